@@ -1,0 +1,1 @@
+//! The CPU back end: worker team, matrix products, vector math.
