@@ -88,7 +88,7 @@ pub trait Real: Scalar<Mask = bool> + PartialOrd + Default {
 }
 
 macro_rules! float {
-    ($t:ty) => {
+    ($t:ty, $exp:path, $tanh:path) => {
         impl Scalar for $t {
             type Mask = bool;
             const LANES: usize = 1;
@@ -129,7 +129,7 @@ macro_rules! float {
         impl Real for $t {
             #[inline(always)]
             fn exp(self) -> Self {
-                self.exp()
+                $exp(self)
             }
             #[inline(always)]
             fn ln(self) -> Self {
@@ -145,7 +145,7 @@ macro_rules! float {
             }
             #[inline(always)]
             fn tanh(self) -> Self {
-                self.tanh()
+                $tanh(self)
             }
             #[inline(always)]
             fn value(self) -> f64 {
@@ -190,5 +190,5 @@ macro_rules! float {
     };
 }
 
-float!(f32);
-float!(f64);
+float!(f32, crate::device::cpu::vmath::exp_f32, crate::device::cpu::vmath::tanh_f32);
+float!(f64, f64::exp, f64::tanh);

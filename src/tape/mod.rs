@@ -1,1 +1,17 @@
-//! (being written)
+//! The tape: a program of operations on shaped values, its reverse pass, its memory plan, and the machine that runs it.
+//!
+//! Everything is static. Tracing a model records [`Program`]s; [`grad`] appends hand-written adjoints; [`plan`] gives
+//! every value an offset; [`Machine`] allocates once and executes. Operations are known only through [`Op`].
+
+pub mod exec;
+pub mod fill;
+pub mod grad;
+pub mod op;
+pub mod plan;
+pub mod program;
+
+pub use exec::Machine;
+pub use grad::{Adjoint, grad};
+pub use op::{Cx, Op};
+pub use plan::Layout;
+pub use program::{DType, Program, Region, Val, VarId, Vars};

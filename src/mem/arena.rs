@@ -1,0 +1,85 @@
+//! A block of numbers that is allocated once, touched at once, and never grows.
+
+use bytemuck::Pod;
+use std::alloc::Layout;
+use std::ptr::NonNull;
+
+/// Addresses handed out inside an arena are multiples of this many bytes (one cache line, one AVX-512 register).
+pub const ALIGN: usize = 64;
+
+/// The allocator refused; nothing was allocated.
+#[derive(Debug, thiserror::Error)]
+#[error(
+    "cannot allocate {bytes} bytes for the {what} arena: reduce num_envs, wm_batch_size, horizon or wm_buffer_size"
+)]
+pub struct OutOfMemory {
+    pub what: &'static str,
+    pub bytes: usize,
+}
+
+/// `len` numbers at a fixed, 64-byte aligned address. Shared with worker threads through raw pointers: who may touch
+/// which range when is the executor's business (`tape::exec`).
+pub struct Arena<T: Pod> {
+    ptr: NonNull<T>,
+    len: usize,
+}
+
+// SAFETY: the arena owns its block; every access goes through the executor, which orders conflicting ones.
+unsafe impl<T: Pod + Send> Send for Arena<T> {}
+// SAFETY: as above.
+unsafe impl<T: Pod + Sync> Sync for Arena<T> {}
+
+impl<T: Pod> Arena<T> {
+    /// Allocates `len` numbers and writes `fill` to each, so that every page is resident from the start.
+    pub fn new(what: &'static str, len: usize, fill: T) -> Result<Self, OutOfMemory> {
+        let bytes = len.saturating_mul(size_of::<T>());
+        let refuse = || OutOfMemory { what, bytes };
+        if len == 0 {
+            return Ok(Self { ptr: NonNull::dangling(), len });
+        }
+        let layout = Layout::from_size_align(bytes, ALIGN).map_err(|_| refuse())?;
+        // SAFETY: the layout has a non-zero size.
+        let ptr = NonNull::new(unsafe { std::alloc::alloc(layout) }.cast::<T>()).ok_or_else(refuse)?;
+        let arena = Self { ptr, len };
+        for i in 0..len {
+            // SAFETY: i < len, inside the block just allocated.
+            unsafe { arena.ptr.as_ptr().add(i).write(fill) };
+        }
+        Ok(arena)
+    }
+
+    pub fn len(&self) -> usize {
+        self.len
+    }
+
+    pub fn is_empty(&self) -> bool {
+        self.len == 0
+    }
+
+    pub fn as_ptr(&self) -> *mut T {
+        self.ptr.as_ptr()
+    }
+
+    /// The whole block; `&mut self` proves that no program runs.
+    pub fn as_mut_slice(&mut self) -> &mut [T] {
+        // SAFETY: len initialised numbers, exclusively borrowed.
+        unsafe { std::slice::from_raw_parts_mut(self.ptr.as_ptr(), self.len) }
+    }
+
+    pub fn as_slice(&self) -> &[T] {
+        // SAFETY: len initialised numbers; writers need `&mut self` or run inside `Machine::run(&mut self)`.
+        unsafe { std::slice::from_raw_parts(self.ptr.as_ptr(), self.len) }
+    }
+}
+
+impl<T: Pod> Drop for Arena<T> {
+    fn drop(&mut self) {
+        if self.len > 0 {
+            // SAFETY: the layout `new` allocated with.
+            unsafe {
+                let layout = Layout::from_size_align_unchecked(self.len * size_of::<T>(), ALIGN);
+                std::alloc::dealloc(self.ptr.as_ptr().cast(), layout);
+            }
+        }
+    }
+}

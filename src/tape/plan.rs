@@ -1,0 +1,141 @@
+//! The memory plan: where every variable and every activation lies, before anything is allocated.
+//!
+//! Variables get fixed offsets. Activations of all programs share one region, because programs run one after another;
+//! inside a program, two activations may share bytes if the life of one (first to last node that touches it) ends
+//! before that of the other begins. Offsets come from greedy placement by size, the largest first, each at the lowest
+//! free offset (Pisarchyk and Lee, "Efficient memory management for deep neural net inference", 2020).
+
+use super::program::{DType, Program, Region, Storage, Val, Vars};
+use crate::mem::arena::ALIGN;
+use std::collections::BTreeMap;
+
+/// Elements are the unit of all offsets. Every value starts at a multiple of this many elements of its type.
+const STEP: usize = ALIGN / 4;
+
+fn aligned(elements: usize) -> usize {
+    elements.div_ceil(STEP) * STEP
+}
+
+/// A number for each of the two types a value can be made of.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct ByType {
+    pub real: usize,
+    pub index: usize,
+}
+
+impl ByType {
+    fn of(&mut self, dtype: DType) -> &mut usize {
+        match dtype {
+            DType::Real => &mut self.real,
+            DType::Index => &mut self.index,
+        }
+    }
+
+    /// Bytes if a real number takes `real_bytes`.
+    pub fn bytes(&self, real_bytes: usize) -> usize {
+        self.real * real_bytes + self.index * size_of::<u32>()
+    }
+}
+
+/// Offsets, in elements, of everything a run holds: the arena is this and nothing else.
+#[derive(Clone, Debug)]
+pub struct Layout {
+    /// Offset of each variable in the arena of its type.
+    pub vars: Vec<usize>,
+    /// Elements of all variables together: the activation region begins here.
+    pub persistent: ByType,
+    /// Elements of the activation region: the largest program's need.
+    pub activations: ByType,
+    /// Elements by region.
+    pub regions: BTreeMap<Region, ByType>,
+    /// For each program its need, and the offset of each value that owns storage, relative to the activation region.
+    pub programs: Vec<ProgramLayout>,
+}
+
+#[derive(Clone, Debug)]
+pub struct ProgramLayout {
+    pub name: &'static str,
+    pub activations: ByType,
+    /// Elements if nothing shared bytes.
+    pub unshared: ByType,
+    pub offsets: Vec<Option<usize>>,
+}
+
+impl Layout {
+    /// Plans variables and programs together. Touches no device and allocates nothing but this table.
+    pub fn new(vars: &Vars, programs: &[Program]) -> Self {
+        let (mut persistent, mut regions) = (ByType::default(), BTreeMap::<Region, ByType>::new());
+        let mut offsets = Vec::new();
+        for (_, info) in vars.iter() {
+            let end = persistent.of(info.dtype);
+            offsets.push(*end);
+            *end += aligned(info.len());
+            *regions.entry(info.region).or_default().of(info.dtype) += aligned(info.len());
+        }
+        let programs: Vec<_> = programs.iter().map(plan_program).collect();
+        let mut activations = ByType::default();
+        for p in &programs {
+            activations.real = activations.real.max(p.activations.real);
+            activations.index = activations.index.max(p.activations.index);
+        }
+        Self { vars: offsets, persistent, activations, regions, programs }
+    }
+
+    /// Elements of the whole arena.
+    pub fn total(&self) -> ByType {
+        ByType {
+            real: self.persistent.real + self.activations.real,
+            index: self.persistent.index + self.activations.index,
+        }
+    }
+}
+
+/// First and last node that touches each activation, indexed by value.
+pub(crate) fn lifetimes(p: &Program) -> Vec<Option<(usize, usize)>> {
+    let mut life = vec![None; p.values().count()];
+    for (i, node) in p.nodes.iter().enumerate() {
+        for &v in node.inputs.iter().chain(&node.outputs).chain(&node.workspace) {
+            if let Some(base) = p.base(v) {
+                let l = life[base.0 as usize].get_or_insert((i, i));
+                l.1 = i;
+            }
+        }
+    }
+    life
+}
+
+fn plan_program(p: &Program) -> ProgramLayout {
+    let life = lifetimes(p);
+    let mut offsets = vec![None; life.len()];
+    let (mut need, mut unshared) = (ByType::default(), ByType::default());
+    for dtype in [DType::Real, DType::Index] {
+        let mut todo: Vec<(usize, Val, (usize, usize))> = p
+            .values()
+            .filter(|(_, info)| info.storage == Storage::Activation && info.dtype == dtype)
+            .filter_map(|(v, info)| Some((aligned(info.len()), v, life[v.0 as usize]?)))
+            .collect();
+        todo.sort_by_key(|&(len, v, _)| (std::cmp::Reverse(len), v));
+        // Placed so far: start, end, life.
+        let mut placed: Vec<(usize, usize, (usize, usize))> = Vec::with_capacity(todo.len());
+        for (len, v, (first, last)) in todo {
+            let mut at = 0;
+            // `placed` is kept in order of start, so the first gap that is large enough is the lowest.
+            for &(start, end, (f, l)) in &placed {
+                if l < first || last < f {
+                    continue;
+                }
+                if at + len <= start {
+                    break;
+                }
+                at = at.max(end);
+            }
+            let slot = placed.partition_point(|&(start, ..)| start < at);
+            placed.insert(slot, (at, at + len, (first, last)));
+            offsets[v.0 as usize] = Some(at);
+            let top = need.of(dtype);
+            *top = (*top).max(at + len);
+            *unshared.of(dtype) += len;
+        }
+    }
+    ProgramLayout { name: p.name, activations: need, unshared, offsets }
+}
