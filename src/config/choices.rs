@@ -30,6 +30,7 @@ macro_rules! words {
         impl Field for $name {
             const KIND: &'static str = "word";
             const WORDS: &'static [&'static str] = Self::WORDS;
+            const MEANINGS: &'static [&'static str] = &[$( concat!($($vdoc),+) ),+];
 
             fn read(value: &Value) -> Option<Self> {
                 match value {
@@ -48,77 +49,77 @@ macro_rules! words {
 words! {
     /// Where the computation runs.
     Device {
-        /// The best device this build knows.
+        /// the best device this build knows.
         Auto = "auto",
-        /// The processor.
+        /// the processor.
         Cpu = "cpu",
     }
 
     /// Which spatial inertias the robot has.
     Inertia {
-        /// The published robots' inertias, with their known flaws.
+        /// the published robots' inertias, with their known flaws.
         Reference = "reference",
-        /// Inertias of the solids the robot is drawn with.
+        /// inertias of the solids the robot is drawn with.
         Exact = "exact",
     }
 
     /// The point about which spatial vectors are taken.
     ReferencePoint {
-        /// The world's origin, as in the published simulator.
+        /// the world's origin, as in the published simulator.
         World = "world",
-        /// The torso, moved once per environment step: the same mathematics, less rounding far from the origin.
+        /// the torso, moved once per environment step: the same mathematics, less rounding far from the origin.
         Torso = "torso",
     }
 
     /// What the reward head predicts.
     RewardHead {
-        /// One number, trained by squared error.
+        /// one number, trained by squared error.
         Scalar = "scalar",
-        /// Logits over bins of the symlog reward, trained by soft cross-entropy.
+        /// logits over bins of the symlog reward, trained by soft cross-entropy.
         TwoHot = "two_hot",
     }
 
     /// How the two-hot reward head is read.
     Decode {
-        /// Back to the reward's own unit.
+        /// back to the reward's own unit.
         Symexp = "symexp",
-        /// Left in symlog space, as published PWM does.
+        /// left in symlog space, as published PWM does.
         Symlog = "symlog",
     }
 
     /// How a learning rate falls over `max_epochs`.
     LrSchedule {
-        /// A straight line to `lr_end`.
+        /// a straight line to `lr_end`.
         Linear = "linear",
-        /// Half a cosine to `lr_end`.
+        /// half a cosine to `lr_end`.
         Cosine = "cosine",
-        /// It does not.
+        /// they do not fall.
         Constant = "constant",
     }
 
     /// What is done to rewards before the model learns them.
     RewNorm {
-        /// Nothing.
+        /// nothing.
         None = "none",
-        /// Divided by their deviation: zero stays zero, so falling still costs the rewards it forgoes.
+        /// divided by their deviation: zero stays zero, so falling still costs the rewards it forgoes.
         Scale = "scale",
-        /// Mean removed too, as published PWM does: a fall then reads as an average step.
+        /// mean removed too, as published PWM does: a fall then reads as an average step.
         CenterScale = "center_scale",
     }
 
     /// How the start of a replay window is drawn.
     ReplaySampling {
-        /// Every window of the buffer is as likely as another.
+        /// every window of the buffer is as likely as another.
         Row = "row",
-        /// First an episode, then a window in it, as in PWM: short episodes are over-represented.
+        /// first an episode, then a window in it, as in PWM: short episodes are over-represented.
         Episode = "episode",
     }
 
     /// Bookkeeping at the last step of a rollout.
     Bootstrap {
-        /// The discount and the rewards that the derivation asks for.
+        /// the discount and the rewards that the derivation asks for.
         Exact = "exact",
-        /// Published PWM's: one discount too many, and the rewards of an episode ending at the last step lost.
+        /// published PWM's: one discount too many, and the rewards of an episode ending at the last step lost.
         Reference = "reference",
     }
 }

@@ -11,6 +11,8 @@ pub struct Key {
     pub kind: &'static str,
     /// The words it takes, where it is a choice.
     pub words: &'static [&'static str],
+    /// What each of the words means.
+    pub meanings: &'static [&'static str],
     pub range: Range,
     /// The unit of a number, empty where it has none.
     pub unit: &'static str,
@@ -52,26 +54,33 @@ pub enum Range {
 }
 
 impl Range {
+    /// Nothing beyond 1e30 is a setting: it would overflow single precision.
     pub fn holds(self, x: f64) -> bool {
-        match self {
+        let in_range = match self {
             Range::Any => true,
             Range::AtLeast(a) => x >= a,
             Range::Above(a) => x > a,
             Range::Within(a, b) => (a..=b).contains(&x),
             Range::Below(a, b) => (a..b).contains(&x),
-        }
+        };
+        in_range && x.abs() <= 1e30
     }
 
     /// "at least 1"; empty where everything is allowed.
     pub fn words(self) -> String {
         match self {
             Range::Any => String::new(),
-            Range::AtLeast(a) => format!("at least {a}"),
-            Range::Above(a) => format!("more than {a}"),
-            Range::Within(a, b) => format!("from {a} to {b}"),
-            Range::Below(a, b) => format!("from {a} to below {b}"),
+            Range::AtLeast(a) => format!("at least {}", short(a)),
+            Range::Above(a) => format!("more than {}", short(a)),
+            Range::Within(a, b) => format!("from {} to {}", short(a), short(b)),
+            Range::Below(a, b) => format!("from {} to below {}", short(a), short(b)),
         }
     }
+}
+
+/// Without rows of zeros to count.
+fn short(x: f64) -> String {
+    if x.abs() >= 1e9 { format!("{x:e}") } else { x.to_string() }
 }
 
 impl Key {

@@ -30,6 +30,7 @@ macro_rules! keys {
                 section: Section::$section,
                 kind: <$ty as Field>::KIND,
                 words: <$ty as Field>::WORDS,
+                meanings: <$ty as Field>::MEANINGS,
                 range: $range,
                 unit: $unit,
                 doc: concat!($($doc, "\n"),+),
@@ -83,7 +84,7 @@ keys! {
         /// Time between evaluations on the true environment.
         eval_every: u64 = 100, AtLeast(1.0), "epochs";
         /// Episodes of an evaluation, one in each evaluation environment.
-        eval_episodes: usize = 32, AtLeast(1.0), "episodes";
+        eval_episodes: usize = 32, Within(1.0, 1_048_576.0), "episodes";
         /// Time between checkpoints; one is also written before the first epoch and at the end.
         save_every: u64 = 100, AtLeast(1.0), "epochs";
         /// Time between lines of output; the metrics file has every epoch.
@@ -93,9 +94,9 @@ keys! {
         /// The environment: a shipped name or a path ending in `.yaml`.
         env: String = "ant".into(), Any, "";
         /// Environments stepped side by side while training.
-        num_envs: usize = 128, AtLeast(1.0), "environments";
+        num_envs: usize = 128, Within(1.0, 1_048_576.0), "environments";
         /// Steps after which an episode is cut off; its last value is still bootstrapped.
-        episode_length: usize = 1000, AtLeast(1.0), "steps";
+        episode_length: usize = 1000, Within(1.0, 1_048_576.0), "steps";
         /// Whether an episode ends when the robot falls below `termination_height`.
         early_termination: bool = true, Any, "";
         /// Height of the torso below which the robot has fallen.
@@ -119,33 +120,33 @@ keys! {
     }
     Networks {
         /// Width of the latent state; a multiple of `simnorm_dim`.
-        latent_dim: usize = 512, AtLeast(1.0), "";
+        latent_dim: usize = 512, Within(1.0, 65_536.0), "";
         /// Size of the groups the latent is normalised in, each by a softmax.
-        simnorm_dim: usize = 8, AtLeast(1.0), "";
+        simnorm_dim: usize = 8, Within(1.0, 65_536.0), "";
         /// Hidden layers of the dynamics and of the reward head.
-        units: Vec<usize> = vec![512, 512], AtLeast(1.0), "";
+        units: Vec<usize> = vec![512, 512], Within(1.0, 65_536.0), "";
         /// Hidden layers of the encoder.
-        encoder_units: Vec<usize> = vec![256], AtLeast(1.0), "";
+        encoder_units: Vec<usize> = vec![256], Within(1.0, 65_536.0), "";
         /// Hidden layers of the actor.
-        actor_units: Vec<usize> = vec![400, 200, 100], AtLeast(1.0), "";
+        actor_units: Vec<usize> = vec![400, 200, 100], Within(1.0, 65_536.0), "";
         /// Hidden layers of each critic.
-        critic_units: Vec<usize> = vec![400, 200], AtLeast(1.0), "";
+        critic_units: Vec<usize> = vec![400, 200], Within(1.0, 65_536.0), "";
         /// Critics; their smallest value is used.
-        num_critics: usize = 3, AtLeast(1.0), "";
+        num_critics: usize = 3, Within(1.0, 64.0), "";
         /// Logarithm of the actor's deviation at the start.
-        actor_init_logstd: f64 = -1.0, Any, "";
+        actor_init_logstd: f64 = -1.0, Within(-20.0, 5.0), "";
         /// The logarithm of the deviation never falls below this.
-        actor_min_logstd: f64 = -1.427, Any, "";
+        actor_min_logstd: f64 = -1.427, Within(-20.0, 5.0), "";
         /// Factor on every initial parameter of the actor.
         actor_init_gain: f64 = 1.0, Above(0.0), "";
         /// What the reward head predicts; decides its loss too.
         reward_head: RewardHead = RewardHead::Scalar, Any, "";
         /// Bins of the two-hot reward head; not read by the scalar one.
-        num_bins: usize = 101, AtLeast(2.0), "bins";
+        num_bins: usize = 101, Within(2.0, 65_536.0), "bins";
         /// Lower end of the bins.
-        vmin: f64 = -10.0, Any, "symlog reward";
+        vmin: f64 = -10.0, Within(-80.0, 80.0), "symlog reward";
         /// Upper end of the bins.
-        vmax: f64 = 10.0, Any, "symlog reward";
+        vmax: f64 = 10.0, Within(-80.0, 80.0), "symlog reward";
         /// How the two-hot reward head is read; not read by the scalar one.
         decode: Decode = Decode::Symexp, Any, "";
         /// Weight of the two-hot head's cross-entropy in the model's loss; not read by the scalar one.
@@ -153,7 +154,7 @@ keys! {
     }
     Algorithm {
         /// Steps of a rollout, in the environment, in the latent and in a replay window.
-        horizon: usize = 16, AtLeast(1.0), "steps";
+        horizon: usize = 16, Within(1.0, 65_536.0), "steps";
         /// Discount of a step.
         gamma: f64 = 0.99, Within(0.0, 1.0), "";
         /// Weight of longer returns in the critic's targets (TD-lambda).
@@ -161,15 +162,15 @@ keys! {
         /// Whether the actor's input is cut from the gradient, which then flows through the model alone.
         detach: bool = true, Any, "";
         /// Learning rate of the actor at the start.
-        actor_lr: f64 = 5e-4, AtLeast(0.0), "";
+        actor_lr: f64 = 5e-4, Within(0.0, 1.0), "";
         /// Learning rate of the critics at the start.
-        critic_lr: f64 = 5e-4, AtLeast(0.0), "";
+        critic_lr: f64 = 5e-4, Within(0.0, 1.0), "";
         /// Learning rate of the world model at the start.
-        model_lr: f64 = 3e-4, AtLeast(0.0), "";
+        model_lr: f64 = 3e-4, Within(0.0, 1.0), "";
         /// How the three learning rates fall over `max_epochs`.
         lr_schedule: LrSchedule = LrSchedule::Linear, Any, "";
         /// What the learning rates fall to.
-        lr_end: f64 = 1e-5, AtLeast(0.0), "";
+        lr_end: f64 = 1e-5, Within(0.0, 1.0), "";
         /// Epochs over which the learning rates first rise from 0.
         warmup_epochs: u64 = 0, AtLeast(0.0), "epochs";
         /// Adam's two decay rates for the actor.
@@ -185,17 +186,17 @@ keys! {
         /// The world model's gradient is scaled down to this norm.
         wm_grad_norm: f64 = 20.0, Above(0.0), "";
         /// Passes over the rollout when the critics learn.
-        critic_iterations: usize = 8, AtLeast(1.0), "passes";
+        critic_iterations: usize = 8, Within(1.0, 1_048_576.0), "passes";
         /// Minibatches of a pass; must divide `num_envs` x `horizon`.
-        critic_batches: usize = 4, AtLeast(1.0), "minibatches";
+        critic_batches: usize = 4, Within(1.0, 1_048_576.0), "minibatches";
         /// Whether the rollout is shuffled before each pass; PWM does not.
         critic_shuffle: bool = false, Any, "";
         /// World-model updates of an epoch.
-        wm_iterations: usize = 8, AtLeast(1.0), "updates";
+        wm_iterations: usize = 8, Within(1.0, 1_048_576.0), "updates";
         /// Replay windows of a world-model update.
-        wm_batch_size: usize = 256, AtLeast(1.0), "windows";
+        wm_batch_size: usize = 256, Within(1.0, 1_048_576.0), "windows";
         /// Size of the replay buffer.
-        wm_buffer_size: usize = 1_000_000, AtLeast(1.0), "rows";
+        wm_buffer_size: usize = 1_000_000, Within(1.0, 1e12), "rows";
         /// World-model updates of the first epoch that can learn; null means `episode_length`, as in PWM.
         wm_bootstrap_iterations: Option<usize> = None, AtLeast(0.0), "updates";
         /// What is done to rewards before the model learns them.

@@ -24,6 +24,8 @@ pub trait Field: Sized {
     const KIND: &'static str;
     /// The words that are accepted, empty for types that are not a choice.
     const WORDS: &'static [&'static str] = &[];
+    /// What each word means, in the same order.
+    const MEANINGS: &'static [&'static str] = &[];
 
     fn read(value: &Value) -> Option<Self>;
     fn write(&self) -> Value;
@@ -117,9 +119,12 @@ impl Field for String {
 }
 
 impl Field for Vec<usize> {
-    const KIND: &'static str = "list of whole numbers";
+    const KIND: &'static str = "list of one or more whole numbers";
     fn read(value: &Value) -> Option<Self> {
         let Value::List(items) = value else { return None };
+        if items.is_empty() {
+            return None;
+        }
         items.iter().map(usize::read).collect()
     }
     fn write(&self) -> Value {
@@ -194,6 +199,15 @@ fn text(t: &str) -> String {
     if letter && t.chars().all(safe) && !reserved.contains(&t.to_ascii_lowercase().as_str()) {
         return t.into();
     }
-    // JSON's escapes are a subset of YAML's double-quoted ones.
-    serde_json::Value::from(t).to_string()
+    let mut out = String::from("\"");
+    for c in t.chars() {
+        match c {
+            '"' | '\\' => out.extend(['\\', c]),
+            ' '..='~' => out.push(c),
+            // Escaped by number: YAML folds or forbids some of them as they stand.
+            c if u32::from(c) <= 0xffff => out += &format!("\\u{:04x}", u32::from(c)),
+            c => out += &format!("\\U{:08x}", u32::from(c)),
+        }
+    }
+    out + "\""
 }
