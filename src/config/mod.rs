@@ -1,1 +1,33 @@
-//! (being written)
+//! Configuration: one flat, typed `Config`, with every default in one table.
+//!
+//! ```text
+//! built-in defaults  <  configs/env/<env>.yaml  <  configs/alg/<alg>.yaml  <  key=value overrides
+//! ```
+//!
+//! `load` resolves and validates; what it returns can be run. Whatever is wrong is refused with its place, what is
+//! allowed and the nearest name, before anything is computed.
+
+mod choices;
+mod derived;
+mod docs;
+mod error;
+mod key;
+mod load;
+mod names;
+mod rules;
+mod schema;
+mod shipped;
+mod value;
+mod yaml;
+
+pub use choices::{
+    Bootstrap, Decode, Device, Inertia, LrSchedule, ReferencePoint, ReplaySampling, RewNorm, RewardHead,
+};
+pub use docs::{help_text, markdown};
+pub use error::{Broken, ConfigError, ConfigErrors, Place};
+pub use key::{Key, Range, Section};
+pub use load::load;
+pub use names::ALIASES;
+pub use schema::{Config, KEYS};
+pub use shipped::{Kind, SHIPPED, Shipped};
+pub use value::Value;

@@ -1,0 +1,125 @@
+//! The keys whose value is one word of a short list.
+//!
+//! `words!` writes the enum, the list of its words (in the order the documents show them) and the two
+//! conversions, so that a word cannot exist in the enum and be missing from an error message.
+
+use super::value::{Field, Value};
+
+macro_rules! words {
+    ($( $(#[doc = $doc:literal])+ $name:ident { $( $(#[doc = $vdoc:literal])+ $variant:ident = $word:literal, )+ } )+) => { $(
+        $(#[doc = $doc])+
+        #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+        pub enum $name { $( $(#[doc = $vdoc])+ $variant, )+ }
+
+        impl $name {
+            /// Every word that is accepted.
+            pub const WORDS: &'static [&'static str] = &[$($word),+];
+
+            /// The word that the YAML files and the command line use.
+            pub fn word(self) -> &'static str {
+                match self { $( Self::$variant => $word, )+ }
+            }
+        }
+
+        impl std::fmt::Display for $name {
+            fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+                f.write_str(self.word())
+            }
+        }
+
+        impl Field for $name {
+            const KIND: &'static str = "word";
+            const WORDS: &'static [&'static str] = Self::WORDS;
+            const MEANINGS: &'static [&'static str] = &[$( concat!($($vdoc),+) ),+];
+
+            fn read(value: &Value) -> Option<Self> {
+                match value {
+                    $( Value::Text(t) if t == $word => Some(Self::$variant), )+
+                    _ => None,
+                }
+            }
+
+            fn write(&self) -> Value {
+                Value::Text(self.word().into())
+            }
+        }
+    )+ };
+}
+
+words! {
+    /// Where the computation runs.
+    Device {
+        /// the best device this build knows.
+        Auto = "auto",
+        /// the processor.
+        Cpu = "cpu",
+    }
+
+    /// Which spatial inertias the robot has.
+    Inertia {
+        /// the published robots' inertias, with their known flaws.
+        Reference = "reference",
+        /// inertias of the solids the robot is drawn with.
+        Exact = "exact",
+    }
+
+    /// The point about which spatial vectors are taken.
+    ReferencePoint {
+        /// the world's origin, as in the published simulator.
+        World = "world",
+        /// the torso, moved once per environment step: the same mathematics, less rounding far from the origin.
+        Torso = "torso",
+    }
+
+    /// What the reward head predicts.
+    RewardHead {
+        /// one number, trained by squared error.
+        Scalar = "scalar",
+        /// logits over bins of the symlog reward, trained by soft cross-entropy.
+        TwoHot = "two_hot",
+    }
+
+    /// How the two-hot reward head is read.
+    Decode {
+        /// back to the reward's own unit.
+        Symexp = "symexp",
+        /// left in symlog space, as published PWM does.
+        Symlog = "symlog",
+    }
+
+    /// How a learning rate falls over `max_epochs`.
+    LrSchedule {
+        /// a straight line to `lr_end`.
+        Linear = "linear",
+        /// half a cosine to `lr_end`.
+        Cosine = "cosine",
+        /// they do not fall.
+        Constant = "constant",
+    }
+
+    /// What is done to rewards before the model learns them.
+    RewNorm {
+        /// nothing.
+        None = "none",
+        /// divided by their deviation: zero stays zero, so falling still costs the rewards it forgoes.
+        Scale = "scale",
+        /// mean removed too, as published PWM does: a fall then reads as an average step.
+        CenterScale = "center_scale",
+    }
+
+    /// How the start of a replay window is drawn.
+    ReplaySampling {
+        /// every window of the buffer is as likely as another.
+        Row = "row",
+        /// first an episode, then a window in it, as in PWM: short episodes are over-represented.
+        Episode = "episode",
+    }
+
+    /// Bookkeeping at the last step of a rollout.
+    Bootstrap {
+        /// the discount and the rewards that the derivation asks for.
+        Exact = "exact",
+        /// published PWM's: one discount too many, and the rewards of an episode ending at the last step lost.
+        Reference = "reference",
+    }
+}

@@ -1,0 +1,37 @@
+//! What follows from the settings, said once.
+
+use std::path::{Path, PathBuf};
+
+use super::schema::Config;
+
+impl Config {
+    /// The run's folder: `run_dir`, or `runs/<env>_<alg>_s<seed>`.
+    pub fn run_folder(&self) -> PathBuf {
+        if !self.run_dir.is_empty() {
+            return PathBuf::from(&self.run_dir);
+        }
+        Path::new("runs").join(format!("{}_{}_s{}", label(&self.env), label(&self.alg), self.seed))
+    }
+
+    /// World-model updates of the first epoch that can learn.
+    pub fn bootstrap_updates(&self) -> usize {
+        self.wm_bootstrap_iterations.unwrap_or(self.episode_length)
+    }
+
+    /// States of a rollout, which are also the environment steps of an epoch.
+    pub fn rollout_states(&self) -> usize {
+        self.num_envs * self.horizon
+    }
+
+    /// States of a critic minibatch; `critic_batches` divides them evenly.
+    pub fn critic_batch_size(&self) -> usize {
+        self.rollout_states() / self.critic_batches
+    }
+}
+
+/// A shipped name as it is, a file's name without folder and ending.
+fn label(chosen: &str) -> &str {
+    let path = Path::new(chosen);
+    let is_file = path.extension().is_some_and(|e| e == "yaml" || e == "yml");
+    if is_file { path.file_stem().and_then(|stem| stem.to_str()).unwrap_or(chosen) } else { chosen }
+}

@@ -1,0 +1,111 @@
+//! What can be wrong with a configuration, and how it is said.
+//!
+//! Every message names the place (file, line and column, or the text of the override), what is wrong, and what to do.
+//! All that is wrong is reported at once, in the order in which it was met.
+
+use std::{fmt, io, path::PathBuf};
+
+/// Where a setting was written.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Place {
+    /// The built-in default.
+    Default,
+    /// Line and column count from 1.
+    File { name: String, line: u64, column: u64 },
+    /// The text `key=value` of the command line.
+    Override(String),
+}
+
+impl fmt::Display for Place {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Place::Default => f.write_str("the default"),
+            Place::File { name, line: 0, .. } => f.write_str(name),
+            Place::File { name, line, column } => write!(f, "{name}:{line}:{column}"),
+            Place::Override(text) => write!(f, "override `{text}`"),
+        }
+    }
+}
+
+/// One thing that is wrong.
+#[derive(Debug, thiserror::Error)]
+pub enum ConfigError {
+    #[error("{place}: there is no setting `{key}`\n  {help}")]
+    UnknownKey { place: Place, key: String, help: String },
+
+    #[error("{place}: `{key}` cannot be {value}\n  allowed: {allowed}{}", did_you_mean(.suggestion))]
+    WrongValue { place: Place, key: String, value: String, allowed: String, suggestion: Option<String> },
+
+    #[error("{place}: `{key}` is set twice\n  it was already set at {first}; keep one of the two")]
+    Twice { place: Place, key: String, first: Place },
+
+    #[error("{place}: {message}")]
+    Syntax { place: Place, message: String },
+
+    #[error("{place}: an override is written key=value, as in `seed=3`{}", did_you_mean(.suggestion))]
+    NotAnOverride { place: Place, suggestion: Option<String> },
+
+    #[error("{place}: there is no shipped {kind} configuration `{name}`\n  shipped: {known}; a file of your own is \
+             given by a path ending in .yaml{}", did_you_mean(.suggestion))]
+    UnknownName { place: Place, kind: &'static str, name: String, known: String, suggestion: Option<String> },
+
+    #[error("cannot read {}: {source}\n  check the path; the shipped configurations are: {known}", .path.display())]
+    Unreadable { path: PathBuf, source: io::Error, known: String },
+
+    /// Settings that are each allowed and do not go together.
+    #[error("{rule}{}", origins(.from))]
+    Rule { rule: Broken, from: Vec<(&'static str, Place)> },
+}
+
+/// A rule between settings that does not hold, as validation finds it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Broken {
+    /// The settings it is about, the one to change first.
+    pub keys: Vec<&'static str>,
+    /// What is wrong, with the numbers.
+    pub problem: String,
+    /// What to do about it.
+    pub remedy: String,
+}
+
+impl fmt::Display for Broken {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}\n  {}", self.problem, self.remedy)
+    }
+}
+
+/// Everything that is wrong; never empty.
+#[derive(Debug)]
+pub struct ConfigErrors(pub Vec<ConfigError>);
+
+impl fmt::Display for ConfigErrors {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        for (i, error) in self.0.iter().enumerate() {
+            if i > 0 {
+                f.write_str("\n")?;
+            }
+            write!(f, "{error}")?;
+        }
+        Ok(())
+    }
+}
+
+impl std::error::Error for ConfigErrors {}
+
+impl From<ConfigError> for ConfigErrors {
+    fn from(error: ConfigError) -> Self {
+        ConfigErrors(vec![error])
+    }
+}
+
+fn did_you_mean(suggestion: &Option<String>) -> String {
+    suggestion.as_ref().map_or(String::new(), |s| format!("\n  did you mean `{s}`?"))
+}
+
+fn origins(from: &[(&'static str, Place)]) -> String {
+    if from.iter().all(|(_, place)| *place == Place::Default) {
+        return String::new();
+    }
+    let parts: Vec<String> = from.iter().map(|(key, place)| format!("`{key}` from {place}")).collect();
+    format!("\n  {}", parts.join(", "))
+}

@@ -1,0 +1,230 @@
+//! From the sources to a validated `Config`: defaults, then the environment's file, the algorithm's, the command line.
+
+use std::collections::BTreeMap;
+use std::path::Path;
+
+use super::error::{Broken, ConfigError, ConfigErrors, Place};
+use super::key::{Key, one_of};
+use super::names::{help_for, nearest, resolve};
+use super::schema::Config;
+use super::shipped::{Kind, Shipped};
+use super::value::Value;
+use super::yaml::{Setting, read_settings, read_value};
+
+/// The configuration that these overrides (`key=value`) ask for.
+///
+/// `alg=` and `env=` choose the files, wherever they stand; of two overrides of one key the later counts.
+pub fn load<S: AsRef<str>>(overrides: &[S]) -> Result<Config, ConfigErrors> {
+    let mut resolver = Resolver::default();
+    let overrides = resolver.overrides(overrides);
+    let chosen = |key: &str| overrides.iter().rev().find(|o| o.name == key);
+
+    let defaults = Config::default();
+    let alg = source(Kind::Alg, chosen("alg"), &defaults.alg)?;
+    let mut layers = vec![];
+    // A file that names a shipped configuration starts from it.
+    let inner = |key: &str| alg.settings.iter().find(|s| s.name == key);
+    if let Some(base) = inner("alg").filter(|_| !alg.shipped) {
+        let named = Shipped::find(Kind::Alg, &text_of(base)).ok_or_else(|| unknown_name(Kind::Alg, base))?;
+        layers.push(read_settings(&named.path(), named.text)?);
+    }
+    let env = source(Kind::Env, chosen("env").or_else(|| inner("env")), &defaults.env)?;
+    layers.insert(0, env.settings);
+    layers.push(alg.settings);
+
+    for layer in layers {
+        resolver.layer(layer);
+    }
+    for setting in overrides {
+        resolver.set(setting);
+    }
+    resolver.config.alg = alg.name;
+    resolver.config.env = env.name;
+    resolver.finish()
+}
+
+impl Config {
+    /// A resolved configuration read back, as `to_yaml` wrote it, with overrides on top. No other file is read: `alg` and
+    /// `env` are the names it was made from, and cannot be overridden.
+    pub fn from_yaml<S: AsRef<str>>(name: &str, text: &str, overrides: &[S]) -> Result<Config, ConfigErrors> {
+        let mut resolver = Resolver::default();
+        resolver.layer(read_settings(name, text)?);
+        for setting in resolver.overrides(overrides) {
+            if setting.name == "alg" || setting.name == "env" {
+                resolver.errors.push(ConfigError::Syntax {
+                    place: setting.name_at,
+                    message: format!("`{}` cannot change when {name} is continued\n  start a new run", setting.name),
+                });
+            } else {
+                resolver.set(setting);
+            }
+        }
+        resolver.finish()
+    }
+
+    /// Checks the rules between settings.
+    pub fn validate(&self) -> Result<(), ConfigErrors> {
+        let errors: Vec<_> =
+            self.broken_rules().into_iter().map(|rule| ConfigError::Rule { rule, from: vec![] }).collect();
+        if errors.is_empty() { Ok(()) } else { Err(ConfigErrors(errors)) }
+    }
+}
+
+/// A chosen file: what to call it, and what it says.
+struct Source {
+    name: String,
+    shipped: bool,
+    settings: Vec<Setting>,
+}
+
+/// Opens what `alg=` or `env=` names: a shipped configuration, or a file if it ends in `.yaml`.
+fn source(kind: Kind, chosen: Option<&Setting>, default: &str) -> Result<Source, ConfigErrors> {
+    let name = chosen.map_or_else(|| default.to_owned(), text_of);
+    if let Some(setting) = chosen.filter(|s| matches!(s.value, Value::Map | Value::List(_))) {
+        return Err(ConfigError::WrongValue {
+            place: setting.value_at.clone(),
+            key: kind.key().into(),
+            value: setting.value.to_string(),
+            allowed: "a shipped name or a path ending in .yaml; settings are flat, write those inside without it"
+                .into(),
+            suggestion: None,
+        }
+        .into());
+    }
+    if let Some(shipped) = Shipped::find(kind, &name) {
+        let settings = read_settings(&shipped.path(), shipped.text)?;
+        return Ok(Source { name, shipped: true, settings });
+    }
+    let path = Path::new(&name);
+    if path.extension().is_none_or(|e| e != "yaml" && e != "yml") {
+        return Err(match chosen {
+            Some(setting) => unknown_name(kind, setting).into(),
+            None => unreachable!("the default {} configuration is shipped", kind.key()),
+        });
+    }
+    let text = std::fs::read_to_string(path).map_err(|source| ConfigError::Unreadable {
+        path: path.into(),
+        source,
+        known: one_of(&Shipped::names(kind)),
+    })?;
+    Ok(Source { settings: read_settings(&name, &text)?, shipped: false, name })
+}
+
+fn text_of(setting: &Setting) -> String {
+    match &setting.value {
+        Value::Text(t) => t.clone(),
+        other => other.to_string(),
+    }
+}
+
+fn unknown_name(kind: Kind, setting: &Setting) -> ConfigError {
+    let name = text_of(setting);
+    let known = Shipped::names(kind);
+    ConfigError::UnknownName {
+        place: setting.value_at.clone(),
+        kind: kind.key(),
+        suggestion: nearest(&name, known.iter().copied()).map(Into::into),
+        known: one_of(&known),
+        name,
+    }
+}
+
+/// The configuration so far, where each setting came from, and what was wrong.
+#[derive(Default)]
+struct Resolver {
+    config: Config,
+    origins: BTreeMap<&'static str, Place>,
+    errors: Vec<ConfigError>,
+}
+
+impl Resolver {
+    /// Splits `key=value`; the prefixes `alg.` and `env.` are how Hydra users write them, and say nothing new here.
+    fn overrides<S: AsRef<str>>(&mut self, texts: &[S]) -> Vec<Setting> {
+        let mut settings = Vec::new();
+        for text in texts.iter().map(AsRef::as_ref) {
+            let place = Place::Override(text.into());
+            let Some((name, value)) = text.split_once('=') else {
+                let suggestion =
+                    nearest(text, super::schema::KEYS.iter().map(|key| key.name)).map(|key| format!("{key}=..."));
+                self.errors.push(ConfigError::NotAnOverride { place, suggestion });
+                continue;
+            };
+            let name = name.trim();
+            let name = name.strip_prefix("alg.").or_else(|| name.strip_prefix("env.")).unwrap_or(name);
+            // Text is taken as it stands: the shell has already removed the quotes.
+            let is_text = Key::find(name).is_some_and(|key| key.kind == "text");
+            let value = if is_text { Ok(Value::Text(value.trim().into())) } else { read_value(value) };
+            match value {
+                Ok(value) => {
+                    settings.push(Setting { name: name.into(), name_at: place.clone(), value, value_at: place })
+                }
+                Err(message) => self.errors.push(ConfigError::Syntax { place, message }),
+            }
+        }
+        settings
+    }
+
+    /// The settings of one file, in which each key may stand once, under one name.
+    fn layer(&mut self, settings: Vec<Setting>) {
+        let mut seen: BTreeMap<&str, Place> = BTreeMap::new();
+        for setting in settings {
+            if let Some((key, _)) = resolve(&setting.name, Value::Null) {
+                if let Some(first) = seen.get(key.name) {
+                    let (place, first) = (setting.name_at, first.clone());
+                    self.errors.push(ConfigError::Twice { place, key: key.name.into(), first });
+                    continue;
+                }
+                seen.insert(key.name, setting.name_at.clone());
+            }
+            self.set(setting);
+        }
+    }
+
+    fn set(&mut self, setting: Setting) {
+        let Setting { name, name_at, value, value_at } = setting;
+        let Some((key, meant)) = resolve(&name, value.clone()) else {
+            let help = help_for(&name, &value);
+            self.errors.push(ConfigError::UnknownKey { place: name_at, key: name, help });
+            return;
+        };
+        if self.config.set(key.name, &meant) {
+            self.origins.insert(key.name, value_at);
+            return;
+        }
+        let suggestion = match &value {
+            Value::Text(t) => nearest(t, key.words.iter().copied()).map(Into::into),
+            _ => None,
+        };
+        let allowed = if name == "rew_rms" { "true or false".into() } else { key.allowed() };
+        self.errors.push(ConfigError::WrongValue {
+            place: value_at,
+            key: name,
+            value: quoted(&value),
+            allowed,
+            suggestion,
+        });
+    }
+
+    /// Rules are only checked on values that could all be read: half a configuration breaks rules it would not break whole.
+    fn finish(self) -> Result<Config, ConfigErrors> {
+        let Resolver { config, origins, mut errors } = self;
+        if errors.is_empty() {
+            errors = config.broken_rules().into_iter().map(|rule| with_origins(rule, &origins)).collect();
+        }
+        if errors.is_empty() { Ok(config) } else { Err(ConfigErrors(errors)) }
+    }
+}
+
+fn with_origins(rule: Broken, origins: &BTreeMap<&'static str, Place>) -> ConfigError {
+    let place = |key: &&'static str| (*key, origins.get(key).cloned().unwrap_or(Place::Default));
+    ConfigError::Rule { from: rule.keys.iter().map(place).collect(), rule }
+}
+
+/// A value as a message shows it: text in quotes, and not pages of it.
+fn quoted(value: &Value) -> String {
+    let text = match value {
+        Value::Text(t) => format!("{t:?}"),
+        other => other.to_string(),
+    };
+    if text.chars().count() <= 60 { text } else { text.chars().take(57).chain("...".chars()).collect() }
+}

@@ -1,0 +1,111 @@
+//! Rules between settings: what each allows alone but not together. Ranges of single settings stand in the key table.
+//!
+//! Checked before anything is computed. Products are taken in 128 bits, so no input overflows them.
+
+use super::choices::{LrSchedule, RewNorm, RewardHead};
+use super::error::Broken;
+use super::schema::Config;
+
+impl Config {
+    /// Every rule that does not hold. `load` has checked them; a `Config` changed by hand is checked by this.
+    pub fn broken_rules(&self) -> Vec<Broken> {
+        let mut broken = Vec::new();
+        let mut rule = |holds: bool, keys: &[&'static str], text: &dyn Fn() -> (String, String)| {
+            if !holds {
+                let (problem, remedy) = text();
+                broken.push(Broken { keys: keys.to_vec(), problem, remedy });
+            }
+        };
+        let c = self;
+
+        let group = c.simnorm_dim.max(1);
+        rule(c.latent_dim % group == 0, &["latent_dim", "simnorm_dim"], &|| {
+            let below = c.latent_dim / group * group;
+            let near = if below == 0 { format!("{group}") } else { format!("{below} or {}", below + group) };
+            (
+                format!("latent_dim={} is not a multiple of simnorm_dim={}", c.latent_dim, c.simnorm_dim),
+                format!("set latent_dim to {near}"),
+            )
+        });
+
+        let rows = c.num_envs as u128 * c.horizon as u128;
+        let batches = c.critic_batches.max(1) as u128;
+        rule(rows % batches == 0, &["critic_batches", "num_envs", "horizon"], &|| {
+            let near = (1..=batches).rev().find(|b| rows % b == 0).unwrap_or(1);
+            (
+                format!(
+                    "a rollout of num_envs={} x horizon={} = {rows} states cannot be cut into critic_batches={batches} equal parts",
+                    c.num_envs, c.horizon
+                ),
+                format!("set critic_batches to {near}, or num_envs to a multiple of {batches}"),
+            )
+        });
+
+        let needed = c.num_envs as u128 * (c.horizon as u128 + 1);
+        rule(c.wm_buffer_size as u128 >= needed, &["wm_buffer_size", "num_envs", "horizon"], &|| {
+            (
+                format!(
+                    "wm_buffer_size={} rows cannot hold one window of horizon+1={} rows for each of num_envs={}",
+                    c.wm_buffer_size,
+                    c.horizon as u128 + 1,
+                    c.num_envs
+                ),
+                format!("set wm_buffer_size to at least {needed}"),
+            )
+        });
+
+        rule(c.wm_buffer_size >= c.wm_batch_size, &["wm_buffer_size", "wm_batch_size"], &|| {
+            (
+                format!(
+                    "wm_buffer_size={} rows is less than wm_batch_size={} windows",
+                    c.wm_buffer_size, c.wm_batch_size
+                ),
+                format!("set wm_buffer_size to at least {}, or lower wm_batch_size", c.wm_batch_size),
+            )
+        });
+
+        rule(c.horizon <= c.episode_length, &["horizon", "episode_length"], &|| {
+            (
+                format!("horizon={} steps is longer than an episode of episode_length={}", c.horizon, c.episode_length),
+                format!("set horizon to at most {}", c.episode_length),
+            )
+        });
+
+        let two_hot = c.reward_head == RewardHead::TwoHot;
+        rule(!two_hot || c.rew_norm == RewNorm::None, &["reward_head", "rew_norm"], &|| {
+            (
+                format!("reward_head=two_hot learns the raw reward, which rew_norm={} would change", c.rew_norm),
+                "set rew_norm to none, or reward_head to scalar".into(),
+            )
+        });
+
+        rule(c.vmin < c.vmax, &["vmin", "vmax"], &|| {
+            (format!("the bins from vmin={} to vmax={} are empty", c.vmin, c.vmax), "set vmin below vmax".into())
+        });
+
+        for (name, rate) in [("actor_lr", c.actor_lr), ("critic_lr", c.critic_lr), ("model_lr", c.model_lr)] {
+            rule(c.lr_schedule == LrSchedule::Constant || c.lr_end <= rate, &["lr_end", name], &|| {
+                (
+                    format!("lr_schedule={} would raise {name}={rate} to lr_end={}", c.lr_schedule, c.lr_end),
+                    format!("set lr_end to at most {rate}, or lr_schedule to constant"),
+                )
+            });
+        }
+
+        rule(c.warmup_epochs < c.max_epochs, &["warmup_epochs", "max_epochs"], &|| {
+            (
+                format!("warmup_epochs={} leaves nothing of max_epochs={}", c.warmup_epochs, c.max_epochs),
+                format!("set warmup_epochs below {}", c.max_epochs),
+            )
+        });
+
+        rule(c.actor_min_logstd <= c.actor_init_logstd, &["actor_init_logstd", "actor_min_logstd"], &|| {
+            (
+                format!("actor_init_logstd={} is below actor_min_logstd={}", c.actor_init_logstd, c.actor_min_logstd),
+                format!("set actor_init_logstd to at least {}", c.actor_min_logstd),
+            )
+        });
+
+        broken
+    }
+}

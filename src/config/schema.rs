@@ -1,0 +1,220 @@
+//! The key table: every key's name, type, default, range, unit and explanation, once.
+//!
+//! The macro turns a row into a field of `Config`, its default, a row of `KEYS` and an arm of `set` and `get`;
+//! validation of ranges, error messages, `--help`, `docs/CONFIG.md` and the resolved YAML all read `KEYS`.
+//! The defaults are the published PWM's for one task (its 5M model), except where that is known to be wrong;
+//! `configs/alg/*.yaml` change them for a size.
+
+use super::choices::*;
+use super::key::{Key, Range, Section};
+use super::value::{Field, Value};
+
+macro_rules! keys {
+    ($( $section:ident { $( $(#[doc = $doc:literal])+ $name:ident: $ty:ty = $default:expr, $range:expr, $unit:literal; )+ } )+) => {
+        /// Every setting of a run, resolved. Built by `load`, which has also validated it.
+        #[derive(Clone, Debug, PartialEq)]
+        pub struct Config {
+            $($( $(#[doc = $doc])+ pub $name: $ty, )+)+
+        }
+
+        impl Default for Config {
+            fn default() -> Self {
+                Config { $($( $name: $default, )+)+ }
+            }
+        }
+
+        /// The table, in the order the documents show it.
+        pub static KEYS: &[Key] = &[
+            $($( Key {
+                name: stringify!($name),
+                section: Section::$section,
+                kind: <$ty as Field>::KIND,
+                words: <$ty as Field>::WORDS,
+                meanings: <$ty as Field>::MEANINGS,
+                range: $range,
+                unit: $unit,
+                doc: concat!($($doc, "\n"),+),
+            }, )+)+
+        ];
+
+        impl Config {
+            /// Gives a key a value; `false` when the value is of the wrong type or out of range, or there is no such key.
+            pub(super) fn set(&mut self, name: &str, value: &Value) -> bool {
+                match name {
+                    $($( stringify!($name) => {
+                        let Some(read) = <$ty as Field>::read(value) else { return false };
+                        let range: Range = $range;
+                        if !read.numbers().into_iter().all(|x| range.holds(x)) { return false }
+                        self.$name = read;
+                        true
+                    } )+)+
+                    _ => false,
+                }
+            }
+
+            /// The value of a key.
+            pub fn get(&self, name: &str) -> Option<Value> {
+                match name {
+                    $($( stringify!($name) => Some(self.$name.write()), )+)+
+                    _ => None,
+                }
+            }
+        }
+    };
+}
+
+use Range::{Above, Any, AtLeast, Below, Within};
+
+keys! {
+    Run {
+        /// The algorithm's configuration: a shipped name or a path ending in `.yaml`.
+        alg: String = "pwm_small".into(), Any, "";
+        /// Decides every random number of the run.
+        seed: u64 = 0, Any, "";
+        /// Length of the run, and what the learning-rate schedules count against.
+        max_epochs: u64 = 15_000, AtLeast(1.0), "epochs";
+        /// Stops the run after this time without touching the schedules, so it can be resumed; 0 means no limit.
+        max_minutes: f64 = 0.0, AtLeast(0.0), "minutes";
+        /// Folder of the run; empty means `runs/<env>_<alg>_s<seed>`.
+        run_dir: String = String::new(), Any, "";
+        /// Worker threads; 0 means one for each core. The result does not depend on it.
+        threads: usize = 0, Within(0.0, 1024.0), "threads";
+        /// Where the computation runs.
+        device: Device = Device::Auto, Any, "";
+        /// Time between evaluations on the true environment.
+        eval_every: u64 = 100, AtLeast(1.0), "epochs";
+        /// Episodes of an evaluation, one in each evaluation environment.
+        eval_episodes: usize = 32, Within(1.0, 1_048_576.0), "episodes";
+        /// Time between checkpoints; one is also written before the first epoch and at the end.
+        save_every: u64 = 100, AtLeast(1.0), "epochs";
+        /// Time between lines of output; the metrics file has every epoch.
+        log_every: u64 = 10, AtLeast(1.0), "epochs";
+    }
+    Env {
+        /// The environment: a shipped name or a path ending in `.yaml`.
+        env: String = "ant".into(), Any, "";
+        /// Environments stepped side by side while training.
+        num_envs: usize = 128, Within(1.0, 1_048_576.0), "environments";
+        /// Steps after which an episode is cut off; its last value is still bootstrapped.
+        episode_length: usize = 1000, Within(1.0, 1_048_576.0), "steps";
+        /// Whether an episode ends when the robot falls below `termination_height`.
+        early_termination: bool = true, Any, "";
+        /// Height of the torso below which the robot has fallen.
+        termination_height: f64 = 0.27, Any, "m";
+        /// Weight of the squared action in the reward: 0 or negative, as it is added.
+        action_penalty: f64 = 0.0, Any, "";
+        /// Weight of the torso's uprightness in the reward.
+        up_rew_scale: f64 = 0.1, Any, "";
+        /// Factor on joint velocities in the observation.
+        joint_vel_obs_scaling: f64 = 0.1, Any, "";
+        /// Substeps that share one mass matrix; 16 is one computation for an environment step.
+        mm_caching_frequency: usize = 16, Within(1.0, 16.0), "substeps";
+        /// Whether an episode starts from a random state near the standing one.
+        stochastic_init: bool = true, Any, "";
+        /// Whether the last eight entries of the observation hold the clipped action (PWM) or zeros (SHAC).
+        action_in_obs: bool = true, Any, "";
+        /// Which inertias the robot has.
+        inertia: Inertia = Inertia::Reference, Any, "";
+        /// The point about which spatial vectors are taken.
+        reference_point: ReferencePoint = ReferencePoint::Torso, Any, "";
+    }
+    Networks {
+        /// Width of the latent state; a multiple of `simnorm_dim`.
+        latent_dim: usize = 512, Within(1.0, 65_536.0), "";
+        /// Size of the groups the latent is normalised in, each by a softmax.
+        simnorm_dim: usize = 8, Within(1.0, 65_536.0), "";
+        /// Hidden layers of the dynamics and of the reward head.
+        units: Vec<usize> = vec![512, 512], Within(1.0, 65_536.0), "";
+        /// Hidden layers of the encoder.
+        encoder_units: Vec<usize> = vec![256], Within(1.0, 65_536.0), "";
+        /// Hidden layers of the actor.
+        actor_units: Vec<usize> = vec![400, 200, 100], Within(1.0, 65_536.0), "";
+        /// Hidden layers of each critic.
+        critic_units: Vec<usize> = vec![400, 200], Within(1.0, 65_536.0), "";
+        /// Critics; their smallest value is used.
+        num_critics: usize = 3, Within(1.0, 64.0), "";
+        /// Logarithm of the actor's deviation at the start.
+        actor_init_logstd: f64 = -1.0, Within(-20.0, 5.0), "";
+        /// The logarithm of the deviation never falls below this.
+        actor_min_logstd: f64 = -1.427, Within(-20.0, 5.0), "";
+        /// Factor on every initial parameter of the actor.
+        actor_init_gain: f64 = 1.0, Above(0.0), "";
+        /// What the reward head predicts; decides its loss too.
+        reward_head: RewardHead = RewardHead::Scalar, Any, "";
+        /// Bins of the two-hot reward head; not read by the scalar one.
+        num_bins: usize = 101, Within(2.0, 65_536.0), "bins";
+        /// Lower end of the bins.
+        vmin: f64 = -10.0, Within(-80.0, 80.0), "symlog reward";
+        /// Upper end of the bins.
+        vmax: f64 = 10.0, Within(-80.0, 80.0), "symlog reward";
+        /// How the two-hot reward head is read; not read by the scalar one.
+        decode: Decode = Decode::Symexp, Any, "";
+        /// Weight of the two-hot head's cross-entropy in the model's loss; not read by the scalar one.
+        reward_coef: f64 = 0.1, AtLeast(0.0), "";
+    }
+    Algorithm {
+        /// Steps of a rollout, in the environment, in the latent and in a replay window.
+        horizon: usize = 16, Within(1.0, 65_536.0), "steps";
+        /// Discount of a step.
+        gamma: f64 = 0.99, Within(0.0, 1.0), "";
+        /// Weight of longer returns in the critic's targets (TD-lambda).
+        lam: f64 = 0.95, Within(0.0, 1.0), "";
+        /// Whether the actor's input is cut from the gradient, which then flows through the model alone.
+        detach: bool = true, Any, "";
+        /// Learning rate of the actor at the start.
+        actor_lr: f64 = 5e-4, Within(0.0, 1.0), "";
+        /// Learning rate of the critics at the start.
+        critic_lr: f64 = 5e-4, Within(0.0, 1.0), "";
+        /// Learning rate of the world model at the start.
+        model_lr: f64 = 3e-4, Within(0.0, 1.0), "";
+        /// How the three learning rates fall over `max_epochs`.
+        lr_schedule: LrSchedule = LrSchedule::Linear, Any, "";
+        /// What the learning rates fall to.
+        lr_end: f64 = 1e-5, Within(0.0, 1.0), "";
+        /// Epochs over which the learning rates first rise from 0.
+        warmup_epochs: u64 = 0, AtLeast(0.0), "epochs";
+        /// Adam's two decay rates for the actor.
+        actor_betas: [f64; 2] = [0.7, 0.95], Below(0.0, 1.0), "";
+        /// Adam's two decay rates for the critics.
+        critic_betas: [f64; 2] = [0.7, 0.95], Below(0.0, 1.0), "";
+        /// Adam's two decay rates for the world model.
+        model_betas: [f64; 2] = [0.9, 0.999], Below(0.0, 1.0), "";
+        /// The actor's gradient is scaled down to this norm.
+        actor_grad_norm: f64 = 1.0, Above(0.0), "";
+        /// The critics' gradient is scaled down to this norm.
+        critic_grad_norm: f64 = 100.0, Above(0.0), "";
+        /// The world model's gradient is scaled down to this norm.
+        wm_grad_norm: f64 = 20.0, Above(0.0), "";
+        /// Passes over the rollout when the critics learn.
+        critic_iterations: usize = 8, Within(1.0, 1_048_576.0), "passes";
+        /// Minibatches of a pass; must divide `num_envs` x `horizon`.
+        critic_batches: usize = 4, Within(1.0, 1_048_576.0), "minibatches";
+        /// Whether the rollout is shuffled before each pass; PWM does not.
+        critic_shuffle: bool = false, Any, "";
+        /// World-model updates of an epoch.
+        wm_iterations: usize = 8, Within(1.0, 1_048_576.0), "updates";
+        /// Replay windows of a world-model update.
+        wm_batch_size: usize = 256, Within(1.0, 1_048_576.0), "windows";
+        /// Size of the replay buffer.
+        wm_buffer_size: usize = 1_000_000, Within(1.0, 1e12), "rows";
+        /// World-model updates of the first epoch that can learn; null means `episode_length`, as in PWM.
+        wm_bootstrap_iterations: Option<usize> = None, AtLeast(0.0), "updates";
+        /// What is done to rewards before the model learns them.
+        rew_norm: RewNorm = RewNorm::CenterScale, Any, "";
+        /// Rewards are clamped to this size before they are stored, so that one blow-up of the simulator cannot ruin the
+        /// statistics; an Ant's step earns less than 20. 0 means off.
+        reward_clip: f64 = 100.0, AtLeast(0.0), "reward of a step";
+        /// Whether the actor's loss is divided by the deviation of returns.
+        ret_norm: bool = true, Any, "";
+        /// Weight of the past in the statistics of returns at each update; 0 means that nothing is ever forgotten.
+        ret_norm_decay: f64 = 0.0, Below(0.0, 1.0), "";
+        /// Whether observations are normalised before they are encoded.
+        obs_norm: bool = false, Any, "";
+        /// How the start of a replay window is drawn.
+        replay_sampling: ReplaySampling = ReplaySampling::Episode, Any, "";
+        /// Whether rows of episodes that are still running can be replayed.
+        replay_unfinished: bool = false, Any, "";
+        /// Bookkeeping at the last step of a rollout.
+        bootstrap: Bootstrap = Bootstrap::Exact, Any, "";
+    }
+}
