@@ -1,1 +1,12 @@
-//! (being written)
+//! Networks: which parameters they have, how these start, and the operations they are made of.
+
+pub mod actor;
+pub mod critic;
+pub mod mlp;
+pub mod params;
+pub mod world;
+
+pub use actor::Actor;
+pub use critic::Critics;
+pub use params::Group;
+pub use world::WorldModel;

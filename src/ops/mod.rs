@@ -1,4 +1,11 @@
 //! Operations: one folder a family. A folder holds everything about its operations: what they compute, their shapes,
 //! their adjoints, their kernels.
 
+pub mod control;
 pub mod linear;
+pub mod loss;
+pub mod optim;
+pub mod policy;
+pub mod random;
+pub mod returns;
+pub mod stats;

@@ -35,6 +35,10 @@ impl Adjoint<'_> {
         self.inputs[i]
     }
 
+    pub fn inputs_len(&self) -> usize {
+        self.inputs.len()
+    }
+
     pub fn output(&self, i: usize) -> Val {
         self.outputs[i]
     }

@@ -77,6 +77,11 @@ pub struct Cx<F> {
 }
 
 impl<F: Real> Cx<F> {
+    #[inline]
+    pub fn inputs_len(&self) -> usize {
+        self.inputs.len()
+    }
+
     /// Shape of input `i`.
     #[inline]
     pub fn shape(&self, i: usize) -> &[usize] {

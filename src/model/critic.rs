@@ -1,0 +1,65 @@
+//! The critics: independent value networks of the latent, run as one ensemble; their minimum is the value.
+
+use super::mlp::{BoundMlp, Mlp, MlpInit, MlpSpec};
+use super::params::{Group, GroupBuilder, Init};
+use crate::config::Config;
+use crate::ops::linear::Epilogue;
+use crate::ops::optim::AdamSpec;
+use crate::ops::policy::ensemble_min;
+use crate::tape::{Program, Val, Vars};
+
+#[derive(Clone, Debug)]
+pub struct Critics {
+    pub group: Group,
+    pub count: usize,
+    value: Mlp,
+}
+
+impl Critics {
+    pub fn new(vars: &mut Vars, c: &Config) -> Self {
+        let mut g = GroupBuilder::default();
+        let init = MlpInit {
+            weight: |_, _| Init::Orthogonal { gain: std::f64::consts::SQRT_2 },
+            bias: |_, _| Init::Constant(0.0),
+            gain: 1.0,
+        };
+        let spec = MlpSpec {
+            name: "value",
+            ensemble: c.num_critics,
+            inputs: c.latent_dim,
+            hidden: &c.critic_units,
+            outputs: 1,
+            hidden_epilogue: Epilogue::MishNorm,
+            last_epilogue: Epilogue::Bias,
+        };
+        let value = Mlp::new(&mut g, &spec, init);
+        let adam = AdamSpec { beta1: c.critic_betas[0], beta2: c.critic_betas[1], max_norm: c.critic_grad_norm };
+        Self { group: g.finish(vars, "critics", adam), count: c.num_critics, value }
+    }
+
+    pub fn bind(&self, p: &mut Program, vars: &Vars) -> BoundCritics {
+        BoundCritics { value: self.value.bind(p, vars, &self.group), count: self.count }
+    }
+}
+
+/// The critics inside a program.
+#[derive(Clone, Debug)]
+pub struct BoundCritics {
+    value: BoundMlp,
+    count: usize,
+}
+
+impl BoundCritics {
+    /// Every critic's value, `[E, M, 1]`.
+    pub fn all(&self, p: &mut Program, z: Val, save: bool) -> Val {
+        let v = self.value.apply(p, &[z], save, None);
+        let m = p.len_of(v) / self.count;
+        p.reshape(v, &[self.count, m, 1])
+    }
+
+    /// The smallest value, `[M]`.
+    pub fn min(&self, p: &mut Program, z: Val, save: bool) -> Val {
+        let v = self.all(p, z, save);
+        ensemble_min(p, v, None)
+    }
+}

@@ -1,0 +1,285 @@
+//! From network outputs to actions and values: squashed Gaussian samples, the ensemble minimum, row selection.
+
+use crate::device::Real;
+use crate::tape::op::chunk;
+use crate::tape::{Adjoint, Cx, Op, Program, Val};
+
+/// Rows a task takes.
+const ROWS: usize = 32;
+
+/// Appends `a = tanh(mean + exp(logstd) * noise)`: `mean`, `noise`, `a` are `[N, A]`, `logstd` is `[A]`.
+/// Without noise `a = tanh(mean)`, the deterministic policy. There is no entropy term and no density correction.
+pub fn squash(p: &mut Program, mean: Val, logstd: Val, noise: Option<Val>) -> Val {
+    let shape = p.shape(mean).to_vec();
+    let a = p.real(&shape);
+    let mut inputs = vec![mean, logstd];
+    inputs.extend(noise);
+    p.push(Squash, &inputs, &[a]);
+    a
+}
+
+#[derive(Debug)]
+struct Squash;
+
+impl Squash {
+    #[inline(always)]
+    fn run<F: Real>(&self, cx: &Cx<F>, _: usize, task: usize) {
+        let w = cx.shape(1)[0];
+        let r = chunk(cx.shape(0)[0], ROWS, task);
+        let out = cx.out(0, r.start * w..r.end * w);
+        let mean = &cx.input(0)[r.start * w..r.end * w];
+        if cx.inputs_len() < 3 {
+            for (o, m) in out.iter_mut().zip(mean) {
+                *o = m.tanh();
+            }
+            return;
+        }
+        let noise = &cx.input(2)[r.start * w..r.end * w];
+        for ((o, m), e) in out.chunks_exact_mut(w).zip(mean.chunks_exact(w)).zip(noise.chunks_exact(w)) {
+            for i in 0..w {
+                o[i] = (m[i] + cx.input(1)[i].exp() * e[i]).tanh();
+            }
+        }
+    }
+}
+
+impl Op for Squash {
+    fn name(&self) -> &'static str {
+        "squash"
+    }
+    fn phases(&self, i: &[Vec<usize>], _: &[Vec<usize>]) -> Vec<usize> {
+        vec![i[0][0].div_ceil(ROWS)]
+    }
+    fn adjoint(&self, a: &mut Adjoint) {
+        let Some(c) = a.cotangent(0) else { return };
+        let (y, logstd) = (a.output(0), a.input(1));
+        let mut inputs = vec![c, y, logstd];
+        let noisy = a.inputs_len() > 2;
+        if noisy {
+            inputs.push(a.input(2));
+        }
+        if let Some(s) = a.sink(0) {
+            a.push(SquashGradMean { accumulate: s.accumulate }, &inputs[..2], &[s.val]);
+        }
+        if noisy && let Some(s) = a.sink(1) {
+            a.push(SquashGradStd { accumulate: s.accumulate }, &inputs, &[s.val]);
+        }
+    }
+    crate::kernels!();
+}
+
+/// `dmean = da (1 - a²)`.
+#[derive(Debug)]
+struct SquashGradMean {
+    accumulate: bool,
+}
+
+impl SquashGradMean {
+    #[inline(always)]
+    fn run<F: Real>(&self, cx: &Cx<F>, _: usize, task: usize) {
+        let w = cx.shape(0)[1];
+        let r = chunk(cx.shape(0)[0], ROWS, task);
+        let r = r.start * w..r.end * w;
+        let (c, y) = (&cx.input(0)[r.clone()], &cx.input(1)[r.clone()]);
+        for ((o, c), y) in cx.out(0, r).iter_mut().zip(c).zip(y) {
+            let g = *c * (F::one() - *y * *y);
+            *o = if self.accumulate { *o + g } else { g };
+        }
+    }
+}
+
+impl Op for SquashGradMean {
+    fn name(&self) -> &'static str {
+        "squash_grad_mean"
+    }
+    fn phases(&self, i: &[Vec<usize>], _: &[Vec<usize>]) -> Vec<usize> {
+        vec![i[0][0].div_ceil(ROWS)]
+    }
+    crate::kernels!();
+}
+
+/// `dlogstd = sum over rows of da (1 - a²) exp(logstd) noise`, in row order.
+#[derive(Debug)]
+struct SquashGradStd {
+    accumulate: bool,
+}
+
+impl SquashGradStd {
+    #[inline(always)]
+    fn run<F: Real>(&self, cx: &Cx<F>, _: usize, _: usize) {
+        let w = cx.shape(2)[0];
+        let out = cx.out_all(0);
+        if !self.accumulate {
+            out.fill(F::zero());
+        }
+        let rows = cx.input(0).chunks_exact(w).zip(cx.input(1).chunks_exact(w)).zip(cx.input(3).chunks_exact(w));
+        for ((c, y), e) in rows {
+            for i in 0..w {
+                out[i] += c[i] * (F::one() - y[i] * y[i]) * cx.input(2)[i].exp() * e[i];
+            }
+        }
+    }
+}
+
+impl Op for SquashGradStd {
+    fn name(&self) -> &'static str {
+        "squash_grad_std"
+    }
+    fn phases(&self, _: &[Vec<usize>], _: &[Vec<usize>]) -> Vec<usize> {
+        vec![1]
+    }
+    crate::kernels!();
+}
+
+/// Appends the minimum over the leading axis: `[E, M, 1]` to `[M]`. The first of equal ones receives the cotangent.
+pub fn ensemble_min(p: &mut Program, v: Val, out: Option<Val>) -> Val {
+    let m = p.shape(v)[1];
+    let out = out.unwrap_or_else(|| p.real(&[m]));
+    p.push(EnsembleMin, &[v], &[out]);
+    out
+}
+
+#[derive(Debug)]
+struct EnsembleMin;
+
+#[inline(always)]
+fn smallest<F: Real>(v: &[F], members: usize, m: usize, i: usize) -> usize {
+    let mut best = 0;
+    for e in 1..members {
+        if v[e * m + i] < v[best * m + i] {
+            best = e;
+        }
+    }
+    best
+}
+
+impl EnsembleMin {
+    #[inline(always)]
+    fn run<F: Real>(&self, cx: &Cx<F>, _: usize, _: usize) {
+        let (e, m) = (cx.shape(0)[0], cx.shape(0)[1]);
+        let v = cx.input(0);
+        for (i, o) in cx.out_all(0).iter_mut().enumerate() {
+            *o = v[smallest(v, e, m, i) * m + i];
+        }
+    }
+}
+
+impl Op for EnsembleMin {
+    fn name(&self) -> &'static str {
+        "ensemble_min"
+    }
+    fn phases(&self, _: &[Vec<usize>], _: &[Vec<usize>]) -> Vec<usize> {
+        vec![1]
+    }
+    fn adjoint(&self, a: &mut Adjoint) {
+        let Some(c) = a.cotangent(0) else { return };
+        let v = a.input(0);
+        if let Some(s) = a.sink(0) {
+            a.push(EnsembleMinGrad { accumulate: s.accumulate }, &[c, v], &[s.val]);
+        }
+    }
+    crate::kernels!();
+}
+
+#[derive(Debug)]
+struct EnsembleMinGrad {
+    accumulate: bool,
+}
+
+impl EnsembleMinGrad {
+    #[inline(always)]
+    fn run<F: Real>(&self, cx: &Cx<F>, _: usize, _: usize) {
+        let (e, m) = (cx.shape(1)[0], cx.shape(1)[1]);
+        let (c, v, out) = (cx.input(0), cx.input(1), cx.out_all(0));
+        if !self.accumulate {
+            out.fill(F::zero());
+        }
+        for i in 0..m {
+            out[smallest(v, e, m, i) * m + i] += c[i];
+        }
+    }
+}
+
+impl Op for EnsembleMinGrad {
+    fn name(&self) -> &'static str {
+        "ensemble_min_grad"
+    }
+    fn phases(&self, _: &[Vec<usize>], _: &[Vec<usize>]) -> Vec<usize> {
+        vec![1]
+    }
+    crate::kernels!();
+}
+
+/// Appends rows of `a` where `mask` is not zero, of `b` elsewhere: `[N, D]` by `mask` `[N]`. The cotangent goes to the
+/// row that was taken.
+pub fn select_rows(p: &mut Program, mask: Val, a: Val, b: Val) -> Val {
+    let shape = p.shape(b).to_vec();
+    let out = p.real(&shape);
+    p.push(SelectRows, &[mask, a, b], &[out]);
+    out
+}
+
+#[derive(Debug)]
+struct SelectRows;
+
+impl SelectRows {
+    #[inline(always)]
+    fn run<F: Real>(&self, cx: &Cx<F>, _: usize, task: usize) {
+        let w = cx.shape(1)[1];
+        for r in chunk(cx.shape(1)[0], ROWS, task) {
+            let from = if cx.input(0)[r] != F::zero() { cx.input(1) } else { cx.input(2) };
+            cx.out(0, r * w..(r + 1) * w).copy_from_slice(&from[r * w..(r + 1) * w]);
+        }
+    }
+}
+
+impl Op for SelectRows {
+    fn name(&self) -> &'static str {
+        "select_rows"
+    }
+    fn phases(&self, i: &[Vec<usize>], _: &[Vec<usize>]) -> Vec<usize> {
+        vec![i[1][0].div_ceil(ROWS)]
+    }
+    fn adjoint(&self, a: &mut Adjoint) {
+        let Some(c) = a.cotangent(0) else { return };
+        let mask = a.input(0);
+        for (i, keep) in [(1, true), (2, false)] {
+            if let Some(s) = a.sink(i) {
+                a.push(SelectRowsGrad { keep, accumulate: s.accumulate }, &[mask, c], &[s.val]);
+            }
+        }
+    }
+    crate::kernels!();
+}
+
+/// The cotangent where `mask` is `keep`, zero elsewhere.
+#[derive(Debug)]
+struct SelectRowsGrad {
+    keep: bool,
+    accumulate: bool,
+}
+
+impl SelectRowsGrad {
+    #[inline(always)]
+    fn run<F: Real>(&self, cx: &Cx<F>, _: usize, task: usize) {
+        let w = cx.shape(1)[1];
+        for r in chunk(cx.shape(1)[0], ROWS, task) {
+            let taken = (cx.input(0)[r] != F::zero()) == self.keep;
+            let c = &cx.input(1)[r * w..(r + 1) * w];
+            for (o, c) in cx.out(0, r * w..(r + 1) * w).iter_mut().zip(c) {
+                let g = if taken { *c } else { F::zero() };
+                *o = if self.accumulate { *o + g } else { g };
+            }
+        }
+    }
+}
+
+impl Op for SelectRowsGrad {
+    fn name(&self) -> &'static str {
+        "select_rows_grad"
+    }
+    fn phases(&self, i: &[Vec<usize>], _: &[Vec<usize>]) -> Vec<usize> {
+        vec![i[1][0].div_ceil(ROWS)]
+    }
+    crate::kernels!();
+}
