@@ -1,1 +1,3 @@
 //! The CPU back end: worker team, matrix products, vector math.
+
+pub mod lanes;
