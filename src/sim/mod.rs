@@ -1,1 +1,43 @@
-//! (being written)
+//! Articulated rigid bodies with penalty ground contact, written once over [`Number`]: `f64`, `f32`, lanes of `f32` across
+//! environments, and dual numbers.
+//!
+//! World axes are right-handed with y up, the ground is y = 0, units are SI and radians. The stages of one substep are
+//! functions of their own, in the order of this list:
+//!
+//! | stage | file |
+//! |---|---|
+//! | frames, motion axes, twists, velocity-product accelerations | [`kinematics`] |
+//! | spatial inertia, bias wrench | [`inertia`] |
+//! | ground contact | [`contact`] |
+//! | joint forces, leaves to root | [`joint`] |
+//! | mass matrix, factor, solve | [`mass_matrix`] |
+//! | semi-implicit Euler | [`integrate`] |
+//! | substeps, reference point | [`step`] |
+
+pub mod ant;
+pub mod articulation;
+pub mod contact;
+pub mod inertia;
+pub mod integrate;
+pub mod joint;
+pub mod kinematics;
+pub mod mass;
+pub mod mass_matrix;
+pub mod model;
+pub mod number;
+pub mod quat;
+pub mod spatial;
+pub mod step;
+pub mod vec3;
+pub mod work;
+
+pub use ant::ant;
+pub use articulation::{Articulation, JointKind};
+pub use mass::Inertia;
+pub use model::Model;
+pub use number::Number;
+pub use quat::{Quat, Transform};
+pub use spatial::{Spatial, SpatialInertia};
+pub use step::{ReferencePoint, Timing, step};
+pub use vec3::{Mat3, Vec3};
+pub use work::Work;

@@ -1,5 +1,6 @@
-//! The CPU back end: worker team, run-time choice of instructions, vector math.
+//! The CPU back end: worker team, run-time choice of instructions, vector math, lanes of environments.
 
+pub mod lanes;
 pub mod simd;
 pub mod team;
 pub mod vmath;

@@ -1,0 +1,158 @@
+//! Rows of environments: `f32` eight at a time, the other number types one by one. Nothing here allocates.
+
+use super::task::{REWARD_ENTRIES, env_step, row};
+use super::{ACT, Ant, NQ, NQD, OBS};
+use crate::device::cpu::lanes::{Lanes, WIDTH};
+use crate::device::{Dual, Real};
+use crate::sim::{Model, Number};
+
+#[cfg(target_arch = "x86_64")]
+use crate::device::cpu::lanes::Avx8;
+
+/// A number type environments can be stepped in.
+pub trait EnvReal: Real {
+    /// Steps `rows` environments: `q` (rows x 15) and `qd` (rows x 14) advance in place, `next_obs` (rows x 37) and
+    /// `reward` (rows) are written. `obs` (rows x 37) is the observation before the step, `action` (rows x 8) is raw.
+    ///
+    /// A row's result depends on that row alone, whatever the number of rows and the row's place among them.
+    ///
+    /// # Panics
+    /// If a slice is shorter than `rows` rows.
+    #[allow(clippy::too_many_arguments)]
+    fn step_rows(
+        ant: &Ant,
+        rows: usize,
+        q: &mut [Self],
+        qd: &mut [Self],
+        obs: &[Self],
+        action: &[Self],
+        next_obs: &mut [Self],
+        reward: &mut [Self],
+    );
+}
+
+/// Slices of one call, cut to its rows.
+struct Rows<'a, R> {
+    q: &'a mut [R],
+    qd: &'a mut [R],
+    obs: &'a [R],
+    action: &'a [R],
+    next_obs: &'a mut [R],
+    reward: &'a mut [R],
+}
+
+impl<R: Real + Number> Rows<'_, R> {
+    fn step_one_by_one(self, ant: &Ant, model: &Model<R>) {
+        for (i, reward) in self.reward.iter_mut().enumerate() {
+            let (q, qd) = (&mut self.q[i * NQ..][..NQ], &mut self.qd[i * NQD..][..NQD]);
+            let (mut x, mut xd) = (row::<R, NQ>(q), row::<R, NQD>(qd));
+            let action = row::<R, ACT>(&self.action[i * ACT..]);
+            let entries = REWARD_ENTRIES.map(|k| self.obs[i * OBS + k]);
+            let (next, r) = env_step(ant, model, &mut x, &mut xd, entries, &action);
+            q.copy_from_slice(&x);
+            qd.copy_from_slice(&xd);
+            self.next_obs[i * OBS..][..OBS].copy_from_slice(&next);
+            *reward = r;
+        }
+    }
+}
+
+impl Rows<'_, f32> {
+    /// Groups of [`WIDTH`] rows; the last group repeats its first row in the lanes left over.
+    #[inline(always)]
+    fn step_in_lanes<S: Number + Lanes>(self, ant: &Ant, model: &Model<S>) {
+        let rows = self.reward.len();
+        let mut first = 0;
+        while first < rows {
+            let count = (rows - first).min(WIDTH);
+            let mut q = gather::<S, NQ>(&self.q[first * NQ..], NQ, count);
+            let mut qd = gather::<S, NQD>(&self.qd[first * NQD..], NQD, count);
+            let action = gather::<S, ACT>(&self.action[first * ACT..], ACT, count);
+            let entry = |k: usize| gather::<S, 1>(&self.obs[first * OBS + k..], OBS, count)[0];
+            let [a, b, c, d] = REWARD_ENTRIES;
+            let entries = [entry(a), entry(b), entry(c), entry(d)];
+            let (next, reward) = env_step(ant, model, &mut q, &mut qd, entries, &action);
+            scatter(&q, &mut self.q[first * NQ..], count);
+            scatter(&qd, &mut self.qd[first * NQD..], count);
+            scatter(&next, &mut self.next_obs[first * OBS..], count);
+            scatter(&[reward], &mut self.reward[first..], count);
+            first += count;
+        }
+    }
+
+    /// # Safety
+    /// The processor must have AVX2 and FMA.
+    #[cfg(target_arch = "x86_64")]
+    #[target_feature(enable = "avx2,fma")]
+    fn step_in_avx2(self, ant: &Ant, model: &Model<Avx8>) {
+        self.step_in_lanes(ant, model);
+    }
+}
+
+/// Columns of `count` rows into lanes.
+#[inline(always)]
+fn gather<S: Lanes, const N: usize>(rows: &[f32], stride: usize, count: usize) -> [S; N] {
+    let mut lanes = [[0.0; WIDTH]; N];
+    for k in 0..WIDTH {
+        let start = if k < count { k * stride } else { 0 };
+        for (lane, &x) in lanes.iter_mut().zip(&rows[start..][..N]) {
+            lane[k] = x;
+        }
+    }
+    lanes.map(S::from_array)
+}
+
+/// The first `count` lanes back into rows.
+#[inline(always)]
+fn scatter<S: Lanes, const N: usize>(lanes: &[S; N], rows: &mut [f32], count: usize) {
+    let lanes = lanes.map(S::to_array);
+    for (k, row) in rows.chunks_exact_mut(N).take(count).enumerate() {
+        for (x, lane) in row.iter_mut().zip(&lanes) {
+            *x = lane[k];
+        }
+    }
+}
+
+macro_rules! step_rows {
+    ($ant:ident, $rows:ident => $body:expr) => {
+        fn step_rows(
+            $ant: &Ant,
+            rows: usize,
+            q: &mut [Self],
+            qd: &mut [Self],
+            obs: &[Self],
+            action: &[Self],
+            next_obs: &mut [Self],
+            reward: &mut [Self],
+        ) {
+            let $rows = Rows {
+                q: &mut q[..rows * NQ],
+                qd: &mut qd[..rows * NQD],
+                obs: &obs[..rows * OBS],
+                action: &action[..rows * ACT],
+                next_obs: &mut next_obs[..rows * OBS],
+                reward: &mut reward[..rows],
+            };
+            $body
+        }
+    };
+}
+
+impl EnvReal for f64 {
+    step_rows!(ant, rows => rows.step_one_by_one(ant, &ant.f64));
+}
+
+impl EnvReal for Dual {
+    step_rows!(ant, rows => rows.step_one_by_one(ant, &ant.dual));
+}
+
+impl EnvReal for f32 {
+    step_rows!(ant, rows => {
+        #[cfg(target_arch = "x86_64")]
+        if let Some(model) = &ant.avx {
+            // SAFETY: the model exists only if the processor has the instructions.
+            return unsafe { rows.step_in_avx2(ant, model) };
+        }
+        rows.step_in_lanes(ant, &ant.lanes);
+    });
+}

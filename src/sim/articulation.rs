@@ -1,0 +1,207 @@
+//! A robot as data: bodies in tree order, each with one joint to its parent and a list of shapes.
+//!
+//! Everything is stated in `f64`, SI units and radians; mass, inertia and contact points follow from the shapes
+//! ([`super::mass`]). [`super::Model`] is the same robot rounded to the number type it is simulated in.
+
+use super::quat::{Quat, Transform};
+use super::vec3::Vec3;
+
+/// How a joint moves; the numbers of its coordinates (q, qd) are (7, 6), (1, 1), (1, 1), (0, 0).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum JointKind {
+    /// q: world position and quaternion (x, y, z, w); qd: the world twist (ω, v).
+    Free,
+    /// Rotation about the axis [rad].
+    Hinge,
+    /// Translation along the axis [m].
+    Slide,
+    /// Rigid connection.
+    Fixed,
+}
+
+impl JointKind {
+    pub fn coordinates(self) -> usize {
+        match self {
+            Self::Free => 7,
+            Self::Hinge | Self::Slide => 1,
+            Self::Fixed => 0,
+        }
+    }
+    pub fn velocities(self) -> usize {
+        match self {
+            Self::Free => 6,
+            Self::Hinge | Self::Slide => 1,
+            Self::Fixed => 0,
+        }
+    }
+}
+
+/// The connection of a body to its parent.
+#[derive(Clone, Copy, Debug)]
+pub struct Joint {
+    pub kind: JointKind,
+    /// Joint frame in the parent's body frame.
+    pub frame: Transform<f64>,
+    /// Unit axis in the joint frame (hinge, slide).
+    pub axis: Vec3<f64>,
+    pub lower: f64,
+    pub upper: f64,
+    /// Spring at the limits [N m/rad or N/m], and the damping that acts always, inside the limits too.
+    pub limit_stiffness: f64,
+    pub limit_damping: f64,
+    /// Drive towards `target`.
+    pub drive_stiffness: f64,
+    pub drive_damping: f64,
+    pub target: f64,
+    /// Added to the diagonal of the mass matrix.
+    pub armature: f64,
+}
+
+impl Joint {
+    /// A free joint at the world origin: no drive, no limits, no armature.
+    pub fn free() -> Self {
+        Self {
+            kind: JointKind::Free,
+            frame: Transform::identity(),
+            axis: Vec3::zero(),
+            lower: f64::NEG_INFINITY,
+            upper: f64::INFINITY,
+            limit_stiffness: 0.0,
+            limit_damping: 0.0,
+            drive_stiffness: 0.0,
+            drive_damping: 0.0,
+            target: 0.0,
+            armature: 0.0,
+        }
+    }
+}
+
+/// Penalty ground contact: stiffness [N/m], damping [N s/m²], friction viscosity [N s/m], friction coefficient.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Material {
+    pub stiffness: f64,
+    pub damping: f64,
+    pub viscosity: f64,
+    pub friction: f64,
+}
+
+/// Solid shapes [m]. A capsule's long axis is its local x; `half_length` reaches to the centres of its end spheres.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub enum Geometry {
+    Sphere { radius: f64 },
+    Capsule { radius: f64, half_length: f64 },
+    Box { half: [f64; 3] },
+}
+
+/// One shape on a body.
+#[derive(Clone, Copy, Debug)]
+pub struct Shape {
+    pub geometry: Geometry,
+    /// Shape frame in the body frame.
+    pub frame: Transform<f64>,
+    /// kg/m³
+    pub density: f64,
+    pub material: Material,
+}
+
+impl Shape {
+    pub fn sphere(centre: [f64; 3], radius: f64, density: f64, material: Material) -> Self {
+        let frame = Transform { p: Vec3::of(centre), q: Quat::identity() };
+        Self { geometry: Geometry::Sphere { radius }, frame, density, material }
+    }
+
+    /// The capsule whose end spheres are centred at `from` and `to`.
+    pub fn capsule(from: [f64; 3], to: [f64; 3], radius: f64, density: f64, material: Material) -> Self {
+        let (a, b) = (Vec3::<f64>::of(from), Vec3::of(to));
+        let along = b - a;
+        let length = along.norm();
+        let frame = Transform { p: (a + b).scale(0.5), q: x_axis_to(along.scale(1.0 / length)) };
+        Self { geometry: Geometry::Capsule { radius, half_length: 0.5 * length }, frame, density, material }
+    }
+
+    /// Points that can touch the ground, in the body frame, each with a radius: sphere centre, the two end-sphere
+    /// centres of a capsule (-x first), the eight corners of a box.
+    pub fn contact_points(&self) -> Vec<(Vec3<f64>, f64)> {
+        let at = |x: f64, y: f64, z: f64| self.frame.q.rotate(Vec3::new(x, y, z)) + self.frame.p;
+        match self.geometry {
+            Geometry::Sphere { radius } => vec![(self.frame.p, radius)],
+            Geometry::Capsule { radius, half_length: h } => vec![(at(-h, 0.0, 0.0), radius), (at(h, 0.0, 0.0), radius)],
+            Geometry::Box { half: [x, y, z] } => (0..8)
+                .map(|k| {
+                    let sign = |bit: usize| if k & bit == 0 { -1.0 } else { 1.0 };
+                    (at(sign(1) * x, sign(2) * y, sign(4) * z), 0.0)
+                })
+                .collect(),
+        }
+    }
+}
+
+/// The shortest rotation carrying the x axis onto the unit vector `d`.
+fn x_axis_to(d: Vec3<f64>) -> Quat<f64> {
+    let x = Vec3::new(1.0, 0.0, 0.0);
+    if d.x < -1.0 + 1e-12 {
+        // Opposite: any axis across will do.
+        return Quat::new(0.0, 0.0, 1.0, 0.0);
+    }
+    Quat { v: x.cross(d), w: 1.0 + d.x }.normalised()
+}
+
+/// A rigid body and the joint that carries it.
+#[derive(Clone, Debug)]
+pub struct Body {
+    pub name: String,
+    /// Index of the parent, smaller than the body's own; `None` is the world.
+    pub parent: Option<usize>,
+    pub joint: Joint,
+    pub shapes: Vec<Shape>,
+}
+
+/// A tree of bodies standing on the ground plane y = 0 (y is up).
+#[derive(Clone, Debug)]
+pub struct Articulation {
+    pub name: String,
+    pub bodies: Vec<Body>,
+    /// m/s²
+    pub gravity: [f64; 3],
+}
+
+/// A point of a body that can touch the ground.
+#[derive(Clone, Copy, Debug)]
+pub struct ContactPoint {
+    pub body: usize,
+    /// Shape number, counted over the whole robot.
+    pub shape: usize,
+    /// In the body frame.
+    pub point: Vec3<f64>,
+    pub radius: f64,
+    pub material: Material,
+}
+
+impl Articulation {
+    /// First index of each joint in (q, qd), one entry more than there are bodies.
+    pub fn offsets(&self) -> (Vec<usize>, Vec<usize>) {
+        let (mut q, mut qd) = (vec![0], vec![0]);
+        for (i, body) in self.bodies.iter().enumerate() {
+            q.push(q[i] + body.joint.kind.coordinates());
+            qd.push(qd[i] + body.joint.kind.velocities());
+        }
+        (q, qd)
+    }
+
+    /// All contact points: shapes in order of creation, body after body.
+    pub fn contact_points(&self) -> Vec<ContactPoint> {
+        let shapes = self.bodies.iter().enumerate().flat_map(|(b, body)| body.shapes.iter().map(move |s| (b, s)));
+        shapes
+            .enumerate()
+            .flat_map(|(shape, (body, s))| {
+                s.contact_points().into_iter().map(move |(point, radius)| ContactPoint {
+                    body,
+                    shape,
+                    point,
+                    radius,
+                    material: s.material,
+                })
+            })
+            .collect()
+    }
+}

@@ -1,0 +1,37 @@
+//! What the dynamics ask of a number beyond [`Scalar`]: whether a comparison holds anywhere.
+
+use crate::device::cpu::lanes::Lanes8;
+use crate::device::{Dual, Scalar};
+
+/// A number the dynamics can be computed in: one value or several lanes.
+pub trait Number: Scalar {
+    /// True if `mask` holds in some lane: work that no lane needs can be left out.
+    fn any(mask: Self::Mask) -> bool;
+}
+
+macro_rules! single {
+    ($($t:ty),*) => {$(
+        impl Number for $t {
+            #[inline(always)]
+            fn any(mask: bool) -> bool {
+                mask
+            }
+        }
+    )*};
+}
+single!(f32, f64, Dual);
+
+impl Number for Lanes8 {
+    #[inline(always)]
+    fn any(mask: Self::Mask) -> bool {
+        mask.any()
+    }
+}
+
+#[cfg(target_arch = "x86_64")]
+impl Number for crate::device::cpu::lanes::Avx8 {
+    #[inline(always)]
+    fn any(mask: Self::Mask) -> bool {
+        mask.any()
+    }
+}

@@ -1,0 +1,109 @@
+//! Quaternions `(x, y, z, w)`, scalar last, and rigid transforms.
+//!
+//! `rot(q, x) = x (2w² - 1) + 2w (v × x) + 2v (v · x)` is a polynomial in the four numbers and never normalises inside:
+//! off the unit sphere other formulas for a rotation differ, and so do their derivatives.
+
+use super::vec3::{Mat3, Vec3};
+use crate::device::Scalar;
+
+/// A quaternion with vector part `v` and scalar part `w`.
+#[derive(Clone, Copy, Debug)]
+pub struct Quat<S> {
+    pub v: Vec3<S>,
+    pub w: S,
+}
+
+impl<S: Scalar> Quat<S> {
+    #[inline(always)]
+    pub fn new(x: S, y: S, z: S, w: S) -> Self {
+        Self { v: Vec3::new(x, y, z), w }
+    }
+    #[inline(always)]
+    pub fn identity() -> Self {
+        Self { v: Vec3::zero(), w: S::one() }
+    }
+    #[inline(always)]
+    pub fn of(a: [f64; 4]) -> Self {
+        Self::new(S::of(a[0]), S::of(a[1]), S::of(a[2]), S::of(a[3]))
+    }
+    #[inline(always)]
+    pub fn read(a: &[S]) -> Self {
+        Self::new(a[0], a[1], a[2], a[3])
+    }
+    #[inline(always)]
+    pub fn write(self, a: &mut [S]) {
+        self.v.write(a);
+        a[3] = self.w;
+    }
+    /// The conjugate, never divided by the norm.
+    #[inline(always)]
+    pub fn conj(self) -> Self {
+        Self { v: -self.v, w: self.w }
+    }
+    /// Rotation by `angle` [rad] about the unit vector `axis`.
+    #[inline(always)]
+    pub fn about(axis: Vec3<S>, angle: S) -> Self {
+        let (s, c) = (angle * S::of(0.5)).sin_cos();
+        Self { v: axis.scale(s), w: c }
+    }
+    /// Hamilton's product.
+    #[inline(always)]
+    pub fn mul(self, o: Self) -> Self {
+        Self {
+            v: self.v.cross_add(o.v, o.v.scale_add(self.w, self.v.scale(o.w))),
+            w: self.w.mul_add(o.w, -self.v.dot(o.v)),
+        }
+    }
+    /// The matrix of `x -> rot(self, x)`; that of the conjugate is its transpose, unit norm or not.
+    #[inline(always)]
+    pub fn matrix(self) -> Mat3<S> {
+        let Vec3 { x, y, z } = self.v;
+        let (x2, y2, z2, w2) = (x + x, y + y, z + z, self.w + self.w);
+        let d = w2.mul_add(self.w, -S::one());
+        let (xy, xz, yz) = (x2 * y, x2 * z, y2 * z);
+        let (wx, wy, wz) = (w2 * x, w2 * y, w2 * z);
+        Mat3([
+            Vec3::new(x2.mul_add(x, d), xy - wz, xz + wy),
+            Vec3::new(xy + wz, y2.mul_add(y, d), yz - wx),
+            Vec3::new(xz - wy, yz + wx, z2.mul_add(z, d)),
+        ])
+    }
+    /// `rot(self, x)`.
+    #[inline(always)]
+    pub fn rotate(self, x: Vec3<S>) -> Vec3<S> {
+        let two = S::of(2.0);
+        let d = (two * self.w).mul_add(self.w, -S::one());
+        x.scale_add(d, self.v.cross(x).scale_add(two * self.w, self.v.scale(two * self.v.dot(x))))
+    }
+    /// Divided by its norm; the zero quaternion becomes the identity.
+    #[inline(always)]
+    pub fn normalised(self) -> Self {
+        let norm = self.w.mul_add(self.w, self.v.dot(self.v)).sqrt();
+        let positive = S::zero().lt(norm);
+        let inverse = S::one() / S::select(positive, norm, S::one());
+        Self {
+            v: self.v.scale(inverse),
+            // A zero vector part stays zero, so only the scalar part needs the other branch.
+            w: S::select(positive, self.w * inverse, S::one()),
+        }
+    }
+}
+
+/// A frame: position `p` [m] of its origin and orientation `q`, both in the parent frame.
+#[derive(Clone, Copy, Debug)]
+pub struct Transform<S> {
+    pub p: Vec3<S>,
+    pub q: Quat<S>,
+}
+
+impl<S: Scalar> Transform<S> {
+    #[inline(always)]
+    pub fn identity() -> Self {
+        Self { p: Vec3::zero(), q: Quat::identity() }
+    }
+    /// `(rot(A.q, B.p) + A.p, A.q ⊗ B.q)`.
+    #[inline(always)]
+    pub fn mul(self, b: Self) -> Self {
+        Self { p: self.q.rotate(b.p) + self.p, q: self.q.mul(b.q) }
+    }
+}

@@ -1,0 +1,98 @@
+//! One environment step: substeps of the dynamics, with the mass matrix built only in some of them.
+
+use super::articulation::JointKind;
+use super::contact::body_contact;
+use super::inertia::body_bias;
+use super::integrate::integrate;
+use super::joint::joint_force;
+use super::kinematics::body_kinematics;
+use super::mass_matrix::{factorise, mass_matrix, solve};
+use super::model::Model;
+use super::number::Number;
+use super::vec3::Vec3;
+use super::work::Work;
+use crate::device::Scalar;
+
+/// The point all spatial quantities refer to during an environment step.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum ReferencePoint {
+    /// The world origin, as in the reference. Round-off grows with the square of the distance from it.
+    World,
+    /// Where the torso is when the step begins. Held over the whole step, so a cached mass matrix stays valid.
+    #[default]
+    Torso,
+}
+
+/// How time is cut up.
+#[derive(Clone, Copy, Debug)]
+pub struct Timing<S> {
+    /// Substep [s].
+    pub h: S,
+    pub substeps: usize,
+    /// The mass matrix is rebuilt in substeps whose number is a multiple of this.
+    pub mass_matrix_every: usize,
+    pub reference_point: ReferencePoint,
+}
+
+/// Accelerations of one substep into `w.qdd`; `rebuild` the factor of the mass matrix or take the one in `w`.
+#[inline(always)]
+pub fn accelerations<S: Number, const B: usize, const D: usize>(
+    model: &Model<S>,
+    q: &[S],
+    qd: &[S],
+    actuation: &[S],
+    ground: S,
+    rebuild: bool,
+    w: &mut Work<S, B, D>,
+) {
+    for i in 0..B {
+        body_kinematics(model, i, q, qd, w);
+        body_bias(model, i, w);
+        body_contact(model, i, ground, w);
+    }
+    for i in (0..B).rev() {
+        joint_force(model, i, q, qd, actuation, w);
+    }
+    if rebuild {
+        mass_matrix(model, w);
+        factorise(model, w);
+    }
+    w.qdd = w.tau;
+    solve(model, &w.factor, &w.pivot, &mut w.qdd);
+}
+
+/// Moves the state so that `origin` becomes the reference point: `p <- p - origin`, `v <- v + ω × origin`.
+#[inline(always)]
+pub fn shift_state<S: Scalar>(model: &Model<S>, origin: Vec3<S>, q: &mut [S], qd: &mut [S]) {
+    for link in model.links.iter().filter(|l| l.kind == JointKind::Free) {
+        let (omega, v) = (Vec3::read(&qd[link.qd..]), Vec3::read(&qd[link.qd + 3..]));
+        omega.cross_add_exact(origin, v).write(&mut qd[link.qd + 3..]);
+        (Vec3::read(&q[link.q..]) - origin).write(&mut q[link.q..]);
+    }
+}
+
+/// Advances (q, qd) by `timing.substeps` substeps under the constant `actuation` (per dof).
+#[inline(always)]
+pub fn step<S: Number, const B: usize, const D: usize>(
+    model: &Model<S>,
+    timing: &Timing<S>,
+    q: &mut [S],
+    qd: &mut [S],
+    actuation: &[S],
+    w: &mut Work<S, B, D>,
+) {
+    // A robot whose root is not free stays near its fixed base: nothing to gain from moving the reference point.
+    let root = model.links.first().filter(|l| l.kind == JointKind::Free);
+    let origin = match (timing.reference_point, root) {
+        (ReferencePoint::Torso, Some(link)) => Vec3::read(&q[link.q..]),
+        _ => Vec3::zero(),
+    };
+    shift_state(model, origin, q, qd);
+    for substep in 0..timing.substeps {
+        let rebuild = substep % timing.mass_matrix_every == 0;
+        accelerations(model, q, qd, actuation, -origin.y, rebuild, w);
+        integrate(model, timing.h, &w.qdd, q, qd);
+    }
+    shift_state(model, -origin, q, qd);
+}
