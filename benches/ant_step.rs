@@ -1,0 +1,87 @@
+//! Env steps a second of the Ant on one thread, without gradients, mass matrix once a step.
+//!
+//! `cargo bench --bench ant_step`; the throughput column ("elem/s") counts environment steps.
+
+use criterion::{BenchmarkId, Criterion, Throughput, criterion_group, criterion_main};
+use pwm::device::philox::{Philox, Stream};
+use pwm::env::ant::{ACT, Ant, AntSettings, EnvReal, NQ, NQD, OBS, is_terminal, observe_row, reset_row};
+
+/// Environments under way, with fresh random actions each step and resets of the fallen.
+struct Fleet<R> {
+    ant: Ant,
+    random: Philox,
+    t: u64,
+    progress: Vec<usize>,
+    q: Vec<R>,
+    qd: Vec<R>,
+    obs: Vec<R>,
+    action: Vec<R>,
+    next: Vec<R>,
+    reward: Vec<R>,
+}
+
+impl<R: EnvReal> Fleet<R> {
+    fn new(envs: usize) -> Self {
+        let zeros = |n: usize| vec![R::zero(); envs * n];
+        let mut fleet = Self {
+            ant: Ant::new(AntSettings::default()),
+            random: Philox::new(1, Stream::Test),
+            t: 0,
+            progress: vec![0; envs],
+            q: zeros(NQ),
+            qd: zeros(NQD),
+            obs: zeros(OBS),
+            action: zeros(ACT),
+            next: zeros(OBS),
+            reward: zeros(1),
+        };
+        (0..envs).for_each(|e| fleet.reset(e));
+        fleet
+    }
+
+    fn reset(&mut self, e: usize) {
+        let (q, qd) = (&mut self.q[e * NQ..][..NQ], &mut self.qd[e * NQD..][..NQD]);
+        reset_row(&self.ant, &self.random, self.t, e as u32, q, qd);
+        observe_row(&self.ant, q, qd, &[R::zero(); ACT], &mut self.obs[e * OBS..][..OBS]);
+        self.progress[e] = 0;
+    }
+
+    fn step(&mut self) {
+        self.t += 1;
+        for (k, block) in self.action.chunks_mut(4).enumerate() {
+            for (a, u) in block.iter_mut().zip(self.random.uniform4(self.t, (1 << 24) + k as u32)) {
+                *a = R::of(2.0 * u - 1.0);
+            }
+        }
+        let envs = self.progress.len();
+        let (q, qd) = (&mut self.q, &mut self.qd);
+        R::step_rows(&self.ant, envs, q, qd, &self.obs, &self.action, &mut self.next, &mut self.reward);
+        std::mem::swap(&mut self.obs, &mut self.next);
+        for e in 0..envs {
+            self.progress[e] += 1;
+            if is_terminal(&self.ant, &self.obs[e * OBS..]) || self.ant.is_truncated(self.progress[e]) {
+                self.reset(e);
+            }
+        }
+    }
+}
+
+fn measure<R: EnvReal>(c: &mut Criterion, name: &str, sizes: &[usize]) {
+    let mut group = c.benchmark_group(format!("ant_step/{name}"));
+    for &envs in sizes {
+        let mut fleet = Fleet::<R>::new(envs);
+        // Past the fall from the start height, so that feet are on the ground.
+        (0..60).for_each(|_| fleet.step());
+        group.throughput(Throughput::Elements(envs as u64));
+        group.bench_function(BenchmarkId::from_parameter(envs), |b| b.iter(|| fleet.step()));
+    }
+    group.finish();
+}
+
+fn ant_step(c: &mut Criterion) {
+    measure::<f32>(c, "f32", &[1, 64, 128, 1024]);
+    measure::<f64>(c, "f64", &[1, 128]);
+}
+
+criterion_group!(benches, ant_step);
+criterion_main!(benches);
