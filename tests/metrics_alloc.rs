@@ -56,7 +56,14 @@ fn rows_and_progress_lines_do_not_allocate() {
         }
         metrics.row(u64::MAX - 500 + i, u64::MAX, &values).unwrap();
         line.clear();
-        let status = Status { epoch: i, epochs: 500, episode_return: values[5], best_return: 1e9, actor_loss: -1e-300, ..Status::default() };
+        let status = Status {
+            epoch: i,
+            epochs: 500,
+            episode_return: values[5],
+            best_return: 1e9,
+            actor_loss: -1e-300,
+            ..Status::default()
+        };
         format_status(&mut line, &status, 79);
     }
     assert_eq!(ALLOCATIONS.load(Ordering::Relaxed) - before, 0);

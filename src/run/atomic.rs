@@ -83,7 +83,8 @@ pub fn replace(path: &Path, fill: impl FnOnce(&mut File) -> io::Result<()>) -> R
         .map_err(FileError::at(&temp, "writing it"))
         .and_then(|()| file.sync_all().map_err(FileError::at(&temp, "syncing it to disk")));
     drop(file);
-    let renamed = written.and_then(|()| std::fs::rename(&temp, path).map_err(FileError::at(path, "renaming it in place")));
+    let renamed =
+        written.and_then(|()| std::fs::rename(&temp, path).map_err(FileError::at(path, "renaming it in place")));
     if let Err(e) = renamed {
         // The first error is the one to report; a temporary that cannot be removed is reused by the next write.
         let _ = std::fs::remove_file(&temp);

@@ -78,8 +78,13 @@ impl Metrics {
     pub fn open(dir: &Path, columns: &[&str], start: Start) -> Result<Self, MetricsError> {
         let path = dir.join(FILE_NAME);
         let at = |doing| FileError::at(&path, doing);
-        let mut file =
-            OpenOptions::new().create(true).truncate(false).read(true).write(true).open(&path).map_err(at("opening it"))?;
+        let mut file = OpenOptions::new()
+            .create(true)
+            .truncate(false)
+            .read(true)
+            .write(true)
+            .open(&path)
+            .map_err(at("opening it"))?;
         let (good, next_step) = match start {
             Start::Fresh => (0, 0),
             Start::FromEpoch(epoch) => keep(&path, epoch)?,
@@ -99,7 +104,11 @@ impl Metrics {
     /// Appends one row to both files and hands it to the system. Allocates nothing unless it fails.
     pub fn row(&mut self, step: u64, epoch: u64, values: &[f64]) -> Result<(), MetricsError> {
         if values.len() != self.keys.len() {
-            return Err(MetricsError::Columns { path: self.path.clone(), found: values.len(), expected: self.keys.len() });
+            return Err(MetricsError::Columns {
+                path: self.path.clone(),
+                found: values.len(),
+                expected: self.keys.len(),
+            });
         }
         self.buf.clear();
         // Writing to a Vec cannot fail, and the room reserved holds the longest row.
@@ -163,7 +172,11 @@ fn lines<'a>(path: &'a Path, text: &'a [u8]) -> impl Iterator<Item = Result<(Row
     let mut end = 0;
     text.split_inclusive(|&b| b == b'\n').enumerate().filter(|(_, l)| l.ends_with(b"\n")).map(move |(i, line)| {
         end += line.len() as u64;
-        parse(line).map(|row| (row, end)).map_err(|what| MetricsError::BadRow { path: path.to_path_buf(), line: i + 1, what })
+        parse(line).map(|row| (row, end)).map_err(|what| MetricsError::BadRow {
+            path: path.to_path_buf(),
+            line: i + 1,
+            what,
+        })
     })
 }
 
@@ -194,7 +207,20 @@ mod tests {
 
     #[test]
     fn numbers_read_back_and_fit_the_room() {
-        for v in [0.0, -0.0, 1.5, -1e-300, f64::MAX, f64::MIN_POSITIVE, 5e-324, 1e15 + 0.3, 1e16, 9.9e-6, 0.1 + 0.2, -1.2345678901234567e-5] {
+        for v in [
+            0.0,
+            -0.0,
+            1.5,
+            -1e-300,
+            f64::MAX,
+            f64::MIN_POSITIVE,
+            5e-324,
+            1e15 + 0.3,
+            1e16,
+            9.9e-6,
+            0.1 + 0.2,
+            -1.2345678901234567e-5,
+        ] {
             let mut b = vec![];
             write_number(&mut b, v);
             assert!(b.len() <= NUMBER_ROOM, "{v:e}");

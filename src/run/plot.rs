@@ -89,7 +89,12 @@ const BOTTOM: f64 = 64.0;
 pub fn learning_curve(title: &str, subtitle: &str, rows: &[Row], mean: &str, std: &str, training: &str) -> Plot {
     let series = vec![
         Series { label: "while training".into(), points: plain(&column(rows, training)), look: Look::Faint, color: 0 },
-        Series { label: "evaluation (mean ± std)".into(), points: banded(rows, mean, std), look: Look::Measured, color: 0 },
+        Series {
+            label: "evaluation (mean ± std)".into(),
+            points: banded(rows, mean, std),
+            look: Look::Measured,
+            color: 0,
+        },
     ];
     Plot { title: title.into(), subtitle: subtitle.into(), references: ant_references(), series, ..Plot::returns() }
 }
@@ -195,7 +200,7 @@ impl Plot {
         let reach = (high - low).max(1e-9);
         low = points().map(|p| p.y - p.spread).fold(low, f64::min).max(low - 0.25 * reach);
         high = points().map(|p| p.y + p.spread).fold(high, f64::max).min(high + 0.5 * reach);
-        let (xs, ys) = (ticks(0.0, if max_x > 0.0 { max_x } else { 1.0 }, 7), ticks(low, high, 6));
+        let (xs, ys) = (ticks(0.0, if max_x > 0.0 { max_x } else { 1.0 }, 7), ticks(low, high, 8));
         let top = if self.subtitle.is_empty() { 104.0 } else { 126.0 };
         // The horizontal axis ends where the data does; the vertical one at round numbers.
         let x_end = if max_x > 0.0 { max_x } else { 1.0 };
@@ -217,7 +222,11 @@ impl Plot {
             h = plot_bottom - top,
         )?;
         if !self.subtitle.is_empty() {
-            writeln!(s, "<text x=\"{LEFT}\" y=\"65\" font-size=\"13.5\" fill=\"#66707c\">{}</text>", escape(&self.subtitle))?;
+            writeln!(
+                s,
+                "<text x=\"{LEFT}\" y=\"65\" font-size=\"13.5\" fill=\"#66707c\">{}</text>",
+                escape(&self.subtitle)
+            )?;
         }
         self.legend(s, &shown, top - 36.0)?;
 
@@ -244,7 +253,10 @@ impl Plot {
                 Label(x)
             )?;
         }
-        writeln!(s, "<line x1=\"{LEFT}\" x2=\"{plot_right}\" y1=\"{plot_bottom}\" y2=\"{plot_bottom}\" stroke=\"#9aa3ad\"/>")?;
+        writeln!(
+            s,
+            "<line x1=\"{LEFT}\" x2=\"{plot_right}\" y1=\"{plot_bottom}\" y2=\"{plot_bottom}\" stroke=\"#9aa3ad\"/>"
+        )?;
         writeln!(
             s,
             "<text x=\"{:.1}\" y=\"{:.1}\" font-size=\"13.5\" fill=\"#3c4550\" text-anchor=\"middle\">{}</text>",
@@ -286,6 +298,10 @@ impl Plot {
             }
         }
         writeln!(s, "</g>")?;
+        // Outside the clip: the first and last dot stand on its edge.
+        for c in &shown {
+            dots(s, c, &px, &py)?;
+        }
 
         // Names of the levels stand on top of the curves, on a white outline.
         for r in &self.references {
@@ -298,7 +314,8 @@ impl Plot {
                 s,
                 "<text x=\"{:.1}\" y=\"{:.1}\" font-size=\"12.5\" fill=\"#59636e\" text-anchor=\"end\" paint-order=\"stroke\" stroke=\"#ffffff\" stroke-width=\"3.5\" stroke-linejoin=\"round\">{} · {value}</text>",
                 plot_right - 6.0,
-                py(r.high) - 6.0,
+                // A level near the bottom is where an untrained run's curve is: its name goes below, if there is room.
+                if (22.0..60.0).contains(&(plot_bottom - py(r.low))) { py(r.low) + 15.0 } else { py(r.high) - 6.0 },
                 escape(&r.label)
             )?;
         }
@@ -362,15 +379,24 @@ fn band(s: &mut String, c: &Series, px: &impl Fn(f64) -> f64, py: &impl Fn(f64) 
 fn curve(s: &mut String, c: &Series, px: &impl Fn(f64) -> f64, py: &impl Fn(f64) -> f64) -> fmt::Result {
     let color = COLORS[c.color % COLORS.len()];
     let (width, opacity) = if c.look == Look::Faint { (1.2, 0.4) } else { (2.4, 1.0) };
-    write!(s, "<polyline fill=\"none\" stroke=\"{color}\" stroke-width=\"{width}\" opacity=\"{opacity}\" stroke-linejoin=\"round\" stroke-linecap=\"round\" points=\"")?;
+    write!(
+        s,
+        "<polyline fill=\"none\" stroke=\"{color}\" stroke-width=\"{width}\" opacity=\"{opacity}\" stroke-linejoin=\"round\" stroke-linecap=\"round\" points=\""
+    )?;
     for p in finite(c) {
         write!(s, "{:.1},{:.1} ", px(p.x), py(p.y))?;
     }
     writeln!(s, "\"/>")?;
-    // Dots show where evaluations were; past fifty they only thicken the line.
+    Ok(())
+}
+
+/// Dots show where evaluations were; past fifty they only thicken the line.
+fn dots(s: &mut String, c: &Series, px: &impl Fn(f64) -> f64, py: &impl Fn(f64) -> f64) -> fmt::Result {
     if c.look == Look::Measured && finite(c).count() <= 50 {
+        let color = COLORS[c.color % COLORS.len()];
         for p in finite(c) {
-            write!(s, "<circle cx=\"{:.1}\" cy=\"{:.1}\" r=\"3.1\" fill=\"{color}\" stroke=\"#ffffff\" stroke-width=\"1\"/>", px(p.x), py(p.y))?;
+            let (x, y) = (px(p.x), py(p.y));
+            write!(s, "<circle cx=\"{x:.1}\" cy=\"{y:.1}\" r=\"3.1\" fill=\"{color}\" stroke=\"#ffffff\"/>")?;
         }
         writeln!(s)?;
     }
@@ -394,7 +420,10 @@ mod tests {
     #[test]
     fn labels() {
         let s = |v: f64| Label(v).to_string();
-        assert_eq!([s(0.0), s(1500.0), s(-1500.0), s(250_000.0), s(1.5e6), s(0.30000000000000004), s(-0.0)], ["0", "1,500", "−1,500", "250k", "1.5M", "0.3", "0"]);
+        assert_eq!(
+            [s(0.0), s(1500.0), s(-1500.0), s(250_000.0), s(1.5e6), s(0.30000000000000004), s(-0.0)],
+            ["0", "1,500", "−1,500", "250k", "1.5M", "0.3", "0"]
+        );
     }
 
     #[test]

@@ -86,7 +86,13 @@ impl EventWriter {
     /// Opens (or begins) the event file in `dir`, keeping the whole records whose step is below `keep_below`.
     pub fn open(dir: &Path, tags: &[&str], keep_below: u64) -> Result<Self, FileError> {
         let path = dir.join(FILE_NAME);
-        let mut file = OpenOptions::new().create(true).truncate(false).read(true).write(true).open(&path).map_err(FileError::at(&path, "opening it"))?;
+        let mut file = OpenOptions::new()
+            .create(true)
+            .truncate(false)
+            .read(true)
+            .write(true)
+            .open(&path)
+            .map_err(FileError::at(&path, "opening it"))?;
         let old = std::fs::read(&path).map_err(FileError::at(&path, "reading it"))?;
         let mut good = records(&old).take_while(|r| r.first || r.step < keep_below).last().map_or(0, |r| r.end as u64);
         file.set_len(good).map_err(FileError::at(&path, "cutting it"))?;

@@ -211,37 +211,56 @@ impl Movie<'_> {
             s,
             "<svg xmlns=\"http://www.w3.org/2000/svg\" viewBox=\"0 0 {WIDTH} {height:.0}\" width=\"{WIDTH}\" height=\"{height:.0}\" \
              font-family=\"Inter, Helvetica, Arial, 'DejaVu Sans', sans-serif\">\n<title>{}</title>\n<defs>\
-             <linearGradient id=\"sky\" x1=\"0\" y1=\"0\" x2=\"0\" y2=\"1\"><stop offset=\"0\" stop-color=\"#cfdbe6\"/><stop offset=\"1\" stop-color=\"#eef2f5\"/></linearGradient>\
-             <linearGradient id=\"floor\" x1=\"0\" y1=\"0\" x2=\"0\" y2=\"1\"><stop offset=\"0\" stop-color=\"#e4e8eb\"/><stop offset=\"1\" stop-color=\"#d3d8dc\"/></linearGradient>\
+             <linearGradient id=\"sky\" x1=\"0\" y1=\"0\" x2=\"0\" y2=\"1\"><stop offset=\"0\" stop-color=\"#b9cfe2\"/><stop offset=\"1\" stop-color=\"#edf3f7\"/></linearGradient>\
+             <linearGradient id=\"floor\" x1=\"0\" y1=\"0\" x2=\"0\" y2=\"1\"><stop offset=\"0\" stop-color=\"#d3dade\"/><stop offset=\"1\" stop-color=\"#e3e7ea\"/></linearGradient>\
              <radialGradient id=\"ball\" cx=\".38\" cy=\".28\" r=\".8\"><stop offset=\"0\" stop-color=\"#6d8299\"/><stop offset=\".5\" stop-color=\"#384b5f\"/><stop offset=\"1\" stop-color=\"#1b2733\"/></radialGradient>\
              <filter id=\"soft\" x=\"-20%\" y=\"-20%\" width=\"140%\" height=\"140%\"><feGaussianBlur stdDeviation=\".045\"/></filter>\
              <clipPath id=\"card\"><rect width=\"{WIDTH}\" height=\"{height:.0}\" rx=\"12\"/></clipPath></defs>\n<g clip-path=\"url(#card)\">",
             escape(self.title)
         )?;
         let horizon = ground - scale * back * sin;
-        writeln!(s, "<rect width=\"{WIDTH}\" height=\"{height:.0}\" fill=\"url(#sky)\"/><rect y=\"{horizon:.1}\" width=\"{WIDTH}\" height=\"{:.1}\" fill=\"url(#floor)\"/>", height - horizon)?;
+        writeln!(
+            s,
+            "<rect width=\"{WIDTH}\" height=\"{height:.0}\" fill=\"url(#sky)\"/><rect y=\"{horizon:.1}\" width=\"{WIDTH}\" height=\"{:.1}\" fill=\"url(#floor)\"/>",
+            height - horizon
+        )?;
 
         // Metre lines across the floor and their marks in front.
         let edge = (x_min - left / scale, x_max + left / scale);
         for m in (edge.0 - start).ceil() as i32..=(edge.1 - start).floor() as i32 {
             let x = px(start + m as f32);
-            let (ink, w) = if m % 5 == 0 { ("#9aa5ae", 1.6) } else { ("#c3cad0", 1.0) };
-            writeln!(s, "<line x1=\"{x:.1}\" x2=\"{x:.1}\" y1=\"{horizon:.1}\" y2=\"{:.1}\" stroke=\"{ink}\" stroke-width=\"{w}\"/><text x=\"{x:.1}\" y=\"{:.1}\" font-size=\"13\" fill=\"#596570\" text-anchor=\"middle\">{m} m</text>", height - 28.0, height - 11.0)?;
+            let (ink, w) = if m % 5 == 0 { ("#8995a0", 1.7) } else { ("#b9c2c9", 1.0) };
+            writeln!(
+                s,
+                "<line x1=\"{x:.1}\" x2=\"{x:.1}\" y1=\"{horizon:.1}\" y2=\"{:.1}\" stroke=\"{ink}\" stroke-width=\"{w}\"/><text x=\"{x:.1}\" y=\"{:.1}\" font-size=\"13\" fill=\"#596570\" text-anchor=\"middle\">{m} m</text>",
+                height - 28.0,
+                height - 11.0
+            )?;
         }
         for z in [-1.0f32, 0.0, 1.0] {
             let y = ground + scale * z * sin;
-            writeln!(s, "<line x1=\"0\" x2=\"{WIDTH}\" y1=\"{y:.1}\" y2=\"{y:.1}\" stroke=\"#c3cad0\"/>")?;
+            writeln!(s, "<line x1=\"0\" x2=\"{WIDTH}\" y1=\"{y:.1}\" y2=\"{y:.1}\" stroke=\"#b9c2c9\"/>")?;
         }
 
         // Shadows are drawn in metres on the floor, so that the floor's foreshortening flattens them as well.
-        writeln!(s, "<g transform=\"matrix({scale} 0 0 {} {} {ground})\" stroke=\"#22303c\" stroke-linecap=\"round\" opacity=\".26\" filter=\"url(#soft)\">", scale * sin, px(0.0))?;
+        writeln!(
+            s,
+            "<g transform=\"matrix({scale} 0 0 {} {} {ground})\" stroke=\"#22303c\" stroke-linecap=\"round\" opacity=\".26\" filter=\"url(#soft)\">",
+            scale * sin,
+            px(0.0)
+        )?;
         for &f in frames {
             for (shape, half) in self.shapes.iter().enumerate().map(|(i, sh)| (i, sh.half_length)) {
                 let (a, b) = self.ends(f, shape, half);
                 // The sun stands behind the left shoulder: higher parts throw their shadow to the right and back.
                 let cast = |p: V3| (p[0] + 0.35 * p[1], p[2] - z0 - 0.25 * p[1]);
                 let ((ax, az), (bx, bz)) = (cast(a), cast(b));
-                writeln!(s, "<line x1=\"{ax:.3}\" y1=\"{az:.3}\" x2=\"{:.3}\" y2=\"{bz:.3}\" stroke-width=\"{:.3}\"/>", bx + 1e-3, 2.0 * self.shapes[shape].radius)?;
+                writeln!(
+                    s,
+                    "<line x1=\"{ax:.3}\" y1=\"{az:.3}\" x2=\"{:.3}\" y2=\"{bz:.3}\" stroke-width=\"{:.3}\"/>",
+                    bx + 1e-3,
+                    2.0 * self.shapes[shape].radius
+                )?;
             }
         }
         writeln!(s, "</g>")?;
@@ -249,14 +268,33 @@ impl Movie<'_> {
             self.draw_pose(s, f, scale, &at, [0.0, sin, cos])?;
             let r = self.readouts[f];
             let x = at(root(f)).0;
-            writeln!(s, "<text x=\"{x:.1}\" y=\"{:.1}\" font-size=\"13\" fill=\"#46535f\" text-anchor=\"middle\">{:.2} s · {:.1} m/s</text>", 74.0, r.time, r.speed)?;
+            writeln!(
+                s,
+                "<text x=\"{x:.1}\" y=\"{:.1}\" font-size=\"13\" fill=\"#46535f\" text-anchor=\"middle\">{:.2} s · {:.1} m/s</text>",
+                74.0, r.time, r.speed
+            )?;
         }
-        writeln!(s, "<text x=\"22\" y=\"32\" font-size=\"18\" font-weight=\"600\" fill=\"#1b232c\">{}</text>", escape(self.title))?;
-        writeln!(s, "<text x=\"22\" y=\"52\" font-size=\"13\" fill=\"#536070\">{}</text>\n</g></svg>", escape(self.subtitle))
+        writeln!(
+            s,
+            "<text x=\"22\" y=\"32\" font-size=\"18\" font-weight=\"600\" fill=\"#1b232c\">{}</text>",
+            escape(self.title)
+        )?;
+        writeln!(
+            s,
+            "<text x=\"22\" y=\"52\" font-size=\"13\" fill=\"#536070\">{}</text>\n</g></svg>",
+            escape(self.subtitle)
+        )
     }
 
     /// One pose: capsules as round strokes in three tones, far ones first.
-    fn draw_pose(&self, s: &mut String, frame: usize, scale: f32, at: &impl Fn(V3) -> (f32, f32), toward: V3) -> fmt::Result {
+    fn draw_pose(
+        &self,
+        s: &mut String,
+        frame: usize,
+        scale: f32,
+        at: &impl Fn(V3) -> (f32, f32),
+        toward: V3,
+    ) -> fmt::Result {
         let depth = |p: V3| p[0] * toward[0] + p[1] * toward[1] + p[2] * toward[2];
         let mut order: Vec<(f32, usize, V3, V3)> = (0..self.shapes.len())
             .map(|i| {
@@ -282,14 +320,27 @@ impl Movie<'_> {
                 _ => ("#b06420", "#ee9a45", "#fbd0a0"),
             };
             for (ink, width, lift) in [(edge, 2.0 * r, 0.0), (face, 1.56 * r, 0.10 * r), (shine, 0.34 * r, 0.42 * r)] {
-                write!(s, "<line x1=\"{ax:.1}\" y1=\"{:.1}\" x2=\"{:.1}\" y2=\"{:.1}\" stroke=\"{ink}\" stroke-width=\"{width:.1}\" stroke-linecap=\"round\"/>", ay - lift, bx + 0.01, by - lift)?;
+                write!(
+                    s,
+                    "<line x1=\"{ax:.1}\" y1=\"{:.1}\" x2=\"{:.1}\" y2=\"{:.1}\" stroke=\"{ink}\" stroke-width=\"{width:.1}\" stroke-linecap=\"round\"/>",
+                    ay - lift,
+                    bx + 0.01,
+                    by - lift
+                )?;
             }
             writeln!(s)?;
         }
         Ok(())
     }
 
-    fn draw_eyes(&self, s: &mut String, frame: usize, scale: f32, at: &impl Fn(V3) -> (f32, f32), toward: V3) -> fmt::Result {
+    fn draw_eyes(
+        &self,
+        s: &mut String,
+        frame: usize,
+        scale: f32,
+        at: &impl Fn(V3) -> (f32, f32),
+        toward: V3,
+    ) -> fmt::Result {
         let (p, q) = self.pose(frame, 0);
         let r = self.shapes[0].radius;
         for side in [-0.36f32, 0.36] {
@@ -299,7 +350,10 @@ impl Movie<'_> {
             if facing > 0.12 {
                 let (x, y) = at([p[0] + r * n[0], p[1] + r * n[1], p[2] + r * n[2]]);
                 let (wide, dark) = (0.26 * r * scale, 0.14 * r * scale);
-                writeln!(s, "<circle cx=\"{x:.1}\" cy=\"{y:.1}\" r=\"{wide:.1}\" fill=\"#f4f6f8\"/><circle cx=\"{x:.1}\" cy=\"{y:.1}\" r=\"{dark:.1}\" fill=\"#10161d\"/>")?;
+                writeln!(
+                    s,
+                    "<circle cx=\"{x:.1}\" cy=\"{y:.1}\" r=\"{wide:.1}\" fill=\"#f4f6f8\"/><circle cx=\"{x:.1}\" cy=\"{y:.1}\" r=\"{dark:.1}\" fill=\"#10161d\"/>"
+                )?;
             }
         }
         Ok(())
