@@ -1,0 +1,474 @@
+//! Checkpoints: safetensors files with a version, a string map, and a checksum over every byte of the file.
+//!
+//! Any safetensors reader opens them. Bytes depend on state alone: tensors are ordered by alignment then name, metadata
+//! by key, and no time or path enters, so the same state twice is the same file. The header begins
+//!
+//! ```text
+//! {"__metadata__":{"pwm_checksum":"0123456789abcdef","pwm_version":"1", ...
+//! ```
+//!
+//! at a fixed offset, and the checksum is the CRC-64/XZ of the whole file with those sixteen digits read as zeros: a
+//! flipped bit anywhere, header and padding included, is found at load. `save` streams tensors from the caller's memory
+//! (it copies none); `load` reads the file once and checks all of it before a single number can be used.
+
+use std::collections::BTreeMap;
+use std::io::{self, Seek, SeekFrom, Write};
+use std::path::{Path, PathBuf};
+
+use safetensors::SafeTensors;
+use serde_json::{Map, Value, json};
+
+use super::atomic::{self, FileError};
+
+/// The layout this build writes and the only one it reads.
+pub const VERSION: &str = "1";
+
+/// What every checkpoint begins with, after the eight bytes of the header length; the checksum digits follow.
+const PREFIX: &str = "{\"__metadata__\":{\"pwm_checksum\":\"";
+const DIGITS: usize = 16;
+const DIGITS_AT: usize = 8 + PREFIX.len();
+/// Metadata keys that belong to the format.
+const RESERVED: &str = "pwm_";
+
+/// Number types a checkpoint may hold.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Dtype {
+    /// Single precision.
+    F32,
+    /// Double precision.
+    F64,
+    /// Counters.
+    U32,
+    /// Counters and random state.
+    U64,
+    /// Flags and text.
+    U8,
+}
+
+impl Dtype {
+    /// Bytes of one number.
+    pub const fn size(self) -> usize {
+        match self {
+            Self::F64 | Self::U64 => 8,
+            Self::F32 | Self::U32 => 4,
+            Self::U8 => 1,
+        }
+    }
+
+    /// Its name in a safetensors header.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::F32 => "F32",
+            Self::F64 => "F64",
+            Self::U32 => "U32",
+            Self::U64 => "U64",
+            Self::U8 => "U8",
+        }
+    }
+
+    fn from_safetensors(d: safetensors::Dtype) -> Option<Self> {
+        Some(match d {
+            safetensors::Dtype::F32 => Self::F32,
+            safetensors::Dtype::F64 => Self::F64,
+            safetensors::Dtype::U32 => Self::U32,
+            safetensors::Dtype::U64 => Self::U64,
+            safetensors::Dtype::U8 => Self::U8,
+            _ => return None,
+        })
+    }
+}
+
+/// Rust numbers that a tensor can be read as.
+pub trait Element: bytemuck::Pod {
+    /// The number type in the file.
+    const DTYPE: Dtype;
+}
+impl Element for f32 {
+    const DTYPE: Dtype = Dtype::F32;
+}
+impl Element for f64 {
+    const DTYPE: Dtype = Dtype::F64;
+}
+impl Element for u32 {
+    const DTYPE: Dtype = Dtype::U32;
+}
+impl Element for u64 {
+    const DTYPE: Dtype = Dtype::U64;
+}
+impl Element for u8 {
+    const DTYPE: Dtype = Dtype::U8;
+}
+
+/// One tensor to save: the bytes are little-endian numbers in row-major order.
+#[derive(Clone, Copy, Debug)]
+pub struct Tensor<'a> {
+    /// Unique name, `actor.layer0.weight`.
+    pub name: &'a str,
+    /// Number type.
+    pub dtype: Dtype,
+    /// Sizes, slowest first; empty for a scalar.
+    pub shape: &'a [usize],
+    /// `product(shape) * dtype.size()` bytes.
+    pub bytes: &'a [u8],
+}
+
+impl<'a> Tensor<'a> {
+    /// A view of a slice of numbers.
+    pub fn of<T: Element>(name: &'a str, shape: &'a [usize], values: &'a [T]) -> Self {
+        Self { name, dtype: T::DTYPE, shape, bytes: bytemuck::cast_slice(values) }
+    }
+}
+
+/// What can be wrong with a checkpoint.
+#[derive(Debug, thiserror::Error)]
+pub enum CheckpointError {
+    /// The file system said no.
+    #[error(transparent)]
+    File(#[from] FileError),
+    /// It is some other file.
+    #[error("{path}: not a pwm checkpoint; give a file written to checkpoints/ by a training run", path = path.display())]
+    NotACheckpoint {
+        /// The file.
+        path: PathBuf,
+    },
+    /// It ends too early.
+    #[error("{path}: truncated, {found} bytes of {expected}; copy it again or use another file of that run's checkpoints/", path = path.display())]
+    Truncated {
+        /// The file.
+        path: PathBuf,
+        /// Bytes there are.
+        found: u64,
+        /// Bytes there should be, 0 where the header itself is cut.
+        expected: u64,
+    },
+    /// Its bytes are not the ones that were written.
+    #[error("{path}: damaged ({what}); copy it again or use another file of that run's checkpoints/", path = path.display())]
+    Damaged {
+        /// The file.
+        path: PathBuf,
+        /// What does not agree.
+        what: String,
+    },
+    /// Written by a build with another layout.
+    #[error("{path}: checkpoint version {found}, this build reads {VERSION}; use the pwm version named in the run's run.json", path = path.display())]
+    WrongVersion {
+        /// The file.
+        path: PathBuf,
+        /// Its version.
+        found: String,
+    },
+    /// The caller looks for something the file lacks.
+    #[error("{path}: no {what} named `{name}`; it was written by a run with another configuration (compare config.yaml)", path = path.display())]
+    Absent {
+        /// The file.
+        path: PathBuf,
+        /// `tensor` or `metadata`.
+        what: &'static str,
+        /// The name.
+        name: String,
+    },
+    /// A tensor is there, with another type or shape.
+    #[error("{path}: `{name}` is {found}, expected {expected}; the configuration differs from the one it was written with (compare config.yaml)", path = path.display())]
+    Mismatch {
+        /// The file.
+        path: PathBuf,
+        /// The tensor.
+        name: String,
+        /// Type and shape in the file.
+        found: String,
+        /// Type and shape asked for.
+        expected: String,
+    },
+    /// `save` was given tensors or metadata that make no checkpoint.
+    #[error("{path}: cannot save: {what}", path = path.display())]
+    BadInput {
+        /// The file.
+        path: PathBuf,
+        /// What is wrong with the input.
+        what: String,
+    },
+}
+
+/// Writes a checkpoint, whole or not at all: on error the old file is intact and nothing else is left.
+pub fn save<'a>(
+    path: &Path,
+    tensors: impl IntoIterator<Item = Tensor<'a>>,
+    meta: &BTreeMap<String, String>,
+) -> Result<(), CheckpointError> {
+    let bad = |what: String| CheckpointError::BadInput { path: path.to_path_buf(), what };
+    let mut tensors: Vec<Tensor> = tensors.into_iter().collect();
+    // Widest numbers first keeps every tensor aligned to its own size.
+    tensors.sort_by(|a, b| b.dtype.size().cmp(&a.dtype.size()).then(a.name.cmp(b.name)));
+    let header = header(&tensors, meta).map_err(bad)?;
+
+    atomic::replace(path, |file| {
+        let mut crc = Crc64::new();
+        let mut put = |file: &mut std::fs::File, bytes: &[u8]| -> io::Result<()> {
+            crc.update(bytes);
+            file.write_all(bytes)
+        };
+        put(file, &(header.len() as u64).to_le_bytes())?;
+        put(file, header.as_bytes())?;
+        for t in &tensors {
+            put(file, t.bytes)?;
+        }
+        file.seek(SeekFrom::Start(DIGITS_AT as u64))?;
+        file.write_all(format!("{:016x}", crc.finish()).as_bytes())
+    })?;
+    Ok(())
+}
+
+/// The JSON header, zeros for the checksum, padded so that the data starts on a multiple of eight bytes.
+fn header(tensors: &[Tensor], meta: &BTreeMap<String, String>) -> Result<String, String> {
+    let mut strings = Map::new();
+    strings.insert("pwm_checksum".into(), Value::String("0".repeat(DIGITS)));
+    strings.insert("pwm_version".into(), VERSION.into());
+    for (k, v) in meta {
+        if k.starts_with(RESERVED) {
+            return Err(format!("metadata key `{k}`: names that begin with `{RESERVED}` belong to the format"));
+        }
+        strings.insert(k.clone(), v.as_str().into());
+    }
+    let mut root = Map::new();
+    root.insert("__metadata__".into(), Value::Object(strings));
+    let mut at = 0usize;
+    for t in tensors {
+        let want = t.shape.iter().try_fold(t.dtype.size(), |n, &d| n.checked_mul(d));
+        if want != Some(t.bytes.len()) {
+            return Err(format!("tensor `{}`: {} bytes for {} {:?}", t.name, t.bytes.len(), t.dtype.name(), t.shape));
+        }
+        let entry = json!({"dtype": t.dtype.name(), "shape": t.shape, "data_offsets": [at, at + t.bytes.len()]});
+        if root.insert(t.name.to_string(), entry).is_some() {
+            return Err(format!("tensor name `{}` is given twice or is reserved", t.name));
+        }
+        at += t.bytes.len();
+    }
+    let mut text = Value::Object(root).to_string();
+    text.extend(std::iter::repeat_n(' ', text.len().next_multiple_of(8) - text.len()));
+    Ok(text)
+}
+
+/// A checkpoint in memory, every byte of it checked.
+#[derive(Debug)]
+pub struct Checkpoint {
+    path: PathBuf,
+    bytes: Vec<u8>,
+    meta: BTreeMap<String, String>,
+    tensors: BTreeMap<String, Entry>,
+}
+
+#[derive(Debug)]
+struct Entry {
+    dtype: Dtype,
+    shape: Vec<usize>,
+    range: std::ops::Range<usize>,
+}
+
+impl Checkpoint {
+    /// Reads and verifies a file.
+    pub fn load(path: &Path) -> Result<Self, CheckpointError> {
+        let bytes = std::fs::read(path).map_err(FileError::at(path, "reading it"))?;
+        Self::parse(path, bytes)
+    }
+
+    /// Verifies the bytes of a file; `path` is for messages.
+    pub fn parse(path: &Path, bytes: Vec<u8>) -> Result<Self, CheckpointError> {
+        let owned = || path.to_path_buf();
+        let damaged = |what: String| CheckpointError::Damaged { path: path.to_path_buf(), what };
+        let found = bytes.len() as u64;
+        let start = bytes.get(8..).unwrap_or_default();
+        let seen = start.len().min(PREFIX.len());
+        if start[..seen] != PREFIX.as_bytes()[..seen] {
+            return Err(CheckpointError::NotACheckpoint { path: owned() });
+        }
+        if bytes.len() < DIGITS_AT + DIGITS {
+            return Err(CheckpointError::Truncated { path: owned(), found, expected: 0 });
+        }
+        let header_len = u64::from_le_bytes(bytes[..8].try_into().unwrap_or_default());
+
+        // The checksum first: nothing else is believed before it holds, only used to name what is wrong.
+        let mut crc = Crc64::new();
+        crc.update(&bytes[..DIGITS_AT]);
+        crc.update(&[b'0'; DIGITS]);
+        crc.update(&bytes[DIGITS_AT + DIGITS..]);
+        let stored = &bytes[DIGITS_AT..DIGITS_AT + DIGITS];
+        if format!("{:016x}", crc.finish()).as_bytes() != stored {
+            return Err(match expected_len(&bytes, header_len) {
+                Some(expected) if expected > found => CheckpointError::Truncated { path: owned(), found, expected },
+                _ => damaged("its checksum does not match its bytes".into()),
+            });
+        }
+
+        let (_, metadata) = SafeTensors::read_metadata(&bytes).map_err(|e| damaged(format!("header: {e}")))?;
+        let mut meta: BTreeMap<String, String> = metadata.metadata().clone().unwrap_or_default().into_iter().collect();
+        let version = meta.get("pwm_version").cloned().unwrap_or_default();
+        if version != VERSION {
+            return Err(CheckpointError::WrongVersion { path: owned(), found: version });
+        }
+        meta.retain(|k, _| !k.starts_with(RESERVED));
+
+        let parsed = SafeTensors::deserialize(&bytes).map_err(|e| damaged(format!("tensor table: {e}")))?;
+        let base = bytes.as_ptr() as usize;
+        let mut tensors = BTreeMap::new();
+        for (name, view) in parsed.iter() {
+            let dtype = Dtype::from_safetensors(view.dtype())
+                .ok_or_else(|| damaged(format!("tensor `{name}` has the unknown type {:?}", view.dtype())))?;
+            let at = view.data().as_ptr() as usize - base;
+            let entry = Entry { dtype, shape: view.shape().to_vec(), range: at..at + view.data().len() };
+            tensors.insert(name.to_string(), entry);
+        }
+        Ok(Self { path: owned(), bytes, meta, tensors })
+    }
+
+    /// Names of the tensors, sorted.
+    pub fn names(&self) -> impl Iterator<Item = &str> {
+        self.tensors.keys().map(String::as_str)
+    }
+
+    /// Type, shape and bytes of a tensor.
+    pub fn tensor<'a>(&'a self, name: &'a str) -> Result<Tensor<'a>, CheckpointError> {
+        let e = self.tensors.get(name).ok_or_else(|| self.absent("tensor", name))?;
+        Ok(Tensor { name, dtype: e.dtype, shape: &e.shape, bytes: &self.bytes[e.range.clone()] })
+    }
+
+    /// Copies a tensor into `out`, after checking its type and shape.
+    pub fn copy_into<T: Element>(&self, name: &str, shape: &[usize], out: &mut [T]) -> Result<(), CheckpointError> {
+        let t = self.tensor(name)?;
+        if t.dtype != T::DTYPE || t.shape != shape || out.len() != shape.iter().product::<usize>() {
+            return Err(CheckpointError::Mismatch {
+                path: self.path.clone(),
+                name: name.into(),
+                found: format!("{} {:?}", t.dtype.name(), t.shape),
+                expected: format!("{} {:?} ({} numbers)", T::DTYPE.name(), shape, out.len()),
+            });
+        }
+        bytemuck::cast_slice_mut::<T, u8>(out).copy_from_slice(t.bytes);
+        Ok(())
+    }
+
+    /// All numbers of a tensor, whatever its shape, after checking its type.
+    pub fn values<T: Element>(&self, name: &str) -> Result<Vec<T>, CheckpointError> {
+        let t = self.tensor(name)?;
+        let mut out = vec![T::zeroed(); t.shape.iter().product()];
+        self.copy_into(name, t.shape, &mut out)?;
+        Ok(out)
+    }
+
+    /// The string map that was saved.
+    pub fn meta(&self) -> &BTreeMap<String, String> {
+        &self.meta
+    }
+
+    /// One string of the map.
+    pub fn meta_str(&self, key: &str) -> Result<&str, CheckpointError> {
+        self.meta.get(key).map(String::as_str).ok_or_else(|| self.absent("metadata", key))
+    }
+
+    /// One string of the map, read as a number (or anything that parses).
+    pub fn meta_parse<T: std::str::FromStr>(&self, key: &str) -> Result<T, CheckpointError> {
+        let text = self.meta_str(key)?;
+        text.parse().map_err(|_| CheckpointError::Mismatch {
+            path: self.path.clone(),
+            name: key.into(),
+            found: format!("`{text}`"),
+            expected: std::any::type_name::<T>().into(),
+        })
+    }
+
+    /// The file it came from.
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+
+    fn absent(&self, what: &'static str, name: &str) -> CheckpointError {
+        CheckpointError::Absent { path: self.path.clone(), what, name: name.into() }
+    }
+}
+
+/// The length the header asks for, where enough of it is there to tell.
+fn expected_len(bytes: &[u8], header_len: u64) -> Option<u64> {
+    let header_end = header_len.checked_add(8)?;
+    if header_end > bytes.len() as u64 {
+        return Some(header_end);
+    }
+    let root: Map<String, Value> = serde_json::from_slice(&bytes[8..header_end as usize]).ok()?;
+    let end = root.values().filter_map(|t| t.get("data_offsets")?.get(1)?.as_u64()).max().unwrap_or(0);
+    header_end.checked_add(end)
+}
+
+/// CRC-64/XZ, eight bytes at a time.
+struct Crc64(u64);
+
+const CRC_TABLES: [[u64; 256]; 8] = {
+    let mut t = [[0u64; 256]; 8];
+    let mut i = 0;
+    while i < 256 {
+        let mut c = i as u64;
+        let mut bit = 0;
+        while bit < 8 {
+            c = (c >> 1) ^ (0xC96C_5795_D787_0F42 & (c & 1).wrapping_neg());
+            bit += 1;
+        }
+        t[0][i] = c;
+        i += 1;
+    }
+    let mut k = 1;
+    while k < 8 {
+        let mut i = 0;
+        while i < 256 {
+            t[k][i] = (t[k - 1][i] >> 8) ^ t[0][(t[k - 1][i] & 255) as usize];
+            i += 1;
+        }
+        k += 1;
+    }
+    t
+};
+
+impl Crc64 {
+    fn new() -> Self {
+        Self(!0)
+    }
+
+    fn update(&mut self, bytes: &[u8]) {
+        let mut c = self.0;
+        let (words, rest) = bytes.as_chunks::<8>();
+        for w in words {
+            let x = (c ^ u64::from_le_bytes(*w)).to_le_bytes();
+            c = 0;
+            for (k, &b) in x.iter().enumerate() {
+                c ^= CRC_TABLES[7 - k][b as usize];
+            }
+        }
+        for &b in rest {
+            c = (c >> 8) ^ CRC_TABLES[0][((c ^ b as u64) & 255) as usize];
+        }
+        self.0 = c;
+    }
+
+    fn finish(&self) -> u64 {
+        !self.0
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn crc64_check_value() {
+        let mut c = Crc64::new();
+        c.update(b"123456789");
+        assert_eq!(c.finish(), 0x995D_C9BB_DF19_39FA);
+        let mut split = Crc64::new();
+        split.update(b"123");
+        split.update(b"456789");
+        assert_eq!(split.finish(), c.finish());
+    }
+
+    #[test]
+    fn header_prefix_is_where_the_reader_looks() {
+        let h = header(&[], &BTreeMap::from([("a".into(), "b".into())])).unwrap();
+        assert!(h.starts_with(PREFIX), "{h}");
+        assert_eq!(h.len() % 8, 0);
+    }
+}

@@ -1,0 +1,253 @@
+//! Where the run is, on stderr: one live line on a terminal, a plain line every ten seconds in a log file.
+//!
+//! ```text
+//! epoch 812/15000  3.3M steps  12.4k/s  return 1873 (best 2011)  length 934  actor -1.24  critic 0.031  model 0.0019  left 41m
+//! ```
+//!
+//! Formatting goes into one reused buffer; an update allocates nothing. A line that cannot be written (a closed pipe)
+//! is no reason to end a run, so errors are dropped here.
+
+use std::fmt::{self, Write as _};
+use std::io::{self, IsTerminal, Write};
+use std::time::{Duration, Instant};
+
+/// What one update shows. NaN means "not measured yet" and leaves the part out.
+#[derive(Clone, Copy, Debug)]
+pub struct Status {
+    /// Epochs done.
+    pub epoch: u64,
+    /// Epochs the run will do.
+    pub epochs: u64,
+    /// Environment steps done.
+    pub env_steps: u64,
+    /// Environment steps a second, lately.
+    pub steps_per_second: f64,
+    /// Mean return of the episodes that ended lately, or of the last evaluation, on the true environment.
+    pub episode_return: f64,
+    /// Highest evaluation so far.
+    pub best_return: f64,
+    /// Mean length of those episodes, in steps.
+    pub episode_length: f64,
+    /// Actor loss.
+    pub actor_loss: f64,
+    /// Critic loss.
+    pub critic_loss: f64,
+    /// World-model loss.
+    pub model_loss: f64,
+    /// Seconds to the end at the present speed.
+    pub seconds_left: f64,
+}
+
+impl Default for Status {
+    fn default() -> Self {
+        let nan = f64::NAN;
+        Self {
+            epoch: 0,
+            epochs: 0,
+            env_steps: 0,
+            steps_per_second: nan,
+            episode_return: nan,
+            best_return: nan,
+            episode_length: nan,
+            actor_loss: nan,
+            critic_loss: nan,
+            model_loss: nan,
+            seconds_left: nan,
+        }
+    }
+}
+
+/// Writer of the progress line.
+#[derive(Debug)]
+pub struct Progress {
+    terminal: bool,
+    every: Duration,
+    last: Option<Instant>,
+    line: String,
+    /// Whether a live line stands on the terminal, with the cursor on it.
+    open: bool,
+}
+
+impl Progress {
+    /// On stderr: live where it is a terminal, every ten seconds where it is not.
+    pub fn stderr() -> Self {
+        let terminal = io::stderr().is_terminal();
+        // Ten frames a second is as much as an eye or a slow connection wants.
+        let every = if terminal { Duration::from_millis(100) } else { Duration::from_secs(10) };
+        Self { terminal, every, last: None, line: String::with_capacity(512), open: false }
+    }
+
+    /// Shows the status, if it is time for it.
+    pub fn update(&mut self, status: &Status) {
+        if self.last.is_none_or(|t| t.elapsed() >= self.every) {
+            self.show(status);
+        }
+    }
+
+    /// Shows the status now.
+    pub fn show(&mut self, status: &Status) {
+        self.last = Some(Instant::now());
+        self.line.clear();
+        if self.terminal {
+            // One column is left free: a full line makes some terminals wrap.
+            let width = terminal_size::terminal_size_of(io::stderr()).map_or(80, |(w, _)| w.0 as usize);
+            self.line.push('\r');
+            format_status(&mut self.line, status, width.saturating_sub(1));
+            self.line.push_str("\x1b[K");
+        } else {
+            format_status(&mut self.line, status, usize::MAX);
+            self.line.push('\n');
+        }
+        self.open = self.terminal;
+        let _ = io::stderr().write_all(self.line.as_bytes());
+    }
+
+    /// Prints a line of its own (a warning, an evaluation) without tearing the live line.
+    pub fn note(&mut self, text: fmt::Arguments) {
+        self.line.clear();
+        if self.open {
+            self.line.push_str("\r\x1b[K");
+            self.open = false;
+        }
+        let _ = writeln!(self.line, "{text}");
+        let _ = io::stderr().write_all(self.line.as_bytes());
+        self.last = None;
+    }
+
+    /// Leaves the last live line standing and moves below it.
+    pub fn finish(&mut self) {
+        if std::mem::take(&mut self.open) {
+            let _ = io::stderr().write_all(b"\n");
+        }
+    }
+}
+
+impl Drop for Progress {
+    /// An error message that follows must not land on the live line.
+    fn drop(&mut self) {
+        self.finish();
+    }
+}
+
+/// Appends the parts of a status, whole parts only, as many as `width` characters hold; the first always.
+pub fn format_status(out: &mut String, s: &Status, width: usize) {
+    let begin = out.len();
+    let mut part = |text: fmt::Arguments, shown: bool| {
+        let before = out.len();
+        if !shown {
+            return;
+        }
+        if before > begin {
+            out.push_str("  ");
+        }
+        let _ = out.write_fmt(text);
+        if before > begin && out.len() - begin > width {
+            out.truncate(before);
+        }
+    };
+    let some = |v: f64| !v.is_nan();
+    part(format_args!("epoch {}/{}", s.epoch, s.epochs), true);
+    part(format_args!("{} steps", Short(s.env_steps as f64)), true);
+    part(format_args!("{}/s", Short(s.steps_per_second)), some(s.steps_per_second));
+    if some(s.best_return) {
+        part(format_args!("return {:.0} (best {:.0})", s.episode_return, s.best_return), some(s.episode_return));
+    } else {
+        part(format_args!("return {:.0}", s.episode_return), some(s.episode_return));
+    }
+    // On a narrow terminal the time left is worth more than the losses, so it is placed before them.
+    part(format_args!("left {}", Time(s.seconds_left)), some(s.seconds_left));
+    part(format_args!("length {:.0}", s.episode_length), some(s.episode_length));
+    part(format_args!("actor {}", Loss(s.actor_loss)), some(s.actor_loss));
+    part(format_args!("critic {}", Loss(s.critic_loss)), some(s.critic_loss));
+    part(format_args!("model {}", Loss(s.model_loss)), some(s.model_loss));
+}
+
+/// `950`, `12.4k`, `3.28M`.
+struct Short(f64);
+
+impl fmt::Display for Short {
+    fn fmt(&self, f: &mut fmt::Formatter) -> fmt::Result {
+        let v = self.0;
+        match v.abs() {
+            a if a >= 1e9 => write!(f, "{:.2}G", v / 1e9),
+            a if a >= 1e6 => write!(f, "{:.2}M", v / 1e6),
+            a if a >= 1e4 => write!(f, "{:.1}k", v / 1e3),
+            _ => write!(f, "{v:.0}"),
+        }
+    }
+}
+
+/// Three digits, with an exponent where they would all be zero.
+struct Loss(f64);
+
+impl fmt::Display for Loss {
+    fn fmt(&self, f: &mut fmt::Formatter) -> fmt::Result {
+        let v = self.0;
+        match v.abs() {
+            0.0 => write!(f, "0"),
+            a if !(1e-3..1e5).contains(&a) => write!(f, "{v:.2e}"),
+            a if a >= 100.0 => write!(f, "{v:.1}"),
+            a if a >= 1.0 => write!(f, "{v:.2}"),
+            _ => write!(f, "{v:.4}"),
+        }
+    }
+}
+
+/// `41s`, `12m 05s`, `3h 20m`, `2d 04h`.
+struct Time(f64);
+
+impl fmt::Display for Time {
+    fn fmt(&self, f: &mut fmt::Formatter) -> fmt::Result {
+        let s = self.0.clamp(0.0, 1e9) as u64;
+        match s {
+            0..60 => write!(f, "{s}s"),
+            60..3600 => write!(f, "{}m {:02}s", s / 60, s % 60),
+            3600..86400 => write!(f, "{}h {:02}m", s / 3600, s % 3600 / 60),
+            _ => write!(f, "{}d {:02}h", s / 86400, s % 86400 / 3600),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn sample() -> Status {
+        Status {
+            epoch: 812,
+            epochs: 15000,
+            env_steps: 3_325_952,
+            steps_per_second: 12_431.0,
+            episode_return: 1873.4,
+            best_return: 2011.0,
+            episode_length: 934.0,
+            actor_loss: -1.2412,
+            critic_loss: 0.0312,
+            model_loss: 0.00019,
+            seconds_left: 2467.0,
+        }
+    }
+
+    #[test]
+    fn a_full_line() {
+        let mut s = String::new();
+        format_status(&mut s, &sample(), usize::MAX);
+        assert_eq!(
+            s,
+            "epoch 812/15000  3.33M steps  12.4k/s  return 1873 (best 2011)  left 41m 07s  length 934  \
+             actor -1.24  critic 0.0312  model 1.90e-4"
+        );
+    }
+
+    #[test]
+    fn fits_any_width_and_leaves_out_what_is_not_measured() {
+        for width in 16..200 {
+            let mut s = String::new();
+            format_status(&mut s, &sample(), width);
+            assert!(s.chars().count() <= width, "{width}: {s}");
+        }
+        let mut s = String::new();
+        format_status(&mut s, &Status { epochs: 10, ..Status::default() }, 80);
+        assert_eq!(s, "epoch 0/10  0 steps");
+    }
+}

@@ -1,0 +1,70 @@
+//! A metrics row and a progress line must not touch the heap. In a file of its own: the counter sees the whole process.
+
+use std::alloc::{GlobalAlloc, Layout, System};
+use std::sync::atomic::{AtomicUsize, Ordering};
+
+use pwm::run::metrics::{Metrics, Start};
+use pwm::run::progress::{Status, format_status};
+
+struct Counting;
+static ALLOCATIONS: AtomicUsize = AtomicUsize::new(0);
+
+// SAFETY: every call goes to the system allocator unchanged.
+unsafe impl GlobalAlloc for Counting {
+    unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
+        ALLOCATIONS.fetch_add(1, Ordering::Relaxed);
+        // SAFETY: the caller's promises are passed on.
+        unsafe { System.alloc(layout) }
+    }
+
+    unsafe fn dealloc(&self, p: *mut u8, layout: Layout) {
+        // SAFETY: the caller's promises are passed on.
+        unsafe { System.dealloc(p, layout) }
+    }
+
+    unsafe fn realloc(&self, p: *mut u8, layout: Layout, size: usize) -> *mut u8 {
+        ALLOCATIONS.fetch_add(1, Ordering::Relaxed);
+        // SAFETY: the caller's promises are passed on.
+        unsafe { System.realloc(p, layout, size) }
+    }
+}
+
+#[global_allocator]
+static COUNTING: Counting = Counting;
+
+// One test, so that no other thread of the harness allocates meanwhile.
+#[test]
+fn rows_and_progress_lines_do_not_allocate() {
+    let dir = tempfile::tempdir().unwrap();
+    let names: Vec<String> = (0..40).map(|i| format!("group/column_{i}")).collect();
+    let columns: Vec<&str> = names.iter().map(String::as_str).collect();
+    let mut metrics = Metrics::open(dir.path(), &columns, Start::Fresh).unwrap();
+    let mut values = [0.0f64; 40];
+    let mut line = String::with_capacity(512);
+    let before = ALLOCATIONS.load(Ordering::Relaxed);
+    for i in 0..500u64 {
+        for (k, v) in values.iter_mut().enumerate() {
+            // Every length a number can have, absent columns and infinities among them.
+            *v = match (i + k as u64) % 6 {
+                0 => f64::NAN,
+                1 => -f64::MAX,
+                2 => -f64::MIN_POSITIVE * 1.2345678901234567,
+                3 => f64::INFINITY,
+                4 => -123456.78901234567,
+                _ => -1.2345678901234567e-5,
+            };
+        }
+        metrics.row(u64::MAX - 500 + i, u64::MAX, &values).unwrap();
+        line.clear();
+        let status = Status {
+            epoch: i,
+            epochs: 500,
+            episode_return: values[5],
+            best_return: 1e9,
+            actor_loss: -1e-300,
+            ..Status::default()
+        };
+        format_status(&mut line, &status, 79);
+    }
+    assert_eq!(ALLOCATIONS.load(Ordering::Relaxed) - before, 0);
+}
