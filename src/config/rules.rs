@@ -86,8 +86,8 @@ impl Config {
         for (name, rate) in [("actor_lr", c.actor_lr), ("critic_lr", c.critic_lr), ("model_lr", c.model_lr)] {
             rule(c.lr_schedule == LrSchedule::Constant || c.lr_end <= rate, &["lr_end", name], &|| {
                 (
-                    format!("lr_schedule={} would raise {name}={rate} to lr_end={}", c.lr_schedule, c.lr_end),
-                    format!("set lr_end to at most {rate}, or lr_schedule to constant"),
+                    format!("lr_schedule={} would raise {name}={rate:?} to lr_end={:?}", c.lr_schedule, c.lr_end),
+                    format!("set lr_end to at most {rate:?}, or lr_schedule to constant"),
                 )
             });
         }
