@@ -62,8 +62,8 @@ pub fn markdown() -> String {
         }
     }
 
-    out += "\n## Names of the published PWM\n\nAccepted everywhere, and stored under this program's name.\n\n";
-    out += "| published | here |\n|---|---|\n";
+    out += "\n## Other names\n\nMostly the published PWM's; accepted everywhere, and stored under this program's name.\n\n";
+    out += "| other name | setting |\n|---|---|\n";
     for (alias, name) in ALIASES {
         let note = if *alias == "rew_rms" { "; `true` is `center_scale`, `false` is `none`" } else { "" };
         out += &format!("| `{alias}` | `{name}`{note} |\n");

@@ -192,7 +192,7 @@ impl Resolver {
             return;
         }
         let suggestion = match &value {
-            Value::Text(t) => nearest(t, key.words.iter().copied()).map(Into::into),
+            Value::Text(t) if meant == value => nearest(t, key.words.iter().copied()).map(Into::into),
             _ => None,
         };
         let allowed = if name == "rew_rms" { "true or false".into() } else { key.allowed() };

@@ -4,7 +4,8 @@ use super::key::Key;
 use super::schema::KEYS;
 use super::value::Value;
 
-/// Published PWM's (and its environments') names, and the key each stands for.
+/// Published PWM's (and its environments') names, and the key each stands for. `wm_lr` is not one of them, but it is what
+/// its neighbours `wm_batch_size` and `wm_grad_norm` lead one to write.
 pub static ALIASES: &[(&str, &str)] = &[
     ("MM_caching_frequency", "mm_caching_frequency"),
     ("eval_runs", "eval_episodes"),
@@ -41,6 +42,8 @@ pub(super) fn resolve(written: &str, value: Value) -> Option<(&'static Key, Valu
     let key = Key::find(ALIASES.iter().find(|(alias, _)| *alias == written)?.1)?;
     let value = match (written, value) {
         ("rew_rms", Value::Bool(on)) => Value::Text(if on { "center_scale" } else { "none" }.into()),
+        // Its only values were true and false: nothing else is let through, so that the message can say so.
+        ("rew_rms", _) => Value::Null,
         (_, value) => value,
     };
     Some((key, value))

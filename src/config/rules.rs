@@ -19,7 +19,7 @@ impl Config {
         let c = self;
 
         let group = c.simnorm_dim.max(1);
-        rule(c.latent_dim % group == 0, &["latent_dim", "simnorm_dim"], &|| {
+        rule(c.latent_dim.is_multiple_of(group), &["latent_dim", "simnorm_dim"], &|| {
             let below = c.latent_dim / group * group;
             let near = if below == 0 { format!("{group}") } else { format!("{below} or {}", below + group) };
             (
@@ -30,8 +30,8 @@ impl Config {
 
         let rows = c.num_envs as u128 * c.horizon as u128;
         let batches = c.critic_batches.max(1) as u128;
-        rule(rows % batches == 0, &["critic_batches", "num_envs", "horizon"], &|| {
-            let near = (1..=batches).rev().find(|b| rows % b == 0).unwrap_or(1);
+        rule(rows.is_multiple_of(batches), &["critic_batches", "num_envs", "horizon"], &|| {
+            let near = (1..=batches).rev().find(|b| rows.is_multiple_of(*b)).unwrap_or(1);
             (
                 format!(
                     "a rollout of num_envs={} x horizon={} = {rows} states cannot be cut into critic_batches={batches} equal parts",
@@ -86,8 +86,8 @@ impl Config {
         for (name, rate) in [("actor_lr", c.actor_lr), ("critic_lr", c.critic_lr), ("model_lr", c.model_lr)] {
             rule(c.lr_schedule == LrSchedule::Constant || c.lr_end <= rate, &["lr_end", name], &|| {
                 (
-                    format!("lr_schedule={} would raise {name}={rate} to lr_end={}", c.lr_schedule, c.lr_end),
-                    format!("set lr_end to at most {rate}, or lr_schedule to constant"),
+                    format!("lr_schedule={} would raise {name}={rate:?} to lr_end={:?}", c.lr_schedule, c.lr_end),
+                    format!("set lr_end to at most {rate:?}, or lr_schedule to constant"),
                 )
             });
         }

@@ -5,7 +5,7 @@ use std::fmt;
 use serde::de::{Deserialize, Deserializer, IgnoredAny, MapAccess, SeqAccess, Visitor};
 use serde_saphyr::{Spanned, options::DuplicateKeyPolicy, options::NonFiniteFloatPolicy};
 
-use super::error::{ConfigError, Place};
+use super::error::{ConfigError, ConfigErrors, Place};
 use super::key::Section;
 use super::schema::{Config, KEYS};
 use super::value::Value;
@@ -19,7 +19,7 @@ pub(super) struct Setting {
 }
 
 /// The settings of a file, in order. An empty file has none.
-pub(super) fn read_settings(name: &str, text: &str) -> Result<Vec<Setting>, ConfigError> {
+pub(super) fn read_settings(name: &str, text: &str) -> Result<Vec<Setting>, ConfigErrors> {
     let at = |line, column| Place::File { name: name.into(), line, column };
     let document: Document =
         parse(text).map_err(|(line, column, message)| ConfigError::Syntax { place: at(line, column), message })?;
