@@ -190,8 +190,8 @@ fn plots_hold_every_point_of_the_metrics() {
         keep_file(&format!("{i}.{events}"), std::fs::read(run.join(events)).unwrap());
     }
     let one = plot::learning_curve(
-        "Ant, PWM on the CPU",
-        "seed 1 · mlp world model · every return on the true environment",
+        "Made-up learning curve",
+        "test picture: no run behind it",
         &all[0],
         "eval_return",
         "eval_std",
@@ -206,19 +206,15 @@ fn plots_hold_every_point_of_the_metrics() {
     assert_eq!(svg, one.svg());
     let runs: Vec<(&str, &[_])> =
         ["seed 1", "seed 2", "seed 3"].into_iter().zip(all.iter().map(Vec::as_slice)).collect();
-    let many = plot::compare_runs(
-        "Ant, three seeds",
-        "mean and standard deviation of 32 episodes",
-        &runs,
-        "eval_return",
-        "eval_std",
-    )
-    .svg();
+    let many =
+        plot::compare_runs("Three made-up curves", "test picture: no run behind it", &runs, "eval_return", "eval_std")
+            .svg();
     keep_file("runs.svg", &many);
     assert_eq!(many.matches("<polyline").count(), 3);
     // A short run before anything was learned.
     let early =
-        plot::learning_curve("Ant, first minutes", "", &all[2][..40], "eval_return", "eval_std", "train_return").svg();
+        plot::learning_curve("Made-up first minutes", "", &all[2][..40], "eval_return", "eval_std", "train_return")
+            .svg();
     keep_file("early.svg", &early);
 }
 
@@ -294,11 +290,7 @@ fn the_moving_picture_holds_every_frame_in_little_room() {
     assert!(!html.contains("http"), "the page must need no network");
     let data = html.split("\"data\":\"").nth(1).unwrap().split('"').next().unwrap();
     assert_eq!(data.len(), (1000 * (24 + 13 * 14usize)).div_ceil(3) * 4);
-    let nice = Movie {
-        title: "Ant, trained on this machine",
-        subtitle: "PWM · best checkpoint · mean return 5,340 over 32 episodes",
-        ..movie
-    };
+    let nice = Movie { title: "Made-up gait", subtitle: "test picture: no physics and no policy behind it", ..movie };
     keep_file("ant.html", nice.html().unwrap());
     let picked = movie.strides(5, 1.75);
     assert_eq!(picked.len(), 5);
