@@ -1,6 +1,6 @@
 //! What a run leaves on disk, tested from outside: checkpoints under damage, plots, the moving picture.
 //!
-//! `PWM_ARTIFACTS=DIR cargo test --test artifacts` also leaves the pictures in DIR, to be looked at.
+//! `PWM_ARTIFACTS=DIR cargo test --test artifacts` also leaves the files in DIR, to be looked at.
 
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -24,7 +24,7 @@ impl Lcg {
     }
 }
 
-fn keep_picture(name: &str, text: &str) {
+fn keep_file(name: &str, text: impl AsRef<[u8]>) {
     if let Some(dir) = std::env::var_os("PWM_ARTIFACTS") {
         std::fs::create_dir_all(&dir).unwrap();
         std::fs::write(Path::new(&dir).join(name), text).unwrap();
@@ -57,6 +57,7 @@ fn a_checkpoint_reads_back_and_its_bytes_depend_on_state_alone() {
     save_sample(&a, 0.0);
     save_sample(&b, 0.0);
     let bytes = std::fs::read(&a).unwrap();
+    keep_file("sample.safetensors", &bytes);
     assert_eq!(bytes, std::fs::read(&b).unwrap());
     let c = Checkpoint::load(&a).unwrap();
     assert_eq!(c.meta(), &meta());
@@ -185,10 +186,12 @@ fn plots_hold_every_point_of_the_metrics() {
         std::fs::create_dir(&run).unwrap();
         learning(&run, i as u64 + 1, top);
         all.push(read_metrics(&run.join("metrics.jsonl")).unwrap());
+        let events = pwm::run::tensorboard::FILE_NAME;
+        keep_file(&format!("{i}.{events}"), std::fs::read(run.join(events)).unwrap());
     }
     let one = plot::learning_curve(
-        "Ant, PWM on the CPU",
-        "seed 1 · mlp world model · every return on the true environment",
+        "Made-up learning curve",
+        "test picture: no run behind it",
         &all[0],
         "eval_return",
         "eval_std",
@@ -197,26 +200,22 @@ fn plots_hold_every_point_of_the_metrics() {
     assert_eq!(one.series[0].points.len(), 400);
     assert_eq!(one.series[1].points.len(), 25);
     let svg = one.svg();
-    keep_picture("curve.svg", &svg);
+    keep_file("curve.svg", &svg);
     assert_eq!(svg.matches("<circle").count(), 25 + 1, "a dot a point and one in the legend");
     assert!(svg.contains("1,144–1,174") && svg.contains("149") && svg.ends_with("</svg>\n"));
     assert_eq!(svg, one.svg());
     let runs: Vec<(&str, &[_])> =
         ["seed 1", "seed 2", "seed 3"].into_iter().zip(all.iter().map(Vec::as_slice)).collect();
-    let many = plot::compare_runs(
-        "Ant, three seeds",
-        "mean and standard deviation of 32 episodes",
-        &runs,
-        "eval_return",
-        "eval_std",
-    )
-    .svg();
-    keep_picture("runs.svg", &many);
+    let many =
+        plot::compare_runs("Three made-up curves", "test picture: no run behind it", &runs, "eval_return", "eval_std")
+            .svg();
+    keep_file("runs.svg", &many);
     assert_eq!(many.matches("<polyline").count(), 3);
     // A short run before anything was learned.
     let early =
-        plot::learning_curve("Ant, first minutes", "", &all[2][..40], "eval_return", "eval_std", "train_return").svg();
-    keep_picture("early.svg", &early);
+        plot::learning_curve("Made-up first minutes", "", &all[2][..40], "eval_return", "eval_std", "train_return")
+            .svg();
+    keep_file("early.svg", &early);
 }
 
 /// A made-up trot: enough of an Ant to look at, with no physics in it.
@@ -250,7 +249,7 @@ fn trot(frames: usize) -> (Vec<Shape>, Vec<f32>, Vec<Readout>) {
             .into_iter()
             .map(|(sx, sz): (f64, f64)| {
                 let ph = phase + if sx * sz > 0.0 { 0.0 } else { std::f64::consts::PI };
-                let yaw = sz.atan2(sx) + 0.45 * ph.sin() * sz * -1.0;
+                let yaw = sz.atan2(sx) - 0.45 * ph.sin() * sz;
                 let lift = 0.25 * ph.cos().max(0.0);
                 let hip = [o[0] + 0.2 * sx, o[1], o[2] + 0.2 * sz];
                 let knee = [hip[0] + 0.27 * yaw.cos(), hip[1] + 0.05 + lift * 0.3, hip[2] + 0.27 * yaw.sin()];
@@ -291,15 +290,69 @@ fn the_moving_picture_holds_every_frame_in_little_room() {
     assert!(!html.contains("http"), "the page must need no network");
     let data = html.split("\"data\":\"").nth(1).unwrap().split('"').next().unwrap();
     assert_eq!(data.len(), (1000 * (24 + 13 * 14usize)).div_ceil(3) * 4);
-    let nice = Movie {
-        title: "Ant, trained on this machine",
-        subtitle: "PWM · best checkpoint · mean return 5,340 over 32 episodes",
-        ..movie
-    };
-    keep_picture("ant.html", &nice.html().unwrap());
+    let nice = Movie { title: "Made-up gait", subtitle: "test picture: no physics and no policy behind it", ..movie };
+    keep_file("ant.html", nice.html().unwrap());
     let picked = movie.strides(5, 1.75);
     assert_eq!(picked.len(), 5);
     let still = nice.still_svg(&picked).unwrap();
-    keep_picture("still.svg", &still);
+    keep_file("still.svg", &still);
     assert!(still.len() < 100_000 && still.contains("m/s") && !still.contains("NaN"));
+}
+
+/// Runs one test of this file in a process of its own, with a word that tells it to be the child.
+#[cfg(unix)]
+fn child(test: &str, word: &std::ffi::OsStr) -> std::process::Command {
+    let mut c = std::process::Command::new(std::env::current_exe().unwrap());
+    c.args(["--exact", test, "--nocapture"]).env("PWM_TEST_CHILD", word);
+    c.stdout(std::process::Stdio::null()).stderr(std::process::Stdio::null());
+    c
+}
+
+#[cfg(unix)]
+#[test]
+fn a_second_interrupt_ends_the_process_at_once() {
+    use pwm::run::signals::StopFlag;
+    use signal_hook::{consts::SIGINT, low_level::raise};
+    if std::env::var_os("PWM_TEST_CHILD").is_some() {
+        let stop = StopFlag::install().unwrap();
+        raise(SIGINT).unwrap();
+        if stop.reason() == Some("SIGINT") {
+            raise(SIGINT).unwrap();
+        }
+        std::process::exit(3);
+    }
+    let status = child("a_second_interrupt_ends_the_process_at_once", "x".as_ref()).status().unwrap();
+    assert_eq!(status.code(), Some(130));
+}
+
+#[cfg(unix)]
+#[test]
+fn a_process_killed_while_saving_leaves_a_whole_checkpoint() {
+    if let Some(dir) = std::env::var_os("PWM_TEST_CHILD") {
+        let path = Path::new(&dir).join("latest.safetensors");
+        for i in 0u64.. {
+            let big = vec![i; 40_000];
+            checkpoint::save(&path, [Tensor::of("a", &[40_000], &big)], &meta()).unwrap();
+        }
+    }
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("latest.safetensors");
+    let mut rng = Lcg(7);
+    for round in 0..20 {
+        let test = "a_process_killed_while_saving_leaves_a_whole_checkpoint";
+        let mut process = child(test, dir.path().as_os_str()).spawn().unwrap();
+        while !path.exists() {
+            assert!(process.try_wait().unwrap().is_none(), "the child ended before it saved");
+            std::thread::sleep(std::time::Duration::from_millis(1));
+        }
+        std::thread::sleep(std::time::Duration::from_micros(5_000 + rng.next() % 40_000));
+        process.kill().unwrap();
+        process.wait().unwrap();
+        let a = Checkpoint::load(&path).unwrap().values::<u64>("a").unwrap();
+        assert!(a.len() == 40_000 && a.iter().all(|&v| v == a[0]), "round {round}");
+    }
+    // A killed process may leave the one temporary, never more, and the next save takes it over.
+    assert!(std::fs::read_dir(dir.path()).unwrap().count() <= 2);
+    save_sample(&path, 0.0);
+    assert_eq!(std::fs::read_dir(dir.path()).unwrap().count(), 1);
 }

@@ -4,6 +4,7 @@
 
 pub mod atomic;
 pub mod checkpoint;
+pub mod crc64;
 pub mod folder;
 pub mod metrics;
 pub mod plot;

@@ -1,7 +1,7 @@
 //! Where the run is, on stderr: one live line on a terminal, a plain line every ten seconds in a log file.
 //!
 //! ```text
-//! epoch 812/15000  3.3M steps  12.4k/s  return 1873 (best 2011)  length 934  actor -1.24  critic 0.031  model 0.0019  left 41m
+//! epoch 812/15000  3.33M steps  12.4k/s  return 1873 (best 2011)  left 41m 07s  length 934  actor -1.24  critic 0.0312  model 1.90e-4
 //! ```
 //!
 //! Formatting goes into one reused buffer; an update allocates nothing. A line that cannot be written (a closed pipe)
