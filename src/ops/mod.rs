@@ -2,3 +2,5 @@
 //! their adjoints, their kernels.
 
 pub mod linear;
+pub mod replay;
+pub mod twohot;
