@@ -7,5 +7,7 @@ pub mod loss;
 pub mod optim;
 pub mod policy;
 pub mod random;
+pub mod replay;
 pub mod returns;
 pub mod stats;
+pub mod twohot;
