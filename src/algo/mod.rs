@@ -1,1 +1,4 @@
-//! (being written)
+//! Algorithms: which programs there are, and in which order an epoch runs them.
+
+pub mod pwm;
+pub mod schedule;

@@ -74,9 +74,8 @@ pub struct Stepped {
 
 impl EnvVars {
     pub fn new(vars: &mut Vars, name: &str, ant: Arc<Ant>, count: usize, mode: Mode, rng: Philox) -> Self {
-        let mut add = |what: &str, dtype, shape: &[usize]| {
-            vars.add(Region::Environment, format!("{name}.{what}"), dtype, shape)
-        };
+        let mut add =
+            |what: &str, dtype, shape: &[usize]| vars.add(Region::Environment, format!("{name}.{what}"), dtype, shape);
         Self {
             ant,
             count,

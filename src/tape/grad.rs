@@ -112,15 +112,17 @@ pub fn grad(program: &mut Program, roots: &[(Val, f64)], wrt: &[(Val, Val)]) {
         state.active.insert(key);
         state.cotangent.insert(key, g);
     }
-    for node in &program.nodes {
+    // Nodes that a gradient can flow through. A buffer may hold rows written by nodes that are not among them.
+    let mut path = vec![false; program.nodes.len()];
+    for (node, on_path) in program.nodes.iter().zip(&mut path) {
         if !node.op.differentiable() {
             continue;
         }
-        let on_path = node.inputs.iter().any(|&v| {
+        *on_path = node.inputs.iter().any(|&v| {
             let info = program.info(v);
             !info.detached && info.dtype == DType::Real && state.active.contains(&program.base(v).unwrap_or(v))
         });
-        if on_path {
+        if *on_path {
             for &o in &node.outputs {
                 if let Some(base) = program.base(o) {
                     if program.info(o).dtype == DType::Real {
@@ -140,9 +142,9 @@ pub fn grad(program: &mut Program, roots: &[(Val, f64)], wrt: &[(Val, Val)]) {
         program.push(Fill { value: seed }, &[], &[c]);
         state.written.insert(base);
     }
-    let forward = program.nodes.len();
+    let forward = path.len();
     for i in (0..forward).rev() {
-        let reached = program.nodes[i].op.differentiable()
+        let reached = path[i]
             && program.nodes[i]
                 .outputs
                 .iter()

@@ -9,9 +9,10 @@ const ROWS: usize = 32;
 
 /// Appends `a = tanh(mean + exp(logstd) * noise)`: `mean`, `noise`, `a` are `[N, A]`, `logstd` is `[A]`.
 /// Without noise `a = tanh(mean)`, the deterministic policy. There is no entropy term and no density correction.
-pub fn squash(p: &mut Program, mean: Val, logstd: Val, noise: Option<Val>) -> Val {
+/// The result goes to `out` if given.
+pub fn squash(p: &mut Program, mean: Val, logstd: Val, noise: Option<Val>, out: Option<Val>) -> Val {
     let shape = p.shape(mean).to_vec();
-    let a = p.real(&shape);
+    let a = out.unwrap_or_else(|| p.real(&shape));
     let mut inputs = vec![mean, logstd];
     inputs.extend(noise);
     p.push(Squash, &inputs, &[a]);
@@ -211,10 +212,10 @@ impl Op for EnsembleMinGrad {
 }
 
 /// Appends rows of `a` where `mask` is not zero, of `b` elsewhere: `[N, D]` by `mask` `[N]`. The cotangent goes to the
-/// row that was taken.
-pub fn select_rows(p: &mut Program, mask: Val, a: Val, b: Val) -> Val {
+/// row that was taken. The result goes to `out` if given.
+pub fn select_rows(p: &mut Program, mask: Val, a: Val, b: Val, out: Option<Val>) -> Val {
     let shape = p.shape(b).to_vec();
-    let out = p.real(&shape);
+    let out = out.unwrap_or_else(|| p.real(&shape));
     p.push(SelectRows, &[mask, a, b], &[out]);
     out
 }
@@ -280,6 +281,41 @@ impl Op for SelectRowsGrad {
     }
     fn phases(&self, i: &[Vec<usize>], _: &[Vec<usize>]) -> Vec<usize> {
         vec![i[1][0].div_ceil(ROWS)]
+    }
+    crate::kernels!();
+}
+
+/// Appends rows `index` `[M]` of `x` `[.., D]`: `[M, D]`. A constant to the reverse pass.
+pub fn gather_rows(p: &mut Program, x: Val, index: Val) -> Val {
+    let (m, d) = (p.len_of(index), p.shape(x)[p.shape(x).len() - 1]);
+    let out = p.real(&[m, d]);
+    p.push(GatherRows, &[x, index], &[out]);
+    out
+}
+
+#[derive(Debug)]
+struct GatherRows;
+
+impl GatherRows {
+    #[inline(always)]
+    fn run<F: Real>(&self, cx: &Cx<F>, _: usize, task: usize) {
+        let w = cx.out_shape(0)[1];
+        for r in chunk(cx.out_shape(0)[0], ROWS, task) {
+            let from = cx.index(1)[r] as usize * w;
+            cx.out(0, r * w..(r + 1) * w).copy_from_slice(&cx.input(0)[from..from + w]);
+        }
+    }
+}
+
+impl Op for GatherRows {
+    fn name(&self) -> &'static str {
+        "gather_rows"
+    }
+    fn phases(&self, _: &[Vec<usize>], o: &[Vec<usize>]) -> Vec<usize> {
+        vec![o[0][0].div_ceil(ROWS)]
+    }
+    fn differentiable(&self) -> bool {
+        false
     }
     crate::kernels!();
 }

@@ -42,3 +42,49 @@ impl Op for Normal {
     }
     crate::kernels!();
 }
+
+/// Appends a random order of `0..n`, index `[n]`: a function of seed, stream and `step` alone (Fisher-Yates).
+pub fn permutation(p: &mut Program, seed: u64, stream: Stream, step: Val, n: usize) -> Val {
+    let out = p.index(&[n]);
+    p.push(Permutation { rng: Philox::new(seed, stream) }, &[step], &[out]);
+    out
+}
+
+#[derive(Debug)]
+struct Permutation {
+    rng: Philox,
+}
+
+impl Permutation {
+    #[inline(always)]
+    fn run<F: Real>(&self, cx: &Cx<F>, _: usize, _: usize) {
+        let step = u64::from(cx.index(0)[0]);
+        let n = cx.out_len(0);
+        let order = cx.out_index(0, 0..n);
+        for (i, o) in order.iter_mut().enumerate() {
+            *o = i as u32;
+        }
+        let mut block = [0; 4];
+        for i in (1..n).rev() {
+            if i % 4 == 3 || i + 1 == n {
+                block = self.rng.bits(step, (i / 4) as u32);
+            }
+            // Multiply-shift maps 32 random bits to 0..=i.
+            let j = (u64::from(block[i % 4]) * (i as u64 + 1)) >> 32;
+            order.swap(i, j as usize);
+        }
+    }
+}
+
+impl Op for Permutation {
+    fn name(&self) -> &'static str {
+        "permutation"
+    }
+    fn phases(&self, _: &[Vec<usize>], _: &[Vec<usize>]) -> Vec<usize> {
+        vec![1]
+    }
+    fn differentiable(&self) -> bool {
+        false
+    }
+    crate::kernels!();
+}

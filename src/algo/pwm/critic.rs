@@ -1,0 +1,49 @@
+//! The critics' update: TD(lambda) targets once an epoch, then regression in minibatches of the rollout.
+
+use super::{Exchange, Nets};
+use crate::config::Config;
+use crate::device::philox::Stream;
+use crate::ops::control::{meter, tick};
+use crate::ops::loss::squared_error;
+use crate::ops::policy::gather_rows;
+use crate::ops::random::permutation;
+use crate::ops::returns::td_lambda;
+use crate::tape::{Program, Val, Vars};
+
+/// Appends the targets of the latest rollout, with the critics as they were during it.
+pub fn targets(p: &mut Program, vars: &Vars, c: &Config, x: &Exchange) {
+    let [reward, value, done, terminated, out] =
+        [x.rewards, x.values, x.done, x.terminated, x.targets].map(|v| p.var(vars, v));
+    td_lambda(p, c.gamma, c.lam, reward, value, done, terminated, out);
+}
+
+/// Appends one pass over the rollout: an update on each of `critic_batches` minibatches, which are consecutive rows,
+/// or random ones with `critic_shuffle`. `loss` `[1]` receives the sum of the minibatches' losses, `passes` is counted.
+pub fn pass(p: &mut Program, vars: &Vars, c: &Config, nets: &Nets, x: &Exchange, passes: Val, loss: Val) {
+    let rows = c.rollout_states();
+    let latents = p.var_at(vars, x.latents, 0, &[rows, c.latent_dim]);
+    let targets = p.var_at(vars, x.targets, 0, &[rows, 1]);
+    let size = c.critic_batch_size();
+    let order = c.critic_shuffle.then(|| permutation(p, c.seed, Stream::Critic, passes, rows));
+    tick(p, passes);
+    for j in 0..c.critic_batches {
+        let (z, target) = match order {
+            None => (p.rows(latents, j * size, (j + 1) * size), p.rows(targets, j * size, (j + 1) * size)),
+            Some(order) => {
+                let index = p.view(order, j * size, &[size]);
+                (gather_rows(p, latents, index), gather_rows(p, targets, index))
+            }
+        };
+        let critics = nets.critics.bind(p, vars);
+        let values = critics.all(p, z, true);
+        let error = minibatch_loss(p, c.num_critics, values, target);
+        nets.critics.group.update(p, vars, &[(error, 1.0)]);
+        meter(p, error, loss, false);
+    }
+}
+
+/// Mean over critics and rows of the squared error, `[1]`.
+pub fn minibatch_loss(p: &mut Program, critics: usize, values: Val, target: Val) -> Val {
+    let n = p.len_of(values);
+    squared_error(p, values, target, vec![1.0 / n as f64; critics])
+}

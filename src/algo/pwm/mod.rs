@@ -1,0 +1,151 @@
+//! PWM: policy learning inside a learned world model (Georgiev et al., 2024).
+//!
+//! An epoch is three updates. The *actor* drives the true environments for `horizon` steps with latents that the model
+//! imagines, and climbs the gradient of the imagined return through the model; the *critics* regress to TD(lambda)
+//! targets of that rollout; the *world model* learns from replayed windows. [`Pwm`] holds the variables and writes the
+//! programs; [`Trainer`] runs them.
+
+pub mod critic;
+pub mod rollout;
+pub mod trainer;
+pub mod world;
+
+pub use trainer::{EpochReport, Evaluation, Trainer};
+
+use crate::config::{self, Config};
+use crate::device::philox::{Philox, Stream};
+use crate::env::Ant;
+use crate::env::step::{EnvVars, Mode};
+use crate::model::{Actor, Critics, WorldModel};
+use crate::ops::replay::{ReplaySpec, ReplayVars, Sampling};
+use crate::ops::stats::normalise;
+use crate::tape::{DType, Program, Region, Val, VarId, Vars};
+use std::sync::Arc;
+
+/// Networks and statistics: what a policy needs to act, and all that `best` checkpoints hold.
+#[derive(Clone, Debug)]
+pub struct Nets {
+    pub world: WorldModel,
+    pub actor: Actor,
+    pub critics: Critics,
+    /// `[1, 3]`: rewards of replayed windows.
+    pub rew_stats: VarId,
+    /// `[3]`: imagined returns.
+    pub ret_stats: VarId,
+    /// `[O, 3]`: replayed observations, if they are normalised.
+    pub obs_stats: Option<VarId>,
+}
+
+impl Nets {
+    pub fn new(vars: &mut Vars, c: &Config, obs_dim: usize, act_dim: usize) -> Self {
+        let mut stats = |name: &str, shape: &[usize]| vars.add(Region::Statistics, name, DType::Real, shape);
+        let (rew_stats, ret_stats) = (stats("rew_stats", &[1, 3]), stats("ret_stats", &[3]));
+        let obs_stats = c.obs_norm.then(|| stats("obs_stats", &[obs_dim, 3]));
+        Self {
+            world: WorldModel::new(vars, c, obs_dim, act_dim),
+            actor: Actor::new(vars, c, act_dim),
+            critics: Critics::new(vars, c),
+            rew_stats,
+            ret_stats,
+            obs_stats,
+        }
+    }
+
+    /// Observations as the encoder takes them.
+    pub fn prepare(&self, p: &mut Program, vars: &Vars, obs: Val) -> Val {
+        match self.obs_stats {
+            None => obs,
+            Some(s) => {
+                let stats = p.var(vars, s);
+                normalise(p, obs, stats, true)
+            }
+        }
+    }
+}
+
+/// What the programs of an epoch pass to each other. Time-major.
+#[derive(Clone, Debug)]
+pub struct Exchange {
+    /// `[H, N, D]`: latents before each step.
+    pub latents: VarId,
+    /// `[H, N]`: imagined rewards; values of the imagined states after each step.
+    pub rewards: VarId,
+    pub values: VarId,
+    /// `[H, N]`, 0 or 1.
+    pub done: VarId,
+    pub terminated: VarId,
+    /// `[H, N]`: TD(lambda) targets.
+    pub targets: VarId,
+}
+
+/// Slots of the losses that the host reads after an epoch and clears before it.
+#[derive(Clone, Copy, Debug)]
+pub enum Loss {
+    Actor = 0,
+    /// Sum over all minibatches.
+    Critic = 1,
+    /// Sums over the world-model updates.
+    Dynamics = 2,
+    Reward = 3,
+}
+
+/// Every variable of a run.
+#[derive(Clone, Debug)]
+pub struct Pwm {
+    pub config: Config,
+    pub nets: Nets,
+    pub env: EnvVars,
+    pub replay: ReplayVars,
+    pub exchange: Exchange,
+    /// Index `[1]`: epochs begun, the step of the policy's noise.
+    pub epoch: VarId,
+    /// Index `[1]`: critic passes made, the step of their shuffle.
+    pub passes: VarId,
+    /// `[4]`: see [`Loss`].
+    pub losses: VarId,
+}
+
+impl Pwm {
+    pub fn new(vars: &mut Vars, c: &Config, ant: Arc<Ant>) -> Self {
+        let (obs_dim, act_dim) = (crate::env::ant::OBS, crate::env::ant::ACT);
+        let nets = Nets::new(vars, c, obs_dim, act_dim);
+        let rng = Philox::new(c.seed, Stream::Reset);
+        let env = EnvVars::new(vars, "env", ant, c.num_envs, Mode::Train, rng);
+        let spec = ReplaySpec {
+            num_envs: c.num_envs,
+            horizon: c.horizon,
+            capacity: c.wm_buffer_size,
+            staging_rows: c.episode_length + 1,
+            obs_dim,
+            act_dim,
+            batch: c.wm_batch_size,
+            sampling: match c.replay_sampling {
+                config::ReplaySampling::Row => Sampling::Row,
+                config::ReplaySampling::Episode => Sampling::Episode,
+            },
+            unfinished: c.replay_unfinished,
+            seed: c.seed,
+        };
+        let replay = ReplayVars::new(vars, &spec);
+        let exchange = Exchange::new(vars, c);
+        let epoch = vars.add(Region::Control, "epoch", DType::Index, &[1]);
+        let passes = vars.add(Region::Control, "critic_passes", DType::Index, &[1]);
+        let losses = vars.add(Region::Control, "losses", DType::Real, &[4]);
+        Self { config: c.clone(), nets, env, replay, exchange, epoch, passes, losses }
+    }
+}
+
+impl Exchange {
+    pub fn new(vars: &mut Vars, c: &Config) -> Self {
+        let (h, n) = (c.horizon, c.num_envs);
+        let mut add = |name: &str, shape: &[usize]| vars.add(Region::Exchange, name, DType::Real, shape);
+        Self {
+            latents: add("rollout.latents", &[h, n, c.latent_dim]),
+            rewards: add("rollout.rewards", &[h, n]),
+            values: add("rollout.values", &[h, n]),
+            done: add("rollout.done", &[h, n]),
+            terminated: add("rollout.terminated", &[h, n]),
+            targets: add("rollout.targets", &[h, n]),
+        }
+    }
+}

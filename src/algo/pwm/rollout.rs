@@ -1,0 +1,118 @@
+//! The actor's update: imagined rollout and true environment, interleaved.
+//!
+//! At each step the policy acts on the latent, the true environment takes the action, and the model imagines the next
+//! latent. Where an episode ended, the next latent is the encoding of the true observation after the reset; elsewhere
+//! it stays the imagined one until the horizon. Rewards and values of all steps are computed at once, on `H N` rows.
+
+use super::{Exchange, Nets};
+use crate::config::{self, Config};
+use crate::ops::control::copy;
+use crate::ops::policy::{select_rows, squash};
+use crate::ops::returns::{ActorLossSpec, Bootstrap, actor_loss};
+use crate::ops::twohot::{Decode, two_hot_decode};
+use crate::tape::{Program, Val, Vars};
+
+/// What one step of the environments gives, whoever steps them.
+#[derive(Clone, Copy, Debug)]
+pub struct EnvStepVals {
+    /// `[N]`, 0 or 1.
+    pub done: Val,
+    /// `[N, O]`: observation to go on from, after resets.
+    pub next_obs: Val,
+}
+
+/// Steps the environments with an action `[N, A]`, writing done and terminated of the step to the given values `[N]`.
+pub type Stepper<'a> = dyn FnMut(&mut Program, usize, Val, (Val, Val)) -> EnvStepVals + 'a;
+
+/// Appends the rollout from `obs` `[N, O]` with `noise` `[H, N, A]`, and the actor's loss `[1]`. With `learn`, what the
+/// reverse pass needs is kept. Results also go to `exchange`.
+pub fn rollout(
+    p: &mut Program,
+    vars: &Vars,
+    c: &Config,
+    nets: &Nets,
+    exchange: &Exchange,
+    obs: Val,
+    noise: Val,
+    learn: bool,
+    step: &mut Stepper,
+) -> Val {
+    let (h, n, d) = (c.horizon, c.num_envs, c.latent_dim);
+    let act_dim = p.shape(noise)[2];
+    let world = nets.world.bind(p, vars);
+    let actor = nets.actor.bind(p, vars);
+    let critics = nets.critics.bind(p, vars);
+    let (latents, imagined) = (p.real(&[h, n, d]), p.real(&[h, n, d]));
+    let actions = p.real(&[h, n, act_dim]);
+    let (done, terminated) = (p.real(&[h, n]), p.real(&[h, n]));
+    let first = p.at(latents, 0);
+    let obs = nets.prepare(p, vars, obs);
+    world.encoder.apply(p, &[obs], false, Some(first));
+    for i in 0..h {
+        let z = p.at(latents, i);
+        let seen = if c.detach { p.detach(z) } else { z };
+        let mean = actor.mean.apply(p, &[seen], learn, None);
+        let (eps, into) = (p.at(noise, i), p.at(actions, i));
+        let action = squash(p, mean, actor.logstd, Some(eps), Some(into));
+        let into = p.at(imagined, i);
+        let next = world.next(p, z, action, learn, Some(into));
+        let flags = (p.at(done, i), p.at(terminated, i));
+        let stepped = step(p, i, action, flags);
+        if i + 1 < h {
+            let obs = nets.prepare(p, vars, stepped.next_obs);
+            let anew = world.encoder.apply(p, &[obs], false, None);
+            let anew = p.detach(anew);
+            let into = p.at(latents, i + 1);
+            select_rows(p, stepped.done, anew, next, Some(into));
+        }
+    }
+    let flat = |p: &mut Program, v: Val| {
+        let width = p.shape(v)[2];
+        p.reshape(v, &[h * n, width])
+    };
+    let (z, a, after) = (flat(p, latents), flat(p, actions), flat(p, imagined));
+    let head = world.reward(p, z, a, learn);
+    let reward = decode(p, c, head);
+    let reward = p.reshape(reward, &[h, n]);
+    let value = critics.min(p, after, learn);
+    let value = p.reshape(value, &[h, n]);
+    let stats = p.var(vars, nets.ret_stats);
+    let loss = actor_loss(p, loss_spec(c), reward, value, done, terminated, stats);
+    for (from, to) in [
+        (latents, exchange.latents),
+        (reward, exchange.rewards),
+        (value, exchange.values),
+        (done, exchange.done),
+        (terminated, exchange.terminated),
+    ] {
+        let to = p.var(vars, to);
+        copy(p, from, to);
+    }
+    loss
+}
+
+/// Rewards from the reward head's output, in a shape of the same number of rows.
+pub fn decode(p: &mut Program, c: &Config, head: Val) -> Val {
+    match c.reward_head {
+        config::RewardHead::Scalar => head,
+        config::RewardHead::TwoHot => {
+            let how = match c.decode {
+                config::Decode::Symexp => Decode::Symexp,
+                config::Decode::Symlog => Decode::Symlog,
+            };
+            two_hot_decode(p, head, (c.vmin, c.vmax), how)
+        }
+    }
+}
+
+fn loss_spec(c: &Config) -> ActorLossSpec {
+    ActorLossSpec {
+        gamma: c.gamma,
+        bootstrap: match c.bootstrap {
+            config::Bootstrap::Exact => Bootstrap::Exact,
+            config::Bootstrap::Reference => Bootstrap::Reference,
+        },
+        normalise: c.ret_norm,
+        decay: if c.ret_norm_decay > 0.0 { c.ret_norm_decay } else { 1.0 },
+    }
+}

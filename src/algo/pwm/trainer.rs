@@ -1,0 +1,332 @@
+//! Runs the programs of PWM: initialisation, epochs, evaluation, state in and out.
+
+use super::rollout::{EnvStepVals, rollout};
+use super::{Loss, Pwm, critic, world};
+use crate::algo::schedule::rate;
+use crate::config::Config;
+use crate::device::cpu::team::{JobPanicked, Team};
+use crate::device::philox::{Philox, Stream};
+use crate::env::step::{EnvVars, Meter, Mode, ant_from_config};
+use crate::mem::OutOfMemory;
+use crate::ops::control::{clip, meter, tick};
+use crate::ops::policy::squash;
+use crate::ops::random::normal;
+use crate::ops::replay::{Transition, replay_begin, replay_record, replay_sample};
+use crate::ops::stats::START_COUNT;
+use crate::tape::exec::{Number, ProgramId};
+use crate::tape::{Machine, Program, Region, VarId, Vars};
+use std::sync::Arc;
+
+/// What an epoch did. Losses are means over its updates; `NaN` where there was none.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct EpochReport {
+    /// True if the networks learned; false while the replay holds no window.
+    pub learned: bool,
+    pub actor_loss: f64,
+    pub critic_loss: f64,
+    pub dynamics_loss: f64,
+    pub reward_loss: f64,
+    pub actor_grad_norm: f64,
+    pub critic_grad_norm: f64,
+    pub wm_grad_norm: f64,
+    pub actor_rate: f64,
+    /// Episodes of the training environments that ended, their mean undiscounted return and length.
+    pub episodes: f64,
+    pub train_return: f64,
+    pub train_length: f64,
+    /// States that left physics and were reset.
+    pub blown_up: f64,
+    /// Updates skipped since the start because a gradient was not finite.
+    pub skipped: u32,
+}
+
+/// Closed-loop evaluation on the true environment.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Evaluation {
+    pub returns: Vec<f64>,
+    pub lengths: Vec<f64>,
+}
+
+impl Evaluation {
+    pub fn mean(&self) -> f64 {
+        mean(&self.returns)
+    }
+
+    /// Standard deviation over episodes (n - 1).
+    pub fn std(&self) -> f64 {
+        let (m, n) = (self.mean(), self.returns.len() as f64);
+        (self.returns.iter().map(|r| (r - m).powi(2)).sum::<f64>() / (n - 1.0).max(1.0)).sqrt()
+    }
+
+    pub fn mean_length(&self) -> f64 {
+        mean(&self.lengths)
+    }
+}
+
+fn mean(x: &[f64]) -> f64 {
+    x.iter().sum::<f64>() / x.len().max(1) as f64
+}
+
+/// Anything that stops a trainer.
+#[derive(Debug, thiserror::Error)]
+pub enum TrainError {
+    #[error(transparent)]
+    Memory(#[from] OutOfMemory),
+    #[error(transparent)]
+    Kernel(#[from] JobPanicked),
+    #[error("cannot start worker threads: {0}")]
+    Threads(#[from] std::io::Error),
+}
+
+/// Programs of a trainer, in the order they were written.
+#[derive(Clone, Copy, Debug)]
+struct Programs {
+    begin: ProgramId,
+    collect: ProgramId,
+    actor: ProgramId,
+    targets: ProgramId,
+    critic: ProgramId,
+    world: ProgramId,
+    eval_begin: ProgramId,
+    eval_step: ProgramId,
+}
+
+/// A run of PWM on a machine.
+pub struct Trainer<F: Number> {
+    pub pwm: Pwm,
+    pub eval_env: EnvVars,
+    pub machine: Machine<F>,
+    programs: Programs,
+    bootstrapped: bool,
+}
+
+/// Variables and programs of a run, before anything is allocated: what `Layout` plans.
+pub fn write(c: &Config) -> (Vars, Pwm, EnvVars, Vec<Program>) {
+    let mut vars = Vars::default();
+    let ant = Arc::new(ant_from_config(c));
+    let pwm = Pwm::new(&mut vars, c, ant.clone());
+    let rng = Philox::new(c.seed, Stream::Eval);
+    let eval_env = EnvVars::new(&mut vars, "eval", ant, c.eval_episodes, Mode::Evaluate, rng);
+    let programs = vec![
+        begin(&vars, &pwm),
+        act(&vars, &pwm, false),
+        act(&vars, &pwm, true),
+        program("targets", |p| critic::targets(p, &vars, c, &pwm.exchange)),
+        program("critic_update", |p| {
+            let (passes, loss) = (p.var(&vars, pwm.passes), p.var_at(&vars, pwm.losses, Loss::Critic as usize, &[1]));
+            critic::pass(p, &vars, c, &pwm.nets, &pwm.exchange, passes, loss);
+        }),
+        program("wm_update", |p| {
+            let (obs, act, rew) = replay_sample(p, &vars, &pwm.replay);
+            let loss = world::update(p, &vars, c, &pwm.nets, obs, act, rew);
+            for (x, slot) in [(loss.dynamics, Loss::Dynamics), (loss.reward, Loss::Reward)] {
+                let slot = p.var_at(&vars, pwm.losses, slot as usize, &[1]);
+                meter(p, x, slot, false);
+            }
+        }),
+        program("eval_begin", |p| eval_env.reset(p, &vars)),
+        program("eval_step", |p| {
+            let obs = p.var(&vars, eval_env.obs);
+            let obs = pwm.nets.prepare(p, &vars, obs);
+            let encoder = pwm.nets.world.bind_encoder(p, &vars);
+            let actor = pwm.nets.actor.bind(p, &vars);
+            let z = encoder.apply(p, &[obs], false, None);
+            let mean = actor.mean.apply(p, &[z], false, None);
+            let action = squash(p, mean, actor.logstd, None, None);
+            eval_env.step(p, &vars, action, None);
+        }),
+    ];
+    (vars, pwm, eval_env, programs)
+}
+
+fn program(name: &'static str, f: impl FnOnce(&mut Program)) -> Program {
+    let mut p = Program::new(name);
+    f(&mut p);
+    p
+}
+
+/// All environments start, and with them the replay's first episodes.
+fn begin(vars: &Vars, pwm: &Pwm) -> Program {
+    program("begin", |p| {
+        pwm.env.reset(p, vars);
+        let obs = p.var(vars, pwm.env.obs);
+        replay_begin(p, vars, &pwm.replay, obs);
+    })
+}
+
+/// The rollout; with `learn` also the actor's update.
+fn act(vars: &Vars, pwm: &Pwm, learn: bool) -> Program {
+    let c = &pwm.config;
+    program(if learn { "actor_update" } else { "collect" }, |p| {
+        let epoch = p.var(vars, pwm.epoch);
+        let noise = normal(p, c.seed, Stream::Policy, epoch, &[c.horizon, c.num_envs, crate::env::ant::ACT]);
+        tick(p, epoch);
+        let obs = p.var(vars, pwm.env.obs);
+        let mut step = |p: &mut Program, _: usize, action, (done, terminated)| {
+            let reward = p.real(&[c.num_envs]);
+            let stepped = pwm.env.step(p, vars, action, Some((reward, done, terminated)));
+            let reward = if c.reward_clip > 0.0 { clip(p, reward, c.reward_clip) } else { reward };
+            let t = Transition { obs: stepped.obs_before_reset, action, reward, done, next: obs };
+            replay_record(p, vars, &pwm.replay, &t);
+            EnvStepVals { done, next_obs: obs }
+        };
+        let loss = rollout(p, vars, c, &pwm.nets, &pwm.exchange, obs, noise, learn, &mut step);
+        if learn {
+            pwm.nets.actor.group.update(p, vars, &[(loss, 1.0)]);
+        }
+        let slot = p.var_at(vars, pwm.losses, Loss::Actor as usize, &[1]);
+        meter(p, loss, slot, true);
+    })
+}
+
+impl<F: Number> Trainer<F> {
+    /// Plans, allocates and initialises a run.
+    pub fn new(c: &Config) -> Result<Self, TrainError> {
+        let team = Arc::new(Team::new(c.threads)?);
+        let (vars, pwm, eval_env, programs) = write(c);
+        let machine = Machine::new(vars, programs, team)?;
+        let id = |i| machine.program(i);
+        let programs = Programs {
+            begin: id(0),
+            collect: id(1),
+            actor: id(2),
+            targets: id(3),
+            critic: id(4),
+            world: id(5),
+            eval_begin: id(6),
+            eval_step: id(7),
+        };
+        let mut t = Self { pwm, eval_env, machine, programs, bootstrapped: false };
+        t.init()?;
+        Ok(t)
+    }
+
+    fn init(&mut self) -> Result<(), TrainError> {
+        let nets = self.pwm.nets.clone();
+        let seed = self.pwm.config.seed;
+        for group in [&nets.world.group, &nets.actor.group, &nets.critics.group] {
+            group.init(&mut self.machine, seed);
+        }
+        for stats in [Some(nets.rew_stats), Some(nets.ret_stats), nets.obs_stats].into_iter().flatten() {
+            for s in self.machine.real_mut(stats).chunks_exact_mut(3) {
+                s.copy_from_slice(&[F::zero(), F::one(), F::of(START_COUNT)]);
+            }
+        }
+        self.machine.run(self.programs.begin)?;
+        Ok(())
+    }
+
+    pub fn config(&self) -> &Config {
+        &self.pwm.config
+    }
+
+    /// Epochs begun, warm-up included.
+    pub fn epoch(&self) -> u64 {
+        u64::from(self.machine.index(self.pwm.epoch)[0])
+    }
+
+    /// True steps of the training environments so far.
+    pub fn env_steps(&self) -> u64 {
+        self.epoch() * (self.pwm.config.horizon * self.pwm.config.num_envs) as u64
+    }
+
+    /// One epoch. While the replay holds no window the environments are only driven.
+    pub fn run_epoch(&mut self) -> Result<EpochReport, TrainError> {
+        let c = &self.pwm.config;
+        let (iterations, passes, batches) = (c.wm_iterations, c.critic_iterations, c.critic_batches);
+        let e = self.epoch();
+        let rates = [c.actor_lr, c.critic_lr, c.model_lr].map(|lr| rate(c, lr, e));
+        let first = c.bootstrap_updates();
+        let nets = &self.pwm.nets;
+        let groups = [&nets.actor.group, &nets.critics.group, &nets.world.group].map(|g| (g.rate, g.norm, g.skipped));
+        for ((rate, norm, _), lr) in groups.iter().zip(rates) {
+            self.machine.real_mut(*rate)[0] = F::of(lr);
+            self.machine.real_mut(*norm)[0] = F::of(f64::NAN);
+        }
+        let (losses, meters) = (self.pwm.losses, self.pwm.env.meters);
+        self.machine.real_mut(losses).fill(F::zero());
+        self.machine.real_mut(meters).fill(F::zero());
+        let ready = self.can_learn();
+        let mut updates = 0;
+        if ready {
+            self.machine.run(self.programs.actor)?;
+            self.machine.run(self.programs.targets)?;
+            for _ in 0..passes {
+                self.machine.run(self.programs.critic)?;
+            }
+            updates = if self.bootstrapped { iterations } else { first.max(iterations) };
+            self.bootstrapped = true;
+            for _ in 0..updates {
+                self.machine.run(self.programs.world)?;
+            }
+        } else {
+            self.machine.run(self.programs.collect)?;
+        }
+        let real = |v: VarId, i: usize| self.machine.real(v)[i].value();
+        let over = |sum: f64, n: usize| if n > 0 { sum / n as f64 } else { f64::NAN };
+        let meter = |m: Meter| real(meters, m as usize);
+        let episodes = meter(Meter::Episodes);
+        let per_episode = |m: Meter| if episodes > 0.0 { meter(m) / episodes } else { f64::NAN };
+        Ok(EpochReport {
+            learned: ready,
+            actor_loss: if ready { real(losses, Loss::Actor as usize) } else { f64::NAN },
+            critic_loss: over(real(losses, Loss::Critic as usize), if ready { passes * batches } else { 0 }),
+            dynamics_loss: over(real(losses, Loss::Dynamics as usize), updates),
+            reward_loss: over(real(losses, Loss::Reward as usize), updates),
+            actor_grad_norm: real(groups[0].1, 0),
+            critic_grad_norm: real(groups[1].1, 0),
+            wm_grad_norm: real(groups[2].1, 0),
+            actor_rate: rates[0],
+            episodes,
+            train_return: per_episode(Meter::Return),
+            train_length: per_episode(Meter::Length),
+            blown_up: meter(Meter::BlownUp),
+            skipped: groups.iter().map(|g| self.machine.index(g.2)[0]).sum(),
+        })
+    }
+
+    /// Whether there is anything to learn from: a window in the replay and, unless unfinished episodes count, one
+    /// finished episode.
+    pub fn can_learn(&self) -> bool {
+        self.machine.index(self.pwm.replay.ready)[0] > 0
+    }
+
+    /// Plays one episode in each evaluation environment with the deterministic policy, encoding every observation.
+    /// `watch` sees the coordinates `[N, 15]` and returns so far before each step.
+    pub fn evaluate(&mut self, mut watch: impl FnMut(&[F], &[F])) -> Result<Evaluation, TrainError> {
+        self.machine.run(self.programs.eval_begin)?;
+        for _ in 0..self.pwm.config.episode_length {
+            let env = &self.eval_env;
+            watch(self.machine.real(env.q), self.machine.real(env.ep_return));
+            if self.machine.real(env.alive).iter().all(|a| a.value() == 0.0) {
+                break;
+            }
+            self.machine.run(self.programs.eval_step)?;
+        }
+        let env = &self.eval_env;
+        Ok(Evaluation {
+            returns: self.machine.real(env.ep_return).iter().map(|r| r.value()).collect(),
+            lengths: self.machine.index(env.progress).iter().map(|&l| f64::from(l)).collect(),
+        })
+    }
+
+    /// Variables of a checkpoint: all that the next epoch depends on, or with `policy_only` networks and statistics.
+    pub fn state(&self, policy_only: bool) -> Vec<VarId> {
+        let keep = |r: Region| match r {
+            Region::Parameters | Region::Statistics => true,
+            Region::Optimiser | Region::Replay | Region::Environment | Region::Control => !policy_only,
+            Region::Gradients | Region::Exchange => false,
+        };
+        self.machine.vars().iter().filter(|(_, info)| keep(info.region)).map(|(id, _)| id).collect()
+    }
+
+    /// Whether the world model has had its first, longer training.
+    pub fn bootstrapped(&self) -> bool {
+        self.bootstrapped
+    }
+
+    /// For a run that continues from a checkpoint.
+    pub fn set_bootstrapped(&mut self, done: bool) {
+        self.bootstrapped = done;
+    }
+}
