@@ -98,7 +98,8 @@ impl ReplayVars {
     pub fn new(vars: &mut Vars, spec: &ReplaySpec) -> Self {
         spec.check();
         let (n, s, w) = (spec.num_envs, spec.staging_rows, spec.width());
-        let mut add = |name: &str, dtype, shape: &[usize]| vars.add(Region::Replay, format!("replay.{name}"), dtype, shape);
+        let mut add =
+            |name: &str, dtype, shape: &[usize]| vars.add(Region::Replay, format!("replay.{name}"), dtype, shape);
         Self {
             ring: add("ring", DType::Real, &[spec.capacity, w]),
             staging: add("staging", DType::Real, &[n, s, w]),
