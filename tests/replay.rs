@@ -56,8 +56,9 @@ impl Steps {
                 .collect::<Vec<f64>>()
         };
         let (obs, act, rew, mut next) = (list(self.n * self.o), list(self.n * self.a), list(self.n), vec![]);
-        let done: Vec<f64> =
-            (0..self.n).map(|i| f64::from(u8::from(self.rng.bits(self.step, i as u32)[0] % self.mean == 0))).collect();
+        let done: Vec<f64> = (0..self.n)
+            .map(|i| f64::from(u8::from(self.rng.bits(self.step, i as u32)[0].is_multiple_of(self.mean))))
+            .collect();
         for i in 0..self.n {
             let sign = if done[i] == 1.0 { -1.0 } else { 1.0 };
             next.extend(obs[i * self.o..][..self.o].iter().map(|x| sign * x));
@@ -183,9 +184,9 @@ fn rows_are_drawn_alike() {
         }
     }
     assert_eq!(count.len(), 15);
-    let (n, p) = (30_000.0, 1.0 / 15.0);
+    let (n, p) = (30_000.0f64, 1.0f64 / 15.0);
     for (start, c) in count {
-        let sigma = (n * p * (1.0 - p) as f64).sqrt();
+        let sigma = (n * p * (1.0 - p)).sqrt();
         assert!((f64::from(c) - n * p).abs() < 4.0 * sigma, "start {start}: {c}");
     }
 }

@@ -91,7 +91,7 @@ pub fn two_hot_loss(p: &mut Program, logits: Val, reward: Val, bounds: (f64, f64
     let bins = bins(p, logits, bounds);
     let rows = p.len_of(logits) / bins.count;
     assert_eq!(p.len_of(reward), rows, "invariant: one reward for each row of logits");
-    assert!(!weights.is_empty() && rows % weights.len() == 0, "invariant: one weight for each step");
+    assert!(!weights.is_empty() && rows.is_multiple_of(weights.len()), "invariant: one weight for each step");
     let y = p.real(&[1]);
     p.push(TwoHotLoss { bins, weights }, &[logits, reward], &[y]);
     y
