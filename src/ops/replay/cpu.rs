@@ -1,7 +1,7 @@
 //! CPU kernels of the replay.
 
 use super::directory::{Directory, DirectoryMut, below};
-use super::{Begin, Counter, Record, ReplaySpec, Sample, Sampling};
+use super::{Begin, Counter, Record, Sample, Sampling};
 use crate::device::Real;
 use crate::device::philox::{Philox, Stream};
 use crate::tape::Cx;
@@ -23,12 +23,6 @@ fn first_row<F: Real>(row: &mut [F], obs: &[F]) {
     row[obs.len()..].fill(F::of(f64::NAN));
 }
 
-/// Window starts of all unfinished episodes, if they count.
-#[inline(always)]
-fn unfinished_starts(s: &ReplaySpec, lengths: &[u32]) -> u32 {
-    if s.unfinished { lengths.iter().map(|&l| l.saturating_sub(s.horizon as u32)).sum() } else { 0 }
-}
-
 impl Begin {
     #[inline(always)]
     pub(super) fn run<F: Real>(&self, cx: &Cx<F>, _phase: usize, _task: usize) {
@@ -38,10 +32,10 @@ impl Begin {
             let at = n * s.staging_rows * w;
             first_row(cx.out(0, at..at + w), &cx.input(0)[n * o..][..o]);
         }
-        let lengths = cx.out_index(1, 0..s.num_envs);
-        lengths.fill(1);
+        cx.out_index(1, 0..s.num_envs).fill(1);
+        // One row is too few for a window: only the ring counts.
         let directory = Directory { entries: cx.index(2), counters: cx.index(1) };
-        cx.out_index(2, 0..1)[0] = directory.starts() + unfinished_starts(s, lengths);
+        cx.out_index(2, 0..1)[0] = directory.starts();
     }
 }
 

@@ -1,0 +1,121 @@
+//! CPU kernels of the distributional reward head.
+
+use super::{Bins, Decode, ROWS, TwoHotDecode, TwoHotDecodeGrad, TwoHotLoss, TwoHotLossGrad, symexp, symlog};
+use crate::device::Real;
+use crate::device::cpu::vmath::sum_by;
+use crate::tape::Cx;
+use crate::tape::op::chunk;
+
+/// Probabilities of one row of logits into `p`; returns log sum exp.
+#[inline(always)]
+fn softmax<F: Real>(logits: &[F], p: &mut [F]) -> F {
+    let mut top = logits[0];
+    for &x in logits {
+        top = if x > top { x } else { top };
+    }
+    for (p, &x) in p.iter_mut().zip(logits) {
+        *p = (x - top).exp();
+    }
+    let sum = sum_by(p.len(), |i| p[i]);
+    let inv = F::one() / sum;
+    for p in p.iter_mut() {
+        *p *= inv;
+    }
+    top + sum.ln()
+}
+
+/// Expectation of the bins.
+#[inline(always)]
+fn expectation<F: Real>(bins: &Bins, p: &[F]) -> F {
+    sum_by(p.len(), |i| p[i] * bins.value::<F>(i))
+}
+
+/// Writes or adds `f(i)` to every element.
+#[inline(always)]
+fn put<F: Real>(to: &mut [F], accumulate: bool, f: impl Fn(usize) -> F) {
+    for (i, to) in to.iter_mut().enumerate() {
+        *to = if accumulate { *to + f(i) } else { f(i) };
+    }
+}
+
+impl TwoHotDecode {
+    #[inline(always)]
+    pub(super) fn run<F: Real>(&self, cx: &Cx<F>, _phase: usize, task: usize) {
+        let n = self.bins.count;
+        let p = cx.scratch(task * n..(task + 1) * n);
+        let rows = chunk(cx.out_len(0), ROWS, task);
+        let y = cx.out(0, rows.clone());
+        for (y, r) in y.iter_mut().zip(rows) {
+            softmax(&cx.input(0)[r * n..][..n], p);
+            let e = expectation(&self.bins, p);
+            *y = match self.decode {
+                Decode::Symexp => symexp(e),
+                Decode::Symlog => e,
+            };
+        }
+    }
+}
+
+impl TwoHotDecodeGrad {
+    #[inline(always)]
+    pub(super) fn run<F: Real>(&self, cx: &Cx<F>, _phase: usize, task: usize) {
+        let n = self.bins.count;
+        let p = cx.scratch(task * n..(task + 1) * n);
+        for r in chunk(cx.input(0).len(), ROWS, task) {
+            softmax(&cx.input(1)[r * n..][..n], p);
+            let e = expectation(&self.bins, p);
+            let slope = match self.decode {
+                Decode::Symexp => e.abs().exp(),
+                Decode::Symlog => F::one(),
+            };
+            let d = cx.input(0)[r] * slope;
+            put(cx.out(0, r * n..(r + 1) * n), self.accumulate, |i| d * p[i] * (self.bins.value::<F>(i) - e));
+        }
+    }
+}
+
+impl TwoHotLoss {
+    #[inline(always)]
+    pub(super) fn run<F: Real>(&self, cx: &Cx<F>, phase: usize, task: usize) {
+        let n = self.bins.count;
+        let total = cx.input(1).len();
+        let rows_at = total.div_ceil(ROWS) * n;
+        if phase == 0 {
+            let p = cx.scratch(task * n..(task + 1) * n);
+            let rows = chunk(total, ROWS, task);
+            let ce = cx.scratch(rows_at + rows.start..rows_at + rows.end);
+            for (ce, r) in ce.iter_mut().zip(rows) {
+                let logits = &cx.input(0)[r * n..][..n];
+                let (k, f) = self.bins.encode(symlog(cx.input(1)[r]));
+                // The weights of the target sum to one.
+                *ce = softmax(logits, p) - ((F::one() - f) * logits[k] + f * logits[k + 1]);
+            }
+        } else {
+            let ce = cx.scratch(rows_at..rows_at + total);
+            let batch = total / self.weights.len();
+            let mut loss = F::zero();
+            for (&w, ce) in self.weights.iter().zip(ce.chunks_exact(batch)) {
+                loss += F::of(w) * sum_by(batch, |b| ce[b]);
+            }
+            cx.out_all(0)[0] = loss;
+        }
+    }
+}
+
+impl TwoHotLossGrad {
+    #[inline(always)]
+    pub(super) fn run<F: Real>(&self, cx: &Cx<F>, _phase: usize, task: usize) {
+        let n = self.bins.count;
+        let total = cx.input(2).len();
+        let batch = total / self.weights.len();
+        let p = cx.scratch(task * n..(task + 1) * n);
+        for r in chunk(total, ROWS, task) {
+            softmax(&cx.input(1)[r * n..][..n], p);
+            let (k, f) = self.bins.encode(symlog(cx.input(2)[r]));
+            p[k] -= F::one() - f;
+            p[k + 1] -= f;
+            let d = cx.input(0)[0] * F::of(self.weights[r / batch]);
+            put(cx.out(0, r * n..(r + 1) * n), self.accumulate, |i| d * p[i]);
+        }
+    }
+}
