@@ -1,2 +1,3 @@
 //! (being written)
+pub mod bench;
 pub mod config;
