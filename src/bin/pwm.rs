@@ -1,1 +1,24 @@
-fn main() {}
+//! `pwm`: everything but training. Only the arguments are read here.
+
+use clap::Parser;
+use pwm::app::{config, eval};
+use std::process::ExitCode;
+
+/// Look at and judge what `pwm-train` makes
+#[derive(Parser)]
+#[command(name = "pwm", version)]
+enum Command {
+    /// Show and document settings
+    #[command(subcommand)]
+    Config(config::ConfigCommand),
+    /// Play a stored policy on the true environment
+    Eval(eval::EvalArgs),
+}
+
+fn main() -> ExitCode {
+    let command = Command::parse();
+    pwm::app::exit(|out| match command {
+        Command::Config(command) => config::run(&command, out),
+        Command::Eval(args) => eval::run(&args, out),
+    })
+}
