@@ -1,1 +1,19 @@
-fn main() {}
+//! `pwm-train`: trains. Only the arguments are read here.
+
+use clap::{CommandFactory, FromArgMatches, Parser};
+use pwm::app::train::{self, TrainArgs};
+use pwm::run::signals::StopFlag;
+use std::process::ExitCode;
+
+#[derive(Parser)]
+#[command(name = "pwm-train", version)]
+struct Cli {
+    #[command(flatten)]
+    args: TrainArgs,
+}
+
+fn main() -> ExitCode {
+    let matches = Cli::command().after_help(pwm::config::help_text()).get_matches();
+    let cli = Cli::from_arg_matches(&matches).unwrap_or_else(|e| e.exit());
+    pwm::app::exit(|out| train::run(&cli.args, out, &StopFlag::install()?))
+}

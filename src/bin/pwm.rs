@@ -1,23 +1,28 @@
-//! `pwm`: everything but training.
+//! `pwm`: everything but training. Only the arguments are read here.
 
 use clap::Parser;
-use pwm::app::{bench, config};
+use pwm::app::{bench, config, eval};
+use std::process::ExitCode;
 
+/// Look at and judge what `pwm-train` makes
 #[derive(Parser)]
-#[command(name = "pwm", version, about)]
+#[command(name = "pwm", version)]
 enum Command {
     /// Show and document settings
     #[command(subcommand)]
     Config(config::ConfigCommand),
+    /// Play a stored policy on the true environment
+    Eval(eval::EvalArgs),
     /// Measure how long things take on this machine
     #[command(subcommand)]
     Bench(bench::BenchCommand),
 }
 
-fn main() -> anyhow::Result<()> {
-    let out = &mut std::io::stdout().lock();
-    match Command::parse() {
+fn main() -> ExitCode {
+    let command = Command::parse();
+    pwm::app::exit(|out| match command {
         Command::Config(command) => config::run(&command, out),
+        Command::Eval(args) => eval::run(&args, out),
         Command::Bench(command) => bench::run(&command, out),
-    }
+    })
 }

@@ -73,7 +73,7 @@ keys! {
         seed: u64 = 0, Any, "";
         /// Length of the run, and what the learning-rate schedules count against.
         max_epochs: u64 = 15_000, AtLeast(1.0), "epochs";
-        /// Stops the run after this time without touching the schedules, so it can be resumed; 0 means no limit.
+        /// Stops a sitting after this time without touching the schedules, so the run can be resumed; 0 means no limit.
         max_minutes: f64 = 0.0, AtLeast(0.0), "minutes";
         /// Folder of the run; empty means `runs/<env>_<alg>_s<seed>`.
         run_dir: String = String::new(), Any, "";
@@ -87,7 +87,7 @@ keys! {
         eval_episodes: usize = 32, Within(1.0, 1_048_576.0), "episodes";
         /// Time between checkpoints; one is also written before the first epoch and at the end.
         save_every: u64 = 100, AtLeast(1.0), "epochs";
-        /// Time between lines of output; the metrics file has every epoch.
+        /// Time between rows of the metrics, which are means over the epochs since the last one.
         log_every: u64 = 10, AtLeast(1.0), "epochs";
     }
     Env {

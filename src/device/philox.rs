@@ -83,7 +83,7 @@ impl Philox {
         let u = (f64::from(b[0]) + 1.0) * (1.0 / 4_294_967_296.0);
         let angle = f64::from(b[1]) * (std::f64::consts::TAU / 4_294_967_296.0);
         let radius = (-2.0 * u.ln()).sqrt();
-        if index % 2 == 0 { radius * angle.cos() } else { radius * angle.sin() }
+        if index.is_multiple_of(2) { radius * angle.cos() } else { radius * angle.sin() }
     }
 }
 

@@ -1,14 +1,19 @@
-//! A run and what it leaves behind: the folder, checkpoints, metrics, plots, the moving picture, signals.
+//! A run and what it leaves behind: the epoch loop, the folder, checkpoints, metrics, plots, the moving picture, signals.
 //!
-//! Each file here stands alone: it knows files and numbers, no tensor program and no robot.
+//! `session` is the loop; `state`, `tracker` and `film` stand between it and the trainer. Every other file stands alone:
+//! it knows files and numbers, no tensor program and no robot.
 
 pub mod atomic;
 pub mod checkpoint;
 pub mod crc64;
+pub mod film;
 pub mod folder;
 pub mod metrics;
 pub mod plot;
 pub mod progress;
+pub mod session;
 pub mod signals;
+pub mod state;
 pub mod tensorboard;
+pub mod tracker;
 pub mod viewer;

@@ -134,12 +134,14 @@ impl<F: Number> Machine<F> {
         &mut self.reals.as_mut_slice()[at..][..len]
     }
 
+    #[allow(clippy::should_implement_trait, reason = "the indices of a variable, not an element: `[]` would mislead")]
     pub fn index(&self, var: VarId) -> &[u32] {
         let info = self.vars.info(var);
         assert_eq!(info.dtype, DType::Index, "invariant: {} holds indices", info.name);
         &self.indices.as_slice()[self.layout.vars[var.0 as usize]..][..info.len()]
     }
 
+    #[allow(clippy::should_implement_trait, reason = "the indices of a variable, not an element: `[]` would mislead")]
     pub fn index_mut(&mut self, var: VarId) -> &mut [u32] {
         let info = self.vars.info(var);
         assert_eq!(info.dtype, DType::Index, "invariant: {} holds indices", info.name);

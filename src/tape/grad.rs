@@ -124,10 +124,10 @@ pub fn grad(program: &mut Program, roots: &[(Val, f64)], wrt: &[(Val, Val)]) {
         });
         if *on_path {
             for &o in &node.outputs {
-                if let Some(base) = program.base(o) {
-                    if program.info(o).dtype == DType::Real {
-                        state.active.insert(base);
-                    }
+                if let Some(base) = program.base(o)
+                    && program.info(o).dtype == DType::Real
+                {
+                    state.active.insert(base);
                 }
             }
         }

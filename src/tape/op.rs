@@ -104,6 +104,7 @@ impl<F: Real> Cx<F> {
 
     /// Input `i`, an index value.
     #[inline]
+    #[allow(clippy::should_implement_trait, reason = "an index value by number, not an element: `[]` would mislead")]
     pub fn index(&self, i: usize) -> &[u32] {
         let s = &self.inputs[i];
         debug_assert!(s.is_index, "invariant: operand {i} holds indices");

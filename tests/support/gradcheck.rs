@@ -3,6 +3,8 @@
 //! For `y = f(x)`, random directions `dx` and weights `w`: `<w, J dx>` from one run on dual numbers must equal
 //! `<Jᵀ w, dx>` from the reverse pass. The two share the forward kernels and nothing else.
 
+#![allow(dead_code)] // each test binary uses a part
+
 use pwm::device::cpu::team::Team;
 use pwm::device::philox::{Philox, Stream};
 use pwm::device::{Dual, Real};

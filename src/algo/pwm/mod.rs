@@ -3,14 +3,16 @@
 //! An epoch is three updates. The *actor* drives the true environments for `horizon` steps with latents that the model
 //! imagines, and climbs the gradient of the imagined return through the model; the *critics* regress to TD(lambda)
 //! targets of that rollout; the *world model* learns from replayed windows. [`Pwm`] holds the variables and writes the
-//! programs; [`Trainer`] runs them.
+//! programs; [`Trainer`] runs them. [`Evaluator`] is what is left of it when there is nothing to learn.
 
 pub mod critic;
+pub mod evaluate;
 pub mod rollout;
 pub mod trainer;
 pub mod world;
 
-pub use trainer::{EpochReport, Evaluation, Trainer};
+pub use evaluate::{Evaluation, Evaluator};
+pub use trainer::{EpochReport, TrainError, Trainer};
 
 use crate::config::{self, Config};
 use crate::device::philox::{Philox, Stream};

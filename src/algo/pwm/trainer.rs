@@ -1,5 +1,6 @@
 //! Runs the programs of PWM: initialisation, epochs, evaluation, state in and out.
 
+use super::evaluate::{self, Evaluation};
 use super::rollout::{EnvStepVals, rollout};
 use super::{Loss, Pwm, critic, world};
 use crate::algo::schedule::rate;
@@ -9,7 +10,6 @@ use crate::device::philox::{Philox, Stream};
 use crate::env::step::{EnvVars, Meter, Mode, ant_from_config};
 use crate::mem::OutOfMemory;
 use crate::ops::control::{clip, meter, tick};
-use crate::ops::policy::squash;
 use crate::ops::random::normal;
 use crate::ops::replay::{Transition, replay_begin, replay_record, replay_sample};
 use crate::tape::exec::{Number, ProgramId};
@@ -37,33 +37,6 @@ pub struct EpochReport {
     pub blown_up: f64,
     /// Updates skipped since the start because a gradient was not finite.
     pub skipped: u32,
-}
-
-/// Closed-loop evaluation on the true environment.
-#[derive(Clone, Debug, Default, PartialEq)]
-pub struct Evaluation {
-    pub returns: Vec<f64>,
-    pub lengths: Vec<f64>,
-}
-
-impl Evaluation {
-    pub fn mean(&self) -> f64 {
-        mean(&self.returns)
-    }
-
-    /// Standard deviation over episodes (n - 1).
-    pub fn std(&self) -> f64 {
-        let (m, n) = (self.mean(), self.returns.len() as f64);
-        (self.returns.iter().map(|r| (r - m).powi(2)).sum::<f64>() / (n - 1.0).max(1.0)).sqrt()
-    }
-
-    pub fn mean_length(&self) -> f64 {
-        mean(&self.lengths)
-    }
-}
-
-fn mean(x: &[f64]) -> f64 {
-    x.iter().sum::<f64>() / x.len().max(1) as f64
 }
 
 /// Anything that stops a trainer.
@@ -106,7 +79,7 @@ pub fn write(c: &Config) -> (Vars, Pwm, EnvVars, Vec<Program>) {
     let pwm = Pwm::new(&mut vars, c, ant.clone());
     let rng = Philox::new(c.seed, Stream::Eval);
     let eval_env = EnvVars::new(&mut vars, "eval", ant, c.eval_episodes, Mode::Evaluate, rng);
-    let programs = vec![
+    let mut programs = vec![
         begin(&vars, &pwm),
         act(&vars, &pwm, false),
         act(&vars, &pwm, true),
@@ -123,18 +96,8 @@ pub fn write(c: &Config) -> (Vars, Pwm, EnvVars, Vec<Program>) {
                 meter(p, x, slot, false);
             }
         }),
-        program("eval_begin", |p| eval_env.reset(p, &vars)),
-        program("eval_step", |p| {
-            let obs = p.var(&vars, eval_env.obs);
-            let obs = pwm.nets.prepare(p, &vars, obs);
-            let encoder = pwm.nets.world.bind_encoder(p, &vars);
-            let actor = pwm.nets.actor.bind(p, &vars);
-            let z = encoder.apply(p, &[obs], false, None);
-            let mean = actor.mean.apply(p, &[z], false, None);
-            let action = squash(p, mean, actor.logstd, None, None);
-            eval_env.step(p, &vars, action, None);
-        }),
     ];
+    programs.extend(evaluate::programs(&vars, &pwm.nets, &eval_env));
     (vars, pwm, eval_env, programs)
 }
 
@@ -286,31 +249,23 @@ impl<F: Number> Trainer<F> {
 
     /// Plays one episode in each evaluation environment with the deterministic policy, encoding every observation.
     /// `watch` sees the coordinates `[N, 15]` and returns so far before each step.
-    pub fn evaluate(&mut self, mut watch: impl FnMut(&[F], &[F])) -> Result<Evaluation, TrainError> {
-        self.machine.run(self.programs.eval_begin)?;
-        for _ in 0..self.pwm.config.episode_length {
-            let env = &self.eval_env;
-            watch(self.machine.real(env.q), self.machine.real(env.ep_return));
-            if self.machine.real(env.alive).iter().all(|a| a.value() == 0.0) {
-                break;
-            }
-            self.machine.run(self.programs.eval_step)?;
-        }
-        let env = &self.eval_env;
-        Ok(Evaluation {
-            returns: self.machine.real(env.ep_return).iter().map(|r| r.value()).collect(),
-            lengths: self.machine.index(env.progress).iter().map(|&l| f64::from(l)).collect(),
-        })
+    pub fn evaluate(&mut self, watch: impl FnMut(&[F], &[F])) -> Result<Evaluation, TrainError> {
+        let programs = [self.programs.eval_begin, self.programs.eval_step];
+        Ok(evaluate::play(&mut self.machine, programs, &self.eval_env, self.pwm.config.episode_length, watch)?)
     }
 
     /// Variables of a checkpoint: all that the next epoch depends on, or with `policy_only` networks and statistics.
+    /// An evaluation starts from nothing, so its environments are left out.
     pub fn state(&self, policy_only: bool) -> Vec<VarId> {
         let keep = |r: Region| match r {
             Region::Parameters | Region::Statistics => true,
             Region::Optimiser | Region::Replay | Region::Environment | Region::Control => !policy_only,
             Region::Gradients | Region::Exchange => false,
         };
-        self.machine.vars().iter().filter(|(_, info)| keep(info.region)).map(|(id, _)| id).collect()
+        let e = &self.eval_env;
+        let evaluation = [e.q, e.qd, e.obs, e.progress, e.episodes, e.ep_return, e.alive, e.meters];
+        let vars = self.machine.vars().iter();
+        vars.filter(|(id, info)| keep(info.region) && !evaluation.contains(id)).map(|(id, _)| id).collect()
     }
 
     /// Whether the world model has had its first, longer training.

@@ -1,0 +1,128 @@
+//! Closed-loop evaluation: the deterministic policy on the true environment, every observation encoded anew.
+
+use super::Nets;
+use super::trainer::TrainError;
+use crate::config::Config;
+use crate::device::cpu::team::{JobPanicked, Team};
+use crate::device::philox::{Philox, Stream};
+use crate::env::step::{EnvVars, Mode, ant_from_config};
+use crate::ops::policy::squash;
+use crate::tape::exec::{Number, ProgramId};
+use crate::tape::{Machine, Program, Region, VarId, Vars};
+use std::sync::Arc;
+
+/// What an evaluation measured, one number an episode.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Evaluation {
+    pub returns: Vec<f64>,
+    pub lengths: Vec<f64>,
+}
+
+impl Evaluation {
+    pub fn mean(&self) -> f64 {
+        mean(&self.returns)
+    }
+
+    /// Standard deviation over episodes (n - 1).
+    pub fn std(&self) -> f64 {
+        let (m, n) = (self.mean(), self.returns.len() as f64);
+        (self.returns.iter().map(|r| (r - m).powi(2)).sum::<f64>() / (n - 1.0).max(1.0)).sqrt()
+    }
+
+    pub fn mean_length(&self) -> f64 {
+        mean(&self.lengths)
+    }
+
+    /// The episode in the middle of the order of returns: the one to show.
+    pub fn median_episode(&self) -> usize {
+        let mut order: Vec<usize> = (0..self.returns.len()).collect();
+        order.sort_by(|&a, &b| self.returns[a].total_cmp(&self.returns[b]).then(a.cmp(&b)));
+        order.get(order.len() / 2).copied().unwrap_or(0)
+    }
+}
+
+/// The published format of the number: training and `pwm eval` print the same line.
+impl std::fmt::Display for Evaluation {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let n = self.returns.len();
+        write!(f, "return {:.2} ± {:.2}, length {:.1} ({n} episodes)", self.mean(), self.std(), self.mean_length())
+    }
+}
+
+fn mean(x: &[f64]) -> f64 {
+    x.iter().sum::<f64>() / x.len().max(1) as f64
+}
+
+/// Two programs: one starts an episode in each environment, one makes a step with the mean action.
+pub(super) fn programs(vars: &Vars, nets: &Nets, env: &EnvVars) -> [Program; 2] {
+    let mut begin = Program::new("eval_begin");
+    env.reset(&mut begin, vars);
+    let mut step = Program::new("eval_step");
+    let p = &mut step;
+    let obs = p.var(vars, env.obs);
+    let obs = nets.prepare(p, vars, obs);
+    let encoder = nets.world.bind_encoder(p, vars);
+    let actor = nets.actor.bind(p, vars);
+    let z = encoder.apply(p, &[obs], false, None);
+    let mean = actor.mean.apply(p, &[z], false, None);
+    let action = squash(p, mean, actor.logstd, None, None);
+    env.step(p, vars, action, None);
+    [begin, step]
+}
+
+/// Plays one episode in each environment. `watch` sees coordinates `[N, 15]` and returns so far before each step.
+pub(super) fn play<F: Number>(
+    machine: &mut Machine<F>,
+    [begin, step]: [ProgramId; 2],
+    env: &EnvVars,
+    episode_length: usize,
+    mut watch: impl FnMut(&[F], &[F]),
+) -> Result<Evaluation, JobPanicked> {
+    machine.run(begin)?;
+    for _ in 0..episode_length {
+        watch(machine.real(env.q), machine.real(env.ep_return));
+        if machine.real(env.alive).iter().all(|a| a.value() == 0.0) {
+            break;
+        }
+        machine.run(step)?;
+    }
+    Ok(Evaluation {
+        returns: machine.real(env.ep_return).iter().map(|r| r.value()).collect(),
+        lengths: machine.index(env.progress).iter().map(|&l| f64::from(l)).collect(),
+    })
+}
+
+/// A policy and the environments to judge it in, without replay and training environments.
+pub struct Evaluator<F: Number> {
+    pub nets: Nets,
+    pub env: EnvVars,
+    pub machine: Machine<F>,
+    programs: [ProgramId; 2],
+    episode_length: usize,
+}
+
+impl<F: Number> Evaluator<F> {
+    /// Environments for `episodes` episodes that start from random stream `stream`. Networks hold zeros until a
+    /// checkpoint fills them.
+    pub fn new(c: &Config, episodes: usize, stream: Stream) -> Result<Self, TrainError> {
+        let mut vars = Vars::default();
+        let nets = Nets::new(&mut vars, c, crate::env::ant::OBS, crate::env::ant::ACT);
+        let rng = Philox::new(c.seed, stream);
+        let env = EnvVars::new(&mut vars, "eval", Arc::new(ant_from_config(c)), episodes, Mode::Evaluate, rng);
+        let written = programs(&vars, &nets, &env);
+        let machine = Machine::new(vars, written.into(), Arc::new(Team::new(c.threads)?))?;
+        let programs = [machine.program(0), machine.program(1)];
+        Ok(Self { nets, env, machine, programs, episode_length: c.episode_length })
+    }
+
+    /// See [`super::Trainer::evaluate`].
+    pub fn evaluate(&mut self, watch: impl FnMut(&[F], &[F])) -> Result<Evaluation, TrainError> {
+        Ok(play(&mut self.machine, self.programs, &self.env, self.episode_length, watch)?)
+    }
+
+    /// What a checkpoint must fill.
+    pub fn state(&self) -> Vec<VarId> {
+        let keep = |r: Region| matches!(r, Region::Parameters | Region::Statistics);
+        self.machine.vars().iter().filter(|(_, info)| keep(info.region)).map(|(id, _)| id).collect()
+    }
+}

@@ -1,0 +1,233 @@
+//! `pwm-train`: begins a run or continues one, and says where to find what it made.
+
+use std::fmt;
+use std::io::Write;
+use std::path::{Path, PathBuf};
+
+use super::say;
+use crate::algo::pwm::Trainer;
+use crate::config::{Config, ConfigError, ConfigErrors, KEYS, Place, load};
+use crate::run::checkpoint::Checkpoint;
+use crate::run::folder::{FolderError, RunFolder, RunInfo};
+use crate::run::session::{CURVE, Ending, MOVIE, STILL, Session};
+use crate::run::signals::StopFlag;
+use crate::run::state;
+
+/// Train a policy for the Ant inside a learned world model.
+///
+/// Without arguments: the small configuration, about a quarter of an hour on two cores. Ctrl-C ends a run at any time
+/// with its checkpoint, evaluation and pictures saved; `--resume` goes on from there.
+#[derive(Clone, Debug, Default, clap::Args)]
+pub struct TrainArgs {
+    /// Settings as key=value, as in alg=pwm_5M seed=3 (all of them are listed below)
+    pub overrides: Vec<String>,
+    /// Continue the run in this folder; only the length of the run and how it is logged can be changed
+    #[arg(long, value_name = "DIR")]
+    pub resume: Option<PathBuf>,
+}
+
+/// Settings that may differ when a run is continued. All others decide what is learned, or where it is written.
+const CHANGEABLE: [&str; 7] =
+    ["max_epochs", "max_minutes", "threads", "device", "eval_every", "save_every", "log_every"];
+
+/// Trains from beginning to end. `out` is standard output, or a test's buffer; progress goes to stderr.
+pub fn run(args: &TrainArgs, out: &mut dyn Write, stop: &StopFlag) -> anyhow::Result<()> {
+    let mut session = match &args.resume {
+        None => begin(args, out)?,
+        Some(dir) => resume(dir, args, out)?,
+    };
+    let ending = session.run(stop)?;
+    conclude(&session, ending, out);
+    Ok(())
+}
+
+fn begin(args: &TrainArgs, out: &mut dyn Write) -> anyhow::Result<Session<f32>> {
+    let config = load(&args.overrides)?;
+    let path = config.run_folder();
+    // Before a minute is spent on anything else; `create` asks again when it holds the lock.
+    if RunFolder::holds_run(&path) {
+        return Err(FolderError::Exists { path }.into());
+    }
+    let trainer = Trainer::<f32>::new(&config)?;
+    let folder = RunFolder::create(&path, &config.to_yaml())?;
+    let info = describe(&trainer, RunInfo::begin(config.seed));
+    announce(&trainer, &folder, &info, out);
+    Ok(Session::begin(trainer, folder, info)?)
+}
+
+fn resume(dir: &Path, args: &TrainArgs, out: &mut dyn Write) -> anyhow::Result<Session<f32>> {
+    let folder = RunFolder::open(dir)?;
+    let name = folder.config_path().display().to_string();
+    let config = Config::from_yaml(&name, &folder.read_config()?, &args.overrides)?;
+    let (latest, original) = if folder.latest().is_file() {
+        let latest = Checkpoint::load(&folder.latest())?;
+        let original = state::config_of(&latest)??;
+        (Some(latest), original)
+    } else {
+        (None, Config::from_yaml::<&str>(&name, &folder.read_config()?, &[])?)
+    };
+    refuse_changes(&original, &config, &args.overrides, &name)?;
+
+    let trainer = Trainer::<f32>::new(&config)?;
+    folder.write_config(&config.to_yaml())?;
+    let info = folder.read_info()?.unwrap_or_else(|| RunInfo::begin(config.seed));
+    let mut info = describe(&trainer, info);
+    info.finished = None;
+    announce(&trainer, &folder, &info, out);
+    Ok(match latest {
+        Some(latest) => {
+            say(out, format_args!("  continues      after epoch {}", state::epoch_of(&latest)?));
+            Session::resume(trainer, folder, info, &latest)?
+        }
+        // It was ended before it could write its first checkpoint.
+        None => Session::begin(trainer, folder, info)?,
+    })
+}
+
+/// Nothing that decides what is learned may change in the middle of a run.
+fn refuse_changes(old: &Config, new: &Config, overrides: &[String], file: &str) -> Result<(), ConfigErrors> {
+    let mut errors = Vec::new();
+    for key in KEYS.iter().filter(|k| !CHANGEABLE.contains(&k.name)) {
+        let given = overrides.iter().find(|o| o.split_once('=').is_some_and(|(k, _)| k.trim() == key.name));
+        let (was, is) = (old.get(key.name), new.get(key.name));
+        // The folder is where --resume says, whatever it was called when the run began.
+        let changed = if key.name == "run_dir" { given.is_some() } else { was != is };
+        if let (true, Some(was), Some(is)) = (changed, was, is) {
+            let place = match given {
+                Some(text) => Place::Override(text.clone()),
+                None => Place::File { name: file.into(), line: 0, column: 0 },
+            };
+            let message = format!(
+                "`{}` cannot change from {was} to {is} when a run is continued\n  what can: {}; for the rest start a \
+                 new run",
+                key.name,
+                CHANGEABLE.join(", ")
+            );
+            errors.push(ConfigError::Syntax { place, message });
+        }
+    }
+    if errors.is_empty() { Ok(()) } else { Err(ConfigErrors(errors)) }
+}
+
+fn describe(t: &Trainer<f32>, info: RunInfo) -> RunInfo {
+    let c = t.config();
+    let threads = if c.threads > 0 { c.threads } else { std::thread::available_parallelism().map_or(1, |n| n.get()) };
+    RunInfo {
+        device: processor(),
+        precision: "fp32".into(),
+        threads,
+        planned_bytes: Some(t.machine.layout().total().bytes(size_of::<f32>()) as u64),
+        ..info
+    }
+}
+
+/// The processor's name, where the system tells it.
+fn processor() -> String {
+    let info = std::fs::read_to_string("/proc/cpuinfo").unwrap_or_default();
+    let name = info.lines().find(|l| l.starts_with("model name")).and_then(|l| l.split_once(':'));
+    name.map_or_else(|| std::env::consts::ARCH.into(), |(_, name)| name.trim().into())
+}
+
+/// What is about to happen, and for how long.
+fn announce(t: &Trainer<f32>, folder: &RunFolder, info: &RunInfo, out: &mut dyn Write) {
+    let (c, nets) = (t.config(), &t.pwm.nets);
+    let [world, actor, critics] = [nets.world.group.len, nets.actor.group.len, nets.critics.group.len].map(Count);
+    let total = Count(nets.world.group.len + nets.actor.group.len + nets.critics.group.len);
+    say(out, format_args!("PWM on the {}: {}, seed {}", c.env, c.alg, c.seed));
+    say(out, format_args!("  run folder     {}", folder.path().display()));
+    say(
+        out,
+        format_args!(
+            "  parameters     {total} (world model {world}, actor {actor}, {} critics {critics})",
+            c.num_critics
+        ),
+    );
+    let mib = t.machine.bytes() as f64 / (1 << 20) as f64;
+    say(out, format_args!("  memory         {mib:.0} MiB, allocated now and never more while training"));
+    say(out, format_args!("  processor      {}, {} threads, {}", info.device, info.threads, info.precision));
+    let steps = c.rollout_states();
+    let epochs = format!("{} epochs of {steps} environment steps", c.max_epochs);
+    if c.max_minutes > 0.0 {
+        say(
+            out,
+            format_args!("  length         at most {} minutes (max_minutes), or {epochs} (max_epochs)", c.max_minutes),
+        );
+    } else {
+        say(out, format_args!("  length         {epochs} (max_epochs), no limit of time (max_minutes)"));
+    }
+    say(out, format_args!("  Ctrl-C         ends it at any time, with everything saved"));
+    let _ = out.flush();
+}
+
+/// What came of it, where it lies, and how to go on.
+fn conclude(s: &Session<f32>, ending: Ending, out: &mut dyn Write) {
+    let c = s.trainer.config();
+    let (epoch, path) = (s.trainer.epoch(), s.folder.path());
+    let why = match ending {
+        Ending::Finished => "finished".into(),
+        Ending::TimeUp => format!("time is up ({} minutes)", c.max_minutes),
+        Ending::Asked(reason) => format!("stopped by {reason}"),
+    };
+    let minutes = s.elapsed() / 60.0;
+    let steps = Count(s.trainer.env_steps() as usize);
+    say(out, format_args!(""));
+    say(
+        out,
+        format_args!(
+            "{why}: {epoch} of {} epochs, {steps} environment steps, {minutes:.1} minutes in all",
+            c.max_epochs
+        ),
+    );
+    if let Some(e) = s.evaluation() {
+        say(out, format_args!("  last policy    {e}"));
+    }
+    if let Some(b) = s.best() {
+        say(
+            out,
+            format_args!(
+                "  best policy    return {:.2} ± {:.2}, length {:.1}, epoch {}",
+                b.mean, b.std, b.length, b.epoch
+            ),
+        );
+        say(out, format_args!("                 {}", s.folder.best().display()));
+    }
+    if s.blown_up() > 0.0 {
+        say(out, format_args!("  blown up       {} states left physics and were reset", s.blown_up()));
+    }
+    say(out, format_args!("  curve          {}", path.join(CURVE).display()));
+    if path.join(MOVIE).is_file() {
+        say(out, format_args!("  moving ant     {} (open it in a browser)", path.join(MOVIE).display()));
+        say(out, format_args!("  still ant      {}", path.join(STILL).display()));
+    }
+    say(out, format_args!("  numbers        {} and TensorBoard events", path.join("metrics.jsonl").display()));
+    let more = match ending {
+        Ending::Finished => format!(" max_epochs={} max_minutes=0", 2 * c.max_epochs),
+        Ending::TimeUp => format!(" max_minutes={}", 4.0 * c.max_minutes),
+        Ending::Asked(_) => String::new(),
+    };
+    say(out, format_args!("  go on          {} --resume {}{more}", program(), path.display()));
+    say(out, format_args!("                 (max_minutes counts each sitting anew; 0 is no limit)"));
+    let _ = out.flush();
+}
+
+/// How this program was called, to be called again.
+fn program() -> String {
+    // Cargo sets this for programs that it runs.
+    if std::env::var_os("CARGO_MANIFEST_DIR").is_some() {
+        return "cargo run --release --bin pwm-train --".into();
+    }
+    std::env::args().next().unwrap_or_else(|| "pwm-train".into())
+}
+
+/// `950`, `12.4 k`, `3.28 M`.
+struct Count(usize);
+
+impl fmt::Display for Count {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.0 as f64 {
+            n if n >= 1e6 => write!(f, "{:.2} M", n / 1e6),
+            n if n >= 1e4 => write!(f, "{:.1} k", n / 1e3),
+            n => write!(f, "{n}"),
+        }
+    }
+}

@@ -1,0 +1,177 @@
+//! Films an evaluation: keeps the coordinates of every step, then makes one episode into a moving and a still picture.
+
+use super::viewer::{Movie, Readout, Shape, ViewerError};
+use crate::algo::pwm::Evaluation;
+use crate::env::Ant;
+use crate::env::ant::{DT, NQ, bodies_for_drawing};
+use crate::sim::articulation::Geometry;
+use crate::tape::exec::Number;
+
+/// Environments that are filmed; a thousand steps of one are 60 kB.
+const FILMED: usize = 64;
+/// Poses of a still picture, and the metres between two of them.
+const POSES: usize = 6;
+const GAP: f32 = 1.5;
+
+/// Coordinates and returns of every step of the first environments of an evaluation.
+#[derive(Debug, Default)]
+pub struct Film {
+    envs: usize,
+    q: Vec<f32>,
+    returns: Vec<f32>,
+}
+
+/// Pictures of one episode.
+#[derive(Clone, Debug)]
+pub struct Pictures {
+    pub html: String,
+    pub svg: String,
+}
+
+impl Film {
+    /// Forgets the last evaluation.
+    pub fn clear(&mut self) {
+        self.q.clear();
+        self.returns.clear();
+    }
+
+    /// One step: for `watch` of an evaluation.
+    pub fn frame<F: Number>(&mut self, q: &[F], returns: &[F]) {
+        self.envs = returns.len().min(FILMED);
+        self.q.extend(q[..self.envs * NQ].iter().map(|x| x.value() as f32));
+        self.returns.extend(returns[..self.envs].iter().map(|x| x.value() as f32));
+    }
+
+    /// The episode to show: the one of median return among those filmed.
+    pub fn episode(&self, e: &Evaluation) -> usize {
+        let filmed = |x: &[f64]| x[..x.len().min(self.envs)].to_vec();
+        Evaluation { returns: filmed(&e.returns), lengths: filmed(&e.lengths) }.median_episode()
+    }
+
+    fn q(&self, frame: usize, env: usize) -> &[f32] {
+        &self.q[(frame * self.envs + env) * NQ..][..NQ]
+    }
+
+    /// Draws one episode. It ends before the first state that is not finite.
+    pub fn pictures(
+        &self,
+        ant: &Ant,
+        e: &Evaluation,
+        env: usize,
+        title: &str,
+        subtitle: &str,
+    ) -> Result<Pictures, ViewerError> {
+        let frames = self.returns.len() / self.envs.max(1);
+        let frames = frames.min(e.lengths.get(env).map_or(0, |l| *l as usize));
+        let sane = |f: &usize| self.q(*f, env).iter().all(|x| x.is_finite() && x.abs() < 1e6);
+        let frames = (0..frames).take_while(sane).count();
+
+        let (mut shapes, mut poses, mut readouts) = (Vec::new(), Vec::new(), Vec::new());
+        for f in 0..frames {
+            let mut q = [0.0; NQ];
+            q.iter_mut().zip(self.q(f, env)).for_each(|(a, b)| *a = f64::from(*b));
+            let drawn = bodies_for_drawing(ant, &q);
+            for s in &drawn {
+                poses.extend(s.centre.map(|x| x as f32));
+                poses.extend(quaternion(&s.rotation).map(|x| x as f32));
+            }
+            if f == 0 {
+                shapes = drawn.iter().map(|s| shape(s.geometry, s.body)).collect();
+            }
+            let (a, b) = if f + 1 < frames { (f, f + 1) } else { (f.saturating_sub(1), f) };
+            let speed = (self.q(b, env)[0] - self.q(a, env)[0]) / DT as f32;
+            let total_reward = self.returns[f * self.envs + env];
+            readouts.push(Readout { time: f as f32 * DT as f32, speed, total_reward });
+        }
+        let fps = (1.0 / DT) as f32;
+        let movie = Movie { title, subtitle, fps, shapes: &shapes, poses: &poses, readouts: &readouts };
+        Ok(Pictures { html: movie.html()?, svg: movie.still_svg(&movie.strides(POSES, GAP))? })
+    }
+}
+
+/// Body 0 is the torso; each leg is an upper body, then a lower one.
+fn shape(g: Geometry, body: usize) -> Shape {
+    let group = if body == 0 { 0 } else { 2 - (body % 2) as u8 };
+    let (radius, half_length) = match g {
+        Geometry::Sphere { radius } => (radius, 0.0),
+        Geometry::Capsule { radius, half_length } => (radius, half_length),
+        // The viewer knows no boxes: the ball of the same volume stands for one.
+        Geometry::Box { half } => ((half.iter().product::<f64>() * 6.0 / std::f64::consts::PI).cbrt(), 0.0),
+    };
+    Shape { radius: radius as f32, half_length: half_length as f32, group }
+}
+
+/// The unit quaternion xyzw of a rotation matrix given by rows, by the largest of its four components (Shepperd 1978).
+fn quaternion(m: &[[f64; 3]; 3]) -> [f64; 4] {
+    let trace = m[0][0] + m[1][1] + m[2][2];
+    let squares = [m[0][0], m[1][1], m[2][2]].map(|d| 1.0 + 2.0 * d - trace);
+    let squares = [squares[0], squares[1], squares[2], 1.0 + trace];
+    let largest = (0..4).max_by(|&a, &b| squares[a].total_cmp(&squares[b])).unwrap_or(3);
+    let s = squares[largest].max(1e-12).sqrt();
+    // Products of the largest component with each of the others, from sums and differences across the diagonal.
+    let mut q = [0.0; 4];
+    q[largest] = 0.5 * s;
+    let wise = |i: usize| {
+        let (j, k) = ((i + 1) % 3, (i + 2) % 3);
+        m[k][j] - m[j][k]
+    };
+    let across = |i: usize, j: usize| m[i][j] + m[j][i];
+    for (i, x) in q.iter_mut().enumerate().filter(|(i, _)| *i != largest) {
+        let product = match (i, largest) {
+            (3, l) => wise(l),
+            (i, 3) => wise(i),
+            (i, l) => across(i, l),
+        };
+        *x = 0.5 * product / s;
+    }
+    q
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::env::AntSettings;
+
+    /// The matrix by rows of a unit quaternion xyzw.
+    fn matrix([x, y, z, w]: [f64; 4]) -> [[f64; 3]; 3] {
+        [
+            [1.0 - 2.0 * (y * y + z * z), 2.0 * (x * y - w * z), 2.0 * (x * z + w * y)],
+            [2.0 * (x * y + w * z), 1.0 - 2.0 * (x * x + z * z), 2.0 * (y * z - w * x)],
+            [2.0 * (x * z - w * y), 2.0 * (y * z + w * x), 1.0 - 2.0 * (x * x + y * y)],
+        ]
+    }
+
+    #[test]
+    fn quaternions_give_their_matrix_back() {
+        for q in [
+            [0.0, 0.0, 0.0, 1.0],
+            [1.0, 0.0, 0.0, 0.0],
+            [0.1, -0.7, 0.3, 0.2],
+            [0.5, 0.5, -0.5, 0.5],
+            [0.0, 0.8, 0.6, 0.0],
+        ] {
+            let norm = q.iter().map(|x| x * x).sum::<f64>().sqrt();
+            let q: [f64; 4] = q.map(|x: f64| x / norm);
+            let (a, b) = (matrix(q), matrix(quaternion(&matrix(q))));
+            for (x, y) in a.iter().flatten().zip(b.iter().flatten()) {
+                assert!((x - y).abs() < 1e-12, "{q:?}: {a:?} {b:?}");
+            }
+        }
+    }
+
+    #[test]
+    fn an_episode_becomes_pictures() {
+        let ant = Ant::new(AntSettings::default());
+        let mut film = Film::default();
+        for i in 0..20 {
+            let mut q = [crate::env::ant::START_Q; 3].concat();
+            q[NQ] = 0.5 * f64::from(i);
+            film.frame(&q, &[0.0, f64::from(i), 1e9]);
+        }
+        let e = Evaluation { returns: vec![0.0, 20.0, 30.0], lengths: vec![20.0, 15.0, 20.0] };
+        assert_eq!(film.episode(&e), 1);
+        let p = film.pictures(&ant, &e, 1, "Ant", "a test, made up").unwrap();
+        assert!(p.html.contains("\"frames\":15") && p.svg.contains("30.0 m/s"));
+        assert_eq!(film.pictures(&ant, &Evaluation::default(), 0, "", "").unwrap_err(), ViewerError::Empty);
+    }
+}

@@ -1,0 +1,392 @@
+//! The epoch loop: learn, log, evaluate, save, until something says stop.
+//!
+//! A session is one sitting of a run; a run that was stopped goes on in another. Schedules count epochs, so sittings
+//! leave no mark on what is learned: only `max_minutes` counts them apart.
+
+use std::time::Instant;
+
+use super::atomic::FileError;
+use super::checkpoint::{Checkpoint, CheckpointError};
+use super::film::Film;
+use super::folder::{FolderError, RunFolder, RunInfo, utc_now};
+use super::metrics::{self, Metrics, MetricsError, Start};
+use super::plot;
+use super::progress::{Progress, Status};
+use super::signals::StopFlag;
+use super::state::{self, Best, Stored};
+use super::tracker::{COLUMNS, EVAL_MEAN, EVAL_STD, NETWORKS, PATIENCE, TRAIN_RETURN, Tracker};
+use super::viewer::ViewerError;
+use crate::algo::pwm::{Evaluation, TrainError, Trainer};
+
+/// Pictures of a run folder.
+pub const CURVE: &str = "curve.svg";
+pub const MOVIE: &str = "ant.html";
+pub const STILL: &str = "ant.svg";
+
+/// Weight of the newest epoch in the speed that the time left is told from.
+const NEWEST: f64 = 0.05;
+
+/// What ends a session with an error.
+#[derive(Debug, thiserror::Error)]
+pub enum RunError {
+    #[error("{0}; the last checkpoint is whole, --resume goes on from it")]
+    Train(#[from] TrainError),
+    #[error(transparent)]
+    Checkpoint(#[from] CheckpointError),
+    #[error(transparent)]
+    Folder(#[from] FolderError),
+    #[error(transparent)]
+    File(#[from] FileError),
+    #[error(transparent)]
+    Metrics(#[from] MetricsError),
+    #[error(transparent)]
+    Picture(#[from] ViewerError),
+    #[error(
+        "epoch {epoch}: no update of the {network} for {PATIENCE} epochs, its gradient is not finite. Nothing was saved \
+         since the last checkpoint, which a resume goes back to. If it happens again there, begin a run with a lower \
+         actor_lr, critic_lr and model_lr, a smaller actor_grad_norm, or reward_clip=20"
+    )]
+    Dead { epoch: u64, network: &'static str },
+}
+
+impl RunError {
+    /// Whether the state in memory is whole and worth a checkpoint: an error of a file says nothing against it.
+    fn state_is_good(&self) -> bool {
+        !matches!(self, Self::Train(_) | Self::Dead { .. })
+    }
+}
+
+/// Why a session ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Ending {
+    /// `max_epochs` are done.
+    Finished,
+    /// `max_minutes` are over.
+    TimeUp,
+    /// Somebody asked.
+    Asked(&'static str),
+}
+
+/// A run in this process: the trainer and its folder.
+pub struct Session<F: Stored> {
+    pub trainer: Trainer<F>,
+    pub folder: RunFolder,
+    pub info: RunInfo,
+    pub progress: Progress,
+    metrics: Metrics,
+    tracker: Tracker,
+    film: Film,
+    best: Option<Best>,
+    evaluation: Option<(u64, Evaluation)>,
+    saved: Option<u64>,
+    begun: Instant,
+    /// Seconds of earlier sittings.
+    before: f64,
+    status: Status,
+    epoch_seconds: f64,
+    eval_seconds: f64,
+    save_seconds: f64,
+}
+
+impl<F: Stored> Session<F> {
+    /// A run that begins: writes its first checkpoint and evaluates the untrained policy.
+    pub fn begin(trainer: Trainer<F>, folder: RunFolder, info: RunInfo) -> Result<Self, RunError> {
+        let metrics = Metrics::open(folder.path(), &COLUMNS, Start::Fresh)?;
+        let mut s = Self::new(trainer, folder, info, metrics, None);
+        s.save()?;
+        s.evaluate()?;
+        s.row()?;
+        Ok(s)
+    }
+
+    /// A run that goes on from its latest checkpoint; `trainer` is new and of the same configuration.
+    pub fn resume(
+        mut trainer: Trainer<F>,
+        folder: RunFolder,
+        info: RunInfo,
+        latest: &Checkpoint,
+    ) -> Result<Self, RunError> {
+        state::restore(&mut trainer, latest)?;
+        let path = folder.best();
+        let best = if path.is_file() { Some(state::best_of(&Checkpoint::load(&path)?)?) } else { None };
+        // The row of the checkpoint's own epoch stands; later ones are written again.
+        let start = Start::FromEpoch(trainer.epoch() + 1);
+        let metrics = Metrics::open(folder.path(), &COLUMNS, start)?;
+        let mut s = Self::new(trainer, folder, info, metrics, best);
+        s.saved = Some(s.trainer.epoch());
+        s.info.resumed += 1;
+        Ok(s)
+    }
+
+    fn new(trainer: Trainer<F>, folder: RunFolder, info: RunInfo, metrics: Metrics, best: Option<Best>) -> Self {
+        let tracker = Tracker::new(trainer.config(), skipped(&trainer));
+        let best_return = best.map_or(f64::NAN, |b| b.mean);
+        let status = Status {
+            epoch: trainer.epoch(),
+            epochs: trainer.config().max_epochs,
+            env_steps: trainer.env_steps(),
+            best_return,
+            ..Status::default()
+        };
+        Self {
+            before: info.elapsed_seconds,
+            trainer,
+            folder,
+            info,
+            progress: Progress::stderr(),
+            metrics,
+            tracker,
+            film: Film::default(),
+            best,
+            evaluation: None,
+            saved: None,
+            begun: Instant::now(),
+            status,
+            epoch_seconds: f64::NAN,
+            eval_seconds: 0.0,
+            save_seconds: 0.0,
+        }
+    }
+
+    /// The best evaluation so far.
+    pub fn best(&self) -> Option<Best> {
+        self.best
+    }
+
+    /// The evaluation of the present policy, if there is one.
+    pub fn evaluation(&self) -> Option<&Evaluation> {
+        self.evaluation.as_ref().filter(|(e, _)| *e == self.trainer.epoch()).map(|(_, e)| e)
+    }
+
+    /// States that left physics in this sitting.
+    pub fn blown_up(&self) -> f64 {
+        self.tracker.blown_up
+    }
+
+    /// Seconds of training, all sittings together.
+    pub fn elapsed(&self) -> f64 {
+        self.before + self.begun.elapsed().as_secs_f64()
+    }
+
+    /// Trains until the end, a signal or an error; then evaluates, saves and draws.
+    pub fn run(&mut self, stop: &StopFlag) -> Result<Ending, RunError> {
+        let ended = self.learn(stop).and_then(|ending| {
+            self.finish(ending)?;
+            Ok(ending)
+        });
+        self.progress.finish();
+        if let Err(e) = &ended {
+            self.info.finished = Some(format!("error: {e}"));
+            if e.state_is_good() {
+                // The error is what is reported; a checkpoint that cannot be written either leaves the last one.
+                let _ = self.save();
+            } else {
+                let _ = self.folder.write_info(&self.info);
+            }
+        }
+        ended
+    }
+
+    fn learn(&mut self, stop: &StopFlag) -> Result<Ending, RunError> {
+        let c = self.trainer.config();
+        let (max_epochs, seconds, eval_every, save_every) =
+            (c.max_epochs, c.max_minutes * 60.0, c.eval_every, c.save_every);
+        loop {
+            if let Some(reason) = stop.reason() {
+                return Ok(Ending::Asked(reason));
+            }
+            let epoch = self.trainer.epoch();
+            if epoch >= max_epochs {
+                return Ok(Ending::Finished);
+            }
+            if seconds > 0.0 && self.begun.elapsed().as_secs_f64() >= seconds {
+                return Ok(Ending::TimeUp);
+            }
+            self.epoch()?;
+            let epoch = epoch + 1;
+            if epoch.is_multiple_of(eval_every) {
+                self.evaluate()?;
+                self.row()?;
+                self.draw_curve()?;
+            }
+            if epoch.is_multiple_of(save_every) {
+                self.save()?;
+            }
+        }
+    }
+
+    /// One epoch, its row of metrics if one is due, and the progress line. Allocates nothing.
+    pub fn epoch(&mut self) -> Result<(), RunError> {
+        let (from, was_bootstrapped) = (Instant::now(), self.trainer.bootstrapped());
+        let report = self.trainer.run_epoch()?;
+        let seconds = from.elapsed().as_secs_f64();
+        self.tracker.add(&report, skipped(&self.trainer), seconds);
+        // The first epoch that learns is many times longer than those after it, and those before it shorter.
+        if was_bootstrapped {
+            let old = if self.epoch_seconds.is_nan() { seconds } else { self.epoch_seconds };
+            self.epoch_seconds = old + NEWEST * (seconds - old);
+        }
+        self.show(seconds);
+        let epoch = self.trainer.epoch();
+        if let Some(network) = self.tracker.dead() {
+            return Err(RunError::Dead { epoch, network });
+        }
+        let c = self.trainer.config();
+        // An evaluation writes the row itself.
+        if epoch.is_multiple_of(c.log_every) && !epoch.is_multiple_of(c.eval_every) {
+            self.row()?;
+        }
+        Ok(())
+    }
+
+    fn show(&mut self, seconds: f64) {
+        let c = self.trainer.config();
+        let epoch = self.trainer.epoch();
+        let each =
+            self.epoch_seconds + self.eval_seconds / c.eval_every as f64 + self.save_seconds / c.save_every as f64;
+        let mut left = c.max_epochs.saturating_sub(epoch) as f64 * each;
+        if c.max_minutes > 0.0 {
+            left = left.min((c.max_minutes * 60.0 - self.begun.elapsed().as_secs_f64()).max(0.0));
+        }
+        let lately = if self.epoch_seconds.is_nan() { seconds } else { self.epoch_seconds };
+        let (actor, critic, model) = self.tracker.losses();
+        let (episode_return, episode_length) = self.tracker.episodes();
+        // Between the first epochs of an interval the last interval's numbers stay.
+        let keep = |new: f64, old: f64| if new.is_nan() { old } else { new };
+        let old = self.status;
+        self.status = Status {
+            epoch,
+            epochs: c.max_epochs,
+            env_steps: self.trainer.env_steps(),
+            steps_per_second: (c.horizon * c.num_envs) as f64 / lately,
+            episode_return: keep(episode_return, old.episode_return),
+            best_return: self.best.map_or(f64::NAN, |b| b.mean),
+            episode_length: keep(episode_length, old.episode_length),
+            actor_loss: keep(actor, old.actor_loss),
+            critic_loss: keep(critic, old.critic_loss),
+            model_loss: keep(model, old.model_loss),
+            seconds_left: left,
+        };
+        self.progress.update(&self.status);
+    }
+
+    /// Writes the row of the epochs since the last one, and says what was not finite in them.
+    fn row(&mut self) -> Result<(), RunError> {
+        let epoch = self.trainer.epoch();
+        for (network, &n) in NETWORKS.iter().zip(&self.tracker.skipped()) {
+            if n > 0 {
+                self.progress.note(format_args!(
+                    "epoch {epoch}: skipped {n} updates of the {network}: its gradient was not finite"
+                ));
+            }
+        }
+        for (loss, &n) in ["actor", "critic", "dynamics", "reward"].iter().zip(&self.tracker.lost()) {
+            if n > 0 {
+                self.progress.note(format_args!("epoch {epoch}: the {loss} loss was not finite in {n} epochs"));
+            }
+        }
+        let eval = self.evaluation().map(|e| [e.mean(), e.std(), e.mean_length()]);
+        let row = self.tracker.row(eval, self.elapsed());
+        Ok(self.metrics.row(self.trainer.env_steps(), epoch, &row)?)
+    }
+
+    /// Evaluates the present policy; the best so far is saved and filmed.
+    fn evaluate(&mut self) -> Result<(), RunError> {
+        let from = Instant::now();
+        self.film.clear();
+        let film = &mut self.film;
+        let e = self.trainer.evaluate(|q, returns| film.frame(q, returns))?;
+        let epoch = self.trainer.epoch();
+        self.progress.note(format_args!("epoch {epoch}: evaluation {e}"));
+        if !e.mean().is_finite() {
+            self.progress.note(format_args!("epoch {epoch}: the evaluation is not finite and cannot be the best"));
+        } else if self.best.is_none_or(|b| e.mean() > b.mean) {
+            let best = state::save_best(&self.folder.best(), &self.trainer, &e)?;
+            self.best = Some(best);
+            (self.info.best_return, self.info.best_epoch) = (Some(best.mean), Some(best.epoch));
+            self.draw_movie(&e)?;
+        }
+        self.evaluation = Some((epoch, e));
+        self.eval_seconds = from.elapsed().as_secs_f64();
+        Ok(())
+    }
+
+    fn draw_movie(&mut self, e: &Evaluation) -> Result<(), RunError> {
+        let c = self.trainer.config();
+        let (title, env) = (format!("Ant, {}, seed {}", c.alg, c.seed), self.film.episode(e));
+        let subtitle = format!(
+            "epoch {}, {} environment steps; the median of {} evaluation episodes: return {:.0}, {} steps",
+            self.trainer.epoch(),
+            self.trainer.env_steps(),
+            e.returns.len(),
+            e.returns[env],
+            e.lengths[env],
+        );
+        match self.film.pictures(&self.trainer.eval_env.ant, e, env, &title, &subtitle) {
+            Ok(p) => {
+                self.folder.write_file(MOVIE, &p.html)?;
+                self.folder.write_file(STILL, &p.svg)?;
+                Ok(())
+            }
+            // An episode that blew up in its first step leaves nothing to show.
+            Err(ViewerError::Empty) => {
+                self.progress.note(format_args!("no movie: the episode to show has no finite state"));
+                Ok(())
+            }
+            Err(e) => Err(e.into()),
+        }
+    }
+
+    fn draw_curve(&self) -> Result<(), RunError> {
+        let c = self.trainer.config();
+        let rows = metrics::read_metrics(&self.folder.file(metrics::FILE_NAME))?;
+        let title = format!("PWM on the Ant: {}, seed {}", c.alg, c.seed);
+        let subtitle = format!(
+            "true environment, deterministic policy, {} episodes every {} epochs; {:.1} minutes of training",
+            c.eval_episodes,
+            c.eval_every,
+            self.elapsed() / 60.0
+        );
+        let plot = plot::learning_curve(&title, &subtitle, &rows, EVAL_MEAN, EVAL_STD, TRAIN_RETURN);
+        self.folder.write_file(CURVE, &plot.svg())?;
+        Ok(())
+    }
+
+    /// Writes the latest checkpoint and the description of the run.
+    pub fn save(&mut self) -> Result<(), RunError> {
+        let (from, epoch) = (Instant::now(), self.trainer.epoch());
+        if self.saved != Some(epoch) {
+            state::save_latest(&self.folder.latest(), &self.trainer)?;
+            self.saved = Some(epoch);
+            self.save_seconds = from.elapsed().as_secs_f64();
+        }
+        self.metrics.sync()?;
+        (self.info.epoch, self.info.env_steps) = (epoch, self.trainer.env_steps());
+        self.info.elapsed_seconds = self.elapsed();
+        self.info.updated = utc_now();
+        Ok(self.folder.write_info(&self.info)?)
+    }
+
+    /// The state first: what follows can be had again. A scheduler that sends a signal may not wait for an evaluation.
+    fn finish(&mut self, ending: Ending) -> Result<(), RunError> {
+        self.info.finished = Some(match ending {
+            Ending::Finished => "max_epochs are done".into(),
+            Ending::TimeUp => "max_minutes are over".into(),
+            Ending::Asked(reason) => format!("stopped by {reason}"),
+        });
+        self.save()?;
+        let in_a_hurry = matches!(ending, Ending::Asked("SIGTERM" | "SIGUSR1"));
+        if !in_a_hurry && self.evaluation().is_none() {
+            self.evaluate()?;
+            self.row()?;
+            self.save()?;
+        }
+        self.draw_curve()
+    }
+}
+
+/// Updates that each network has skipped since the start of the run.
+fn skipped<F: Stored>(t: &Trainer<F>) -> [u32; 3] {
+    let n = &t.pwm.nets;
+    [&n.actor.group, &n.critics.group, &n.world.group].map(|g| t.machine.index(g.skipped)[0])
+}

@@ -1,0 +1,168 @@
+//! Checkpoints of a trainer: which variables go into the file, and back.
+//!
+//! | file | holds | serves |
+//! |---|---|---|
+//! | `latest` | everything the next epoch depends on | to continue to the same bits |
+//! | `best` | networks and statistics | to act |
+//!
+//! Of the replay's ring only the rows written so far are stored. The configuration goes with them, without the keys
+//! that change no result, so that a file's bytes depend on the state alone.
+
+use std::collections::BTreeMap;
+use std::path::Path;
+
+use super::checkpoint::{self, Checkpoint, CheckpointError, Element, Tensor};
+use super::crc64::Crc64;
+use crate::algo::pwm::{Evaluation, Evaluator, Trainer};
+use crate::config::{Config, ConfigErrors};
+use crate::ops::replay::Counter;
+use crate::tape::exec::Number;
+use crate::tape::{DType, Machine, VarId};
+
+/// A number type that can be trained in and stored.
+pub trait Stored: Number + Element {}
+impl<T: Number + Element> Stored for T {}
+
+/// What stands in a checkpoint beside the tensors.
+mod key {
+    pub const KIND: &str = "kind";
+    pub const CONFIG: &str = "config";
+    pub const EPOCH: &str = "epoch";
+    pub const BOOTSTRAPPED: &str = "bootstrapped";
+    pub const RETURN_MEAN: &str = "return_mean";
+    pub const RETURN_STD: &str = "return_std";
+    pub const LENGTH_MEAN: &str = "length_mean";
+}
+
+/// The evaluation that made a checkpoint the best.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Best {
+    pub epoch: u64,
+    pub mean: f64,
+    pub std: f64,
+    pub length: f64,
+}
+
+fn describe<F: Number>(t: &Trainer<F>, kind: &str) -> BTreeMap<String, String> {
+    let mut c = t.config().clone();
+    // These choose where and how fast a run is computed, and change none of its results.
+    let neutral = Config::default();
+    c.run_dir = neutral.run_dir;
+    c.threads = neutral.threads;
+    c.device = neutral.device;
+    c.max_minutes = neutral.max_minutes;
+    c.save_every = neutral.save_every;
+    c.log_every = neutral.log_every;
+    BTreeMap::from([
+        (key::KIND.into(), kind.into()),
+        (key::CONFIG.into(), c.to_yaml()),
+        (key::EPOCH.into(), t.epoch().to_string()),
+    ])
+}
+
+/// Rows of the ring that hold something.
+fn filled<F: Number>(t: &Trainer<F>) -> usize {
+    let rows = t.machine.index(t.pwm.replay.counters)[Counter::Rows as usize] as usize;
+    rows.min(t.pwm.replay.spec.capacity)
+}
+
+fn tensors<'a, F: Stored>(
+    t: &'a Trainer<F>,
+    vars: &[VarId],
+    ring_shape: &'a [usize; 2],
+) -> impl Iterator<Item = Tensor<'a>> {
+    vars.iter().map(move |&id| {
+        let info = t.machine.vars().info(id);
+        match info.dtype {
+            DType::Real if id == t.pwm.replay.ring => {
+                Tensor::of(&info.name, ring_shape, &t.machine.real(id)[..ring_shape[0] * ring_shape[1]])
+            }
+            DType::Real => Tensor::of(&info.name, &info.shape, t.machine.real(id)),
+            DType::Index => Tensor::of(&info.name, &info.shape, t.machine.index(id)),
+        }
+    })
+}
+
+/// Everything the next epoch depends on.
+pub fn save_latest<F: Stored>(path: &Path, t: &Trainer<F>) -> Result<(), CheckpointError> {
+    let ring = [filled(t), t.pwm.replay.spec.width()];
+    let mut meta = describe(t, "run");
+    meta.insert(key::BOOTSTRAPPED.into(), t.bootstrapped().to_string());
+    checkpoint::save(path, tensors(t, &t.state(false), &ring), &meta)
+}
+
+/// Networks and statistics, with the evaluation that chose them.
+pub fn save_best<F: Stored>(path: &Path, t: &Trainer<F>, e: &Evaluation) -> Result<Best, CheckpointError> {
+    let best = Best { epoch: t.epoch(), mean: e.mean(), std: e.std(), length: e.mean_length() };
+    let mut meta = describe(t, "policy");
+    for (name, value) in [(key::RETURN_MEAN, best.mean), (key::RETURN_STD, best.std), (key::LENGTH_MEAN, best.length)] {
+        meta.insert(name.into(), value.to_string());
+    }
+    checkpoint::save(path, tensors(t, &t.state(true), &[0, 0]), &meta)?;
+    Ok(best)
+}
+
+/// Puts a trainer, new and of the same configuration, into the state that `save_latest` stored.
+pub fn restore<F: Stored>(t: &mut Trainer<F>, from: &Checkpoint) -> Result<(), CheckpointError> {
+    let (state, ring, width) = (t.state(false), t.pwm.replay.ring, t.pwm.replay.spec.width());
+    fill(&mut t.machine, &state, Some(ring), from)?;
+    let rows = filled(t);
+    let name = t.machine.vars().info(ring).name.clone();
+    from.copy_into(&name, &[rows, width], &mut t.machine.real_mut(ring)[..rows * width])?;
+    t.set_bootstrapped(from.meta_parse(key::BOOTSTRAPPED)?);
+    Ok(())
+}
+
+/// Gives an evaluator the networks and statistics of either kind of checkpoint.
+pub fn restore_policy<F: Stored>(e: &mut Evaluator<F>, from: &Checkpoint) -> Result<(), CheckpointError> {
+    let state = e.state();
+    fill(&mut e.machine, &state, None, from)
+}
+
+fn fill<F: Stored>(
+    machine: &mut Machine<F>,
+    vars: &[VarId],
+    skip: Option<VarId>,
+    from: &Checkpoint,
+) -> Result<(), CheckpointError> {
+    for &id in vars.iter().filter(|&&id| Some(id) != skip) {
+        let info = machine.vars().info(id).clone();
+        match info.dtype {
+            DType::Real => from.copy_into(&info.name, &info.shape, machine.real_mut(id))?,
+            DType::Index => from.copy_into(&info.name, &info.shape, machine.index_mut(id))?,
+        }
+    }
+    Ok(())
+}
+
+/// The configuration that a checkpoint was written with.
+pub fn config_of(from: &Checkpoint) -> Result<Result<Config, ConfigErrors>, CheckpointError> {
+    let name = format!("configuration in {}", from.path().display());
+    Ok(Config::from_yaml::<&str>(&name, from.meta_str(key::CONFIG)?, &[]))
+}
+
+/// Epochs done when a checkpoint was written.
+pub fn epoch_of(from: &Checkpoint) -> Result<u64, CheckpointError> {
+    from.meta_parse(key::EPOCH)
+}
+
+/// The evaluation stored in a best checkpoint.
+pub fn best_of(from: &Checkpoint) -> Result<Best, CheckpointError> {
+    Ok(Best {
+        epoch: epoch_of(from)?,
+        mean: from.meta_parse(key::RETURN_MEAN)?,
+        std: from.meta_parse(key::RETURN_STD)?,
+        length: from.meta_parse(key::LENGTH_MEAN)?,
+    })
+}
+
+/// One number that differs if any bit of the state does.
+pub fn fingerprint<F: Stored>(t: &Trainer<F>) -> u64 {
+    let ring = [filled(t), t.pwm.replay.spec.width()];
+    let mut crc = Crc64::new();
+    for tensor in tensors(t, &t.state(false), &ring) {
+        crc.update(tensor.name.as_bytes());
+        crc.update(tensor.bytes);
+    }
+    crc.finish()
+}

@@ -1,0 +1,244 @@
+//! What happened since the last row of metrics: means over epochs, and every number that was not finite.
+//!
+//! A learning signal that dies must be heard of. Updates whose gradient was not finite change nothing (`ops::optim`);
+//! here they are counted for each network, and [`Tracker::dead`] tells when one network has not learned for
+//! [`PATIENCE`] epochs.
+
+use crate::algo::pwm::EpochReport;
+use crate::config::Config;
+
+/// Columns of `metrics.jsonl` and tags of TensorBoard, in the order of [`Tracker::row`].
+pub const COLUMNS: [&str; 19] = [
+    EVAL_MEAN,
+    EVAL_STD,
+    "eval/length",
+    TRAIN_RETURN,
+    "train/length",
+    "train/episodes",
+    "loss/actor",
+    "loss/critic",
+    "loss/dynamics",
+    "loss/reward",
+    "grad_norm/actor",
+    "grad_norm/critic",
+    "grad_norm/world_model",
+    "lr/actor",
+    "time/elapsed_s",
+    "time/steps_per_s",
+    "env/blown_up",
+    "skipped_updates",
+    "nonfinite_losses",
+];
+pub const EVAL_MEAN: &str = "eval/return_mean";
+pub const EVAL_STD: &str = "eval/return_std";
+pub const TRAIN_RETURN: &str = "train/return";
+
+/// Epochs in a row in which every update of one network was skipped before the run is stopped.
+pub const PATIENCE: u32 = 10;
+
+/// The networks, in the order of all arrays of three here.
+pub const NETWORKS: [&str; 3] = ["actor", "critic", "world model"];
+
+/// A mean of the finite ones among some numbers.
+#[derive(Clone, Copy, Debug, Default)]
+struct Mean {
+    sum: f64,
+    count: u32,
+    lost: u32,
+}
+
+impl Mean {
+    fn add(&mut self, x: f64) {
+        if x.is_finite() {
+            self.sum += x;
+            self.count += 1;
+        } else {
+            self.lost += 1;
+        }
+    }
+
+    /// NaN, "not measured", if there was none.
+    fn get(&self) -> f64 {
+        self.sum / f64::from(self.count)
+    }
+}
+
+/// Sums since the last row.
+#[derive(Clone, Copy, Debug, Default)]
+struct Interval {
+    actor: Mean,
+    critic: Mean,
+    dynamics: Mean,
+    reward: Mean,
+    norms: [Mean; 3],
+    episodes: f64,
+    returns: f64,
+    lengths: f64,
+    blown_up: f64,
+    seconds: f64,
+    steps: f64,
+    rate: f64,
+    skipped: [u32; 3],
+}
+
+/// Aggregates epochs into rows. Allocates nothing.
+#[derive(Clone, Debug)]
+pub struct Tracker {
+    /// Updates of an epoch, by network.
+    updates: [u32; 3],
+    steps_per_epoch: f64,
+    now: Interval,
+    /// Skipped updates since the start of the run.
+    skipped: [u32; 3],
+    /// Epochs in a row without a single update.
+    idle: [u32; 3],
+    /// States that left physics, since this sitting began.
+    pub blown_up: f64,
+}
+
+impl Tracker {
+    /// `skipped`: updates that were skipped before, in a run that is continued.
+    pub fn new(c: &Config, skipped: [u32; 3]) -> Self {
+        Self {
+            updates: [1, (c.critic_iterations * c.critic_batches) as u32, c.wm_iterations as u32],
+            steps_per_epoch: (c.horizon * c.num_envs) as f64,
+            now: Interval::default(),
+            skipped,
+            idle: [0; 3],
+            blown_up: 0.0,
+        }
+    }
+
+    /// One epoch; `skipped` counts from the start of the run.
+    pub fn add(&mut self, r: &EpochReport, skipped: [u32; 3], seconds: f64) {
+        let n = &mut self.now;
+        if r.learned {
+            let means = [&mut n.actor, &mut n.critic, &mut n.dynamics, &mut n.reward];
+            for (m, x) in means.into_iter().zip([r.actor_loss, r.critic_loss, r.dynamics_loss, r.reward_loss]) {
+                m.add(x);
+            }
+            for (m, x) in n.norms.iter_mut().zip([r.actor_grad_norm, r.critic_grad_norm, r.wm_grad_norm]) {
+                m.add(x);
+            }
+            for i in 0..3 {
+                let more = skipped[i].wrapping_sub(self.skipped[i]);
+                n.skipped[i] += more;
+                self.idle[i] = if more >= self.updates[i] { self.idle[i] + 1 } else { 0 };
+            }
+            self.skipped = skipped;
+        }
+        if r.episodes > 0.0 {
+            n.episodes += r.episodes;
+            n.returns += r.episodes * r.train_return;
+            n.lengths += r.episodes * r.train_length;
+        }
+        n.blown_up += r.blown_up;
+        self.blown_up += r.blown_up;
+        n.seconds += seconds;
+        n.steps += self.steps_per_epoch;
+        n.rate = r.actor_rate;
+    }
+
+    /// Mean return and length of the episodes that ended since the last row; NaN if there was none.
+    pub fn episodes(&self) -> (f64, f64) {
+        (self.now.returns / self.now.episodes, self.now.lengths / self.now.episodes)
+    }
+
+    /// Mean losses since the last row: actor, critic, dynamics plus reward.
+    pub fn losses(&self) -> (f64, f64, f64) {
+        let n = &self.now;
+        (n.actor.get(), n.critic.get(), n.dynamics.get() + n.reward.get())
+    }
+
+    /// Updates skipped since the last row, by network.
+    pub fn skipped(&self) -> [u32; 3] {
+        self.now.skipped
+    }
+
+    /// Epochs since the last row in which a loss was not finite: actor, critic, dynamics, reward.
+    pub fn lost(&self) -> [u32; 4] {
+        let n = &self.now;
+        [n.actor.lost, n.critic.lost, n.dynamics.lost, n.reward.lost]
+    }
+
+    /// The first network that has made no update for [`PATIENCE`] epochs.
+    pub fn dead(&self) -> Option<&'static str> {
+        self.idle.iter().position(|&e| e >= PATIENCE).map(|i| NETWORKS[i])
+    }
+
+    /// The row since the last one, and a fresh start. `eval`: mean, deviation, length.
+    pub fn row(&mut self, eval: Option<[f64; 3]>, elapsed: f64) -> [f64; COLUMNS.len()] {
+        let n = std::mem::take(&mut self.now);
+        let [mean, std, length] = eval.unwrap_or([f64::NAN; 3]);
+        let lost: u32 = [n.actor, n.critic, n.dynamics, n.reward].iter().map(|m| m.lost).sum();
+        [
+            mean,
+            std,
+            length,
+            n.returns / n.episodes,
+            n.lengths / n.episodes,
+            n.episodes,
+            n.actor.get(),
+            n.critic.get(),
+            n.dynamics.get(),
+            n.reward.get(),
+            n.norms[0].get(),
+            n.norms[1].get(),
+            n.norms[2].get(),
+            if n.steps > 0.0 { n.rate } else { f64::NAN },
+            elapsed,
+            n.steps / n.seconds,
+            n.blown_up,
+            self.skipped.iter().map(|&s| f64::from(s)).sum(),
+            f64::from(lost),
+        ]
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn epoch(loss: f64) -> EpochReport {
+        EpochReport {
+            learned: true,
+            actor_loss: loss,
+            episodes: 2.0,
+            train_return: 10.0 * loss,
+            train_length: 5.0,
+            ..EpochReport::default()
+        }
+    }
+
+    fn at(row: &[f64], name: &str) -> f64 {
+        row[COLUMNS.iter().position(|c| *c == name).unwrap()]
+    }
+
+    #[test]
+    fn rows_are_means_and_name_what_was_lost() {
+        let mut t = Tracker::new(&Config::default(), [0; 3]);
+        for (i, loss) in [1.0, 3.0, f64::NAN].into_iter().enumerate() {
+            let r = EpochReport { episodes: if i == 2 { 0.0 } else { 2.0 }, ..epoch(loss) };
+            t.add(&r, [i as u32, 0, 0], 0.5);
+        }
+        assert_eq!((t.skipped(), t.lost(), t.episodes().0), ([2, 0, 0], [1, 0, 0, 0], 20.0));
+        let row = t.row(None, 7.0);
+        assert_eq!((at(&row, "loss/actor"), at(&row, "train/return"), at(&row, "skipped_updates")), (2.0, 20.0, 2.0));
+        assert_eq!((at(&row, "nonfinite_losses"), at(&row, "time/steps_per_s")), (1.0, 4096.0));
+        assert!(at(&row, EVAL_MEAN).is_nan() && at(&t.row(None, 8.0), "loss/actor").is_nan());
+    }
+
+    #[test]
+    fn a_network_that_never_learns_is_named() {
+        let mut t = Tracker::new(&Config::default(), [0; 3]);
+        let wm = Config::default().wm_iterations as u32;
+        for e in 1..=PATIENCE {
+            assert_eq!(t.dead(), None);
+            // One skipped update of many critic updates does no harm.
+            t.add(&epoch(1.0), [0, e, e * wm], 0.1);
+        }
+        assert_eq!(t.dead(), Some("world model"));
+        t.add(&epoch(1.0), [0, PATIENCE, PATIENCE * wm], 0.1);
+        assert_eq!(t.dead(), None);
+    }
+}

@@ -1,0 +1,60 @@
+//! The training loop does not touch the heap. In a file of its own: the counter sees the whole process.
+
+#[path = "support/tiny.rs"]
+mod tiny;
+
+use std::alloc::{GlobalAlloc, Layout, System};
+use std::sync::atomic::{AtomicUsize, Ordering};
+
+use pwm::algo::pwm::Trainer;
+use pwm::run::folder::{RunFolder, RunInfo};
+use pwm::run::metrics::{FILE_NAME, read_metrics};
+use pwm::run::session::Session;
+
+struct Counting;
+static ALLOCATIONS: AtomicUsize = AtomicUsize::new(0);
+
+// SAFETY: every call goes to the system allocator unchanged.
+unsafe impl GlobalAlloc for Counting {
+    unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
+        ALLOCATIONS.fetch_add(1, Ordering::Relaxed);
+        // SAFETY: the caller's promises are passed on.
+        unsafe { System.alloc(layout) }
+    }
+
+    unsafe fn dealloc(&self, p: *mut u8, layout: Layout) {
+        // SAFETY: the caller's promises are passed on.
+        unsafe { System.dealloc(p, layout) }
+    }
+
+    unsafe fn realloc(&self, p: *mut u8, layout: Layout, size: usize) -> *mut u8 {
+        ALLOCATIONS.fetch_add(1, Ordering::Relaxed);
+        // SAFETY: the caller's promises are passed on.
+        unsafe { System.realloc(p, layout, size) }
+    }
+}
+
+#[global_allocator]
+static COUNTING: Counting = Counting;
+
+// One test, so that no other thread of the harness allocates meanwhile.
+#[test]
+fn epochs_allocate_nothing() {
+    let dir = tempfile::tempdir().unwrap();
+    // A row of metrics every epoch; evaluations and checkpoints are not part of the promise.
+    let c = tiny::config(&["max_epochs=200", "eval_every=1000", "save_every=1000", "log_every=1"]);
+    let folder = RunFolder::create(&dir.path().join("run"), &c.to_yaml()).unwrap();
+    let metrics = folder.file(FILE_NAME);
+    let mut session = Session::begin(Trainer::<f32>::new(&c).unwrap(), folder, RunInfo::begin(c.seed)).unwrap();
+    for _ in 0..3 {
+        session.epoch().unwrap();
+    }
+    assert!(session.trainer.bootstrapped(), "every program has run once");
+    let before = ALLOCATIONS.load(Ordering::Relaxed);
+    for _ in 3..103 {
+        session.epoch().unwrap();
+    }
+    assert_eq!(ALLOCATIONS.load(Ordering::Relaxed) - before, 0);
+    // The row before the first epoch, and one for each.
+    assert_eq!(read_metrics(&metrics).unwrap().len(), 104);
+}

@@ -1,0 +1,220 @@
+//! Runs from the outside: what they leave, that they go on to the same bits, and how they end.
+
+#[path = "support/tiny.rs"]
+mod tiny;
+
+use std::path::Path;
+use std::process::{Command, Stdio};
+
+use pwm::algo::pwm::Trainer;
+use pwm::app::{eval, train};
+use pwm::run::folder::{self, RunFolder, RunInfo};
+use pwm::run::metrics::{column, read_metrics};
+use pwm::run::session::{CURVE, MOVIE, STILL, Session};
+use pwm::run::signals::StopFlag;
+
+fn train_args(settings: &[&str], resume: Option<&Path>) -> train::TrainArgs {
+    let overrides = match resume {
+        None => tiny::settings(settings),
+        Some(_) => settings.iter().map(|s| (*s).into()).collect(),
+    };
+    train::TrainArgs { overrides, resume: resume.map(Into::into) }
+}
+
+/// Runs `pwm-train` inside this process and returns what it printed.
+fn train(settings: &[&str], resume: Option<&Path>) -> anyhow::Result<String> {
+    let mut out = Vec::new();
+    train::run(&train_args(settings, resume), &mut out, &StopFlag::detached())?;
+    Ok(String::from_utf8(out)?)
+}
+
+fn evaluate(path: &Path, more: impl FnOnce(&mut eval::EvalArgs)) -> anyhow::Result<String> {
+    let mut args = eval::EvalArgs { checkpoint: path.into(), episodes: None, fresh: false, movie: None, threads: 1 };
+    more(&mut args);
+    let mut out = Vec::new();
+    eval::run(&args, &mut out)?;
+    Ok(String::from_utf8(out)?)
+}
+
+fn run_dir(dir: &Path) -> String {
+    format!("run_dir={}", dir.display())
+}
+
+#[test]
+fn a_run_leaves_its_folder_and_is_evaluated_to_the_same_number() {
+    let dir = tempfile::tempdir().unwrap();
+    let run = dir.path().join("a");
+    let said = train(&[&run_dir(&run)], None).unwrap();
+    for file in ["config.yaml", "run.json", "metrics.jsonl", CURVE, MOVIE, STILL] {
+        assert!(run.join(file).is_file(), "{file}");
+    }
+    let rows = read_metrics(&run.join("metrics.jsonl")).unwrap();
+    assert_eq!(rows.iter().map(|r| r.epoch).collect::<Vec<_>>(), [0, 2, 4, 5, 6, 8, 10, 12, 14, 15, 16, 18, 20]);
+    let evals = column(&rows, "eval/return_mean");
+    assert_eq!(evals.len(), 5);
+    for name in ["loss/actor", "loss/critic", "loss/dynamics", "loss/reward", "grad_norm/world_model", "train/return"] {
+        assert!(!column(&rows, name).is_empty(), "{name}");
+    }
+
+    // The last line of training about each policy, and what `pwm eval` says.
+    let line = |text: &str, begin: &str| {
+        let line = text.lines().find(|l| l.trim_start().starts_with(begin)).unwrap();
+        line.trim_start().trim_start_matches(begin).trim().to_owned()
+    };
+    let last = line(&said, "last policy");
+    let again = evaluate(&folder::latest(&run), |_| {}).unwrap();
+    assert_eq!(again.lines().nth(1).unwrap(), last);
+    let best = line(&said, "best policy");
+    let movie = dir.path().join("m.html");
+    let again = evaluate(&run, |a| a.movie = Some(movie.clone())).unwrap();
+    let number = again.lines().nth(1).unwrap().split(" (").next().unwrap();
+    assert!(best.starts_with(number), "{best} is {number}");
+    assert!(movie.is_file() && dir.path().join("m.svg").is_file());
+    // Other starts give another number, and the count can be chosen.
+    let fresh = evaluate(&run, |a| (a.fresh, a.episodes) = (true, Some(7))).unwrap();
+    assert!(fresh.contains("(7 episodes), fresh starts") && !fresh.contains(number), "{fresh}");
+
+    let error = train(&[&run_dir(&run)], None).unwrap_err();
+    let text = error.to_string();
+    assert!(text.contains("--resume") && text.contains("run_dir="), "{text}");
+    assert!(said.contains("--resume") && said.contains("max_epochs=40"), "{said}");
+    // A finished run can be made longer.
+    let said = train(&["max_epochs=22"], Some(&run)).unwrap();
+    assert!(said.contains("22 of 22 epochs"), "{said}");
+}
+
+#[test]
+fn a_resumed_run_goes_on_to_the_same_bits() {
+    let dir = tempfile::tempdir().unwrap();
+    let (a, b) = (dir.path().join("a"), dir.path().join("b"));
+    train(&[&run_dir(&a)], None).unwrap();
+
+    let config = tiny::config(&[&run_dir(&b)]);
+    let folder = RunFolder::create(&b, &config.to_yaml()).unwrap();
+    let mut s = Session::begin(Trainer::<f32>::new(&config).unwrap(), folder, RunInfo::begin(config.seed)).unwrap();
+    // Before the first evaluation, which only `run` makes.
+    (0..4).for_each(|_| s.epoch().unwrap());
+    s.save().unwrap();
+    // Epochs after the checkpoint are lost with the process, and made again.
+    (0..2).for_each(|_| s.epoch().unwrap());
+    drop(s);
+    train(&["threads=1"], Some(&b)).unwrap();
+
+    let bytes = |p| std::fs::read(p).unwrap();
+    assert!(bytes(folder::latest(&a)) == bytes(folder::latest(&b)), "latest checkpoints differ");
+    assert!(bytes(folder::best(&a)) == bytes(folder::best(&b)), "best checkpoints differ");
+    let last = |p: &Path| read_metrics(&p.join("metrics.jsonl")).unwrap().pop().unwrap();
+    assert_eq!(column(&[last(&a)], "loss/actor"), column(&[last(&b)], "loss/actor"));
+}
+
+#[test]
+fn time_is_up_and_a_run_that_never_began_are_resumed() {
+    let dir = tempfile::tempdir().unwrap();
+    let run = dir.path().join("r");
+    // Nothing but a folder: as if the process had been killed before its first checkpoint.
+    let config = tiny::config(&[&run_dir(&run)]);
+    drop(RunFolder::create(&run, &config.to_yaml()).unwrap());
+    let said = train(&["max_minutes=1e-9"], Some(&run)).unwrap();
+    assert!(said.contains("time is up") && said.contains("0 of 20 epochs"), "{said}");
+    assert!(said.contains("max_minutes="), "{said}");
+    let said = train(&["max_minutes=0"], Some(&run)).unwrap();
+    assert!(said.contains("20 of 20 epochs"), "{said}");
+}
+
+#[test]
+fn wrong_settings_are_refused_before_anything_is_made() {
+    let dir = tempfile::tempdir().unwrap();
+    let run = dir.path().join("r");
+    let status = |e: anyhow::Error| (pwm::app::status(&e), format!("{e:#}"));
+    let (code, text) = status(train(&[&run_dir(&run), "wm_batch=3"], None).unwrap_err());
+    assert!(code == 2 && text.contains("wm_batch_size"), "{text}");
+    assert!(!run.exists());
+    train(&[&run_dir(&run), "max_epochs=2"], None).unwrap();
+    let (code, text) = status(train(&["gamma=0.9", "seed=4"], Some(&run)).unwrap_err());
+    assert!(code == 2 && text.contains("`gamma`") && text.contains("`seed`") && text.contains("max_minutes"), "{text}");
+    let (code, text) = status(train(&[], Some(&dir.path().join("nowhere"))).unwrap_err());
+    assert!(code == 1 && text.contains("holds no run"), "{text}");
+    let (_, text) = status(evaluate(&dir.path().join("nothing.safetensors"), |_| {}).unwrap_err());
+    assert!(text.contains("no such file"), "{text}");
+    let (_, text) = status(evaluate(dir.path(), |_| {}).unwrap_err());
+    assert!(text.contains("no checkpoint"), "{text}");
+    // A best checkpoint holds no optimiser: a run cannot go on from it, and says what is missing.
+    std::fs::copy(folder::best(&run), folder::latest(&run)).unwrap();
+    let (code, text) = status(train(&["max_epochs=3"], Some(&run)).unwrap_err());
+    assert!(code == 1 && text.contains("adam"), "{text}");
+}
+
+/// `pwm-train` as a process of its own, on a run that would take for ever.
+#[cfg(unix)]
+fn spawn(run: &Path) -> std::process::Child {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_pwm-train"));
+    command.args(tiny::settings(&["max_epochs=1_000_000", "save_every=20", "eval_every=100"])).arg(run_dir(run));
+    let child = command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+    // Until it has trained for a while.
+    let metrics = run.join("metrics.jsonl");
+    for _ in 0..600 {
+        std::thread::sleep(std::time::Duration::from_millis(100));
+        if std::fs::read_to_string(&metrics).is_ok_and(|t| t.lines().count() > 30) {
+            return child;
+        }
+    }
+    panic!("it does not train");
+}
+
+#[cfg(unix)]
+fn signal(child: &std::process::Child, name: &str) {
+    let done = Command::new("kill").arg(format!("-{name}")).arg(child.id().to_string()).status().unwrap();
+    assert!(done.success());
+}
+
+#[cfg(unix)]
+#[test]
+fn signals_end_a_run_with_everything_saved() {
+    let dir = tempfile::tempdir().unwrap();
+    for (name, evaluates) in [("INT", true), ("TERM", false), ("USR1", false)] {
+        let run = dir.path().join(name);
+        let child = spawn(&run);
+        let busy = Command::new(env!("CARGO_BIN_EXE_pwm-train")).arg("--resume").arg(&run).output().unwrap();
+        assert_eq!(busy.status.code(), Some(1));
+        assert!(String::from_utf8_lossy(&busy.stderr).contains("in use by another process"));
+        signal(&child, name);
+        let ended = child.wait_with_output().unwrap();
+        let said = String::from_utf8_lossy(&ended.stdout);
+        assert_eq!(ended.status.code(), Some(0), "{name}: {said}\n{}", String::from_utf8_lossy(&ended.stderr));
+        assert!(said.contains(&format!("stopped by SIG{name}")) && said.contains("--resume"), "{said}");
+        assert_eq!(said.contains("last policy"), evaluates, "{said}");
+        let info = folder::read_info(&run).unwrap().unwrap();
+        assert!(info.epoch > 0 && info.finished.is_some(), "{info:?}");
+        assert!(folder::latest(&run).is_file() && run.join(CURVE).is_file() && run.join(MOVIE).is_file());
+    }
+}
+
+#[cfg(unix)]
+#[test]
+fn a_killed_run_goes_on() {
+    let dir = tempfile::tempdir().unwrap();
+    let run = dir.path().join("r");
+    let mut child = spawn(&run);
+    child.kill().unwrap();
+    child.wait().unwrap();
+    let before = folder::read_info(&run).unwrap().unwrap();
+    assert!(before.finished.is_none());
+    let said = train(&[&format!("max_epochs={}", before.epoch + 3)], Some(&run)).unwrap();
+    assert!(said.contains("finished"), "{said}");
+    let rows = read_metrics(&run.join("metrics.jsonl")).unwrap();
+    assert!(rows.windows(2).all(|w| w[0].epoch < w[1].epoch), "no epoch stands twice");
+}
+
+#[test]
+fn help_lists_every_setting_and_a_wrong_command_is_refused() {
+    let out = Command::new(env!("CARGO_BIN_EXE_pwm-train")).arg("--help").output().unwrap();
+    let text = String::from_utf8_lossy(&out.stdout);
+    for key in pwm::config::KEYS {
+        assert!(text.contains(&format!("{}=", key.name)), "{}", key.name);
+    }
+    let code = |args: &[&str]| Command::new(env!("CARGO_BIN_EXE_pwm-train")).args(args).output().unwrap().status.code();
+    assert_eq!(code(&["--nonsense"]), Some(2));
+    assert_eq!(code(&["alg=unheard_of"]), Some(2));
+    let pwm = Command::new(env!("CARGO_BIN_EXE_pwm")).args(["config", "list"]).output().unwrap();
+    assert!(pwm.status.success() && String::from_utf8_lossy(&pwm.stdout).contains("alg=pwm_small"));
+}

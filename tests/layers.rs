@@ -1,0 +1,75 @@
+//! Imports point down: the order of the layers is read from the documentation of `src/lib.rs`.
+
+use std::path::{Path, PathBuf};
+
+fn sources(dir: &Path, into: &mut Vec<PathBuf>) {
+    for entry in std::fs::read_dir(dir).unwrap() {
+        let path = entry.unwrap().path();
+        if path.is_dir() {
+            sources(&path, into);
+        } else if path.extension().is_some_and(|e| e == "rs") {
+            into.push(path);
+        }
+    }
+}
+
+/// Layers from the highest to the lowest: the first word of each line of the block in the documentation.
+fn layers(lib: &str) -> Vec<&str> {
+    let block = lib.split("```").nth(1).unwrap();
+    let words = block.lines().skip(1).filter_map(|l| l.trim_start_matches("//!").split_whitespace().next());
+    words.collect()
+}
+
+/// The names that follow `crate::` in code, outside comments; of `crate::{a, b}` both.
+fn crate_paths(text: &str) -> Vec<String> {
+    let code: String = text.lines().map(|l| l.split("//").next().unwrap_or_default().to_owned() + "\n").collect();
+    let name = |s: &str| s.trim().chars().take_while(|c| c.is_alphanumeric() || *c == '_').collect::<String>();
+    let mut found = Vec::new();
+    for rest in code.split("crate::").skip(1) {
+        match rest.strip_prefix('{') {
+            Some(list) => found.extend(list.split('}').next().unwrap_or_default().split(',').map(name)),
+            None => found.push(name(rest)),
+        }
+    }
+    found
+}
+
+#[test]
+fn imports_point_down() {
+    let src = Path::new(env!("CARGO_MANIFEST_DIR")).join("src");
+    let lib = std::fs::read_to_string(src.join("lib.rs")).unwrap();
+    let layers = layers(&lib);
+    assert_eq!((layers.first(), layers.last(), layers.len()), (Some(&"app"), Some(&"config"), 11), "{layers:?}");
+    for module in lib.lines().filter_map(|l| l.strip_prefix("pub mod ")) {
+        assert!(layers.contains(&module.trim_end_matches(';')), "{module} has a place among the layers");
+    }
+
+    let mut files = Vec::new();
+    sources(&src, &mut files);
+    let rank = |name: &str| layers.iter().position(|l| *l == name);
+    let mut upward = Vec::new();
+    for file in &files {
+        let inside = file.strip_prefix(&src).unwrap();
+        let parts: Vec<_> = inside.iter().map(|p| p.to_str().unwrap()).collect();
+        let (Some(own), true) = (rank(parts[0]), parts.len() > 1) else { continue };
+        let text = std::fs::read_to_string(file).unwrap();
+        for name in crate_paths(&text) {
+            if rank(&name).is_some_and(|r| r < own) {
+                upward.push(format!("{} imports crate::{name}", inside.display()));
+            }
+        }
+        // A chain of `super` that leaves the layer hides an import.
+        let depth = parts.len() - usize::from(parts.last() == Some(&"mod.rs"));
+        // Inside the tests of a file one more is the file itself.
+        let leaves = "super::".repeat(depth + 1);
+        assert!(!text.contains(&leaves), "{}: write crate:: for what is outside the layer", inside.display());
+    }
+    assert!(upward.is_empty(), "imports must point down:\n{}", upward.join("\n"));
+    assert!(files.len() > 60);
+}
+
+#[test]
+fn the_reader_of_imports_reads() {
+    let text = "use crate::tape::Op; // crate::app\nuse crate::{run::state, mem};\nfn f(x: &crate::sim::Vec3) {}";
+    assert_eq!(crate_paths(text), ["tape", "run", "mem", "sim"]);
+}
