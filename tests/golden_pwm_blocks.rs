@@ -48,7 +48,11 @@ const STACKS: &[(&str, Naming, Epilogue, Epilogue, bool)] = &[
 ];
 
 /// A stack whose layers have the widths of the reference's biases.
-fn stack(g: &Golden, vars: &mut Vars, &(name, naming, hidden, last, _): &(&str, Naming, Epilogue, Epilogue, bool)) -> (Group, Mlp) {
+fn stack(
+    g: &Golden,
+    vars: &mut Vars,
+    &(name, naming, hidden, last, _): &(&str, Naming, Epilogue, Epilogue, bool),
+) -> (Group, Mlp) {
     let bias = |i: usize| format!("{name}/p/{}", naming(&format!("net.{i}.bias")));
     let mut widths: Vec<usize> = if naming("net.0.bias") == "bias" {
         g.array(&bias(0)).shape

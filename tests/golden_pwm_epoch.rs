@@ -111,7 +111,7 @@ fn epochs<F: Number>() {
             put(&mut m, var, rows(array, e * h, (e + 1) * h));
         }
         m.poison();
-        let mut go = |m: &mut Machine<F>, id| m.run(id).expect("run");
+        let go = |m: &mut Machine<F>, id| m.run(id).expect("run");
         put(&mut m, x.losses, &[0.0; 4]);
         go(&mut m, actor);
         go(&mut m, goals);
@@ -183,7 +183,9 @@ fn programs(vars: &Vars, c: &Config, nets: &Nets, exchange: &Exchange, x: &Input
         program(&|p| {
             let [obs, act, rew] = x.wm.map(|v| p.var(vars, v));
             let loss = update(p, vars, c, nets, obs, act, rew);
-            for (x, slot) in [(loss.dynamics, p.var_at(vars, x.losses, 2, &[1])), (loss.reward, p.var_at(vars, x.losses, 3, &[1]))] {
+            for (x, slot) in
+                [(loss.dynamics, p.var_at(vars, x.losses, 2, &[1])), (loss.reward, p.var_at(vars, x.losses, 3, &[1]))]
+            {
                 meter(p, x, slot, false);
             }
         }),

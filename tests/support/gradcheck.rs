@@ -10,9 +10,9 @@
 pub mod ops;
 
 use ops::Dot;
+use pwm::device::Dual;
 use pwm::device::cpu::team::Team;
 use pwm::device::philox::{Philox, Stream};
-use pwm::device::{Dual, Real, Scalar};
 use pwm::model::Group;
 use pwm::tape::exec::Number;
 use pwm::tape::{DType, Machine, Program, Region, Val, VarId, Vars, grad};
