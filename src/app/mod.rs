@@ -6,6 +6,7 @@
 //! | 1 | an error, named on stderr |
 //! | 2 | the command or the configuration is wrong; nothing was computed |
 
+pub mod bench;
 pub mod config;
 pub mod eval;
 pub mod train;

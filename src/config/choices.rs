@@ -115,6 +115,14 @@ words! {
         Episode = "episode",
     }
 
+    /// Which latents the policy acts on during a rollout.
+    Rollout {
+        /// PWM: those the model imagines, open loop until the horizon or the end of the episode.
+        Imagined = "imagined",
+        /// encodings of what the environment shows at each step; gradients still flow through the model.
+        Anchored = "anchored",
+    }
+
     /// Bookkeeping at the last step of a rollout.
     Bootstrap {
         /// the discount and the rewards that the derivation asks for.

@@ -21,7 +21,7 @@ mod value;
 mod yaml;
 
 pub use choices::{
-    Bootstrap, Decode, Device, Inertia, LrSchedule, ReferencePoint, ReplaySampling, RewNorm, RewardHead,
+    Bootstrap, Decode, Device, Inertia, LrSchedule, ReferencePoint, ReplaySampling, RewNorm, RewardHead, Rollout,
 };
 pub use docs::{help_text, markdown};
 pub use error::{Broken, ConfigError, ConfigErrors, Place};

@@ -161,6 +161,8 @@ keys! {
         lam: f64 = 0.95, Within(0.0, 1.0), "";
         /// Whether the actor's input is cut from the gradient, which then flows through the model alone.
         detach: bool = true, Any, "";
+        /// Which latents the policy acts on during a rollout.
+        rollout: Rollout = Rollout::Imagined, Any, "";
         /// Learning rate of the actor at the start.
         actor_lr: f64 = 5e-4, Within(0.0, 1.0), "";
         /// Learning rate of the critics at the start.
@@ -185,6 +187,9 @@ keys! {
         critic_grad_norm: f64 = 100.0, Above(0.0), "";
         /// The world model's gradient is scaled down to this norm.
         wm_grad_norm: f64 = 20.0, Above(0.0), "";
+        /// The critics' outputs are values divided by this. Values of a running Ant are in the hundreds; outputs near 1 are
+        /// learned sooner. 1 is PWM's.
+        value_scale: f64 = 1.0, Above(0.0), "";
         /// Passes over the rollout when the critics learn.
         critic_iterations: usize = 8, Within(1.0, 1_048_576.0), "passes";
         /// Minibatches of a pass; must divide `num_envs` x `horizon`.

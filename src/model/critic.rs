@@ -12,6 +12,7 @@ use crate::tape::{Program, Val, Vars};
 pub struct Critics {
     pub group: Group,
     pub count: usize,
+    scale: f64,
     value: Mlp,
 }
 
@@ -34,11 +35,11 @@ impl Critics {
         };
         let value = Mlp::new(&mut g, &spec, init);
         let adam = AdamSpec { beta1: c.critic_betas[0], beta2: c.critic_betas[1], max_norm: c.critic_grad_norm };
-        Self { group: g.finish(vars, "critics", adam), count: c.num_critics, value }
+        Self { group: g.finish(vars, "critics", adam), count: c.num_critics, scale: c.value_scale, value }
     }
 
     pub fn bind(&self, p: &mut Program, vars: &Vars) -> BoundCritics {
-        BoundCritics { value: self.value.bind(p, vars, &self.group), count: self.count }
+        BoundCritics { value: self.value.bind(p, vars, &self.group), count: self.count, scale: self.scale }
     }
 }
 
@@ -47,10 +48,11 @@ impl Critics {
 pub struct BoundCritics {
     value: BoundMlp,
     count: usize,
+    scale: f64,
 }
 
 impl BoundCritics {
-    /// Every critic's value, `[E, M, 1]`.
+    /// Every critic's output, `[E, M, 1]`: values divided by `value_scale`.
     pub fn all(&self, p: &mut Program, z: Val, save: bool) -> Val {
         let v = self.value.apply(p, &[z], save, None);
         let m = p.len_of(v) / self.count;
@@ -60,6 +62,6 @@ impl BoundCritics {
     /// The smallest value, `[M]`.
     pub fn min(&self, p: &mut Program, z: Val, save: bool) -> Val {
         let v = self.all(p, z, save);
-        ensemble_min(p, v, None)
+        ensemble_min(p, v, self.scale)
     }
 }

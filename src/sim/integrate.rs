@@ -21,7 +21,7 @@ pub fn integrate<S: Scalar>(model: &Model<S>, h: S, qdd: &[S], q: &mut [S], qd: 
                 let (omega, v) = (Vec3::read(&qd[link.qd..]), Vec3::read(&qd[link.qd + 3..]));
                 let (p, r) = (Vec3::read(&q[link.q..]), Quat::read(&q[link.q + 3..]));
                 omega.cross_add(p, v).scale_add(h, p).write(&mut q[link.q..]);
-                let spin = Quat { v: omega.scale(h * S::of(0.5)), w: S::zero() }.mul(r);
+                let spin = Quat { v: omega.scale(h * S::of(0.5)), w: S::zero() } * r;
                 Quat { v: r.v + spin.v, w: r.w + spin.w }.normalised().write(&mut q[link.q + 3..]);
             }
             JointKind::Hinge | JointKind::Slide => q[link.q] = qd[link.qd].mul_add(h, q[link.q]),

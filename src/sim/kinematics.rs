@@ -29,13 +29,13 @@ pub fn body_kinematics<S: Scalar, const B: usize, const D: usize>(
         None => (link.position, Quat::identity(), Mat3::identity(), Spatial::zero(), Spatial::zero()),
     };
     if let Some(turn) = link.rotation {
-        quat = quat.mul(turn);
+        quat = quat * turn;
         rot = quat.matrix();
     }
     match link.kind {
         JointKind::Free => {
             p = rot.mul_vec_add(Vec3::read(&q[link.q..]), p);
-            quat = quat.mul(Quat::read(&q[link.q + 3..]));
+            quat = quat * Quat::read(&q[link.q + 3..]);
             rot = quat.matrix();
             v += Spatial::read(&qd[link.qd..]);
         }
@@ -46,7 +46,7 @@ pub fn body_kinematics<S: Scalar, const B: usize, const D: usize>(
             let rate = axis.scale(qd[link.qd]);
             v += rate;
             a += v.cross_motion(rate);
-            quat = quat.mul(Quat::about(link.axis, q[link.q]));
+            quat = quat * Quat::about(link.axis, q[link.q]);
             rot = quat.matrix();
         }
         JointKind::Slide => {

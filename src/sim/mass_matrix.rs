@@ -13,8 +13,8 @@ use crate::device::Scalar;
 #[inline(always)]
 pub fn mass_matrix<S: Scalar, const B: usize, const D: usize>(model: &Model<S>, w: &mut Work<S, B, D>) {
     let mut composite = [SpatialInertia::<S>::zero(); B];
-    for i in 0..B {
-        composite[i] = spatial_inertia(&model.links[i], &w.body[i]);
+    for (sum, (link, b)) in composite.iter_mut().zip(model.links.iter().zip(&w.body)) {
+        *sum = spatial_inertia(link, b);
     }
     for i in (0..B).rev() {
         let link = &model.links[i];

@@ -61,7 +61,10 @@ pub struct Model<S> {
 }
 
 impl<S: Scalar> Model<S> {
-    /// Compiles `robot`. Bodies must come after their parents, which [`Articulation`] states as an invariant.
+    /// Compiles `robot`.
+    ///
+    /// # Panics
+    /// If a body comes before its parent: robots are written in tree order.
     pub fn new(robot: &Articulation, how: Inertia) -> Self {
         let (q, qd) = robot.offsets();
         let points = robot.contact_points();

@@ -5,6 +5,7 @@
 
 use super::vec3::{Mat3, Vec3};
 use crate::device::Scalar;
+use std::ops::Mul;
 
 /// A quaternion with vector part `v` and scalar part `w`.
 #[derive(Clone, Copy, Debug)]
@@ -46,14 +47,6 @@ impl<S: Scalar> Quat<S> {
         let (s, c) = (angle * S::of(0.5)).sin_cos();
         Self { v: axis.scale(s), w: c }
     }
-    /// Hamilton's product.
-    #[inline(always)]
-    pub fn mul(self, o: Self) -> Self {
-        Self {
-            v: self.v.cross_add(o.v, o.v.scale_add(self.w, self.v.scale(o.w))),
-            w: self.w.mul_add(o.w, -self.v.dot(o.v)),
-        }
-    }
     /// The matrix of `x -> rot(self, x)`; that of the conjugate is its transpose, unit norm or not.
     #[inline(always)]
     pub fn matrix(self) -> Mat3<S> {
@@ -89,6 +82,18 @@ impl<S: Scalar> Quat<S> {
     }
 }
 
+/// Hamilton's product.
+impl<S: Scalar> Mul for Quat<S> {
+    type Output = Self;
+    #[inline(always)]
+    fn mul(self, o: Self) -> Self {
+        Self {
+            v: self.v.cross_add(o.v, o.v.scale_add(self.w, self.v.scale(o.w))),
+            w: self.w.mul_add(o.w, -self.v.dot(o.v)),
+        }
+    }
+}
+
 /// A frame: position `p` [m] of its origin and orientation `q`, both in the parent frame.
 #[derive(Clone, Copy, Debug)]
 pub struct Transform<S> {
@@ -101,9 +106,13 @@ impl<S: Scalar> Transform<S> {
     pub fn identity() -> Self {
         Self { p: Vec3::zero(), q: Quat::identity() }
     }
-    /// `(rot(A.q, B.p) + A.p, A.q ⊗ B.q)`.
+}
+
+/// `A B = (rot(A.q, B.p) + A.p, A.q ⊗ B.q)`.
+impl<S: Scalar> Mul for Transform<S> {
+    type Output = Self;
     #[inline(always)]
-    pub fn mul(self, b: Self) -> Self {
-        Self { p: self.q.rotate(b.p) + self.p, q: self.q.mul(b.q) }
+    fn mul(self, b: Self) -> Self {
+        Self { p: self.q.rotate(b.p) + self.p, q: self.q * b.q }
     }
 }

@@ -41,25 +41,25 @@ impl Number for Dual {
 
 /// A phase of a node.
 #[derive(Clone, Copy, Debug)]
-struct Step {
-    node: usize,
-    phase: usize,
-    tasks: usize,
+pub(super) struct Step {
+    pub node: usize,
+    pub phase: usize,
+    pub tasks: usize,
 }
 
 /// Phases that touch disjoint memory and so run side by side, between two barriers.
 #[derive(Clone, Copy, Debug)]
-struct Stage {
+pub(super) struct Stage {
     from: usize,
     to: usize,
     tasks: usize,
 }
 
-struct Bound<F> {
-    program: Arc<Program>,
-    cx: Vec<Cx<F>>,
-    steps: Vec<Step>,
-    stages: Vec<Stage>,
+pub(super) struct Bound<F> {
+    pub program: Arc<Program>,
+    pub cx: Vec<Cx<F>>,
+    pub steps: Vec<Step>,
+    pub stages: Vec<Stage>,
 }
 
 /// Programs and their memory, ready to run.
@@ -68,13 +68,13 @@ pub struct Machine<F: Number> {
     layout: Layout,
     reals: Arena<F>,
     indices: Arena<u32>,
-    bound: Vec<Bound<F>>,
+    pub(super) bound: Vec<Bound<F>>,
     team: Arc<Team>,
 }
 
 /// Which program of a machine.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct ProgramId(usize);
+pub struct ProgramId(pub(super) usize);
 
 impl<F: Number> Machine<F> {
     /// Plans, allocates everything the programs will ever need, and binds. Variables hold zeros.
@@ -108,6 +108,11 @@ impl<F: Number> Machine<F> {
     pub fn program(&self, i: usize) -> ProgramId {
         assert!(i < self.bound.len(), "invariant: the program exists");
         ProgramId(i)
+    }
+
+    /// The name a program was written under.
+    pub fn name(&self, id: ProgramId) -> &'static str {
+        self.bound[id.0].program.name
     }
 
     /// Runs a program once.

@@ -8,6 +8,7 @@ pub mod fill;
 pub mod grad;
 pub mod op;
 pub mod plan;
+pub mod profile;
 pub mod program;
 
 pub use exec::Machine;

@@ -14,7 +14,7 @@ use crate::tape::{Program, Val, Vars};
 pub fn targets(p: &mut Program, vars: &Vars, c: &Config, x: &Exchange) {
     let [reward, value, done, terminated, out] =
         [x.rewards, x.values, x.done, x.terminated, x.targets].map(|v| p.var(vars, v));
-    td_lambda(p, c.gamma, c.lam, reward, value, done, terminated, out);
+    td_lambda(p, c.gamma, c.lam, c.value_scale, reward, value, done, terminated, out);
 }
 
 /// Appends one pass over the rollout: an update on each of `critic_batches` minibatches, which are consecutive rows,

@@ -20,8 +20,9 @@ use crate::env::Ant;
 use crate::env::step::{EnvVars, Mode};
 use crate::model::{Actor, Critics, WorldModel};
 use crate::ops::replay::{ReplaySpec, ReplayVars, Sampling};
-use crate::ops::stats::normalise;
-use crate::tape::{DType, Program, Region, Val, VarId, Vars};
+use crate::ops::stats::{START_COUNT, normalise};
+use crate::tape::exec::Number;
+use crate::tape::{DType, Machine, Program, Region, Val, VarId, Vars};
 use std::sync::Arc;
 
 /// Networks and statistics: what a policy needs to act, and all that `best` checkpoints hold.
@@ -50,6 +51,18 @@ impl Nets {
             rew_stats,
             ret_stats,
             obs_stats,
+        }
+    }
+
+    /// Draws all parameters from `seed`, and lets the statistics start as if they had seen nothing.
+    pub fn init<F: Number>(&self, machine: &mut Machine<F>, seed: u64) {
+        for group in [&self.world.group, &self.actor.group, &self.critics.group] {
+            group.init(machine, seed);
+        }
+        for stats in [Some(self.rew_stats), Some(self.ret_stats), self.obs_stats].into_iter().flatten() {
+            for s in machine.real_mut(stats).chunks_exact_mut(3) {
+                s.copy_from_slice(&[F::zero(), F::one(), F::of(START_COUNT)]);
+            }
         }
     }
 

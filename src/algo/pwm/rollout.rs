@@ -7,7 +7,7 @@
 use super::{Exchange, Nets};
 use crate::config::{self, Config};
 use crate::ops::control::copy;
-use crate::ops::policy::{select_rows, squash};
+use crate::ops::policy::{anchor_rows, select_rows, squash};
 use crate::ops::returns::{ActorLossSpec, Bootstrap, actor_loss};
 use crate::ops::twohot::{Decode, two_hot_decode};
 use crate::tape::{Program, Val, Vars};
@@ -63,7 +63,10 @@ pub fn rollout(
             let anew = world.encoder.apply(p, &[obs], false, None);
             let anew = p.detach(anew);
             let into = p.at(latents, i + 1);
-            select_rows(p, stepped.done, anew, next, Some(into));
+            match c.rollout {
+                config::Rollout::Imagined => select_rows(p, stepped.done, anew, next, Some(into)),
+                config::Rollout::Anchored => anchor_rows(p, stepped.done, anew, next, Some(into)),
+            };
         }
     }
     let flat = |p: &mut Program, v: Val| {

@@ -12,7 +12,6 @@ use crate::mem::OutOfMemory;
 use crate::ops::control::{clip, meter, tick};
 use crate::ops::random::normal;
 use crate::ops::replay::{Transition, replay_begin, replay_record, replay_sample};
-use crate::ops::stats::START_COUNT;
 use crate::tape::exec::{Number, ProgramId};
 use crate::tape::{Machine, Program, Region, VarId, Vars};
 use std::sync::Arc;
@@ -165,16 +164,7 @@ impl<F: Number> Trainer<F> {
     }
 
     fn init(&mut self) -> Result<(), TrainError> {
-        let nets = self.pwm.nets.clone();
-        let seed = self.pwm.config.seed;
-        for group in [&nets.world.group, &nets.actor.group, &nets.critics.group] {
-            group.init(&mut self.machine, seed);
-        }
-        for stats in [Some(nets.rew_stats), Some(nets.ret_stats), nets.obs_stats].into_iter().flatten() {
-            for s in self.machine.real_mut(stats).chunks_exact_mut(3) {
-                s.copy_from_slice(&[F::zero(), F::one(), F::of(START_COUNT)]);
-            }
-        }
+        self.pwm.nets.init(&mut self.machine, self.pwm.config.seed);
         self.machine.run(self.programs.begin)?;
         Ok(())
     }
@@ -212,15 +202,12 @@ impl<F: Number> Trainer<F> {
         let ready = self.can_learn();
         let mut updates = 0;
         if ready {
-            self.machine.run(self.programs.actor)?;
-            self.machine.run(self.programs.targets)?;
-            for _ in 0..passes {
-                self.machine.run(self.programs.critic)?;
-            }
             updates = if self.bootstrapped { iterations } else { first.max(iterations) };
             self.bootstrapped = true;
-            for _ in 0..updates {
-                self.machine.run(self.programs.world)?;
+            for (program, runs) in self.schedule(updates) {
+                for _ in 0..runs {
+                    self.machine.run(program)?;
+                }
             }
         } else {
             self.machine.run(self.programs.collect)?;
@@ -246,6 +233,12 @@ impl<F: Number> Trainer<F> {
             blown_up: meter(Meter::BlownUp),
             skipped: groups.iter().map(|g| self.machine.index(g.2)[0]).sum(),
         })
+    }
+
+    /// The programs of an epoch that learns, in order, and how often each runs.
+    pub fn schedule(&self, updates: usize) -> [(ProgramId, usize); 4] {
+        let p = &self.programs;
+        [(p.actor, 1), (p.targets, 1), (p.critic, self.pwm.config.critic_iterations), (p.world, updates)]
     }
 
     /// Whether there is anything to learn from: a window in the replay and, unless unfinished episodes count, one

@@ -7,7 +7,7 @@ use crate::device::{Dual, Real};
 use crate::sim::{Model, Number};
 
 #[cfg(target_arch = "x86_64")]
-use crate::device::cpu::lanes::Avx8;
+use crate::device::cpu::lanes::{Avx8, avx512vl};
 
 /// A number type environments can be stepped in.
 pub trait EnvReal: Real {
@@ -87,6 +87,16 @@ impl Rows<'_, f32> {
     fn step_in_avx2(self, ant: &Ant, model: &Model<Avx8>) {
         self.step_in_lanes(ant, model);
     }
+
+    /// The same with twice the registers.
+    ///
+    /// # Safety
+    /// The processor must have AVX2, FMA and AVX-512 F and VL.
+    #[cfg(target_arch = "x86_64")]
+    #[target_feature(enable = "avx2,fma,avx512f,avx512vl")]
+    fn step_in_avx512(self, ant: &Ant, model: &Model<Avx8>) {
+        self.step_in_lanes(ant, model);
+    }
 }
 
 /// Columns of `count` rows into lanes.
@@ -150,9 +160,61 @@ impl EnvReal for f32 {
     step_rows!(ant, rows => {
         #[cfg(target_arch = "x86_64")]
         if let Some(model) = &ant.avx {
+            if avx512vl() {
+                // SAFETY: just asked.
+                return unsafe { rows.step_in_avx512(ant, model) };
+            }
             // SAFETY: the model exists only if the processor has the instructions.
             return unsafe { rows.step_in_avx2(ant, model) };
         }
         rows.step_in_lanes(ant, &ant.lanes);
     });
+}
+
+#[cfg(all(test, target_arch = "x86_64"))]
+mod tests {
+    use super::*;
+    use crate::device::philox::{Philox, Stream};
+    use crate::env::ant::{AntSettings, reset_row};
+
+    const COUNT: usize = 11;
+
+    /// (q, qd) of one step through `entry`.
+    fn step(ant: &Ant, entry: impl Fn(Rows<'_, f32>)) -> Vec<f32> {
+        let random = Philox::new(1, Stream::Test);
+        let (mut q, mut qd) = (vec![0.0; COUNT * NQ], vec![0.0; COUNT * NQD]);
+        for e in 0..COUNT {
+            reset_row(ant, &random, 0, e as u32, &mut q[e * NQ..], &mut qd[e * NQD..]);
+            q[e * NQ + 1] -= 0.06 * e as f32;
+        }
+        let (obs, action) = (vec![0.5; COUNT * OBS], vec![0.3; COUNT * ACT]);
+        let (mut next_obs, mut reward) = (vec![0.0; COUNT * OBS], vec![0.0; COUNT]);
+        entry(Rows {
+            q: &mut q,
+            qd: &mut qd,
+            obs: &obs,
+            action: &action,
+            next_obs: &mut next_obs,
+            reward: &mut reward,
+        });
+        [q, qd].concat()
+    }
+
+    /// Every way into the lanes computes the same: the plain one to round-off, the two AVX ones to the bit.
+    #[test]
+    fn entries_agree() {
+        let ant = Ant::new(AntSettings::default());
+        let plain = step(&ant, |rows| rows.step_in_lanes(&ant, &ant.lanes));
+        let Some(model) = &ant.avx else { return };
+        // SAFETY: the model exists only if the processor has the instructions.
+        let avx2 = step(&ant, |rows| unsafe { rows.step_in_avx2(&ant, model) });
+        for (a, b) in plain.iter().zip(&avx2) {
+            assert!((a - b).abs() < 2e-4 * (1.0 + a.abs()), "{a} {b}");
+        }
+        if avx512vl() {
+            // SAFETY: just asked.
+            let avx512 = step(&ant, |rows| unsafe { rows.step_in_avx512(&ant, model) });
+            assert!(avx2.iter().zip(&avx512).all(|(a, b)| a.to_bits() == b.to_bits()));
+        }
+    }
 }

@@ -24,7 +24,7 @@ pub fn bodies_for_drawing(ant: &Ant, q: &[f64; NQ]) -> Vec<DrawnShape> {
         body_kinematics(model, i, q, &[0.0; NQD], &mut work);
         let frame = Transform { p: work.body[i].p, q: work.body[i].q };
         for shape in &body.shapes {
-            let Transform { p, q } = frame.mul(shape.frame);
+            let Transform { p, q } = frame * shape.frame;
             let rotation = Quat::matrix(q).0.map(Vec3::array);
             shapes.push(DrawnShape { body: i, geometry: shape.geometry, centre: p.array(), rotation });
         }

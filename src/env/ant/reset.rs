@@ -32,7 +32,8 @@ pub fn reset_row<R: Real>(ant: &Ant, random: &Philox, step: u64, env: u32, q: &m
         let axis = Vec3::read(axis);
         let norm = axis.norm();
         let unit = if norm > 0.0 { axis.scale(1.0 / norm) } else { Vec3::zero() };
-        Quat::read(&x[3..]).mul(Quat::about(unit, angle[0] * PI / 12.0)).write(&mut x[3..]);
+        let turn = Quat::about(unit, angle[0] * PI / 12.0);
+        (Quat::read(&x[3..]) * turn).write(&mut x[3..]);
         for k in 0..8 {
             x[7 + k] += 0.4 * hinges[k];
         }

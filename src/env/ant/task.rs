@@ -46,7 +46,7 @@ pub fn observe<S: Scalar>(ant: &Ant, q: &[S; NQ], qd: &[S; NQD], action: &[S; AC
         obs[19 + k] = scaling * qd[6 + k];
     }
     let start = Quat::of([super::START_Q[3], super::START_Q[4], super::START_Q[5], super::START_Q[6]]);
-    let turned = torso.mul(start.conj()).matrix();
+    let turned = (torso * start.conj()).matrix();
     obs[27] = turned.0[1].y;
     let target = Vec3::new(S::of(1e4) - p.x, S::zero(), -p.z);
     obs[28] = turned.column(0).dot(target) / target.norm().max(S::of(1e-9));

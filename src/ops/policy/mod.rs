@@ -132,16 +132,19 @@ impl Op for SquashGradStd {
     crate::kernels!();
 }
 
-/// Appends the minimum over the leading axis: `[E, M, 1]` to `[M]`. The first of equal ones receives the cotangent.
-pub fn ensemble_min(p: &mut Program, v: Val, out: Option<Val>) -> Val {
+/// Appends `scale` times the minimum over the leading axis: `[E, M, 1]` to `[M]`. The first of equal ones receives the
+/// cotangent.
+pub fn ensemble_min(p: &mut Program, v: Val, scale: f64) -> Val {
     let m = p.shape(v)[1];
-    let out = out.unwrap_or_else(|| p.real(&[m]));
-    p.push(EnsembleMin, &[v], &[out]);
+    let out = p.real(&[m]);
+    p.push(EnsembleMin { scale }, &[v], &[out]);
     out
 }
 
 #[derive(Debug)]
-struct EnsembleMin;
+struct EnsembleMin {
+    scale: f64,
+}
 
 #[inline(always)]
 fn smallest<F: Real>(v: &[F], members: usize, m: usize, i: usize) -> usize {
@@ -160,7 +163,7 @@ impl EnsembleMin {
         let (e, m) = (cx.shape(0)[0], cx.shape(0)[1]);
         let v = cx.input(0);
         for (i, o) in cx.out_all(0).iter_mut().enumerate() {
-            *o = v[smallest(v, e, m, i) * m + i];
+            *o = v[smallest(v, e, m, i) * m + i] * F::of(self.scale);
         }
     }
 }
@@ -176,7 +179,7 @@ impl Op for EnsembleMin {
         let Some(c) = a.cotangent(0) else { return };
         let v = a.input(0);
         if let Some(s) = a.sink(0) {
-            a.push(EnsembleMinGrad { accumulate: s.accumulate }, &[c, v], &[s.val]);
+            a.push(EnsembleMinGrad { scale: self.scale, accumulate: s.accumulate }, &[c, v], &[s.val]);
         }
     }
     crate::kernels!();
@@ -184,6 +187,7 @@ impl Op for EnsembleMin {
 
 #[derive(Debug)]
 struct EnsembleMinGrad {
+    scale: f64,
     accumulate: bool,
 }
 
@@ -196,7 +200,7 @@ impl EnsembleMinGrad {
             out.fill(F::zero());
         }
         for i in 0..m {
-            out[smallest(v, e, m, i) * m + i] += c[i];
+            out[smallest(v, e, m, i) * m + i] += c[i] * F::of(self.scale);
         }
     }
 }
@@ -216,19 +220,31 @@ impl Op for EnsembleMinGrad {
 pub fn select_rows(p: &mut Program, mask: Val, a: Val, b: Val, out: Option<Val>) -> Val {
     let shape = p.shape(b).to_vec();
     let out = out.unwrap_or_else(|| p.real(&shape));
-    p.push(SelectRows, &[mask, a, b], &[out]);
+    p.push(SelectRows { anchored: false }, &[mask, a, b], &[out]);
+    out
+}
+
+/// Appends the rows of `a`, with the cotangent of `b` where `mask` is zero: what was seen stands in for what was
+/// predicted, and gradients still flow through the prediction (Heess et al., "Learning continuous control policies by
+/// stochastic value gradients", 2015). Where `mask` is set nothing connects the row to the past.
+pub fn anchor_rows(p: &mut Program, mask: Val, a: Val, b: Val, out: Option<Val>) -> Val {
+    let shape = p.shape(b).to_vec();
+    let out = out.unwrap_or_else(|| p.real(&shape));
+    p.push(SelectRows { anchored: true }, &[mask, a, b], &[out]);
     out
 }
 
 #[derive(Debug)]
-struct SelectRows;
+struct SelectRows {
+    anchored: bool,
+}
 
 impl SelectRows {
     #[inline(always)]
     fn run<F: Real>(&self, cx: &Cx<F>, _: usize, task: usize) {
         let w = cx.shape(1)[1];
         for r in chunk(cx.shape(1)[0], ROWS, task) {
-            let from = if cx.input(0)[r] != F::zero() { cx.input(1) } else { cx.input(2) };
+            let from = if self.anchored || cx.input(0)[r] != F::zero() { cx.input(1) } else { cx.input(2) };
             cx.out(0, r * w..(r + 1) * w).copy_from_slice(&from[r * w..(r + 1) * w]);
         }
     }
@@ -245,6 +261,9 @@ impl Op for SelectRows {
         let Some(c) = a.cotangent(0) else { return };
         let mask = a.input(0);
         for (i, keep) in [(1, true), (2, false)] {
+            if self.anchored && i == 1 {
+                continue;
+            }
             if let Some(s) = a.sink(i) {
                 a.push(SelectRowsGrad { keep, accumulate: s.accumulate }, &[mask, c], &[s.val]);
             }

@@ -201,25 +201,27 @@ impl Op for ActorLossGrad {
 
 /// Appends TD(lambda) targets `[H, N]`:
 /// `G_i = r_i + gamma (d_i V_i + (1 - d_i) ((1 - lambda) V_i + lambda G_{i+1}))`, with `d = 1` at the horizon and `V = 0`
-/// after a termination. `out` receives them.
+/// after a termination. `out` receives `G / scale`.
 #[allow(clippy::too_many_arguments)]
 pub fn td_lambda(
     p: &mut Program,
     gamma: f64,
     lambda: f64,
+    scale: f64,
     reward: Val,
     value: Val,
     done: Val,
     terminated: Val,
     out: Val,
 ) {
-    p.push(TdLambda { gamma, lambda }, &[reward, value, done, terminated], &[out]);
+    p.push(TdLambda { gamma, lambda, scale }, &[reward, value, done, terminated], &[out]);
 }
 
 #[derive(Debug)]
 struct TdLambda {
     gamma: f64,
     lambda: f64,
+    scale: f64,
 }
 
 impl TdLambda {
@@ -227,7 +229,7 @@ impl TdLambda {
     fn run<F: Real>(&self, cx: &Cx<F>, _: usize, _: usize) {
         let (h, n) = (cx.shape(0)[0], cx.shape(0)[1]);
         let (r, v, d, term) = (cx.input(0), cx.input(1), cx.input(2), cx.input(3));
-        let (gamma, lambda) = (F::of(self.gamma), F::of(self.lambda));
+        let (gamma, lambda, inv) = (F::of(self.gamma), F::of(self.lambda), F::of(1.0 / self.scale));
         let out = cx.out_all(0);
         for e in 0..n {
             let mut g = F::zero();
@@ -237,7 +239,7 @@ impl TdLambda {
                 let r = if r[at].is_finite() { r[at] } else { F::zero() };
                 let end = d[at] != F::zero() || i + 1 == h;
                 g = r + gamma * if end { v } else { (F::one() - lambda) * v + lambda * g };
-                out[at] = g;
+                out[at] = g * inv;
             }
         }
     }

@@ -1,0 +1,139 @@
+#!/usr/bin/env python3
+"""Times the phases of an epoch with pwm and with PyTorch, side by side, in one session.
+
+For every configuration and phase the two programs take turns (pwm, torch, pwm,
+torch, ...) on the same number of threads, so that what the machine does
+meanwhile hits both alike. Of all turns the median of their medians counts; of
+PyTorch's modes the fastest counts. Shapes come from `pwm config show --json`.
+
+Writes DIR/<date>_cpu_phases.json (every turn, with the machine it ran on) and
+DIR/<date>_cpu_phases.md (a table with ratios: peer ms / pwm ms).
+
+Usage: compare.py [--pwm PATH] [--python PATH] [--configs pwm_small,pwm_5M]
+                  [--phases ...] [--modes eager] [--seconds 2] [--threads N]
+                  [--turns 3] [--out DIR] [key=value ...]
+"""
+import argparse
+import datetime
+import json
+import os
+import platform
+import statistics
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+
+HERE = Path(__file__).resolve().parent
+ROOT = HERE.parent.parent
+PHASES = "gemm,mlp_block,critic_update,actor_rollout,wm_update"
+
+
+def lines(command):
+    """The JSON objects that a command prints, one a line."""
+    done = subprocess.run(command, stdout=subprocess.PIPE, text=True)
+    if done.returncode:
+        raise SystemExit(f"failed with {done.returncode}: {' '.join(map(str, command))}")
+    return [json.loads(line) for line in done.stdout.splitlines() if line.startswith("{")]
+
+
+def shapes(pwm, configs, overrides):
+    """What each configuration resolves to: name -> settings."""
+    merged = {}
+    for name in configs:
+        text = subprocess.check_output([pwm, "config", "show", "--json", f"alg={name}", *overrides], text=True)
+        merged.update(json.loads(text))
+    return merged
+
+
+def machine(threads):
+    model = platform.processor()
+    try:
+        with open("/proc/cpuinfo") as f:
+            model = next(line.split(":", 1)[1].strip() for line in f if line.startswith("model name"))
+    except (OSError, StopIteration):
+        pass
+    return {"cpu": model, "cores": os.cpu_count(), "threads": threads, "load_before": round(os.getloadavg()[0], 2)}
+
+
+def measure(a, configs, phases, directory):
+    """Every turn of both, as the rows they print and the number of the turn."""
+    file = Path(directory) / "shapes.json"
+    file.write_text(json.dumps(shapes(a.pwm, configs, a.overrides)))
+    common = ["--seconds", str(a.seconds), "--threads", str(a.threads)]
+    rows = []
+    for config in configs:
+        for phase in phases:
+            what = ["--configs", config, "--phases", phase, *common]
+            ours = [a.pwm, "bench", "phases", "--json", *what, *a.overrides]
+            theirs = [a.python, HERE / "torch_phases.py", "--device", "cpu", "--modes", a.modes, "--shapes", file, *what]
+            for turn in range(a.turns):
+                for command in (ours, theirs):
+                    for row in lines(command):
+                        rows.append({**row, "turn": turn})
+                        print(json.dumps(rows[-1]), flush=True)
+    return rows
+
+
+def summary(rows, configs, phases):
+    """For each configuration and phase: pwm's time, the peer's in its fastest mode, their ratio."""
+    table = []
+    for config in configs:
+        for phase in phases:
+            times = {}
+            for row in rows:
+                if (row["config"], row["phase"]) == (config, phase) and "ms" in row:
+                    times.setdefault((row["peer"], row["mode"]), []).append(row["ms"])
+            medians = {key: statistics.median(ms) for key, ms in times.items()}
+            ours = [(ms, key) for key, ms in medians.items() if key[0].startswith("pwm-")]
+            theirs = [(ms, key) for key, ms in medians.items() if not key[0].startswith("pwm-")]
+            if ours and theirs:
+                (mine, _), (best, (peer, mode)) = min(ours), min(theirs)
+                table.append({"config": config, "phase": phase, "pwm_ms": mine, "peer_ms": best, "peer": peer,
+                              "mode": mode, "ratio": round(best / mine, 3)})
+    return table
+
+
+def markdown(report):
+    m = report["machine"]
+    settings = f"; settings {' '.join(report['overrides'])}" if report["overrides"] else ""
+    out = [f"# Phases on a processor, {report['date']}", "",
+           f"{m['cpu']}, {m['threads']} threads, load {m['load_before']} before; {report['turns']} turns of "
+           f"{report['seconds']:g} s each, medians{settings}. A ratio above 1 means that pwm is faster.", "",
+           "| configuration | phase | pwm ms | peer ms | peer | ratio |", "|---|---|---:|---:|---|---:|"]
+    for r in report["summary"]:
+        out.append(f"| {r['config']} | {r['phase']} | {r['pwm_ms']:.4g} | {r['peer_ms']:.4g} | {r['peer']} {r['mode']} "
+                   f"| {r['ratio']:.2f} |")
+    return "\n".join(out) + "\n"
+
+
+def main():
+    ap = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    ap.add_argument("--pwm", default=str(ROOT / "target" / "release" / "pwm"))
+    ap.add_argument("--python", default=sys.executable, help="the interpreter that has PyTorch")
+    ap.add_argument("--configs", default="pwm_small,pwm_5M")
+    ap.add_argument("--phases", default=PHASES)
+    ap.add_argument("--modes", default="eager", help="PyTorch's: eager, compile; the fastest counts")
+    ap.add_argument("--seconds", type=float, default=2.0, help="time spent on each measurement")
+    ap.add_argument("--threads", type=int, default=len(os.sched_getaffinity(0)))
+    ap.add_argument("--turns", type=int, default=3)
+    ap.add_argument("--out", default=str(ROOT / "benches" / "results"))
+    ap.add_argument("overrides", nargs="*", metavar="key=value", help="settings for all configurations")
+    a = ap.parse_intermixed_args()
+    configs, phases = a.configs.split(","), a.phases.split(",")
+    date = datetime.date.today().isoformat()
+    report = {"date": date, "machine": machine(a.threads), "turns": a.turns, "seconds": a.seconds,
+              "overrides": a.overrides}
+    with tempfile.TemporaryDirectory() as directory:
+        rows = measure(a, configs, phases, directory)
+    report.update(summary=summary(rows, configs, phases), rows=rows)
+    out = Path(a.out)
+    out.mkdir(parents=True, exist_ok=True)
+    stem = out / f"{date}_cpu_phases"
+    stem.with_suffix(".json").write_text(json.dumps(report, indent=1) + "\n")
+    stem.with_suffix(".md").write_text(markdown(report))
+    print(f"\n{markdown(report)}\nwrote {stem}.json and {stem}.md")
+
+
+if __name__ == "__main__":
+    main()

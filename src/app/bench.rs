@@ -1,0 +1,235 @@
+//! `pwm bench`: how long things take on this machine, as tables or as one JSON object a line.
+//!
+//! The JSON of `pwm bench phases` has the keys of the PyTorch peer (`benches/peers`), so that both can be compared.
+
+pub mod env;
+pub mod epoch;
+pub mod measure;
+pub mod phases;
+
+use crate::config::{Config, load};
+use crate::tape::profile::Profile;
+use measure::{Timing, repeat, timed};
+use phases::{Phase, Subject};
+use serde_json::json;
+use std::io::Write;
+
+/// What `pwm bench` can measure.
+#[derive(Clone, Debug, clap::Subcommand)]
+pub enum BenchCommand {
+    /// The phases of an epoch, without simulator and replay
+    Phases {
+        #[command(flatten)]
+        what: What,
+        /// Phases to time
+        #[arg(long, value_enum, value_delimiter = ',', default_values_t = Phase::ALL)]
+        phases: Vec<Phase>,
+        /// Print one JSON object a line
+        #[arg(long)]
+        json: bool,
+    },
+    /// Whole epochs, and each program of an epoch
+    Epoch {
+        #[command(flatten)]
+        what: What,
+        /// Print one JSON object a line
+        #[arg(long)]
+        json: bool,
+    },
+    /// Steps of the Ant on one thread
+    Env {
+        #[command(flatten)]
+        what: What,
+        /// Numbers of environments
+        #[arg(long, value_delimiter = ',', default_values_t = [1, 64, 128, 1024])]
+        envs: Vec<usize>,
+        /// Print one JSON object a line
+        #[arg(long)]
+        json: bool,
+    },
+    /// Where the time of a phase goes: each operation timed by itself, on one thread
+    Ops {
+        #[command(flatten)]
+        what: What,
+        /// Phases to look into
+        #[arg(long, value_enum, value_delimiter = ',', default_values_t = [Phase::WmUpdate])]
+        phases: Vec<Phase>,
+        /// Keep phases of an operation and shapes apart
+        #[arg(long)]
+        shapes: bool,
+    },
+}
+
+/// Options that all measurements share.
+#[derive(Clone, Debug, clap::Args)]
+pub struct What {
+    /// Shipped configurations or files ending in .yaml
+    #[arg(long, alias = "config", value_delimiter = ',', default_value = "pwm_small")]
+    configs: Vec<String>,
+    /// Time spent on each measurement
+    #[arg(long, default_value_t = 2.0)]
+    seconds: f64,
+    /// Threads; 0 means one for each core
+    #[arg(long, default_value_t = 0)]
+    threads: usize,
+    /// Settings as key=value, for all configurations
+    overrides: Vec<String>,
+}
+
+impl What {
+    /// The configurations with their names.
+    fn load(&self) -> anyhow::Result<Vec<(&str, Config)>> {
+        let one = |name: &String| {
+            let mut settings = vec![format!("alg={name}")];
+            settings.extend_from_slice(&self.overrides);
+            settings.push(format!("threads={}", self.threads));
+            load(&settings)
+        };
+        self.configs.iter().map(|name| Ok((name.as_str(), one(name)?))).collect()
+    }
+}
+
+/// Carries the command out; `out` is standard output, or a test's buffer.
+pub fn run(command: &BenchCommand, out: &mut dyn Write) -> anyhow::Result<()> {
+    match command {
+        BenchCommand::Phases { what, phases, json } => time_phases(what, phases, *json, out),
+        BenchCommand::Epoch { what, json } => time_epochs(what, *json, out),
+        BenchCommand::Env { what, envs, json } => time_env(what, envs, *json, out),
+        BenchCommand::Ops { what, phases, shapes } => look_into(what, phases, *shapes, out),
+    }
+}
+
+/// Times one phase; the error says if what was timed was no learning.
+pub fn time_phase(phase: Phase, c: &Config, seconds: f64) -> anyhow::Result<(Timing, Option<f64>)> {
+    let mut subject = Subject::new(phase, c)?;
+    let timing = repeat(seconds, || timed(|| subject.run()))?;
+    anyhow::ensure!(subject.is_sound(), "{}: a gradient was not finite", phase.name());
+    Ok((timing, subject.flops.map(|f| f / timing.median / 1e12)))
+}
+
+fn time_phases(what: &What, phases: &[Phase], json: bool, out: &mut dyn Write) -> anyhow::Result<()> {
+    if !json {
+        header(out)?;
+    }
+    for (config, c) in what.load()? {
+        for &phase in phases {
+            let (timing, tflops) = time_phase(phase, &c, what.seconds)?;
+            if json {
+                let mut row = object(config, phase.name(), timing);
+                if let Some(tflops) = tflops {
+                    row["tflops"] = json!(digits(tflops, 3));
+                }
+                writeln!(out, "{row}")?;
+            } else {
+                let note = tflops.map_or(String::new(), |t| format!("{:.1} GFLOP/s", t * 1e3));
+                table_row(out, config, phase.name(), timing, &note)?;
+            }
+            out.flush()?;
+        }
+    }
+    Ok(())
+}
+
+fn time_epochs(what: &What, json: bool, out: &mut dyn Write) -> anyhow::Result<()> {
+    if !json {
+        header(out)?;
+    }
+    for (config, c) in what.load()? {
+        let e = epoch::epoch(&c, what.seconds)?;
+        let rate = e.env_steps as f64 / e.epoch.median;
+        if json {
+            for &(name, runs, timing) in &e.programs {
+                let mut row = object(config, name, timing);
+                row["runs"] = json!(runs);
+                writeln!(out, "{row}")?;
+            }
+            let mut row = object(config, "epoch", e.epoch);
+            row["env_steps_per_s"] = json!(digits(rate, 1));
+            writeln!(out, "{row}")?;
+        } else {
+            for &(name, runs, timing) in &e.programs {
+                table_row(out, config, name, timing, &format!("{runs} x {:.3} ms", timing.median * 1e3 / runs as f64))?;
+            }
+            table_row(out, config, "epoch", e.epoch, &format!("{rate:.0} environment steps/s"))?;
+        }
+        out.flush()?;
+    }
+    Ok(())
+}
+
+fn time_env(what: &What, envs: &[usize], json: bool, out: &mut dyn Write) -> anyhow::Result<()> {
+    if !json {
+        header(out)?;
+    }
+    for (config, c) in what.load()? {
+        for &n in envs {
+            let timing = env::env(&c, n, what.seconds)?;
+            let (name, rate) = (format!("env_step_{n}"), n as f64 / timing.median);
+            if json {
+                let mut row = object(config, &name, timing);
+                row["envs"] = json!(n);
+                row["env_steps_per_s"] = json!(digits(rate, 1));
+                writeln!(out, "{row}")?;
+            } else {
+                table_row(out, config, &name, timing, &format!("{rate:.0} steps/s on one thread"))?;
+            }
+            out.flush()?;
+        }
+    }
+    Ok(())
+}
+
+/// Repetitions of a profile take about `seconds`.
+fn look_into(what: &What, phases: &[Phase], shapes: bool, out: &mut dyn Write) -> anyhow::Result<()> {
+    for (config, c) in what.load()? {
+        for &phase in phases {
+            let mut subject = Subject::new(phase, &Config { threads: 1, ..c.clone() })?;
+            let whole = repeat(what.seconds, || timed(|| subject.run()))?;
+            let repetitions = whole.n.max(5);
+            let profile = subject.profile(repetitions).grouped(shapes, shapes);
+            write_profile(out, config, &profile, shapes)?;
+            out.flush()?;
+        }
+    }
+    Ok(())
+}
+
+fn write_profile(out: &mut dyn Write, config: &str, p: &Profile, shapes: bool) -> std::io::Result<()> {
+    let total = p.seconds();
+    writeln!(out, "{} of {config}: {:.3} ms a run on one thread, {} barriers", p.name, total * 1e3, p.stages)?;
+    writeln!(out, "{:>10} {:>7} {:>7} {:>7} {:>10}  operation", "ms", "share", "calls", "tasks", "us a call")?;
+    for l in &p.lines {
+        let (ms, each) = (l.seconds * 1e3, l.seconds * 1e6 / l.calls as f64);
+        let share = 100.0 * l.seconds / total;
+        write!(out, "{ms:>10.4} {share:>6.1}% {:>7} {:>7} {each:>10.2}  {}", l.calls, l.tasks, l.op)?;
+        if shapes {
+            write!(out, " [{}] {}", l.phase, l.shapes)?;
+        }
+        writeln!(out)?;
+    }
+    writeln!(out)
+}
+
+fn header(out: &mut dyn Write) -> std::io::Result<()> {
+    writeln!(out, "{:<12} {:<16} {:>11} {:>11} {:>11} {:>5}", "config", "phase", "median ms", "min", "max", "n")
+}
+
+fn table_row(out: &mut dyn Write, config: &str, phase: &str, t: Timing, note: &str) -> std::io::Result<()> {
+    let [median, min, max] = [t.median, t.min, t.max].map(|x| x * 1e3);
+    let line = format!("{config:<12} {phase:<16} {median:>11.4} {min:>11.4} {max:>11.4} {:>5}  {note}", t.n);
+    writeln!(out, "{}", line.trim_end())
+}
+
+/// A line with the peer's keys.
+fn object(config: &str, phase: &str, t: Timing) -> serde_json::Value {
+    let ms = |x: f64| digits(x * 1e3, 4);
+    json!({
+        "peer": concat!("pwm-", env!("CARGO_PKG_VERSION")), "device": "cpu", "phase": phase, "config": config,
+        "mode": "program", "dtype": "fp32", "ms": ms(t.median), "ms_min": ms(t.min), "ms_max": ms(t.max), "n": t.n,
+    })
+}
+
+fn digits(x: f64, places: i32) -> f64 {
+    let unit = 10f64.powi(places);
+    (x * unit).round() / unit
+}

@@ -1,0 +1,39 @@
+//! Whole epochs of a run, simulator and replay included, and the time of each program of an epoch.
+
+use super::measure::{Timing, repeat, timed};
+use crate::algo::pwm::Trainer;
+use crate::config::Config;
+use anyhow::ensure;
+
+/// Epochs without learning after which the measurement gives up: more than an episode lasts.
+const PATIENCE: usize = 4096;
+
+/// What an epoch takes.
+#[derive(Clone, Debug)]
+pub struct EpochTiming {
+    /// All programs with what the host does between them.
+    pub epoch: Timing,
+    /// Each program with its runs an epoch, and the time of all these together.
+    pub programs: Vec<(&'static str, usize, Timing)>,
+    /// True environment steps of an epoch.
+    pub env_steps: usize,
+}
+
+/// Times ordinary epochs: after the replay has something to learn from, without the first one's longer training.
+pub fn epoch(c: &Config, seconds: f64) -> anyhow::Result<EpochTiming> {
+    let mut t = Trainer::<f32>::new(c)?;
+    t.set_bootstrapped(true);
+    for tries in 0.. {
+        if t.run_epoch()?.learned {
+            break;
+        }
+        ensure!(tries < PATIENCE, "no episode ended in {PATIENCE} epochs");
+    }
+    let whole = repeat(seconds, || timed(|| t.run_epoch().map(drop)))?;
+    let mut programs = vec![];
+    for (id, runs) in t.schedule(c.wm_iterations) {
+        let timing = repeat(seconds / 4.0, || timed(|| (0..runs).try_for_each(|_| t.machine.run(id))))?;
+        programs.push((t.machine.name(id), runs, timing));
+    }
+    Ok(EpochTiming { epoch: whole, programs, env_steps: c.rollout_states() })
+}

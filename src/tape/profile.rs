@@ -1,0 +1,139 @@
+//! Where the time of a program goes: every operation timed by itself, on the thread that asks.
+//!
+//! The program runs step by step without the team, so the times hold kernels only: no barriers, no waiting. Their sum
+//! against the time of [`Machine::run`] on one thread is what the executor costs; against several threads it shows how
+//! well the work divides.
+
+use super::exec::{Machine, Number, ProgramId};
+use std::collections::HashMap;
+use std::time::Instant;
+
+/// Steps of a program that do the same thing: one phase of one operation on the same shapes.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Line {
+    pub op: &'static str,
+    /// Phases of an operation run one after another.
+    pub phase: usize,
+    /// Different shapes of the operands with more than one axis.
+    pub shapes: String,
+    /// Such steps in one run of the program.
+    pub calls: usize,
+    /// Tasks of all of them together: what threads can share.
+    pub tasks: usize,
+    /// Seconds of all of them in one run.
+    pub seconds: f64,
+}
+
+/// The times of one program.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Profile {
+    pub name: &'static str,
+    /// Barriers of one run on several threads.
+    pub stages: usize,
+    /// The slowest first.
+    pub lines: Vec<Line>,
+}
+
+impl Profile {
+    /// Seconds of one run: the sum over all lines.
+    pub fn seconds(&self) -> f64 {
+        self.lines.iter().map(|l| l.seconds).sum()
+    }
+
+    /// Lines that agree in the operation and, if these are kept, in phase and shapes become one.
+    pub fn grouped(&self, keep_phase: bool, keep_shapes: bool) -> Profile {
+        let mut lines: Vec<Line> = vec![];
+        for l in &self.lines {
+            let phase = if keep_phase { l.phase } else { 0 };
+            let shapes = if keep_shapes { l.shapes.clone() } else { String::new() };
+            match lines.iter_mut().find(|k| k.op == l.op && k.phase == phase && k.shapes == shapes) {
+                Some(k) => {
+                    k.seconds += l.seconds;
+                    k.tasks += l.tasks;
+                    k.calls += l.calls;
+                }
+                None => lines.push(Line { phase, shapes, ..l.clone() }),
+            }
+        }
+        lines.sort_by(|a, b| b.seconds.total_cmp(&a.seconds));
+        Profile { name: self.name, stages: self.stages, lines }
+    }
+}
+
+impl<F: Number> Machine<F> {
+    /// Runs a program `repetitions` times on this thread and times its steps; of each the mean is reported. The effects
+    /// are those of as many runs. Allocates; a kernel that panics unwinds through.
+    pub fn profile(&mut self, id: ProgramId, repetitions: usize) -> Profile {
+        let bound = &self.bound[id.0];
+        let (mut lines, mut known) = (Vec::<Line>::new(), HashMap::new());
+        let line_of: Vec<usize> = (bound.steps.iter())
+            .map(|step| {
+                let (op, shapes) = (bound.program.nodes[step.node].op.name(), shapes(&bound.cx[step.node]));
+                let line = *known.entry((op, step.phase, shapes.clone())).or_insert_with(|| {
+                    lines.push(Line { op, phase: step.phase, shapes, calls: 0, tasks: 0, seconds: 0.0 });
+                    lines.len() - 1
+                });
+                lines[line].calls += 1;
+                lines[line].tasks += step.tasks;
+                line
+            })
+            .collect();
+        for _ in 0..repetitions {
+            // One reading of the clock a step: the end of a step is the start of the next.
+            let mut start = Instant::now();
+            for (step, &line) in bound.steps.iter().zip(&line_of) {
+                for task in 0..step.tasks {
+                    F::run(&*bound.program.nodes[step.node].op, &bound.cx[step.node], step.phase, task);
+                }
+                let end = Instant::now();
+                lines[line].seconds += (end - start).as_secs_f64();
+                start = end;
+            }
+        }
+        for l in &mut lines {
+            l.seconds /= repetitions.max(1) as f64;
+        }
+        lines.sort_by(|a, b| b.seconds.total_cmp(&a.seconds));
+        Profile { name: bound.program.name, stages: bound.stages.len(), lines }
+    }
+}
+
+/// `64x128 128x136`: operands in order, each shape once, vectors left out.
+fn shapes<F>(cx: &super::Cx<F>) -> String {
+    let mut seen: Vec<String> = vec![];
+    for slot in cx.inputs.iter().chain(&cx.outputs).filter(|s| s.shape.len() > 1) {
+        let text = slot.shape.iter().map(usize::to_string).collect::<Vec<_>>().join("x");
+        if !seen.contains(&text) {
+            seen.push(text);
+        }
+    }
+    seen.join(" ")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::fill::Fill;
+    use super::super::{DType, Program, Region, Vars};
+    use super::*;
+    use crate::device::cpu::team::Team;
+    use std::sync::Arc;
+
+    #[test]
+    fn counts_steps_and_has_the_effect_of_a_run() {
+        let mut vars = Vars::default();
+        let x = vars.add(Region::Exchange, "x", DType::Real, &[4, 10_000]);
+        let mut p = Program::new("two fills");
+        let v = p.var(&vars, x);
+        for value in [1.0, 2.0] {
+            p.push(Fill { value }, &[], &[v]);
+        }
+        let team = Arc::new(Team::new(1).unwrap());
+        let mut machine = Machine::<f32>::new(vars, vec![p], team).unwrap();
+        let profile = machine.profile(machine.program(0), 3);
+        assert_eq!((profile.name, profile.stages, profile.lines.len()), ("two fills", 2, 1));
+        let line = &profile.lines[0];
+        assert_eq!((line.op, line.calls, line.tasks, line.shapes.as_str()), ("fill", 2, 6, "4x10000"));
+        assert!(line.seconds > 0.0 && profile.seconds() == line.seconds);
+        assert!(machine.real(x).iter().all(|&x| x == 2.0));
+    }
+}
