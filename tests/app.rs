@@ -149,7 +149,7 @@ fn wrong_settings_are_refused_before_anything_is_made() {
 fn spawn(run: &Path) -> std::process::Child {
     let mut command = Command::new(env!("CARGO_BIN_EXE_pwm-train"));
     command.args(tiny::settings(&["max_epochs=1_000_000", "save_every=20", "eval_every=100"])).arg(run_dir(run));
-    let child = command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+    let mut child = command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
     // Until it has trained for a while.
     let metrics = run.join("metrics.jsonl");
     for _ in 0..600 {
@@ -158,7 +158,8 @@ fn spawn(run: &Path) -> std::process::Child {
             return child;
         }
     }
-    panic!("it does not train");
+    child.kill().unwrap();
+    panic!("it does not train: {:?}", child.wait_with_output());
 }
 
 #[cfg(unix)]

@@ -1,6 +1,5 @@
 //! `pwm-train`: begins a run or continues one, and says where to find what it made.
 
-use std::fmt;
 use std::io::Write;
 use std::path::{Path, PathBuf};
 
@@ -9,6 +8,7 @@ use crate::algo::pwm::Trainer;
 use crate::config::{Config, ConfigError, ConfigErrors, KEYS, Place, load};
 use crate::run::checkpoint::Checkpoint;
 use crate::run::folder::{FolderError, RunFolder, RunInfo};
+use crate::run::progress::{Short, Time};
 use crate::run::session::{CURVE, Ending, MOVIE, STILL, Session};
 use crate::run::signals::StopFlag;
 use crate::run::state;
@@ -131,8 +131,9 @@ fn processor() -> String {
 /// What is about to happen, and for how long.
 fn announce(t: &Trainer<f32>, folder: &RunFolder, info: &RunInfo, out: &mut dyn Write) {
     let (c, nets) = (t.config(), &t.pwm.nets);
-    let [world, actor, critics] = [nets.world.group.len, nets.actor.group.len, nets.critics.group.len].map(Count);
-    let total = Count(nets.world.group.len + nets.actor.group.len + nets.critics.group.len);
+    let [world, actor, critics] =
+        [nets.world.group.len, nets.actor.group.len, nets.critics.group.len].map(|n| Short(n as f64));
+    let total = Short((nets.world.group.len + nets.actor.group.len + nets.critics.group.len) as f64);
     say(out, format_args!("PWM on the {}: {}, seed {}", c.env, c.alg, c.seed));
     say(out, format_args!("  run folder     {}", folder.path().display()));
     say(
@@ -168,16 +169,10 @@ fn conclude(s: &Session<f32>, ending: Ending, out: &mut dyn Write) {
         Ending::TimeUp => format!("time is up ({} minutes)", c.max_minutes),
         Ending::Asked(reason) => format!("stopped by {reason}"),
     };
-    let minutes = s.elapsed() / 60.0;
-    let steps = Count(s.trainer.env_steps() as usize);
+    let time = Time(s.elapsed());
+    let steps = Short(s.trainer.env_steps() as f64);
     say(out, format_args!(""));
-    say(
-        out,
-        format_args!(
-            "{why}: {epoch} of {} epochs, {steps} environment steps, {minutes:.1} minutes in all",
-            c.max_epochs
-        ),
-    );
+    say(out, format_args!("{why}: {epoch} of {} epochs, {steps} environment steps, {time} in all", c.max_epochs));
     if let Some(e) = s.evaluation() {
         say(out, format_args!("  last policy    {e}"));
     }
@@ -217,17 +212,4 @@ fn program() -> String {
         return "cargo run --release --bin pwm-train --".into();
     }
     std::env::args().next().unwrap_or_else(|| "pwm-train".into())
-}
-
-/// `950`, `12.4 k`, `3.28 M`.
-struct Count(usize);
-
-impl fmt::Display for Count {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self.0 as f64 {
-            n if n >= 1e6 => write!(f, "{:.2} M", n / 1e6),
-            n if n >= 1e4 => write!(f, "{:.1} k", n / 1e3),
-            n => write!(f, "{n}"),
-        }
-    }
 }

@@ -163,7 +163,7 @@ pub fn format_status(out: &mut String, s: &Status, width: usize) {
 }
 
 /// `950`, `12.4k`, `3.28M`.
-struct Short(f64);
+pub struct Short(pub f64);
 
 impl fmt::Display for Short {
     fn fmt(&self, f: &mut fmt::Formatter) -> fmt::Result {
@@ -194,7 +194,7 @@ impl fmt::Display for Loss {
 }
 
 /// `41s`, `12m 05s`, `3h 20m`, `2d 04h`.
-struct Time(f64);
+pub struct Time(pub f64);
 
 impl fmt::Display for Time {
     fn fmt(&self, f: &mut fmt::Formatter) -> fmt::Result {

@@ -11,7 +11,7 @@ use super::film::Film;
 use super::folder::{FolderError, RunFolder, RunInfo, utc_now};
 use super::metrics::{self, Metrics, MetricsError, Start};
 use super::plot;
-use super::progress::{Progress, Status};
+use super::progress::{Progress, Short, Status, Time};
 use super::signals::StopFlag;
 use super::state::{self, Best, Stored};
 use super::tracker::{COLUMNS, EVAL_MEAN, EVAL_STD, NETWORKS, PATIENCE, TRAIN_RETURN, Tracker};
@@ -317,7 +317,7 @@ impl<F: Stored> Session<F> {
         let subtitle = format!(
             "epoch {}, {} environment steps; the median of {} evaluation episodes: return {:.0}, {} steps",
             self.trainer.epoch(),
-            self.trainer.env_steps(),
+            Short(self.trainer.env_steps() as f64),
             e.returns.len(),
             e.returns[env],
             e.lengths[env],
@@ -342,10 +342,10 @@ impl<F: Stored> Session<F> {
         let rows = metrics::read_metrics(&self.folder.file(metrics::FILE_NAME))?;
         let title = format!("PWM on the Ant: {}, seed {}", c.alg, c.seed);
         let subtitle = format!(
-            "true environment, deterministic policy, {} episodes every {} epochs; {:.1} minutes of training",
+            "true environment, deterministic policy, {} episodes every {} epochs; {} of training",
             c.eval_episodes,
             c.eval_every,
-            self.elapsed() / 60.0
+            Time(self.elapsed())
         );
         let plot = plot::learning_curve(&title, &subtitle, &rows, EVAL_MEAN, EVAL_STD, TRAIN_RETURN);
         self.folder.write_file(CURVE, &plot.svg())?;

@@ -120,8 +120,8 @@ impl Tracker {
             for (m, x) in n.norms.iter_mut().zip([r.actor_grad_norm, r.critic_grad_norm, r.wm_grad_norm]) {
                 m.add(x);
             }
-            for i in 0..3 {
-                let more = skipped[i].wrapping_sub(self.skipped[i]);
+            for (i, (new, old)) in skipped.iter().zip(self.skipped).enumerate() {
+                let more = new.wrapping_sub(old);
                 n.skipped[i] += more;
                 self.idle[i] = if more >= self.updates[i] { self.idle[i] + 1 } else { 0 };
             }

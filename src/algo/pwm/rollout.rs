@@ -26,6 +26,7 @@ pub type Stepper<'a> = dyn FnMut(&mut Program, usize, Val, (Val, Val)) -> EnvSte
 
 /// Appends the rollout from `obs` `[N, O]` with `noise` `[H, N, A]`, and the actor's loss `[1]`. With `learn`, what the
 /// reverse pass needs is kept. Results also go to `exchange`.
+#[allow(clippy::too_many_arguments, reason = "each is another part of the run; a struct would only name them again")]
 pub fn rollout(
     p: &mut Program,
     vars: &Vars,
