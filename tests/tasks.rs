@@ -6,11 +6,16 @@
 
 use pwm::algo::pwm::trainer::write;
 use pwm::config::{Config, RewNorm, RewardHead};
-use pwm::device::Dual;
 use pwm::device::cpu::team::Team;
+use pwm::device::{Dual, Real};
 use pwm::ops::stats::START_COUNT;
-use pwm::tape::{Cx, DType, Machine, Op, Program};
-use std::sync::Arc;
+use pwm::tape::fill::Fill;
+use pwm::tape::{Cx, DType, Machine, Op, Program, Region, Val, Vars};
+use std::collections::BTreeMap;
+use std::sync::{Arc, Mutex};
+
+/// The most tasks that a phase of each operation had.
+type Seen = Arc<Mutex<BTreeMap<&'static str, usize>>>;
 
 /// An operation whose tasks are run one by one, in one task a phase.
 #[derive(Debug)]
@@ -20,6 +25,7 @@ struct Alone {
     outputs: Vec<Vec<usize>>,
     /// Whether an output holds indices.
     index: Vec<bool>,
+    seen: Seen,
 }
 
 /// Everything an operation may write, as bits.
@@ -71,6 +77,11 @@ impl Op for Alone {
 
     fn run_f64(&self, cx: &Cx<f64>, phase: usize, _: usize) {
         let tasks = self.inner.phases(&self.inputs, &self.outputs)[phase];
+        {
+            let mut seen = self.seen.lock().expect("no test thread panicked");
+            let most = seen.entry(self.name()).or_default();
+            *most = tasks.max(*most);
+        }
         if tasks == 1 {
             return self.inner.run_f64(cx, phase, 0);
         }
@@ -93,11 +104,14 @@ impl Op for Alone {
                 }
             }
         }
-        self.restore(cx, &before);
-        for task in (0..tasks).rev() {
-            self.inner.run_f64(cx, phase, task);
+        let orders: [Vec<usize>; 2] = [(0..tasks).collect(), (0..tasks).rev().collect()];
+        for order in orders {
+            self.restore(cx, &before);
+            for task in order {
+                self.inner.run_f64(cx, phase, task);
+            }
+            assert!(self.save(cx) == joined, "{}: phase {phase}: a task reads what another one writes", self.name());
         }
-        assert!(self.save(cx) == joined, "{}: phase {phase}: a task reads what another one writes", self.name());
     }
 
     fn run_f32(&self, _: &Cx<f32>, _: usize, _: usize) {
@@ -109,24 +123,29 @@ impl Op for Alone {
 }
 
 /// Wraps every node.
-fn alone(mut p: Program) -> Program {
-    let shapes = |p: &Program, vs: &[pwm::tape::Val]| vs.iter().map(|&v| p.shape(v).to_vec()).collect::<Vec<_>>();
+fn alone(mut p: Program, seen: &Seen) -> Program {
+    let shapes = |p: &Program, vs: &[Val]| vs.iter().map(|&v| p.shape(v).to_vec()).collect::<Vec<_>>();
     for i in 0..p.nodes.len() {
         let (inputs, outputs) = (shapes(&p, &p.nodes[i].inputs), shapes(&p, &p.nodes[i].outputs));
         let index = p.nodes[i].outputs.iter().map(|&v| p.info(v).dtype == DType::Index).collect();
         let node = &mut p.nodes[i];
-        let inner = std::mem::replace(&mut node.op, Box::new(pwm::tape::fill::Fill { value: 0.0 }));
-        node.op = Box::new(Alone { inner, inputs, outputs, index });
+        let inner = std::mem::replace(&mut node.op, Box::new(Fill { value: 0.0 }));
+        node.op = Box::new(Alone { inner, inputs, outputs, index, seen: seen.clone() });
     }
     p
+}
+
+fn machine(vars: Vars, programs: Vec<Program>, seen: &Seen) -> Machine<f64> {
+    let programs = programs.into_iter().map(|p| alone(p, seen)).collect();
+    Machine::new(vars, programs, Arc::new(Team::new(1).expect("threads"))).expect("memory")
 }
 
 /// All programs of a run once, at sizes that give most operations several tasks.
 fn run_alone(c: &Config) {
     let (vars, pwm, _, programs) = write(c);
     let names: Vec<&str> = programs.iter().map(|p| p.name).collect();
-    let programs = programs.into_iter().map(alone).collect();
-    let mut m = Machine::<f64>::new(vars, programs, Arc::new(Team::new(1).expect("threads"))).expect("memory");
+    let seen = Seen::default();
+    let mut m = machine(vars, programs, &seen);
     for group in [&pwm.nets.world.group, &pwm.nets.actor.group, &pwm.nets.critics.group] {
         group.init(&mut m, 1);
         m.real_mut(group.rate)[0] = 1e-3;
@@ -147,22 +166,26 @@ fn run_alone(c: &Config) {
     for name in ["actor_update", "targets", "critic_update", "wm_update", "eval_begin", "eval_step"] {
         go(name);
     }
+    let seen = seen.lock().expect("no test thread panicked");
+    let (one, several): (Vec<_>, Vec<_>) = seen.iter().partition(|(_, tasks)| **tasks == 1);
+    println!("several tasks: {several:?}\none task: {one:?}");
+    assert!(several.len() >= 15, "sizes are too small to show anything");
 }
 
 fn small() -> Config {
     Config {
-        num_envs: 70,
+        num_envs: 130,
         eval_episodes: 70,
         episode_length: 6,
-        horizon: 3,
+        horizon: 4,
         critic_batches: 2,
         latent_dim: 40,
-        units: vec![48],
+        units: vec![96],
         encoder_units: vec![40],
-        actor_units: vec![40],
-        critic_units: vec![40],
-        wm_batch_size: 40,
-        wm_buffer_size: 1000,
+        actor_units: vec![128, 96],
+        critic_units: vec![80, 40],
+        wm_batch_size: 110,
+        wm_buffer_size: 2000,
         ..Config::default()
     }
 }
@@ -182,4 +205,46 @@ fn tasks_are_independent_with_other_choices() {
         detach: false,
         ..small()
     });
+}
+
+/// Two tasks that break the contract.
+#[derive(Debug)]
+enum Broken {
+    /// Each writes its element and the next.
+    Overlapping,
+    /// Each writes its element, from the first.
+    Reading,
+}
+
+impl Broken {
+    fn run<F: Real>(&self, cx: &Cx<F>, _: usize, task: usize) {
+        match self {
+            Broken::Overlapping => cx.out(0, task..(task + 2).min(2)).fill(F::one()),
+            Broken::Reading => cx.out(0, task..task + 1)[0] = cx.written(0, 0..1)[0] + F::one(),
+        }
+    }
+}
+
+impl Op for Broken {
+    fn name(&self) -> &'static str {
+        "test_broken"
+    }
+    fn phases(&self, _: &[Vec<usize>], _: &[Vec<usize>]) -> Vec<usize> {
+        vec![2]
+    }
+    pwm::kernels!();
+}
+
+#[test]
+fn broken_contracts_are_noticed() {
+    for op in [Broken::Overlapping, Broken::Reading] {
+        let mut vars = Vars::default();
+        let out = vars.add(Region::Exchange, "out", DType::Real, &[2]);
+        let mut p = Program::new("broken");
+        let to = p.var(&vars, out);
+        let name = format!("{op:?}");
+        p.push(op, &[], &[to]);
+        let mut m = machine(vars, vec![p], &Seen::default());
+        assert!(m.run(m.program(0)).is_err(), "{name} went unnoticed");
+    }
 }

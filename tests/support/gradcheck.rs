@@ -115,7 +115,7 @@ fn build(f: &dyn Fn(&mut Program, &mut Vars) -> Traced, reverse: bool) -> Built 
         .map(|(i, l)| l.input.wanted.then(|| real(format!("gradient{i}"), &l.input.shape)))
         .collect();
     let weights: Vec<VarId> =
-        outputs.iter().enumerate().map(|(i, &y)| real(format!("weight{i}"), &p.shape(y).to_vec())).collect();
+        outputs.iter().enumerate().map(|(i, &y)| real(format!("weight{i}"), p.shape(y))).collect();
     let mut roots = vec![];
     for (i, (&y, &w)) in outputs.iter().zip(&weights).enumerate() {
         let (w, one, out) = (p.var(&vars, w), p.var(&vars, one), p.var_at(&vars, sums, i, &[1]));
@@ -159,22 +159,17 @@ impl Built {
 
 /// Fails unless the adjoint of `f` passes the dot-product test to `tolerance` in several random directions. `f` gets
 /// the inputs as values and returns its outputs.
-pub fn check(
-    name: &str,
-    inputs: &[Input],
-    tolerance: f64,
-    f: impl Fn(&mut Program, &mut Vars, &[Val]) -> Vec<Val>,
-) -> f64 {
+pub fn check(name: &str, inputs: &[Input], tolerance: f64, f: impl Fn(&mut Program, &mut Vars, &[Val]) -> Vec<Val>) {
     check_traced(name, tolerance, |p, vars| {
         let leaves: Vec<Leaf> =
             inputs.iter().enumerate().map(|(i, x)| leaf(p, vars, &format!("x{i}"), x.clone())).collect();
         let vals: Vec<Val> = leaves.iter().map(Leaf::val).collect();
         Traced { outputs: f(p, vars, &vals), leaves }
-    })
+    });
 }
 
-/// As [`check`], of a function that names what it depends on. Returns the worst relative difference.
-pub fn check_traced(name: &str, tolerance: f64, f: impl Fn(&mut Program, &mut Vars) -> Traced) -> f64 {
+/// As [`check`], of a function that names what it depends on. Prints the worst relative difference.
+pub fn check_traced(name: &str, tolerance: f64, f: impl Fn(&mut Program, &mut Vars) -> Traced) {
     let team = Arc::new(Team::new(2).expect("threads"));
     let mut reverse = build(&f, true);
     let mut m: Machine<f64> = reverse.machine(&team);
@@ -214,5 +209,5 @@ pub fn check_traced(name: &str, tolerance: f64, f: impl Fn(&mut Program, &mut Va
         );
         worst = worst.max(error);
     }
-    worst
+    println!("{name}: {worst:.1e}");
 }
