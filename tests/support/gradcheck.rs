@@ -97,12 +97,13 @@ fn values(i: &Input, at: usize) -> Vec<f64> {
     i.fixed.clone().unwrap_or_else(|| (0..n).map(|j| i.centre + i.spread * rng.normal(at as u64, j as u32)).collect())
 }
 
+/// Writes the operations to check: inputs to outputs.
+type Subject<'a> = &'a dyn Fn(&mut Program, &mut Vars, &[Val]) -> Vec<Val>;
+/// Variables of inputs, gradients, weights and sums, and the program.
+type Built = (Vars, Program, Vec<VarId>, Vec<Option<VarId>>, Vec<VarId>, VarId);
+
 /// Everything `check` needs besides the function: variables for inputs, gradients and the weighted sum.
-fn build(
-    inputs: &[Input],
-    f: &dyn Fn(&mut Program, &mut Vars, &[Val]) -> Vec<Val>,
-    reverse: bool,
-) -> (Vars, Program, Vec<VarId>, Vec<Option<VarId>>, Vec<VarId>, VarId) {
+fn build(inputs: &[Input], f: Subject, reverse: bool) -> Built {
     let mut vars = Vars::default();
     let mut p = Program::new("check");
     let mut xs = vec![];
