@@ -3,8 +3,19 @@
 #[path = "support/gradcheck.rs"]
 mod gradcheck;
 
-use gradcheck::{check, input};
+use gradcheck::ops::Pass;
+use gradcheck::{Input, Leaf, Traced, check, check_traced, fixed, fixed_var, input, leaf, parameters};
+use pwm::algo::pwm::rollout::{EnvStepVals, rollout};
+use pwm::algo::pwm::world::world_loss;
+use pwm::algo::pwm::{Exchange, Nets};
+use pwm::config::{self, Config, RewNorm, RewardHead};
+use pwm::device::philox::{Philox, Stream};
+use pwm::ops::control::copy;
 use pwm::ops::linear::{Epilogue, LayerVals, linear, transpose};
+use pwm::ops::loss::squared_error;
+use pwm::ops::policy::{ensemble_min, select_rows, squash};
+use pwm::ops::returns::{ActorLossSpec, Bootstrap, actor_loss};
+use pwm::tape::{Program, Val};
 
 const TOLERANCE: f64 = 1e-12;
 
@@ -64,4 +75,206 @@ fn stacked_views_join() {
         let flat = p.reshape(stack, &[12, 8]);
         vec![linear(p, &[flat], &layer, Epilogue::Bias, true, None)]
     });
+}
+
+/// Zeros and ones, the latter with probability `share`.
+fn mask(stream: u64, n: usize, share: f64) -> Vec<f64> {
+    let rng = Philox::new(23, Stream::Test);
+    (0..n).map(|i| f64::from(u8::from(rng.uniform(stream, i as u32) < share))).collect()
+}
+
+/// Flags of an environment: some episodes end, of which some by a fall.
+fn flags(n: usize) -> (Vec<f64>, Vec<f64>) {
+    let (done, fall) = (mask(1, n, 0.3), mask(2, n, 0.5));
+    let terminated = done.iter().zip(fall).map(|(d, f)| d * f).collect();
+    (done, terminated)
+}
+
+#[test]
+fn squared_errors() {
+    for (slices, len) in [(1, 1), (3, 70), (4, 33), (2, 5000)] {
+        let weights: Vec<f64> = (0..slices).map(|t| 0.9f64.powi(t as i32) / len as f64).collect();
+        for shared in [false, true] {
+            let target = if shared { vec![len] } else { vec![slices, len] };
+            let target = Input { wanted: false, ..input(&target) };
+            check(&format!("{slices}x{len} {shared}"), &[input(&[slices, len]), target], TOLERANCE, |p, _, v| {
+                vec![squared_error(p, v[0], v[1], weights.clone())]
+            });
+        }
+    }
+}
+
+#[test]
+fn squared_errors_of_one_prediction_add_up() {
+    let target = || Input { wanted: false, ..input(&[2, 9]) };
+    check("twice", &[input(&[2, 9]), target(), target()], TOLERANCE, |p, _, v| {
+        vec![squared_error(p, v[0], v[1], vec![0.3, 0.7]), squared_error(p, v[0], v[2], vec![1.0])]
+    });
+}
+
+#[test]
+fn squashed_actions() {
+    for (n, a) in [(1, 1), (33, 8), (70, 3)] {
+        let noise = || Input { wanted: false, ..input(&[n, a]) };
+        check(&format!("noise {n}x{a}"), &[input(&[n, a]), input(&[a]), noise()], TOLERANCE, |p, _, v| {
+            vec![squash(p, v[0], v[1], Some(v[2]), None)]
+        });
+        let logstd = Input { wanted: false, ..input(&[a]) };
+        check(&format!("deterministic {n}x{a}"), &[input(&[n, a]), logstd], TOLERANCE, |p, _, v| {
+            vec![squash(p, v[0], v[1], None, None)]
+        });
+        // The deviation serves every step of a rollout.
+        check(&format!("twice {n}x{a}"), &[input(&[n, a]), input(&[a]), noise()], TOLERANCE, |p, _, v| {
+            let first = squash(p, v[0], v[1], Some(v[2]), None);
+            vec![squash(p, first, v[1], Some(v[2]), None), first]
+        });
+    }
+}
+
+#[test]
+fn minimum_of_an_ensemble() {
+    for (e, m) in [(1, 5), (3, 33), (5, 100)] {
+        check(&format!("{e}x{m}"), &[input(&[e, m, 1])], TOLERANCE, |p, _, v| {
+            let min = ensemble_min(p, v[0], None);
+            vec![min, ensemble_min(p, v[0], None)]
+        });
+    }
+}
+
+#[test]
+fn selected_rows() {
+    for (n, d) in [(1, 3), (33, 8), (70, 1)] {
+        let taken = fixed(&[n], mask(3, n, 0.5));
+        check(&format!("{n}x{d}"), &[taken, input(&[n, d]), input(&[n, d])], TOLERANCE, |p, _, v| {
+            let first = select_rows(p, v[0], v[1], v[2], None);
+            vec![select_rows(p, v[0], first, v[1], None), first]
+        });
+    }
+}
+
+#[test]
+fn actor_losses() {
+    let both = |f: &dyn Fn(Bootstrap, bool)| {
+        for bootstrap in [Bootstrap::Exact, Bootstrap::Reference] {
+            [false, true].into_iter().for_each(|normalise| f(bootstrap, normalise));
+        }
+    };
+    both(&|bootstrap, normalise| {
+        for (h, n) in [(1, 3), (4, 12), (16, 70)] {
+            let (done, terminated) = flags(h * n);
+            let inputs = [
+                input(&[h, n]),
+                input(&[h, n]),
+                fixed(&[h, n], done),
+                fixed(&[h, n], terminated),
+                fixed(&[3], vec![0.3, 4.0, 50.0]),
+            ];
+            let spec = ActorLossSpec { gamma: 0.97, bootstrap, normalise, decay: 0.9 };
+            check(&format!("{bootstrap:?} {normalise} {h}x{n}"), &inputs, TOLERANCE, |p, _, v| {
+                vec![actor_loss(p, spec, v[0], v[1], v[2], v[3], v[4])]
+            });
+        }
+    });
+}
+
+const OBS: usize = 5;
+const ACT: usize = 3;
+
+/// Networks of a few units.
+fn tiny(reward_head: RewardHead) -> Config {
+    Config {
+        horizon: 4,
+        num_envs: 6,
+        wm_batch_size: 6,
+        latent_dim: 8,
+        simnorm_dim: 4,
+        units: vec![9],
+        encoder_units: vec![7],
+        actor_units: vec![6, 5],
+        critic_units: vec![7],
+        reward_head,
+        num_bins: 11,
+        vmin: -2.0,
+        vmax: 2.0,
+        rew_norm: RewNorm::None,
+        actor_min_logstd: -20.0,
+        ..Config::default()
+    }
+}
+
+/// A copy of a leaf in memory that is shared with constants, and back to the leaf the cotangent.
+fn pass(p: &mut Program, from: Val, to: Val) {
+    p.push(Pass { accumulate: false }, &[from], &[to]);
+}
+
+/// Dual numbers see the targets move with the encoder, the reverse pass by design does not. So the encoder's parameters
+/// are constants here, and its reverse pass is followed to the first observation.
+#[test]
+fn world_model_loss() {
+    for head in [RewardHead::Scalar, RewardHead::TwoHot] {
+        let c = tiny(head);
+        let (h, b) = (c.horizon, c.wm_batch_size);
+        check_traced(&format!("{head:?}"), TOLERANCE, |p, vars| {
+            let nets = Nets::new(vars, &c, OBS, ACT);
+            let mut leaves = parameters(p, vars, &nets.world.group, |name| !name.starts_with("encoder"));
+            let constant = |shape: &[usize]| Input { wanted: false, ..input(shape) };
+            let first = leaf(p, vars, "first", input(&[b, OBS]));
+            let later = leaf(p, vars, "later", constant(&[h, b, OBS]));
+            let act = leaf(p, vars, "act", input(&[h, b, ACT]));
+            let rew = leaf(p, vars, "rew", constant(&[h, b]));
+            let obs = p.real(&[h + 1, b, OBS]);
+            let (row, rest) = (p.at(obs, 0), p.rows(obs, 1, h + 1));
+            pass(p, first.val(), row);
+            copy(p, later.val(), rest);
+            let actions = p.real(&[h, b, ACT]);
+            pass(p, act.val(), actions);
+            let loss = world_loss(p, vars, &c, &nets, obs, actions, rew.val());
+            leaves.extend([first, later, act, rew]);
+            Traced { outputs: vec![loss.dynamics, loss.reward], leaves }
+        });
+    }
+}
+
+/// The actor's loss with respect to the actor, through model and critics. With `detach` the reverse pass leaves out what
+/// dual numbers see, except in a rollout of one step.
+#[test]
+fn actor_rollout() {
+    for (head, bootstrap, ret_norm, detach, horizon) in [
+        (RewardHead::Scalar, config::Bootstrap::Exact, true, false, 4),
+        (RewardHead::Scalar, config::Bootstrap::Reference, false, false, 4),
+        (RewardHead::TwoHot, config::Bootstrap::Reference, true, false, 5),
+        (RewardHead::Scalar, config::Bootstrap::Exact, true, true, 1),
+    ] {
+        let c = Config { bootstrap, ret_norm, detach, horizon, ..tiny(head) };
+        let n = c.num_envs;
+        check_traced(&format!("{head:?} {bootstrap:?} {ret_norm} {horizon}"), TOLERANCE, |p, vars| {
+            let nets = Nets::new(vars, &c, OBS, ACT);
+            let exchange = Exchange::new(vars, &c);
+            let mut leaves = parameters(p, vars, &nets.actor.group, |_| true);
+            leaves.extend(parameters(p, vars, &nets.world.group, |_| false));
+            leaves.extend(parameters(p, vars, &nets.critics.group, |_| false));
+            leaves.push(fixed_var(p, vars, nets.ret_stats, vec![0.3, 4.0, 50.0]));
+            let (ends, falls) = flags(horizon * n);
+            let given: Vec<Leaf> = [
+                ("obs", Input { wanted: false, ..input(&[n, OBS]) }),
+                ("noise", Input { wanted: false, ..input(&[horizon, n, ACT]) }),
+                ("done", fixed(&[horizon, n], ends)),
+                ("terminated", fixed(&[horizon, n], falls)),
+                ("after", Input { wanted: false, ..input(&[horizon, n, OBS]) }),
+            ]
+            .map(|(name, input)| leaf(p, vars, name, input))
+            .into();
+            let [obs, noise, ends, falls, after] = [0, 1, 2, 3, 4].map(|i| given[i].val());
+            let mut step = |p: &mut Program, i: usize, _: Val, (done, terminated): (Val, Val)| {
+                for (from, to) in [(ends, done), (falls, terminated)] {
+                    let from = p.at(from, i);
+                    copy(p, from, to);
+                }
+                EnvStepVals { done, next_obs: p.at(after, i) }
+            };
+            let loss = rollout(p, vars, &c, &nets, &exchange, obs, noise, true, &mut step);
+            leaves.extend(given);
+            Traced { outputs: vec![loss], leaves }
+        });
+    }
 }

@@ -153,12 +153,18 @@ keys! {
         reward_coef: f64 = 0.1, AtLeast(0.0), "";
     }
     Algorithm {
+        /// Weight of predicting observations in the model's loss, through a linear decoder that nothing else reads; 0 is
+        /// PWM, which has none.
+        obs_coef: f64 = 0.0, AtLeast(0.0), "";
         /// Steps of a rollout, in the environment, in the latent and in a replay window.
         horizon: usize = 16, Within(1.0, 65_536.0), "steps";
         /// Discount of a step.
         gamma: f64 = 0.99, Within(0.0, 1.0), "";
         /// Weight of longer returns in the critic's targets (TD-lambda).
         lam: f64 = 0.95, Within(0.0, 1.0), "";
+        /// Weight of longer returns in the actor's objective. 1 is PWM: only the last state is valued. Below 1 every imagined
+        /// state is, which gives the gradient a reason to avoid falls.
+        actor_lambda: f64 = 1.0, Within(0.0, 1.0), "";
         /// Whether the actor's input is cut from the gradient, which then flows through the model alone.
         detach: bool = true, Any, "";
         /// Which latents the policy acts on during a rollout.

@@ -1,7 +1,8 @@
 //! The world model: encoder `o -> z`, dynamics `(z, a) -> z'`, reward head `(z, a) -> r`.
 //!
 //! Hidden layers are Linear, LayerNorm, Mish; latents end in LayerNorm and SimNorm, so that they lie on a product of
-//! simplices (Hansen et al., TD-MPC2, 2024). The last layer of the reward head starts at zero.
+//! simplices (Hansen et al., TD-MPC2, 2024). The last layer of the reward head starts at zero. With `obs_coef` a linear
+//! decoder `z -> o` makes latents keep what the observation says; nothing else reads it.
 
 use super::mlp::{BoundMlp, Mlp, MlpInit, MlpSpec};
 use super::params::{Group, GroupBuilder, Init};
@@ -16,6 +17,7 @@ pub struct WorldModel {
     encoder: Mlp,
     dynamics: Mlp,
     reward: Mlp,
+    decoder: Option<Mlp>,
 }
 
 impl WorldModel {
@@ -37,8 +39,10 @@ impl WorldModel {
         let outputs = if c.reward_head == RewardHead::TwoHot { c.num_bins } else { 1 };
         let reward = Mlp::new(&mut g, &spec("reward", d + act_dim, &c.units, outputs, Epilogue::Bias), init);
         g.zero(&format!("reward.{}.weight", c.units.len()));
+        let decoder =
+            (c.obs_coef > 0.0).then(|| Mlp::new(&mut g, &spec("decoder", d, &[], obs_dim, Epilogue::Bias), init));
         let adam = AdamSpec { beta1: c.model_betas[0], beta2: c.model_betas[1], max_norm: c.wm_grad_norm };
-        Self { group: g.finish(vars, "world_model", adam), encoder, dynamics, reward }
+        Self { group: g.finish(vars, "world_model", adam), encoder, dynamics, reward, decoder }
     }
 
     pub fn bind(&self, p: &mut Program, vars: &Vars) -> BoundWorldModel {
@@ -47,6 +51,11 @@ impl WorldModel {
             dynamics: self.dynamics.bind(p, vars, &self.group),
             reward: self.reward.bind(p, vars, &self.group),
         }
+    }
+
+    /// The decoder, if there is one.
+    pub fn bind_decoder(&self, p: &mut Program, vars: &Vars) -> Option<BoundMlp> {
+        self.decoder.as_ref().map(|d| d.bind(p, vars, &self.group))
     }
 
     /// The encoder alone, for programs that need no more.

@@ -3,75 +3,23 @@
 //! For `y = f(x)`, random directions `dx` and weights `w`: `<w, J dx>` from one run on dual numbers must equal
 //! `<Jᵀ w, dx>` from the reverse pass. The two share the forward kernels and nothing else.
 
-#![allow(dead_code)] // each test binary uses a part
+// Each test binary uses its own part of this.
+#![allow(dead_code)]
 
+#[path = "ops.rs"]
+pub mod ops;
+
+use ops::Dot;
+use pwm::device::Dual;
 use pwm::device::cpu::team::Team;
 use pwm::device::philox::{Philox, Stream};
-use pwm::device::{Dual, Real};
+use pwm::model::Group;
 use pwm::tape::exec::Number;
-use pwm::tape::op::chunk;
-use pwm::tape::{Adjoint, Cx, DType, Machine, Op, Program, Region, Val, VarId, Vars, grad};
+use pwm::tape::{DType, Machine, Program, Region, Val, VarId, Vars, grad};
 use std::sync::Arc;
 
-/// `<w, x>` as an operation of the tests' own, so that nothing under test weighs its own result.
-#[derive(Debug)]
-pub struct Dot;
-
-impl Dot {
-    #[inline(always)]
-    fn run<F: Real>(&self, cx: &Cx<F>, _: usize, _: usize) {
-        let mut s = F::zero();
-        for (a, b) in cx.input(0).iter().zip(cx.input(1)) {
-            s += *a * *b;
-        }
-        cx.out_all(0)[0] = s;
-    }
-}
-
-impl Op for Dot {
-    fn name(&self) -> &'static str {
-        "test_dot"
-    }
-    fn phases(&self, _: &[Vec<usize>], _: &[Vec<usize>]) -> Vec<usize> {
-        vec![1]
-    }
-    fn adjoint(&self, a: &mut Adjoint) {
-        let Some(c) = a.cotangent(0) else { return };
-        let w = a.input(0);
-        if let Some(s) = a.sink(1) {
-            a.push(DotGrad { accumulate: s.accumulate }, &[c, w], &[s.val]);
-        }
-    }
-    pwm::kernels!();
-}
-
-#[derive(Debug)]
-struct DotGrad {
-    accumulate: bool,
-}
-
-impl DotGrad {
-    #[inline(always)]
-    fn run<F: Real>(&self, cx: &Cx<F>, _: usize, _: usize) {
-        let c = cx.input(0)[0];
-        let out = cx.out(0, chunk(cx.out_len(0), cx.out_len(0), 0));
-        for (o, w) in out.iter_mut().zip(cx.input(1)) {
-            *o = if self.accumulate { *o + c * *w } else { c * *w };
-        }
-    }
-}
-
-impl Op for DotGrad {
-    fn name(&self) -> &'static str {
-        "test_dot_grad"
-    }
-    fn phases(&self, _: &[Vec<usize>], _: &[Vec<usize>]) -> Vec<usize> {
-        vec![1]
-    }
-    pwm::kernels!();
-}
-
 /// An input of the function under test.
+#[derive(Clone)]
 pub struct Input {
     pub shape: Vec<usize>,
     /// Values are drawn from `centre + spread * normal`.
@@ -97,103 +45,174 @@ fn values(i: &Input, at: usize) -> Vec<f64> {
     i.fixed.clone().unwrap_or_else(|| (0..n).map(|j| i.centre + i.spread * rng.normal(at as u64, j as u32)).collect())
 }
 
-/// Writes the operations to check: inputs to outputs.
-type Subject<'a> = &'a dyn Fn(&mut Program, &mut Vars, &[Val]) -> Vec<Val>;
-/// Variables of inputs, gradients, weights and sums, and the program.
-type Built = (Vars, Program, Vec<VarId>, Vec<Option<VarId>>, Vec<VarId>, VarId);
+/// A value that the function depends on: part of a variable, filled anew before every run.
+pub struct Leaf {
+    val: Val,
+    var: VarId,
+    offset: usize,
+    input: Input,
+}
 
-/// Everything `check` needs besides the function: variables for inputs, gradients and the weighted sum.
-fn build(inputs: &[Input], f: Subject, reverse: bool) -> Built {
-    let mut vars = Vars::default();
-    let mut p = Program::new("check");
-    let mut xs = vec![];
-    for (i, x) in inputs.iter().enumerate() {
-        xs.push(vars.add(Region::Parameters, format!("x{i}"), DType::Real, &x.shape));
+/// A function as a program: what it computes, and what it depends on.
+pub struct Traced {
+    pub outputs: Vec<Val>,
+    pub leaves: Vec<Leaf>,
+}
+
+/// A variable of its own as a leaf.
+pub fn leaf(p: &mut Program, vars: &mut Vars, name: &str, input: Input) -> Leaf {
+    let var = vars.add(Region::Parameters, name, DType::Real, &input.shape);
+    Leaf { val: p.var(vars, var), var, offset: 0, input }
+}
+
+impl Leaf {
+    pub fn val(&self) -> Val {
+        self.val
     }
-    let grads: Vec<Option<VarId>> = (inputs.iter().enumerate())
-        .map(|(i, x)| x.wanted.then(|| vars.add(Region::Gradients, format!("g{i}"), DType::Real, &x.shape)))
+}
+
+/// A whole variable that exists already, with fixed numbers: statistics that a program updates.
+pub fn fixed_var(p: &mut Program, vars: &Vars, var: VarId, values: Vec<f64>) -> Leaf {
+    let shape = vars.info(var).shape.clone();
+    Leaf { val: p.var(vars, var), var, offset: 0, input: fixed(&shape, values) }
+}
+
+/// Every parameter of a group as a leaf; gradients are asked for those that `wanted` names.
+pub fn parameters(p: &mut Program, vars: &Vars, group: &Group, wanted: impl Fn(&str) -> bool) -> Vec<Leaf> {
+    let one = |p: &mut Program, e: &pwm::model::params::Entry| {
+        let gain = e.name.ends_with("ln.weight");
+        let input = Input {
+            shape: e.shape.clone(),
+            centre: if gain { 1.0 } else { 0.0 },
+            spread: 0.3,
+            fixed: None,
+            wanted: wanted(&e.name),
+        };
+        Leaf { val: p.var_at(vars, group.params, e.offset, &e.shape), var: group.params, offset: e.offset, input }
+    };
+    group.entries.iter().map(|e| one(p, e)).collect()
+}
+
+/// A traced function with its weighted sum and, if asked for, its reverse pass.
+struct Built {
+    vars: Vars,
+    program: Program,
+    leaves: Vec<Leaf>,
+    grads: Vec<Option<VarId>>,
+    /// Weights of the outputs.
+    weights: Vec<VarId>,
+    one: VarId,
+    /// The weighted sum of each output.
+    sums: VarId,
+}
+
+fn build(f: &dyn Fn(&mut Program, &mut Vars) -> Traced, reverse: bool) -> Built {
+    let (mut vars, mut p) = (Vars::default(), Program::new("check"));
+    let Traced { outputs, leaves } = f(&mut p, &mut vars);
+    let mut real = |name: String, shape: &[usize]| vars.add(Region::Control, name, DType::Real, shape);
+    let (one, sums) = (real("one".into(), &[1]), real("sums".into(), &[outputs.len()]));
+    let grads: Vec<Option<VarId>> = (leaves.iter().enumerate())
+        .map(|(i, l)| l.input.wanted.then(|| real(format!("gradient{i}"), &l.input.shape)))
         .collect();
-    let vals: Vec<Val> = xs.iter().map(|&x| p.var(&vars, x)).collect();
-    let ys = f(&mut p, &mut vars, &vals);
-    let sums = vars.add(Region::Control, "sums", DType::Real, &[ys.len()]);
-    let (mut ws, mut roots) = (vec![], vec![]);
-    for (i, &y) in ys.iter().enumerate() {
-        let shape = p.shape(y).to_vec();
-        let w = vars.add(Region::Control, format!("w{i}"), DType::Real, &shape);
-        let wv = p.var(&vars, w);
+    let weights: Vec<VarId> =
+        outputs.iter().enumerate().map(|(i, &y)| real(format!("weight{i}"), &p.shape(y).to_vec())).collect();
+    let mut roots = vec![];
+    for (i, (&y, &w)) in outputs.iter().zip(&weights).enumerate() {
+        let (w, one, out) = (p.var(&vars, w), p.var(&vars, one), p.var_at(&vars, sums, i, &[1]));
         let root = p.real(&[1]);
-        p.push(Dot, &[wv, y], &[root]);
-        let out = p.var_at(&vars, sums, i, &[1]);
-        // Multiplying by a fixed one copies the scalar out.
-        let one = vars.add(Region::Control, format!("one{i}"), DType::Real, &[1]);
-        let one = p.var(&vars, one);
+        p.push(Dot, &[w, y], &[root]);
         p.push(Dot, &[one, root], &[out]);
-        ws.push(w);
         roots.push((root, 1.0));
     }
     if reverse {
         let wrt: Vec<(Val, Val)> =
-            grads.iter().enumerate().filter_map(|(i, g)| g.map(|g| (vals[i], p.var(&vars, g)))).collect();
+            leaves.iter().zip(&grads).filter_map(|(l, g)| g.map(|g| (l.val, p.var(&vars, g)))).collect();
         grad(&mut p, &roots, &wrt);
     }
-    (vars, p, xs, grads, ws, sums)
+    Built { vars, program: p, leaves, grads, weights, one, sums }
 }
 
-fn fill<F: Number>(m: &mut Machine<F>, ws: &[VarId]) {
-    let rng = Philox::new(13, Stream::Test);
-    for (i, &w) in ws.iter().enumerate() {
-        for (j, x) in m.real_mut(w).iter_mut().enumerate() {
-            *x = F::of(rng.normal(1000 + i as u64, j as u32));
-        }
-        let one = m.vars().find(&format!("one{i}")).expect("one");
-        m.real_mut(one)[0] = F::one();
-    }
-}
-
-/// Fails unless the adjoint of `f` passes the dot-product test to `tolerance` in several random directions.
-pub fn check(name: &str, inputs: &[Input], tolerance: f64, f: impl Fn(&mut Program, &mut Vars, &[Val]) -> Vec<Val>) {
-    let team = Arc::new(Team::new(2).expect("threads"));
-    let (vars, p, xs, grads, ws, _) = build(inputs, &f, true);
-    let mut m = Machine::<f64>::new(vars, vec![p], team.clone()).expect("memory");
-    for (i, &x) in xs.iter().enumerate() {
-        m.real_mut(x).copy_from_slice(&values(&inputs[i], i));
-    }
-    fill(&mut m, &ws);
-    let id = m.program(0);
-    m.poison();
-    m.run(id).expect("run");
-    // Twice: cotangents are written, not accumulated from the run before.
-    m.run(id).expect("run");
-
-    let (vars, p, dual_xs, _, dual_ws, sums) = build(inputs, &f, false);
-    let mut d = Machine::<Dual>::new(vars, vec![p], team).expect("memory");
-    fill(&mut d, &dual_ws);
-    let id = d.program(0);
-    for direction in 0..3u64 {
-        let rng = Philox::new(17 + direction, Stream::Test);
-        let (mut reverse, mut size) = (0.0, 0.0);
-        for (i, &x) in dual_xs.iter().enumerate() {
-            let at = values(&inputs[i], i);
-            let wanted = inputs[i].wanted;
-            for (j, v) in d.real_mut(x).iter_mut().enumerate() {
-                let dx = if wanted { rng.normal(i as u64, j as u32) } else { 0.0 };
-                *v = Dual::new(at[j], dx);
-                if let Some(g) = grads[i] {
-                    let term = m.real(g)[j] * dx;
-                    reverse += term;
-                    size += term.abs();
-                }
+impl Built {
+    /// Fills leaves, with a derivative along a direction if the numbers have one, and weights.
+    fn fill<F: Number>(&self, m: &mut Machine<F>, number: impl Fn(f64, usize, usize) -> F) {
+        for (i, l) in self.leaves.iter().enumerate() {
+            let values = values(&l.input, i);
+            let to = &mut m.real_mut(l.var)[l.offset..l.offset + values.len()];
+            for (j, (to, x)) in to.iter_mut().zip(values).enumerate() {
+                *to = number(x, i, j);
             }
         }
+        let rng = Philox::new(13, Stream::Test);
+        for (i, &w) in self.weights.iter().enumerate() {
+            for (j, x) in m.real_mut(w).iter_mut().enumerate() {
+                *x = F::of(rng.normal(1000 + i as u64, j as u32));
+            }
+        }
+        m.real_mut(self.one)[0] = F::one();
+    }
+
+    fn machine<F: Number>(&mut self, team: &Arc<Team>) -> Machine<F> {
+        let program = std::mem::take(&mut self.program);
+        Machine::new(self.vars.clone(), vec![program], team.clone()).expect("memory")
+    }
+}
+
+/// Fails unless the adjoint of `f` passes the dot-product test to `tolerance` in several random directions. `f` gets
+/// the inputs as values and returns its outputs.
+pub fn check(
+    name: &str,
+    inputs: &[Input],
+    tolerance: f64,
+    f: impl Fn(&mut Program, &mut Vars, &[Val]) -> Vec<Val>,
+) -> f64 {
+    check_traced(name, tolerance, |p, vars| {
+        let leaves: Vec<Leaf> =
+            inputs.iter().enumerate().map(|(i, x)| leaf(p, vars, &format!("x{i}"), x.clone())).collect();
+        let vals: Vec<Val> = leaves.iter().map(Leaf::val).collect();
+        Traced { outputs: f(p, vars, &vals), leaves }
+    })
+}
+
+/// As [`check`], of a function that names what it depends on. Returns the worst relative difference.
+pub fn check_traced(name: &str, tolerance: f64, f: impl Fn(&mut Program, &mut Vars) -> Traced) -> f64 {
+    let team = Arc::new(Team::new(2).expect("threads"));
+    let mut reverse = build(&f, true);
+    let mut m: Machine<f64> = reverse.machine(&team);
+    let id = m.program(0);
+    // Twice: cotangents are written, not accumulated from the run before.
+    for _ in 0..2 {
+        reverse.fill(&mut m, |x, _, _| x);
+        m.poison();
+        m.run(id).expect("run");
+    }
+
+    let mut forward = build(&f, false);
+    let mut d: Machine<Dual> = forward.machine(&team);
+    let id = d.program(0);
+    let mut worst = 0.0f64;
+    for direction in 0..3u64 {
+        let rng = Philox::new(17 + direction, Stream::Test);
+        let along = |i: usize, j: usize| {
+            if forward.leaves[i].input.wanted { rng.normal(i as u64, j as u32) } else { 0.0 }
+        };
+        forward.fill(&mut d, |x, i, j| Dual::new(x, along(i, j)));
         d.poison();
         d.run(id).expect("run");
-        let forward: f64 = d.real(sums).iter().map(|s| s.d).sum();
-        let scale = size.max(1e-30);
-        assert!(size > 0.0 && reverse.is_finite(), "{name}: the gradient is zero or not finite");
+        let there: f64 = d.real(forward.sums).iter().map(|s| s.d).sum();
+        let (mut back, mut size) = (0.0, 0.0);
+        for (i, g) in reverse.grads.iter().enumerate() {
+            for (j, g) in g.map_or(&[][..], |g| m.real(g)).iter().enumerate() {
+                back += g * along(i, j);
+                size += (g * along(i, j)).abs();
+            }
+        }
+        assert!(size > 0.0 && back.is_finite(), "{name}: the gradient is zero or not finite");
+        let error = ((there - back) / size).abs();
         assert!(
-            ((forward - reverse) / scale).abs() <= tolerance,
-            "{name}, direction {direction}: forward {forward:.17e}, reverse {reverse:.17e}, relative {:.2e}",
-            ((forward - reverse) / scale).abs()
+            error <= tolerance,
+            "{name}, direction {direction}: forward {there:.17e}, reverse {back:.17e}, relative {error:.2e}"
         );
+        worst = worst.max(error);
     }
+    worst
 }

@@ -112,6 +112,7 @@ pub fn decode(p: &mut Program, c: &Config, head: Val) -> Val {
 fn loss_spec(c: &Config) -> ActorLossSpec {
     ActorLossSpec {
         gamma: c.gamma,
+        lambda: c.actor_lambda,
         bootstrap: match c.bootstrap {
             config::Bootstrap::Exact => Bootstrap::Exact,
             config::Bootstrap::Reference => Bootstrap::Reference,

@@ -22,6 +22,10 @@ pub enum Bootstrap {
 #[derive(Clone, Copy, Debug)]
 pub struct ActorLossSpec {
     pub gamma: f64,
+    /// Weight of longer returns. At 1 only the last state of a segment is valued, as in PWM. Below 1 the objective is the
+    /// lambda-return: every state on the way is valued too, so that a gradient points away from a fall before it
+    /// happens; the end of an episode has none of its own.
+    pub lambda: f64,
     pub bootstrap: Bootstrap,
     /// Divide by the running standard deviation of the returns; else by the horizon.
     pub normalise: bool,
@@ -46,6 +50,15 @@ pub fn actor_loss(
     let (loss, each, scale) = (p.real(&[1]), p.real(&[n]), p.real(&[1]));
     p.push(ActorLoss { spec }, &[reward, value, done, terminated], &[loss, each, scale, stats]);
     loss
+}
+
+impl ActorLossSpec {
+    /// Whether states on the way are valued, the factor `gamma (1 - lambda)` of their values, and what each further
+    /// step is multiplied by.
+    #[inline(always)]
+    fn weights<F: Real>(&self) -> (bool, F, F) {
+        (self.lambda < 1.0, F::of(self.gamma * (1.0 - self.lambda)), F::of(self.gamma * self.lambda))
+    }
 }
 
 #[derive(Debug)]
@@ -74,7 +87,7 @@ fn segments(
             Bootstrap::Reference if done(i) => (1, false),
             Bootstrap::Reference => (steps + 1, true),
         };
-        segment(spec.gamma.powi(power), start, i, keep);
+        segment(spec.gamma.powi(power) * spec.lambda.powi(steps - 1), start, i, keep);
         start = i + 1;
     }
 }
@@ -84,6 +97,7 @@ impl ActorLoss {
     fn run<F: Real>(&self, cx: &Cx<F>, phase: usize, task: usize) {
         let (h, n) = (cx.shape(0)[0], cx.shape(0)[1]);
         let (reward, value, done, term) = (cx.input(0), cx.input(1), cx.input(2), cx.input(3));
+        let (mixes, on_the_way, decay) = self.spec.weights::<F>();
         if phase == 0 {
             let envs = chunk(n, ENVS, task);
             for (e, out) in envs.clone().zip(cx.out(1, envs)) {
@@ -98,7 +112,10 @@ impl ActorLoss {
                             for i in from..=to {
                                 let r = reward[i * n + e];
                                 loss -= g * if r.is_finite() { r } else { F::zero() };
-                                g *= F::of(self.spec.gamma);
+                                if mixes && i < to {
+                                    loss -= g * on_the_way * value[i * n + e];
+                                }
+                                g *= decay;
                             }
                         }
                         if term[to * n + e] == F::zero() {
@@ -161,6 +178,7 @@ impl ActorLossGrad {
         let (h, n) = (cx.shape(2)[0], cx.shape(2)[1]);
         let (reward, done, term) = (cx.input(2), cx.input(3), cx.input(4));
         let c = -cx.input(0)[0] * cx.input(1)[0] * F::of(1.0 / n as f64);
+        let (mixes, on_the_way, decay) = self.spec.weights::<F>();
         let out = cx.out_all(0);
         if !self.accumulate {
             out.fill(F::zero());
@@ -177,7 +195,14 @@ impl ActorLossGrad {
                             if reward[i * n + e].is_finite() {
                                 out[i * n + e] += g;
                             }
-                            g *= F::of(self.spec.gamma);
+                            g *= decay;
+                        }
+                    }
+                    if !self.of_reward && keep && mixes {
+                        let mut g = c * on_the_way;
+                        for i in from..to {
+                            out[i * n + e] += g;
+                            g *= decay;
                         }
                     }
                     if !self.of_reward && term[to * n + e] == F::zero() {

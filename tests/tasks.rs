@@ -1,0 +1,185 @@
+//! The contract of operations: within a phase no task writes what another task reads or writes.
+//!
+//! Every node of the product's programs is wrapped in an operation that runs each task of a phase alone, from the same
+//! memory, and looks at what it changed. Two tasks that changed one number break the contract; so does a task whose
+//! result is another one when the tasks before it have run.
+
+use pwm::algo::pwm::trainer::write;
+use pwm::config::{Config, RewNorm, RewardHead};
+use pwm::device::Dual;
+use pwm::device::cpu::team::Team;
+use pwm::ops::stats::START_COUNT;
+use pwm::tape::{Cx, DType, Machine, Op, Program};
+use std::sync::Arc;
+
+/// An operation whose tasks are run one by one, in one task a phase.
+#[derive(Debug)]
+struct Alone {
+    inner: Box<dyn Op>,
+    inputs: Vec<Vec<usize>>,
+    outputs: Vec<Vec<usize>>,
+    /// Whether an output holds indices.
+    index: Vec<bool>,
+}
+
+/// Everything an operation may write, as bits.
+type Memory = Vec<Vec<u64>>;
+
+impl Alone {
+    fn save(&self, cx: &Cx<f64>) -> Memory {
+        let mut all: Memory = (self.index.iter().enumerate())
+            .map(|(i, &index)| {
+                if index {
+                    cx.out_index(i, 0..cx.out_len(i)).iter().map(|&x| u64::from(x)).collect()
+                } else {
+                    cx.out_all(i).iter().map(|x| x.to_bits()).collect()
+                }
+            })
+            .collect();
+        let scratch = self.inner.workspace(&self.inputs, &self.outputs);
+        if scratch > 0 {
+            all.push(cx.scratch(0..scratch).iter().map(|x| x.to_bits()).collect());
+        }
+        all
+    }
+
+    fn restore(&self, cx: &Cx<f64>, memory: &Memory) {
+        for (i, from) in memory.iter().enumerate() {
+            if self.index.get(i) == Some(&true) {
+                let to = cx.out_index(i, 0..from.len());
+                to.iter_mut().zip(from).for_each(|(to, &x)| *to = x as u32);
+            } else {
+                let to = if i < self.index.len() { cx.out_all(i) } else { cx.scratch(0..from.len()) };
+                to.iter_mut().zip(from).for_each(|(to, &x)| *to = f64::from_bits(x));
+            }
+        }
+    }
+}
+
+impl Op for Alone {
+    fn name(&self) -> &'static str {
+        self.inner.name()
+    }
+
+    fn phases(&self, inputs: &[Vec<usize>], outputs: &[Vec<usize>]) -> Vec<usize> {
+        self.inner.phases(inputs, outputs).iter().map(|&tasks| tasks.min(1)).collect()
+    }
+
+    fn workspace(&self, inputs: &[Vec<usize>], outputs: &[Vec<usize>]) -> usize {
+        self.inner.workspace(inputs, outputs)
+    }
+
+    fn run_f64(&self, cx: &Cx<f64>, phase: usize, _: usize) {
+        let tasks = self.inner.phases(&self.inputs, &self.outputs)[phase];
+        if tasks == 1 {
+            return self.inner.run_f64(cx, phase, 0);
+        }
+        let before = self.save(cx);
+        let mut joined = before.clone();
+        let mut owner: Vec<Vec<Option<usize>>> = before.iter().map(|m| vec![None; m.len()]).collect();
+        for task in 0..tasks {
+            self.restore(cx, &before);
+            self.inner.run_f64(cx, phase, task);
+            let after = self.save(cx);
+            for (at, ((after, before), owner)) in after.iter().zip(&before).zip(&mut owner).enumerate() {
+                for (i, (x, _)) in after.iter().zip(before).enumerate().filter(|(_, (a, b))| a != b) {
+                    let first = owner[i].replace(task);
+                    assert!(
+                        first.is_none(),
+                        "{}: phase {phase}: tasks {first:?} and {task} both write element {i} of output {at}",
+                        self.name()
+                    );
+                    joined[at][i] = *x;
+                }
+            }
+        }
+        self.restore(cx, &before);
+        for task in (0..tasks).rev() {
+            self.inner.run_f64(cx, phase, task);
+        }
+        assert!(self.save(cx) == joined, "{}: phase {phase}: a task reads what another one writes", self.name());
+    }
+
+    fn run_f32(&self, _: &Cx<f32>, _: usize, _: usize) {
+        unimplemented!("the machine of this test is f64");
+    }
+    fn run_dual(&self, _: &Cx<Dual>, _: usize, _: usize) {
+        unimplemented!("the machine of this test is f64");
+    }
+}
+
+/// Wraps every node.
+fn alone(mut p: Program) -> Program {
+    let shapes = |p: &Program, vs: &[pwm::tape::Val]| vs.iter().map(|&v| p.shape(v).to_vec()).collect::<Vec<_>>();
+    for i in 0..p.nodes.len() {
+        let (inputs, outputs) = (shapes(&p, &p.nodes[i].inputs), shapes(&p, &p.nodes[i].outputs));
+        let index = p.nodes[i].outputs.iter().map(|&v| p.info(v).dtype == DType::Index).collect();
+        let node = &mut p.nodes[i];
+        let inner = std::mem::replace(&mut node.op, Box::new(pwm::tape::fill::Fill { value: 0.0 }));
+        node.op = Box::new(Alone { inner, inputs, outputs, index });
+    }
+    p
+}
+
+/// All programs of a run once, at sizes that give most operations several tasks.
+fn run_alone(c: &Config) {
+    let (vars, pwm, _, programs) = write(c);
+    let names: Vec<&str> = programs.iter().map(|p| p.name).collect();
+    let programs = programs.into_iter().map(alone).collect();
+    let mut m = Machine::<f64>::new(vars, programs, Arc::new(Team::new(1).expect("threads"))).expect("memory");
+    for group in [&pwm.nets.world.group, &pwm.nets.actor.group, &pwm.nets.critics.group] {
+        group.init(&mut m, 1);
+        m.real_mut(group.rate)[0] = 1e-3;
+    }
+    for stats in [Some(pwm.nets.rew_stats), Some(pwm.nets.ret_stats), pwm.nets.obs_stats].into_iter().flatten() {
+        m.real_mut(stats).chunks_exact_mut(3).for_each(|s| s.copy_from_slice(&[0.0, 1.0, START_COUNT]));
+    }
+    let mut go = |name: &str| {
+        let at = names.iter().position(|n| *n == name).unwrap_or_else(|| panic!("no program {name}"));
+        // What an earlier program left must not hide a read before a write, nor a write of the same number.
+        m.poison();
+        m.run(m.program(at)).unwrap_or_else(|_| panic!("{name} breaks the contract"));
+        m.index(pwm.replay.ready)[0] > 0
+    };
+    go("begin");
+    let ready = (0..10).any(|_| go("collect"));
+    assert!(ready, "an episode has ended");
+    for name in ["actor_update", "targets", "critic_update", "wm_update", "eval_begin", "eval_step"] {
+        go(name);
+    }
+}
+
+fn small() -> Config {
+    Config {
+        num_envs: 70,
+        eval_episodes: 70,
+        episode_length: 6,
+        horizon: 3,
+        critic_batches: 2,
+        latent_dim: 40,
+        units: vec![48],
+        encoder_units: vec![40],
+        actor_units: vec![40],
+        critic_units: vec![40],
+        wm_batch_size: 40,
+        wm_buffer_size: 1000,
+        ..Config::default()
+    }
+}
+
+#[test]
+fn tasks_of_every_operation_are_independent() {
+    run_alone(&small());
+}
+
+#[test]
+fn tasks_are_independent_with_other_choices() {
+    run_alone(&Config {
+        reward_head: RewardHead::TwoHot,
+        rew_norm: RewNorm::None,
+        obs_norm: true,
+        critic_shuffle: true,
+        detach: false,
+        ..small()
+    });
+}
