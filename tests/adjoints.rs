@@ -3,19 +3,21 @@
 #[path = "support/gradcheck.rs"]
 mod gradcheck;
 
-use gradcheck::ops::Pass;
+use gradcheck::ops::{Dot, Pass};
 use gradcheck::{Input, Leaf, Traced, check, check_traced, fixed, fixed_var, input, leaf, parameters};
 use pwm::algo::pwm::rollout::{EnvStepVals, rollout};
 use pwm::algo::pwm::world::world_loss;
 use pwm::algo::pwm::{Exchange, Nets};
 use pwm::config::{self, Config, RewNorm, RewardHead};
+use pwm::device::cpu::team::Team;
 use pwm::device::philox::{Philox, Stream};
 use pwm::ops::control::copy;
 use pwm::ops::linear::{Epilogue, LayerVals, linear, transpose};
 use pwm::ops::loss::squared_error;
-use pwm::ops::policy::{ensemble_min, select_rows, squash};
+use pwm::ops::policy::{anchor_rows, ensemble_min, select_rows, squash};
 use pwm::ops::returns::{ActorLossSpec, Bootstrap, actor_loss};
-use pwm::tape::{Program, Val};
+use pwm::tape::{DType, Machine, Program, Region, Val, Vars, grad};
+use std::sync::Arc;
 
 const TOLERANCE: f64 = 1e-12;
 
@@ -135,8 +137,8 @@ fn squashed_actions() {
 fn minimum_of_an_ensemble() {
     for (e, m) in [(1, 5), (3, 33), (5, 100)] {
         check(&format!("{e}x{m}"), &[input(&[e, m, 1])], TOLERANCE, |p, _, v| {
-            let min = ensemble_min(p, v[0], None);
-            vec![min, ensemble_min(p, v[0], None)]
+            let min = ensemble_min(p, v[0], 1.0);
+            vec![min, ensemble_min(p, v[0], 100.0)]
         });
     }
 }
@@ -153,13 +155,43 @@ fn selected_rows() {
 }
 
 #[test]
+fn anchored_rows() {
+    // The value is that of the observed rows, the cotangent that of the predicted ones: no derivative of a function, so
+    // it is written out. Rows 1 and 3 start anew.
+    let mut vars = Vars::default();
+    let mut add = |name: &str, shape: &[usize]| vars.add(Region::Parameters, name, DType::Real, shape);
+    let [mask, seen, predicted, weights] = [("mask", [4, 1]), ("seen", [4, 2]), ("predicted", [4, 2]), ("w", [4, 2])]
+        .map(|(name, shape)| add(name, &shape));
+    let (value, gradient) = (add("value", &[4, 2]), add("gradient", &[4, 2]));
+    let mut p = Program::new("anchored");
+    let [m, a, b, w, out, g] = [mask, seen, predicted, weights, value, gradient].map(|v| p.var(&vars, v));
+    let m = p.reshape(m, &[4]);
+    let y = anchor_rows(&mut p, m, a, b, None);
+    let root = p.real(&[1]);
+    p.push(Dot, &[w, y], &[root]);
+    grad(&mut p, &[(root, 1.0)], &[(b, g)]);
+    pwm::ops::control::copy(&mut p, y, out);
+    let team = Arc::new(Team::new(1).expect("threads"));
+    let mut machine = Machine::<f64>::new(vars, vec![p], team).expect("memory");
+    machine.real_mut(mask).copy_from_slice(&[0.0, 1.0, 0.0, 1.0]);
+    for (i, v) in [seen, predicted, weights].into_iter().enumerate() {
+        machine.real_mut(v).iter_mut().enumerate().for_each(|(j, x)| *x = (10 * i + j) as f64);
+    }
+    machine.run(machine.program(0)).expect("run");
+    assert_eq!(machine.real(value), machine.real(seen));
+    assert_eq!(machine.real(gradient), [20.0, 21.0, 0.0, 0.0, 24.0, 25.0, 0.0, 0.0]);
+}
+
+#[test]
 fn actor_losses() {
-    let both = |f: &dyn Fn(Bootstrap, bool)| {
+    let all = |f: &dyn Fn(Bootstrap, bool, f64)| {
         for bootstrap in [Bootstrap::Exact, Bootstrap::Reference] {
-            [false, true].into_iter().for_each(|normalise| f(bootstrap, normalise));
+            for (normalise, lambda) in [(false, 1.0), (true, 1.0), (true, 0.9)] {
+                f(bootstrap, normalise, lambda);
+            }
         }
     };
-    both(&|bootstrap, normalise| {
+    all(&|bootstrap, normalise, lambda| {
         for (h, n) in [(1, 3), (4, 12), (16, 70)] {
             let (done, terminated) = flags(h * n);
             let inputs = [
@@ -169,8 +201,8 @@ fn actor_losses() {
                 fixed(&[h, n], terminated),
                 fixed(&[3], vec![0.3, 4.0, 50.0]),
             ];
-            let spec = ActorLossSpec { gamma: 0.97, bootstrap, normalise, decay: 0.9 };
-            check(&format!("{bootstrap:?} {normalise} {h}x{n}"), &inputs, TOLERANCE, |p, _, v| {
+            let spec = ActorLossSpec { gamma: 0.97, lambda, bootstrap, normalise, decay: 0.9 };
+            check(&format!("{bootstrap:?} {normalise} {lambda} {h}x{n}"), &inputs, TOLERANCE, |p, _, v| {
                 vec![actor_loss(p, spec, v[0], v[1], v[2], v[3], v[4])]
             });
         }

@@ -140,7 +140,7 @@ fn critics<F: Number>(file: &str) {
     let z = lab.array(&row(&g, "obs_buf", 1));
     let bound = critics.bind(&mut lab.p, &lab.vars);
     let values = bound.all(&mut lab.p, z, true);
-    let min = ensemble_min(&mut lab.p, values, None);
+    let min = ensemble_min(&mut lab.p, values, 1.0);
     lab.keep("values", values);
     lab.keep("min", min);
     let ones = Array { name: "ones".into(), shape: vec![c.num_envs], values: vec![1.0; c.num_envs] };

@@ -222,7 +222,7 @@ fn td<F: Number>() {
         let terminated = lab.input("terminated", &done.shape, vec![0.0; done.values.len()]);
         let (r, v, d) = (lab.array(&reward), lab.array(&value), lab.array(&done));
         let out = lab.p.real(&done.shape);
-        td_lambda(&mut lab.p, gamma, lambda, r, v, d, terminated, out);
+        td_lambda(&mut lab.p, gamma, lambda, 1.0, r, v, d, terminated, out);
         lab.keep("targets", out);
         score.check(name, &lab.run::<F>().get("targets"));
     }
