@@ -219,7 +219,7 @@ fn settings_that_do_not_go_together() {
         ),
         (&["episode_length=10"], "horizon=16 steps is longer than an episode of episode_length=10"),
         (
-            &["reward_head=two_hot"],
+            &["reward_head=two_hot", "rew_norm=scale"],
             "reward_head=two_hot learns the raw reward, which rew_norm=scale would change\n  \
              set rew_norm to none, or reward_head to scalar",
         ),
