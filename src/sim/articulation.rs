@@ -11,9 +11,9 @@ use super::vec3::Vec3;
 pub enum JointKind {
     /// q: world position and quaternion (x, y, z, w); qd: the world twist (ω, v).
     Free,
-    /// Rotation about the axis [rad].
+    /// Rotation about the axis (rad).
     Hinge,
-    /// Translation along the axis [m].
+    /// Translation along the axis (m).
     Slide,
     /// Rigid connection.
     Fixed,
@@ -85,7 +85,7 @@ pub struct Material {
     pub friction: f64,
 }
 
-/// Solid shapes [m]. A capsule's long axis is its local x; `half_length` reaches to the centres of its end spheres.
+/// Solid shapes (m). A capsule's long axis is its local x; `half_length` reaches to the centres of its end spheres.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub enum Geometry {
     Sphere { radius: f64 },

@@ -12,7 +12,7 @@
 //! | joint forces, leaves to root | [`joint`] |
 //! | mass matrix, factor, solve | [`mass_matrix`] |
 //! | semi-implicit Euler | [`integrate`] |
-//! | substeps, reference point | [`step`] |
+//! | substeps, reference point | [`step`](mod@step) |
 
 pub mod ant;
 pub mod articulation;

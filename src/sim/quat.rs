@@ -41,7 +41,7 @@ impl<S: Scalar> Quat<S> {
     pub fn conj(self) -> Self {
         Self { v: -self.v, w: self.w }
     }
-    /// Rotation by `angle` [rad] about the unit vector `axis`.
+    /// Rotation by `angle` (rad) about the unit vector `axis`.
     #[inline(always)]
     pub fn about(axis: Vec3<S>, angle: S) -> Self {
         let (s, c) = (angle * S::of(0.5)).sin_cos();
@@ -94,7 +94,7 @@ impl<S: Scalar> Mul for Quat<S> {
     }
 }
 
-/// A frame: position `p` [m] of its origin and orientation `q`, both in the parent frame.
+/// A frame: position `p` (m) of its origin and orientation `q`, both in the parent frame.
 #[derive(Clone, Copy, Debug)]
 pub struct Transform<S> {
     pub p: Vec3<S>,

@@ -27,7 +27,7 @@ pub enum ReferencePoint {
 /// How time is cut up.
 #[derive(Clone, Copy, Debug)]
 pub struct Timing<S> {
-    /// Substep [s].
+    /// Substep (s).
     pub h: S,
     pub substeps: usize,
     /// The mass matrix is rebuilt in substeps whose number is a multiple of this.

@@ -1,6 +1,6 @@
 //! The tape: a program of operations on shaped values, its reverse pass, its memory plan, and the machine that runs it.
 //!
-//! Everything is static. Tracing a model records [`Program`]s; [`grad`] appends hand-written adjoints; [`plan`] gives
+//! Everything is static. Tracing a model records [`Program`]s; [`grad`](mod@grad) appends hand-written adjoints; [`plan`] gives
 //! every value an offset; [`Machine`] allocates once and executes. Operations are known only through [`Op`].
 
 pub mod exec;

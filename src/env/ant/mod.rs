@@ -35,7 +35,7 @@ pub const NQD: usize = 14;
 pub const BODIES: usize = 9;
 pub const SIZES: EnvSizes = EnvSizes { obs: OBS, act: ACT, nq: NQ, nqd: NQD };
 
-/// Environment step [s] and the substeps it is cut into.
+/// Environment step (s) and the substeps it is cut into.
 pub const DT: f64 = 1.0 / 60.0;
 pub const SUBSTEPS: usize = 16;
 /// Hinge torque of a full action [N m].
