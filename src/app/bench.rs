@@ -54,6 +54,9 @@ pub enum BenchCommand {
         /// Phases to look into
         #[arg(long, value_enum, value_delimiter = ',', default_values_t = [Phase::WmUpdate])]
         phases: Vec<Phase>,
+        /// The programs of an epoch of training instead, simulator and replay included
+        #[arg(long, conflicts_with = "phases")]
+        epoch: bool,
         /// Keep phases of an operation and shapes apart
         #[arg(long)]
         shapes: bool,
@@ -95,7 +98,8 @@ pub fn run(command: &BenchCommand, out: &mut dyn Write) -> anyhow::Result<()> {
         BenchCommand::Phases { what, phases, json } => time_phases(what, phases, *json, out),
         BenchCommand::Epoch { what, json } => time_epochs(what, *json, out),
         BenchCommand::Env { what, envs, json } => time_env(what, envs, *json, out),
-        BenchCommand::Ops { what, phases, shapes } => look_into(what, phases, *shapes, out),
+        BenchCommand::Ops { what, epoch: true, shapes, .. } => look_into_epoch(what, *shapes, out),
+        BenchCommand::Ops { what, phases, shapes, .. } => look_into(what, phases, *shapes, out),
     }
 }
 
@@ -188,6 +192,16 @@ fn look_into(what: &What, phases: &[Phase], shapes: bool, out: &mut dyn Write) -
             let repetitions = whole.n.max(5);
             let profile = subject.profile(repetitions).grouped(shapes, shapes);
             write_profile(out, config, &profile, shapes)?;
+            out.flush()?;
+        }
+    }
+    Ok(())
+}
+
+fn look_into_epoch(what: &What, shapes: bool, out: &mut dyn Write) -> anyhow::Result<()> {
+    for (config, c) in what.load()? {
+        for profile in epoch::profiles(&Config { threads: 1, ..c }, what.seconds)? {
+            write_profile(out, config, &profile.grouped(shapes, shapes), shapes)?;
             out.flush()?;
         }
     }

@@ -3,7 +3,8 @@
 use super::measure::{Timing, repeat, timed};
 use crate::algo::pwm::Trainer;
 use crate::config::Config;
-use anyhow::ensure;
+use crate::tape::profile::Profile;
+use anyhow::bail;
 
 /// Epochs without learning after which the measurement gives up: more than an episode lasts.
 const PATIENCE: usize = 4096;
@@ -21,14 +22,7 @@ pub struct EpochTiming {
 
 /// Times ordinary epochs: after the replay has something to learn from, without the first one's longer training.
 pub fn epoch(c: &Config, seconds: f64) -> anyhow::Result<EpochTiming> {
-    let mut t = Trainer::<f32>::new(c)?;
-    t.set_bootstrapped(true);
-    for tries in 0.. {
-        if t.run_epoch()?.learned {
-            break;
-        }
-        ensure!(tries < PATIENCE, "no episode ended in {PATIENCE} epochs");
-    }
+    let mut t = learning(c)?;
     let whole = repeat(seconds, || timed(|| t.run_epoch().map(drop)))?;
     let mut programs = vec![];
     for (id, runs) in t.schedule(c.wm_iterations) {
@@ -36,4 +30,27 @@ pub fn epoch(c: &Config, seconds: f64) -> anyhow::Result<EpochTiming> {
         programs.push((t.machine.name(id), runs, timing));
     }
     Ok(EpochTiming { epoch: whole, programs, env_steps: c.rollout_states() })
+}
+
+/// Time by operation of each program of an epoch, on one thread.
+pub fn profiles(c: &Config, seconds: f64) -> anyhow::Result<Vec<Profile>> {
+    let mut t = learning(c)?;
+    let mut profiles = vec![];
+    for (id, _) in t.schedule(c.wm_iterations) {
+        let repetitions = repeat(seconds, || timed(|| t.machine.run(id)))?.n;
+        profiles.push(t.machine.profile(id, repetitions));
+    }
+    Ok(profiles)
+}
+
+/// A run whose replay has something to learn from.
+fn learning(c: &Config) -> anyhow::Result<Trainer<f32>> {
+    let mut t = Trainer::<f32>::new(c)?;
+    t.set_bootstrapped(true);
+    for _ in 0..PATIENCE {
+        if t.run_epoch()?.learned {
+            return Ok(t);
+        }
+    }
+    bail!("no episode ended in {PATIENCE} epochs")
 }
