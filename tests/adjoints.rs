@@ -8,7 +8,7 @@ use gradcheck::{Input, Leaf, Traced, check, check_traced, fixed, fixed_var, inpu
 use pwm::algo::pwm::rollout::{EnvStepVals, rollout};
 use pwm::algo::pwm::world::world_loss;
 use pwm::algo::pwm::{Exchange, Nets};
-use pwm::config::{self, Config, RewNorm, RewardHead};
+use pwm::config::{self, Config, Latent, RewNorm, RewardHead};
 use pwm::device::cpu::team::Team;
 use pwm::device::philox::{Philox, Stream};
 use pwm::ops::control::copy;
@@ -16,6 +16,7 @@ use pwm::ops::linear::{Epilogue, LayerVals, linear, transpose};
 use pwm::ops::loss::squared_error;
 use pwm::ops::policy::{anchor_rows, ensemble_min, select_rows, squash};
 use pwm::ops::returns::{ActorLossSpec, Bootstrap, actor_loss};
+use pwm::ops::sum::sum;
 use pwm::tape::{DType, Machine, Program, Region, Val, Vars, grad};
 use std::sync::Arc;
 
@@ -104,6 +105,13 @@ fn squared_errors() {
             });
         }
     }
+}
+
+#[test]
+fn sums() {
+    let inputs = [input(&[7, 3]), input(&[7, 3])];
+    check("a + b", &inputs, TOLERANCE, |p, _, v| vec![sum(p, v[0], v[1], None)]);
+    check("a + a", &inputs[..1], TOLERANCE, |p, _, v| vec![sum(p, v[0], v[0], None)]);
 }
 
 #[test]
@@ -243,14 +251,19 @@ fn pass(p: &mut Program, from: Val, to: Val) {
 /// are constants here, and its reverse pass is followed to the first observation.
 #[test]
 fn world_model_loss() {
-    for head in [RewardHead::Scalar, RewardHead::TwoHot] {
-        let c = tiny(head);
+    for (head, latent) in [
+        (RewardHead::Scalar, Latent::Encoded),
+        (RewardHead::TwoHot, Latent::Encoded),
+        (RewardHead::Scalar, Latent::Observed),
+    ] {
+        let c = Config { latent, ..tiny(head) };
         let (h, b) = (c.horizon, c.wm_batch_size);
-        check_traced(&format!("{head:?}"), TOLERANCE, |p, vars| {
+        check_traced(&format!("{head:?} {latent:?}"), TOLERANCE, |p, vars| {
             let nets = Nets::new(vars, &c, OBS, ACT);
             let mut leaves = parameters(p, vars, &nets.world.group, |name| !name.starts_with("encoder"));
             let constant = |shape: &[usize]| Input { wanted: false, ..input(shape) };
-            let first = leaf(p, vars, "first", input(&[b, OBS]));
+            let first = Input { wanted: latent == Latent::Encoded, ..input(&[b, OBS]) };
+            let first = leaf(p, vars, "first", first);
             let later = leaf(p, vars, "later", constant(&[h, b, OBS]));
             let act = leaf(p, vars, "act", input(&[h, b, ACT]));
             let rew = leaf(p, vars, "rew", constant(&[h, b]));
@@ -271,17 +284,18 @@ fn world_model_loss() {
 /// dual numbers see, except in a rollout of one step.
 #[test]
 fn actor_rollout() {
-    for (head, bootstrap, ret_norm, detach, horizon) in [
-        (RewardHead::Scalar, config::Bootstrap::Exact, true, false, 4),
-        (RewardHead::Scalar, config::Bootstrap::Reference, false, false, 4),
-        (RewardHead::TwoHot, config::Bootstrap::Reference, true, false, 5),
-        (RewardHead::Scalar, config::Bootstrap::Exact, true, true, 1),
+    for (head, latent, bootstrap, ret_norm, detach, horizon) in [
+        (RewardHead::Scalar, Latent::Encoded, config::Bootstrap::Exact, true, false, 4),
+        (RewardHead::Scalar, Latent::Encoded, config::Bootstrap::Reference, false, false, 4),
+        (RewardHead::TwoHot, Latent::Encoded, config::Bootstrap::Reference, true, false, 5),
+        (RewardHead::Scalar, Latent::Encoded, config::Bootstrap::Exact, true, true, 1),
+        (RewardHead::Scalar, Latent::Observed, config::Bootstrap::Exact, true, false, 4),
     ] {
-        let c = Config { bootstrap, ret_norm, detach, horizon, ..tiny(head) };
+        let c = Config { latent, bootstrap, ret_norm, detach, horizon, ..tiny(head) };
         let n = c.num_envs;
-        check_traced(&format!("{head:?} {bootstrap:?} {ret_norm} {horizon}"), TOLERANCE, |p, vars| {
+        check_traced(&format!("{head:?} {latent:?} {bootstrap:?} {ret_norm} {horizon}"), TOLERANCE, |p, vars| {
             let nets = Nets::new(vars, &c, OBS, ACT);
-            let exchange = Exchange::new(vars, &c);
+            let exchange = Exchange::new(vars, &c, nets.world.width);
             let mut leaves = parameters(p, vars, &nets.actor.group, |_| true);
             leaves.extend(parameters(p, vars, &nets.world.group, |_| false));
             leaves.extend(parameters(p, vars, &nets.critics.group, |_| false));

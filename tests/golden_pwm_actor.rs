@@ -53,7 +53,7 @@ fn act<F: Number>(g: &Golden, c: &Config) -> (Run<F>, Nets, Exchange) {
     let mut lab = Lab::new();
     let nets = nets(&mut lab, g, c);
     lab.fill(nets.ret_stats, initial_statistics(g));
-    let exchange = Exchange::new(&mut lab.vars, c);
+    let exchange = Exchange::new(&mut lab.vars, c, nets.world.width);
     let [obs, noise] = ["env/obs0", "noise"].map(|n| g.array(n));
     let (obs, eps) = (lab.array(&obs), lab.array(&noise));
     let [done, terminated, after] = ["env/done", "env/term", "env/obs_after"].map(|n| lab.array(&g.array(n)));

@@ -218,7 +218,7 @@ fn actor<F: Number>() {
     let x = g.array("actor/x");
     let c = Config { latent_dim: x.shape[1], actor_units: units, ..Config::default() };
     let mut lab = Lab::new();
-    let actor = Actor::new(&mut lab.vars, &c, act);
+    let actor = Actor::new(&mut lab.vars, &c, x.shape[1], act);
     lab.fill(actor.group.params, pack(&g, "actor/p/", &actor.group, actor_name));
     let (x, noise) = (lab.array(&x), lab.array(&g.array("actor/eps")));
     let bound = actor.bind(&mut lab.p, &lab.vars);

@@ -72,7 +72,7 @@ fn epochs<F: Number>() {
 
     let mut vars = Vars::default();
     let nets = Nets::new(&mut vars, &c, o, a);
-    let exchange = Exchange::new(&mut vars, &c);
+    let exchange = Exchange::new(&mut vars, &c, nets.world.width);
     let mut real = |name: &str, shape: &[usize]| vars.add(Region::Exchange, name, DType::Real, shape);
     let x = Inputs {
         obs: real("obs", &[n, o]),

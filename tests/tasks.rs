@@ -5,7 +5,7 @@
 //! result is another one when the tasks before it have run.
 
 use pwm::algo::pwm::trainer::write;
-use pwm::config::{Config, RewNorm, RewardHead};
+use pwm::config::{Config, Latent, RewNorm, RewardHead, Rollout};
 use pwm::device::cpu::team::Team;
 use pwm::device::{Dual, Real};
 use pwm::ops::stats::START_COUNT;
@@ -205,6 +205,7 @@ fn tasks_are_independent_with_other_choices() {
         detach: false,
         ..small()
     });
+    run_alone(&Config { latent: Latent::Observed, rollout: Rollout::Anchored, obs_norm: true, ..small() });
 }
 
 /// Two tasks that break the contract.

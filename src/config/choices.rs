@@ -71,6 +71,14 @@ words! {
         Torso = "torso",
     }
 
+    /// What stands for the state inside the world model.
+    Latent {
+        /// PWM: the output of a learned encoder, normalised in groups (SimNorm); the dynamics give the next one.
+        Encoded = "encoded",
+        /// the observation itself, normalised if `obs_norm` says so; the dynamics give its change.
+        Observed = "observed",
+    }
+
     /// What the reward head predicts.
     RewardHead {
         /// one number, trained by squared error.

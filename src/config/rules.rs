@@ -2,7 +2,7 @@
 //!
 //! Checked before anything is computed. Products are taken in 128 bits, so no input overflows them.
 
-use super::choices::{LrSchedule, RewNorm, RewardHead};
+use super::choices::{Latent, LrSchedule, RewNorm, RewardHead};
 use super::error::Broken;
 use super::schema::Config;
 
@@ -19,14 +19,18 @@ impl Config {
         let c = self;
 
         let group = c.simnorm_dim.max(1);
-        rule(c.latent_dim.is_multiple_of(group), &["latent_dim", "simnorm_dim"], &|| {
-            let below = c.latent_dim / group * group;
-            let near = if below == 0 { format!("{group}") } else { format!("{below} or {}", below + group) };
-            (
-                format!("latent_dim={} is not a multiple of simnorm_dim={}", c.latent_dim, c.simnorm_dim),
-                format!("set latent_dim to {near}"),
-            )
-        });
+        rule(
+            c.latent == Latent::Observed || c.latent_dim.is_multiple_of(group),
+            &["latent_dim", "simnorm_dim"],
+            &|| {
+                let below = c.latent_dim / group * group;
+                let near = if below == 0 { format!("{group}") } else { format!("{below} or {}", below + group) };
+                (
+                    format!("latent_dim={} is not a multiple of simnorm_dim={}", c.latent_dim, c.simnorm_dim),
+                    format!("set latent_dim to {near}"),
+                )
+            },
+        );
 
         let rows = c.num_envs as u128 * c.horizon as u128;
         let batches = c.critic_batches.max(1) as u128;

@@ -119,9 +119,12 @@ keys! {
         reference_point: ReferencePoint = ReferencePoint::Torso, Any, "";
     }
     Networks {
-        /// Width of the latent state; a multiple of `simnorm_dim`.
+        /// What stands for the state inside the world model. Policy and critics see it too: while an encoder learns, they
+        /// change with it, which small networks do not survive.
+        latent: Latent = Latent::Encoded, Any, "";
+        /// Width of an encoded latent; a multiple of `simnorm_dim`.
         latent_dim: usize = 512, Within(1.0, 65_536.0), "";
-        /// Size of the groups the latent is normalised in, each by a softmax.
+        /// Size of the groups an encoded latent is normalised in, each by a softmax.
         simnorm_dim: usize = 8, Within(1.0, 65_536.0), "";
         /// Hidden layers of the dynamics and of the reward head.
         units: Vec<usize> = vec![512, 512], Within(1.0, 65_536.0), "";
@@ -153,9 +156,6 @@ keys! {
         reward_coef: f64 = 0.1, AtLeast(0.0), "";
     }
     Algorithm {
-        /// Weight of predicting observations in the model's loss, through a linear decoder that nothing else reads; 0 is
-        /// PWM, which has none.
-        obs_coef: f64 = 0.0, AtLeast(0.0), "";
         /// Steps of a rollout, in the environment, in the latent and in a replay window.
         horizon: usize = 16, Within(1.0, 65_536.0), "steps";
         /// Discount of a step.

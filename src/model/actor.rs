@@ -17,14 +17,15 @@ pub struct Actor {
 }
 
 impl Actor {
-    pub fn new(vars: &mut Vars, c: &Config, act_dim: usize) -> Self {
+    /// `latent` is the width of a latent.
+    pub fn new(vars: &mut Vars, c: &Config, latent: usize, act_dim: usize) -> Self {
         let mut g = GroupBuilder::default();
         let uniform = |fan_in, gain| Init::UniformFanIn { fan_in, gain };
         let init = MlpInit { weight: uniform, bias: uniform, gain: c.actor_init_gain };
         let spec = MlpSpec {
             name: "mean",
             ensemble: 1,
-            inputs: c.latent_dim,
+            inputs: latent,
             hidden: &c.actor_units,
             outputs: act_dim,
             hidden_epilogue: Epilogue::MishNorm,

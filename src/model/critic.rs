@@ -17,7 +17,8 @@ pub struct Critics {
 }
 
 impl Critics {
-    pub fn new(vars: &mut Vars, c: &Config) -> Self {
+    /// `latent` is the width of a latent.
+    pub fn new(vars: &mut Vars, c: &Config, latent: usize) -> Self {
         let mut g = GroupBuilder::default();
         let init = MlpInit {
             weight: |_, _| Init::Orthogonal { gain: std::f64::consts::SQRT_2 },
@@ -27,7 +28,7 @@ impl Critics {
         let spec = MlpSpec {
             name: "value",
             ensemble: c.num_critics,
-            inputs: c.latent_dim,
+            inputs: latent,
             hidden: &c.critic_units,
             outputs: 1,
             hidden_epilogue: Epilogue::MishNorm,

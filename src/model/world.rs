@@ -1,23 +1,28 @@
 //! The world model: encoder `o -> z`, dynamics `(z, a) -> z'`, reward head `(z, a) -> r`.
 //!
-//! Hidden layers are Linear, LayerNorm, Mish; latents end in LayerNorm and SimNorm, so that they lie on a product of
-//! simplices (Hansen et al., TD-MPC2, 2024). The last layer of the reward head starts at zero. With `obs_coef` a linear
-//! decoder `z -> o` makes latents keep what the observation says; nothing else reads it.
+//! Hidden layers are Linear, LayerNorm, Mish. An *encoded* latent ends in LayerNorm and SimNorm, so that it lies on a
+//! product of simplices (Hansen et al., TD-MPC2, 2024), and the dynamics give the next one. An *observed* latent is the
+//! normalised observation itself; the dynamics give its change, which starts at zero. The last layer of the reward head
+//! starts at zero.
 
 use super::mlp::{BoundMlp, Mlp, MlpInit, MlpSpec};
 use super::params::{Group, GroupBuilder, Init};
-use crate::config::{Config, RewardHead};
+use crate::config::{Config, Latent, RewardHead};
+use crate::ops::control::copy;
 use crate::ops::linear::Epilogue;
 use crate::ops::optim::AdamSpec;
+use crate::ops::sum::sum;
 use crate::tape::{Program, Val, Vars};
 
 #[derive(Clone, Debug)]
 pub struct WorldModel {
     pub group: Group,
-    encoder: Mlp,
+    /// Width of a latent.
+    pub width: usize,
+    /// None if the observation is the latent.
+    encoder: Option<Mlp>,
     dynamics: Mlp,
     reward: Mlp,
-    decoder: Option<Mlp>,
 }
 
 impl WorldModel {
@@ -33,49 +38,72 @@ impl WorldModel {
             hidden_epilogue: Epilogue::NormMish,
             last_epilogue,
         };
-        let (d, simplex) = (c.latent_dim, Epilogue::NormSimplex { group: c.simnorm_dim });
-        let encoder = Mlp::new(&mut g, &spec("encoder", obs_dim, &c.encoder_units, d, simplex), init);
-        let dynamics = Mlp::new(&mut g, &spec("dynamics", d + act_dim, &c.units, d, simplex), init);
+        let (width, last) = match c.latent {
+            Latent::Encoded => (c.latent_dim, Epilogue::NormSimplex { group: c.simnorm_dim }),
+            Latent::Observed => (obs_dim, Epilogue::Bias),
+        };
+        let encoder = (c.latent == Latent::Encoded)
+            .then(|| Mlp::new(&mut g, &spec("encoder", obs_dim, &c.encoder_units, width, last), init));
+        let dynamics = Mlp::new(&mut g, &spec("dynamics", width + act_dim, &c.units, width, last), init);
+        if encoder.is_none() {
+            g.zero(&format!("dynamics.{}.weight", c.units.len()));
+        }
         let outputs = if c.reward_head == RewardHead::TwoHot { c.num_bins } else { 1 };
-        let reward = Mlp::new(&mut g, &spec("reward", d + act_dim, &c.units, outputs, Epilogue::Bias), init);
+        let reward = Mlp::new(&mut g, &spec("reward", width + act_dim, &c.units, outputs, Epilogue::Bias), init);
         g.zero(&format!("reward.{}.weight", c.units.len()));
-        let decoder =
-            (c.obs_coef > 0.0).then(|| Mlp::new(&mut g, &spec("decoder", d, &[], obs_dim, Epilogue::Bias), init));
         let adam = AdamSpec { beta1: c.model_betas[0], beta2: c.model_betas[1], max_norm: c.wm_grad_norm };
-        Self { group: g.finish(vars, "world_model", adam), encoder, dynamics, reward, decoder }
+        Self { group: g.finish(vars, "world_model", adam), width, encoder, dynamics, reward }
     }
 
     pub fn bind(&self, p: &mut Program, vars: &Vars) -> BoundWorldModel {
         BoundWorldModel {
-            encoder: self.encoder.bind(p, vars, &self.group),
+            encoder: self.bind_encoder(p, vars),
             dynamics: self.dynamics.bind(p, vars, &self.group),
             reward: self.reward.bind(p, vars, &self.group),
         }
     }
 
-    /// The decoder, if there is one.
-    pub fn bind_decoder(&self, p: &mut Program, vars: &Vars) -> Option<BoundMlp> {
-        self.decoder.as_ref().map(|d| d.bind(p, vars, &self.group))
-    }
-
     /// The encoder alone, for programs that need no more.
-    pub fn bind_encoder(&self, p: &mut Program, vars: &Vars) -> BoundMlp {
-        self.encoder.bind(p, vars, &self.group)
+    pub fn bind_encoder(&self, p: &mut Program, vars: &Vars) -> BoundEncoder {
+        BoundEncoder(self.encoder.as_ref().map(|e| e.bind(p, vars, &self.group)))
+    }
+}
+
+/// What makes latents of observations, inside a program.
+#[derive(Clone, Debug)]
+pub struct BoundEncoder(Option<BoundMlp>);
+
+impl BoundEncoder {
+    /// Latents `[M, D]` of prepared observations `[M, O]`, in `out` if given; else they may be the observations
+    /// themselves. `save` keeps what the reverse pass needs.
+    pub fn apply(&self, p: &mut Program, obs: Val, save: bool, out: Option<Val>) -> Val {
+        match (&self.0, out) {
+            (Some(network), out) => network.apply(p, &[obs], save, out),
+            (None, Some(out)) => {
+                copy(p, obs, out);
+                out
+            }
+            (None, None) => obs,
+        }
     }
 }
 
 /// The world model inside a program.
 #[derive(Clone, Debug)]
 pub struct BoundWorldModel {
-    pub encoder: BoundMlp,
-    pub dynamics: BoundMlp,
-    pub reward: BoundMlp,
+    pub encoder: BoundEncoder,
+    dynamics: BoundMlp,
+    reward: BoundMlp,
 }
 
 impl BoundWorldModel {
     /// Latent after one step, `[M, D]`.
     pub fn next(&self, p: &mut Program, z: Val, a: Val, save: bool, out: Option<Val>) -> Val {
-        self.dynamics.apply(p, &[z, a], save, out)
+        if self.encoder.0.is_some() {
+            return self.dynamics.apply(p, &[z, a], save, out);
+        }
+        let change = self.dynamics.apply(p, &[z, a], save, None);
+        sum(p, z, change, out)
     }
 
     /// Output of the reward head on rows: `[M, 1]`, or `[M, bins]` for the two-hot head.

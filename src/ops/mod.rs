@@ -10,4 +10,5 @@ pub mod random;
 pub mod replay;
 pub mod returns;
 pub mod stats;
+pub mod sum;
 pub mod twohot;

@@ -21,7 +21,7 @@ pub fn targets(p: &mut Program, vars: &Vars, c: &Config, x: &Exchange) {
 /// or random ones with `critic_shuffle`. `loss` `[1]` receives the sum of the minibatches' losses, `passes` is counted.
 pub fn pass(p: &mut Program, vars: &Vars, c: &Config, nets: &Nets, x: &Exchange, passes: Val, loss: Val) {
     let rows = c.rollout_states();
-    let latents = p.var_at(vars, x.latents, 0, &[rows, c.latent_dim]);
+    let latents = p.var_at(vars, x.latents, 0, &[rows, nets.world.width]);
     let targets = p.var_at(vars, x.targets, 0, &[rows, 1]);
     let size = c.critic_batch_size();
     let order = c.critic_shuffle.then(|| permutation(p, c.seed, Stream::Critic, passes, rows));

@@ -63,7 +63,7 @@ pub(super) fn programs(vars: &Vars, nets: &Nets, env: &EnvVars) -> [Program; 2] 
     let obs = nets.prepare(p, vars, obs);
     let encoder = nets.world.bind_encoder(p, vars);
     let actor = nets.actor.bind(p, vars);
-    let z = encoder.apply(p, &[obs], false, None);
+    let z = encoder.apply(p, obs, false, None);
     let mean = actor.mean.apply(p, &[z], false, None);
     let action = squash(p, mean, actor.logstd, None, None);
     env.step(p, vars, action, None);

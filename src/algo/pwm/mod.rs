@@ -44,10 +44,12 @@ impl Nets {
         let mut stats = |name: &str, shape: &[usize]| vars.add(Region::Statistics, name, DType::Real, shape);
         let (rew_stats, ret_stats) = (stats("rew_stats", &[1, 3]), stats("ret_stats", &[3]));
         let obs_stats = c.obs_norm.then(|| stats("obs_stats", &[obs_dim, 3]));
+        let world = WorldModel::new(vars, c, obs_dim, act_dim);
+        let latent = world.width;
         Self {
-            world: WorldModel::new(vars, c, obs_dim, act_dim),
-            actor: Actor::new(vars, c, act_dim),
-            critics: Critics::new(vars, c),
+            world,
+            actor: Actor::new(vars, c, latent, act_dim),
+            critics: Critics::new(vars, c, latent),
             rew_stats,
             ret_stats,
             obs_stats,
@@ -142,7 +144,7 @@ impl Pwm {
             seed: c.seed,
         };
         let replay = ReplayVars::new(vars, &spec);
-        let exchange = Exchange::new(vars, c);
+        let exchange = Exchange::new(vars, c, nets.world.width);
         let epoch = vars.add(Region::Control, "epoch", DType::Index, &[1]);
         let passes = vars.add(Region::Control, "critic_passes", DType::Index, &[1]);
         let losses = vars.add(Region::Control, "losses", DType::Real, &[4]);
@@ -151,11 +153,12 @@ impl Pwm {
 }
 
 impl Exchange {
-    pub fn new(vars: &mut Vars, c: &Config) -> Self {
+    /// `latent` is the width of a latent.
+    pub fn new(vars: &mut Vars, c: &Config, latent: usize) -> Self {
         let (h, n) = (c.horizon, c.num_envs);
         let mut add = |name: &str, shape: &[usize]| vars.add(Region::Exchange, name, DType::Real, shape);
         Self {
-            latents: add("rollout.latents", &[h, n, c.latent_dim]),
+            latents: add("rollout.latents", &[h, n, latent]),
             rewards: add("rollout.rewards", &[h, n]),
             values: add("rollout.values", &[h, n]),
             done: add("rollout.done", &[h, n]),

@@ -38,7 +38,7 @@ pub fn rollout(
     learn: bool,
     step: &mut Stepper,
 ) -> Val {
-    let (h, n, d) = (c.horizon, c.num_envs, c.latent_dim);
+    let (h, n, d) = (c.horizon, c.num_envs, nets.world.width);
     let act_dim = p.shape(noise)[2];
     let world = nets.world.bind(p, vars);
     let actor = nets.actor.bind(p, vars);
@@ -48,7 +48,7 @@ pub fn rollout(
     let (done, terminated) = (p.real(&[h, n]), p.real(&[h, n]));
     let first = p.at(latents, 0);
     let obs = nets.prepare(p, vars, obs);
-    world.encoder.apply(p, &[obs], false, Some(first));
+    world.encoder.apply(p, obs, false, Some(first));
     for i in 0..h {
         let z = p.at(latents, i);
         let seen = if c.detach { p.detach(z) } else { z };
@@ -61,7 +61,7 @@ pub fn rollout(
         let stepped = step(p, i, action, flags);
         if i + 1 < h {
             let obs = nets.prepare(p, vars, stepped.next_obs);
-            let anew = world.encoder.apply(p, &[obs], false, None);
+            let anew = world.encoder.apply(p, obs, false, None);
             let anew = p.detach(anew);
             let into = p.at(latents, i + 1);
             match c.rollout {

@@ -3,8 +3,7 @@
 //! The first observation is encoded and rolled forward with the recorded actions; each imagined latent is compared with
 //! the encoding of the observation that was seen (no gradient through the target), each predicted reward with the
 //! recorded one. With `S_dyn = sum_t gamma^t mean (z_t+1 - target)²` and `S_rew = mean_t,b gamma^t (r - r̂)²` the loss is
-//! `(S_dyn + S_rew) / H`; the two-hot head has `S_rew = reward_coef sum_t gamma^t mean_b CE` instead. With `obs_coef`
-//! the imagined latents are also decoded and compared with the observations.
+//! `(S_dyn + S_rew) / H`; the two-hot head has `S_rew = reward_coef sum_t gamma^t mean_b CE` instead.
 
 use super::Nets;
 use crate::config::{Config, RewNorm, RewardHead};
@@ -19,8 +18,6 @@ pub struct WorldLoss {
     /// `S_dyn / H` and `S_rew / H`, `[1]` each; their sum is the loss.
     pub dynamics: Val,
     pub reward: Val,
-    /// `obs_coef sum_t gamma^t mean (decode(z_t) - o_t)² / H` over t = 0 to H, `[1]`, if latents are decoded.
-    pub observation: Option<Val>,
     /// `[H+1, B, D]`: encoding of the first observation, then imagined latents.
     pub latents: Val,
     /// `[H, B, D]`: encodings of observations 1 to H.
@@ -32,14 +29,14 @@ pub struct WorldLoss {
 /// Appends the loss on observations `[H+1, B, O]`, actions `[H, B, A]` and rewards `[H, B]`, all prepared.
 pub fn world_loss(p: &mut Program, vars: &Vars, c: &Config, nets: &Nets, obs: Val, act: Val, rew: Val) -> WorldLoss {
     let (h, b, o) = (p.shape(act)[0], p.shape(act)[1], p.shape(obs)[2]);
-    let (d, a) = (c.latent_dim, p.shape(act)[2]);
+    let (d, a) = (nets.world.width, p.shape(act)[2]);
     let world = nets.world.bind(p, vars);
     let later = p.view(obs, b * o, &[h * b, o]);
-    let targets = world.encoder.apply(p, &[later], false, None);
+    let targets = world.encoder.apply(p, later, false, None);
     let targets = p.detach(targets);
     let latents = p.real(&[h + 1, b, d]);
     let (first, start) = (p.at(obs, 0), p.at(latents, 0));
-    world.encoder.apply(p, &[first], true, Some(start));
+    world.encoder.apply(p, first, true, Some(start));
     for t in 0..h {
         let (z, action, into) = (p.at(latents, t), p.at(act, t), p.at(latents, t + 1));
         world.next(p, z, action, true, Some(into));
@@ -62,13 +59,7 @@ pub fn world_loss(p: &mut Program, vars: &Vars, c: &Config, nets: &Nets, obs: Va
             two_hot_loss(p, logits, rew, (c.vmin, c.vmax), weights)
         }
     };
-    let observation = nets.world.bind_decoder(p, vars).map(|decoder| {
-        let all = p.reshape(latents, &[(h + 1) * b, d]);
-        let seen = decoder.apply(p, &[all], true, None);
-        let scale = c.obs_coef / (h * b * o) as f64;
-        squared_error(p, seen, obs, (0..=h).map(|t| scale * c.gamma.powi(t as i32)).collect())
-    });
-    WorldLoss { dynamics, reward, observation, latents, targets, head }
+    WorldLoss { dynamics, reward, latents, targets, head }
 }
 
 /// Appends the statistics' update by this batch, and the batch normalised by them: observations and rewards.
@@ -90,8 +81,6 @@ pub fn prepare(p: &mut Program, vars: &Vars, c: &Config, nets: &Nets, obs: Val, 
 pub fn update(p: &mut Program, vars: &Vars, c: &Config, nets: &Nets, obs: Val, act: Val, rew: Val) -> WorldLoss {
     let (obs, rew) = prepare(p, vars, c, nets, obs, rew);
     let loss = world_loss(p, vars, c, nets, obs, act, rew);
-    let mut roots = vec![(loss.dynamics, 1.0), (loss.reward, 1.0)];
-    roots.extend(loss.observation.map(|o| (o, 1.0)));
-    nets.world.group.update(p, vars, &roots);
+    nets.world.group.update(p, vars, &[(loss.dynamics, 1.0), (loss.reward, 1.0)]);
     loss
 }

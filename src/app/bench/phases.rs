@@ -14,7 +14,7 @@
 use crate::algo::pwm::rollout::{EnvStepVals, rollout};
 use crate::algo::pwm::trainer::TrainError;
 use crate::algo::pwm::{Exchange, Nets, critic, world};
-use crate::config::Config;
+use crate::config::{Config, Latent};
 use crate::device::cpu::team::{JobPanicked, Team};
 use crate::device::philox::{Philox, Stream};
 use crate::env::ant::{ACT, OBS};
@@ -209,8 +209,9 @@ impl Draft {
 
     fn critic_update(&mut self, c: &Config) -> Nets {
         let nets = Nets::new(&mut self.vars, c, OBS, ACT);
-        let exchange = Exchange::new(&mut self.vars, c);
-        self.data.push((exchange.latents, Data::Simplex(c.simnorm_dim)));
+        let exchange = Exchange::new(&mut self.vars, c, nets.world.width);
+        let latents = if c.latent == Latent::Encoded { Data::Simplex(c.simnorm_dim) } else { Data::Normal };
+        self.data.push((exchange.latents, latents));
         self.data.push((exchange.targets, Data::Normal));
         let passes = self.vars.add(Region::Control, "passes", DType::Index, &[1]);
         let loss = self.zeros("loss", &[1]);
@@ -222,7 +223,7 @@ impl Draft {
 
     fn actor_rollout(&mut self, c: &Config) -> Nets {
         let nets = Nets::new(&mut self.vars, c, OBS, ACT);
-        let exchange = Exchange::new(&mut self.vars, c);
+        let exchange = Exchange::new(&mut self.vars, c, nets.world.width);
         let obs = self.random("obs", &[c.num_envs, OBS], Data::Normal);
         let noise = self.random("noise", &[c.horizon, c.num_envs, ACT], Data::Normal);
         let (p, vars) = (&mut self.p, &self.vars);
