@@ -341,7 +341,7 @@ fn the_command_prints() {
     };
     assert_eq!(show(&["seed=7"], false).unwrap(), load(&["seed=7"]).unwrap().to_yaml());
     let shapes: serde_json::Value = serde_json::from_str(&show(&[], true).unwrap()).unwrap();
-    let read_by_the_peer = "latent_dim units encoder_units wm_batch_size num_envs horizon actor_units critic_units \
+    let read_by_the_peer = "latent latent_dim units encoder_units wm_batch_size num_envs horizon actor_units critic_units \
                             num_critics critic_iterations critic_batches";
     for key in read_by_the_peer.split(' ').filter(|key| !key.is_empty()) {
         assert!(!shapes["pwm_small"][key].is_null(), "{key}");
