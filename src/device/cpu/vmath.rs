@@ -60,22 +60,43 @@ pub fn mish_grad<F: Real>(x: F) -> (F, F) {
 /// Independent partial sums of a reduction: enough to fill the vector units, in an order that never changes.
 const LANES: usize = 16;
 
-/// Sum over `i` of `f(i)` for i in 0..n, in a fixed order.
+/// Sum of `f(x)` over a slice, in a fixed order.
 #[inline(always)]
-pub fn sum_by<F: Real>(n: usize, f: impl Fn(usize) -> F) -> F {
+pub fn sum_of<F: Real>(x: &[F], f: impl Fn(F) -> F) -> F {
     let mut acc = [F::zero(); LANES];
-    let whole = n / LANES * LANES;
-    let mut i = 0;
-    while i < whole {
-        for (l, a) in acc.iter_mut().enumerate() {
-            *a += f(i + l);
+    let (chunks, rest) = x.as_chunks::<LANES>();
+    for c in chunks {
+        for (a, x) in acc.iter_mut().zip(c) {
+            *a += f(*x);
         }
-        i += LANES;
     }
     let mut total = F::zero();
-    for j in whole..n {
-        total += f(j);
+    for x in rest {
+        total += f(*x);
     }
+    fold(acc) + total
+}
+
+/// Sum of `f(x, y)` over two slices of one length, in a fixed order.
+#[inline(always)]
+pub fn sum_of_pairs<F: Real>(x: &[F], y: &[F], f: impl Fn(F, F) -> F) -> F {
+    let mut acc = [F::zero(); LANES];
+    let ((xs, x_rest), (ys, y_rest)) = (x.as_chunks::<LANES>(), y.as_chunks::<LANES>());
+    for (x, y) in xs.iter().zip(ys) {
+        for ((a, x), y) in acc.iter_mut().zip(x).zip(y) {
+            *a += f(*x, *y);
+        }
+    }
+    let mut total = F::zero();
+    for (x, y) in x_rest.iter().zip(y_rest) {
+        total += f(*x, *y);
+    }
+    fold(acc) + total
+}
+
+/// Adds the upper half to the lower until one is left.
+#[inline(always)]
+fn fold<F: Real>(mut acc: [F; LANES]) -> F {
     let mut width = LANES / 2;
     while width > 0 {
         for l in 0..width {
@@ -84,7 +105,7 @@ pub fn sum_by<F: Real>(n: usize, f: impl Fn(usize) -> F) -> F {
         }
         width /= 2;
     }
-    acc[0] + total
+    acc[0]
 }
 
 #[cfg(test)]
@@ -127,7 +148,10 @@ mod tests {
     #[test]
     fn sum_is_exact_on_integers() {
         for n in [0, 1, 15, 16, 17, 100] {
-            assert_eq!(sum_by(n, |i| i as f64), (n * n.saturating_sub(1) / 2) as f64);
+            let x: Vec<f64> = (0..n).map(|i| i as f64).collect();
+            let twice = (n * n.saturating_sub(1)) as f64;
+            assert_eq!(sum_of(&x, |x| 2.0 * x), twice);
+            assert_eq!(sum_of_pairs(&x, &x, |x, y| x + y), twice);
         }
     }
 }

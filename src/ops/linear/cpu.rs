@@ -2,7 +2,7 @@
 
 use super::{Epilogue, LN_EPS, Linear, LinearGrad, Target, Transpose, first_x};
 use crate::device::Real;
-use crate::device::cpu::vmath::{mish, mish_grad, sum_by};
+use crate::device::cpu::vmath::{mish, mish_grad, sum_of, sum_of_pairs};
 use crate::tape::Cx;
 use crate::tape::op::chunk;
 
@@ -62,8 +62,8 @@ impl Linear {
 #[inline(always)]
 fn moments<F: Real>(u: &[F]) -> (F, F) {
     let n = F::of(u.len() as f64);
-    let mean = sum_by(u.len(), |i| u[i]) / n;
-    let var = sum_by(u.len(), |i| (u[i] - mean) * (u[i] - mean)) / n;
+    let mean = sum_of(u, |x| x) / n;
+    let var = sum_of(u, |x| (x - mean) * (x - mean)) / n;
     (mean, F::one() / (var + F::of(LN_EPS)).sqrt())
 }
 
@@ -290,8 +290,8 @@ fn row_grad<F: Real>(
     }
     // d LN: rstd (g - mean g - hat mean(g hat)).
     let inv = F::one() / F::of(n as f64);
-    let a = sum_by(n, |i| dh[i]) * inv;
-    let b = sum_by(n, |i| dh[i] * hat[i]) * inv;
+    let a = sum_of(dh, |x| x) * inv;
+    let b = sum_of_pairs(dh, hat, |d, x| d * x) * inv;
     for i in 0..n {
         dh[i] = rstd * (dh[i] - a - hat[i] * b);
     }

@@ -1,7 +1,7 @@
 //! Weighted sums of squared errors: the world model's consistency and reward terms, the critics' regression.
 
 use crate::device::Real;
-use crate::device::cpu::vmath::sum_by;
+use crate::device::cpu::vmath::{sum_of, sum_of_pairs};
 use crate::tape::op::chunk;
 use crate::tape::{Adjoint, Cx, Op, Program, Val};
 
@@ -45,12 +45,12 @@ impl SquaredError {
             let (t, r) = (task / chunks, chunk(slice, CHUNK, task % chunks));
             let p = &pred[t * slice..][r.clone()];
             let q = &target[if target.len() == slice { 0 } else { t * slice }..][r];
-            let s = sum_by(p.len(), |i| (p[i] - q[i]) * (p[i] - q[i]));
+            let s = sum_of_pairs(p, q, |p, q| (p - q) * (p - q));
             cx.scratch(task..task + 1)[0] = s * F::of(self.weights[t]);
         } else {
             let n = self.weights.len() * chunks;
             let parts = cx.scratch(0..n);
-            cx.out_all(0)[0] = sum_by(n, |i| parts[i]);
+            cx.out_all(0)[0] = sum_of(parts, |x| x);
         }
     }
 }

@@ -1,7 +1,7 @@
 //! The optimiser: global-norm clipping and Adam over one flat group of parameters.
 
 use crate::device::Real;
-use crate::device::cpu::vmath::sum_by;
+use crate::device::cpu::vmath::sum_of;
 use crate::tape::op::chunk;
 use crate::tape::{Cx, Op, Program, Val};
 
@@ -59,11 +59,11 @@ impl Adam {
         match phase {
             0 => {
                 let g = &g[chunk(g.len(), CHUNK, task)];
-                cx.scratch(task..task + 1)[0] = sum_by(g.len(), |i| g[i] * g[i]);
+                cx.scratch(task..task + 1)[0] = sum_of(g, |g| g * g);
             }
             1 => {
                 let parts = cx.scratch(0..chunks);
-                let norm = sum_by(chunks, |i| parts[i]).sqrt();
+                let norm = sum_of(parts, |x| x).sqrt();
                 cx.out_all(4)[0] = norm;
                 let step = cx.out_index(3, 0..1);
                 let factors = cx.scratch(chunks..chunks + 3);

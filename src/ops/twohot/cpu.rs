@@ -2,7 +2,7 @@
 
 use super::{Bins, Decode, ROWS, TwoHotDecode, TwoHotDecodeGrad, TwoHotLoss, TwoHotLossGrad, symexp, symlog};
 use crate::device::Real;
-use crate::device::cpu::vmath::sum_by;
+use crate::device::cpu::vmath::sum_of;
 use crate::tape::Cx;
 use crate::tape::op::chunk;
 
@@ -16,7 +16,7 @@ fn softmax<F: Real>(logits: &[F], p: &mut [F]) -> F {
     for (p, &x) in p.iter_mut().zip(logits) {
         *p = (x - top).exp();
     }
-    let sum = sum_by(p.len(), |i| p[i]);
+    let sum = sum_of(p, |x| x);
     let inv = F::one() / sum;
     for p in p.iter_mut() {
         *p *= inv;
@@ -27,7 +27,11 @@ fn softmax<F: Real>(logits: &[F], p: &mut [F]) -> F {
 /// Expectation of the bins.
 #[inline(always)]
 fn expectation<F: Real>(bins: &Bins, p: &[F]) -> F {
-    sum_by(p.len(), |i| p[i] * bins.value::<F>(i))
+    let mut sum = F::zero();
+    for (i, p) in p.iter().enumerate() {
+        sum += *p * bins.value::<F>(i);
+    }
+    sum
 }
 
 /// Writes or adds `f(i)` to every element.
@@ -95,7 +99,7 @@ impl TwoHotLoss {
             let batch = total / self.weights.len();
             let mut loss = F::zero();
             for (&w, ce) in self.weights.iter().zip(ce.chunks_exact(batch)) {
-                loss += F::of(w) * sum_by(batch, |b| ce[b]);
+                loss += F::of(w) * sum_of(&ce[..batch], |x| x);
             }
             cx.out_all(0)[0] = loss;
         }
