@@ -3,8 +3,8 @@
 use proptest::prelude::*;
 use pwm::app::config::{ConfigCommand, run};
 use pwm::config::{
-    Bootstrap, Config, ConfigErrors, KEYS, Key, Kind, LrSchedule, ReplaySampling, RewNorm, SHIPPED, Shipped, help_text,
-    load, markdown,
+    Bootstrap, Config, ConfigErrors, KEYS, Key, Kind, Latent, LrSchedule, ReplaySampling, RewNorm, SHIPPED, Shipped,
+    help_text, load, markdown,
 };
 
 const NONE: &[&str] = &[];
@@ -29,7 +29,7 @@ fn overrides(texts: &[&str]) -> String {
 fn the_bare_command_trains_the_small_configuration_on_the_ant() {
     let config = load(NONE).unwrap();
     assert_eq!((config.alg.as_str(), config.env.as_str()), ("pwm_small", "ant"));
-    assert_eq!((config.latent_dim, config.wm_batch_size, config.num_envs), (128, 64, 64));
+    assert_eq!((config.latent, config.wm_batch_size, config.num_envs), (Latent::Observed, 64, 128));
     assert_eq!(config.run_folder().to_str(), Some("runs/ant_pwm_small_s0"));
     assert_eq!(config.bootstrap_updates(), 200);
 }
@@ -51,7 +51,7 @@ fn each_source_overrides_the_one_before() {
 
     let based = write("based.yaml", "alg: pwm_small\nseed: 4\n");
     let config = load(&[format!("alg={based}")]).unwrap();
-    assert_eq!((config.latent_dim, config.seed), (128, 4), "unless it names a shipped one");
+    assert_eq!((config.latent, config.seed), (Latent::Observed, 4), "unless it names a shipped one");
     let chooses = write("chooses.yaml", &format!("env: {env}\ncritic_batches: 1\n"));
     assert_eq!(load(&[format!("alg={chooses}")]).unwrap().num_envs, 2);
 }
@@ -196,25 +196,25 @@ fn configurations_that_are_not_there() {
 fn settings_that_do_not_go_together() {
     let cases: &[(&[&str], &str)] = &[
         (
-            &["latent_dim=100"],
+            &["alg=pwm_5M", "latent_dim=100"],
             "latent_dim=100 is not a multiple of simnorm_dim=8\n  set latent_dim to 96 or 104\n  \
              `latent_dim` from override `latent_dim=100`, `simnorm_dim` from the default",
         ),
         (
             &["critic_batches=7"],
-            "a rollout of num_envs=64 x horizon=16 = 1024 states cannot be cut into critic_batches=7 equal parts\n  \
+            "a rollout of num_envs=128 x horizon=16 = 2048 states cannot be cut into critic_batches=7 equal parts\n  \
              set critic_batches to 4, or num_envs to a multiple of 7\n  `critic_batches` from override \
              `critic_batches=7`, `num_envs` from configs/alg/pwm_small.yaml:LINE, `horizon` from \
              configs/alg/pwm_small.yaml:LINE",
         ),
         (
             &["wm_buffer_size=1000"],
-            "wm_buffer_size=1000 rows cannot hold one window of horizon+1=17 rows for each of num_envs=64\n  \
-             set wm_buffer_size to at least 1088",
+            "wm_buffer_size=1000 rows cannot hold one window of horizon+1=17 rows for each of num_envs=128\n  \
+             set wm_buffer_size to at least 2176",
         ),
         (
-            &["wm_buffer_size=2000", "wm_batch_size=4000"],
-            "wm_buffer_size=2000 rows is less than wm_batch_size=4000 windows\n  \
+            &["wm_buffer_size=3000", "wm_batch_size=4000"],
+            "wm_buffer_size=3000 rows is less than wm_batch_size=4000 windows\n  \
              set wm_buffer_size to at least 4000, or lower wm_batch_size",
         ),
         (&["episode_length=10"], "horizon=16 steps is longer than an episode of episode_length=10"),
@@ -261,7 +261,7 @@ fn resolved_yaml_reads_back_and_is_complete() {
         assert!(KEYS.iter().all(|key| yaml.contains(&format!("\n{}: ", key.name))));
     }
     let config = Config::from_yaml("config.yaml", &load(NONE).unwrap().to_yaml(), &["max_minutes=30"]).unwrap();
-    assert_eq!((config.max_minutes, config.latent_dim), (30.0, 128));
+    assert_eq!((config.max_minutes, config.latent), (30.0, Latent::Observed));
 }
 
 #[test]

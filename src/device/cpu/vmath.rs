@@ -147,7 +147,7 @@ mod tests {
 
     #[test]
     fn sum_is_exact_on_integers() {
-        for n in [0, 1, 15, 16, 17, 100] {
+        for n in [0usize, 1, 15, 16, 17, 100] {
             let x: Vec<f64> = (0..n).map(|i| i as f64).collect();
             let twice = (n * n.saturating_sub(1)) as f64;
             assert_eq!(sum_of(&x, |x| 2.0 * x), twice);
