@@ -7,7 +7,7 @@ use super::model::{Contact, Model};
 use super::number::Number;
 use super::spatial::Spatial;
 use super::vec3::Vec3;
-use super::work::{BodyWork, Work};
+use super::work::{BodyCotangent, BodyWork, Cotangents, Work};
 
 /// Minus the wrench on the body at one contact point, and where it is in contact.
 ///
@@ -55,4 +55,71 @@ pub fn body_contact<S: Number, const B: usize, const D: usize>(
     }
     b.contact = sum;
     b.f += sum;
+}
+
+/// Adjoint of [`point_contact`]: from the cotangent `f` of minus the wrench, a twist, to those of the body and the
+/// ground. Whether a point touches has no derivative; of two equal friction forces the capped one counts.
+#[inline(always)]
+pub fn point_contact_adjoint<S: Number>(
+    c: &Contact<S>,
+    b: &BodyWork<S>,
+    ground: S,
+    bar: &mut BodyCotangent<S>,
+    ground_bar: &mut S,
+) {
+    let zero = S::zero();
+    let height = b.rot.0[1].dot(c.point) + (b.p.y - c.radius - ground);
+    let touching = height.lt(zero);
+    if !S::any(touching) {
+        return;
+    }
+    let x = Vec3::new(b.rot.0[0].dot(c.point) + b.p.x, height + ground, b.rot.0[2].dot(c.point) + b.p.z);
+    let depth = S::select(touching, -height, zero);
+    let u = b.v.ang.cross_add(x, b.v.lin);
+    let push = c.damping.mul_add(-u.y.min(zero), c.stiffness);
+    let square = u.x.mul_add(u.x, u.z * u.z);
+    let sliding = zero.lt(square);
+    let speed = S::select(sliding, square, S::one()).sqrt();
+    let cap = c.friction_stiffness * depth;
+    let viscous = (c.viscosity * speed).lt(cap);
+    let friction = S::select(sliding, S::select(viscous, c.viscosity, cap / speed), zero);
+    let f = Vec3::new(friction * u.x, -(depth * push), friction * u.z);
+
+    // (x × f, f)
+    let f_bar = bar.f.ang.cross_add(x, bar.f.lin);
+    let x_bar = f.cross(bar.f.ang);
+    // Along the direction of sliding the capped force is constant in the speed; across it turns with the direction.
+    let (dx, dz) = (u.x / speed, u.z / speed);
+    let along = f_bar.x.mul_add(dx, f_bar.z * dz);
+    let capped = S::select(sliding & !viscous & touching, along, zero);
+    let turn = -(friction * capped);
+    let approach = S::select(u.y.lt(zero), c.damping, zero);
+    let u_bar = Vec3::new(
+        friction.mul_add(f_bar.x, turn * dx),
+        depth * approach * f_bar.y,
+        friction.mul_add(f_bar.z, turn * dz),
+    );
+    let depth_bar = S::select(touching, c.friction_stiffness.mul_add(capped, -(push * f_bar.y)), zero);
+
+    bar.v.ang += x.cross(u_bar);
+    bar.v.lin += u_bar;
+    let x_bar = u_bar.cross_add(b.v.ang, x_bar);
+    let point = Vec3::new(x_bar.x, x_bar.y - depth_bar, x_bar.z);
+    bar.p += point;
+    bar.rot.add_outer(point, c.point);
+    *ground_bar += depth_bar;
+}
+
+/// Adjoint of [`body_contact`] of body `i`.
+#[inline(always)]
+pub fn body_contact_adjoint<S: Number, const B: usize, const D: usize>(
+    model: &Model<S>,
+    i: usize,
+    ground: S,
+    w: &Work<S, B, D>,
+    c: &mut Cotangents<S, B, D>,
+) {
+    for point in &model.contacts[model.links[i].contacts.clone()] {
+        point_contact_adjoint(point, &w.body[i], ground, &mut c.body[i], &mut c.ground);
+    }
 }

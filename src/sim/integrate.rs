@@ -29,3 +29,50 @@ pub fn integrate<S: Scalar>(model: &Model<S>, h: S, qdd: &[S], q: &mut [S], qd: 
         }
     }
 }
+
+/// Adjoint of [`integrate`]: (`q_bar`, `qd_bar`) turn from cotangents of the new state into those of the old one, and
+/// `qdd_bar` receives that of the accelerations. `q`, `qd` are the old state.
+#[inline(always)]
+#[allow(clippy::too_many_arguments, reason = "a state, its rates and their cotangents")]
+pub fn integrate_adjoint<S: Scalar>(
+    model: &Model<S>,
+    h: S,
+    q: &[S],
+    qd: &[S],
+    qdd: &[S],
+    q_bar: &mut [S],
+    qd_bar: &mut [S],
+    qdd_bar: &mut [S],
+) {
+    for link in &model.links {
+        match link.kind {
+            JointKind::Free => {
+                let next = |k: usize| qdd[link.qd + k].mul_add(h, qd[link.qd + k]);
+                let omega = Vec3::new(next(0), next(1), next(2));
+                let (p, r) = (Vec3::read(&q[link.q..]), Quat::read(&q[link.q + 3..]));
+                let (p_bar, r_bar) = (Vec3::read(&q_bar[link.q..]), Quat::read(&q_bar[link.q + 3..]));
+
+                // p' = p + h (v' + ω' × p)
+                let moved = p_bar.scale(h);
+                (p_bar + moved.cross(omega)).write(&mut q_bar[link.q..]);
+                // r' = normalise(r + a ⊗ r), a = (h/2 ω', 0)
+                let half = h * S::of(0.5);
+                let a = Quat { v: omega.scale(half), w: S::zero() };
+                let spin = a * r;
+                let sum = Quat { v: r.v + spin.v, w: r.w + spin.w };
+                let sum_bar = sum.normalised_adjoint(r_bar);
+                let (a_bar, turned_back) = Quat::product_adjoint(a, r, sum_bar);
+                sum_bar.scale_add(S::one(), turned_back).write(&mut q_bar[link.q + 3..]);
+
+                let omega_bar = a_bar.v.scale_add(half, p.cross(moved));
+                (Vec3::read(&qd_bar[link.qd..]) + omega_bar).write(&mut qd_bar[link.qd..]);
+                (Vec3::read(&qd_bar[link.qd + 3..]) + moved).write(&mut qd_bar[link.qd + 3..]);
+            }
+            JointKind::Hinge | JointKind::Slide => qd_bar[link.qd] = q_bar[link.q].mul_add(h, qd_bar[link.qd]),
+            JointKind::Fixed => {}
+        }
+    }
+    for (acceleration, &rate) in qdd_bar.iter_mut().zip(qd_bar.iter()) {
+        *acceleration = rate * h;
+    }
+}

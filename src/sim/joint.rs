@@ -2,7 +2,8 @@
 
 use super::articulation::JointKind;
 use super::model::Model;
-use super::work::Work;
+use super::spatial::Spatial;
+use super::work::{BodyCotangent, Cotangents, Work};
 use crate::device::Scalar;
 
 /// `τ` of the joint of body `i`, and the body's wrench handed to its parent. Bodies in reverse tree order.
@@ -34,4 +35,47 @@ pub fn joint_force<S: Scalar, const B: usize, const D: usize>(
         }
         JointKind::Fixed => {}
     }
+}
+
+/// Adjoint of [`joint_force`] of body `i`, from `c.tau`. Bodies in tree order: it begins the cotangents of the body, its
+/// wrench's from those of its parent's, and those of its joint's axis.
+///
+/// A wrench is passed to every joint between body and root, so its cotangent is minus the twist that the rates τ̄ of
+/// those joints would give the body.
+#[inline(always)]
+#[allow(clippy::too_many_arguments, reason = "a state and its cotangents")]
+pub fn joint_force_adjoint<S: Scalar, const B: usize, const D: usize>(
+    model: &Model<S>,
+    i: usize,
+    q: &[S],
+    w: &Work<S, B, D>,
+    c: &mut Cotangents<S, B, D>,
+    q_bar: &mut [S],
+    qd_bar: &mut [S],
+    actuation_bar: &mut [S],
+) {
+    let link = &model.links[i];
+    let mut f = link.parent.map_or(Spatial::zero(), |k| c.body[k].f);
+    match link.kind {
+        JointKind::Free => {
+            f = f - Spatial::read(&c.tau[link.qd..]);
+            for k in 0..6 {
+                c.axis[link.qd + k] = Spatial::zero();
+            }
+        }
+        JointKind::Hinge | JointKind::Slide => {
+            let total = w.body[i].f + w.body[i].children;
+            let minus = -c.tau[link.qd];
+            f = w.axis[link.qd].scale_add(minus, f);
+            c.axis[link.qd] = total.scale(minus);
+            let x = q[link.q];
+            let outside = x.lt(link.lower) | link.upper.lt(x);
+            let stiffness = link.drive_stiffness + S::select(outside, link.limit_stiffness, S::zero());
+            q_bar[link.q] = stiffness.mul_add(minus, q_bar[link.q]);
+            qd_bar[link.qd] = link.damping.mul_add(minus, qd_bar[link.qd]);
+            actuation_bar[link.qd] -= minus;
+        }
+        JointKind::Fixed => {}
+    }
+    c.body[i] = BodyCotangent { f, ..BodyCotangent::zero() };
 }

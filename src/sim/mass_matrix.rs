@@ -3,22 +3,17 @@
 //! Equal to `H = Jᵀ blockdiag(G) J`. The factor is `H + armature = Lᵀ L` from the leaves to the root: unlike `L Lᵀ` it has no
 //! fill-in, every row keeps only the columns of its ancestors. No pivoting and no guard: a negative pivot yields NaN.
 
-use super::inertia::spatial_inertia;
+use super::inertia::{spatial_inertia, spatial_inertia_adjoint};
 use super::model::Model;
-use super::spatial::SpatialInertia;
-use super::work::Work;
+use super::spatial::{Spatial, SpatialInertia};
+use super::work::{Cotangents, Work};
 use crate::device::Scalar;
 
 /// H (without armature) into `factor`: lower triangle, ancestors' columns only.
 #[inline(always)]
 pub fn mass_matrix<S: Scalar, const B: usize, const D: usize>(model: &Model<S>, w: &mut Work<S, B, D>) {
-    let mut composite = [SpatialInertia::<S>::zero(); B];
-    for (sum, (link, b)) in composite.iter_mut().zip(model.links.iter().zip(&w.body)) {
-        *sum = spatial_inertia(link, b);
-    }
-    for i in (0..B).rev() {
-        let link = &model.links[i];
-        let inertia = composite[i];
+    let composite = composite_inertia(model, w);
+    for (link, inertia) in model.links.iter().zip(&composite) {
         for row in link.qd..link.qd + link.kind.velocities() {
             let momentum = inertia.mul(w.axis[row]);
             w.factor[row][row] = w.axis[row].dot(momentum);
@@ -26,9 +21,58 @@ pub fn mass_matrix<S: Scalar, const B: usize, const D: usize>(model: &Model<S>, 
                 w.factor[row][column] = w.axis[column].dot(momentum);
             }
         }
-        if let Some(k) = link.parent {
-            composite[k] = composite[k].add(&inertia);
+    }
+}
+
+/// Inertia of each body with all that it carries.
+#[inline(always)]
+fn composite_inertia<S: Scalar, const B: usize, const D: usize>(
+    model: &Model<S>,
+    w: &Work<S, B, D>,
+) -> [SpatialInertia<S>; B] {
+    let mut composite = [SpatialInertia::<S>::zero(); B];
+    for (sum, (link, b)) in composite.iter_mut().zip(model.links.iter().zip(&w.body)) {
+        *sum = spatial_inertia(link, b);
+    }
+    for i in (0..B).rev() {
+        if let Some(k) = model.links[i].parent {
+            composite[k] = composite[k].add(&composite[i]);
         }
+    }
+    composite
+}
+
+/// Adjoint of [`mass_matrix`]: sends `c.mass` to the axes and the bodies, and clears it.
+///
+/// `H_rk = S_k · G S_r` with G the composite inertia of r's body: `G S_r` has the cotangent `x = Σ_k H̄_rk S_k`, hence
+/// `S̄_k += H̄_rk G S_r`, `S̄_r += G x` and `Ḡ += x S_rᵀ`, which goes to every body that this one carries.
+#[inline(always)]
+pub fn mass_matrix_adjoint<S: Scalar, const B: usize, const D: usize>(
+    model: &Model<S>,
+    w: &Work<S, B, D>,
+    c: &mut Cotangents<S, B, D>,
+) {
+    let composite = composite_inertia(model, w);
+    let mut carried = [SpatialInertia::<S>::zero(); B];
+    for (i, link) in model.links.iter().enumerate() {
+        let mut g = link.parent.map_or(SpatialInertia::zero(), |k| carried[k]);
+        for row in link.qd..link.qd + link.kind.velocities() {
+            let momentum = composite[i].mul(w.axis[row]);
+            let mut x = Spatial::zero();
+            for &column in [row].iter().chain(model.ancestors(row)) {
+                let h = std::mem::replace(&mut c.mass[row][column], S::zero());
+                x = w.axis[column].scale_add(h, x);
+                c.axis[column] = momentum.scale_add(h, c.axis[column]);
+            }
+            c.axis[row] += composite[i].mul(x);
+            let s = w.axis[row];
+            g.aa.add_outer(x.ang, s.ang);
+            g.al.add_outer(x.ang, s.lin);
+            g.al.add_outer(s.ang, x.lin);
+            g.ll.add_outer(x.lin, s.lin);
+        }
+        carried[i] = g;
+        spatial_inertia_adjoint(link, &w.body[i], &g, &mut c.body[i]);
     }
 }
 
@@ -72,5 +116,27 @@ pub fn solve<S: Scalar, const D: usize>(model: &Model<S>, factor: &[[S; D]; D], 
             y = (-factor[i][j]).mul_add(x[j], y);
         }
         x[i] = y * pivot[i];
+    }
+}
+
+/// Adjoint of factor and solve: `x` turns from the cotangent of the solution q̈ into that of τ, `λ = (Lᵀ L)⁻¹ q̈̄`, and
+/// `-λ q̈ᵀ` is added to that of H.
+#[inline(always)]
+pub fn solve_adjoint<S: Scalar, const D: usize>(
+    model: &Model<S>,
+    factor: &[[S; D]; D],
+    pivot: &[S; D],
+    qdd: &[S; D],
+    x: &mut [S; D],
+    mass_bar: &mut [[S; D]; D],
+) {
+    solve(model, factor, pivot, x);
+    for row in 0..D {
+        let (lambda, acceleration) = (-x[row], -qdd[row]);
+        mass_bar[row][row] = lambda.mul_add(qdd[row], mass_bar[row][row]);
+        for &column in model.ancestors(row) {
+            let half = lambda.mul_add(qdd[column], mass_bar[row][column]);
+            mass_bar[row][column] = acceleration.mul_add(x[column], half);
+        }
     }
 }

@@ -13,7 +13,10 @@
 //! | mass matrix, factor, solve | [`mass_matrix`] |
 //! | semi-implicit Euler | [`integrate`] |
 //! | substeps, reference point | [`step`](mod@step) |
+//!
+//! The adjoint of each stage stands beside it; [`adjoint`] runs them in reverse.
 
+pub mod adjoint;
 pub mod ant;
 pub mod articulation;
 pub mod contact;
@@ -31,6 +34,7 @@ pub mod step;
 pub mod vec3;
 pub mod work;
 
+pub use adjoint::{step_adjoint, step_keeping};
 pub use ant::ant;
 pub use articulation::{Articulation, JointKind};
 pub use mass::Inertia;
@@ -40,4 +44,4 @@ pub use quat::{Quat, Transform};
 pub use spatial::{Spatial, SpatialInertia};
 pub use step::{ReferencePoint, Timing, step};
 pub use vec3::{Mat3, Vec3};
-pub use work::Work;
+pub use work::{Cotangents, Work};

@@ -82,6 +82,55 @@ impl<S: Scalar> Quat<S> {
     }
 }
 
+/// Adjoints. The four numbers are independent: nothing here assumes a unit norm.
+impl<S: Scalar> Quat<S> {
+    #[inline(always)]
+    pub fn zero() -> Self {
+        Self { v: Vec3::zero(), w: S::zero() }
+    }
+    #[inline(always)]
+    pub fn dot(self, o: Self) -> S {
+        self.w.mul_add(o.w, self.v.dot(o.v))
+    }
+    /// `self * s + b`.
+    #[inline(always)]
+    pub fn scale_add(self, s: S, b: Self) -> Self {
+        Self { v: self.v.scale_add(s, b.v), w: self.w.mul_add(s, b.w) }
+    }
+    /// Cotangents of (a, b) from that of the product `c = a ⊗ b`: `ā = c̄ ⊗ b*`, `b̄ = a* ⊗ c̄`.
+    #[inline(always)]
+    pub fn product_adjoint(a: Self, b: Self, bar: Self) -> (Self, Self) {
+        (bar * b.conj(), a.conj() * bar)
+    }
+    /// Adjoint of [`Quat::matrix`]: the quaternion's cotangent from the matrix's.
+    #[inline(always)]
+    pub fn matrix_adjoint(self, m: &Mat3<S>) -> Self {
+        let Vec3 { x, y, z } = self.v;
+        let [r0, r1, r2] = &m.0;
+        let (xy, xz, yz) = (r0.y + r1.x, r0.z + r2.x, r1.z + r2.y);
+        let turn = m.skew_adjoint();
+        let two = S::of(2.0);
+        let twice = |a: S| a + a;
+        let v = Vec3::new(
+            twice(r0.x).mul_add(x, xy.mul_add(y, xz * z)),
+            twice(r1.y).mul_add(y, xy.mul_add(x, yz * z)),
+            twice(r2.z).mul_add(z, xz.mul_add(x, yz * y)),
+        );
+        let trace = r0.x + r1.y + r2.z;
+        Self { v: turn.scale_add(self.w, v).scale(two), w: twice(trace).mul_add(self.w, self.v.dot(turn)) * two }
+    }
+    /// Adjoint of [`Quat::normalised`] at `self`: `(r̄' - r' (r'·r̄')) / |r|`, and nothing for the zero quaternion.
+    #[inline(always)]
+    pub fn normalised_adjoint(self, bar: Self) -> Self {
+        let norm = self.dot(self).sqrt();
+        let positive = S::zero().lt(norm);
+        let inverse = S::select(positive, S::one() / S::select(positive, norm, S::one()), S::zero());
+        let unit = Self { v: self.v.scale(inverse), w: self.w * inverse };
+        let across = unit.scale_add(-unit.dot(bar), bar);
+        Self { v: across.v.scale(inverse), w: across.w * inverse }
+    }
+}
+
 /// Hamilton's product.
 impl<S: Scalar> Mul for Quat<S> {
     type Output = Self;

@@ -58,6 +58,11 @@ impl<S: Scalar> Spatial<S> {
         let (a, b) = (self.ang, o.ang);
         a.x.mul_add(b.x, a.y.mul_add(b.y, a.z.mul_add(b.z, self.lin.dot(o.lin))))
     }
+    /// `(R ang, R lin)`.
+    #[inline(always)]
+    pub fn turned(rot: &Mat3<S>, ang: Vec3<S>, lin: Vec3<S>) -> Self {
+        Self::new(rot.mul_vec(ang), rot.mul_vec(lin))
+    }
     /// `(ω, v) ×ₘ (ω', v') = (ω × ω', v × ω' + ω × v')`, the cross product with a motion.
     #[inline(always)]
     pub fn cross_motion(self, o: Self) -> Self {

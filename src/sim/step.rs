@@ -7,7 +7,7 @@ use super::integrate::integrate;
 use super::joint::joint_force;
 use super::kinematics::body_kinematics;
 use super::mass_matrix::{factorise, mass_matrix, solve};
-use super::model::Model;
+use super::model::{Link, Model};
 use super::number::Number;
 use super::vec3::Vec3;
 use super::work::Work;
@@ -35,6 +35,26 @@ pub struct Timing<S> {
     pub reference_point: ReferencePoint,
 }
 
+/// Kinematics, bias, contacts and joint forces of one substep: everything up to τ.
+#[inline(always)]
+pub fn forces<S: Number, const B: usize, const D: usize>(
+    model: &Model<S>,
+    q: &[S],
+    qd: &[S],
+    actuation: &[S],
+    ground: S,
+    w: &mut Work<S, B, D>,
+) {
+    for i in 0..B {
+        body_kinematics(model, i, q, qd, w);
+        body_bias(model, i, w);
+        body_contact(model, i, ground, w);
+    }
+    for i in (0..B).rev() {
+        joint_force(model, i, q, qd, actuation, w);
+    }
+}
+
 /// Accelerations of one substep into `w.qdd`; `rebuild` the factor of the mass matrix or take the one in `w`.
 #[inline(always)]
 pub fn accelerations<S: Number, const B: usize, const D: usize>(
@@ -46,14 +66,7 @@ pub fn accelerations<S: Number, const B: usize, const D: usize>(
     rebuild: bool,
     w: &mut Work<S, B, D>,
 ) {
-    for i in 0..B {
-        body_kinematics(model, i, q, qd, w);
-        body_bias(model, i, w);
-        body_contact(model, i, ground, w);
-    }
-    for i in (0..B).rev() {
-        joint_force(model, i, q, qd, actuation, w);
-    }
+    forces(model, q, qd, actuation, ground, w);
     if rebuild {
         mass_matrix(model, w);
         factorise(model, w);
@@ -72,6 +85,23 @@ pub fn shift_state<S: Scalar>(model: &Model<S>, origin: Vec3<S>, q: &mut [S], qd
     }
 }
 
+/// The reference point of an environment step that begins with the coordinates `q`.
+#[inline(always)]
+pub(super) fn origin<S: Scalar>(model: &Model<S>, timing: &Timing<S>, q: &[S]) -> Vec3<S> {
+    match moving_root(model, timing) {
+        Some(link) => Vec3::read(&q[link.q..]),
+        None => Vec3::zero(),
+    }
+}
+
+/// The root, if the reference point goes with it. A robot whose root is not free stays near its fixed base: nothing to
+/// gain there.
+#[inline(always)]
+pub(super) fn moving_root<'a, S: Scalar>(model: &'a Model<S>, timing: &Timing<S>) -> Option<&'a Link<S>> {
+    let root = model.links.first().filter(|l| l.kind == JointKind::Free);
+    root.filter(|_| timing.reference_point == ReferencePoint::Torso)
+}
+
 /// Advances (q, qd) by `timing.substeps` substeps under the constant `actuation` (per dof).
 #[inline(always)]
 pub fn step<S: Number, const B: usize, const D: usize>(
@@ -82,12 +112,7 @@ pub fn step<S: Number, const B: usize, const D: usize>(
     actuation: &[S],
     w: &mut Work<S, B, D>,
 ) {
-    // A robot whose root is not free stays near its fixed base: nothing to gain from moving the reference point.
-    let root = model.links.first().filter(|l| l.kind == JointKind::Free);
-    let origin = match (timing.reference_point, root) {
-        (ReferencePoint::Torso, Some(link)) => Vec3::read(&q[link.q..]),
-        _ => Vec3::zero(),
-    };
+    let origin = origin(model, timing, q);
     shift_state(model, origin, q, qd);
     for substep in 0..timing.substeps {
         let rebuild = substep % timing.mass_matrix_every == 0;

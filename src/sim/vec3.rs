@@ -1,7 +1,7 @@
 //! Three-vectors and 3x3 matrices over [`Scalar`]. No allocation, everything by value.
 
 use crate::device::Scalar;
-use std::ops::{Add, AddAssign, Neg, Sub};
+use std::ops::{Add, AddAssign, Neg, Sub, SubAssign};
 
 /// A vector of three numbers, usually in world axes.
 #[derive(Clone, Copy, Debug)]
@@ -120,6 +120,12 @@ impl<S: Scalar> Sub for Vec3<S> {
         Self::new(self.x - o.x, self.y - o.y, self.z - o.z)
     }
 }
+impl<S: Scalar> SubAssign for Vec3<S> {
+    #[inline(always)]
+    fn sub_assign(&mut self, o: Self) {
+        *self = *self - o;
+    }
+}
 impl<S: Scalar> Neg for Vec3<S> {
     type Output = Self;
     #[inline(always)]
@@ -157,6 +163,12 @@ impl<S: Scalar> Mat3<S> {
     pub fn skew(c: Vec3<S>) -> Self {
         let z = S::zero();
         Self([Vec3::new(z, -c.z, c.y), Vec3::new(c.z, z, -c.x), Vec3::new(-c.y, c.x, z)])
+    }
+    /// Adjoint of [`Mat3::skew`]: the cotangent of c from that of its matrix.
+    #[inline(always)]
+    pub fn skew_adjoint(&self) -> Vec3<S> {
+        let [r0, r1, r2] = &self.0;
+        Vec3::new(r2.y - r1.z, r0.z - r2.x, r1.x - r0.y)
     }
     #[inline(always)]
     pub fn column(&self, k: usize) -> Vec3<S> {
@@ -197,6 +209,13 @@ impl<S: Scalar> Mat3<S> {
     #[inline(always)]
     pub fn scale(&self, s: S) -> Self {
         Self([self.0[0].scale(s), self.0[1].scale(s), self.0[2].scale(s)])
+    }
+    /// `M += a bᵀ`.
+    #[inline(always)]
+    pub fn add_outer(&mut self, a: Vec3<S>, b: Vec3<S>) {
+        self.0[0] = b.scale_add(a.x, self.0[0]);
+        self.0[1] = b.scale_add(a.y, self.0[1]);
+        self.0[2] = b.scale_add(a.z, self.0[2]);
     }
     #[inline(always)]
     pub fn add(&self, o: &Self) -> Self {

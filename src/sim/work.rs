@@ -75,3 +75,56 @@ impl<S: Scalar, const B: usize, const D: usize> Work<S, B, D> {
         }
     }
 }
+
+/// Cotangents of one body's quantities in a [`Work`]. `com` and `back` follow from `p` and `rot` and have none of their own.
+#[derive(Clone, Copy, Debug)]
+pub struct BodyCotangent<S> {
+    pub p: Vec3<S>,
+    /// Of `q`, beside what reaches it through `rot`.
+    pub q: Quat<S>,
+    pub rot: Mat3<S>,
+    pub v: Spatial<S>,
+    pub a: Spatial<S>,
+    /// Of the wrench on the body: a twist.
+    pub f: Spatial<S>,
+}
+
+impl<S: Scalar> BodyCotangent<S> {
+    #[inline(always)]
+    pub fn zero() -> Self {
+        Self {
+            p: Vec3::zero(),
+            q: Quat::zero(),
+            rot: Mat3::zero(),
+            v: Spatial::zero(),
+            a: Spatial::zero(),
+            f: Spatial::zero(),
+        }
+    }
+}
+
+/// Scratch of the adjoint: cotangents of what stands in a [`Work`].
+#[derive(Clone, Copy, Debug)]
+pub struct Cotangents<S, const B: usize, const D: usize> {
+    pub body: [BodyCotangent<S>; B],
+    pub axis: [Spatial<S>; D],
+    pub tau: [S; D],
+    /// Of the mass matrix, for each entry that is computed (lower triangle, ancestors' columns): both halves together.
+    /// Summed over the substeps that share a factor.
+    pub mass: [[S; D]; D],
+    /// Of the height of the ground over the reference point. Summed over all substeps.
+    pub ground: S,
+}
+
+impl<S: Scalar, const B: usize, const D: usize> Cotangents<S, B, D> {
+    #[inline(always)]
+    pub fn zero() -> Self {
+        Self {
+            body: [BodyCotangent::zero(); B],
+            axis: [Spatial::zero(); D],
+            tau: [S::zero(); D],
+            mass: [[S::zero(); D]; D],
+            ground: S::zero(),
+        }
+    }
+}

@@ -1,6 +1,6 @@
 //! Rows of environments: `f32` eight at a time, the other number types one by one. Nothing here allocates.
 
-use super::task::{REWARD_ENTRIES, env_step, row};
+use super::task::{REWARD_ENTRIES, StepCotangents, env_step, env_step_adjoint, row};
 use super::{ACT, Ant, NQ, NQD, OBS};
 use crate::device::cpu::lanes::{Lanes, WIDTH};
 use crate::device::{Dual, Real};
@@ -29,6 +29,114 @@ pub trait EnvReal: Real {
         next_obs: &mut [Self],
         reward: &mut [Self],
     );
+
+    /// Adjoint of [`EnvReal::step_rows`]: cotangents of what went into a step of `rows` environments, from those of what
+    /// came out. `at` holds the operands of the step; `from` is read, `to` is written.
+    ///
+    /// # Panics
+    /// If a slice is shorter than `rows` rows.
+    fn adjoint_rows(ant: &Ant, rows: usize, at: Operands<'_, Self>, from: Results<'_, Self>, to: Cotangents<'_, Self>);
+}
+
+/// What goes into a step: `q` (rows x 15), `qd` (rows x 14), raw `action` (rows x 8).
+#[derive(Clone, Copy, Debug)]
+pub struct Operands<'a, R> {
+    pub q: &'a [R],
+    pub qd: &'a [R],
+    pub action: &'a [R],
+}
+
+/// Cotangents of what comes out of a step: of the new `q`, `qd`, observation (rows x 37) and `reward` (rows).
+#[derive(Clone, Copy, Debug)]
+pub struct Results<'a, R> {
+    pub q: &'a [R],
+    pub qd: &'a [R],
+    pub obs: &'a [R],
+    pub reward: &'a [R],
+}
+
+/// Cotangents of what goes into a step; `obs` (rows x 37) is the observation before it, which the reward reads.
+#[derive(Debug)]
+pub struct Cotangents<'a, R> {
+    pub q: &'a mut [R],
+    pub qd: &'a mut [R],
+    pub obs: &'a mut [R],
+    pub action: &'a mut [R],
+}
+
+/// One call of the adjoint.
+struct Back<'a, R> {
+    rows: usize,
+    at: Operands<'a, R>,
+    from: Results<'a, R>,
+    to: Cotangents<'a, R>,
+}
+
+impl<R: Real + Number> Back<'_, R> {
+    fn one_by_one(self, ant: &Ant, model: &Model<R>) {
+        let Back { rows, at, from, to } = self;
+        to.obs[..rows * OBS].fill(R::zero());
+        for i in 0..rows {
+            let (q, qd) = (row::<R, NQ>(&at.q[i * NQ..]), row::<R, NQD>(&at.qd[i * NQD..]));
+            let state = (row(&from.q[i * NQ..]), row(&from.qd[i * NQD..]));
+            let (action, obs) = (row(&at.action[i * ACT..]), row(&from.obs[i * OBS..]));
+            let c = env_step_adjoint(ant, model, &q, &qd, &action, state, &obs, from.reward[i]);
+            to.q[i * NQ..][..NQ].copy_from_slice(&c.q);
+            to.qd[i * NQD..][..NQD].copy_from_slice(&c.qd);
+            to.action[i * ACT..][..ACT].copy_from_slice(&c.action);
+            for (k, x) in REWARD_ENTRIES.into_iter().zip(c.entries) {
+                to.obs[i * OBS + k] = x;
+            }
+        }
+    }
+}
+
+impl Back<'_, f32> {
+    /// Groups of [`WIDTH`] rows, as in [`Rows::step_in_lanes`].
+    #[inline(always)]
+    fn in_lanes<S: Number + Lanes>(self, ant: &Ant, model: &Model<S>) {
+        let Back { rows, at, from, to } = self;
+        to.obs[..rows * OBS].fill(0.0);
+        let mut first = 0;
+        while first < rows {
+            let count = (rows - first).min(WIDTH);
+            let q = gather::<S, NQ>(&at.q[first * NQ..], NQ, count);
+            let qd = gather::<S, NQD>(&at.qd[first * NQD..], NQD, count);
+            let action = gather::<S, ACT>(&at.action[first * ACT..], ACT, count);
+            let q_bar = gather::<S, NQ>(&from.q[first * NQ..], NQ, count);
+            let qd_bar = gather::<S, NQD>(&from.qd[first * NQD..], NQD, count);
+            let obs_bar = gather::<S, OBS>(&from.obs[first * OBS..], OBS, count);
+            let [reward_bar] = gather::<S, 1>(&from.reward[first..], 1, count);
+            let StepCotangents { q, qd, entries, action } =
+                env_step_adjoint(ant, model, &q, &qd, &action, (q_bar, qd_bar), &obs_bar, reward_bar);
+            scatter(&q, &mut to.q[first * NQ..], count);
+            scatter(&qd, &mut to.qd[first * NQD..], count);
+            scatter(&action, &mut to.action[first * ACT..], count);
+            let entries = entries.map(S::to_array);
+            for lane in 0..count {
+                for (k, x) in REWARD_ENTRIES.into_iter().zip(&entries) {
+                    to.obs[(first + lane) * OBS + k] = x[lane];
+                }
+            }
+            first += count;
+        }
+    }
+
+    /// # Safety
+    /// The processor must have AVX2 and FMA.
+    #[cfg(target_arch = "x86_64")]
+    #[target_feature(enable = "avx2,fma")]
+    fn in_avx2(self, ant: &Ant, model: &Model<Avx8>) {
+        self.in_lanes(ant, model);
+    }
+
+    /// # Safety
+    /// The processor must have AVX2, FMA and AVX-512 F and VL.
+    #[cfg(target_arch = "x86_64")]
+    #[target_feature(enable = "avx2,fma,avx512f,avx512vl")]
+    fn in_avx512(self, ant: &Ant, model: &Model<Avx8>) {
+        self.in_lanes(ant, model);
+    }
 }
 
 /// Slices of one call, cut to its rows.
@@ -148,12 +256,29 @@ macro_rules! step_rows {
     };
 }
 
+macro_rules! adjoint_rows {
+    ($ant:ident, $back:ident => $body:expr) => {
+        fn adjoint_rows(
+            $ant: &Ant,
+            rows: usize,
+            at: Operands<'_, Self>,
+            from: Results<'_, Self>,
+            to: Cotangents<'_, Self>,
+        ) {
+            let $back = Back { rows, at, from, to };
+            $body
+        }
+    };
+}
+
 impl EnvReal for f64 {
     step_rows!(ant, rows => rows.step_one_by_one(ant, &ant.f64));
+    adjoint_rows!(ant, back => back.one_by_one(ant, &ant.f64));
 }
 
 impl EnvReal for Dual {
     step_rows!(ant, rows => rows.step_one_by_one(ant, &ant.dual));
+    adjoint_rows!(ant, back => back.one_by_one(ant, &ant.dual));
 }
 
 impl EnvReal for f32 {
@@ -168,6 +293,18 @@ impl EnvReal for f32 {
             return unsafe { rows.step_in_avx2(ant, model) };
         }
         rows.step_in_lanes(ant, &ant.lanes);
+    });
+    adjoint_rows!(ant, back => {
+        #[cfg(target_arch = "x86_64")]
+        if let Some(model) = &ant.avx {
+            if avx512vl() {
+                // SAFETY: just asked.
+                return unsafe { back.in_avx512(ant, model) };
+            }
+            // SAFETY: the model exists only if the processor has the instructions.
+            return unsafe { back.in_avx2(ant, model) };
+        }
+        back.in_lanes(ant, &ant.lanes);
     });
 }
 

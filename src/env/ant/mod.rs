@@ -13,7 +13,7 @@ pub mod draw;
 pub mod reset;
 pub mod task;
 
-pub use batch::EnvReal;
+pub use batch::{Cotangents, EnvReal, Operands, Results};
 pub use draw::{DrawnShape, bodies_for_drawing};
 pub use reset::reset_row;
 pub use task::{is_terminal, observe_row};

@@ -1,0 +1,252 @@
+//! The adjoint of an environment step: against dual numbers stage by stage and over 16 substeps, against the reference's
+//! own gradients, and single against double precision.
+
+mod support;
+
+use pwm::device::Dual;
+use pwm::device::philox::{Philox, Stream};
+use pwm::env::ant::{
+    ACT, Ant, AntSettings, Cotangents, EnvReal, NQ, NQD, OBS, Operands, Results, observe_row, reset_row,
+};
+use pwm::sim::ReferencePoint;
+use support::{Golden, Verdict, relative_error};
+
+fn ant(reference_point: ReferencePoint, mm_caching_frequency: usize, action_in_obs: bool) -> Ant {
+    Ant::new(AntSettings {
+        reference_point,
+        mm_caching_frequency,
+        action_in_obs,
+        action_penalty: -0.03,
+        ..AntSettings::default()
+    })
+}
+
+/// As the reference computes its gradients: about the world origin, no penalty, no actions in the observation.
+fn reference(mm_caching_frequency: usize) -> Ant {
+    Ant::new(AntSettings {
+        reference_point: ReferencePoint::World,
+        mm_caching_frequency,
+        action_in_obs: false,
+        ..AntSettings::default()
+    })
+}
+
+/// Cotangents of `q`, `qd`, observation before and action of `rows` steps.
+struct Pulled<R> {
+    q: Vec<R>,
+    qd: Vec<R>,
+    obs: Vec<R>,
+    action: Vec<R>,
+}
+
+fn pull<R: EnvReal>(
+    ant: &Ant,
+    [q, qd, action]: [&[R]; 3],
+    [q_bar, qd_bar, obs_bar, reward_bar]: [&[R]; 4],
+) -> Pulled<R> {
+    let rows = reward_bar.len();
+    let zeros = |n: usize| vec![R::zero(); rows * n];
+    let mut p = Pulled { q: zeros(NQ), qd: zeros(NQD), obs: zeros(OBS), action: zeros(ACT) };
+    R::adjoint_rows(
+        ant,
+        rows,
+        Operands { q, qd, action },
+        Results { q: q_bar, qd: qd_bar, obs: obs_bar, reward: reward_bar },
+        Cotangents { q: &mut p.q, qd: &mut p.qd, obs: &mut p.obs, action: &mut p.action },
+    );
+    p
+}
+
+fn random(stream: u64, n: usize) -> Vec<f64> {
+    let rng = Philox::new(stream, Stream::Test);
+    (0..n.div_ceil(4)).flat_map(|k| rng.uniform4(stream, k as u32)).take(n).map(|u| 2.0 * u - 1.0).collect()
+}
+
+/// States of every kind: resets lowered into the ground, limits passed, arbitrary orientation, at rest.
+fn states(rows: usize) -> [Vec<f64>; 3] {
+    let (mut q, mut qd) = (vec![0.0; rows * NQ], vec![0.0; rows * NQD]);
+    let start = ant(ReferencePoint::World, 16, true);
+    let (rng, u) = (Philox::new(3, Stream::Test), random(11, rows * 40));
+    for e in 0..rows {
+        let (x, xd, u) = (&mut q[e * NQ..][..NQ], &mut qd[e * NQD..][..NQD], &u[e * 40..][..40]);
+        reset_row(&start, &rng, 0, e as u32, x, xd);
+        x[1] -= 0.35 * (u[0] + 1.0);
+        for k in 0..8 {
+            x[7 + k] += u[1 + k] * if e % 3 == 0 { 1.0 } else { 0.3 };
+        }
+        for k in 0..NQD {
+            xd[k] = u[9 + k] * [0.0, 1.0, 6.0][e % 3];
+        }
+        if e % 4 == 3 {
+            let norm = u[23..27].iter().map(|x| x * x).sum::<f64>().sqrt();
+            for k in 0..4 {
+                x[3 + k] = u[23 + k] / norm;
+            }
+        }
+        if e % 5 == 4 {
+            (x[0], x[2]) = (8.0 * u[27], 8.0 * u[28]);
+        }
+    }
+    let action = random(12, rows * ACT).iter().map(|a| 1.2 * a).collect();
+    [q, qd, action]
+}
+
+fn dot(a: &[f64], b: &[f64]) -> f64 {
+    a.iter().zip(b).map(|(x, y)| x * y).sum()
+}
+
+/// `ȳ·ẏ = x̄·ẋ` for random ẋ and ȳ, ẏ from dual numbers, ẋ with components along the quaternion too.
+#[test]
+fn adjoint_is_the_transpose_of_the_dual_derivative() {
+    const ROWS: usize = 60;
+    let [q, qd, action] = states(ROWS);
+    let mut v = Verdict::default();
+    for every in [16, 1, 5] {
+        for point in [ReferencePoint::World, ReferencePoint::Torso] {
+            let ant = ant(point, every, true);
+            let dual = |x: &[f64], seed: u64| -> Vec<Dual> {
+                x.iter().zip(random(seed, x.len())).map(|(&v, d)| Dual::new(v, d)).collect()
+            };
+            let (q0, qd0, a0) = (dual(&q, 21), dual(&qd, 22), dual(&action, 23));
+            let mut obs = vec![Dual::default(); ROWS * OBS];
+            for s in 0..ROWS {
+                observe_row(&ant, &q0[s * NQ..], &qd0[s * NQD..], &[Dual::default(); ACT], &mut obs[s * OBS..][..OBS]);
+            }
+            let (mut q1, mut qd1) = (q0.clone(), qd0.clone());
+            let (mut next, mut reward) = (vec![Dual::default(); ROWS * OBS], vec![Dual::default(); ROWS]);
+            Dual::step_rows(&ant, ROWS, &mut q1, &mut qd1, &obs, &a0, &mut next, &mut reward);
+            let (q_bar, qd_bar) = (random(31, ROWS * NQ), random(32, ROWS * NQD));
+            let (obs_bar, reward_bar) = (random(33, ROWS * OBS), random(34, ROWS));
+            let p = pull(&ant, [&q, &qd, &action], [&q_bar, &qd_bar, &obs_bar, &reward_bar]);
+            let tangents = |x: &[Dual]| x.iter().map(|x| x.d).collect::<Vec<_>>();
+            let forward = [&q1, &qd1, &next, &reward].map(|x| tangents(x));
+            let inward = [&q0, &qd0, &obs, &a0].map(|x| tangents(x));
+            for s in 0..ROWS {
+                let part = |x: &[f64], n: usize| x[s * n..(s + 1) * n].to_vec();
+                let mut size = 0.0f64;
+                let mut sum = |pairs: [(&[f64], &[f64], usize); 4]| -> f64 {
+                    let products = pairs.map(|(a, b, n)| dot(&part(a, n), &part(b, n)));
+                    size = products.iter().fold(size, |m, p| m.max(p.abs()));
+                    products.iter().sum()
+                };
+                let out = sum([
+                    (&forward[0], &q_bar, NQ),
+                    (&forward[1], &qd_bar, NQD),
+                    (&forward[2], &obs_bar, OBS),
+                    (&forward[3], &reward_bar, 1),
+                ]);
+                let back = sum([
+                    (&inward[0], &p.q, NQ),
+                    (&inward[1], &p.qd, NQD),
+                    (&inward[2], &p.obs, OBS),
+                    (&inward[3], &p.action, ACT),
+                ]);
+                let name = format!("16 substeps, mass matrix every {every}, {point:?}");
+                v.check(&name, s, (out - back).abs() / size, 1e-10);
+            }
+        }
+    }
+    v.finish();
+}
+
+/// The reference's gradients of a single step, in double precision.
+#[test]
+fn golden_ant_vjp() {
+    let g = Golden::open("ant/ant_vjp");
+    let get = |name: &str| g.get(name).data.clone();
+    let (q, qd, action) = (get("q"), get("qd"), get("action"));
+    let rows = q.len() / NQ;
+    let (zq, zqd, zo, zr) = (vec![0.0; rows * NQ], vec![0.0; rows * NQD], vec![0.0; rows * OBS], vec![0.0; rows]);
+    let mut v = Verdict::default();
+    for (suffix, every) in [("_mmc", g.scalar("mm_cached") as usize), ("_mm1", 1)] {
+        let ant = reference(every);
+        let mut check = |name: &str, suffix: &str, p: &Pulled<f64>| {
+            for (what, got, n) in [("q", &p.q, NQ), ("qd", &p.qd, NQD), ("action", &p.action, ACT)] {
+                let want = g.get(&format!("{name}_g_{what}{suffix}_f64"));
+                for s in 0..rows {
+                    if want.row(s).iter().chain(&got[s * n..][..n]).all(|x| *x == 0.0) {
+                        continue;
+                    }
+                    let error = relative_error(&got[s * n..][..n], want.row(s));
+                    v.check(&format!("{name} {what}{suffix}"), s, error, 1e-8);
+                }
+            }
+        };
+        let p = pull(&ant, [&q, &qd, &action], [&get("cot_q"), &get("cot_qd"), &zo, &zr]);
+        check("state", suffix, &p);
+        let p = pull(&ant, [&q, &qd, &action], [&zq, &zqd, &get("cot_obs"), &zr]);
+        check("obs", suffix, &p);
+        // The reward reads the observation before the step: one more pull, through that observation.
+        let p = pull(&ant, [&q, &qd, &action], [&zq, &zqd, &zo, &get("cot_rew")]);
+        let (gq, gqd) = observed(&ant, &q, &qd, &p.obs);
+        let sum = |a: &[f64], b: &[f64]| a.iter().zip(b).map(|(x, y)| x + y).collect();
+        check("rew", "", &Pulled { q: sum(&p.q, &gq), qd: sum(&p.qd, &gqd), ..p });
+    }
+    v.finish();
+}
+
+/// Cotangents of the states from those of their observations.
+fn observed(ant: &Ant, q: &[f64], qd: &[f64], obs_bar: &[f64]) -> (Vec<f64>, Vec<f64>) {
+    let (mut gq, mut gqd) = (vec![0.0; q.len()], vec![0.0; qd.len()]);
+    for s in 0..q.len() / NQ {
+        let (mut a, mut b, mut none) = ([0.0; NQ], [0.0; NQD], [0.0; ACT]);
+        let (x, xd): ([f64; NQ], [f64; NQD]) =
+            (q[s * NQ..][..NQ].try_into().unwrap(), qd[s * NQD..][..NQD].try_into().unwrap());
+        let bar: [f64; OBS] = obs_bar[s * OBS..][..OBS].try_into().unwrap();
+        pwm::env::ant::task::observe_adjoint(ant, &x, &xd, &bar, &mut a, &mut b, &mut none);
+        gq[s * NQ..][..NQ].copy_from_slice(&a);
+        gqd[s * NQD..][..NQD].copy_from_slice(&b);
+    }
+    (gq, gqd)
+}
+
+/// Gradients over eight steps: of the sum of rewards, and of the last observation.
+#[test]
+fn golden_rollout_gradient() {
+    const STEPS: usize = 8;
+    let g = Golden::open("ant/ant_vjp");
+    let (q0, qd0, action) = (g.get("roll8_q"), g.get("roll8_qd"), g.get("roll8_action"));
+    let rows = q0.rows();
+    let mut v = Verdict::default();
+    for (suffix, every) in [("_mmc", g.scalar("mm_cached") as usize), ("_mm1", 1)] {
+        let ant = reference(every);
+        let observe = |q: &[f64], qd: &[f64]| {
+            let mut obs = vec![0.0; rows * OBS];
+            for s in 0..rows {
+                observe_row(&ant, &q[s * NQ..], &qd[s * NQD..], &[0.0; ACT], &mut obs[s * OBS..][..OBS]);
+            }
+            obs
+        };
+        let (mut q, mut qd) = (vec![q0.data.clone()], vec![qd0.data.clone()]);
+        for t in 0..STEPS {
+            let (mut x, mut xd) = (q[t].clone(), qd[t].clone());
+            let (mut next, mut reward) = (vec![0.0; rows * OBS], vec![0.0; rows]);
+            let obs = observe(&x, &xd);
+            f64::step_rows(&ant, rows, &mut x, &mut xd, &obs, action.row(t), &mut next, &mut reward);
+            (q.push(x), qd.push(xd));
+        }
+        for (name, reward_bar) in [("sumrew", 1.0), ("finalobs", 0.0)] {
+            let mut last = vec![0.0; rows * OBS];
+            if name == "finalobs" {
+                last.copy_from_slice(&g.get("roll8_cot_obs").data);
+            }
+            let (mut q_bar, mut qd_bar) = (vec![0.0; rows * NQ], vec![0.0; rows * NQD]);
+            let mut obs_bar = last;
+            let mut of_actions = vec![Vec::new(); STEPS];
+            for t in (0..STEPS).rev() {
+                let p =
+                    pull(&ant, [&q[t], &qd[t], action.row(t)], [&q_bar, &qd_bar, &obs_bar, &vec![reward_bar; rows]]);
+                (q_bar, qd_bar, obs_bar) = (p.q, p.qd, p.obs);
+                of_actions[t] = p.action;
+            }
+            let (more_q, more_qd) = observed(&ant, &q[0], &qd[0], &obs_bar);
+            q_bar.iter_mut().zip(more_q).for_each(|(a, b)| *a += b);
+            qd_bar.iter_mut().zip(more_qd).for_each(|(a, b)| *a += b);
+            for (what, got) in [("q", q_bar), ("qd", qd_bar), ("action", of_actions.concat())] {
+                let want = &g.get(&format!("roll8_{name}_g_{what}{suffix}_f64")).data;
+                v.check(&format!("{name} {what}{suffix}"), "all rows", relative_error(&got, want), 1e-8);
+            }
+        }
+    }
+    v.finish();
+}
