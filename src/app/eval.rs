@@ -72,7 +72,7 @@ pub fn run(args: &EvalArgs, out: &mut dyn Write) -> anyhow::Result<()> {
 }
 
 /// The checkpoint that a path means.
-fn checkpoint_in(path: &Path) -> anyhow::Result<PathBuf> {
+pub(super) fn checkpoint_in(path: &Path) -> anyhow::Result<PathBuf> {
     if !path.is_dir() {
         return Ok(path.into());
     }

@@ -9,6 +9,7 @@
 pub mod bench;
 pub mod config;
 pub mod eval;
+pub mod fidelity;
 pub mod train;
 
 use crate::config::ConfigErrors;

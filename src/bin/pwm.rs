@@ -1,7 +1,7 @@
 //! `pwm`: everything but training. Only the arguments are read here.
 
 use clap::Parser;
-use pwm::app::{bench, config, eval};
+use pwm::app::{bench, config, eval, fidelity};
 use std::process::ExitCode;
 
 /// Look at and judge what `pwm-train` makes
@@ -13,6 +13,8 @@ enum Command {
     Config(config::ConfigCommand),
     /// Play a stored policy on the true environment
     Eval(eval::EvalArgs),
+    /// Measure how far a model's gradient agrees with the true environment
+    Fidelity(fidelity::FidelityArgs),
     /// Measure how long things take on this machine
     #[command(subcommand)]
     Bench(bench::BenchCommand),
@@ -23,6 +25,7 @@ fn main() -> ExitCode {
     pwm::app::exit(|out| match command {
         Command::Config(command) => config::run(&command, out),
         Command::Eval(args) => eval::run(&args, out),
+        Command::Fidelity(args) => fidelity::run(&args, out),
         Command::Bench(command) => bench::run(&command, out),
     })
 }

@@ -13,11 +13,11 @@ use std::path::Path;
 
 use super::checkpoint::{self, Checkpoint, CheckpointError, Element, Tensor};
 use super::crc64::Crc64;
-use crate::algo::pwm::{Evaluation, Evaluator, Trainer};
+use crate::algo::pwm::{Evaluation, Evaluator, Fidelity, Trainer};
 use crate::config::{Config, ConfigErrors};
 use crate::ops::replay::Counter;
 use crate::tape::exec::Number;
-use crate::tape::{DType, Machine, VarId};
+use crate::tape::{DType, Machine, Region, VarId};
 
 /// A number type that can be trained in and stored.
 pub trait Stored: Number + Element {}
@@ -117,6 +117,14 @@ pub fn restore<F: Stored>(t: &mut Trainer<F>, from: &Checkpoint) -> Result<(), C
 pub fn restore_policy<F: Stored>(e: &mut Evaluator<F>, from: &Checkpoint) -> Result<(), CheckpointError> {
     let state = e.state();
     fill(&mut e.machine, &state, None, from)
+}
+
+/// Gives a measurement of the model's fidelity the networks and statistics of either kind of checkpoint.
+pub fn restore_networks<F: Stored>(f: &mut Fidelity<F>, from: &Checkpoint) -> Result<(), CheckpointError> {
+    let keep = |r: Region| matches!(r, Region::Parameters | Region::Statistics);
+    let vars = f.machine.vars().iter();
+    let state: Vec<VarId> = vars.filter(|(_, info)| keep(info.region)).map(|(id, _)| id).collect();
+    fill(&mut f.machine, &state, None, from)
 }
 
 fn fill<F: Stored>(

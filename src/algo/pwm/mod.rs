@@ -7,11 +7,13 @@
 
 pub mod critic;
 pub mod evaluate;
+pub mod fidelity;
 pub mod rollout;
 pub mod trainer;
 pub mod world;
 
 pub use evaluate::{Evaluation, Evaluator};
+pub use fidelity::Fidelity;
 pub use trainer::{EpochReport, TrainError, Trainer};
 
 use crate::config::{self, Config};

@@ -1,0 +1,34 @@
+//! The learning signal itself: after a little training the model predicts rewards and values, and the true environment
+//! pays what the policy gradient promises. A model that knows nothing is found out.
+
+use pwm::algo::pwm::{Fidelity, Trainer};
+use pwm::config::load;
+use pwm::run::checkpoint::Checkpoint;
+use pwm::run::state;
+
+#[test]
+fn the_gradient_of_a_trained_model_agrees_with_the_environment() {
+    let config = load(&["max_epochs=1000", "seed=0"]).unwrap();
+    let mut trainer = Trainer::<f32>::new(&config).unwrap();
+    for _ in 0..100 {
+        trainer.run_epoch().unwrap();
+    }
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("latest.safetensors");
+    state::save_latest(&path, &trainer).unwrap();
+
+    let mut fidelity = Fidelity::<f32>::new(&config).unwrap();
+    state::restore_networks(&mut fidelity, &Checkpoint::load(&path).unwrap()).unwrap();
+    let good = fidelity.measure(8, 8).unwrap();
+    println!("{good:#?}");
+    assert!(good.rewards.iter().all(|r| r.correlation > 0.8), "rewards");
+    assert!(good.value.correlation > 0.8, "values");
+    assert!(good.promised_slope > 0.0 && good.paid_slope > 0.5 * good.promised_slope, "slopes");
+
+    // The same policy with a model whose weights are in the wrong order.
+    let params = fidelity.nets().world.group.params;
+    fidelity.machine.real_mut(params).reverse();
+    let bad = fidelity.measure(8, 8).unwrap();
+    println!("{bad:#?}");
+    assert!(bad.rewards.iter().all(|r| r.correlation.abs() < 0.5), "rewards");
+}
