@@ -6,7 +6,7 @@ mod gradcheck;
 use gradcheck::ops::{Dot, Pass};
 use gradcheck::{Input, Leaf, Traced, check, check_traced, fixed, fixed_var, input, leaf, parameters};
 use pwm::algo::pwm::rollout::{EnvStepVals, rollout};
-use pwm::algo::pwm::world::world_loss;
+use pwm::algo::pwm::world::{Batch, world_loss};
 use pwm::algo::pwm::{Exchange, Nets};
 use pwm::config::{self, Config, Latent, RewNorm, RewardHead};
 use pwm::device::cpu::team::Team;
@@ -273,7 +273,7 @@ fn world_model_loss() {
             copy(p, later.val(), rest);
             let actions = p.real(&[h, b, ACT]);
             pass(p, act.val(), actions);
-            let loss = world_loss(p, vars, &c, &nets, obs, actions, rew.val());
+            let loss = world_loss(p, vars, &c, &nets, Batch { obs, act: actions, rew: rew.val(), tau: None });
             leaves.extend([first, later, act, rew]);
             Traced { outputs: vec![loss.dynamics, loss.reward], leaves }
         });

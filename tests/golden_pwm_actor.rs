@@ -1,5 +1,5 @@
 //! The actor's rollout and loss and the critics' targets and regression against the reference
-//! (`pwm/d_actor_mlp`, `pwm/d_actor_bins101`), with a scripted environment in place of the Ant.
+//! (`pwm/d_actor_mlp`, `pwm/d_actor_bins101`, `pwm/d_actor_flow`), with a scripted environment in place of the Ant.
 
 #[path = "support/golden.rs"]
 mod golden;
@@ -18,7 +18,7 @@ use pwm::ops::control::copy;
 use pwm::ops::policy::ensemble_min;
 use pwm::tape::exec::Number;
 
-const FILES: [&str; 2] = ["pwm/d_actor_mlp", "pwm/d_actor_bins101"];
+const FILES: [&str; 3] = ["pwm/d_actor_mlp", "pwm/d_actor_bins101", "pwm/d_actor_flow"];
 const PREFIXES: [&str; 3] = ["p/wm/", "p/actor/", "p/critic/"];
 
 fn settings(g: &Golden) -> Config {

@@ -1,4 +1,4 @@
-//! Two epochs of training against the reference's (`pwm/g_epoch_mlp`): actor, critics, world model, with the file's
+//! Two epochs of training against the reference's (`pwm/g_epoch_mlp`, `pwm/g_epoch_flow`): actor, critics, world model, with the file's
 //! noise, scripted environment and world-model batches.
 //!
 //! `policy_loss` of the file is a mean over episodes that ended, which this product reports in another way.
@@ -14,16 +14,16 @@ use golden::{Array, Golden};
 use lab::{Score, Script, actor_name, config, critics_name, numbers, pack, put, team, world_name};
 use pwm::algo::pwm::critic::{pass, targets};
 use pwm::algo::pwm::rollout::rollout;
-use pwm::algo::pwm::world::update;
+use pwm::algo::pwm::world::{Batch, update};
 use pwm::algo::pwm::{Exchange, Nets};
 use pwm::algo::schedule::rate;
-use pwm::config::{Config, LrSchedule};
+use pwm::config::{Config, Dynamics, LrSchedule};
 use pwm::ops::control::meter;
 use pwm::ops::stats::START_COUNT;
 use pwm::tape::exec::Number;
 use pwm::tape::{DType, Machine, Program, Region, VarId, Vars};
 
-const FILE: &str = "pwm/g_epoch_mlp";
+const FILES: [&str; 2] = ["pwm/g_epoch_mlp", "pwm/g_epoch_flow"];
 
 fn settings(g: &Golden) -> Config {
     let noise = g.array("noise").shape;
@@ -52,6 +52,7 @@ struct Inputs {
     terminated: VarId,
     after: VarId,
     wm: [VarId; 3],
+    tau: Option<VarId>,
     passes: VarId,
     losses: VarId,
 }
@@ -62,12 +63,14 @@ fn rows(a: &Array, from: usize, to: usize) -> &[f64] {
     &a.values[from * size..to * size]
 }
 
-fn epochs<F: Number>() {
-    let g = Golden::open(FILE);
+fn epochs<F: Number>(file: &str) {
+    let g = Golden::open(file);
     let c = settings(&g);
     let [obs0, noise, done, term, after] =
         ["env/obs0", "noise", "env/done", "env/term", "env/obs_after"].map(|n| g.array(n));
     let batches = ["wm/obs", "wm/act", "wm/rew"].map(|n| g.array(n));
+    // One set an update: epochs, iterations, then as in a batch.
+    let taus = (c.dynamics == Dynamics::Flow).then(|| g.array("taus"));
     let (h, n, o, a) = (c.horizon, c.num_envs, obs0.shape[1], noise.shape[3]);
 
     let mut vars = Vars::default();
@@ -81,6 +84,7 @@ fn epochs<F: Number>() {
         terminated: real("terminated", &[h, n]),
         after: real("after", &[h, n, o]),
         wm: [0, 1, 2].map(|i| real(&batches[i].name, &batches[i].shape[1..])),
+        tau: taus.as_ref().map(|t| real("tau", &t.shape[2..])),
         losses: real("losses", &[4]),
         passes: vars.add(Region::Control, "passes", DType::Index, &[1]),
     };
@@ -125,6 +129,10 @@ fn epochs<F: Number>() {
             for (var, array) in x.wm.iter().zip(&batches) {
                 put(&mut m, *var, rows(array, j, j + 1));
             }
+            if let (Some(var), Some(t)) = (x.tau, &taus) {
+                let size: usize = t.shape[2..].iter().product();
+                put(&mut m, var, &t.values[j * size..(j + 1) * size]);
+            }
             go(&mut m, world);
         }
         let at = |what: &str| format!("e{e}/{what}");
@@ -154,7 +162,7 @@ fn epochs<F: Number>() {
         score.check_group(&at("p/critic/"), groups[1], critics_name, &numbers(&m, groups[1].params));
         score.check_group(&at("p/wm/"), groups[2], world_name, &numbers(&m, groups[2].params));
     }
-    score.finish("two epochs");
+    score.finish(file);
 }
 
 /// The programs of an epoch: actor, targets, a critic pass, a world-model update.
@@ -182,7 +190,8 @@ fn programs(vars: &Vars, c: &Config, nets: &Nets, exchange: &Exchange, x: &Input
         }),
         program(&|p| {
             let [obs, act, rew] = x.wm.map(|v| p.var(vars, v));
-            let loss = update(p, vars, c, nets, obs, act, rew);
+            let tau = x.tau.map(|v| p.var(vars, v));
+            let loss = update(p, vars, c, nets, Batch { obs, act, rew, tau });
             for (x, slot) in
                 [(loss.dynamics, p.var_at(vars, x.losses, 2, &[1])), (loss.reward, p.var_at(vars, x.losses, 3, &[1]))]
             {
@@ -194,10 +203,10 @@ fn programs(vars: &Vars, c: &Config, nets: &Nets, exchange: &Exchange, x: &Input
 
 #[test]
 fn golden_epochs() {
-    epochs::<f64>();
+    FILES.into_iter().for_each(epochs::<f64>);
 }
 
 #[test]
 fn golden_epochs_f32() {
-    epochs::<f32>();
+    FILES.into_iter().for_each(epochs::<f32>);
 }

@@ -14,7 +14,7 @@ use golden::Golden;
 use lab::{Lab, Run, Score, config, fill_nets, world_name};
 use pwm::algo::pwm::Nets;
 use pwm::algo::pwm::rollout::decode;
-use pwm::algo::pwm::world::world_loss;
+use pwm::algo::pwm::world::{Batch, world_loss};
 use pwm::config::Config;
 use pwm::tape::exec::Number;
 
@@ -28,7 +28,7 @@ fn loss<F: Number>(g: &Golden, weights: &str, (dynamics, reward): (f64, f64)) ->
     let nets = Nets::new(&mut lab.vars, &c, obs.shape[2], act.shape[2]);
     fill_nets(&mut lab, g, &nets, &world, "-", "-");
     let (obs, act, rew) = (lab.array(&obs), lab.array(&act), lab.array(&rew));
-    let loss = world_loss(&mut lab.p, &lab.vars, &c, &nets, obs, act, rew);
+    let loss = world_loss(&mut lab.p, &lab.vars, &c, &nets, Batch { obs, act, rew, tau: None });
     let decoded = decode(&mut lab.p, &c, loss.head);
     for (name, v) in [
         ("dyn", loss.dynamics),

@@ -79,6 +79,51 @@ words! {
         Observed = "observed",
     }
 
+    /// How the world model gets from one latent to the next.
+    Dynamics {
+        /// PWM: a network that gives the next latent.
+        Mlp = "mlp",
+        /// a velocity field that is integrated over one unit of model time.
+        Flow = "flow",
+    }
+
+    /// Explicit Runge-Kutta method that integrates a velocity field.
+    Integrator {
+        /// first order, one evaluation a substep.
+        Euler = "euler",
+        /// second order, two evaluations a substep.
+        Heun = "heun",
+        /// fourth order, four evaluations a substep.
+        Rk4 = "rk4",
+    }
+
+    /// Model times at which the velocity field is trained.
+    TauSampling {
+        /// drawn uniformly from [0, 1), one a row.
+        Uniform = "uniform",
+        /// always 1/2.
+        Midpoint = "midpoint",
+    }
+
+    /// How the last layer of the velocity field ends.
+    FlowHead {
+        /// linear, with the mean of each group removed: the sums of a latent's groups then stay 1 under every integrator.
+        Tangent = "tangent",
+        /// linear.
+        Linear = "linear",
+        /// published: LayerNorm and SimNorm. Every group of such a velocity sums to 1, so that each step adds 1 to the sums
+        /// of the latent's groups, and most velocities cannot be represented; for comparison only.
+        Simnorm = "simnorm",
+    }
+
+    /// What is done to the latent after integration.
+    FlowProjection {
+        /// nothing.
+        None = "none",
+        /// each group moves to the nearest point of the probability simplex.
+        Simplex = "simplex",
+    }
+
     /// What the reward head predicts.
     RewardHead {
         /// one number, trained by squared error.

@@ -30,7 +30,7 @@ static ABSENT: &[(&str, &str)] = &[
     ("logdir", "the run's folder is `run_dir`"),
     ("no_grad", "PWM never takes gradients through the simulator; remove the line"),
     ("render", "remove the line; a finished run is shown from its checkpoint"),
-    ("use_flow_dynamics", "flow dynamics are not part of this version"),
+    ("use_flow_dynamics", "write `dynamics: flow`, or `dynamics: mlp` where it was false"),
     ("world_model_config", "settings are flat here: write `units`, `encoder_units`, `num_bins`"),
 ];
 

@@ -2,7 +2,7 @@
 //!
 //! Checked before anything is computed. Products are taken in 128 bits, so no input overflows them.
 
-use super::choices::{Latent, LrSchedule, RewNorm, RewardHead};
+use super::choices::{Dynamics, FlowHead, FlowProjection, Latent, LrSchedule, RewNorm, RewardHead};
 use super::error::Broken;
 use super::schema::Config;
 
@@ -28,6 +28,21 @@ impl Config {
                 (
                     format!("latent_dim={} is not a multiple of simnorm_dim={}", c.latent_dim, c.simnorm_dim),
                     format!("set latent_dim to {near}"),
+                )
+            },
+        );
+
+        let free = c.flow_head == FlowHead::Linear && c.flow_projection == FlowProjection::None;
+        rule(
+            c.dynamics == Dynamics::Mlp || c.latent == Latent::Encoded || free,
+            &["flow_head", "flow_projection", "latent"],
+            &|| {
+                (
+                    format!(
+                        "latent=observed has no groups whose sums flow_head={} and flow_projection={} could keep",
+                        c.flow_head, c.flow_projection
+                    ),
+                    "set flow_head to linear and flow_projection to none, or latent to encoded".into(),
                 )
             },
         );

@@ -126,6 +126,16 @@ keys! {
         latent_dim: usize = 512, Within(1.0, 65_536.0), "";
         /// Size of the groups an encoded latent is normalised in, each by a softmax.
         simnorm_dim: usize = 8, Within(1.0, 65_536.0), "";
+        /// How the world model gets from one latent to the next. The other `flow_` settings are not read by `mlp`.
+        dynamics: Dynamics = Dynamics::Mlp, Any, "";
+        /// How the velocity field is integrated over one step of the environment.
+        flow_integrator: Integrator = Integrator::Heun, Any, "";
+        /// Substeps of that integration.
+        flow_substeps: usize = 4, Within(1.0, 1024.0), "substeps";
+        /// How the last layer of the velocity field ends.
+        flow_head: FlowHead = FlowHead::Tangent, Any, "";
+        /// What is done to the latent after integration.
+        flow_projection: FlowProjection = FlowProjection::None, Any, "";
         /// Hidden layers of the dynamics and of the reward head.
         units: Vec<usize> = vec![512, 512], Within(1.0, 65_536.0), "";
         /// Hidden layers of the encoder.
@@ -210,6 +220,14 @@ keys! {
         wm_buffer_size: usize = 1_000_000, Within(1.0, 1e12), "rows";
         /// World-model updates of the first epoch that can learn; null means `episode_length`, as in PWM.
         wm_bootstrap_iterations: Option<usize> = None, AtLeast(0.0), "updates";
+        /// Model times at which flow dynamics are trained.
+        flow_tau_sampling: TauSampling = TauSampling::Uniform, Any, "";
+        /// Weight of the integrated latent's squared error in the loss of flow dynamics. Matching velocities alone never sees
+        /// what the integrator makes of them; 0 is the published loss.
+        flow_consistency: f64 = 0.0, AtLeast(0.0), "";
+        /// Whether latents between substeps are kept for the reverse pass. Without, memory does not grow with
+        /// `flow_substeps`, and the integration is done once more: about a quarter of its cost.
+        flow_keep_substeps: bool = true, Any, "";
         /// What is done to rewards before the model learns them.
         rew_norm: RewNorm = RewNorm::CenterScale, Any, "";
         /// Rewards are clamped to this size before they are stored, so that one blow-up of the simulator cannot ruin the

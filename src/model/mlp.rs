@@ -83,6 +83,11 @@ pub struct BoundMlp {
 }
 
 impl BoundMlp {
+    /// The layers, for operations that run the stack themselves.
+    pub fn layers(&self) -> &[(LayerVals, Epilogue)] {
+        &self.layers
+    }
+
     /// Appends the stack on the concatenation of `xs` (`[M, k]` each); `save` keeps what the reverse pass needs; the
     /// result goes to `out` if given.
     pub fn apply(&self, p: &mut Program, xs: &[Val], save: bool, out: Option<Val>) -> Val {

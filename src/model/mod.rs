@@ -2,6 +2,7 @@
 
 pub mod actor;
 pub mod critic;
+pub mod flow;
 pub mod mlp;
 pub mod params;
 pub mod world;

@@ -3,11 +3,13 @@
 //! Hidden layers are Linear, LayerNorm, Mish. An *encoded* latent ends in LayerNorm and SimNorm, so that it lies on a
 //! product of simplices (Hansen et al., TD-MPC2, 2024), and the dynamics give the next one. An *observed* latent is the
 //! normalised observation itself; the dynamics give its change, which starts at zero. The last layer of the reward head
-//! starts at zero.
+//! starts at zero. In place of a network that gives the next latent at once there may be a flow that leads to it
+//! ([`super::flow`]).
 
+use super::flow::{BoundFlow, Flow};
 use super::mlp::{BoundMlp, Mlp, MlpInit, MlpSpec};
 use super::params::{Group, GroupBuilder, Init};
-use crate::config::{Config, Latent, RewardHead};
+use crate::config::{self, Config, Latent, RewardHead};
 use crate::ops::control::copy;
 use crate::ops::linear::Epilogue;
 use crate::ops::optim::AdamSpec;
@@ -21,8 +23,14 @@ pub struct WorldModel {
     pub width: usize,
     /// None if the observation is the latent.
     encoder: Option<Mlp>,
-    dynamics: Mlp,
+    dynamics: Dynamics,
     reward: Mlp,
+}
+
+#[derive(Clone, Debug)]
+enum Dynamics {
+    Mlp(Mlp),
+    Flow(Flow),
 }
 
 impl WorldModel {
@@ -44,9 +52,15 @@ impl WorldModel {
         };
         let encoder = (c.latent == Latent::Encoded)
             .then(|| Mlp::new(&mut g, &spec("encoder", obs_dim, &c.encoder_units, width, last), init));
-        let dynamics = Mlp::new(&mut g, &spec("dynamics", width + act_dim, &c.units, width, last), init);
+        let (name, dynamics) = match c.dynamics {
+            config::Dynamics::Mlp => {
+                let spec = spec("dynamics", width + act_dim, &c.units, width, last);
+                ("dynamics", Dynamics::Mlp(Mlp::new(&mut g, &spec, init)))
+            }
+            config::Dynamics::Flow => ("velocity", Dynamics::Flow(Flow::new(&mut g, c, width, act_dim, init))),
+        };
         if encoder.is_none() {
-            g.zero(&format!("dynamics.{}.weight", c.units.len()));
+            g.zero(&format!("{name}.{}.weight", c.units.len()));
         }
         let outputs = if c.reward_head == RewardHead::TwoHot { c.num_bins } else { 1 };
         let reward = Mlp::new(&mut g, &spec("reward", width + act_dim, &c.units, outputs, Epilogue::Bias), init);
@@ -58,7 +72,10 @@ impl WorldModel {
     pub fn bind(&self, p: &mut Program, vars: &Vars) -> BoundWorldModel {
         BoundWorldModel {
             encoder: self.bind_encoder(p, vars),
-            dynamics: self.dynamics.bind(p, vars, &self.group),
+            dynamics: match &self.dynamics {
+                Dynamics::Mlp(network) => BoundDynamics::Mlp(network.bind(p, vars, &self.group)),
+                Dynamics::Flow(flow) => BoundDynamics::Flow(flow.bind(p, vars, &self.group)),
+            },
             reward: self.reward.bind(p, vars, &self.group),
         }
     }
@@ -92,18 +109,36 @@ impl BoundEncoder {
 #[derive(Clone, Debug)]
 pub struct BoundWorldModel {
     pub encoder: BoundEncoder,
-    dynamics: BoundMlp,
+    dynamics: BoundDynamics,
     reward: BoundMlp,
+}
+
+#[derive(Clone, Debug)]
+enum BoundDynamics {
+    Mlp(BoundMlp),
+    Flow(BoundFlow),
 }
 
 impl BoundWorldModel {
     /// Latent after one step, `[M, D]`.
     pub fn next(&self, p: &mut Program, z: Val, a: Val, save: bool, out: Option<Val>) -> Val {
+        let network = match &self.dynamics {
+            BoundDynamics::Flow(flow) => return flow.next(p, z, a, save, out),
+            BoundDynamics::Mlp(network) => network,
+        };
         if self.encoder.0.is_some() {
-            return self.dynamics.apply(p, &[z, a], save, out);
+            return network.apply(p, &[z, a], save, out);
         }
-        let change = self.dynamics.apply(p, &[z, a], save, None);
+        let change = network.apply(p, &[z, a], save, None);
         sum(p, z, change, out)
+    }
+
+    /// The velocity field, if the dynamics have one.
+    pub fn flow(&self) -> Option<&BoundFlow> {
+        match &self.dynamics {
+            BoundDynamics::Mlp(_) => None,
+            BoundDynamics::Flow(flow) => Some(flow),
+        }
     }
 
     /// Output of the reward head on rows: `[M, 1]`, or `[M, bins]` for the two-hot head.

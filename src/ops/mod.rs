@@ -2,6 +2,7 @@
 //! their adjoints, their kernels.
 
 pub mod control;
+pub mod flow;
 pub mod linear;
 pub mod loss;
 pub mod optim;

@@ -43,6 +43,10 @@ impl Adjoint<'_> {
         self.outputs[i]
     }
 
+    pub fn outputs_len(&self) -> usize {
+        self.outputs.len()
+    }
+
     /// Cotangent of output `i`, if any gradient reached it.
     pub fn cotangent(&mut self, i: usize) -> Option<Val> {
         let v = self.outputs[i];

@@ -82,6 +82,11 @@ impl<F: Real> Cx<F> {
         self.inputs.len()
     }
 
+    #[inline]
+    pub fn outputs_len(&self) -> usize {
+        self.outputs.len()
+    }
+
     /// Shape of input `i`.
     #[inline]
     pub fn shape(&self, i: usize) -> &[usize] {

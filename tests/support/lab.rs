@@ -7,7 +7,7 @@ use crate::golden::{Array, Golden};
 use crate::ops::Dot;
 use pwm::algo::pwm::Nets;
 use pwm::algo::pwm::rollout::EnvStepVals;
-use pwm::config::{Bootstrap, Config, Decode, RewNorm, RewardHead};
+use pwm::config::{Bootstrap, Config, Decode, Dynamics, FlowHead, Integrator, RewNorm, RewardHead};
 use pwm::device::cpu::team::Team;
 use pwm::model::Group;
 use pwm::ops::control::copy;
@@ -292,6 +292,11 @@ pub fn config(g: &Golden, world: &str, actor: &str, critics: &str) -> Config {
         rew_norm: RewNorm::CenterScale,
         ..Config::default()
     };
+    if shape(format!("{world}_velocity.0.bias")).is_some() {
+        // The published dynamics and how its golden runs integrate them.
+        (c.dynamics, c.flow_head) = (Dynamics::Flow, FlowHead::Simnorm);
+        (c.flow_integrator, c.flow_substeps) = (Integrator::Heun, 2);
+    }
     let outputs = outputs.expect("a reward head");
     if outputs > 1 {
         // The reference's rollout reads the head in symlog space.

@@ -2,6 +2,7 @@
 
 use super::evaluate::{self, Evaluation};
 use super::rollout::{EnvStepVals, rollout};
+use super::world::Batch;
 use super::{Loss, Pwm, critic, world};
 use crate::algo::schedule::rate;
 use crate::config::Config;
@@ -90,8 +91,15 @@ pub fn write(c: &Config) -> (Vars, Pwm, EnvVars, Vec<Program>) {
         }),
         program("wm_update", |p| {
             let (obs, act, rew) = replay_sample(p, &vars, &pwm.replay);
-            let loss = world::update(p, &vars, c, &pwm.nets, obs, act, rew);
-            for (x, slot) in [(loss.dynamics, Loss::Dynamics), (loss.reward, Loss::Reward)] {
+            let draws = p.var(&vars, pwm.replay.draws);
+            let tau = world::taus(p, c, draws);
+            let loss = world::update(p, &vars, c, &pwm.nets, Batch { obs, act, rew, tau });
+            let parts = [
+                (Some(loss.dynamics), Loss::Dynamics),
+                (loss.endpoint, Loss::Dynamics),
+                (Some(loss.reward), Loss::Reward),
+            ];
+            for (x, slot) in parts.into_iter().filter_map(|(x, slot)| Some((x?, slot))) {
                 let slot = p.var_at(&vars, pwm.losses, slot as usize, &[1]);
                 meter(p, x, slot, false);
             }

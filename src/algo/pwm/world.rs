@@ -4,12 +4,20 @@
 //! the encoding of the observation that was seen (no gradient through the target), each predicted reward with the
 //! recorded one. With `S_dyn = sum_t gamma^t mean (z_t+1 - target)²` and `S_rew = mean_t,b gamma^t (r - r̂)²` the loss is
 //! `(S_dyn + S_rew) / H`; the two-hot head has `S_rew = reward_coef sum_t gamma^t mean_b CE` instead.
+//!
+//! Flow dynamics are trained by matching velocities: `S_dyn = sum_t gamma^t mean (v(z_τ, a_t, τ) - (target - z_t))²` at
+//! `z_τ = (1 - τ) z_t + τ target`. The chain is advanced by the integrator, whose end points this never compares with the
+//! targets; `flow_consistency` adds that comparison, as above, with a weight.
 
 use super::Nets;
-use crate::config::{Config, RewNorm, RewardHead};
+use crate::config::{Config, Dynamics, RewNorm, RewardHead, TauSampling};
+use crate::device::philox::Stream;
+use crate::ops::flow::matching::{interpolate, velocity_error};
 use crate::ops::loss::squared_error;
+use crate::ops::random::uniform;
 use crate::ops::stats::{normalise, update_stats};
 use crate::ops::twohot::two_hot_loss;
+use crate::tape::fill::Fill;
 use crate::tape::{Program, Val, Vars};
 
 /// What [`world_loss`] computes on the way.
@@ -18,6 +26,8 @@ pub struct WorldLoss {
     /// `S_dyn / H` and `S_rew / H`, `[1]` each; their sum is the loss.
     pub dynamics: Val,
     pub reward: Val,
+    /// The integrated latents' error times `flow_consistency`, `[1]`, to be added; none where it is `dynamics`.
+    pub endpoint: Option<Val>,
     /// `[H+1, B, D]`: encoding of the first observation, then imagined latents.
     pub latents: Val,
     /// `[H, B, D]`: encodings of observations 1 to H.
@@ -26,8 +36,36 @@ pub struct WorldLoss {
     pub head: Val,
 }
 
-/// Appends the loss on observations `[H+1, B, O]`, actions `[H, B, A]` and rewards `[H, B]`, all prepared.
-pub fn world_loss(p: &mut Program, vars: &Vars, c: &Config, nets: &Nets, obs: Val, act: Val, rew: Val) -> WorldLoss {
+/// A batch of windows inside a program.
+#[derive(Clone, Copy, Debug)]
+pub struct Batch {
+    /// `[H+1, B, O]`.
+    pub obs: Val,
+    /// `[H, B, A]`.
+    pub act: Val,
+    /// `[H, B]`.
+    pub rew: Val,
+    /// `[H, B, 1]`: model times at which flow dynamics are trained; nothing else reads them.
+    pub tau: Option<Val>,
+}
+
+/// Appends the model times for update `step`, an index value `[1]`, if there are any.
+pub fn taus(p: &mut Program, c: &Config, step: Val) -> Option<Val> {
+    let shape = [c.horizon, c.wm_batch_size, 1];
+    match (c.dynamics, c.flow_tau_sampling) {
+        (Dynamics::Mlp, _) => None,
+        (Dynamics::Flow, TauSampling::Uniform) => Some(uniform(p, c.seed, Stream::Tau, step, &shape)),
+        (Dynamics::Flow, TauSampling::Midpoint) => {
+            let half = p.real(&shape);
+            p.push(Fill { value: 0.5 }, &[], &[half]);
+            Some(half)
+        }
+    }
+}
+
+/// Appends the loss on a batch that is prepared.
+pub fn world_loss(p: &mut Program, vars: &Vars, c: &Config, nets: &Nets, batch: Batch) -> WorldLoss {
+    let Batch { obs, act, rew, tau } = batch;
     let (h, b, o) = (p.shape(act)[0], p.shape(act)[1], p.shape(obs)[2]);
     let (d, a) = (nets.world.width, p.shape(act)[2]);
     let world = nets.world.bind(p, vars);
@@ -44,8 +82,20 @@ pub fn world_loss(p: &mut Program, vars: &Vars, c: &Config, nets: &Nets, obs: Va
     let powers: Vec<f64> = (0..h).map(|t| c.gamma.powi(t as i32)).collect();
     let imagined = p.view(latents, b * d, &[h * b, d]);
     let scale = 1.0 / (h * b * d) as f64;
-    let dynamics = squared_error(p, imagined, targets, powers.iter().map(|g| g * scale).collect());
+    let weights = |factor: f64| powers.iter().map(|g| g * factor * scale).collect::<Vec<_>>();
     let (before, actions) = (p.view(latents, 0, &[h * b, d]), p.reshape(act, &[h * b, a]));
+    let (dynamics, endpoint) = match world.flow() {
+        None => (squared_error(p, imagined, targets, weights(1.0)), None),
+        Some(flow) => {
+            let tau = tau.expect("invariant: flow dynamics are trained at given times");
+            let tau = p.reshape(tau, &[h * b, 1]);
+            let between = interpolate(p, before, targets, tau);
+            let velocity = flow.velocity(p, between, actions, tau, true);
+            let matching = velocity_error(p, velocity, before, targets, weights(1.0));
+            let weight = c.flow_consistency;
+            (matching, (weight > 0.0).then(|| squared_error(p, imagined, targets, weights(weight))))
+        }
+    };
     let head = world.reward(p, before, actions, true);
     let reward = match c.reward_head {
         RewardHead::Scalar => {
@@ -59,7 +109,7 @@ pub fn world_loss(p: &mut Program, vars: &Vars, c: &Config, nets: &Nets, obs: Va
             two_hot_loss(p, logits, rew, (c.vmin, c.vmax), weights)
         }
     };
-    WorldLoss { dynamics, reward, latents, targets, head }
+    WorldLoss { dynamics, reward, endpoint, latents, targets, head }
 }
 
 /// Appends the statistics' update by this batch, and the batch normalised by them: observations and rewards.
@@ -77,10 +127,17 @@ pub fn prepare(p: &mut Program, vars: &Vars, c: &Config, nets: &Nets, obs: Val, 
     (obs, normalise(p, rew, stats, c.rew_norm == RewNorm::CenterScale))
 }
 
-/// Appends one update of the world model on a batch as it was recorded. Returns the two parts of the loss.
-pub fn update(p: &mut Program, vars: &Vars, c: &Config, nets: &Nets, obs: Val, act: Val, rew: Val) -> WorldLoss {
-    let (obs, rew) = prepare(p, vars, c, nets, obs, rew);
-    let loss = world_loss(p, vars, c, nets, obs, act, rew);
-    nets.world.group.update(p, vars, &[(loss.dynamics, 1.0), (loss.reward, 1.0)]);
+/// Appends one update of the world model on a batch as it was recorded. Returns the parts of the loss.
+pub fn update(p: &mut Program, vars: &Vars, c: &Config, nets: &Nets, batch: Batch) -> WorldLoss {
+    let (obs, rew) = prepare(p, vars, c, nets, batch.obs, batch.rew);
+    let loss = world_loss(p, vars, c, nets, Batch { obs, rew, ..batch });
+    nets.world.group.update(p, vars, &loss.roots());
     loss
+}
+
+impl WorldLoss {
+    /// What is minimised, with weights.
+    pub fn roots(&self) -> Vec<(Val, f64)> {
+        [Some(self.dynamics), Some(self.reward), self.endpoint].into_iter().flatten().map(|v| (v, 1.0)).collect()
+    }
 }

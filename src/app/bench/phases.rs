@@ -13,6 +13,7 @@
 
 use crate::algo::pwm::rollout::{EnvStepVals, rollout};
 use crate::algo::pwm::trainer::TrainError;
+use crate::algo::pwm::world::Batch;
 use crate::algo::pwm::{Exchange, Nets, critic, world};
 use crate::config::{Config, Latent};
 use crate::device::cpu::team::{JobPanicked, Team};
@@ -244,9 +245,11 @@ impl Draft {
         let obs = self.random("obs", &[h + 1, b, OBS], Data::Normal);
         let act = self.random("act", &[h, b, ACT], Data::Action);
         let rew = self.random("rew", &[h, b], Data::Normal);
+        let step = self.vars.add(Region::Control, "step", DType::Index, &[1]);
         let (p, vars) = (&mut self.p, &self.vars);
-        let [obs, act, rew] = [obs, act, rew].map(|v| p.var(vars, v));
-        world::update(p, vars, c, &nets, obs, act, rew);
+        let ([obs, act, rew], step) = ([obs, act, rew].map(|v| p.var(vars, v)), p.var(vars, step));
+        let tau = world::taus(p, c, step);
+        world::update(p, vars, c, &nets, Batch { obs, act, rew, tau });
         nets
     }
 

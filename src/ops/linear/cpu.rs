@@ -69,7 +69,7 @@ fn moments<F: Real>(u: &[F]) -> (F, F) {
 
 /// The epilogue of one row, in place.
 #[inline(always)]
-fn epilogue<F: Real>(kind: Epilogue, u: &mut [F], gain: &[F], shift: &[F]) {
+pub(crate) fn epilogue<F: Real>(kind: Epilogue, u: &mut [F], gain: &[F], shift: &[F]) {
     if kind == Epilogue::MishNorm {
         for x in u.iter_mut() {
             *x = mish(*x);
@@ -230,9 +230,10 @@ impl LinearGrad {
 }
 
 /// Reverse of bias-free epilogues for one row: cotangent of h, and this row's share of the gain and shift gradients.
+/// `temp` holds two rows.
 #[inline(always)]
 #[allow(clippy::too_many_arguments)]
-fn row_grad<F: Real>(
+pub(crate) fn row_grad<F: Real>(
     kind: Epilogue,
     dy: &[F],
     h: &[F],

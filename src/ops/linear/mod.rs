@@ -15,6 +15,8 @@
 
 mod cpu;
 
+pub(crate) use cpu::{epilogue, row_grad};
+
 use crate::tape::grad::Sink;
 use crate::tape::{Adjoint, Op, Program, Val};
 

@@ -43,6 +43,42 @@ impl Op for Normal {
     crate::kernels!();
 }
 
+/// Appends numbers uniform in [0, 1), as [`normal`].
+pub fn uniform(p: &mut Program, seed: u64, stream: Stream, step: Val, shape: &[usize]) -> Val {
+    let out = p.real(shape);
+    p.push(Uniform { rng: Philox::new(seed, stream) }, &[step], &[out]);
+    out
+}
+
+#[derive(Debug)]
+struct Uniform {
+    rng: Philox,
+}
+
+impl Uniform {
+    #[inline(always)]
+    fn run<F: Real>(&self, cx: &Cx<F>, _: usize, task: usize) {
+        let step = u64::from(cx.index(0)[0]);
+        let r = chunk(cx.out_len(0), CHUNK, task);
+        for (o, i) in cx.out(0, r.clone()).iter_mut().zip(r) {
+            *o = F::of(self.rng.uniform(step, i as u32));
+        }
+    }
+}
+
+impl Op for Uniform {
+    fn name(&self) -> &'static str {
+        "uniform"
+    }
+    fn phases(&self, _: &[Vec<usize>], o: &[Vec<usize>]) -> Vec<usize> {
+        vec![o[0].iter().product::<usize>().div_ceil(CHUNK)]
+    }
+    fn differentiable(&self) -> bool {
+        false
+    }
+    crate::kernels!();
+}
+
 /// Appends a random order of `0..n`, index `[n]`: a function of seed, stream and `step` alone (Fisher-Yates).
 pub fn permutation(p: &mut Program, seed: u64, stream: Stream, step: Val, n: usize) -> Val {
     let out = p.index(&[n]);

@@ -1,0 +1,95 @@
+//! Flow dynamics: a velocity field `v(z, a, τ)`, and the latent it leads to after one unit of model time.
+//!
+//! Hidden layers are those of the other dynamics. The velocity's last layer decides where latents can go: one that is
+//! linear with group means removed stays in the tangent space of the product of simplices, where all differences of
+//! SimNorm latents lie, so the sums of groups are kept by every Runge-Kutta method.
+
+use super::mlp::{BoundMlp, Mlp, MlpInit, MlpSpec};
+use super::params::{Group, GroupBuilder};
+use crate::config::{Config, FlowHead, FlowProjection};
+use crate::ops::flow::simplex::{project, tangent};
+use crate::ops::flow::{Field, Part, Steps, integrate};
+use crate::ops::linear::Epilogue;
+use crate::tape::{Program, Val, Vars};
+
+/// Input columns of the velocity field.
+const PARTS: [Part; 3] = [Part::State, Part::Fixed(0), Part::Time];
+
+#[derive(Clone, Debug)]
+pub struct Flow {
+    velocity: Mlp,
+    how: How,
+}
+
+/// Everything about flow dynamics that is no parameter.
+#[derive(Clone, Copy, Debug)]
+struct How {
+    steps: Steps,
+    /// Group size of the head's and of the result's projection, if there is one.
+    tangent: Option<usize>,
+    simplex: Option<usize>,
+    keep: bool,
+}
+
+impl Flow {
+    /// `width` is that of a latent.
+    pub fn new(g: &mut GroupBuilder, c: &Config, width: usize, act_dim: usize, init: MlpInit) -> Self {
+        let group = c.simnorm_dim;
+        let last_epilogue = match c.flow_head {
+            FlowHead::Simnorm => Epilogue::NormSimplex { group },
+            FlowHead::Tangent | FlowHead::Linear => Epilogue::Bias,
+        };
+        let spec = MlpSpec {
+            name: "velocity",
+            ensemble: 1,
+            inputs: width + act_dim + 1,
+            hidden: &c.units,
+            outputs: width,
+            hidden_epilogue: Epilogue::NormMish,
+            last_epilogue,
+        };
+        let how = How {
+            steps: Steps { integrator: c.flow_integrator, substeps: c.flow_substeps },
+            tangent: (c.flow_head == FlowHead::Tangent).then_some(group),
+            simplex: (c.flow_projection == FlowProjection::Simplex).then_some(group),
+            keep: c.flow_keep_substeps,
+        };
+        Self { velocity: Mlp::new(g, &spec, init), how }
+    }
+
+    pub fn bind(&self, p: &mut Program, vars: &Vars, group: &Group) -> BoundFlow {
+        BoundFlow { velocity: self.velocity.bind(p, vars, group), how: self.how }
+    }
+}
+
+/// Flow dynamics inside a program.
+#[derive(Clone, Debug)]
+pub struct BoundFlow {
+    velocity: BoundMlp,
+    how: How,
+}
+
+impl BoundFlow {
+    /// Latent `[M, D]` after one step with action `[M, A]`, in `out` if given. `save` may keep what the reverse pass can
+    /// do without, at the price of more work.
+    pub fn next(&self, p: &mut Program, z: Val, a: Val, save: bool, out: Option<Val>) -> Val {
+        let field = Field { layers: self.velocity.layers(), parts: &PARTS, tangent: self.how.tangent };
+        let keep = save && self.how.keep;
+        match self.how.simplex {
+            None => integrate(p, &field, self.how.steps, z, &[a], keep, out),
+            Some(group) => {
+                let end = integrate(p, &field, self.how.steps, z, &[a], keep, None);
+                project(p, end, group, out)
+            }
+        }
+    }
+
+    /// Velocity `[M, D]` at model times `tau` `[M, 1]`.
+    pub fn velocity(&self, p: &mut Program, z: Val, a: Val, tau: Val, save: bool) -> Val {
+        let v = self.velocity.apply(p, &[z, a, tau], save, None);
+        match self.how.tangent {
+            None => v,
+            Some(group) => tangent(p, v, group),
+        }
+    }
+}
