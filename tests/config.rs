@@ -3,8 +3,9 @@
 use proptest::prelude::*;
 use pwm::app::config::{ConfigCommand, run};
 use pwm::config::{
-    Bootstrap, Config, ConfigErrors, KEYS, Key, Kind, Latent, LrSchedule, ReplaySampling, RewNorm, SHIPPED, Shipped,
-    help_text, load, markdown,
+    ActorKind, Bootstrap, Config, ConfigErrors, Dynamics, FlowHead, Integrator, KEYS, Key, Kind, Latent, LrSchedule,
+    NoteKind, ReplaySampling, RewNorm, RewardHead, SHIPPED, Shipped, TauSampling, help_text, load, load_with_notes,
+    markdown,
 };
 
 const NONE: &[&str] = &[];
@@ -21,6 +22,12 @@ fn file(text: &str) -> String {
 /// What these overrides of the default configuration are refused with.
 fn overrides(texts: &[&str]) -> String {
     refusal(load(texts))
+}
+
+/// "a, b or c".
+fn one_of(words: &[&str]) -> String {
+    let (last, most) = words.split_last().unwrap();
+    format!("{} or {last}", most.join(", "))
 }
 
 // ---- sources
@@ -178,8 +185,11 @@ fn text_that_is_not_yaml() {
 fn configurations_that_are_not_there() {
     assert_eq!(
         overrides(&["alg=pwm5M"]),
-        "override `alg=pwm5M`: there is no shipped alg configuration `pwm5M`\n  shipped: pwm_small, pwm_5M or pwm_48M; \
-         a file of your own is given by a path ending in .yaml\n  did you mean `pwm_5M`?"
+        format!(
+            "override `alg=pwm5M`: there is no shipped alg configuration `pwm5M`\n  shipped: {}; \
+             a file of your own is given by a path ending in .yaml\n  did you mean `pwm_5M`?",
+            one_of(&Shipped::names(Kind::Alg))
+        )
     );
     assert_eq!(
         overrides(&["env=/no/such.yaml"]),
@@ -195,6 +205,11 @@ fn configurations_that_are_not_there() {
 #[test]
 fn settings_that_do_not_go_together() {
     let cases: &[(&[&str], &str)] = &[
+        (
+            &["alg=pwm_small", "dynamics=flow"],
+            "latent=observed has no groups whose sums flow_head=tangent and flow_projection=none could keep\n  set flow_head \
+             to linear and flow_projection to none, or latent to encoded\n  `flow_head` from the defaultLINE",
+        ),
         (
             &["alg=pwm_5M", "latent_dim=100"],
             "latent_dim=100 is not a multiple of simnorm_dim=8\n  set latent_dim to 96 or 104\n  \
@@ -308,6 +323,117 @@ fn the_published_configurations_keep_the_papers_choices() {
     assert_eq!(config, named);
 }
 
+/// Flow dynamics have the parameters of the others within a thousandth; with head and bins as published, exactly the
+/// numbers of the published model.
+#[test]
+fn flow_configurations_have_the_baselines_size() {
+    let world = |settings: &[&str]| {
+        let c = load(settings).unwrap();
+        pwm::algo::pwm::Nets::new(&mut pwm::tape::Vars::default(), &c, 37, 8).world.group.len
+    };
+    for name in Shipped::names(Kind::Alg).into_iter().filter(|name| name.contains("flow")) {
+        let alg = format!("alg={name}");
+        let (flow, mlp) = (world(&[&alg]), world(&[&alg, "dynamics=mlp"]));
+        assert!((flow as f64 / mlp as f64 - 1.0).abs() < 1e-3, "{name}: {flow} and {mlp}");
+        let mut shown = Vec::new();
+        run(&ConfigCommand::Show { overrides: vec![alg], json: false }, &mut shown).unwrap();
+        assert!(String::from_utf8(shown).unwrap().contains(&format!("dynamics: mlp has {mlp}")));
+    }
+    let published = ["flow_head=simnorm", "reward_head=two_hot", "rew_norm=none"];
+    for (alg, parameters) in [("alg=pwm_5M_flow_v1", 1_521_765), ("alg=pwm_48M_flow_v2", 18_670_181)] {
+        assert_eq!(world(&[&[alg][..], &published].concat()), parameters, "{alg}");
+    }
+    let evaluations = |alg: &str| {
+        let c = load(&[format!("alg={alg}")]).unwrap();
+        pwm::ops::flow::evaluations(c.flow_integrator, c.flow_substeps)
+    };
+    let counts = [
+        "pwm_48M_flow_v0",
+        "pwm_48M_flow_v1",
+        "pwm_48M_flow_v2",
+        "pwm_48M_flow_v3",
+        "pwm_48M_flow_v3_heun",
+        "pwm_48M_flow_v2_rk4",
+    ];
+    assert_eq!(counts.map(evaluations), [2, 4, 8, 8, 16, 8]);
+}
+
+/// A file with the groups, names and references of the published fork's.
+const FORK: &str = "\
+_target_: flow_mbpo_pwm.algorithms.pwm.PWM
+_recursive_: False
+actor_config:
+  _target_: flow_mbpo_pwm.models.actor.ActorStochasticMLP
+  units: [400, 200, 100]
+  activation_class: nn.Mish
+  init_logstd: -1.0
+world_model_config:
+  _target_: flow_mbpo_pwm.models.flow_world_model.FlowWorldModel
+  units: [96, 64]
+  num_bins: 101
+  vmin: -10.0
+  task_dim: 0
+  encoder:
+    last_layer_kwargs:
+      act:
+        simnorm_dim: 16
+  dynamics:
+    last_layer: normedlinear
+latent_dim: 512
+rew_rms: False
+critic_method: td-lambda
+horizon: ${horizon}
+max_epochs: 15_000
+wm_dyn_loss_weight: 2.0
+esnr: True
+use_flow_dynamics: true
+flow_integrator: euler
+flow_substeps: 8
+flow_tau_sampling: midpoint
+";
+
+#[test]
+fn files_of_the_published_fork_are_read_as_they_are() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("pwm_5M_flow_v3_substeps8_euler.yaml");
+    std::fs::write(&path, FORK).unwrap();
+    let alg = format!("alg={}", path.display());
+    let (c, notes) = load_with_notes(&[&alg, "seed=3"]).unwrap();
+    assert_eq!((c.dynamics, c.flow_integrator, c.flow_substeps), (Dynamics::Flow, Integrator::Euler, 8));
+    assert_eq!(
+        (c.flow_tau_sampling, c.flow_head, c.reward_head),
+        (TauSampling::Midpoint, FlowHead::Tangent, RewardHead::Scalar)
+    );
+    assert_eq!((c.units.as_slice(), c.simnorm_dim, c.latent_dim), (&[96, 64][..], 16, 512));
+    assert_eq!((c.rew_norm, c.max_epochs, c.horizon, c.seed), (RewNorm::None, 15_000, 16, 3));
+    let of = |name: &str| {
+        let found: Vec<_> = notes.iter().filter(|n| n.setting.starts_with(&format!("{name}="))).collect();
+        assert_eq!(found.len(), 1, "{name}: {notes:?}");
+        found[0]
+    };
+    for name in ["world_model_config.num_bins", "world_model_config.dynamics.last_layer", "wm_dyn_loss_weight", "esnr"]
+    {
+        assert_eq!(of(name).kind, NoteKind::Harmful, "{name}");
+    }
+    for name in ["_recursive_", "horizon", "critic_method", "actor_config.activation_class", "world_model_config.vmin"]
+    {
+        assert_eq!(of(name).kind, NoteKind::Ignored, "{name}");
+    }
+    assert_eq!(of("use_flow_dynamics").to_string(), "mapped  use_flow_dynamics=true: dynamics=flow");
+    assert!(of("world_model_config.num_bins").to_string().starts_with("WARNING world_model_config.num_bins=101: "));
+    // One note for each setting, none lost.
+    assert_eq!(notes.len(), FORK.lines().filter(|l| !l.trim_end().ends_with(':')).count());
+    assert!(load_with_notes(&["alg=pwm_5M"]).unwrap().1.is_empty(), "files of this program are only read");
+
+    let broken = dir.path().join("broken.yaml");
+    std::fs::write(&broken, FORK.replace("flow_substeps: 8", "flow_substeps: many")).unwrap();
+    let message = refusal(load(&[format!("alg={}", broken.display())]));
+    assert!(message.contains(":29:16: `flow_substeps` cannot be \"many\""), "{message}");
+    let fullflow = FORK.replace("ActorStochasticMLP", "ActorFlowODE");
+    std::fs::write(&broken, fullflow).unwrap();
+    assert_eq!(load(&[format!("alg={}", broken.display())]).unwrap().actor, ActorKind::Flow);
+}
+
 #[test]
 fn docs_are_what_the_table_says() {
     let on_disk = include_str!("../docs/CONFIG.md");
@@ -339,7 +465,9 @@ fn the_command_prints() {
     let show = |overrides: &[&str], json| {
         print(ConfigCommand::Show { overrides: overrides.iter().map(ToString::to_string).collect(), json })
     };
-    assert_eq!(show(&["seed=7"], false).unwrap(), load(&["seed=7"]).unwrap().to_yaml());
+    let shown = show(&["seed=7"], false).unwrap();
+    assert!(shown.starts_with(&load(&["seed=7"]).unwrap().to_yaml()) && shown.contains("# Parameters: "));
+    assert_eq!(Config::from_yaml("shown.yaml", &shown, NONE).unwrap(), load(&["seed=7"]).unwrap());
     let shapes: serde_json::Value = serde_json::from_str(&show(&[], true).unwrap()).unwrap();
     let read_by_the_peer = "latent latent_dim units encoder_units wm_batch_size num_envs horizon actor_units critic_units \
                             num_critics critic_iterations critic_batches";

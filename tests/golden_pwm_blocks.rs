@@ -1,7 +1,6 @@
 //! Networks and their layers against the reference, in value and gradient (`pwm/a_blocks`).
 //!
-//! `critic_elu` and `flow_actor` of the file are not part of this product, nor is `log_prob_presquash`: no loss uses
-//! a density.
+//! `critic_elu` of the file is not part of this product, nor is `log_prob_presquash`: no loss uses a density.
 
 #[path = "support/golden.rs"]
 mod golden;
@@ -12,13 +11,12 @@ mod ops;
 
 use golden::{Array, Golden};
 use lab::{Lab, Naming, Score, actor_name, critic_name, pack};
-use pwm::config::Config;
+use pwm::config::{ActorKind, Config, Integrator};
 use pwm::model::mlp::{Mlp, MlpInit, MlpSpec};
 use pwm::model::params::{GroupBuilder, Init};
 use pwm::model::{Actor, Group};
 use pwm::ops::linear::{Epilogue, LayerVals, linear, transpose};
 use pwm::ops::optim::AdamSpec;
-use pwm::ops::policy::squash;
 use pwm::tape::exec::Number;
 use pwm::tape::{Val, Vars};
 
@@ -222,10 +220,10 @@ fn actor<F: Number>() {
     lab.fill(actor.group.params, pack(&g, "actor/p/", &actor.group, actor_name));
     let (x, noise) = (lab.array(&x), lab.array(&g.array("actor/eps")));
     let bound = actor.bind(&mut lab.p, &lab.vars);
-    let mean = bound.mean.apply(&mut lab.p, &[x], true, None);
-    let action = squash(&mut lab.p, mean, bound.logstd, Some(noise), None);
-    let best = squash(&mut lab.p, mean, bound.logstd, None, None);
-    for (name, v) in [("mean", mean), ("tanh_sample", action), ("best", best), ("logstd_clamped", bound.logstd)] {
+    let mean = bound.unsquashed(&mut lab.p, x, None, true);
+    let action = bound.act(&mut lab.p, x, Some(noise), true, None);
+    let best = bound.act(&mut lab.p, x, None, true, None);
+    for (name, v) in [("mean", mean), ("tanh_sample", action), ("best", best), ("logstd_clamped", bound.logstd())] {
         lab.keep(name, v);
     }
     let root = lab.weighed(&g.array("actor/gy"), action);
@@ -247,6 +245,70 @@ fn actor<F: Number>() {
         score.check(&format!("actor/g/{}", actor_name(&e.name)), &run.get(&e.name));
     }
     score.finish("actor");
+}
+
+/// `velocity.1.ln.bias` is `velocity_net.5.bias`, `logstd` is `init_logstd`.
+fn flow_actor_name(name: &str) -> String {
+    if name == "logstd" { "init_logstd".into() } else { actor_name(name).replace("mu_net", "velocity_net") }
+}
+
+fn flow_actor<F: Number>() {
+    let g = Golden::open("pwm/a_blocks");
+    let width = |i: usize| format!("flow_actor/p/velocity_net.{}.bias", 3 * i);
+    let mut units: Vec<usize> = (0..).map(width).take_while(|n| g.has(n)).map(|n| g.array(&n).shape[0]).collect();
+    let act = units.pop().expect("a layer");
+    let latent = g.array("actor/x").shape[1];
+    let mut score = Score::new::<F>(&g);
+    let mut compared = 0;
+    for (method, actor_flow_integrator) in [("euler", Integrator::Euler), ("heun", Integrator::Heun)] {
+        for actor_flow_substeps in 1..=8 {
+            let name = format!("flow_actor/{method}{actor_flow_substeps}");
+            if !g.has(&format!("{name}/det")) {
+                continue;
+            }
+            compared += 1;
+            let c = Config {
+                actor: ActorKind::Flow,
+                actor_flow_integrator,
+                actor_flow_substeps,
+                actor_units: units.clone(),
+                ..Config::default()
+            };
+            let mut lab = Lab::new();
+            let actor = Actor::new(&mut lab.vars, &c, latent, act);
+            lab.fill(actor.group.params, pack(&g, "flow_actor/p/", &actor.group, flow_actor_name));
+            let (x, noise) = (lab.array(&g.array("actor/x")), lab.array(&g.array("actor/eps")));
+            let bound = actor.bind(&mut lab.p, &lab.vars);
+            let det = bound.unsquashed(&mut lab.p, x, None, false);
+            let sample = bound.unsquashed(&mut lab.p, x, Some(noise), false);
+            let action = bound.act(&mut lab.p, x, Some(noise), true, None);
+            lab.keep("det", det);
+            lab.keep("sample", sample);
+            let root = lab.weighed(&g.array("actor/gy"), action);
+            let mut of = parameters(&mut lab, &actor.group);
+            of.push(("dx".into(), x));
+            lab.gradients(root, &of);
+            let run = lab.run::<F>();
+            for what in ["det", "sample", "dx"] {
+                score.check(&format!("{name}/{what}"), &run.get(what));
+            }
+            for e in &actor.group.entries {
+                score.check(&format!("{name}/g/{}", flow_actor_name(&e.name)), &run.get(&e.name));
+            }
+        }
+    }
+    assert!(compared >= 2, "{compared} methods were compared");
+    score.finish("flow policy");
+}
+
+#[test]
+fn golden_flow_actor() {
+    flow_actor::<f64>();
+}
+
+#[test]
+fn golden_flow_actor_f32() {
+    flow_actor::<f32>();
 }
 
 #[test]

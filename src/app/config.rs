@@ -5,7 +5,10 @@ use std::path::PathBuf;
 
 use anyhow::Context;
 
-use crate::config::{Config, Kind, SHIPPED, Shipped, load, markdown};
+use crate::algo::pwm::Nets;
+use crate::config::{Config, Dynamics, Kind, SHIPPED, Shipped, load, load_with_notes, markdown};
+use crate::env::ant::{ACT, OBS};
+use crate::tape::Vars;
 
 /// What `pwm config` can do.
 #[derive(Clone, Debug, clap::Subcommand)]
@@ -31,14 +34,20 @@ pub enum ConfigCommand {
 /// Carries the command out; `out` is standard output, or a test's buffer.
 pub fn run(command: &ConfigCommand, out: &mut dyn Write) -> anyhow::Result<()> {
     match command {
-        ConfigCommand::Show { overrides, json: false } => write!(out, "{}", load(overrides)?.to_yaml())?,
+        ConfigCommand::Show { overrides, json: false } => {
+            let (config, notes) = load_with_notes(overrides)?;
+            for note in notes {
+                writeln!(out, "# {note}")?;
+            }
+            write!(out, "{}\n{}", config.to_yaml(), parameters(&config))?;
+        }
         ConfigCommand::Show { overrides, json: true } => {
             writeln!(out, "{}", serde_json::to_string_pretty(&named_json(&load(overrides)?))?)?;
         }
         ConfigCommand::List => {
             for Shipped { kind, name, .. } in SHIPPED {
                 let summary = Shipped::find(*kind, name).map_or("", Shipped::summary);
-                writeln!(out, "{:<16}{summary}", format!("{}={name}", kind.key()))?;
+                writeln!(out, "{:<24}{summary}", format!("{}={name}", kind.key()))?;
             }
             writeln!(
                 out,
@@ -53,6 +62,26 @@ pub fn run(command: &ConfigCommand, out: &mut dyn Write) -> anyhow::Result<()> {
         }
     }
     Ok(())
+}
+
+/// Parameters of each network, as comments; of flow dynamics also how far they are from the other kind.
+fn parameters(c: &Config) -> String {
+    let count = |c: &Config| {
+        let nets = Nets::new(&mut Vars::default(), c, OBS, ACT);
+        [nets.world.group.len, nets.actor.group.len, nets.critics.group.len]
+    };
+    let [world, actor, critics] = count(c);
+    let mut out = format!(
+        "# Parameters: {} (world model {world}, actor {actor}, {} critics {critics})\n",
+        world + actor + critics,
+        c.num_critics
+    );
+    if c.dynamics == Dynamics::Flow {
+        let [mlp, ..] = count(&Config { dynamics: Dynamics::Mlp, ..c.clone() });
+        let percent = 100.0 * (world as f64 / mlp as f64 - 1.0);
+        out += &format!("# The world model with dynamics: mlp has {mlp}; this one has {percent:+.3} %\n");
+    }
+    out
 }
 
 fn first_alg() -> &'static str {

@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 
 use super::say;
 use crate::algo::pwm::Trainer;
-use crate::config::{Config, ConfigError, ConfigErrors, KEYS, Place, load};
+use crate::config::{Config, ConfigError, ConfigErrors, KEYS, Place, load_with_notes};
 use crate::run::checkpoint::Checkpoint;
 use crate::run::folder::{FolderError, RunFolder, RunInfo};
 use crate::run::progress::{Short, Time};
@@ -42,7 +42,10 @@ pub fn run(args: &TrainArgs, out: &mut dyn Write, stop: &StopFlag) -> anyhow::Re
 }
 
 fn begin(args: &TrainArgs, out: &mut dyn Write) -> anyhow::Result<Session<f32>> {
-    let config = load(&args.overrides)?;
+    let (config, notes) = load_with_notes(&args.overrides)?;
+    for note in notes {
+        say(out, format_args!("  {note}"));
+    }
     let path = config.run_folder();
     // Before a minute is spent on anything else; `create` asks again when it holds the lock.
     if RunFolder::holds_run(&path) {

@@ -87,6 +87,14 @@ words! {
         Flow = "flow",
     }
 
+    /// What the policy is.
+    ActorKind {
+        /// a network that gives the mean of a Gaussian, with a deviation free of the state.
+        Gaussian = "gaussian",
+        /// a velocity field that carries noise to the action, with the latent as condition.
+        Flow = "flow",
+    }
+
     /// Explicit Runge-Kutta method that integrates a velocity field.
     Integrator {
         /// first order, one evaluation a substep.

@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::path::Path;
 
 use super::error::{Broken, ConfigError, ConfigErrors, Place};
+use super::fork::{self, Note};
 use super::key::{Key, one_of};
 use super::names::{help_for, nearest, resolve};
 use super::schema::Config;
@@ -15,6 +16,11 @@ use super::yaml::{Setting, read_settings, read_value};
 ///
 /// `alg=` and `env=` choose the files, wherever they stand; of two overrides of one key the later counts.
 pub fn load<S: AsRef<str>>(overrides: &[S]) -> Result<Config, ConfigErrors> {
+    Ok(load_with_notes(overrides)?.0)
+}
+
+/// As [`load`], with what became of the settings of a file that is written for the published code.
+pub fn load_with_notes<S: AsRef<str>>(overrides: &[S]) -> Result<(Config, Vec<Note>), ConfigErrors> {
     let mut resolver = Resolver::default();
     let overrides = resolver.overrides(overrides);
     let chosen = |key: &str| overrides.iter().rev().find(|o| o.name == key);
@@ -24,7 +30,7 @@ pub fn load<S: AsRef<str>>(overrides: &[S]) -> Result<Config, ConfigErrors> {
     let mut layers = vec![];
     // A file that names a shipped configuration starts from it.
     let inner = |key: &str| alg.settings.iter().find(|s| s.name == key);
-    if let Some(base) = inner("alg").filter(|_| !alg.shipped) {
+    if let Some(base) = inner("alg") {
         let named = Shipped::find(Kind::Alg, &text_of(base)).ok_or_else(|| unknown_name(Kind::Alg, base))?;
         layers.push(read_settings(&named.path(), named.text)?);
     }
@@ -40,7 +46,8 @@ pub fn load<S: AsRef<str>>(overrides: &[S]) -> Result<Config, ConfigErrors> {
     }
     resolver.config.alg = alg.name;
     resolver.config.env = env.name;
-    resolver.finish()
+    let notes = env.notes.into_iter().chain(alg.notes).collect();
+    Ok((resolver.finish()?, notes))
 }
 
 impl Config {
@@ -73,14 +80,14 @@ impl Config {
 /// A chosen file: what to call it, and what it says.
 struct Source {
     name: String,
-    shipped: bool,
+    notes: Vec<Note>,
     settings: Vec<Setting>,
 }
 
 /// Opens what `alg=` or `env=` names: a shipped configuration, or a file if it ends in `.yaml`.
 fn source(kind: Kind, chosen: Option<&Setting>, default: &str) -> Result<Source, ConfigErrors> {
     let name = chosen.map_or_else(|| default.to_owned(), text_of);
-    if let Some(setting) = chosen.filter(|s| matches!(s.value, Value::Map | Value::List(_))) {
+    if let Some(setting) = chosen.filter(|s| matches!(s.value, Value::Map(_) | Value::List(_))) {
         return Err(ConfigError::WrongValue {
             place: setting.value_at.clone(),
             key: kind.key().into(),
@@ -93,7 +100,7 @@ fn source(kind: Kind, chosen: Option<&Setting>, default: &str) -> Result<Source,
     }
     if let Some(shipped) = Shipped::find(kind, &name) {
         let settings = read_settings(&shipped.path(), shipped.text)?;
-        return Ok(Source { name, shipped: true, settings });
+        return Ok(Source { name, notes: vec![], settings });
     }
     let path = Path::new(&name);
     if path.extension().is_none_or(|e| e != "yaml" && e != "yml") {
@@ -107,7 +114,9 @@ fn source(kind: Kind, chosen: Option<&Setting>, default: &str) -> Result<Source,
         source,
         known: one_of(&Shipped::names(kind)),
     })?;
-    Ok(Source { settings: read_settings(&name, &text)?, shipped: false, name })
+    let settings = read_settings(&name, &text)?;
+    let (settings, notes) = if fork::is_one(&settings) { fork::translate(settings) } else { (settings, vec![]) };
+    Ok(Source { name, notes, settings })
 }
 
 fn text_of(setting: &Setting) -> String {

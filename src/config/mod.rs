@@ -11,6 +11,7 @@ mod choices;
 mod derived;
 mod docs;
 mod error;
+mod fork;
 mod key;
 mod load;
 mod names;
@@ -21,13 +22,14 @@ mod value;
 mod yaml;
 
 pub use choices::{
-    Bootstrap, Decode, Device, Dynamics, FlowHead, FlowProjection, Inertia, Integrator, Latent, LrSchedule,
+    ActorKind, Bootstrap, Decode, Device, Dynamics, FlowHead, FlowProjection, Inertia, Integrator, Latent, LrSchedule,
     ReferencePoint, ReplaySampling, RewNorm, RewardHead, Rollout, TauSampling,
 };
 pub use docs::{help_text, markdown};
 pub use error::{Broken, ConfigError, ConfigErrors, Place};
+pub use fork::{Note, NoteKind};
 pub use key::{Key, Range, Section};
-pub use load::load;
+pub use load::{load, load_with_notes};
 pub use names::ALIASES;
 pub use schema::{Config, KEYS};
 pub use shipped::{Kind, SHIPPED, Shipped};

@@ -54,7 +54,7 @@ pub(super) fn help_for(written: &str, value: &Value) -> String {
     if let Some((_, help)) = ABSENT.iter().find(|(name, _)| *name == written) {
         return (*help).into();
     }
-    if *value == Value::Map {
+    if matches!(value, Value::Map(_)) {
         return "settings are flat: write the settings inside it without it".into();
     }
     let names = || KEYS.iter().map(|key| key.name);

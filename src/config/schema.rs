@@ -140,15 +140,21 @@ keys! {
         units: Vec<usize> = vec![512, 512], Within(1.0, 65_536.0), "";
         /// Hidden layers of the encoder.
         encoder_units: Vec<usize> = vec![256], Within(1.0, 65_536.0), "";
+        /// What the policy is. The two `actor_flow_` settings are not read by `gaussian`.
+        actor: ActorKind = ActorKind::Gaussian, Any, "";
+        /// How a flow policy is integrated from noise to action.
+        actor_flow_integrator: Integrator = Integrator::Heun, Any, "";
+        /// Substeps of that integration.
+        actor_flow_substeps: usize = 2, Within(1.0, 1024.0), "substeps";
         /// Hidden layers of the actor.
         actor_units: Vec<usize> = vec![400, 200, 100], Within(1.0, 65_536.0), "";
         /// Hidden layers of each critic.
         critic_units: Vec<usize> = vec![400, 200], Within(1.0, 65_536.0), "";
         /// Critics; their smallest value is used.
         num_critics: usize = 3, Within(1.0, 64.0), "";
-        /// Logarithm of the actor's deviation at the start.
+        /// Logarithm of the actor's deviation at the start; of a flow policy, of the noise it starts from.
         actor_init_logstd: f64 = -1.0, Within(-20.0, 5.0), "";
-        /// The logarithm of the deviation never falls below this.
+        /// The logarithm of the deviation never falls below this; that of a flow policy's noise never below -10.
         actor_min_logstd: f64 = -1.427, Within(-20.0, 5.0), "";
         /// Factor on every initial parameter of the actor.
         actor_init_gain: f64 = 1.0, Above(0.0), "";

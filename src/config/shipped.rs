@@ -24,12 +24,33 @@ pub struct Shipped {
     pub text: &'static str,
 }
 
+macro_rules! algs {
+    ($($name:literal),+ $(,)?) => {
+        &[
+            Shipped { kind: Kind::Env, name: "ant", text: include_str!("../../configs/env/ant.yaml") },
+            $( Shipped {
+                kind: Kind::Alg,
+                name: $name,
+                text: include_str!(concat!("../../configs/alg/", $name, ".yaml")),
+            }, )+
+        ]
+    };
+}
+
 /// Every shipped configuration, the default of its kind first.
-pub static SHIPPED: &[Shipped] = &[
-    Shipped { kind: Kind::Env, name: "ant", text: include_str!("../../configs/env/ant.yaml") },
-    Shipped { kind: Kind::Alg, name: "pwm_small", text: include_str!("../../configs/alg/pwm_small.yaml") },
-    Shipped { kind: Kind::Alg, name: "pwm_5M", text: include_str!("../../configs/alg/pwm_5M.yaml") },
-    Shipped { kind: Kind::Alg, name: "pwm_48M", text: include_str!("../../configs/alg/pwm_48M.yaml") },
+pub static SHIPPED: &[Shipped] = algs![
+    "pwm_small",
+    "pwm_5M",
+    "pwm_48M",
+    "pwm_5M_flow_v1",
+    "pwm_5M_flow_v2",
+    "pwm_5M_flow_v3",
+    "pwm_48M_flow_v0",
+    "pwm_48M_flow_v1",
+    "pwm_48M_flow_v2",
+    "pwm_48M_flow_v3",
+    "pwm_48M_flow_v3_heun",
+    "pwm_48M_flow_v2_rk4",
 ];
 
 impl Shipped {
@@ -44,6 +65,11 @@ impl Shipped {
     /// Where the file stands in the repository, which is how messages call it.
     pub fn path(&self) -> String {
         format!("configs/{}/{}.yaml", self.kind.key(), self.name)
+    }
+
+    /// The shipped configuration it starts from, if it does not start from the defaults.
+    pub fn base(&self) -> Option<&'static str> {
+        self.text.lines().find_map(|line| line.strip_prefix("alg: "))
     }
 
     /// The first comment of the file, which says what it is for.

@@ -14,8 +14,8 @@ pub enum Value {
     Float(f64),
     Text(String),
     List(Vec<Value>),
-    /// A mapping; no key takes one, its contents are not kept.
-    Map,
+    /// A mapping; no key takes one.
+    Map(Vec<(String, Value)>),
 }
 
 /// A type a key can have.
@@ -173,7 +173,7 @@ impl fmt::Display for Value {
                 }
                 f.write_str("]")
             }
-            Value::Map => f.write_str("a mapping"),
+            Value::Map(_) => f.write_str("a mapping"),
         }
     }
 }

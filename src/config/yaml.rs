@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-use serde::de::{Deserialize, Deserializer, IgnoredAny, MapAccess, SeqAccess, Visitor};
+use serde::de::{Deserialize, Deserializer, MapAccess, SeqAccess, Visitor};
 use serde_saphyr::{Spanned, options::DuplicateKeyPolicy, options::NonFiniteFloatPolicy};
 
 use super::error::{ConfigError, ConfigErrors, Place};
@@ -151,8 +151,11 @@ impl<'de> Deserialize<'de> for Value {
             }
 
             fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Value, A::Error> {
-                while map.next_entry::<IgnoredAny, IgnoredAny>()?.is_some() {}
-                Ok(Value::Map)
+                let mut entries = Vec::new();
+                while let Some(entry) = map.next_entry()? {
+                    entries.push(entry);
+                }
+                Ok(Value::Map(entries))
             }
         }
 
@@ -182,7 +185,7 @@ impl Config {
 
 fn json(value: &Value) -> serde_json::Value {
     match value {
-        Value::Null | Value::Map => serde_json::Value::Null,
+        Value::Null | Value::Map(_) => serde_json::Value::Null,
         Value::Bool(b) => (*b).into(),
         // No key holds a number outside u64.
         Value::Int(i) => u64::try_from(*i).map_or(serde_json::Value::Null, Into::into),

@@ -7,6 +7,7 @@ pub mod linear;
 pub mod loss;
 pub mod optim;
 pub mod policy;
+pub mod probe;
 pub mod random;
 pub mod replay;
 pub mod returns;

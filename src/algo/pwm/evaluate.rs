@@ -6,7 +6,6 @@ use crate::config::Config;
 use crate::device::cpu::team::{JobPanicked, Team};
 use crate::device::philox::{Philox, Stream};
 use crate::env::step::{EnvVars, Mode, ant_from_config};
-use crate::ops::policy::squash;
 use crate::tape::exec::{Number, ProgramId};
 use crate::tape::{Machine, Program, Region, VarId, Vars};
 use std::sync::Arc;
@@ -64,8 +63,7 @@ pub(super) fn programs(vars: &Vars, nets: &Nets, env: &EnvVars) -> [Program; 2] 
     let encoder = nets.world.bind_encoder(p, vars);
     let actor = nets.actor.bind(p, vars);
     let z = encoder.apply(p, obs, false, None);
-    let mean = actor.mean.apply(p, &[z], false, None);
-    let action = squash(p, mean, actor.logstd, None, None);
+    let action = actor.act(p, z, None, false, None);
     env.step(p, vars, action, None);
     [begin, step]
 }

@@ -8,13 +8,16 @@
 pub mod critic;
 pub mod evaluate;
 pub mod fidelity;
+pub mod probe;
 pub mod rollout;
 pub mod trainer;
 pub mod world;
 
 pub use evaluate::{Evaluation, Evaluator};
 pub use fidelity::Fidelity;
+pub use probe::{Probe, ProbeVars};
 pub use trainer::{EpochReport, TrainError, Trainer};
+pub use world::RewardLoss;
 
 use crate::config::{self, Config};
 use crate::device::philox::{Philox, Stream};
@@ -39,6 +42,8 @@ pub struct Nets {
     pub ret_stats: VarId,
     /// `[O, 3]`: replayed observations, if they are normalised.
     pub obs_stats: Option<VarId>,
+    /// What the reward head is trained by.
+    pub reward_loss: RewardLoss,
 }
 
 impl Nets {
@@ -55,6 +60,7 @@ impl Nets {
             rew_stats,
             ret_stats,
             obs_stats,
+            reward_loss: world::reward_loss,
         }
     }
 
@@ -122,6 +128,7 @@ pub struct Pwm {
     pub passes: VarId,
     /// `[4]`: see [`Loss`].
     pub losses: VarId,
+    pub probe: ProbeVars,
 }
 
 impl Pwm {
@@ -150,7 +157,8 @@ impl Pwm {
         let epoch = vars.add(Region::Control, "epoch", DType::Index, &[1]);
         let passes = vars.add(Region::Control, "critic_passes", DType::Index, &[1]);
         let losses = vars.add(Region::Control, "losses", DType::Real, &[4]);
-        Self { config: c.clone(), nets, env, replay, exchange, epoch, passes, losses }
+        let probe = ProbeVars::new(vars);
+        Self { config: c.clone(), nets, env, replay, exchange, epoch, passes, losses, probe }
     }
 }
 

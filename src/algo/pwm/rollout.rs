@@ -7,7 +7,7 @@
 use super::{Exchange, Nets};
 use crate::config::{self, Config};
 use crate::ops::control::copy;
-use crate::ops::policy::{anchor_rows, select_rows, squash};
+use crate::ops::policy::{anchor_rows, select_rows};
 use crate::ops::returns::{ActorLossSpec, Bootstrap, actor_loss};
 use crate::ops::twohot::{Decode, two_hot_decode};
 use crate::tape::{Program, Val, Vars};
@@ -52,9 +52,8 @@ pub fn rollout(
     for i in 0..h {
         let z = p.at(latents, i);
         let seen = if c.detach { p.detach(z) } else { z };
-        let mean = actor.mean.apply(p, &[seen], learn, None);
         let (eps, into) = (p.at(noise, i), p.at(actions, i));
-        let action = squash(p, mean, actor.logstd, Some(eps), Some(into));
+        let action = actor.act(p, seen, Some(eps), learn, Some(into));
         let into = p.at(imagined, i);
         let next = world.next(p, z, action, learn, Some(into));
         let flags = (p.at(done, i), p.at(terminated, i));

@@ -3,7 +3,7 @@
 use super::evaluate::{self, Evaluation};
 use super::rollout::{EnvStepVals, rollout};
 use super::world::Batch;
-use super::{Loss, Pwm, critic, world};
+use super::{Loss, Probe, Pwm, RewardLoss, critic, probe, world};
 use crate::algo::schedule::rate;
 use crate::config::Config;
 use crate::device::cpu::team::{JobPanicked, Team};
@@ -62,6 +62,7 @@ struct Programs {
     world: ProgramId,
     eval_begin: ProgramId,
     eval_step: ProgramId,
+    probe: ProgramId,
 }
 
 /// A run of PWM on a machine.
@@ -75,9 +76,14 @@ pub struct Trainer<F: Number> {
 
 /// Variables and programs of a run, before anything is allocated: what `Layout` plans.
 pub fn write(c: &Config) -> (Vars, Pwm, EnvVars, Vec<Program>) {
+    write_with(c, world::reward_loss)
+}
+
+fn write_with(c: &Config, reward_loss: RewardLoss) -> (Vars, Pwm, EnvVars, Vec<Program>) {
     let mut vars = Vars::default();
     let ant = Arc::new(ant_from_config(c));
-    let pwm = Pwm::new(&mut vars, c, ant.clone());
+    let mut pwm = Pwm::new(&mut vars, c, ant.clone());
+    pwm.nets.reward_loss = reward_loss;
     let rng = Philox::new(c.seed, Stream::Eval);
     let eval_env = EnvVars::new(&mut vars, "eval", ant, c.eval_episodes, Mode::Evaluate, rng);
     let mut programs = vec![
@@ -106,6 +112,7 @@ pub fn write(c: &Config) -> (Vars, Pwm, EnvVars, Vec<Program>) {
         }),
     ];
     programs.extend(evaluate::programs(&vars, &pwm.nets, &eval_env));
+    programs.push(program("probe", |p| probe::probe(p, &vars, &pwm, &pwm.probe)));
     (vars, pwm, eval_env, programs)
 }
 
@@ -152,8 +159,15 @@ fn act(vars: &Vars, pwm: &Pwm, learn: bool) -> Program {
 impl<F: Number> Trainer<F> {
     /// Plans, allocates and initialises a run.
     pub fn new(c: &Config) -> Result<Self, TrainError> {
+        Self::with_reward_loss(c, world::reward_loss)
+    }
+
+    /// As [`Trainer::new`], with another loss of the reward head than the one that belongs to it: for tests of what a
+    /// run does when its rewards cannot be learned.
+    #[doc(hidden)]
+    pub fn with_reward_loss(c: &Config, reward_loss: RewardLoss) -> Result<Self, TrainError> {
         let team = Arc::new(Team::new(c.threads)?);
-        let (vars, pwm, eval_env, programs) = write(c);
+        let (vars, pwm, eval_env, programs) = write_with(c, reward_loss);
         let machine = Machine::new(vars, programs, team)?;
         let id = |i| machine.program(i);
         let programs = Programs {
@@ -165,6 +179,7 @@ impl<F: Number> Trainer<F> {
             world: id(5),
             eval_begin: id(6),
             eval_step: id(7),
+            probe: id(8),
         };
         let mut t = Self { pwm, eval_env, machine, programs, bootstrapped: false };
         t.init()?;
@@ -260,6 +275,17 @@ impl<F: Number> Trainer<F> {
     pub fn evaluate(&mut self, watch: impl FnMut(&[F], &[F])) -> Result<Evaluation, TrainError> {
         let programs = [self.programs.eval_begin, self.programs.eval_step];
         Ok(evaluate::play(&mut self.machine, programs, &self.eval_env, self.pwm.config.episode_length, watch)?)
+    }
+
+    /// What the world model knows, on replayed windows; none while there are none.
+    pub fn probe(&mut self) -> Result<Option<Probe>, TrainError> {
+        if !self.can_learn() {
+            return Ok(None);
+        }
+        let epoch = self.epoch();
+        self.pwm.probe.choose(&mut self.machine, epoch);
+        self.machine.run(self.programs.probe)?;
+        Ok(Some(self.pwm.probe.read(&self.machine)))
     }
 
     /// Variables of a checkpoint: all that the next epoch depends on, or with `policy_only` networks and statistics.

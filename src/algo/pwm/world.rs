@@ -49,6 +49,23 @@ pub struct Batch {
     pub tau: Option<Val>,
 }
 
+/// Appends a loss `[1]` of the reward head's output `[H B, ..]` on rewards `[H, B]`; the discount's powers are the weights
+/// of steps.
+pub type RewardLoss = fn(&mut Program, &Config, Val, Val, &[f64]) -> Val;
+
+/// The loss that belongs to each reward head.
+pub fn reward_loss(p: &mut Program, c: &Config, head: Val, rew: Val, powers: &[f64]) -> Val {
+    let (h, b) = (p.shape(rew)[0], p.shape(rew)[1]);
+    let weights = |scale: f64| powers.iter().map(|g| g * scale).collect();
+    match c.reward_head {
+        RewardHead::Scalar => squared_error(p, head, rew, weights(1.0 / (h * h * b) as f64)),
+        RewardHead::TwoHot => {
+            let logits = p.reshape(head, &[h, b, c.num_bins]);
+            two_hot_loss(p, logits, rew, (c.vmin, c.vmax), weights(c.reward_coef / (h * b) as f64))
+        }
+    }
+}
+
 /// Appends the model times for update `step`, an index value `[1]`, if there are any.
 pub fn taus(p: &mut Program, c: &Config, step: Val) -> Option<Val> {
     let shape = [c.horizon, c.wm_batch_size, 1];
@@ -97,18 +114,7 @@ pub fn world_loss(p: &mut Program, vars: &Vars, c: &Config, nets: &Nets, batch: 
         }
     };
     let head = world.reward(p, before, actions, true);
-    let reward = match c.reward_head {
-        RewardHead::Scalar => {
-            let scale = 1.0 / (h * h * b) as f64;
-            squared_error(p, head, rew, powers.iter().map(|g| g * scale).collect())
-        }
-        RewardHead::TwoHot => {
-            let logits = p.reshape(head, &[h, b, c.num_bins]);
-            let scale = c.reward_coef / (h * b) as f64;
-            let weights = powers.iter().map(|g| g * scale).collect();
-            two_hot_loss(p, logits, rew, (c.vmin, c.vmax), weights)
-        }
-    };
+    let reward = (nets.reward_loss)(p, c, head, rew, &powers);
     WorldLoss { dynamics, reward, endpoint, latents, targets, head }
 }
 

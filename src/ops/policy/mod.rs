@@ -132,6 +132,80 @@ impl Op for SquashGradStd {
     crate::kernels!();
 }
 
+/// Appends `y = exp(logstd) * noise`: `noise` and `y` are `[N, A]`, `logstd` is `[A]`.
+pub fn spread(p: &mut Program, logstd: Val, noise: Val) -> Val {
+    let shape = p.shape(noise).to_vec();
+    let y = p.real(&shape);
+    p.push(Spread, &[logstd, noise], &[y]);
+    y
+}
+
+#[derive(Debug)]
+struct Spread;
+
+impl Spread {
+    #[inline(always)]
+    fn run<F: Real>(&self, cx: &Cx<F>, _: usize, task: usize) {
+        let w = cx.shape(0)[0];
+        let r = chunk(cx.shape(1)[0], ROWS, task);
+        let noise = &cx.input(1)[r.start * w..r.end * w];
+        for (y, e) in cx.out(0, r.start * w..r.end * w).chunks_exact_mut(w).zip(noise.chunks_exact(w)) {
+            for i in 0..w {
+                y[i] = cx.input(0)[i].exp() * e[i];
+            }
+        }
+    }
+}
+
+impl Op for Spread {
+    fn name(&self) -> &'static str {
+        "spread"
+    }
+    fn phases(&self, i: &[Vec<usize>], _: &[Vec<usize>]) -> Vec<usize> {
+        vec![i[1][0].div_ceil(ROWS)]
+    }
+    fn adjoint(&self, a: &mut Adjoint) {
+        let Some(c) = a.cotangent(0) else { return };
+        let y = a.output(0);
+        if let Some(s) = a.sink(0) {
+            a.push(SpreadGrad { accumulate: s.accumulate }, &[c, y], &[s.val]);
+        }
+    }
+    crate::kernels!();
+}
+
+/// `dlogstd = sum over rows of dy y`, in row order.
+#[derive(Debug)]
+struct SpreadGrad {
+    accumulate: bool,
+}
+
+impl SpreadGrad {
+    #[inline(always)]
+    fn run<F: Real>(&self, cx: &Cx<F>, _: usize, _: usize) {
+        let out = cx.out_all(0);
+        if !self.accumulate {
+            out.fill(F::zero());
+        }
+        let w = out.len();
+        for (c, y) in cx.input(0).chunks_exact(w).zip(cx.input(1).chunks_exact(w)) {
+            for i in 0..w {
+                out[i] += c[i] * y[i];
+            }
+        }
+    }
+}
+
+impl Op for SpreadGrad {
+    fn name(&self) -> &'static str {
+        "spread_grad"
+    }
+    fn phases(&self, _: &[Vec<usize>], _: &[Vec<usize>]) -> Vec<usize> {
+        vec![1]
+    }
+    crate::kernels!();
+}
+
 /// Appends `scale` times the minimum over the leading axis: `[E, M, 1]` to `[M]`. The first of equal ones receives the
 /// cotangent.
 pub fn ensemble_min(p: &mut Program, v: Val, scale: f64) -> Val {

@@ -1,0 +1,153 @@
+//! What the world model knows, measured on replayed windows at every evaluation.
+//!
+//! A model can have a small loss and be of no use: a reward head that always says the mean, latents that drift while they
+//! are imagined, velocities that are right at one model time only. None of these is seen in the return until much time
+//! is lost. Errors are relative: 1 is what predicting "nothing changes" would get.
+//!
+//! Windows are a function of the epoch alone, drawn from a random stream of their own, so that probing leaves no mark on
+//! training.
+
+use super::Pwm;
+use super::rollout::decode;
+use crate::config::Latent;
+use crate::ops::control::meter;
+use crate::ops::flow::matching::{interpolate, velocity_error};
+use crate::ops::loss::squared_error;
+use crate::ops::probe::{covariance, group_drift};
+use crate::ops::replay::{ReplaySpec, ReplayVars, replay_sample};
+use crate::tape::exec::Number;
+use crate::tape::fill::Fill;
+use crate::tape::{DType, Machine, Program, Region, Val, VarId, Vars};
+
+/// Model times at which the velocity field is measured.
+pub const TAUS: [f64; 5] = [0.0, 0.25, 0.5, 0.75, 1.0];
+
+/// What a probe measured; NaN where there is nothing to measure.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Probe {
+    /// Correlation of predicted with true rewards; 0 if the predictions are all alike.
+    pub reward_correlation: f64,
+    /// Standard deviation of predicted rewards and of true ones, in the units of the reward head's target and the
+    /// environment.
+    pub reward_spread: [f64; 2],
+    /// Squared error of the latent after one step from the truth, and after `horizon` steps on its own.
+    pub error_one: f64,
+    pub error_horizon: f64,
+    /// Largest distance from 1 of the sum of a group, after `horizon` steps; of encoded latents only.
+    pub group_drift: f64,
+    /// Squared error of the velocity at [`TAUS`]; of flow dynamics only.
+    pub velocity: [f64; TAUS.len()],
+}
+
+/// Numbers a probe leaves for the host: five of the rewards, errors and changes at one step and at the horizon, drift,
+/// velocities.
+const SLOTS: usize = 10 + TAUS.len();
+
+/// Variables of the probe.
+#[derive(Clone, Copy, Debug)]
+pub struct ProbeVars {
+    /// Index `[1]`: which windows are drawn; the host writes the epoch here.
+    draws: VarId,
+    slots: VarId,
+}
+
+impl ProbeVars {
+    pub fn new(vars: &mut Vars) -> Self {
+        Self {
+            draws: vars.add(Region::Exchange, "probe.draws", DType::Index, &[1]),
+            slots: vars.add(Region::Exchange, "probe.slots", DType::Real, &[SLOTS]),
+        }
+    }
+}
+
+/// Appends the probe of one batch of windows.
+pub fn probe(p: &mut Program, vars: &Vars, pwm: &Pwm, probe: &ProbeVars) {
+    let (c, nets) = (&pwm.config, &pwm.nets);
+    let spec = ReplaySpec { seed: pwm.replay.spec.seed ^ 0x5052_4f42_4500_0000, ..pwm.replay.spec.clone() };
+    let windows = ReplayVars { spec, draws: probe.draws, ..pwm.replay.clone() };
+    let (obs, act, rew) = replay_sample(p, vars, &windows);
+    let (h, b, d) = (p.shape(act)[0], p.shape(act)[1], nets.world.width);
+    let (o, a) = (p.shape(obs)[2], p.shape(act)[2]);
+    let obs = nets.prepare(p, vars, obs);
+    let obs = p.reshape(obs, &[(h + 1) * b, o]);
+    let act_rows = p.reshape(act, &[h * b, a]);
+    let world = nets.world.bind(p, vars);
+    let seen = world.encoder.apply(p, obs, false, None);
+    let (before, after) = (p.rows(seen, 0, h * b), p.rows(seen, b, (h + 1) * b));
+    let mut at = 0;
+    let mut leave = |p: &mut Program, x: Val| {
+        for i in 0..p.len_of(x) {
+            let (from, to) = (p.view(x, i, &[1]), p.var_at(vars, probe.slots, at, &[1]));
+            meter(p, from, to, true);
+            at += 1;
+        }
+    };
+
+    let head = world.reward(p, before, act_rows, false);
+    let predicted = decode(p, c, head);
+    let rewards = covariance(p, predicted, rew);
+    leave(p, rewards);
+
+    let mean = |rows: usize| vec![1.0 / (rows * d) as f64];
+    let next = world.next(p, before, act_rows, false, None);
+    for (x, y) in [(next, after), (before, after)] {
+        let error = squared_error(p, x, y, mean(h * b));
+        leave(p, error);
+    }
+    let start = p.rows(before, 0, b);
+    let mut z = start;
+    for t in 0..h {
+        let action = p.at(act, t);
+        z = world.next(p, z, action, false, None);
+    }
+    let end = p.rows(after, (h - 1) * b, h * b);
+    for (x, y) in [(z, end), (start, end)] {
+        let error = squared_error(p, x, y, mean(b));
+        leave(p, error);
+    }
+    let drift = match c.latent {
+        Latent::Encoded => group_drift(p, z, c.simnorm_dim),
+        Latent::Observed => constant(p, f64::NAN, &[1]),
+    };
+    leave(p, drift);
+    for tau in TAUS {
+        let error = match world.flow() {
+            None => constant(p, f64::NAN, &[1]),
+            Some(flow) => {
+                let tau = constant(p, tau, &[h * b, 1]);
+                let between = interpolate(p, before, after, tau);
+                let v = flow.velocity(p, between, act_rows, tau, false);
+                velocity_error(p, v, before, after, mean(h * b))
+            }
+        };
+        leave(p, error);
+    }
+}
+
+fn constant(p: &mut Program, value: f64, shape: &[usize]) -> Val {
+    let v = p.real(shape);
+    p.push(Fill { value }, &[], &[v]);
+    v
+}
+
+impl ProbeVars {
+    /// Chooses the windows of the next run of the program.
+    pub(super) fn choose<F: Number>(&self, m: &mut Machine<F>, epoch: u64) {
+        m.index_mut(self.draws)[0] = epoch as u32;
+    }
+
+    /// What the last run of the program measured.
+    pub(super) fn read<F: Number>(&self, m: &Machine<F>) -> Probe {
+        let s: Vec<f64> = m.real(self.slots).iter().map(|x| x.value()).collect();
+        let (predicted, true_, covariance) = (s[2], s[3], s[4]);
+        let correlation = if predicted > 0.0 && true_ > 0.0 { covariance / (predicted * true_).sqrt() } else { 0.0 };
+        Probe {
+            reward_correlation: correlation,
+            reward_spread: [predicted.sqrt(), true_.sqrt()],
+            error_one: s[5] / s[6],
+            error_horizon: s[7] / s[8],
+            group_drift: s[9],
+            velocity: std::array::from_fn(|i| s[10 + i] / s[6]),
+        }
+    }
+}
