@@ -21,8 +21,8 @@ mod value;
 mod yaml;
 
 pub use choices::{
-    Bootstrap, Decode, Device, Inertia, Latent, LrSchedule, ReferencePoint, ReplaySampling, RewNorm, RewardHead,
-    Rollout,
+    Bootstrap, Collapse, Decode, Device, Inertia, Latent, LrSchedule, ReferencePoint, ReplaySampling, RewNorm,
+    RewardHead, Rollout,
 };
 pub use docs::{help_text, markdown};
 pub use error::{Broken, ConfigError, ConfigErrors, Place};
