@@ -141,7 +141,7 @@ fn wrong_settings_are_refused_before_anything_is_made() {
     // A best checkpoint holds no optimiser: a run cannot go on from it, and says what is missing.
     std::fs::copy(folder::best(&run), folder::latest(&run)).unwrap();
     let (code, text) = status(train(&["max_epochs=3"], Some(&run)).unwrap_err());
-    assert!(code == 1 && text.contains("adam"), "{text}");
+    assert!(code == 4 && text.contains("adam"), "{text}");
 }
 
 /// `pwm-train` as a process of its own, on a run that would take for ever.

@@ -105,7 +105,7 @@ fn unknown_keys() {
     assert_eq!(
         overrides(&["lr=1e-3"]),
         "override `lr=1e-3`: there is no setting `lr`\n  \
-         did you mean `actor_lr`, `critic_lr`, `model_lr`, `lr_schedule` or `lr_end`?"
+         did you mean `actor_lr`, `critic_lr`, `model_lr`, `lr_schedule`, `lr_end` or `lr_decay_start`?"
     );
     assert_eq!(
         overrides(&["elephants=3"]),

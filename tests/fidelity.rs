@@ -4,6 +4,7 @@
 use pwm::algo::pwm::{Fidelity, Trainer};
 use pwm::config::load;
 use pwm::run::checkpoint::Checkpoint;
+use pwm::run::guard::Guard;
 use pwm::run::state;
 
 #[test]
@@ -15,7 +16,7 @@ fn the_gradient_of_a_trained_model_agrees_with_the_environment() {
     }
     let dir = tempfile::tempdir().unwrap();
     let path = dir.path().join("latest.safetensors");
-    state::save_latest(&path, &trainer).unwrap();
+    state::save_latest(&path, &trainer, &Guard::default()).unwrap();
 
     let mut fidelity = Fidelity::<f32>::new(&config).unwrap();
     state::restore_networks(&mut fidelity, &Checkpoint::load(&path).unwrap()).unwrap();

@@ -16,7 +16,7 @@ use pwm::algo::pwm::critic::{pass, targets};
 use pwm::algo::pwm::rollout::rollout;
 use pwm::algo::pwm::world::{Batch, update};
 use pwm::algo::pwm::{Exchange, Nets};
-use pwm::algo::schedule::rate;
+use pwm::algo::schedule::{Network, Schedule};
 use pwm::config::{Config, Dynamics, LrSchedule};
 use pwm::ops::control::meter;
 use pwm::ops::stats::START_COUNT;
@@ -104,8 +104,8 @@ fn epochs<F: Number>(file: &str) {
 
     let mut score = Score::new::<F>(&g);
     for e in 0..c.max_epochs as usize {
-        for (group, lr) in groups.iter().zip([c.actor_lr, c.critic_lr, c.model_lr]) {
-            put(&mut m, group.rate, &[rate(&c, lr, e as u64)]);
+        for (group, network) in groups.iter().zip([Network::Actor, Network::Critic, Network::Model]) {
+            put(&mut m, group.rate, &[Schedule::of(&c, network).rate(e as u64)]);
         }
         // Each epoch goes on from the observation that the one before ended with.
         let start = if e == 0 { &obs0.values[..] } else { rows(&after, e * h - 1, e * h) };

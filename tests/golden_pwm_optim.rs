@@ -11,7 +11,7 @@ mod ops;
 
 use golden::{Array, Golden};
 use lab::{Lab, Score, numbers, put, team};
-use pwm::algo::schedule::rate;
+use pwm::algo::schedule::{Network, Schedule};
 use pwm::config::{Config, LrSchedule};
 use pwm::ops::optim::{AdamSpec, AdamVals, adam};
 use pwm::ops::returns::td_lambda;
@@ -78,8 +78,10 @@ fn golden_learning_rates() {
             let text = g.meta(name).split(", ").find_map(|part| part.strip_prefix(key));
             text.and_then(|t| t.parse::<f64>().ok()).expect("a setting of the schedule")
         });
-        let c = Config { lr_schedule: LrSchedule::Linear, max_epochs: epochs as u64, ..Config::default() };
-        let got: Vec<f64> = g.get(&format!("{name}/epoch")).iter().map(|&e| rate(&c, lr, e as u64)).collect();
+        let c =
+            Config { lr_schedule: LrSchedule::Linear, max_epochs: epochs as u64, actor_lr: lr, ..Config::default() };
+        let schedule = Schedule::of(&c, Network::Actor);
+        let got: Vec<f64> = g.get(&format!("{name}/epoch")).iter().map(|&e| schedule.rate(e as u64)).collect();
         score.check(&format!("{name}/value"), &got);
     }
     score.finish("learning rates");

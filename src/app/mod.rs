@@ -5,6 +5,11 @@
 //! | 0 | done, or stopped when asked to, with everything saved |
 //! | 1 | an error, named on stderr |
 //! | 2 | the command or the configuration is wrong; nothing was computed |
+//! | 3 | a file cannot be read or written: disk full, no permission, not there |
+//! | 4 | a file is damaged, cut short, or of another version or configuration |
+//! | 5 | the learning died: it collapsed, or numbers were not finite, and rollbacks did not help |
+//! | 6 | there is not enough memory |
+//! | 130, 138, 143 | a second SIGINT, SIGUSR1, SIGTERM: ended at once, the last checkpoint is whole |
 
 pub mod bench;
 pub mod config;
@@ -12,7 +17,14 @@ pub mod eval;
 pub mod fidelity;
 pub mod train;
 
+use crate::algo::pwm::TrainError;
 use crate::config::ConfigErrors;
+use crate::mem::OutOfMemory;
+use crate::run::atomic::FileError;
+use crate::run::checkpoint::CheckpointError;
+use crate::run::folder::FolderError;
+use crate::run::metrics::MetricsError;
+use crate::run::session::RunError;
 use std::fmt;
 use std::io::Write;
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -34,7 +46,47 @@ pub fn exit(command: impl FnOnce(&mut dyn Write) -> anyhow::Result<()>) -> ExitC
 
 /// The exit status of an error.
 pub fn status(e: &anyhow::Error) -> u8 {
-    if e.chain().any(|e| e.is::<ConfigErrors>()) { 2 } else { 1 }
+    // The innermost error is the reason; those around it only say where.
+    e.chain().filter_map(reason).last().unwrap_or(1)
+}
+
+fn reason(e: &(dyn std::error::Error + 'static)) -> Option<u8> {
+    if e.is::<ConfigErrors>() {
+        return Some(2);
+    }
+    if let Some(e) = e.downcast_ref::<RunError>() {
+        return match e {
+            RunError::Dead { .. } | RunError::NonFinite { .. } | RunError::Collapsed(_) => Some(5),
+            RunError::Train(e) => reason(e),
+            RunError::Checkpoint(e) => reason(e),
+            RunError::Folder(e) => reason(e),
+            RunError::Metrics(e) => reason(e),
+            RunError::File(_) => Some(3),
+            RunError::Picture(_) => None,
+        };
+    }
+    if let Some(e) = e.downcast_ref::<CheckpointError>() {
+        return match e {
+            CheckpointError::File(_) => Some(3),
+            CheckpointError::BadInput { .. } => None,
+            _ => Some(4),
+        };
+    }
+    if let Some(e) = e.downcast_ref::<MetricsError>() {
+        return Some(if matches!(e, MetricsError::File(_)) { 3 } else { 4 });
+    }
+    if let Some(e) = e.downcast_ref::<FolderError>() {
+        return match e {
+            FolderError::File(_) => Some(3),
+            FolderError::BadInfo { .. } => Some(4),
+            _ => None,
+        };
+    }
+    let no_memory = e.is::<OutOfMemory>() || matches!(e.downcast_ref(), Some(TrainError::Memory(_)));
+    if no_memory {
+        return Some(6);
+    }
+    e.is::<FileError>().then_some(3)
 }
 
 /// `pwm config list | head -1` is no failure.

@@ -5,11 +5,12 @@ use std::path::{Path, PathBuf};
 
 use super::say;
 use crate::algo::pwm::Trainer;
-use crate::config::{Config, ConfigError, ConfigErrors, KEYS, Place, load_with_notes};
+use crate::config::{Config, ConfigError, ConfigErrors, KEYS, Key, Place, load_with_notes};
+use crate::run::atomic::FileError;
 use crate::run::checkpoint::Checkpoint;
-use crate::run::folder::{FolderError, RunFolder, RunInfo};
+use crate::run::folder::{self, FolderError, RunFolder, RunInfo};
 use crate::run::progress::{Short, Time};
-use crate::run::session::{CURVE, Ending, MOVIE, STILL, Session};
+use crate::run::session::{CURVE, Ending, MOVIE, RunError, STILL, Session};
 use crate::run::signals::StopFlag;
 use crate::run::state;
 
@@ -27,8 +28,25 @@ pub struct TrainArgs {
 }
 
 /// Settings that may differ when a run is continued. All others decide what is learned, or where it is written.
-const CHANGEABLE: [&str; 7] =
-    ["max_epochs", "max_minutes", "threads", "device", "eval_every", "save_every", "log_every"];
+const CHANGEABLE: [&str; 17] = [
+    "max_epochs",
+    "max_minutes",
+    "threads",
+    "device",
+    "eval_every",
+    "save_every",
+    "log_every",
+    "keep_best",
+    "keep_every",
+    "early_stop_patience",
+    "early_stop_min_gain",
+    "guard_warmup",
+    "collapse",
+    "collapse_fraction",
+    "collapse_evals",
+    "rollback_lr_factor",
+    "max_rollbacks",
+];
 
 /// Trains from beginning to end. `out` is standard output, or a test's buffer; progress goes to stderr.
 pub fn run(args: &TrainArgs, out: &mut dyn Write, stop: &StopFlag) -> anyhow::Result<()> {
@@ -37,7 +55,10 @@ pub fn run(args: &TrainArgs, out: &mut dyn Write, stop: &StopFlag) -> anyhow::Re
         Some(dir) => resume(dir, args, out)?,
     };
     let ending = session.run(stop)?;
-    conclude(&session, ending, out);
+    conclude(&session, &ending, out);
+    if let Ending::Collapsed(what) = ending {
+        return Err(RunError::Collapsed(what).into());
+    }
     Ok(())
 }
 
@@ -49,13 +70,30 @@ fn begin(args: &TrainArgs, out: &mut dyn Write) -> anyhow::Result<Session<f32>> 
     let path = config.run_folder();
     // Before a minute is spent on anything else; `create` asks again when it holds the lock.
     if RunFolder::holds_run(&path) {
-        return Err(FolderError::Exists { path }.into());
+        return if is_unfinished(&path, &config)? {
+            let goes_on = |o: &&String| o.split_once('=').is_some_and(|(k, _)| CHANGEABLE.contains(&k.trim()));
+            let overrides = args.overrides.iter().filter(goes_on).cloned().collect();
+            resume(&path, &TrainArgs { overrides, resume: Some(path.clone()) }, out)
+        } else {
+            Err(FolderError::Exists { path }.into())
+        };
     }
     let trainer = Trainer::<f32>::new(&config)?;
     let folder = RunFolder::create(&path, &config.to_yaml())?;
     let info = describe(&trainer, RunInfo::begin(config.seed));
     announce(&trainer, &folder, &info, out);
     Ok(Session::begin(trainer, folder, info)?)
+}
+
+/// Whether the run in a folder is the one that `config` describes, and has epochs left: then the same command again
+/// goes on with it.
+fn is_unfinished(path: &Path, config: &Config) -> anyhow::Result<bool> {
+    let name = path.join("config.yaml");
+    let text = std::fs::read_to_string(&name).map_err(FileError::at(&name, "reading it"))?;
+    let stored = Config::from_yaml::<&str>(&name.display().to_string(), &text, &[])?;
+    let decides = |k: &&Key| !CHANGEABLE.contains(&k.name) && k.name != "run_dir";
+    let same = KEYS.iter().filter(decides).all(|k| stored.get(k.name) == config.get(k.name));
+    Ok(same && folder::read_info(path)?.is_none_or(|info| info.epoch < config.max_epochs))
 }
 
 fn resume(dir: &Path, args: &TrainArgs, out: &mut dyn Write) -> anyhow::Result<Session<f32>> {
@@ -164,13 +202,13 @@ fn announce(t: &Trainer<f32>, folder: &RunFolder, info: &RunInfo, out: &mut dyn 
 }
 
 /// What came of it, where it lies, and how to go on.
-fn conclude(s: &Session<f32>, ending: Ending, out: &mut dyn Write) {
+fn conclude(s: &Session<f32>, ending: &Ending, out: &mut dyn Write) {
     let c = s.trainer.config();
     let (epoch, path) = (s.trainer.epoch(), s.folder.path());
     let why = match ending {
         Ending::Finished => "finished".into(),
         Ending::TimeUp => format!("time is up ({} minutes)", c.max_minutes),
-        Ending::Asked(reason) => format!("stopped by {reason}"),
+        other => other.to_string(),
     };
     let time = Time(s.elapsed());
     let steps = Short(s.trainer.env_steps() as f64);
@@ -202,6 +240,8 @@ fn conclude(s: &Session<f32>, ending: Ending, out: &mut dyn Write) {
         Ending::Finished => format!(" max_epochs={} max_minutes=0", 2 * c.max_epochs),
         Ending::TimeUp => format!(" max_minutes={}", 4.0 * c.max_minutes),
         Ending::Asked(_) => String::new(),
+        Ending::Stalled => " early_stop_patience=0".into(),
+        Ending::Collapsed(_) => " collapse=warn".into(),
     };
     say(out, format_args!("  go on          {} --resume {}{more}", program(), path.display()));
     say(out, format_args!("                 (max_minutes counts each sitting anew; 0 is no limit)"));

@@ -191,4 +191,29 @@ words! {
         /// published PWM's: one discount too many, and the rewards of an episode ending at the last step lost.
         Reference = "reference",
     }
+
+    /// What happens when evaluations collapse.
+    Collapse {
+        /// a line is printed and kept in `incidents.jsonl`.
+        Warn = "warn",
+        /// the run stops; the best policy is kept.
+        Stop = "stop",
+        /// networks and statistics return to the best policy, optimisers start anew, learning rates are lowered.
+        Rollback = "rollback",
+    }
+}
+
+impl Field for Option<LrSchedule> {
+    const KIND: &'static str = "word or null";
+    const WORDS: &'static [&'static str] = &["linear", "cosine", "constant", "null"];
+    const MEANINGS: &'static [&'static str] =
+        &[LrSchedule::MEANINGS[0], LrSchedule::MEANINGS[1], LrSchedule::MEANINGS[2], "as `lr_schedule` says."];
+
+    fn read(value: &Value) -> Option<Self> {
+        if *value == Value::Null { Some(None) } else { LrSchedule::read(value).map(Some) }
+    }
+
+    fn write(&self) -> Value {
+        self.as_ref().map_or(Value::Null, Field::write)
+    }
 }

@@ -27,10 +27,11 @@ pub enum Section {
     Env,
     Networks,
     Algorithm,
+    Guard,
 }
 
 impl Section {
-    pub const ALL: [Section; 4] = [Section::Run, Section::Env, Section::Networks, Section::Algorithm];
+    pub const ALL: [Section; 5] = [Section::Run, Section::Env, Section::Networks, Section::Algorithm, Section::Guard];
 
     pub fn title(self) -> &'static str {
         match self {
@@ -38,6 +39,7 @@ impl Section {
             Section::Env => "Environment",
             Section::Networks => "Networks",
             Section::Algorithm => "Algorithm",
+            Section::Guard => "Stopping and keeping",
         }
     }
 }

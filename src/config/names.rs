@@ -11,6 +11,7 @@ pub static ALIASES: &[(&str, &str)] = &[
     ("eval_runs", "eval_episodes"),
     ("init_gain", "actor_init_gain"),
     ("init_logstd", "actor_init_logstd"),
+    ("lr_final", "lr_end"),
     ("min_logstd", "actor_min_logstd"),
     ("obs_rms", "obs_norm"),
     ("ret_rms", "ret_norm"),

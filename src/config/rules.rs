@@ -102,11 +102,34 @@ impl Config {
             (format!("the bins from vmin={} to vmax={} are empty", c.vmin, c.vmax), "set vmin below vmax".into())
         });
 
-        for (name, rate) in [("actor_lr", c.actor_lr), ("critic_lr", c.critic_lr), ("model_lr", c.model_lr)] {
-            rule(c.lr_schedule == LrSchedule::Constant || c.lr_end <= rate, &["lr_end", name], &|| {
+        let ends = [
+            ("actor_lr", c.actor_lr, "actor_lr_end", c.actor_lr_end, c.actor_lr_schedule),
+            ("critic_lr", c.critic_lr, "critic_lr_end", c.critic_lr_end, c.critic_lr_schedule),
+            ("model_lr", c.model_lr, "model_lr_end", c.model_lr_end, c.model_lr_schedule),
+        ];
+        for (name, rate, own, own_end, own_schedule) in ends {
+            let (end_key, end) = own_end.map_or(("lr_end", c.lr_end), |e| (own, e));
+            let schedule = own_schedule.unwrap_or(c.lr_schedule);
+            rule(schedule == LrSchedule::Constant || end <= rate, &[end_key, name], &|| {
                 (
-                    format!("lr_schedule={} would raise {name}={rate:?} to lr_end={:?}", c.lr_schedule, c.lr_end),
-                    format!("set lr_end to at most {rate:?}, or lr_schedule to constant"),
+                    format!("lr_schedule={schedule} would raise {name}={rate:?} to {end_key}={end:?}"),
+                    format!("set {end_key} to at most {rate:?}, or lr_schedule to constant"),
+                )
+            });
+        }
+
+        let starts = [
+            ("lr_decay_start", Some(c.lr_decay_start)),
+            ("actor_lr_decay_start", c.actor_lr_decay_start),
+            ("critic_lr_decay_start", c.critic_lr_decay_start),
+            ("model_lr_decay_start", c.model_lr_decay_start),
+        ];
+        for (key, start) in starts {
+            let start = start.unwrap_or(0);
+            rule(start < c.max_epochs, &[key, "max_epochs"], &|| {
+                (
+                    format!("{key}={start} leaves nothing of max_epochs={} for the rate to fall in", c.max_epochs),
+                    format!("set {key} below {}, or lr_schedule to constant", c.max_epochs),
                 )
             });
         }

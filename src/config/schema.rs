@@ -195,6 +195,26 @@ keys! {
         lr_schedule: LrSchedule = LrSchedule::Linear, Any, "";
         /// What the learning rates fall to.
         lr_end: f64 = 1e-5, Within(0.0, 1.0), "";
+        /// Epoch at which the learning rates begin to fall.
+        lr_decay_start: u64 = 0, Any, "epochs";
+        /// The actor's own `lr_schedule`; null means as the others.
+        actor_lr_schedule: Option<LrSchedule> = None, Any, "";
+        /// The critics' own `lr_schedule`; null means as the others.
+        critic_lr_schedule: Option<LrSchedule> = None, Any, "";
+        /// The world model's own `lr_schedule`; null means as the others.
+        model_lr_schedule: Option<LrSchedule> = None, Any, "";
+        /// The actor's own `lr_end`; null means as the others.
+        actor_lr_end: Option<f64> = None, Within(0.0, 1.0), "";
+        /// The critics' own `lr_end`; null means as the others.
+        critic_lr_end: Option<f64> = None, Within(0.0, 1.0), "";
+        /// The world model's own `lr_end`; null means as the others.
+        model_lr_end: Option<f64> = None, Within(0.0, 1.0), "";
+        /// The actor's own `lr_decay_start`; null means as the others.
+        actor_lr_decay_start: Option<u64> = None, Any, "epochs";
+        /// The critics' own `lr_decay_start`; null means as the others.
+        critic_lr_decay_start: Option<u64> = None, Any, "epochs";
+        /// The world model's own `lr_decay_start`; null means as the others.
+        model_lr_decay_start: Option<u64> = None, Any, "epochs";
         /// Epochs over which the learning rates first rise from 0.
         warmup_epochs: u64 = 0, AtLeast(0.0), "epochs";
         /// Adam's two decay rates for the actor.
@@ -251,5 +271,27 @@ keys! {
         replay_unfinished: bool = false, Any, "";
         /// Bookkeeping at the last step of a rollout.
         bootstrap: Bootstrap = Bootstrap::Exact, Any, "";
+    }
+    Guard {
+        /// Policies kept, by evaluation: the best as `best.safetensors`, and with more than one each also under its epoch.
+        keep_best: usize = 3, Within(1.0, 1000.0), "policies";
+        /// The policy is also kept every so many epochs, for good; 0 means never.
+        keep_every: u64 = 0, Any, "epochs";
+        /// The run ends after so many evaluations in a row without a better one; 0 means never.
+        early_stop_patience: u64 = 0, Any, "evaluations";
+        /// What an evaluation must be above the best before to count as better.
+        early_stop_min_gain: f64 = 0.0, AtLeast(0.0), "return";
+        /// Evaluations before this epoch are neither counted against the run nor judged as a collapse.
+        guard_warmup: u64 = 0, Any, "epochs";
+        /// What happens when evaluations collapse.
+        collapse: Collapse = Collapse::Warn, Any, "";
+        /// An evaluation below this fraction of the best one (where that is positive) is low.
+        collapse_fraction: f64 = 0.5, Below(0.0, 1.0), "";
+        /// Low evaluations in a row that make a collapse.
+        collapse_evals: u64 = 2, AtLeast(1.0), "evaluations";
+        /// Factor on all learning rates at a rollback, whether after a collapse or after numbers that were not finite.
+        rollback_lr_factor: f64 = 0.5, Within(0.0, 1.0), "";
+        /// Rollbacks before the run gives up.
+        max_rollbacks: u64 = 3, Any, "rollbacks";
     }
 }

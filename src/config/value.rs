@@ -144,15 +144,21 @@ impl Field for [f64; 2] {
     }
 }
 
-impl Field for Option<usize> {
-    const KIND: &'static str = "whole number or null";
-    fn read(value: &Value) -> Option<Self> {
-        if *value == Value::Null { Some(None) } else { usize::read(value).map(Some) }
-    }
-    fn write(&self) -> Value {
-        self.as_ref().map_or(Value::Null, Field::write)
-    }
+/// A number that may also be null, for "as something else says".
+macro_rules! or_null {
+    ($($t:ty = $kind:literal),+) => { $(
+        impl Field for Option<$t> {
+            const KIND: &'static str = $kind;
+            fn read(value: &Value) -> Option<Self> {
+                if *value == Value::Null { Some(None) } else { <$t>::read(value).map(Some) }
+            }
+            fn write(&self) -> Value {
+                self.as_ref().map_or(Value::Null, Field::write)
+            }
+        }
+    )+ };
 }
+or_null!(usize = "whole number or null", u64 = "whole number or null", f64 = "number or null");
 
 /// As YAML, which is also how values are quoted in messages.
 impl fmt::Display for Value {

@@ -144,10 +144,29 @@ impl Group {
                 *o = F::of(v);
             }
         }
+        self.reset(machine);
+    }
+
+    /// The optimiser as it was before its first step.
+    pub fn reset<F: Number>(&self, machine: &mut Machine<F>) {
         for var in [self.m, self.v] {
             machine.real_mut(var).fill(F::default());
         }
         machine.index_mut(self.step)[0] = 0;
+    }
+
+    /// The first tensor with a number that is infinite or not a number, among parameters and then moments.
+    pub fn non_finite<F: Number>(&self, machine: &Machine<F>) -> Option<String> {
+        // No early exit: a sum of tests is what vectorises, and as good as always all are fine.
+        let fine = |x: &[F]| x.iter().fold(true, |fine, x| fine & x.value().is_finite());
+        for (var, what) in [(self.params, ""), (self.m, ", first moment"), (self.v, ", second moment")] {
+            let all = machine.real(var);
+            if !fine(all) {
+                let entry = self.entries.iter().find(|e| !fine(&all[e.offset..e.offset + e.len()]));
+                return Some(format!("{}.{}{what}", self.name, entry.map_or("params", |e| &e.name)));
+            }
+        }
+        None
     }
 }
 

@@ -6,7 +6,8 @@
 //!   run.json               versions, device, seed, times, why it ended
 //!   run.lock               held by the process that writes here
 //!   metrics.jsonl          one object a logging step, and TensorBoard events beside it
-//!   checkpoints/latest.safetensors, best.safetensors
+//!   incidents.jsonl        collapses, rollbacks and the like
+//!   checkpoints/latest.safetensors, best.safetensors, and what `keep.rs` says
 //! ```
 //!
 //! A run is there when `config.yaml` is; it is written last at creation, so a creation that failed half-way counts as
@@ -182,6 +183,11 @@ impl RunFolder {
     /// `config.yaml`.
     pub fn config_path(&self) -> PathBuf {
         self.path.join("config.yaml")
+    }
+
+    /// Where checkpoints are.
+    pub fn checkpoints(&self) -> PathBuf {
+        self.path.join("checkpoints")
     }
 
     /// The newest state, to resume from.

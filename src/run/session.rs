@@ -9,6 +9,9 @@ use super::atomic::FileError;
 use super::checkpoint::{Checkpoint, CheckpointError};
 use super::film::Film;
 use super::folder::{FolderError, RunFolder, RunInfo, utc_now};
+use super::guard::{Guard, Verdict};
+use super::incidents::{self, Incident, Kind};
+use super::keep::{self, Kept};
 use super::metrics::{self, Metrics, MetricsError, Start};
 use super::plot;
 use super::progress::{Progress, Short, Status, Time};
@@ -17,6 +20,7 @@ use super::state::{self, Best, Stored};
 use super::tracker::{COLUMNS, EVAL_MEAN, EVAL_STD, NETWORKS, PATIENCE, TRAIN_RETURN, Tracker};
 use super::viewer::ViewerError;
 use crate::algo::pwm::{Evaluation, TrainError, Trainer};
+use crate::config::Collapse;
 
 /// Pictures of a run folder.
 pub const CURVE: &str = "curve.svg";
@@ -47,17 +51,25 @@ pub enum RunError {
          actor_lr, critic_lr and model_lr, a smaller actor_grad_norm, or reward_clip=20"
     )]
     Dead { epoch: u64, network: &'static str },
+    #[error(
+        "epoch {epoch}: {tensor} holds a number that is not finite, and the run has been rolled back {rollbacks} times \
+         (max_rollbacks). The last checkpoint is whole. Begin a run with a lower actor_lr, critic_lr and model_lr, a \
+         smaller actor_grad_norm, or reward_clip=20"
+    )]
+    NonFinite { epoch: u64, tensor: String, rollbacks: u64 },
+    #[error("the run collapsed: {0}. The best policy is kept; begin again with lower learning rates or an earlier end")]
+    Collapsed(String),
 }
 
 impl RunError {
     /// Whether the state in memory is whole and worth a checkpoint: an error of a file says nothing against it.
     fn state_is_good(&self) -> bool {
-        !matches!(self, Self::Train(_) | Self::Dead { .. })
+        !matches!(self, Self::Train(_) | Self::Dead { .. } | Self::NonFinite { .. })
     }
 }
 
 /// Why a session ended.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Ending {
     /// `max_epochs` are done.
     Finished,
@@ -65,6 +77,22 @@ pub enum Ending {
     TimeUp,
     /// Somebody asked.
     Asked(&'static str),
+    /// No better evaluation for `early_stop_patience` of them.
+    Stalled,
+    /// Evaluations collapsed, and the settings say to stop then; what happened.
+    Collapsed(String),
+}
+
+impl std::fmt::Display for Ending {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Self::Finished => f.write_str("max_epochs are done"),
+            Self::TimeUp => f.write_str("max_minutes are over"),
+            Self::Asked(reason) => write!(f, "stopped by {reason}"),
+            Self::Stalled => f.write_str("stopped early: no better evaluation for early_stop_patience of them"),
+            Self::Collapsed(what) => write!(f, "collapsed: {what}"),
+        }
+    }
 }
 
 /// A run in this process: the trainer and its folder.
@@ -76,6 +104,9 @@ pub struct Session<F: Stored> {
     metrics: Metrics,
     tracker: Tracker,
     film: Film,
+    guard: Guard,
+    incidents: Vec<Incident>,
+    kept: Kept,
     best: Option<Best>,
     evaluation: Option<(u64, Evaluation)>,
     saved: Option<u64>,
@@ -93,6 +124,7 @@ impl<F: Stored> Session<F> {
     pub fn begin(trainer: Trainer<F>, folder: RunFolder, info: RunInfo) -> Result<Self, RunError> {
         let metrics = Metrics::open(folder.path(), &COLUMNS, Start::Fresh)?;
         let mut s = Self::new(trainer, folder, info, metrics, None);
+        incidents::write(s.folder.path(), &[])?;
         s.save()?;
         s.evaluate()?;
         s.row()?;
@@ -115,6 +147,12 @@ impl<F: Stored> Session<F> {
         let mut s = Self::new(trainer, folder, info, metrics, best);
         s.saved = Some(s.trainer.epoch());
         s.info.resumed += 1;
+        s.guard = state::guard_of(latest)?;
+        s.incidents = incidents::read(s.folder.path())?;
+        s.incidents.truncate(s.guard.incidents as usize);
+        incidents::write(s.folder.path(), &s.incidents)?;
+        let progress = &mut s.progress;
+        s.kept = Kept::read(&s.folder.checkpoints(), |e| progress.note(format_args!("left out: {e}")));
         Ok(s)
     }
 
@@ -137,6 +175,9 @@ impl<F: Stored> Session<F> {
             metrics,
             tracker,
             film: Film::default(),
+            guard: Guard::default(),
+            incidents: Vec::new(),
+            kept: Kept::default(),
             best,
             evaluation: None,
             saved: None,
@@ -151,6 +192,11 @@ impl<F: Stored> Session<F> {
     /// The best evaluation so far.
     pub fn best(&self) -> Option<Best> {
         self.best
+    }
+
+    /// What the evaluations have said so far.
+    pub fn guard(&self) -> &Guard {
+        &self.guard
     }
 
     /// The evaluation of the present policy, if there is one.
@@ -171,7 +217,7 @@ impl<F: Stored> Session<F> {
     /// Trains until the end, a signal or an error; then evaluates, saves and draws.
     pub fn run(&mut self, stop: &StopFlag) -> Result<Ending, RunError> {
         let ended = self.learn(stop).and_then(|ending| {
-            self.finish(ending)?;
+            self.finish(&ending)?;
             Ok(ending)
         });
         self.progress.finish();
@@ -188,34 +234,52 @@ impl<F: Stored> Session<F> {
     }
 
     fn learn(&mut self, stop: &StopFlag) -> Result<Ending, RunError> {
-        let c = self.trainer.config();
-        let (max_epochs, seconds, eval_every, save_every) =
-            (c.max_epochs, c.max_minutes * 60.0, c.eval_every, c.save_every);
         loop {
-            if let Some(reason) = stop.reason() {
-                return Ok(Ending::Asked(reason));
-            }
-            let epoch = self.trainer.epoch();
-            if epoch >= max_epochs {
-                return Ok(Ending::Finished);
-            }
-            if seconds > 0.0 && self.begun.elapsed().as_secs_f64() >= seconds {
-                return Ok(Ending::TimeUp);
-            }
-            self.epoch()?;
-            let epoch = epoch + 1;
-            if epoch.is_multiple_of(eval_every) {
-                self.evaluate()?;
-                self.row()?;
-                self.draw_curve()?;
-            }
-            if epoch.is_multiple_of(save_every) {
-                self.save()?;
+            if let Some(ending) = self.step(stop)? {
+                return Ok(ending);
             }
         }
     }
 
-    /// One epoch, its row of metrics if one is due, and the progress line. Allocates nothing.
+    /// One epoch with the evaluation, the checkpoint and the judgement that are due after it; the ending, if it is over.
+    pub fn step(&mut self, stop: &StopFlag) -> Result<Option<Ending>, RunError> {
+        let c = self.trainer.config();
+        let (max_epochs, seconds, eval_every, save_every, keep_every) =
+            (c.max_epochs, c.max_minutes * 60.0, c.eval_every, c.save_every, c.keep_every);
+        if let Some(reason) = stop.reason() {
+            return Ok(Some(Ending::Asked(reason)));
+        }
+        let before = self.trainer.epoch();
+        if before >= max_epochs {
+            return Ok(Some(Ending::Finished));
+        }
+        if seconds > 0.0 && self.begun.elapsed().as_secs_f64() >= seconds {
+            return Ok(Some(Ending::TimeUp));
+        }
+        self.epoch()?;
+        let epoch = self.trainer.epoch();
+        if epoch <= before {
+            // Rolled back, to an epoch whose evaluation and checkpoint are there.
+            return Ok(None);
+        }
+        let mut ending = None;
+        if epoch.is_multiple_of(eval_every) {
+            self.evaluate()?;
+            self.row()?;
+            self.draw_curve()?;
+            ending = self.judge()?;
+        }
+        if keep_every > 0 && epoch.is_multiple_of(keep_every) {
+            self.keep_policy(&keep::epoch_at(&self.folder.checkpoints(), epoch))?;
+        }
+        if epoch.is_multiple_of(save_every) {
+            self.save()?;
+        }
+        Ok(ending)
+    }
+
+    /// One epoch, its row of metrics if one is due, and the progress line. Allocates nothing, unless the state is no longer
+    /// finite: then the run goes back to its last checkpoint.
     pub fn epoch(&mut self) -> Result<(), RunError> {
         let (from, was_bootstrapped) = (Instant::now(), self.trainer.bootstrapped());
         let report = self.trainer.run_epoch()?;
@@ -228,8 +292,14 @@ impl<F: Stored> Session<F> {
         }
         self.show(seconds);
         let epoch = self.trainer.epoch();
+        if let Some(tensor) = self.trainer.non_finite() {
+            let what = format!("{tensor} holds a number that is not finite");
+            let rollbacks = self.guard.rollbacks;
+            return self.roll_back(&what, RunError::NonFinite { epoch, tensor, rollbacks });
+        }
         if let Some(network) = self.tracker.dead() {
-            return Err(RunError::Dead { epoch, network });
+            let what = format!("no update of the {network} for {PATIENCE} epochs, its gradient is not finite");
+            return self.roll_back(&what, RunError::Dead { epoch, network });
         }
         let c = self.trainer.config();
         // An evaluation writes the row itself.
@@ -286,7 +356,7 @@ impl<F: Stored> Session<F> {
             }
         }
         let eval = self.evaluation().map(|e| [e.mean(), e.std(), e.mean_length()]);
-        let row = self.tracker.row(eval, self.elapsed());
+        let row = self.tracker.row(eval, self.elapsed(), self.guard.rollbacks);
         Ok(self.metrics.row(self.trainer.env_steps(), epoch, &row)?)
     }
 
@@ -300,7 +370,14 @@ impl<F: Stored> Session<F> {
         self.progress.note(format_args!("epoch {epoch}: evaluation {e}"));
         if !e.mean().is_finite() {
             self.progress.note(format_args!("epoch {epoch}: the evaluation is not finite and cannot be the best"));
-        } else if self.best.is_none_or(|b| e.mean() > b.mean) {
+        } else {
+            let (folder, count) = (self.folder.checkpoints(), self.trainer.config().keep_best);
+            if self.kept.wants(epoch, e.mean(), count) {
+                state::save_best(&keep::best_at(&folder, epoch), &self.trainer, &e)?;
+                self.kept.add(&folder, epoch, e.mean(), count)?;
+            }
+        }
+        if e.mean().is_finite() && self.best.is_none_or(|b| e.mean() > b.mean) {
             let best = state::save_best(&self.folder.best(), &self.trainer, &e)?;
             self.best = Some(best);
             (self.info.best_return, self.info.best_epoch) = (Some(best.mean), Some(best.epoch));
@@ -308,7 +385,113 @@ impl<F: Stored> Session<F> {
         }
         self.evaluation = Some((epoch, e));
         self.eval_seconds = from.elapsed().as_secs_f64();
+        self.tracker.add_pause(self.eval_seconds, 0.0);
         Ok(())
+    }
+
+    /// Keeps the present policy under a name of its own, with its evaluation if it has one.
+    fn keep_policy(&mut self, path: &std::path::Path) -> Result<(), RunError> {
+        let unknown = Evaluation { returns: vec![f64::NAN], lengths: vec![f64::NAN] };
+        state::save_best(path, &self.trainer, self.evaluation().unwrap_or(&unknown))?;
+        Ok(())
+    }
+
+    /// What the evaluation just made means for the run; the ending, if it ends it.
+    fn judge(&mut self) -> Result<Option<Ending>, RunError> {
+        let (epoch, c) = (self.trainer.epoch(), self.trainer.config().clone());
+        let Some(mean) = self.evaluation().map(Evaluation::mean) else { return Ok(None) };
+        let verdict = self.guard.judge(&c, epoch, mean);
+        // The guard is part of the state.
+        self.saved = None;
+        match verdict {
+            Verdict::Fine => Ok(None),
+            Verdict::Stalled { evaluations } => {
+                let (best, at) = self.guard.best.unwrap_or((f64::NAN, 0));
+                let what = format!("{evaluations} evaluations without one better than {best:.0} at epoch {at}");
+                self.incident(Kind::EarlyStop, what)?;
+                Ok(Some(Ending::Stalled))
+            }
+            Verdict::Collapsed { best, epoch: at } => {
+                let what = format!(
+                    "{} evaluations in a row below {} of the best, {best:.0} at epoch {at}; now {mean:.0}",
+                    c.collapse_evals, c.collapse_fraction
+                );
+                self.incident(Kind::Collapse, what.clone())?;
+                match c.collapse {
+                    Collapse::Warn => Ok(None),
+                    Collapse::Stop => Ok(Some(Ending::Collapsed(what))),
+                    Collapse::Rollback if !self.guard.roll_back(&c) => {
+                        let what = format!("{what}; rolled back {} times before (max_rollbacks)", c.max_rollbacks);
+                        Ok(Some(Ending::Collapsed(what)))
+                    }
+                    Collapse::Rollback => {
+                        self.return_to_best(at)?;
+                        Ok(None)
+                    }
+                }
+            }
+        }
+    }
+
+    /// Networks and statistics return to the best policy, with lower learning rates. The epoch, the replay and the
+    /// environments go on: what was lived through is still worth learning from, and schedules never run backwards.
+    fn return_to_best(&mut self, epoch: u64) -> Result<(), RunError> {
+        let kept = keep::best_at(&self.folder.checkpoints(), epoch);
+        let path = if kept.is_file() { kept } else { self.folder.best() };
+        let policy = Checkpoint::load(&path)?;
+        state::restore_weights(&mut self.trainer, &policy)?;
+        let scale = self.lower_rates();
+        let best = state::best_of(&policy)?;
+        self.incident(
+            Kind::Rollback,
+            format!(
+                "networks and statistics are those of epoch {} again (return {:.0}), optimisers anew, learning rates \
+                 times {scale}",
+                best.epoch, best.mean
+            ),
+        )?;
+        self.evaluation = None;
+        self.save()
+    }
+
+    /// Goes back to the last checkpoint, with lower learning rates; `give_up` if that was tried often enough.
+    fn roll_back(&mut self, what: &str, give_up: RunError) -> Result<(), RunError> {
+        self.incident(Kind::NonFinite, what.into())?;
+        let c = self.trainer.config().clone();
+        if !self.guard.roll_back(&c) {
+            return Err(give_up);
+        }
+        let scale = self.trainer.lr_scale();
+        let latest = Checkpoint::load(&self.folder.latest())?;
+        state::restore(&mut self.trainer, &latest)?;
+        self.guard = std::mem::take(&mut self.guard).back_to(state::guard_of(&latest)?);
+        self.trainer.set_lr_scale(scale);
+        let scale = self.lower_rates();
+        let epoch = self.trainer.epoch();
+        self.metrics = Metrics::open(self.folder.path(), &COLUMNS, Start::FromEpoch(epoch + 1))?;
+        self.tracker = Tracker::new(&c, skipped(&self.trainer));
+        self.evaluation = None;
+        self.incident(
+            Kind::Rollback,
+            format!("back to the checkpoint of epoch {epoch}, learning rates times {scale}"),
+        )?;
+        self.saved = None;
+        self.save()
+    }
+
+    fn lower_rates(&mut self) -> f64 {
+        let scale = self.trainer.lr_scale() * self.trainer.config().rollback_lr_factor;
+        self.trainer.set_lr_scale(scale);
+        scale
+    }
+
+    /// Prints and keeps what happened.
+    fn incident(&mut self, kind: Kind, text: String) -> Result<(), RunError> {
+        let (epoch, step) = (self.trainer.epoch(), self.trainer.env_steps());
+        self.progress.note(format_args!("epoch {epoch}: {text}"));
+        self.incidents.push(Incident { epoch, step, kind, text });
+        self.guard.incidents = self.incidents.len() as u64;
+        Ok(incidents::write(self.folder.path(), &self.incidents)?)
     }
 
     fn draw_movie(&mut self, e: &Evaluation) -> Result<(), RunError> {
@@ -356,9 +539,10 @@ impl<F: Stored> Session<F> {
     pub fn save(&mut self) -> Result<(), RunError> {
         let (from, epoch) = (Instant::now(), self.trainer.epoch());
         if self.saved != Some(epoch) {
-            state::save_latest(&self.folder.latest(), &self.trainer)?;
+            state::save_latest(&self.folder.latest(), &self.trainer, &self.guard)?;
             self.saved = Some(epoch);
             self.save_seconds = from.elapsed().as_secs_f64();
+            self.tracker.add_pause(0.0, self.save_seconds);
         }
         self.metrics.sync()?;
         (self.info.epoch, self.info.env_steps) = (epoch, self.trainer.env_steps());
@@ -368,12 +552,8 @@ impl<F: Stored> Session<F> {
     }
 
     /// The state first: what follows can be had again. A scheduler that sends a signal may not wait for an evaluation.
-    fn finish(&mut self, ending: Ending) -> Result<(), RunError> {
-        self.info.finished = Some(match ending {
-            Ending::Finished => "max_epochs are done".into(),
-            Ending::TimeUp => "max_minutes are over".into(),
-            Ending::Asked(reason) => format!("stopped by {reason}"),
-        });
+    fn finish(&mut self, ending: &Ending) -> Result<(), RunError> {
+        self.info.finished = Some(ending.to_string());
         self.save()?;
         let in_a_hurry = matches!(ending, Ending::Asked("SIGTERM" | "SIGUSR1"));
         if !in_a_hurry && self.evaluation().is_none() {

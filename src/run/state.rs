@@ -13,6 +13,7 @@ use std::path::Path;
 
 use super::checkpoint::{self, Checkpoint, CheckpointError, Element, Tensor};
 use super::crc64::Crc64;
+use super::guard::Guard;
 use crate::algo::pwm::{Evaluation, Evaluator, Fidelity, Trainer};
 use crate::config::{Config, ConfigErrors};
 use crate::ops::replay::Counter;
@@ -32,6 +33,8 @@ mod key {
     pub const RETURN_MEAN: &str = "return_mean";
     pub const RETURN_STD: &str = "return_std";
     pub const LENGTH_MEAN: &str = "length_mean";
+    pub const GUARD: &str = "guard";
+    pub const LR_SCALE: &str = "lr_scale";
 }
 
 /// The evaluation that made a checkpoint the best.
@@ -53,6 +56,8 @@ fn describe<F: Number>(t: &Trainer<F>, kind: &str) -> BTreeMap<String, String> {
     c.max_minutes = neutral.max_minutes;
     c.save_every = neutral.save_every;
     c.log_every = neutral.log_every;
+    c.keep_best = neutral.keep_best;
+    c.keep_every = neutral.keep_every;
     BTreeMap::from([
         (key::KIND.into(), kind.into()),
         (key::CONFIG.into(), c.to_yaml()),
@@ -84,10 +89,12 @@ fn tensors<'a, F: Stored>(
 }
 
 /// Everything the next epoch depends on.
-pub fn save_latest<F: Stored>(path: &Path, t: &Trainer<F>) -> Result<(), CheckpointError> {
+pub fn save_latest<F: Stored>(path: &Path, t: &Trainer<F>, guard: &Guard) -> Result<(), CheckpointError> {
     let ring = [filled(t), t.pwm.replay.spec.width()];
     let mut meta = describe(t, "run");
     meta.insert(key::BOOTSTRAPPED.into(), t.bootstrapped().to_string());
+    meta.insert(key::LR_SCALE.into(), t.lr_scale().to_string());
+    meta.insert(key::GUARD.into(), serde_json::to_string(guard).expect("strings and numbers are JSON"));
     checkpoint::save(path, tensors(t, &t.state(false), &ring), &meta)
 }
 
@@ -110,6 +117,24 @@ pub fn restore<F: Stored>(t: &mut Trainer<F>, from: &Checkpoint) -> Result<(), C
     let name = t.machine.vars().info(ring).name.clone();
     from.copy_into(&name, &[rows, width], &mut t.machine.real_mut(ring)[..rows * width])?;
     t.set_bootstrapped(from.meta_parse(key::BOOTSTRAPPED)?);
+    // Files written before there were rollbacks lack it.
+    t.set_lr_scale(if from.meta().contains_key(key::LR_SCALE) { from.meta_parse(key::LR_SCALE)? } else { 1.0 });
+    Ok(())
+}
+
+/// What the run's guard remembered when a `latest` checkpoint was written.
+pub fn guard_of(from: &Checkpoint) -> Result<Guard, CheckpointError> {
+    let Some(text) = from.meta().get(key::GUARD) else { return Ok(Guard::default()) };
+    serde_json::from_str(text)
+        .map_err(|e| CheckpointError::Damaged { path: from.path().into(), what: format!("its guard: {e}") })
+}
+
+/// Gives a trainer the networks and statistics of a policy. Its optimisers start anew: their moments belong to other
+/// weights and are not stored with a policy. Replay, environments and counters go on as they are.
+pub fn restore_weights<F: Stored>(t: &mut Trainer<F>, from: &Checkpoint) -> Result<(), CheckpointError> {
+    let state = t.state(true);
+    fill(&mut t.machine, &state, None, from)?;
+    t.reset_optimisers();
     Ok(())
 }
 

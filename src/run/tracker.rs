@@ -8,7 +8,7 @@ use crate::algo::pwm::EpochReport;
 use crate::config::Config;
 
 /// Columns of `metrics.jsonl` and tags of TensorBoard, in the order of [`Tracker::row`].
-pub const COLUMNS: [&str; 19] = [
+pub const COLUMNS: [&str; 28] = [
     EVAL_MEAN,
     EVAL_STD,
     "eval/length",
@@ -23,15 +23,28 @@ pub const COLUMNS: [&str; 19] = [
     "grad_norm/critic",
     "grad_norm/world_model",
     "lr/actor",
+    "lr/critic",
+    "lr/world_model",
     "time/elapsed_s",
     "time/steps_per_s",
+    TIMES[0],
+    TIMES[1],
+    TIMES[2],
+    TIMES[3],
+    TIMES[4],
+    RSS,
     "env/blown_up",
     "skipped_updates",
     "nonfinite_losses",
+    "rollbacks",
 ];
 pub const EVAL_MEAN: &str = "eval/return_mean";
 pub const EVAL_STD: &str = "eval/return_std";
 pub const TRAIN_RETURN: &str = "train/return";
+/// Seconds since the last row: rollout with the actor's update, critics, world model, evaluations, checkpoints.
+pub const TIMES: [&str; 5] = ["time/actor_s", "time/critic_s", "time/world_model_s", "time/eval_s", "time/save_s"];
+/// Memory of the process that is resident.
+pub const RSS: &str = "memory/rss_mib";
 
 /// Epochs in a row in which every update of one network was skipped before the run is stopped.
 pub const PATIENCE: u32 = 10;
@@ -77,7 +90,8 @@ struct Interval {
     blown_up: f64,
     seconds: f64,
     steps: f64,
-    rate: f64,
+    rates: [f64; 3],
+    phases: [f64; 5],
     skipped: [u32; 3],
 }
 
@@ -136,7 +150,14 @@ impl Tracker {
         self.blown_up += r.blown_up;
         n.seconds += seconds;
         n.steps += self.steps_per_epoch;
-        n.rate = r.actor_rate;
+        n.rates = r.rates;
+        n.phases.iter_mut().zip(r.seconds).for_each(|(sum, s)| *sum += s);
+    }
+
+    /// Seconds of an evaluation and of a checkpoint.
+    pub fn add_pause(&mut self, evaluating: f64, saving: f64) {
+        self.now.phases[3] += evaluating;
+        self.now.phases[4] += saving;
     }
 
     /// Mean return and length of the episodes that ended since the last row; NaN if there was none.
@@ -167,9 +188,10 @@ impl Tracker {
     }
 
     /// The row since the last one, and a fresh start. `eval`: mean, deviation, length.
-    pub fn row(&mut self, eval: Option<[f64; 3]>, elapsed: f64) -> [f64; COLUMNS.len()] {
+    pub fn row(&mut self, eval: Option<[f64; 3]>, elapsed: f64, rollbacks: u64) -> [f64; COLUMNS.len()] {
         let n = std::mem::take(&mut self.now);
         let [mean, std, length] = eval.unwrap_or([f64::NAN; 3]);
+        let rate = |i: usize| if n.steps > 0.0 { n.rates[i] } else { f64::NAN };
         let lost: u32 = [n.actor, n.critic, n.dynamics, n.reward].iter().map(|m| m.lost).sum();
         [
             mean,
@@ -185,14 +207,33 @@ impl Tracker {
             n.norms[0].get(),
             n.norms[1].get(),
             n.norms[2].get(),
-            if n.steps > 0.0 { n.rate } else { f64::NAN },
+            rate(0),
+            rate(1),
+            rate(2),
             elapsed,
             n.steps / n.seconds,
+            n.phases[0],
+            n.phases[1],
+            n.phases[2],
+            n.phases[3],
+            n.phases[4],
+            resident_mib(),
             n.blown_up,
             self.skipped.iter().map(|&s| f64::from(s)).sum(),
             f64::from(lost),
+            rollbacks as f64,
         ]
     }
+}
+
+/// Resident memory of this process in MiB, where the system tells it; NaN elsewhere. Allocates nothing.
+fn resident_mib() -> f64 {
+    use std::io::Read;
+    let mut text = [0; 128];
+    let read = std::fs::File::open("/proc/self/statm").and_then(|mut f| f.read(&mut text));
+    let pages = read.ok().and_then(|n| std::str::from_utf8(&text[..n]).ok()?.split(' ').nth(1)?.parse::<f64>().ok());
+    // Pages of 4 KiB, as on every x86-64; where they are larger the figure is too small by that factor.
+    pages.map_or(f64::NAN, |p| p / 256.0)
 }
 
 #[cfg(test)]
@@ -222,10 +263,10 @@ mod tests {
             t.add(&r, [i as u32, 0, 0], 0.5);
         }
         assert_eq!((t.skipped(), t.lost(), t.episodes().0), ([2, 0, 0], [1, 0, 0, 0], 20.0));
-        let row = t.row(None, 7.0);
+        let row = t.row(None, 7.0, 0);
         assert_eq!((at(&row, "loss/actor"), at(&row, "train/return"), at(&row, "skipped_updates")), (2.0, 20.0, 2.0));
         assert_eq!((at(&row, "nonfinite_losses"), at(&row, "time/steps_per_s")), (1.0, 4096.0));
-        assert!(at(&row, EVAL_MEAN).is_nan() && at(&t.row(None, 8.0), "loss/actor").is_nan());
+        assert!(at(&row, EVAL_MEAN).is_nan() && at(&t.row(None, 8.0, 0), "loss/actor").is_nan());
     }
 
     #[test]

@@ -4,7 +4,7 @@ use super::evaluate::{self, Evaluation};
 use super::rollout::{EnvStepVals, rollout};
 use super::world::Batch;
 use super::{Loss, Probe, Pwm, RewardLoss, critic, probe, world};
-use crate::algo::schedule::rate;
+use crate::algo::schedule::{Network, Schedule};
 use crate::config::Config;
 use crate::device::cpu::team::{JobPanicked, Team};
 use crate::device::philox::{Philox, Stream};
@@ -16,6 +16,7 @@ use crate::ops::replay::{Transition, replay_begin, replay_record, replay_sample}
 use crate::tape::exec::{Number, ProgramId};
 use crate::tape::{Machine, Program, Region, VarId, Vars};
 use std::sync::Arc;
+use std::time::Instant;
 
 /// What an epoch did. Losses are means over its updates; `NaN` where there was none.
 #[derive(Clone, Copy, Debug, Default)]
@@ -29,7 +30,10 @@ pub struct EpochReport {
     pub actor_grad_norm: f64,
     pub critic_grad_norm: f64,
     pub wm_grad_norm: f64,
-    pub actor_rate: f64,
+    /// Learning rates of actor, critics and world model.
+    pub rates: [f64; 3],
+    /// Seconds of rollout and actor, critics with their targets, world model.
+    pub seconds: [f64; 3],
     /// Episodes of the training environments that ended, their mean undiscounted return and length.
     pub episodes: f64,
     pub train_return: f64,
@@ -72,6 +76,8 @@ pub struct Trainer<F: Number> {
     pub machine: Machine<F>,
     programs: Programs,
     bootstrapped: bool,
+    /// Factor on all learning rates: below 1 after a rollback.
+    lr_scale: f64,
 }
 
 /// Variables and programs of a run, before anything is allocated: what `Layout` plans.
@@ -181,7 +187,7 @@ impl<F: Number> Trainer<F> {
             eval_step: id(7),
             probe: id(8),
         };
-        let mut t = Self { pwm, eval_env, machine, programs, bootstrapped: false };
+        let mut t = Self { pwm, eval_env, machine, programs, bootstrapped: false, lr_scale: 1.0 };
         t.init()?;
         Ok(t)
     }
@@ -211,7 +217,8 @@ impl<F: Number> Trainer<F> {
         let c = &self.pwm.config;
         let (iterations, passes, batches) = (c.wm_iterations, c.critic_iterations, c.critic_batches);
         let e = self.epoch();
-        let rates = [c.actor_lr, c.critic_lr, c.model_lr].map(|lr| rate(c, lr, e));
+        let scale = self.lr_scale;
+        let rates = [Network::Actor, Network::Critic, Network::Model].map(|n| scale * Schedule::of(c, n).rate(e));
         let first = c.bootstrap_updates();
         let nets = &self.pwm.nets;
         let groups = [&nets.actor.group, &nets.critics.group, &nets.world.group].map(|g| (g.rate, g.norm, g.skipped));
@@ -223,17 +230,21 @@ impl<F: Number> Trainer<F> {
         self.machine.real_mut(losses).fill(F::zero());
         self.machine.real_mut(meters).fill(F::zero());
         let ready = self.can_learn();
-        let mut updates = 0;
+        let (mut updates, mut seconds) = (0, [0.0; 3]);
+        let began = Instant::now();
         if ready {
             updates = if self.bootstrapped { iterations } else { first.max(iterations) };
             self.bootstrapped = true;
-            for (program, runs) in self.schedule(updates) {
+            for ((program, runs), phase) in self.schedule(updates).into_iter().zip([0, 1, 1, 2]) {
+                let from = Instant::now();
                 for _ in 0..runs {
                     self.machine.run(program)?;
                 }
+                seconds[phase] += from.elapsed().as_secs_f64();
             }
         } else {
             self.machine.run(self.programs.collect)?;
+            seconds[0] = began.elapsed().as_secs_f64();
         }
         let real = |v: VarId, i: usize| self.machine.real(v)[i].value();
         let over = |sum: f64, n: usize| if n > 0 { sum / n as f64 } else { f64::NAN };
@@ -249,7 +260,8 @@ impl<F: Number> Trainer<F> {
             actor_grad_norm: real(groups[0].1, 0),
             critic_grad_norm: real(groups[1].1, 0),
             wm_grad_norm: real(groups[2].1, 0),
-            actor_rate: rates[0],
+            rates,
+            seconds,
             episodes,
             train_return: per_episode(Meter::Return),
             train_length: per_episode(Meter::Length),
@@ -310,5 +322,37 @@ impl<F: Number> Trainer<F> {
     /// For a run that continues from a checkpoint.
     pub fn set_bootstrapped(&mut self, done: bool) {
         self.bootstrapped = done;
+    }
+
+    /// Factor on all learning rates.
+    pub fn lr_scale(&self) -> f64 {
+        self.lr_scale
+    }
+
+    /// Lowers (or, in a drill, raises) all learning rates from the next epoch on.
+    pub fn set_lr_scale(&mut self, scale: f64) {
+        self.lr_scale = scale;
+    }
+
+    /// Forgets what the optimisers remember: for weights that did not come from their steps.
+    pub fn reset_optimisers(&mut self) {
+        let nets = &self.pwm.nets;
+        for group in [&nets.actor.group, &nets.critics.group, &nets.world.group] {
+            group.reset(&mut self.machine);
+        }
+    }
+
+    /// The first number of the state that is infinite or not a number, named: networks by tensor, the rest by
+    /// variable. The replay's ring is left out: its rows were environment states, which are looked at every epoch.
+    pub fn non_finite(&self) -> Option<String> {
+        let nets = &self.pwm.nets;
+        let groups = [&nets.actor.group, &nets.critics.group, &nets.world.group];
+        if let Some(name) = groups.iter().find_map(|g| g.non_finite(&self.machine)) {
+            return Some(name);
+        }
+        let e = &self.pwm.env;
+        let stats = [Some(nets.rew_stats), Some(nets.ret_stats), nets.obs_stats, Some(e.q), Some(e.qd), Some(e.obs)];
+        let bad = |id: &VarId| !self.machine.real(*id).iter().fold(true, |fine, x| fine & x.value().is_finite());
+        stats.into_iter().flatten().find(bad).map(|id| self.machine.vars().info(id).name.clone())
     }
 }
