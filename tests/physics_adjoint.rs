@@ -1,15 +1,19 @@
 //! The adjoint of an environment step: against dual numbers stage by stage and over 16 substeps, against the reference's
 //! own gradients, and single against double precision.
 
+#[path = "support/branches.rs"]
+mod branches;
 mod support;
+
+use branches::branches;
 
 use pwm::device::Dual;
 use pwm::device::philox::{Philox, Stream};
 use pwm::env::ant::{
     ACT, Ant, AntSettings, Cotangents, EnvReal, NQ, NQD, OBS, Operands, Results, observe_row, reset_row,
 };
-use pwm::sim::ReferencePoint;
-use support::{Golden, Verdict, relative_error};
+use pwm::sim::{self, Inertia, Model, ReferencePoint};
+use support::{Golden, Verdict, quantile, relative_error};
 
 fn ant(reference_point: ReferencePoint, mm_caching_frequency: usize, action_in_obs: bool) -> Ant {
     Ant::new(AntSettings {
@@ -85,6 +89,10 @@ fn states(rows: usize) -> [Vec<f64>; 3] {
         }
         if e % 5 == 4 {
             (x[0], x[2]) = (8.0 * u[27], 8.0 * u[28]);
+        }
+        if e % 7 == 6 {
+            // The same orientation under the other sign.
+            x[3..7].iter_mut().for_each(|x| *x = -*x);
         }
     }
     let action = random(12, rows * ACT).iter().map(|a| 1.2 * a).collect();
@@ -249,4 +257,91 @@ fn golden_rollout_gradient() {
         }
     }
     v.finish();
+}
+
+/// Single precision against double over one step, on states whose contact, friction and limit branches agree.
+#[test]
+fn golden_f32_adjoint_is_accurate() {
+    let g = Golden::open("ant/ant_step");
+    let (q, qd, action, kind) = (g.get("q"), g.get("qd"), g.get("action"), g.get("kind"));
+    let robot = sim::ant();
+    let (single, double) =
+        (Model::<f32>::new(&robot, Inertia::Reference), Model::<f64>::new(&robot, Inertia::Reference));
+    let rows = q.rows();
+    let unit = |s: usize| (q.row(s)[3..7].iter().map(|x| x * x).sum::<f64>() - 1.0).abs() < 1e-5;
+    let near: Vec<usize> = (0..rows).filter(|&s| kind.data[s] < 4.0 && unit(s)).collect();
+    let (same, apart): (Vec<usize>, Vec<usize>) = near.iter().partition(|&&s| {
+        branches(&single, q.row(s), qd.row(s), action.row(s)) == branches(&double, q.row(s), qd.row(s), action.row(s))
+    });
+    println!("{} states judged, {} with other branches in f32", same.len(), apart.len());
+    let bars = [random(41, rows * NQ), random(42, rows * NQD), vec![0.0; rows * OBS], vec![0.0; rows]];
+    for every in [16, 1] {
+        let ant = ant(ReferencePoint::Torso, every, true);
+        let narrow = |x: &[f64]| x.iter().map(|&x| x as f32).collect::<Vec<f32>>();
+        let at = [&q.data, &qd.data, &action.data].map(|x| narrow(x));
+        let cot = [0, 1, 2, 3].map(|k| narrow(&bars[k]));
+        let ours = pull(&ant, [&at[0], &at[1], &at[2]], [&cot[0], &cot[1], &cot[2], &cot[3]]);
+        let wide = |x: &[f32]| x.iter().map(|&x| x.into()).collect::<Vec<f64>>();
+        let (at, cot) = (at.map(|x| wide(&x)), cot.map(|x| wide(&x)));
+        let want = pull(&ant, [&at[0], &at[1], &at[2]], [&cot[0], &cot[1], &cot[2], &cot[3]]);
+        let row = |p: [&[f64]; 3], s: usize| {
+            [&p[0][s * NQ..][..NQ], &p[1][s * NQD..][..NQD], &p[2][s * ACT..][..ACT]].concat()
+        };
+        let (a, b, c) = (wide(&ours.q), wide(&ours.qd), wide(&ours.action));
+        let errors = |states: &[usize]| -> (Vec<f64>, Vec<f64>) {
+            let each = states.iter().map(|&s| {
+                let (x, y) = (row([&a, &b, &c], s), row([&want.q, &want.qd, &want.action], s));
+                let off = x.iter().zip(&y).map(|(x, y)| (x - y).powi(2)).sum::<f64>().sqrt();
+                let (nx, ny) = (dot(&x, &x).sqrt(), dot(&y, &y).sqrt());
+                (off / ny, dot(&x, &y) / (nx * ny))
+            });
+            each.unzip()
+        };
+        let (relative, cosine) = errors(&same);
+        let [median, p95, worst] = [0.5, 0.95, 1.0].map(|p| quantile(&relative, p));
+        let least = quantile(&cosine, 0.0);
+        println!("every {every}: median {median:.2e}, p95 {p95:.2e}, max {worst:.2e}, least cosine {least:.9}");
+        if !apart.is_empty() {
+            let (relative, _) = errors(&apart);
+            println!("  other branches: median {:.2e}, max {:.2e}", quantile(&relative, 0.5), quantile(&relative, 1.0));
+        }
+        assert!(median <= 5e-6 && p95 <= 2e-5, "every {every}: median {median:.2e}, p95 {p95:.2e}");
+        assert!(least >= 0.999_999, "every {every}: cosine {least}");
+    }
+}
+
+/// States of every kind, deep contact and sign flips included: no gradient is infinite or not a number.
+fn all_finite(rows: usize) {
+    const BATCH: usize = 5000;
+    let [q, qd, action] = states(BATCH);
+    let mut jitter = 0u64;
+    for batch in 0..rows.div_ceil(BATCH) {
+        for every in [16, 1] {
+            let ant = ant(ReferencePoint::Torso, every, true);
+            jitter += 1;
+            let moved = |x: &[f64], seed: u64| -> Vec<f32> {
+                x.iter()
+                    .zip(random(seed, x.len()))
+                    .map(|(x, u)| (x + if *x == 0.0 { 0.0 } else { 0.05 * u }) as f32)
+                    .collect()
+            };
+            let at = [moved(&q, 100 + jitter), moved(&qd, 200_000 + jitter), moved(&action, 400_000 + jitter)];
+            let ones = |n: usize| vec![1.0f32; BATCH * n];
+            let p = pull(&ant, [&at[0], &at[1], &at[2]], [&ones(NQ), &ones(NQD), &ones(OBS), &ones(1)]);
+            for (name, x) in [("q", &p.q), ("qd", &p.qd), ("obs", &p.obs), ("action", &p.action)] {
+                assert!(x.iter().all(|x| x.is_finite()), "batch {batch}, every {every}: {name}");
+            }
+        }
+    }
+}
+
+#[test]
+fn no_gradient_is_lost() {
+    all_finite(20_000);
+}
+
+#[test]
+#[ignore = "a million states: a minute"]
+fn no_gradient_is_lost_in_a_million_states() {
+    all_finite(1_000_000);
 }

@@ -2,3 +2,4 @@
 
 pub mod pwm;
 pub mod schedule;
+pub mod shac;

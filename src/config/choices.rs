@@ -55,6 +55,14 @@ words! {
         Cpu = "cpu",
     }
 
+    /// What learns.
+    Algorithm {
+        /// PWM: a policy through a learned world model.
+        Pwm = "pwm",
+        /// SHAC: a policy through the simulator itself.
+        Shac = "shac",
+    }
+
     /// Which spatial inertias the robot has.
     Inertia {
         /// the published robots' inertias, with their known flaws.

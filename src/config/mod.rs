@@ -22,7 +22,7 @@ mod value;
 mod yaml;
 
 pub use choices::{
-    ActorKind, Bootstrap, Collapse, Decode, Device, Dynamics, FlowHead, FlowProjection, Inertia, Integrator, Latent,
+    ActorKind, Algorithm, Bootstrap, Collapse, Decode, Device, Dynamics, FlowHead, FlowProjection, Inertia, Integrator, Latent,
     LrSchedule, ReferencePoint, ReplaySampling, RewNorm, RewardHead, Rollout, TauSampling,
 };
 pub use docs::{help_text, markdown};

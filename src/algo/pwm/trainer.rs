@@ -14,7 +14,7 @@ use crate::ops::control::{clip, meter, tick};
 use crate::ops::random::normal;
 use crate::ops::replay::{Transition, replay_begin, replay_record, replay_sample};
 use crate::tape::exec::{Number, ProgramId};
-use crate::tape::{Machine, Program, Region, VarId, Vars};
+use crate::tape::{Machine, Program, VarId, Vars};
 use std::sync::Arc;
 use std::time::Instant;
 
@@ -40,6 +40,8 @@ pub struct EpochReport {
     pub train_length: f64,
     /// States that left physics and were reset.
     pub blown_up: f64,
+    /// Gradients of single environment steps that were scaled down, or not finite and left out.
+    pub bounded: f64,
     /// Updates skipped since the start because a gradient was not finite.
     pub skipped: u32,
 }
@@ -99,7 +101,7 @@ fn write_with(c: &Config, reward_loss: RewardLoss) -> (Vars, Pwm, EnvVars, Vec<P
         program("targets", |p| critic::targets(p, &vars, c, &pwm.exchange)),
         program("critic_update", |p| {
             let (passes, loss) = (p.var(&vars, pwm.passes), p.var_at(&vars, pwm.losses, Loss::Critic as usize, &[1]));
-            critic::pass(p, &vars, c, &pwm.nets, &pwm.exchange, passes, loss);
+            critic::pass(p, &vars, c, &pwm.nets.critics, &pwm.exchange, passes, loss);
         }),
         program("wm_update", |p| {
             let (obs, act, rew) = replay_sample(p, &vars, &pwm.replay);
@@ -117,7 +119,7 @@ fn write_with(c: &Config, reward_loss: RewardLoss) -> (Vars, Pwm, EnvVars, Vec<P
             }
         }),
     ];
-    programs.extend(evaluate::programs(&vars, &pwm.nets, &eval_env));
+    programs.extend(evaluate::programs(&vars, &eval_env, |p, obs| evaluate::policy(p, &vars, &pwm.nets, obs)));
     programs.push(program("probe", |p| probe::probe(p, &vars, &pwm, &pwm.probe)));
     (vars, pwm, eval_env, programs)
 }
@@ -266,6 +268,7 @@ impl<F: Number> Trainer<F> {
             train_return: per_episode(Meter::Return),
             train_length: per_episode(Meter::Length),
             blown_up: meter(Meter::BlownUp),
+            bounded: 0.0,
             skipped: groups.iter().map(|g| self.machine.index(g.2)[0]).sum(),
         })
     }
@@ -303,15 +306,7 @@ impl<F: Number> Trainer<F> {
     /// Variables of a checkpoint: all that the next epoch depends on, or with `policy_only` networks and statistics.
     /// An evaluation starts from nothing, so its environments are left out.
     pub fn state(&self, policy_only: bool) -> Vec<VarId> {
-        let keep = |r: Region| match r {
-            Region::Parameters | Region::Statistics => true,
-            Region::Optimiser | Region::Replay | Region::Environment | Region::Control => !policy_only,
-            Region::Gradients | Region::Exchange => false,
-        };
-        let e = &self.eval_env;
-        let evaluation = [e.q, e.qd, e.obs, e.progress, e.episodes, e.ep_return, e.alive, e.meters];
-        let vars = self.machine.vars().iter();
-        vars.filter(|(id, info)| keep(info.region) && !evaluation.contains(id)).map(|(id, _)| id).collect()
+        evaluate::state(self.machine.vars(), &self.eval_env, policy_only)
     }
 
     /// Whether the world model has had its first, longer training.
