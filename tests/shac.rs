@@ -6,6 +6,7 @@ mod gradcheck;
 mod tiny;
 
 use gradcheck::{Input, Traced, check_traced, fixed_var, input, leaf, parameters};
+use pwm::algo::Learner;
 use pwm::algo::shac::rollout::rollout;
 use pwm::algo::shac::{Shac, Trainer};
 use pwm::config::{Config, load};
@@ -113,11 +114,11 @@ fn outliers_are_bounded_and_counted() {
     assert!(train(&["step_grad_norm=1e-6"]).1 > 0.0);
 }
 
-/// The published settings, in minutes: prints the curve.
+/// Small networks, in minutes: prints the curve.
 #[test]
 #[ignore = "minutes of training"]
 fn learns_to_run() {
-    let mut settings = vec!["alg=shac".to_string(), "threads=1".into()];
+    let mut settings = vec!["alg=shac_small".to_string(), "threads=1".into()];
     settings.extend(std::env::var("PWM_SHAC").unwrap_or_default().split_whitespace().map(Into::into));
     let c = load(&settings).unwrap();
     let mut t = Trainer::<f32>::new(&c).unwrap();
@@ -142,4 +143,58 @@ fn learns_to_run() {
         }
     }
     assert!(best >= 3000.0, "best return {best}");
+}
+
+/// A run of SHAC leaves what a run of PWM leaves, and goes on to the same bits.
+#[test]
+fn a_run_resumes_to_the_same_bits() {
+    use pwm::app::{eval, train};
+    use pwm::run::checkpoint::Checkpoint;
+    use pwm::run::folder;
+    let dir = tempfile::tempdir().unwrap();
+    let go = |name: &str, settings: &[&str], resume: bool| {
+        let path = dir.path().join(name);
+        let own = format!("run_dir={}", path.display());
+        let overrides = if resume {
+            settings.iter().map(|s| (*s).into()).collect()
+        } else {
+            tiny::settings(&[&["alg=shac", own.as_str()][..], settings].concat())
+        };
+        let args = train::TrainArgs { overrides, resume: resume.then(|| path.clone()) };
+        let mut out = Vec::new();
+        train::run(&args, &mut out, &pwm::run::signals::StopFlag::detached()).unwrap();
+        (path, String::from_utf8(out).unwrap())
+    };
+    let (whole, said) = go("whole", &["max_epochs=10"], false);
+    assert!(said.contains("SHAC on the ant") && !said.contains("world model"), "{said}");
+    // The schedule counts to the end of the run, so the first sitting has to be stopped by other means than max_epochs.
+    let (halves, _) = go("halves", &["max_epochs=10", "lr_schedule=constant"], false);
+    let (again, _) = go("again", &["max_epochs=5", "lr_schedule=constant"], false);
+    go("again", &["max_epochs=10"], true);
+    let actor = |path: &std::path::Path| {
+        let c = Checkpoint::load(&folder::latest(path)).unwrap();
+        let n = Trainer::<f32>::new(&config(&[])).unwrap().shac.nets.actor.group.len;
+        let mut x = vec![0.0f32; n];
+        c.copy_into("actor.params", &[n], &mut x).unwrap();
+        x.iter().map(|x| x.to_bits()).collect::<Vec<_>>()
+    };
+    assert_eq!(actor(&halves), actor(&again), "resumed");
+    assert_ne!(actor(&whole), actor(&halves), "another schedule");
+    let mut out = Vec::new();
+    let args = eval::EvalArgs { checkpoint: whole, episodes: None, fresh: false, movie: None, threads: 1 };
+    eval::run(&args, &mut out).unwrap();
+    assert!(String::from_utf8(out).unwrap().contains("episodes)"));
+}
+
+#[test]
+fn gradcheck_agrees() {
+    use pwm::app::gradcheck::{GradcheckArgs, run};
+    let mut out = Vec::new();
+    let args = GradcheckArgs { overrides: vec!["env=ant".into()], states: 4, state: vec![], horizon: 4 };
+    run(&args, &mut out).unwrap();
+    let text = String::from_utf8(out).unwrap();
+    println!("{text}");
+    assert!(text.contains("worst") && text.contains("   4 steps"), "{text}");
+    let short = GradcheckArgs { state: vec![1.0; 3], ..args };
+    assert!(run(&short, &mut vec![]).unwrap_err().to_string().contains("15 coordinates"));
 }

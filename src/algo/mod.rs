@@ -1,5 +1,8 @@
 //! Algorithms: which programs there are, and in which order an epoch runs them.
 
+pub mod learner;
 pub mod pwm;
 pub mod schedule;
 pub mod shac;
+
+pub use learner::Learner;

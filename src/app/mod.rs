@@ -15,6 +15,7 @@ pub mod bench;
 pub mod config;
 pub mod eval;
 pub mod fidelity;
+pub mod gradcheck;
 pub mod train;
 
 use crate::algo::pwm::TrainError;

@@ -4,8 +4,8 @@ use std::io::Write;
 use std::path::{Path, PathBuf};
 
 use super::say;
-use crate::algo::pwm::Trainer;
-use crate::config::{Config, ConfigError, ConfigErrors, KEYS, Key, Place, load_with_notes};
+use crate::algo::{Learner, pwm, shac};
+use crate::config::{Algorithm, Config, ConfigError, ConfigErrors, KEYS, Key, Place, load_with_notes};
 use crate::run::atomic::FileError;
 use crate::run::checkpoint::Checkpoint;
 use crate::run::folder::{self, FolderError, RunFolder, RunInfo};
@@ -50,9 +50,45 @@ const CHANGEABLE: [&str; 17] = [
 
 /// Trains from beginning to end. `out` is standard output, or a test's buffer; progress goes to stderr.
 pub fn run(args: &TrainArgs, out: &mut dyn Write, stop: &StopFlag) -> anyhow::Result<()> {
-    let mut session = match &args.resume {
+    let run = match &args.resume {
         None => begin(args, out)?,
-        Some(dir) => resume(dir, args, out)?,
+        Some(dir) => resume(dir, args)?,
+    };
+    match run.config.algorithm {
+        Algorithm::Pwm => drive::<pwm::Trainer<f32>>(run, out, stop),
+        Algorithm::Shac => drive::<shac::Trainer<f32>>(run, out, stop),
+    }
+}
+
+/// A run that may start: nothing speaks against its settings and its folder.
+struct Accepted {
+    config: Config,
+    /// Of a run that is continued; a new one has none yet.
+    folder: Option<RunFolder>,
+    latest: Option<Checkpoint>,
+}
+
+fn drive<L: Learner<F = f32>>(run: Accepted, out: &mut dyn Write, stop: &StopFlag) -> anyhow::Result<()> {
+    let Accepted { config, folder, latest } = run;
+    let trainer = L::new(&config)?;
+    let (folder, info) = match folder {
+        None => (RunFolder::create(&config.run_folder(), &config.to_yaml())?, None),
+        Some(folder) => {
+            folder.write_config(&config.to_yaml())?;
+            let info = folder.read_info()?;
+            (folder, info)
+        }
+    };
+    let mut info = describe(&trainer, info.unwrap_or_else(|| RunInfo::begin(config.seed)));
+    info.finished = None;
+    announce(&trainer, &folder, &info, out);
+    let mut session = match latest {
+        Some(latest) => {
+            say(out, format_args!("  continues      after epoch {}", state::epoch_of(&latest)?));
+            Session::resume(trainer, folder, info, &latest)?
+        }
+        // A new run, or one that was ended before it could write its first checkpoint.
+        None => Session::begin(trainer, folder, info)?,
     };
     let ending = session.run(stop)?;
     conclude(&session, &ending, out);
@@ -62,7 +98,7 @@ pub fn run(args: &TrainArgs, out: &mut dyn Write, stop: &StopFlag) -> anyhow::Re
     Ok(())
 }
 
-fn begin(args: &TrainArgs, out: &mut dyn Write) -> anyhow::Result<Session<f32>> {
+fn begin(args: &TrainArgs, out: &mut dyn Write) -> anyhow::Result<Accepted> {
     let (config, notes) = load_with_notes(&args.overrides)?;
     for note in notes {
         say(out, format_args!("  {note}"));
@@ -73,16 +109,12 @@ fn begin(args: &TrainArgs, out: &mut dyn Write) -> anyhow::Result<Session<f32>> 
         return if is_unfinished(&path, &config)? {
             let goes_on = |o: &&String| o.split_once('=').is_some_and(|(k, _)| CHANGEABLE.contains(&k.trim()));
             let overrides = args.overrides.iter().filter(goes_on).cloned().collect();
-            resume(&path, &TrainArgs { overrides, resume: Some(path.clone()) }, out)
+            resume(&path, &TrainArgs { overrides, resume: Some(path.clone()) })
         } else {
             Err(FolderError::Exists { path }.into())
         };
     }
-    let trainer = Trainer::<f32>::new(&config)?;
-    let folder = RunFolder::create(&path, &config.to_yaml())?;
-    let info = describe(&trainer, RunInfo::begin(config.seed));
-    announce(&trainer, &folder, &info, out);
-    Ok(Session::begin(trainer, folder, info)?)
+    Ok(Accepted { config, folder: None, latest: None })
 }
 
 /// Whether the run in a folder is the one that `config` describes, and has epochs left: then the same command again
@@ -96,7 +128,7 @@ fn is_unfinished(path: &Path, config: &Config) -> anyhow::Result<bool> {
     Ok(same && folder::read_info(path)?.is_none_or(|info| info.epoch < config.max_epochs))
 }
 
-fn resume(dir: &Path, args: &TrainArgs, out: &mut dyn Write) -> anyhow::Result<Session<f32>> {
+fn resume(dir: &Path, args: &TrainArgs) -> anyhow::Result<Accepted> {
     let folder = RunFolder::open(dir)?;
     let name = folder.config_path().display().to_string();
     let config = Config::from_yaml(&name, &folder.read_config()?, &args.overrides)?;
@@ -108,21 +140,7 @@ fn resume(dir: &Path, args: &TrainArgs, out: &mut dyn Write) -> anyhow::Result<S
         (None, Config::from_yaml::<&str>(&name, &folder.read_config()?, &[])?)
     };
     refuse_changes(&original, &config, &args.overrides, &name)?;
-
-    let trainer = Trainer::<f32>::new(&config)?;
-    folder.write_config(&config.to_yaml())?;
-    let info = folder.read_info()?.unwrap_or_else(|| RunInfo::begin(config.seed));
-    let mut info = describe(&trainer, info);
-    info.finished = None;
-    announce(&trainer, &folder, &info, out);
-    Ok(match latest {
-        Some(latest) => {
-            say(out, format_args!("  continues      after epoch {}", state::epoch_of(&latest)?));
-            Session::resume(trainer, folder, info, &latest)?
-        }
-        // It was ended before it could write its first checkpoint.
-        None => Session::begin(trainer, folder, info)?,
-    })
+    Ok(Accepted { config, folder: Some(folder), latest })
 }
 
 /// Nothing that decides what is learned may change in the middle of a run.
@@ -150,14 +168,14 @@ fn refuse_changes(old: &Config, new: &Config, overrides: &[String], file: &str) 
     if errors.is_empty() { Ok(()) } else { Err(ConfigErrors(errors)) }
 }
 
-fn describe(t: &Trainer<f32>, info: RunInfo) -> RunInfo {
+fn describe(t: &impl Learner, info: RunInfo) -> RunInfo {
     let c = t.config();
     let threads = if c.threads > 0 { c.threads } else { std::thread::available_parallelism().map_or(1, |n| n.get()) };
     RunInfo {
         device: processor(),
         precision: "fp32".into(),
         threads,
-        planned_bytes: Some(t.machine.layout().total().bytes(size_of::<f32>()) as u64),
+        planned_bytes: Some(t.machine().layout().total().bytes(size_of::<f32>()) as u64),
         ..info
     }
 }
@@ -170,21 +188,16 @@ fn processor() -> String {
 }
 
 /// What is about to happen, and for how long.
-fn announce(t: &Trainer<f32>, folder: &RunFolder, info: &RunInfo, out: &mut dyn Write) {
-    let (c, nets) = (t.config(), &t.pwm.nets);
-    let [world, actor, critics] =
-        [nets.world.group.len, nets.actor.group.len, nets.critics.group.len].map(|n| Short(n as f64));
-    let total = Short((nets.world.group.len + nets.actor.group.len + nets.critics.group.len) as f64);
-    say(out, format_args!("PWM on the {}: {}, seed {}", c.env, c.alg, c.seed));
+fn announce(t: &impl Learner, folder: &RunFolder, info: &RunInfo, out: &mut dyn Write) {
+    let c = t.config();
+    let [actor, critics, world] = t.groups().map(|g| g.map_or(0, |g| g.len));
+    let total = Short((actor + critics + world) as f64);
+    let [actor, critics] = [actor, critics].map(|n| Short(n as f64));
+    let world = if world > 0 { format!("world model {}, ", Short(world as f64)) } else { String::new() };
+    say(out, format_args!("{} on the {}: {}, seed {}", c.algorithm.title(), c.env, c.alg, c.seed));
     say(out, format_args!("  run folder     {}", folder.path().display()));
-    say(
-        out,
-        format_args!(
-            "  parameters     {total} (world model {world}, actor {actor}, {} critics {critics})",
-            c.num_critics
-        ),
-    );
-    let mib = t.machine.bytes() as f64 / (1 << 20) as f64;
+    say(out, format_args!("  parameters     {total} ({world}actor {actor}, {} critics {critics})", c.num_critics));
+    let mib = t.machine().bytes() as f64 / (1 << 20) as f64;
     say(out, format_args!("  memory         {mib:.0} MiB, allocated now and never more while training"));
     say(out, format_args!("  processor      {}, {} threads, {}", info.device, info.threads, info.precision));
     let steps = c.rollout_states();
@@ -202,7 +215,7 @@ fn announce(t: &Trainer<f32>, folder: &RunFolder, info: &RunInfo, out: &mut dyn 
 }
 
 /// What came of it, where it lies, and how to go on.
-fn conclude(s: &Session<f32>, ending: &Ending, out: &mut dyn Write) {
+fn conclude<L: Learner<F = f32>>(s: &Session<L>, ending: &Ending, out: &mut dyn Write) {
     let c = s.trainer.config();
     let (epoch, path) = (s.trainer.epoch(), s.folder.path());
     let why = match ending {

@@ -1,7 +1,7 @@
 //! `pwm`: everything but training. Only the arguments are read here.
 
 use clap::Parser;
-use pwm::app::{bench, config, eval, fidelity};
+use pwm::app::{bench, config, eval, fidelity, gradcheck};
 use std::process::ExitCode;
 
 /// Look at and judge what `pwm-train` makes
@@ -15,6 +15,8 @@ enum Command {
     Eval(eval::EvalArgs),
     /// Measure how far a model's gradient agrees with the true environment
     Fidelity(fidelity::FidelityArgs),
+    /// Check the gradient of the simulator against dual numbers and differences
+    Gradcheck(gradcheck::GradcheckArgs),
     /// Measure how long things take on this machine
     #[command(subcommand)]
     Bench(bench::BenchCommand),
@@ -26,6 +28,7 @@ fn main() -> ExitCode {
         Command::Config(command) => config::run(&command, out),
         Command::Eval(args) => eval::run(&args, out),
         Command::Fidelity(args) => fidelity::run(&args, out),
+        Command::Gradcheck(args) => gradcheck::run(&args, out),
         Command::Bench(command) => bench::run(&command, out),
     })
 }

@@ -22,8 +22,8 @@ mod value;
 mod yaml;
 
 pub use choices::{
-    ActorKind, Algorithm, Bootstrap, Collapse, Decode, Device, Dynamics, FlowHead, FlowProjection, Inertia, Integrator, Latent,
-    LrSchedule, ReferencePoint, ReplaySampling, RewNorm, RewardHead, Rollout, TauSampling,
+    ActorKind, Algorithm, Bootstrap, Collapse, Decode, Device, Dynamics, FlowHead, FlowProjection, Inertia, Integrator,
+    Latent, LrSchedule, ReferencePoint, ReplaySampling, RewNorm, RewardHead, Rollout, TauSampling,
 };
 pub use docs::{help_text, markdown};
 pub use error::{Broken, ConfigError, ConfigErrors, Place};

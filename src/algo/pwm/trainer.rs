@@ -4,15 +4,17 @@ use super::evaluate::{self, Evaluation};
 use super::rollout::{EnvStepVals, rollout};
 use super::world::Batch;
 use super::{Loss, Probe, Pwm, RewardLoss, critic, probe, world};
+use crate::algo::Learner;
 use crate::algo::schedule::{Network, Schedule};
 use crate::config::Config;
 use crate::device::cpu::team::{JobPanicked, Team};
 use crate::device::philox::{Philox, Stream};
 use crate::env::step::{EnvVars, Meter, Mode, ant_from_config};
 use crate::mem::OutOfMemory;
+use crate::model::Group;
 use crate::ops::control::{clip, meter, tick};
 use crate::ops::random::normal;
-use crate::ops::replay::{Transition, replay_begin, replay_record, replay_sample};
+use crate::ops::replay::{ReplayVars, Transition, replay_begin, replay_record, replay_sample};
 use crate::tape::exec::{Number, ProgramId};
 use crate::tape::{Machine, Program, VarId, Vars};
 use std::sync::Arc;
@@ -349,5 +351,59 @@ impl<F: Number> Trainer<F> {
         let stats = [Some(nets.rew_stats), Some(nets.ret_stats), nets.obs_stats, Some(e.q), Some(e.qd), Some(e.obs)];
         let bad = |id: &VarId| !self.machine.real(*id).iter().fold(true, |fine, x| fine & x.value().is_finite());
         stats.into_iter().flatten().find(bad).map(|id| self.machine.vars().info(id).name.clone())
+    }
+}
+
+impl<F: Number> Learner for Trainer<F> {
+    type F = F;
+
+    fn new(c: &Config) -> Result<Self, TrainError> {
+        Self::new(c)
+    }
+    fn config(&self) -> &Config {
+        self.config()
+    }
+    fn machine(&self) -> &Machine<F> {
+        &self.machine
+    }
+    fn machine_mut(&mut self) -> &mut Machine<F> {
+        &mut self.machine
+    }
+    fn eval_env(&self) -> &EnvVars {
+        &self.eval_env
+    }
+    fn groups(&self) -> [Option<&Group>; 3] {
+        let nets = &self.pwm.nets;
+        [&nets.actor.group, &nets.critics.group, &nets.world.group].map(Some)
+    }
+    fn replay(&self) -> Option<&ReplayVars> {
+        Some(&self.pwm.replay)
+    }
+    fn epoch(&self) -> u64 {
+        self.epoch()
+    }
+    fn run_epoch(&mut self) -> Result<EpochReport, TrainError> {
+        self.run_epoch()
+    }
+    fn evaluate(&mut self, watch: impl FnMut(&[F], &[F])) -> Result<Evaluation, TrainError> {
+        self.evaluate(watch)
+    }
+    fn non_finite(&self) -> Option<String> {
+        self.non_finite()
+    }
+    fn bootstrapped(&self) -> bool {
+        self.bootstrapped
+    }
+    fn set_bootstrapped(&mut self, done: bool) {
+        self.bootstrapped = done;
+    }
+    fn lr_scale(&self) -> f64 {
+        self.lr_scale
+    }
+    fn set_lr_scale(&mut self, scale: f64) {
+        self.lr_scale = scale;
+    }
+    fn reset_optimisers(&mut self) {
+        self.reset_optimisers();
     }
 }

@@ -2,18 +2,22 @@
 
 use super::rollout::{observe, rollout};
 use super::{Loss, Shac};
+use crate::algo::Learner;
 use crate::algo::pwm::trainer::TrainError;
 use crate::algo::pwm::{EpochReport, Evaluation, critic, evaluate};
-use crate::algo::schedule::rate;
+use crate::algo::schedule::{Network, Schedule};
 use crate::config::Config;
 use crate::device::cpu::team::Team;
 use crate::device::philox::{Philox, Stream};
 use crate::env::step::{EnvVars, Meter, Mode, ant_from_config};
+use crate::model::Group;
 use crate::ops::control::{meter, tick};
 use crate::ops::random::normal;
+use crate::ops::replay::ReplayVars;
 use crate::tape::exec::{Number, ProgramId};
 use crate::tape::{Machine, Program, VarId, Vars};
 use std::sync::Arc;
+use std::time::Instant;
 
 /// Programs of a trainer, in the order they were written.
 #[derive(Clone, Copy, Debug)]
@@ -31,6 +35,8 @@ pub struct Trainer<F: Number> {
     pub eval_env: EnvVars,
     pub machine: Machine<F>,
     programs: Programs,
+    /// Factor on all learning rates: below 1 after a rollback.
+    lr_scale: f64,
 }
 
 /// Variables and programs of a run, before anything is allocated: what `Layout` plans.
@@ -69,40 +75,55 @@ fn act(vars: &Vars, s: &Shac) -> Program {
     program
 }
 
-impl<F: Number> Trainer<F> {
-    /// Plans, allocates and initialises a run.
-    pub fn new(c: &Config) -> Result<Self, TrainError> {
+impl<F: Number> Learner for Trainer<F> {
+    type F = F;
+
+    fn new(c: &Config) -> Result<Self, TrainError> {
         let team = Arc::new(Team::new(c.threads)?);
         let (vars, shac, eval_env, programs) = write(c);
         let machine = Machine::new(vars, programs, team)?;
         let id = |i| machine.program(i);
         let programs = Programs { begin: id(0), actor: id(1), targets: id(2), critic: id(3), evaluate: [id(4), id(5)] };
-        let mut t = Self { shac, eval_env, machine, programs };
+        let mut t = Self { shac, eval_env, machine, programs, lr_scale: 1.0 };
         t.shac.nets.init(&mut t.machine, c.seed);
         t.machine.run(t.programs.begin)?;
         Ok(t)
     }
 
-    pub fn config(&self) -> &Config {
+    fn config(&self) -> &Config {
         &self.shac.config
     }
 
-    /// Epochs begun.
-    pub fn epoch(&self) -> u64 {
+    fn machine(&self) -> &Machine<F> {
+        &self.machine
+    }
+
+    fn machine_mut(&mut self) -> &mut Machine<F> {
+        &mut self.machine
+    }
+
+    fn eval_env(&self) -> &EnvVars {
+        &self.eval_env
+    }
+
+    fn groups(&self) -> [Option<&Group>; 3] {
+        [Some(&self.shac.nets.actor.group), Some(&self.shac.nets.critics.group), None]
+    }
+
+    fn replay(&self) -> Option<&ReplayVars> {
+        None
+    }
+
+    fn epoch(&self) -> u64 {
         u64::from(self.machine.index(self.shac.epoch)[0])
     }
 
-    /// True steps of the training environments so far.
-    pub fn env_steps(&self) -> u64 {
-        self.epoch() * self.shac.config.rollout_states() as u64
-    }
-
     /// One epoch: rollout and actor, targets, critics.
-    pub fn run_epoch(&mut self) -> Result<EpochReport, TrainError> {
+    fn run_epoch(&mut self) -> Result<EpochReport, TrainError> {
         let c = &self.shac.config;
         let e = self.epoch();
         let (passes, batches) = (c.critic_iterations, c.critic_batches);
-        let rates = [c.actor_lr, c.critic_lr].map(|lr| rate(c, lr, e));
+        let rates = [Network::Actor, Network::Critic].map(|n| self.lr_scale * Schedule::of(c, n).rate(e));
         let nets = &self.shac.nets;
         let groups = [&nets.actor.group, &nets.critics.group].map(|g| (g.rate, g.norm, g.skipped));
         for ((rate, norm, _), lr) in groups.iter().zip(rates) {
@@ -113,10 +134,14 @@ impl<F: Number> Trainer<F> {
         for sums in [losses, meters, bounded] {
             self.machine.real_mut(sums).fill(F::zero());
         }
-        for (program, runs) in [(self.programs.actor, 1), (self.programs.targets, 1), (self.programs.critic, passes)] {
+        let mut seconds = [0.0; 3];
+        let phases = [(self.programs.actor, 1, 0), (self.programs.targets, 1, 1), (self.programs.critic, passes, 1)];
+        for (program, runs, phase) in phases {
+            let from = Instant::now();
             for _ in 0..runs {
                 self.machine.run(program)?;
             }
+            seconds[phase] += from.elapsed().as_secs_f64();
         }
         let real = |v: VarId, i: usize| self.machine.real(v)[i].value();
         let meter = |m: Meter| real(meters, m as usize);
@@ -131,7 +156,8 @@ impl<F: Number> Trainer<F> {
             actor_grad_norm: real(groups[0].1, 0),
             critic_grad_norm: real(groups[1].1, 0),
             wm_grad_norm: f64::NAN,
-            actor_rate: rates[0],
+            rates: [rates[0], rates[1], f64::NAN],
+            seconds,
             episodes,
             train_return: per_episode(Meter::Return),
             train_length: per_episode(Meter::Length),
@@ -141,14 +167,40 @@ impl<F: Number> Trainer<F> {
         })
     }
 
-    /// See [`crate::algo::pwm::Trainer::evaluate`].
-    pub fn evaluate(&mut self, watch: impl FnMut(&[F], &[F])) -> Result<Evaluation, TrainError> {
+    fn evaluate(&mut self, watch: impl FnMut(&[F], &[F])) -> Result<Evaluation, TrainError> {
         let length = self.shac.config.episode_length;
         Ok(evaluate::play(&mut self.machine, self.programs.evaluate, &self.eval_env, length, watch)?)
     }
 
-    /// Variables of a checkpoint: all that the next epoch depends on, or with `policy_only` networks and statistics.
-    pub fn state(&self, policy_only: bool) -> Vec<VarId> {
-        evaluate::state(self.machine.vars(), &self.eval_env, policy_only)
+    fn non_finite(&self) -> Option<String> {
+        let (nets, e) = (&self.shac.nets, &self.shac.env);
+        let groups = [&nets.actor.group, &nets.critics.group];
+        if let Some(name) = groups.iter().find_map(|g| g.non_finite(&self.machine)) {
+            return Some(name);
+        }
+        let bad = |id: &VarId| !self.machine.real(*id).iter().all(|x| x.value().is_finite());
+        let vars = [nets.obs_stats, nets.ret_stats, e.q, e.qd, e.obs];
+        vars.into_iter().find(bad).map(|id| self.machine.vars().info(id).name.clone())
+    }
+
+    /// No epoch is longer than another.
+    fn bootstrapped(&self) -> bool {
+        true
+    }
+
+    fn set_bootstrapped(&mut self, _: bool) {}
+
+    fn lr_scale(&self) -> f64 {
+        self.lr_scale
+    }
+
+    fn set_lr_scale(&mut self, scale: f64) {
+        self.lr_scale = scale;
+    }
+
+    fn reset_optimisers(&mut self) {
+        for group in [&self.shac.nets.actor.group, &self.shac.nets.critics.group] {
+            group.reset(&mut self.machine);
+        }
     }
 }

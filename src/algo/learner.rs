@@ -1,0 +1,57 @@
+//! What a run asks of an algorithm: epochs, evaluations, and the state that a checkpoint holds.
+
+use super::pwm::evaluate;
+use super::pwm::{EpochReport, Evaluation, TrainError};
+use crate::config::Config;
+use crate::env::step::EnvVars;
+use crate::model::Group;
+use crate::ops::replay::ReplayVars;
+use crate::tape::exec::Number;
+use crate::tape::{Machine, VarId};
+
+/// An algorithm in the middle of a run. See [`super::pwm::Trainer`] for what the methods promise.
+pub trait Learner: Sized {
+    type F: Number;
+
+    /// Plans, allocates and initialises a run.
+    fn new(c: &Config) -> Result<Self, TrainError>;
+    fn config(&self) -> &Config;
+    fn machine(&self) -> &Machine<Self::F>;
+    fn machine_mut(&mut self) -> &mut Machine<Self::F>;
+    /// Environments of the evaluation.
+    fn eval_env(&self) -> &EnvVars;
+    /// What learns: actor, critics and, if there is one, the world model.
+    fn groups(&self) -> [Option<&Group>; 3];
+    /// The replay buffer, if there is one.
+    fn replay(&self) -> Option<&ReplayVars>;
+    /// Epochs begun.
+    fn epoch(&self) -> u64;
+    fn run_epoch(&mut self) -> Result<EpochReport, TrainError>;
+    fn evaluate(&mut self, watch: impl FnMut(&[Self::F], &[Self::F])) -> Result<Evaluation, TrainError>;
+    /// The first number of the state that is infinite or not a number, named.
+    fn non_finite(&self) -> Option<String>;
+    /// Whether the first, longer epoch is over.
+    fn bootstrapped(&self) -> bool;
+    fn set_bootstrapped(&mut self, done: bool);
+    /// Factor on all learning rates.
+    fn lr_scale(&self) -> f64;
+    fn set_lr_scale(&mut self, scale: f64);
+
+    /// True steps of the training environments so far.
+    fn env_steps(&self) -> u64 {
+        self.epoch() * self.config().rollout_states() as u64
+    }
+
+    /// Variables of a checkpoint: all that the next epoch depends on, or with `policy_only` networks and statistics.
+    fn state(&self, policy_only: bool) -> Vec<VarId> {
+        evaluate::state(self.machine().vars(), self.eval_env(), policy_only)
+    }
+
+    /// Updates that each network has skipped since the start of the run.
+    fn skipped(&self) -> [u32; 3] {
+        self.groups().map(|g| g.map_or(0, |g| self.machine().index(g.skipped)[0]))
+    }
+
+    /// Forgets what the optimisers remember: for weights that did not come from their steps.
+    fn reset_optimisers(&mut self);
+}
