@@ -2,3 +2,6 @@
 
 pub mod pwm;
 pub mod schedule;
+pub mod target;
+
+pub use target::target;

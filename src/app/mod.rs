@@ -13,8 +13,10 @@
 
 pub mod bench;
 pub mod config;
+pub mod doctor;
 pub mod eval;
 pub mod fidelity;
+pub mod selftest;
 pub mod train;
 
 use crate::algo::pwm::TrainError;

@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 
 use super::say;
 use crate::algo::pwm::Trainer;
+use crate::algo::target;
 use crate::config::{Config, ConfigError, ConfigErrors, KEYS, Key, Place, load_with_notes};
 use crate::run::atomic::FileError;
 use crate::run::checkpoint::Checkpoint;
@@ -78,7 +79,7 @@ fn begin(args: &TrainArgs, out: &mut dyn Write) -> anyhow::Result<Session<f32>> 
             Err(FolderError::Exists { path }.into())
         };
     }
-    let trainer = Trainer::<f32>::new(&config)?;
+    let trainer = Trainer::<f32>::on(&config, &target(config.device)?)?;
     let folder = RunFolder::create(&path, &config.to_yaml())?;
     let info = describe(&trainer, RunInfo::begin(config.seed));
     announce(&trainer, &folder, &info, out);
@@ -109,7 +110,7 @@ fn resume(dir: &Path, args: &TrainArgs, out: &mut dyn Write) -> anyhow::Result<S
     };
     refuse_changes(&original, &config, &args.overrides, &name)?;
 
-    let trainer = Trainer::<f32>::new(&config)?;
+    let trainer = Trainer::<f32>::on(&config, &target(config.device)?)?;
     folder.write_config(&config.to_yaml())?;
     let info = folder.read_info()?.unwrap_or_else(|| RunInfo::begin(config.seed));
     let mut info = describe(&trainer, info);
@@ -154,7 +155,7 @@ fn describe(t: &Trainer<f32>, info: RunInfo) -> RunInfo {
     let c = t.config();
     let threads = if c.threads > 0 { c.threads } else { std::thread::available_parallelism().map_or(1, |n| n.get()) };
     RunInfo {
-        device: processor(),
+        device: t.machine.gpu().map_or_else(processor, |g| g.memory().context.info.name.clone()),
         precision: "fp32".into(),
         threads,
         planned_bytes: Some(t.machine.layout().total().bytes(size_of::<f32>()) as u64),

@@ -1,7 +1,7 @@
 //! `pwm`: everything but training. Only the arguments are read here.
 
 use clap::Parser;
-use pwm::app::{bench, config, eval, fidelity};
+use pwm::app::{bench, config, doctor, eval, fidelity, selftest};
 use std::process::ExitCode;
 
 /// Look at and judge what `pwm-train` makes
@@ -11,6 +11,10 @@ enum Command {
     /// Show and document settings
     #[command(subcommand)]
     Config(config::ConfigCommand),
+    /// Show what this machine has to compute with, and what is missing to use its GPU
+    Doctor,
+    /// Test every operation on a device against the processor in double precision
+    Selftest(selftest::SelftestArgs),
     /// Play a stored policy on the true environment
     Eval(eval::EvalArgs),
     /// Measure how far a model's gradient agrees with the true environment
@@ -24,6 +28,8 @@ fn main() -> ExitCode {
     let command = Command::parse();
     pwm::app::exit(|out| match command {
         Command::Config(command) => config::run(&command, out),
+        Command::Doctor => doctor::run(out),
+        Command::Selftest(args) => selftest::run(&args, out),
         Command::Eval(args) => eval::run(&args, out),
         Command::Fidelity(args) => fidelity::run(&args, out),
         Command::Bench(command) => bench::run(&command, out),

@@ -6,7 +6,9 @@ use super::ant::{ACT, NQ, NQD, OBS as WIDTH};
 use super::{Ant, EnvReal};
 use crate::config::{self, Config};
 use crate::device::Dual;
+use crate::device::cuda::Launch;
 use crate::device::philox::Philox;
+use crate::tape::cuda::Operands;
 use crate::tape::op::chunk;
 use crate::tape::{Cx, DType, Op, Program, Region, Val, VarId, Vars};
 use std::sync::Arc;
@@ -141,18 +143,18 @@ pub fn ant_from_config(c: &Config) -> Ant {
 }
 
 // Outputs that both operations share, in the order of `EnvVars::outputs`; then those of a step.
-const Q: usize = 0;
-const QD: usize = 1;
-const OBS: usize = 2;
-const PROGRESS: usize = 3;
-const EPISODES: usize = 4;
-const RETURN: usize = 5;
-const ALIVE: usize = 6;
-const METERS: usize = 7;
-const BEFORE: usize = 8;
-const REWARD: usize = 9;
-const DONE: usize = 10;
-const TERMINATED: usize = 11;
+pub(super) const Q: usize = 0;
+pub(super) const QD: usize = 1;
+pub(super) const OBS: usize = 2;
+pub(super) const PROGRESS: usize = 3;
+pub(super) const EPISODES: usize = 4;
+pub(super) const RETURN: usize = 5;
+pub(super) const ALIVE: usize = 6;
+pub(super) const METERS: usize = 7;
+pub(super) const BEFORE: usize = 8;
+pub(super) const REWARD: usize = 9;
+pub(super) const DONE: usize = 10;
+pub(super) const TERMINATED: usize = 11;
 
 /// Starts a new episode of environment `e`.
 fn begin<F: EnvReal>(ant: &Ant, rng: &Philox, cx: &Cx<F>, e: usize) {
@@ -167,10 +169,10 @@ fn begin<F: EnvReal>(ant: &Ant, rng: &Philox, cx: &Cx<F>, e: usize) {
 }
 
 #[derive(Debug)]
-struct EnvReset {
-    ant: Arc<Ant>,
-    mode: Mode,
-    rng: Philox,
+pub(super) struct EnvReset {
+    pub(super) ant: Arc<Ant>,
+    pub(super) mode: Mode,
+    pub(super) rng: Philox,
 }
 
 impl EnvReset {
@@ -187,10 +189,10 @@ impl EnvReset {
 }
 
 #[derive(Debug)]
-struct EnvStep {
-    ant: Arc<Ant>,
-    mode: Mode,
-    rng: Philox,
+pub(super) struct EnvStep {
+    pub(super) ant: Arc<Ant>,
+    pub(super) mode: Mode,
+    pub(super) rng: Philox,
 }
 
 impl EnvStep {
@@ -276,6 +278,9 @@ macro_rules! env_op {
             }
             fn differentiable(&self) -> bool {
                 false
+            }
+            fn cuda(&self, x: &Operands) -> Option<Vec<Launch>> {
+                self.launches(x)
             }
             fn run_f32(&self, cx: &Cx<f32>, phase: usize, task: usize) {
                 self.run(cx, phase, task);

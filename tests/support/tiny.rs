@@ -34,3 +34,8 @@ pub fn settings(more: &[&str]) -> Vec<String> {
 pub fn config(more: &[&str]) -> Config {
     load(&settings(more)).unwrap()
 }
+
+/// A shipped algorithm as it is.
+pub fn shipped(alg: &str) -> Config {
+    load(&[format!("alg={alg}")]).unwrap()
+}

@@ -3,10 +3,10 @@
 use super::Nets;
 use super::trainer::TrainError;
 use crate::config::Config;
-use crate::device::cpu::team::{JobPanicked, Team};
+use crate::device::cpu::team::Team;
 use crate::device::philox::{Philox, Stream};
 use crate::env::step::{EnvVars, Mode, ant_from_config};
-use crate::tape::exec::{Number, ProgramId};
+use crate::tape::exec::{Number, ProgramId, RunError};
 use crate::tape::{Machine, Program, Region, VarId, Vars};
 use std::sync::Arc;
 
@@ -75,7 +75,7 @@ pub(super) fn play<F: Number>(
     env: &EnvVars,
     episode_length: usize,
     mut watch: impl FnMut(&[F], &[F]),
-) -> Result<Evaluation, JobPanicked> {
+) -> Result<Evaluation, RunError> {
     machine.run(begin)?;
     for _ in 0..episode_length {
         watch(machine.real(env.q), machine.real(env.ep_return));

@@ -10,13 +10,13 @@ use super::rollout::{EnvStepVals, rollout};
 use super::{Nets, Pwm};
 use crate::algo::pwm::trainer::TrainError;
 use crate::config::Config;
-use crate::device::cpu::team::{JobPanicked, Team};
+use crate::device::cpu::team::Team;
 use crate::device::philox::Stream;
 use crate::env::ant::ACT;
 use crate::env::step::ant_from_config;
 use crate::ops::control::{copy, tick};
 use crate::ops::random::normal;
-use crate::tape::exec::{Number, ProgramId};
+use crate::tape::exec::{Number, ProgramId, RunError};
 use crate::tape::{DType, Machine, Program, Region, VarId, Vars};
 use std::sync::Arc;
 
@@ -95,7 +95,7 @@ impl<F: Number> Fidelity<F> {
     }
 
     /// Starts the environments, drives them for `warm_up` rollouts, and compares on `rollouts` more.
-    pub fn measure(&mut self, warm_up: usize, rollouts: usize) -> Result<Report, JobPanicked> {
+    pub fn measure(&mut self, warm_up: usize, rollouts: usize) -> Result<Report, RunError> {
         let (h, n) = (self.pwm.config.horizon, self.pwm.config.num_envs);
         self.machine.run(self.begin)?;
         for _ in 0..warm_up {
