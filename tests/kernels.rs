@@ -109,21 +109,22 @@ fn graphs_and_single_launches_give_the_same_bits_twice() {
     assert_eq!(once, train(Options { eager: true }), "without graphs");
 }
 
-/// What the command prints and whether it succeeds, in an environment of its own.
-fn pwm(args: &[&str], environment: &[(&str, &str)]) -> (bool, String) {
+/// Whether the command succeeds, what it prints and what it complains of, in an environment of its own.
+fn pwm(args: &[&str], environment: &[(&str, &str)]) -> (bool, String, String) {
     let out = std::process::Command::new(env!("CARGO_BIN_EXE_pwm"))
         .args(args)
         .envs(standin::environment(""))
         .envs(environment.iter().copied())
         .output()
         .unwrap();
-    (out.status.success(), String::from_utf8_lossy(&out.stdout).into_owned() + &String::from_utf8_lossy(&out.stderr))
+    let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
+    (out.status.success(), text(&out.stdout), text(&out.stderr))
 }
 
 #[test]
 fn one_clear_line_for_everything_that_is_missing() {
     let failing = |environment: &[(&str, &str)], device: &str, words: &str| {
-        let (ok, text) = pwm(&["selftest", "--device", device], environment);
+        let (ok, _, text) = pwm(&["selftest", "--device", device], environment);
         assert!(!ok && text.contains(words) && text.trim().lines().count() == 1, "{environment:?}: {text}");
     };
     failing(&[("LD_LIBRARY_PATH", "/nowhere")], "cuda:0", "no CUDA driver");
@@ -133,8 +134,8 @@ fn one_clear_line_for_everything_that_is_missing() {
     failing(&[("PWM_STANDIN_MAJOR", "7")], "cuda:0", "compute capability 7.0, needed is 8.0");
     failing(&[("PWM_NVRTC_PATH", "/nowhere")], "cuda:0", "no run-time compiler");
     failing(&[("PWM_STANDIN_MEMORY", "4")], "cuda:0", "the GPU has no room for");
-    let (ok, text) = pwm(&["doctor"], &[]);
+    let (ok, text, _) = pwm(&["doctor"], &[]);
     assert!(ok && ["stand-in, sm_80", "CUDA 13.0", "NVRTC 0.1"].iter().all(|w| text.contains(w)), "{text}");
-    let (ok, text) = pwm(&["doctor"], &[("LD_LIBRARY_PATH", "/nowhere"), ("PWM_NVRTC_PATH", "/nowhere")]);
+    let (ok, text, _) = pwm(&["doctor"], &[("LD_LIBRARY_PATH", "/nowhere"), ("PWM_NVRTC_PATH", "/nowhere")]);
     assert!(ok && text.contains("no CUDA driver") && text.contains("no run-time compiler"), "{text}");
 }

@@ -18,7 +18,7 @@ const ARCHITECTURES: [&str; 3] = ["sm_80", "sm_90a", "sm_100a"];
 
 fn launches(c: &Config) -> Vec<Launch> {
     let (vars, _, _, programs) = write(c);
-    describe_launches(&vars, programs).unwrap().concat()
+    describe_launches(&vars, &programs).unwrap().concat()
 }
 
 /// Shipped configurations, and choices that reach the kernels they leave out.

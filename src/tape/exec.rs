@@ -133,12 +133,12 @@ impl<F: Number> Machine<F> {
         // A mirror of the variables; its pages are there once they are used.
         let reals = Arena::zeroed("number", layout.persistent.real)?;
         let indices = Arena::zeroed("index", layout.persistent.index)?;
-        let (bound, launches) = device_programs(&vars, &layout, programs, memory.addresses())?;
-        let programs = CudaPrograms::new(memory, launches, *options)?;
+        let launches = device_launches(&vars, &layout, &programs, memory.addresses())?;
+        let on_gpu = CudaPrograms::new(memory, launches, *options)?;
         // The CPU's kernels are never given device addresses: only names and shapes are kept.
-        let bound =
-            bound.into_iter().map(|program| Bound { program, cx: vec![], steps: vec![], stages: vec![] }).collect();
-        let gpu = Some(Mirror::new(programs, &vars));
+        let kept = |p| Bound { program: Arc::new(p), cx: vec![], steps: vec![], stages: vec![] };
+        let bound = programs.into_iter().map(kept).collect();
+        let gpu = Some(Mirror::new(on_gpu, &vars));
         Ok(Self { vars, layout, reals, indices, bound, team, gpu })
     }
 
@@ -270,25 +270,19 @@ impl<F: Number> Job for Bound<F> {
 }
 
 /// What a GPU launches for each program, if its memory begins at `addresses` (real numbers, indices).
-fn device_programs(
+fn device_launches(
     vars: &Vars,
     layout: &Layout,
-    programs: Vec<Program>,
+    programs: &[Program],
     (reals, indices): (usize, usize),
-) -> Result<(Vec<Arc<Program>>, Vec<Vec<Launch>>), CudaError> {
-    let (mut kept, mut launches) = (Vec::new(), Vec::new());
-    for (i, p) in programs.into_iter().enumerate() {
-        let cx = operands::<f32>(vars, layout, i, &p, reals, indices);
-        launches.push(cuda::launches(&p, &cx)?);
-        kept.push(Arc::new(p));
-    }
-    Ok((kept, launches))
+) -> Result<Vec<Vec<Launch>>, CudaError> {
+    let of = |(i, p)| cuda::launches(p, &operands::<f32>(vars, layout, i, p, reals, indices));
+    programs.iter().enumerate().map(of).collect()
 }
 
 /// The launches of programs at made-up addresses: to be compiled or counted, never run. Needs no driver.
-pub fn describe_launches(vars: &Vars, programs: Vec<Program>) -> Result<Vec<Vec<Launch>>, CudaError> {
-    let layout = Layout::new(vars, &programs);
-    Ok(device_programs(vars, &layout, programs, (1 << 20, 1 << 40))?.1)
+pub fn describe_launches(vars: &Vars, programs: &[Program]) -> Result<Vec<Vec<Launch>>, CudaError> {
+    device_launches(vars, &Layout::new(vars, programs), programs, (1 << 20, 1 << 40))
 }
 
 /// The operands of every node of a program.

@@ -39,7 +39,8 @@ X nvrtcCompileProgram(Program* p, int, const char**) {
     std::string dir = env("PWM_STANDIN_OUT") + "/" + std::to_string(std::hash<std::string>()(all));
     p->library = dir + "/unit.so";
     if (access(p->library.c_str(), R_OK) == 0) return 0;
-    std::string work = dir + "." + std::to_string(getpid());
+    static std::atomic<int> count{0};
+    std::string work = dir + "." + std::to_string(getpid()) + "." + std::to_string(count++);
     for (auto& h : p->headers) write_file(work + "/" + h.first, h.second);
     write_file(work + "/unit.cpp", "#include \"shim.hpp\"\n" + p->source);
     std::string command = env("PWM_STANDIN_CXX") + " -std=c++17 -shared -fPIC -ffp-contract=off -w -I" + env("PWM_STANDIN_SHIM") +

@@ -140,11 +140,9 @@ impl Table {
 
     pub fn new(values: impl IntoIterator<Item = f64>) -> Self {
         let mut t = [0.0; Self::LEN];
-        let mut n = 0;
-        for v in values {
+        for (n, v) in values.into_iter().enumerate() {
             assert!(n < Self::LEN, "invariant: a table of constants has at most {} entries", Self::LEN);
             t[n] = v as f32;
-            n += 1;
         }
         Self(t)
     }
