@@ -13,6 +13,7 @@ use crate::ops::linear::{Epilogue, LayerVals, linear, transpose};
 use crate::ops::loss::squared_error;
 use crate::ops::optim::{AdamSpec, AdamVals, adam};
 use crate::ops::policy::{anchor_rows, ensemble_min, gather_rows, select_rows, squash};
+use crate::ops::probe::{covariance, group_drift};
 use crate::ops::random::{normal, permutation};
 use crate::ops::replay::{ReplaySpec, ReplayVars, Sampling, Transition, replay_begin, replay_record, replay_sample};
 use crate::ops::returns::{ActorLossSpec, Bootstrap, actor_loss, td_lambda};
@@ -344,6 +345,16 @@ fn elementwise_cases(list: &mut Vec<Case>) {
                 l.keep(y);
             }
             l.runs = 2;
+        }));
+    }
+    for n in [1, 40, 777] {
+        list.push(case(format!("probes {n}"), move |l| {
+            let (x, y) = (l.real(&[n]), l.real(&[n]));
+            let c = covariance(&mut l.p, x, y);
+            l.keep(c);
+            let z = l.real(&[n, 4]);
+            let d = group_drift(&mut l.p, z, 4);
+            l.keep(d);
         }));
     }
     for n in [1, 300, 16_384, 16_385] {

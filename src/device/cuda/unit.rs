@@ -27,6 +27,7 @@ embedded!(
     "rl/replay.cu",
     "sim/env.cu",
     "tape/basic.cu",
+    "tape/probe.cu",
     "tape/random.cu",
     "tape/stats.cu",
 );
