@@ -12,7 +12,7 @@ use crate::run::checkpoint::Checkpoint;
 use crate::run::film::Film;
 use crate::run::{folder, state};
 
-/// Evaluate a stored policy: closed loop, deterministic, every observation encoded anew.
+/// Evaluate a stored policy: closed loop, deterministic, acting on what is observed at each step.
 #[derive(Clone, Debug, clap::Args)]
 pub struct EvalArgs {
     /// A checkpoint, or the folder of a run: then its best checkpoint

@@ -226,7 +226,7 @@ words! {
     Rollout {
         /// PWM: those the model imagines, open loop until the horizon or the end of the episode.
         Imagined = "imagined",
-        /// encodings of what the environment shows at each step; gradients still flow through the model.
+        /// those of what the environment shows at each step; gradients still flow through the model.
         Anchored = "anchored",
     }
 

@@ -1,4 +1,4 @@
-//! Closed-loop evaluation: the deterministic policy on the true environment, every observation encoded anew.
+//! Closed-loop evaluation: the deterministic policy on the true environment, acting on what is observed at each step.
 
 use super::Nets;
 use super::trainer::TrainError;
