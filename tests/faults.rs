@@ -114,7 +114,11 @@ fn broken_files_are_named_with_their_own_status() {
     let mut flipped = good.clone();
     flipped[good.len() / 2] ^= 4;
     let half = good[..good.len() / 2].to_vec();
-    for (what, bytes) in [("damaged", flipped), ("truncated", half), ("not a pwm checkpoint", b"hello".to_vec())] {
+    for (what, bytes) in [
+        ("damaged", flipped),
+        ("truncated", half),
+        ("not a pwm checkpoint", b"seed: 1\nrun_dir: somewhere, and some more of it\n".to_vec()),
+    ] {
         std::fs::write(&latest, bytes).unwrap();
         let o = resume(&run);
         assert_eq!(o.status.code(), Some(4), "{what}: {}", said(&o));
