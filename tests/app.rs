@@ -80,6 +80,7 @@ fn a_run_leaves_its_folder_and_is_evaluated_to_the_same_number() {
     let number = again.lines().nth(1).unwrap().split(" (").next().unwrap();
     assert!(best.starts_with(number), "{best} is {number}");
     assert!(movie.is_file() && dir.path().join("m.svg").is_file());
+    assert!(std::fs::read(dir.path().join("m.gif")).unwrap().starts_with(b"GIF89a"));
     // Other starts give another number, and the count can be chosen.
     let fresh = evaluate(&run, |a| (a.fresh, a.episodes) = (true, Some(7))).unwrap();
     assert!(fresh.contains("(7 episodes), fresh starts") && !fresh.contains(number), "{fresh}");
@@ -175,7 +176,7 @@ fn wrong_settings_are_refused_before_anything_is_made() {
     assert!(code == 1 && text.contains("holds no run"), "{text}");
     let (_, text) = status(evaluate(&dir.path().join("nothing.safetensors"), |_| {}).unwrap_err());
     assert!(text.contains("no such file"), "{text}");
-    let (_, text) = status(evaluate(dir.path(), |_| {}).unwrap_err());
+    let (_, text) = status(evaluate(&run.join("checkpoints"), |_| {}).unwrap_err());
     assert!(text.contains("no checkpoint"), "{text}");
     // A best checkpoint holds no optimiser: a run cannot go on from it, and says what is missing.
     std::fs::copy(folder::best(&run), folder::latest(&run)).unwrap();

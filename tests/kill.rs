@@ -39,7 +39,7 @@ fn rows(run: &Path) -> Vec<(u64, u64, BTreeMap<String, u64>)> {
 #[test]
 fn killed_anywhere_it_ends_as_if_it_never_was() {
     let kills: u64 = std::env::var("PWM_KILLS").map_or(20, |n| n.parse().unwrap());
-    let epochs = 20 * kills;
+    let epochs = 18 * kills;
     let dir = tempfile::tempdir().unwrap();
     let (whole, killed) = (dir.path().join("whole"), dir.path().join("killed"));
     assert!(start(&whole, epochs).wait_with_output().unwrap().status.success());

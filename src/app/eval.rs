@@ -41,12 +41,41 @@ pub struct EvalArgs {
     /// Start from states that no evaluation during training used, for figures that are published
     #[arg(long)]
     pub fresh: bool,
-    /// Write the episode of median return as a moving picture to this file (and a still beside it, .svg)
+    /// Write the episode of median return as a moving picture to this file (and beside it a .gif, and a still as .svg)
     #[arg(long, value_name = "FILE.html")]
     pub movie: Option<PathBuf>,
     /// Worker threads; 0 means one for each core. The result does not depend on it
     #[arg(long, value_name = "N", default_value_t = 0)]
     pub threads: usize,
+}
+
+/// Show a stored policy: a page with the ant in three dimensions, an animated GIF and a still.
+#[derive(Clone, Debug, clap::Args)]
+pub struct RenderArgs {
+    /// A checkpoint, or the folder of a run: then its best checkpoint
+    pub checkpoint: PathBuf,
+    /// The page; the others are written beside it
+    #[arg(long, value_name = "FILE.html", default_value = "ant.html")]
+    pub out: PathBuf,
+    /// Episodes to choose the one of median return from
+    #[arg(long, value_name = "N", default_value_t = 32, value_parser = clap::value_parser!(u32).range(1..=1_048_576))]
+    pub episodes: u32,
+}
+
+/// Carries `pwm render` out: an evaluation that is filmed.
+pub fn render(args: &RenderArgs, out: &mut dyn Write) -> anyhow::Result<()> {
+    let eval = EvalArgs {
+        checkpoint: args.checkpoint.clone(),
+        all: false,
+        watch: false,
+        csv: None,
+        markdown: None,
+        episodes: Some(args.episodes),
+        fresh: false,
+        movie: Some(args.out.clone()),
+        threads: 0,
+    };
+    run(&eval, out)
 }
 
 /// Carries the command out; `out` is standard output, or a test's buffer.
@@ -88,7 +117,9 @@ pub fn run(args: &EvalArgs, out: &mut dyn Write) -> anyhow::Result<()> {
         let still = file.with_extension("svg");
         replace_bytes(file, pictures.html.as_bytes())?;
         replace_bytes(&still, pictures.svg.as_bytes())?;
-        writeln!(out, "moving ant {}, still {}", file.display(), still.display())?;
+        let gif = file.with_extension("gif");
+        replace_bytes(&gif, &film.gif(&evaluator.env.ant, &e, env)?)?;
+        writeln!(out, "moving ant {} and {}, still {}", file.display(), gif.display(), still.display())?;
     }
     Ok(())
 }

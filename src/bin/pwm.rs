@@ -19,6 +19,8 @@ enum Command {
     Eval(eval::EvalArgs),
     /// Measure how far a model's gradient agrees with the true environment
     Fidelity(fidelity::FidelityArgs),
+    /// Show a stored policy: a page in three dimensions, a GIF, a still
+    Render(eval::RenderArgs),
     /// Make a page of curves and tables from runs
     Report(report::ReportArgs),
     /// Say whether two experiments differ by more than chance
@@ -36,6 +38,7 @@ fn main() -> ExitCode {
         Command::Selftest(args) => selftest::run(&args, out),
         Command::Eval(args) => eval::run(&args, out),
         Command::Fidelity(args) => fidelity::run(&args, out),
+        Command::Render(args) => eval::render(&args, out),
         Command::Report(args) => report::report(&args, out),
         Command::Compare(args) => report::compare(&args, out),
         Command::Bench(command) => bench::run(&command, out),

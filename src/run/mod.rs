@@ -8,6 +8,7 @@ pub mod checkpoint;
 pub mod crc64;
 pub mod film;
 pub mod folder;
+pub mod gif;
 pub mod guard;
 pub mod incidents;
 pub mod keep;
