@@ -1,7 +1,7 @@
 //! `pwm`: everything but training. Only the arguments are read here.
 
 use clap::Parser;
-use pwm::app::{bench, config, doctor, eval, fidelity, selftest};
+use pwm::app::{bench, config, doctor, eval, fidelity, report, selftest};
 use std::process::ExitCode;
 
 /// Look at and judge what `pwm-train` makes
@@ -19,6 +19,12 @@ enum Command {
     Eval(eval::EvalArgs),
     /// Measure how far a model's gradient agrees with the true environment
     Fidelity(fidelity::FidelityArgs),
+    /// Show a stored policy: a page in three dimensions, a GIF, a still
+    Render(eval::RenderArgs),
+    /// Make a page of curves and tables from runs
+    Report(report::ReportArgs),
+    /// Say whether two experiments differ by more than chance
+    Compare(report::CompareArgs),
     /// Measure how long things take on this machine
     #[command(subcommand)]
     Bench(bench::BenchCommand),
@@ -32,6 +38,9 @@ fn main() -> ExitCode {
         Command::Selftest(args) => selftest::run(&args, out),
         Command::Eval(args) => eval::run(&args, out),
         Command::Fidelity(args) => fidelity::run(&args, out),
+        Command::Render(args) => eval::render(&args, out),
+        Command::Report(args) => report::report(&args, out),
+        Command::Compare(args) => report::compare(&args, out),
         Command::Bench(command) => bench::run(&command, out),
     })
 }
