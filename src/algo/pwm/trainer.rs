@@ -173,7 +173,7 @@ impl<F: Number> Trainer<F> {
         Self::on(c, &Target::Cpu)
     }
 
-    /// The same on `target`: see [`crate::algo::target`].
+    /// The same on `target`: see [`crate::algo::target()`].
     pub fn on(c: &Config, target: &Target) -> Result<Self, TrainError> {
         Self::with(c, target, world::reward_loss)
     }
