@@ -45,16 +45,18 @@ fn main() {
     let folder = RunFolder::create(&dir.path().join("run"), &c.to_yaml()).unwrap();
     let metrics = folder.file(FILE_NAME);
     let mut session = Session::begin(Trainer::<f32>::new(&c).unwrap(), folder, RunInfo::begin(c.seed)).unwrap();
-    for _ in 0..3 {
+    // The library of products packs into a buffer that each worker allocates with its first wide product, which on a busy
+    // machine may come late.
+    for _ in 0..30 {
         session.epoch().unwrap();
     }
     assert!(session.trainer.bootstrapped(), "every program has run once");
     let before = ALLOCATIONS.load(Ordering::Relaxed);
-    for _ in 3..103 {
+    for _ in 30..130 {
         session.epoch().unwrap();
     }
     assert_eq!(ALLOCATIONS.load(Ordering::Relaxed) - before, 0);
     // The row before the first epoch, and one for each.
-    assert_eq!(read_metrics(&metrics).unwrap().len(), 104);
+    assert_eq!(read_metrics(&metrics).unwrap().len(), 131);
     println!("epochs_allocate_nothing ... ok");
 }

@@ -29,7 +29,17 @@ fn train(settings: &[&str], resume: Option<&Path>) -> anyhow::Result<String> {
 }
 
 fn evaluate(path: &Path, more: impl FnOnce(&mut eval::EvalArgs)) -> anyhow::Result<String> {
-    let mut args = eval::EvalArgs { checkpoint: path.into(), episodes: None, fresh: false, movie: None, threads: 1 };
+    let mut args = eval::EvalArgs {
+        checkpoint: path.into(),
+        all: false,
+        watch: false,
+        csv: None,
+        markdown: None,
+        episodes: None,
+        fresh: false,
+        movie: None,
+        threads: 1,
+    };
     more(&mut args);
     let mut out = Vec::new();
     eval::run(&args, &mut out)?;
@@ -70,6 +80,7 @@ fn a_run_leaves_its_folder_and_is_evaluated_to_the_same_number() {
     let number = again.lines().nth(1).unwrap().split(" (").next().unwrap();
     assert!(best.starts_with(number), "{best} is {number}");
     assert!(movie.is_file() && dir.path().join("m.svg").is_file());
+    assert!(std::fs::read(dir.path().join("m.gif")).unwrap().starts_with(b"GIF89a"));
     // Other starts give another number, and the count can be chosen.
     let fresh = evaluate(&run, |a| (a.fresh, a.episodes) = (true, Some(7))).unwrap();
     assert!(fresh.contains("(7 episodes), fresh starts") && !fresh.contains(number), "{fresh}");
@@ -81,6 +92,35 @@ fn a_run_leaves_its_folder_and_is_evaluated_to_the_same_number() {
     // A finished run can be made longer.
     let said = train(&["max_epochs=22"], Some(&run)).unwrap();
     assert!(said.contains("22 of 22 epochs"), "{said}");
+}
+
+#[test]
+fn every_checkpoint_of_several_runs_stands_in_one_table() {
+    let dir = tempfile::tempdir().unwrap();
+    for seed in ["seed=0", "seed=1"] {
+        train(&[&run_dir(&dir.path().join(seed)), seed, "keep_best=2", "max_epochs=10"], None).unwrap();
+    }
+    let (csv, markdown) = (dir.path().join("t.csv"), dir.path().join("t.md"));
+    let all = |path: &Path| {
+        let (csv, markdown) = (csv.clone(), markdown.clone());
+        // The runs are over: a watch looks once.
+        evaluate(path, |a| (a.episodes, a.watch, a.csv, a.markdown) = (Some(6), true, Some(csv), Some(markdown)))
+            .unwrap()
+    };
+    let said = all(&dir.path().join("seed=*"));
+    assert_eq!(said.lines().count(), 2 + 2 * 4, "best, two of the best, latest: {said}");
+    assert_eq!(std::fs::read_to_string(&markdown).unwrap(), said);
+    let table = std::fs::read_to_string(&csv).unwrap();
+    let rows: Vec<Vec<&str>> = table.lines().skip(1).map(|l| l.split(',').collect()).collect();
+    let row = |run: &str, name: &str| rows.iter().find(|r| r[0] == run && r[1] == name).unwrap();
+    // The best policy is one of the best, and the same policy gets the same numbers.
+    let best = row("seed=1", "best");
+    let twin = rows.iter().find(|r| r[0] == "seed=1" && r[1].starts_with("best-") && r[3] == best[3]).unwrap();
+    assert_eq!(best[4..], twin[4..]);
+    assert!(rows.iter().all(|r| r.len() == 10 && r[9] == "6" && r[8].parse::<usize>().unwrap() <= 6));
+    assert_eq!(all(dir.path()), said, "a folder of runs means all of them");
+    let one = evaluate(&dir.path().join("seed=0"), |a| a.all = true).unwrap();
+    assert_eq!(one.lines().count(), 2 + 4, "{one}");
 }
 
 #[test]
@@ -136,7 +176,7 @@ fn wrong_settings_are_refused_before_anything_is_made() {
     assert!(code == 1 && text.contains("holds no run"), "{text}");
     let (_, text) = status(evaluate(&dir.path().join("nothing.safetensors"), |_| {}).unwrap_err());
     assert!(text.contains("no such file"), "{text}");
-    let (_, text) = status(evaluate(dir.path(), |_| {}).unwrap_err());
+    let (_, text) = status(evaluate(&run.join("checkpoints"), |_| {}).unwrap_err());
     assert!(text.contains("no checkpoint"), "{text}");
     // A best checkpoint holds no optimiser: a run cannot go on from it, and says what is missing.
     std::fs::copy(folder::best(&run), folder::latest(&run)).unwrap();

@@ -45,6 +45,13 @@ fn same_bits_with_other_choices() {
     assert_eq!(on("threads=1"), on("threads=2"));
 }
 
+/// As `pwm_small` has it.
+#[test]
+fn same_bits_with_observed_latents() {
+    let on = |threads| train(&["latent=observed", "rollout=anchored", "obs_norm=true", threads]);
+    assert_eq!(on("threads=1"), on("threads=2"));
+}
+
 /// Long reductions: weight gradients over thousands of rows must not be summed in an order that threads decide.
 #[test]
 fn same_bits_with_long_reductions() {

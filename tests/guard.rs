@@ -162,7 +162,8 @@ fn the_best_few_and_one_every_so_often_are_kept() {
     expected.extend(["best", "latest", "epoch-00000008", "epoch-00000016"].map(|n| format!("{n}.safetensors")));
     let files = std::fs::read_dir(run.join("checkpoints")).unwrap();
     let mut files: Vec<String> = files.map(|f| f.unwrap().file_name().into_string().unwrap()).collect();
-    (files.sort(), expected.sort());
+    files.sort();
+    expected.sort();
     assert_eq!(files, expected);
     let best = Checkpoint::load(&folder::best(&run)).unwrap();
     assert_eq!(state::best_of(&best).unwrap().epoch, evals[0].0);

@@ -231,7 +231,8 @@ fn golden_rollout_gradient() {
             let (mut next, mut reward) = (vec![0.0; rows * OBS], vec![0.0; rows]);
             let obs = observe(&x, &xd);
             f64::step_rows(&ant, rows, &mut x, &mut xd, &obs, action.row(t), &mut next, &mut reward);
-            (q.push(x), qd.push(xd));
+            q.push(x);
+            qd.push(xd);
         }
         for (name, reward_bar) in [("sumrew", 1.0), ("finalobs", 0.0)] {
             let mut last = vec![0.0; rows * OBS];

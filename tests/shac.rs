@@ -182,7 +182,17 @@ fn a_run_resumes_to_the_same_bits() {
     assert_eq!(actor(&halves), actor(&again), "resumed");
     assert_ne!(actor(&whole), actor(&halves), "another schedule");
     let mut out = Vec::new();
-    let args = eval::EvalArgs { checkpoint: whole, episodes: None, fresh: false, movie: None, threads: 1 };
+    let args = eval::EvalArgs {
+        checkpoint: whole,
+        all: false,
+        watch: false,
+        csv: None,
+        markdown: None,
+        episodes: None,
+        fresh: false,
+        movie: None,
+        threads: 1,
+    };
     eval::run(&args, &mut out).unwrap();
     assert!(String::from_utf8(out).unwrap().contains("episodes)"));
 }

@@ -6,15 +6,21 @@ use crate::config::Config;
 use crate::env::step::EnvVars;
 use crate::model::Group;
 use crate::ops::replay::ReplayVars;
-use crate::tape::exec::Number;
+use crate::tape::exec::{Number, Target};
 use crate::tape::{Machine, VarId};
 
 /// An algorithm in the middle of a run. See [`super::pwm::Trainer`] for what the methods promise.
 pub trait Learner: Sized {
     type F: Number;
+    /// Whether all its operations have kernels for a GPU.
+    const ON_GPU: bool;
 
-    /// Plans, allocates and initialises a run.
-    fn new(c: &Config) -> Result<Self, TrainError>;
+    /// Plans, allocates and initialises a run on `target`: see [`super::target()`].
+    fn on(c: &Config, target: &Target) -> Result<Self, TrainError>;
+    /// The same on the processor, whatever `device` says.
+    fn new(c: &Config) -> Result<Self, TrainError> {
+        Self::on(c, &Target::Cpu)
+    }
     fn config(&self) -> &Config;
     fn machine(&self) -> &Machine<Self::F>;
     fn machine_mut(&mut self) -> &mut Machine<Self::F>;

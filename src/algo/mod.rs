@@ -4,5 +4,7 @@ pub mod learner;
 pub mod pwm;
 pub mod schedule;
 pub mod shac;
+pub mod target;
 
 pub use learner::Learner;
+pub use target::target;

@@ -1,29 +1,47 @@
-//! `pwm eval`: plays a stored policy on the true environment.
+//! `pwm eval`: plays a stored policy on the true environment; of several runs, or with `--all`, every checkpoint, in one
+//! table.
 
+use std::collections::BTreeMap;
 use std::io::Write;
 use std::path::{Path, PathBuf};
+use std::time::{Duration, SystemTime};
 
-use anyhow::Context;
+use anyhow::{Context, ensure};
 
 use crate::algo::pwm::Evaluator;
 use crate::device::philox::Stream;
 use crate::run::atomic::replace_bytes;
 use crate::run::checkpoint::Checkpoint;
 use crate::run::film::Film;
-use crate::run::{folder, state};
+use crate::run::folder::RunFolder;
+use crate::run::report::Table;
+use crate::run::{folder, select, state, stats};
 
-/// Evaluate a stored policy: closed loop, deterministic, every observation encoded anew.
+/// Evaluate a stored policy: closed loop, deterministic, acting on what is observed at each step.
 #[derive(Clone, Debug, clap::Args)]
 pub struct EvalArgs {
-    /// A checkpoint, or the folder of a run: then its best checkpoint
+    /// A checkpoint; the folder of a run: then its best checkpoint; a folder of runs or a pattern as in 'runs/ant_*': then
+    /// every checkpoint of them
     pub checkpoint: PathBuf,
+    /// Every checkpoint of a single run, too
+    #[arg(long)]
+    pub all: bool,
+    /// Go on evaluating checkpoints as they appear, until the runs end
+    #[arg(long)]
+    pub watch: bool,
+    /// Write the table to this file as CSV
+    #[arg(long, value_name = "FILE")]
+    pub csv: Option<PathBuf>,
+    /// Write the table to this file as Markdown
+    #[arg(long, value_name = "FILE")]
+    pub markdown: Option<PathBuf>,
     /// Episodes; by default as many as in training, or 100 with --fresh
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=1_048_576))]
     pub episodes: Option<u32>,
     /// Start from states that no evaluation during training used, for figures that are published
     #[arg(long)]
     pub fresh: bool,
-    /// Write the episode of median return as a moving picture to this file (and a still beside it, .svg)
+    /// Write the episode of median return as a moving picture to this file (and beside it a .gif, and a still as .svg)
     #[arg(long, value_name = "FILE.html")]
     pub movie: Option<PathBuf>,
     /// Worker threads; 0 means one for each core. The result does not depend on it
@@ -31,8 +49,41 @@ pub struct EvalArgs {
     pub threads: usize,
 }
 
+/// Show a stored policy: a page with the ant in three dimensions, an animated GIF and a still.
+#[derive(Clone, Debug, clap::Args)]
+pub struct RenderArgs {
+    /// A checkpoint, or the folder of a run: then its best checkpoint
+    pub checkpoint: PathBuf,
+    /// The page; the others are written beside it
+    #[arg(long, value_name = "FILE.html", default_value = "ant.html")]
+    pub out: PathBuf,
+    /// Episodes to choose the one of median return from
+    #[arg(long, value_name = "N", default_value_t = 32, value_parser = clap::value_parser!(u32).range(1..=1_048_576))]
+    pub episodes: u32,
+}
+
+/// Carries `pwm render` out: an evaluation that is filmed.
+pub fn render(args: &RenderArgs, out: &mut dyn Write) -> anyhow::Result<()> {
+    let eval = EvalArgs {
+        checkpoint: args.checkpoint.clone(),
+        all: false,
+        watch: false,
+        csv: None,
+        markdown: None,
+        episodes: Some(args.episodes),
+        fresh: false,
+        movie: Some(args.out.clone()),
+        threads: 0,
+    };
+    run(&eval, out)
+}
+
 /// Carries the command out; `out` is standard output, or a test's buffer.
 pub fn run(args: &EvalArgs, out: &mut dyn Write) -> anyhow::Result<()> {
+    let several = !args.checkpoint.exists() || (args.checkpoint.is_dir() && !RunFolder::holds_run(&args.checkpoint));
+    if args.all || args.watch || (several && !select::runs(&args.checkpoint).is_empty()) {
+        return many(args, out);
+    }
     let path = checkpoint_in(&args.checkpoint)?;
     let stored = Checkpoint::load(&path)?;
     let mut config = state::config_of(&stored)??;
@@ -66,9 +117,92 @@ pub fn run(args: &EvalArgs, out: &mut dyn Write) -> anyhow::Result<()> {
         let still = file.with_extension("svg");
         replace_bytes(file, pictures.html.as_bytes())?;
         replace_bytes(&still, pictures.svg.as_bytes())?;
-        writeln!(out, "moving ant {}, still {}", file.display(), still.display())?;
+        let gif = file.with_extension("gif");
+        replace_bytes(&gif, &film.gif(&evaluator.env.ant, &e, env)?)?;
+        writeln!(out, "moving ant {} and {}, still {}", file.display(), gif.display(), still.display())?;
     }
     Ok(())
+}
+
+/// Evaluates every checkpoint of every run that is meant; with `watch` those that change, until no run goes on.
+fn many(args: &EvalArgs, out: &mut dyn Write) -> anyhow::Result<()> {
+    ensure!(args.movie.is_none(), "--movie films one checkpoint; name it");
+    let mut table = Table {
+        name: "evaluations",
+        caption: String::new(),
+        head: vec!["run", "checkpoint", "seed", "epoch", "mean", "± error", "median", "length", "falls", "episodes"],
+        rows: vec![],
+    };
+    let mut seen: BTreeMap<PathBuf, SystemTime> = BTreeMap::new();
+    loop {
+        let runs = select::runs(&args.checkpoint);
+        ensure!(!runs.is_empty(), "{}: no run there", args.checkpoint.display());
+        // Before the files are looked at: what a run writes last is still seen.
+        let over = runs.iter().all(|r| folder::read_info(r).is_ok_and(|i| i.is_some_and(|i| i.finished.is_some())));
+        let first = table.rows.len();
+        for (run, path) in runs.iter().flat_map(|r| checkpoints(r).into_iter().map(move |p| (r, p))) {
+            let written = std::fs::metadata(&path).and_then(|m| m.modified()).unwrap_or(SystemTime::UNIX_EPOCH);
+            if seen.insert(path.clone(), written) == Some(written) {
+                continue;
+            }
+            match judge(args, run, &path) {
+                Ok(row) => table.rows.push(row),
+                // A policy that is no longer among the best may go between the look and the read.
+                Err(_) if args.watch && !path.exists() => {}
+                Err(e) => return Err(e),
+            }
+        }
+        let fresh = Table { rows: table.rows[first..].to_vec(), ..table.clone() };
+        if first == 0 || !fresh.rows.is_empty() {
+            let lines = fresh.markdown();
+            let skip = if first == 0 { 0 } else { 2 };
+            lines.lines().skip(skip).try_for_each(|l| writeln!(out, "{l}"))?;
+            out.flush()?;
+            for (file, text) in [(&args.csv, table.csv()), (&args.markdown, table.markdown())] {
+                file.as_ref().map_or(Ok(()), |f| replace_bytes(f, text.as_bytes()))?;
+            }
+        }
+        if !args.watch || over {
+            return Ok(());
+        }
+        std::thread::sleep(WATCH);
+    }
+}
+
+/// Time between two looks of `--watch`.
+const WATCH: Duration = Duration::from_secs(2);
+
+/// Checkpoints of a run, sorted by name.
+fn checkpoints(run: &Path) -> Vec<PathBuf> {
+    let mut files = select::expand(&run.join("checkpoints").join("*.safetensors"));
+    files.sort();
+    files
+}
+
+/// One row of the table.
+fn judge(args: &EvalArgs, run: &Path, path: &Path) -> anyhow::Result<Vec<String>> {
+    let stored = Checkpoint::load(path)?;
+    let mut config = state::config_of(&stored)??;
+    config.threads = args.threads;
+    let episodes = args.episodes.map_or(100, |n| n as usize);
+    // A table is for comparing, so its starts are those that chose nothing.
+    let mut evaluator = Evaluator::<f32>::new(&config, episodes, Stream::Publish)?;
+    state::restore_policy(&mut evaluator, &stored)?;
+    let e = evaluator.evaluate(|_, _| {})?;
+    let falls = e.lengths.iter().filter(|l| **l < config.episode_length as f64).count();
+    let name = |p: &Path| p.file_stem().unwrap_or(p.as_os_str()).to_string_lossy().into_owned();
+    Ok(vec![
+        name(run),
+        name(path),
+        config.seed.to_string(),
+        state::epoch_of(&stored)?.to_string(),
+        format!("{:.1}", e.mean()),
+        format!("{:.1}", e.std() / (episodes as f64).sqrt()),
+        format!("{:.1}", stats::median(&e.returns)),
+        format!("{:.0}", e.mean_length()),
+        falls.to_string(),
+        episodes.to_string(),
+    ])
 }
 
 /// The checkpoint that a path means.

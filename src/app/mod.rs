@@ -13,9 +13,12 @@
 
 pub mod bench;
 pub mod config;
+pub mod doctor;
 pub mod eval;
 pub mod fidelity;
 pub mod gradcheck;
+pub mod report;
+pub mod selftest;
 pub mod train;
 
 use crate::algo::pwm::TrainError;
@@ -25,6 +28,7 @@ use crate::run::atomic::FileError;
 use crate::run::checkpoint::CheckpointError;
 use crate::run::folder::FolderError;
 use crate::run::metrics::MetricsError;
+use crate::run::report::ReportError;
 use crate::run::session::RunError;
 use std::fmt;
 use std::io::Write;
@@ -64,6 +68,14 @@ fn reason(e: &(dyn std::error::Error + 'static)) -> Option<u8> {
             RunError::Metrics(e) => reason(e),
             RunError::File(_) => Some(3),
             RunError::Picture(_) => None,
+        };
+    }
+    if let Some(e) = e.downcast_ref::<ReportError>() {
+        return match e {
+            ReportError::Folder(e) => reason(e),
+            ReportError::Metrics(e) => reason(e),
+            ReportError::Config(_) => Some(2),
+            ReportError::File(_) => Some(3),
         };
     }
     if let Some(e) = e.downcast_ref::<CheckpointError>() {

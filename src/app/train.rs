@@ -4,8 +4,8 @@ use std::io::Write;
 use std::path::{Path, PathBuf};
 
 use super::say;
-use crate::algo::{Learner, pwm, shac};
-use crate::config::{Algorithm, Config, ConfigError, ConfigErrors, KEYS, Key, Place, load_with_notes};
+use crate::algo::{Learner, pwm, shac, target};
+use crate::config::{Algorithm, Config, ConfigError, ConfigErrors, Device, KEYS, Key, Place, load_with_notes};
 use crate::run::atomic::FileError;
 use crate::run::checkpoint::Checkpoint;
 use crate::run::folder::{self, FolderError, RunFolder, RunInfo};
@@ -70,7 +70,9 @@ struct Accepted {
 
 fn drive<L: Learner<F = f32>>(run: Accepted, out: &mut dyn Write, stop: &StopFlag) -> anyhow::Result<()> {
     let Accepted { config, folder, latest } = run;
-    let trainer = L::new(&config)?;
+    // What has no kernels for a GPU stays on the processor, unless a GPU was asked for: then it is said what is missing.
+    let device = if L::ON_GPU || config.device != Device::Auto { config.device } else { Device::Cpu };
+    let trainer = L::on(&config, &target(device)?)?;
     let (folder, info) = match folder {
         None => (RunFolder::create(&config.run_folder(), &config.to_yaml())?, None),
         Some(folder) => {
@@ -172,7 +174,7 @@ fn describe(t: &impl Learner, info: RunInfo) -> RunInfo {
     let c = t.config();
     let threads = if c.threads > 0 { c.threads } else { std::thread::available_parallelism().map_or(1, |n| n.get()) };
     RunInfo {
-        device: processor(),
+        device: t.machine().gpu().map_or_else(processor, |g| g.memory().context.info.name.clone()),
         precision: "fp32".into(),
         threads,
         planned_bytes: Some(t.machine().layout().total().bytes(size_of::<f32>()) as u64),

@@ -1,7 +1,7 @@
 //! `pwm`: everything but training. Only the arguments are read here.
 
 use clap::Parser;
-use pwm::app::{bench, config, eval, fidelity, gradcheck};
+use pwm::app::{bench, config, doctor, eval, fidelity, gradcheck, report, selftest};
 use std::process::ExitCode;
 
 /// Look at and judge what `pwm-train` makes
@@ -11,12 +11,22 @@ enum Command {
     /// Show and document settings
     #[command(subcommand)]
     Config(config::ConfigCommand),
+    /// Show what this machine has to compute with, and what is missing to use its GPU
+    Doctor,
+    /// Test every operation on a device against the processor in double precision
+    Selftest(selftest::SelftestArgs),
     /// Play a stored policy on the true environment
     Eval(eval::EvalArgs),
     /// Measure how far a model's gradient agrees with the true environment
     Fidelity(fidelity::FidelityArgs),
     /// Check the gradient of the simulator against dual numbers and differences
     Gradcheck(gradcheck::GradcheckArgs),
+    /// Show a stored policy: a page in three dimensions, a GIF, a still
+    Render(eval::RenderArgs),
+    /// Make a page of curves and tables from runs
+    Report(report::ReportArgs),
+    /// Say whether two experiments differ by more than chance
+    Compare(report::CompareArgs),
     /// Measure how long things take on this machine
     #[command(subcommand)]
     Bench(bench::BenchCommand),
@@ -26,9 +36,14 @@ fn main() -> ExitCode {
     let command = Command::parse();
     pwm::app::exit(|out| match command {
         Command::Config(command) => config::run(&command, out),
+        Command::Doctor => doctor::run(out),
+        Command::Selftest(args) => selftest::run(&args, out),
         Command::Eval(args) => eval::run(&args, out),
         Command::Fidelity(args) => fidelity::run(&args, out),
         Command::Gradcheck(args) => gradcheck::run(&args, out),
+        Command::Render(args) => eval::render(&args, out),
+        Command::Report(args) => report::report(&args, out),
+        Command::Compare(args) => report::compare(&args, out),
         Command::Bench(command) => bench::run(&command, out),
     })
 }

@@ -46,15 +46,61 @@ macro_rules! words {
     )+ };
 }
 
-words! {
-    /// Where the computation runs.
-    Device {
-        /// the best device this build knows.
-        Auto = "auto",
-        /// the processor.
-        Cpu = "cpu",
+/// Where the computation runs.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Device {
+    /// The first GPU if there is one that can be used, else the processor.
+    Auto,
+    Cpu,
+    /// The GPU of this number.
+    Cuda(u32),
+}
+
+impl std::fmt::Display for Device {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Self::Auto => f.write_str("auto"),
+            Self::Cpu => f.write_str("cpu"),
+            Self::Cuda(n) => write!(f, "cuda:{n}"),
+        }
+    }
+}
+
+impl std::str::FromStr for Device {
+    type Err = String;
+
+    fn from_str(s: &str) -> Result<Self, String> {
+        match s {
+            "auto" => Ok(Self::Auto),
+            "cpu" => Ok(Self::Cpu),
+            _ => (s.strip_prefix("cuda:").and_then(|n| n.parse().ok()).map(Self::Cuda))
+                .ok_or_else(|| format!("a device is auto, cpu or cuda:N, not {s}")),
+        }
+    }
+}
+
+impl Field for Device {
+    const KIND: &'static str = "word";
+    const WORDS: &'static [&'static str] = &["auto", "cpu", "cuda:0"];
+    const MEANINGS: &'static [&'static str] = &[
+        "the first GPU if there is one that can be used, else the processor.",
+        "the processor.",
+        "the GPU of this number.",
+    ];
+
+    fn read(value: &Value) -> Option<Self> {
+        match value {
+            Value::Text(t) => t.parse().ok(),
+            _ => None,
+        }
     }
 
+    fn write(&self) -> Value {
+        Value::Text(self.to_string())
+    }
+}
+
+words! {
     /// What learns.
     Algorithm {
         /// PWM: a policy through a learned world model.
@@ -188,7 +234,7 @@ words! {
     Rollout {
         /// PWM: those the model imagines, open loop until the horizon or the end of the episode.
         Imagined = "imagined",
-        /// encodings of what the environment shows at each step; gradients still flow through the model.
+        /// those of what the environment shows at each step; gradients still flow through the model.
         Anchored = "anchored",
     }
 

@@ -122,9 +122,9 @@ keys! {
         /// What stands for the state inside the world model. Policy and critics see it too: while an encoder learns, they
         /// change with it, which small networks do not survive.
         latent: Latent = Latent::Encoded, Any, "";
-        /// Width of an encoded latent; a multiple of `simnorm_dim`.
+        /// Width of an encoded latent, a multiple of `simnorm_dim`; not read by an observed one.
         latent_dim: usize = 512, Within(1.0, 65_536.0), "";
-        /// Size of the groups an encoded latent is normalised in, each by a softmax.
+        /// Size of the groups an encoded latent is normalised in, each by a softmax; not read by an observed one.
         simnorm_dim: usize = 8, Within(1.0, 65_536.0), "";
         /// How the world model gets from one latent to the next. The other `flow_` settings are not read by `mlp`.
         dynamics: Dynamics = Dynamics::Mlp, Any, "";
@@ -138,7 +138,7 @@ keys! {
         flow_projection: FlowProjection = FlowProjection::None, Any, "";
         /// Hidden layers of the dynamics and of the reward head.
         units: Vec<usize> = vec![512, 512], Within(1.0, 65_536.0), "";
-        /// Hidden layers of the encoder.
+        /// Hidden layers of the encoder; not read by an observed latent.
         encoder_units: Vec<usize> = vec![256], Within(1.0, 65_536.0), "";
         /// What the policy is. The two `actor_flow_` settings are not read by `gaussian`.
         actor: ActorKind = ActorKind::Gaussian, Any, "";
@@ -268,7 +268,7 @@ keys! {
         ret_norm: bool = true, Any, "";
         /// Weight of the past in the statistics of returns at each update; 0 means that nothing is ever forgotten.
         ret_norm_decay: f64 = 0.0, Below(0.0, 1.0), "";
-        /// Whether observations are normalised before they are encoded.
+        /// Whether observations are normalised before networks see them.
         obs_norm: bool = false, Any, "";
         /// How the start of a replay window is drawn.
         replay_sampling: ReplaySampling = ReplaySampling::Episode, Any, "";

@@ -1,6 +1,7 @@
 //! What programs run on: number types, counter-based random numbers, and the CPU back end (threads, products, vector math).
 
 pub mod cpu;
+pub mod cuda;
 pub mod dual;
 pub mod philox;
 pub mod scalar;

@@ -57,6 +57,15 @@ impl Philox {
         Self { key: [seed as u32, (seed >> 32) as u32], stream: stream as u32 }
     }
 
+    pub fn seed(&self) -> u64 {
+        u64::from(self.key[0]) | u64::from(self.key[1]) << 32
+    }
+
+    /// The number of the stream.
+    pub fn stream(&self) -> u32 {
+        self.stream
+    }
+
     /// Four independent 32-bit integers for position `index` of step `step`.
     #[inline(always)]
     pub fn bits(&self, step: u64, index: u32) -> [u32; 4] {

@@ -4,6 +4,7 @@
 //! reset is the caller's business.
 
 pub mod ant;
+mod cuda;
 pub mod step;
 
 pub use ant::{Ant, AntSettings, EnvReal};

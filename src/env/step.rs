@@ -6,8 +6,10 @@ use super::ant::{ACT, Cotangents, NQ, NQD, OBS as WIDTH, Operands, Results};
 use super::{Ant, EnvReal};
 use crate::config::{self, Config};
 use crate::device::Dual;
+use crate::device::cuda::Launch;
 use crate::device::philox::Philox;
 use crate::ops::control::copy;
+use crate::tape::cuda;
 use crate::tape::op::chunk;
 use crate::tape::{Adjoint, Cx, DType, Op, Program, Region, Val, VarId, Vars};
 use std::sync::Arc;
@@ -214,18 +216,18 @@ macro_rules! env_kernels {
 }
 
 // Outputs that both operations share, in the order of `EnvVars::outputs`; then those of a step.
-const Q: usize = 0;
-const QD: usize = 1;
-const OBS: usize = 2;
-const PROGRESS: usize = 3;
-const EPISODES: usize = 4;
-const RETURN: usize = 5;
-const ALIVE: usize = 6;
-const METERS: usize = 7;
-const BEFORE: usize = 8;
-const REWARD: usize = 9;
-const DONE: usize = 10;
-const TERMINATED: usize = 11;
+pub(super) const Q: usize = 0;
+pub(super) const QD: usize = 1;
+pub(super) const OBS: usize = 2;
+pub(super) const PROGRESS: usize = 3;
+pub(super) const EPISODES: usize = 4;
+pub(super) const RETURN: usize = 5;
+pub(super) const ALIVE: usize = 6;
+pub(super) const METERS: usize = 7;
+pub(super) const BEFORE: usize = 8;
+pub(super) const REWARD: usize = 9;
+pub(super) const DONE: usize = 10;
+pub(super) const TERMINATED: usize = 11;
 // Of a step that a gradient flows through: the next state, counts of bounded gradients.
 const NEXT_Q: usize = 12;
 const NEXT_QD: usize = 13;
@@ -245,10 +247,10 @@ fn begin<F: EnvReal>(ant: &Ant, rng: &Philox, cx: &Cx<F>, e: usize) {
 }
 
 #[derive(Debug)]
-struct EnvReset {
-    ant: Arc<Ant>,
-    mode: Mode,
-    rng: Philox,
+pub(super) struct EnvReset {
+    pub(super) ant: Arc<Ant>,
+    pub(super) mode: Mode,
+    pub(super) rng: Philox,
 }
 
 impl EnvReset {
@@ -265,12 +267,12 @@ impl EnvReset {
 }
 
 #[derive(Debug)]
-struct EnvStep {
-    ant: Arc<Ant>,
-    mode: Mode,
-    rng: Philox,
+pub(super) struct EnvStep {
+    pub(super) ant: Arc<Ant>,
+    pub(super) mode: Mode,
+    pub(super) rng: Philox,
     /// The norm of [`Bound`], if a gradient flows through this step.
-    bound: Option<f64>,
+    pub(super) bound: Option<f64>,
 }
 
 impl EnvStep {
@@ -385,8 +387,8 @@ impl EnvStepAdjoint {
         let (before, done) = (part(3, WIDTH), part(4, 1));
         let (mut q, mut qd) = ([F::zero(); ENVS * NQ], [F::zero(); ENVS * NQD]);
         let (mut obs, mut reward) = ([F::zero(); ENVS * WIDTH], [F::zero(); ENVS]);
-        let mut input = GIVEN;
-        for ((output, w), _) in FROM.into_iter().zip(self.has).filter(|(_, has)| *has) {
+        let given = FROM.into_iter().zip(self.has).filter(|(_, has)| *has);
+        for (input, ((output, w), _)) in (GIVEN..).zip(given) {
             let to: &mut [F] = match output {
                 NEXT_Q => &mut q,
                 NEXT_QD => &mut qd,
@@ -397,11 +399,10 @@ impl EnvStepAdjoint {
             for (e, from) in part(input, w).chunks_exact(w).enumerate() {
                 // A row of zeros, its quaternion too, is a state that left physics: it is no function of anything.
                 let blown_up = before[e * WIDTH..(e + 1) * WIDTH].iter().all(|x| *x == F::zero());
-                if !blown_up && !(cut_by_reset && done[e] != F::zero()) {
+                if !(blown_up || cut_by_reset && done[e] != F::zero()) {
                     to[e * w..(e + 1) * w].iter_mut().zip(from).for_each(|(to, &from)| *to += from);
                 }
             }
-            input += 1;
         }
         let (mut to_q, mut to_qd) = ([F::zero(); ENVS * NQ], [F::zero(); ENVS * NQD]);
         let (mut to_obs, mut to_action) = ([F::zero(); ENVS * WIDTH], [F::zero(); ENVS * ACT]);
@@ -487,6 +488,9 @@ impl Op for EnvReset {
     fn differentiable(&self) -> bool {
         false
     }
+    fn cuda(&self, x: &cuda::Operands) -> Option<Vec<Launch>> {
+        self.launches(x)
+    }
     env_kernels!();
 }
 
@@ -516,6 +520,10 @@ impl Op for EnvStep {
             sinks: sinks.map(|s| s.map(|s| s.accumulate)),
         };
         a.push(op, &inputs, &outputs);
+    }
+    fn cuda(&self, x: &cuda::Operands) -> Option<Vec<Launch>> {
+        // There are kernels for a step that no gradient flows through.
+        if self.bound.is_none() { self.launches(x) } else { None }
     }
     env_kernels!();
 }

@@ -21,6 +21,20 @@ pub struct Film {
     returns: Vec<f32>,
 }
 
+/// Shapes, poses and readouts of one episode, as [`Movie`] takes them.
+struct Reel {
+    shapes: Vec<Shape>,
+    poses: Vec<f32>,
+    readouts: Vec<Readout>,
+}
+
+impl Reel {
+    fn movie<'a>(&'a self, title: &'a str, subtitle: &'a str) -> Movie<'a> {
+        let Self { shapes, poses, readouts } = self;
+        Movie { title, subtitle, fps: (1.0 / DT) as f32, shapes, poses, readouts }
+    }
+}
+
 /// Pictures of one episode.
 #[derive(Clone, Debug)]
 pub struct Pictures {
@@ -52,15 +66,8 @@ impl Film {
         &self.q[(frame * self.envs + env) * NQ..][..NQ]
     }
 
-    /// Draws one episode. It ends before the first state that is not finite.
-    pub fn pictures(
-        &self,
-        ant: &Ant,
-        e: &Evaluation,
-        env: usize,
-        title: &str,
-        subtitle: &str,
-    ) -> Result<Pictures, ViewerError> {
+    /// One episode, ready to be drawn. It ends before the first state that is not finite.
+    fn reel(&self, ant: &Ant, e: &Evaluation, env: usize) -> Reel {
         let frames = self.returns.len() / self.envs.max(1);
         let frames = frames.min(e.lengths.get(env).map_or(0, |l| *l as usize));
         let sane = |f: &usize| self.q(*f, env).iter().all(|x| x.is_finite() && x.abs() < 1e6);
@@ -83,8 +90,25 @@ impl Film {
             let total_reward = self.returns[f * self.envs + env];
             readouts.push(Readout { time: f as f32 * DT as f32, speed, total_reward });
         }
-        let fps = (1.0 / DT) as f32;
-        let movie = Movie { title, subtitle, fps, shapes: &shapes, poses: &poses, readouts: &readouts };
+        Reel { shapes, poses, readouts }
+    }
+
+    /// The episode as an animated GIF.
+    pub fn gif(&self, ant: &Ant, e: &Evaluation, env: usize) -> Result<Vec<u8>, ViewerError> {
+        self.reel(ant, e, env).movie("", "").gif()
+    }
+
+    /// Draws one episode.
+    pub fn pictures(
+        &self,
+        ant: &Ant,
+        e: &Evaluation,
+        env: usize,
+        title: &str,
+        subtitle: &str,
+    ) -> Result<Pictures, ViewerError> {
+        let reel = self.reel(ant, e, env);
+        let movie = reel.movie(title, subtitle);
         Ok(Pictures { html: movie.html()?, svg: movie.still_svg(&movie.strides(POSES, GAP))? })
     }
 }

@@ -75,9 +75,11 @@ pub struct Plot {
     pub series: Vec<Series>,
     /// The levels.
     pub references: Vec<Reference>,
+    /// Moments, as `(x, name)`: dotted vertical lines.
+    pub marks: Vec<(f64, String)>,
 }
 
-const COLORS: [&str; 7] = ["#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00", "#56b4e9", "#555555"];
+pub(super) const COLORS: [&str; 7] = ["#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00", "#56b4e9", "#555555"];
 const W: f64 = 960.0;
 const H: f64 = 540.0;
 const LEFT: f64 = 86.0;
@@ -175,6 +177,7 @@ impl Plot {
             y_label: "return of an episode".into(),
             series: vec![],
             references: vec![],
+            marks: vec![],
         }
     }
 
@@ -296,6 +299,17 @@ impl Plot {
             for c in shown.iter().filter(|c| c.look == look) {
                 curve(s, c, &px, &py)?;
             }
+        }
+        for (x, name) in &self.marks {
+            let at = px(*x);
+            writeln!(
+                s,
+                "<line x1=\"{at:.1}\" x2=\"{at:.1}\" y1=\"{top}\" y2=\"{plot_bottom}\" stroke=\"#b0232a\" stroke-dasharray=\"2 4\"/>\
+                 <text transform=\"translate({:.1} {:.1}) rotate(-90)\" font-size=\"11.5\" fill=\"#b0232a\" text-anchor=\"end\">{}</text>",
+                at - 4.0,
+                top + 4.0,
+                escape(name)
+            )?;
         }
         writeln!(s, "</g>")?;
         // Outside the clip: the first and last dot stand on its edge.

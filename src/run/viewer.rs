@@ -86,7 +86,7 @@ pub enum ViewerError {
 type V3 = [f32; 3];
 
 impl Movie<'_> {
-    fn check(&self) -> Result<(), ViewerError> {
+    pub(super) fn check(&self) -> Result<(), ViewerError> {
         let (frames, shapes) = (self.readouts.len(), self.shapes.len());
         if frames == 0 || shapes == 0 {
             return Err(ViewerError::Empty);
@@ -105,7 +105,7 @@ impl Movie<'_> {
         }
     }
 
-    fn pose(&self, frame: usize, shape: usize) -> (V3, [f32; 4]) {
+    pub(super) fn pose(&self, frame: usize, shape: usize) -> (V3, [f32; 4]) {
         let p = &self.poses[(frame * self.shapes.len() + shape) * 7..][..7];
         ([p[0], p[1], p[2]], [p[3], p[4], p[5], p[6]])
     }
@@ -360,7 +360,7 @@ impl Movie<'_> {
     }
 
     /// Centres of a shape's two ends; the same point for a sphere.
-    fn ends(&self, frame: usize, shape: usize, half: f32) -> (V3, V3) {
+    pub(super) fn ends(&self, frame: usize, shape: usize, half: f32) -> (V3, V3) {
         let (p, q) = self.pose(frame, shape);
         let x = rotate(q, [half, 0.0, 0.0]);
         ([p[0] - x[0], p[1] - x[1], p[2] - x[2]], [p[0] + x[0], p[1] + x[1], p[2] + x[2]])
@@ -378,7 +378,7 @@ fn rotate(q: [f32; 4], v: V3) -> V3 {
     ]
 }
 
-fn base64(bytes: &[u8]) -> String {
+pub(super) fn base64(bytes: &[u8]) -> String {
     const DIGITS: &[u8; 64] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
     let mut out = String::with_capacity(bytes.len().div_ceil(3) * 4);
     for chunk in bytes.chunks(3) {

@@ -1,9 +1,12 @@
 //! The machine: one arena, programs bound to fixed addresses, run by a team of threads.
 
+use super::cuda::{self, CudaPrograms, Memory, Mirror};
 use super::op::{Cx, Op, Slot};
 use super::plan::Layout;
 use super::program::{DType, Program, Storage, Val, VarId, Vars};
 use crate::device::cpu::team::{Job, JobPanicked, Team};
+use crate::device::cuda::driver::Context;
+use crate::device::cuda::{CudaError, Launch};
 use crate::device::{Dual, Real};
 use crate::mem::{Arena, OutOfMemory};
 use bytemuck::Pod;
@@ -70,6 +73,33 @@ pub struct Machine<F: Number> {
     indices: Arena<u32>,
     pub(super) bound: Vec<Bound<F>>,
     team: Arc<Team>,
+    /// Present if the programs run on a GPU: the arenas are then its mirror, without activations.
+    gpu: Option<Mirror>,
+}
+
+/// Why a program did not run.
+#[derive(Debug, thiserror::Error)]
+pub enum RunError {
+    #[error(transparent)]
+    Kernel(#[from] JobPanicked),
+    #[error(transparent)]
+    Cuda(#[from] CudaError),
+}
+
+/// Why a machine was not made.
+#[derive(Debug, thiserror::Error)]
+pub enum BindError {
+    #[error(transparent)]
+    Memory(#[from] OutOfMemory),
+    #[error(transparent)]
+    Cuda(#[from] CudaError),
+}
+
+/// Where programs run.
+#[derive(Clone, Debug)]
+pub enum Target {
+    Cpu,
+    Cuda(Arc<Context>, cuda::Options),
 }
 
 /// Which program of a machine.
@@ -89,7 +119,45 @@ impl<F: Number> Machine<F> {
             .enumerate()
             .map(|(i, p)| bind(&vars, &layout, i, Arc::new(p), reals.as_ptr() as usize, indices.as_ptr() as usize))
             .collect();
-        Ok(Self { vars, layout, reals, indices, bound, team })
+        Ok(Self { vars, layout, reals, indices, bound, team, gpu: None })
+    }
+
+    /// A machine on `target`; the team serves the CPU.
+    pub fn on(target: &Target, vars: Vars, programs: Vec<Program>, team: Arc<Team>) -> Result<Self, BindError> {
+        let Target::Cuda(context, options) = target else { return Ok(Self::new(vars, programs, team)?) };
+        if std::any::TypeId::of::<F>() != std::any::TypeId::of::<f32>() {
+            return Err(CudaError::NumberType.into());
+        }
+        let layout = Layout::new(&vars, &programs);
+        let memory = Arc::new(Memory::new(context, &layout)?);
+        // A mirror of the variables; its pages are there once they are used.
+        let reals = Arena::zeroed("number", layout.persistent.real)?;
+        let indices = Arena::zeroed("index", layout.persistent.index)?;
+        let launches = device_launches(&vars, &layout, &programs, memory.addresses())?;
+        let on_gpu = CudaPrograms::new(memory, launches, *options)?;
+        // The CPU's kernels are never given device addresses: only names and shapes are kept.
+        let kept = |p| Bound { program: Arc::new(p), cx: vec![], steps: vec![], stages: vec![] };
+        let bound = programs.into_iter().map(kept).collect();
+        let gpu = Some(Mirror::new(on_gpu, &vars));
+        Ok(Self { vars, layout, reals, indices, bound, team, gpu })
+    }
+
+    /// Whether the programs run on a GPU.
+    pub fn gpu(&self) -> Option<&CudaPrograms> {
+        self.gpu.as_ref().map(|m| &m.programs)
+    }
+
+    /// Brings the host's copy of a variable up to date, if it lives on a GPU.
+    fn fetch(&self, var: VarId) {
+        let Some(gpu) = &self.gpu else { return };
+        let (info, offset) = (self.vars.info(var), self.layout.vars[var.0 as usize]);
+        let base = match info.dtype {
+            DType::Real => self.reals.as_ptr().cast::<u8>(),
+            DType::Index => self.indices.as_ptr().cast::<u8>(),
+        };
+        // SAFETY: the variable's place in the mirror. It is written only after a `run`, which borrowed the machine
+        // exclusively and so ended all earlier borrows.
+        unsafe { gpu.fetch(var, info.dtype, offset, info.len(), base.add(4 * offset)) };
     }
 
     pub fn vars(&self) -> &Vars {
@@ -102,7 +170,10 @@ impl<F: Number> Machine<F> {
 
     /// Bytes allocated: equal to what [`Layout`] planned, by construction and by test.
     pub fn bytes(&self) -> usize {
-        self.reals.len() * size_of::<F>() + self.indices.len() * size_of::<u32>()
+        match &self.gpu {
+            Some(gpu) => gpu.programs.memory().bytes(),
+            None => self.reals.len() * size_of::<F>() + self.indices.len() * size_of::<u32>(),
+        }
     }
 
     pub fn program(&self, i: usize) -> ProgramId {
@@ -115,15 +186,25 @@ impl<F: Number> Machine<F> {
         self.bound[id.0].program.name
     }
 
-    /// Runs a program once.
-    pub fn run(&mut self, id: ProgramId) -> Result<(), JobPanicked> {
-        self.team.run(&self.bound[id.0])
+    /// Runs a program once. On a GPU it is only begun; reading a variable waits for it.
+    pub fn run(&mut self, id: ProgramId) -> Result<(), RunError> {
+        if let Some(gpu) = &mut self.gpu {
+            let (reals, indices) = (self.reals.as_ptr().cast(), self.indices.as_ptr().cast());
+            return Ok(gpu.run(id.0, &self.vars, &self.layout, reals, indices)?);
+        }
+        Ok(self.team.run(&self.bound[id.0])?)
+    }
+
+    /// Waits for everything that was begun on a GPU, and says whether it went well.
+    pub fn wait(&self) -> Result<(), RunError> {
+        Ok(self.gpu.as_ref().map_or(Ok(()), |gpu| gpu.wait())?)
     }
 
     /// The numbers of a variable.
     pub fn real(&self, var: VarId) -> &[F] {
         let info = self.vars.info(var);
         assert_eq!(info.dtype, DType::Real, "invariant: {} holds reals", info.name);
+        self.fetch(var);
         &self.reals.as_slice()[self.layout.vars[var.0 as usize]..][..info.len()]
     }
 
@@ -131,6 +212,10 @@ impl<F: Number> Machine<F> {
         let info = self.vars.info(var);
         assert_eq!(info.dtype, DType::Real, "invariant: {} holds reals", info.name);
         let (at, len) = (self.layout.vars[var.0 as usize], info.len());
+        self.fetch(var);
+        if let Some(gpu) = &mut self.gpu {
+            gpu.touched(var);
+        }
         &mut self.reals.as_mut_slice()[at..][..len]
     }
 
@@ -138,6 +223,7 @@ impl<F: Number> Machine<F> {
     pub fn index(&self, var: VarId) -> &[u32] {
         let info = self.vars.info(var);
         assert_eq!(info.dtype, DType::Index, "invariant: {} holds indices", info.name);
+        self.fetch(var);
         &self.indices.as_slice()[self.layout.vars[var.0 as usize]..][..info.len()]
     }
 
@@ -146,11 +232,18 @@ impl<F: Number> Machine<F> {
         let info = self.vars.info(var);
         assert_eq!(info.dtype, DType::Index, "invariant: {} holds indices", info.name);
         let (at, len) = (self.layout.vars[var.0 as usize], info.len());
+        self.fetch(var);
+        if let Some(gpu) = &mut self.gpu {
+            gpu.touched(var);
+        }
         &mut self.indices.as_mut_slice()[at..][..len]
     }
 
     /// Fills the activation region with poison: results must not depend on what an earlier program left there.
     pub fn poison(&mut self) {
+        if let Some(gpu) = &self.gpu {
+            return gpu.poison(&self.layout);
+        }
         let from = self.layout.persistent.real;
         self.reals.as_mut_slice()[from..].fill(F::POISON);
     }
@@ -176,14 +269,31 @@ impl<F: Number> Job for Bound<F> {
     }
 }
 
-fn bind<F: Number>(
+/// What a GPU launches for each program, if its memory begins at `addresses` (real numbers, indices).
+fn device_launches(
+    vars: &Vars,
+    layout: &Layout,
+    programs: &[Program],
+    (reals, indices): (usize, usize),
+) -> Result<Vec<Vec<Launch>>, CudaError> {
+    let of = |(i, p)| cuda::launches(p, &operands::<f32>(vars, layout, i, p, reals, indices));
+    programs.iter().enumerate().map(of).collect()
+}
+
+/// The launches of programs at made-up addresses: to be compiled or counted, never run. Needs no driver.
+pub fn describe_launches(vars: &Vars, programs: &[Program]) -> Result<Vec<Vec<Launch>>, CudaError> {
+    device_launches(vars, &Layout::new(vars, programs), programs, (1 << 20, 1 << 40))
+}
+
+/// The operands of every node of a program.
+fn operands<F: Number>(
     vars: &Vars,
     layout: &Layout,
     which: usize,
-    program: Arc<Program>,
+    program: &Program,
     reals: usize,
     indices: usize,
-) -> Bound<F> {
+) -> Vec<Cx<F>> {
     let offsets = &layout.programs[which].offsets;
     let slot = |v: Val| {
         let info = program.info(v);
@@ -203,19 +313,32 @@ fn bind<F: Number>(
         let address = if is_index { indices + at * size_of::<u32>() } else { reals + at * size_of::<F>() };
         Slot { address, len: info.len(), shape: info.shape.clone(), is_index }
     };
-    let mut cx = Vec::with_capacity(program.nodes.len());
-    let (mut steps, mut stages) = (Vec::<Step>::new(), Vec::<Stage>::new());
-    // Address ranges touched since the last barrier, and whether they were written.
-    let mut touched: Vec<(usize, usize, bool)> = Vec::new();
-    let mut open = 0;
-    for (i, node) in program.nodes.iter().enumerate() {
-        let slots = |vs: &[Val]| vs.iter().map(|&v| slot(v)).collect::<Vec<_>>();
-        let c = Cx::<F> {
+    let slots = |vs: &[Val]| vs.iter().map(|&v| slot(v)).collect::<Vec<_>>();
+    let nodes = program.nodes.iter();
+    nodes
+        .map(|node| Cx {
             inputs: slots(&node.inputs),
             outputs: slots(&node.outputs),
             workspace: node.workspace.map(slot),
             number: PhantomData,
-        };
+        })
+        .collect()
+}
+
+fn bind<F: Number>(
+    vars: &Vars,
+    layout: &Layout,
+    which: usize,
+    program: Arc<Program>,
+    reals: usize,
+    indices: usize,
+) -> Bound<F> {
+    let cx = operands::<F>(vars, layout, which, &program, reals, indices);
+    let (mut steps, mut stages) = (Vec::<Step>::new(), Vec::<Stage>::new());
+    // Address ranges touched since the last barrier, and whether they were written.
+    let mut touched: Vec<(usize, usize, bool)> = Vec::new();
+    let mut open = 0;
+    for (i, (node, c)) in program.nodes.iter().zip(&cx).enumerate() {
         let range = |s: &Slot, written: bool| {
             (s.address, s.address + s.len * if s.is_index { size_of::<u32>() } else { size_of::<F>() }, written)
         };
@@ -239,7 +362,6 @@ fn bind<F: Number>(
             }
         }
         touched.extend(mine);
-        cx.push(c);
     }
     close(&steps, &mut stages, &mut open);
     Bound { program, cx, steps, stages }

@@ -1,7 +1,9 @@
 //! `Fill`: the one operation the tape itself needs, to seed and to clear cotangents.
 
+use super::cuda::{Operands, cover};
 use super::op::{Cx, Op, chunk};
 use crate::device::Real;
+use crate::device::cuda::Launch;
 
 /// Writes `value` to every element of its output.
 #[derive(Clone, Copy, Debug)]
@@ -25,5 +27,17 @@ impl Op for Fill {
     fn phases(&self, _: &[Vec<usize>], outputs: &[Vec<usize>]) -> Vec<usize> {
         vec![outputs[0].iter().product::<usize>().div_ceil(CHUNK)]
     }
+    fn cuda(&self, x: &Operands) -> Option<Vec<Launch>> {
+        let n = x.out_len(0);
+        Some(vec![kernels::fill(cover(n, 256), [], x.out(0), self.value as f32, n as u32)])
+    }
     crate::kernels!();
+}
+
+mod kernels {
+    use crate::device::cuda::launch::Out;
+    crate::cuda_kernels! {
+        "tape/basic.cu";
+        fn fill[256](out: Out, value: f32, n: u32);
+    }
 }

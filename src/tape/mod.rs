@@ -3,6 +3,7 @@
 //! Everything is static. Tracing a model records [`Program`]s; [`grad`](mod@grad) appends hand-written adjoints; [`plan`] gives
 //! every value an offset; [`Machine`] allocates once and executes. Operations are known only through [`Op`].
 
+pub mod cuda;
 pub mod exec;
 pub mod fill;
 pub mod grad;

@@ -1,6 +1,8 @@
 //! What an operation is to the tape: kernels for three number types, an adjoint rule, and how its work is divided.
 
+use super::cuda::Operands;
 use super::grad::Adjoint;
+use crate::device::cuda::Launch;
 use crate::device::{Dual, Real};
 use std::fmt::Debug;
 use std::ops::Range;
@@ -30,6 +32,12 @@ pub trait Op: Debug + Send + Sync {
     /// False for operations whose outputs are constants to the reverse pass.
     fn differentiable(&self) -> bool {
         true
+    }
+
+    /// What a GPU launches instead, one after another; none if there are no kernels for this operation.
+    fn cuda(&self, x: &Operands) -> Option<Vec<Launch>> {
+        let _ = x;
+        None
     }
 
     fn run_f32(&self, cx: &Cx<f32>, phase: usize, task: usize);

@@ -1,10 +1,10 @@
-//! A configuration that trains in a second: every part of PWM is there, none of it is large.
+//! A configuration that trains in a second: every part of published PWM is there, none of it is large.
 #![allow(dead_code)] // each test binary uses a part
 
 use pwm::config::{Config, load};
 
 /// Settings of it, as a command line gives them. Twenty epochs see warm-up, falls, truncated episodes and learning.
-pub const SETTINGS: [&str; 20] = [
+pub const SETTINGS: [&str; 23] = [
     "max_epochs=20",
     "max_minutes=0",
     "threads=2",
@@ -15,6 +15,9 @@ pub const SETTINGS: [&str; 20] = [
     "num_envs=20",
     "episode_length=24",
     "horizon=8",
+    "latent=encoded",
+    "rollout=imagined",
+    "obs_norm=false",
     "latent_dim=32",
     "units=[48]",
     "encoder_units=[40]",
@@ -33,4 +36,9 @@ pub fn settings(more: &[&str]) -> Vec<String> {
 
 pub fn config(more: &[&str]) -> Config {
     load(&settings(more)).unwrap()
+}
+
+/// A shipped algorithm as it is.
+pub fn shipped(alg: &str) -> Config {
+    load(&[format!("alg={alg}")]).unwrap()
 }

@@ -1,13 +1,13 @@
-//! Closed-loop evaluation: the deterministic policy on the true environment, every observation encoded anew.
+//! Closed-loop evaluation: the deterministic policy on the true environment, acting on what is observed at each step.
 
 use super::Nets;
 use super::trainer::TrainError;
 use crate::algo::shac;
 use crate::config::{Algorithm, Config};
-use crate::device::cpu::team::{JobPanicked, Team};
+use crate::device::cpu::team::Team;
 use crate::device::philox::{Philox, Stream};
 use crate::env::step::{EnvVars, Mode, ant_from_config};
-use crate::tape::exec::{Number, ProgramId};
+use crate::tape::exec::{Number, ProgramId, RunError};
 use crate::tape::{Machine, Program, Region, Val, VarId, Vars};
 use std::sync::Arc;
 
@@ -82,7 +82,7 @@ pub(crate) fn play<F: Number>(
     env: &EnvVars,
     episode_length: usize,
     mut watch: impl FnMut(&[F], &[F]),
-) -> Result<Evaluation, JobPanicked> {
+) -> Result<Evaluation, RunError> {
     machine.run(begin)?;
     for _ in 0..episode_length {
         watch(machine.real(env.q), machine.real(env.ep_return));

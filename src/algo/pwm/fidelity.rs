@@ -10,13 +10,13 @@ use super::rollout::{EnvStepVals, rollout};
 use super::{Nets, Pwm};
 use crate::algo::pwm::trainer::TrainError;
 use crate::config::Config;
-use crate::device::cpu::team::{JobPanicked, Team};
+use crate::device::cpu::team::Team;
 use crate::device::philox::Stream;
 use crate::env::ant::ACT;
 use crate::env::step::ant_from_config;
 use crate::ops::control::{copy, tick};
 use crate::ops::random::normal;
-use crate::tape::exec::{Number, ProgramId};
+use crate::tape::exec::{Number, ProgramId, RunError};
 use crate::tape::{DType, Machine, Program, Region, VarId, Vars};
 use std::sync::Arc;
 
@@ -68,9 +68,9 @@ pub struct Fidelity<F: Number> {
 impl<F: Number> Fidelity<F> {
     /// Environments as a training of `c` has them. Networks hold zeros until a checkpoint fills them.
     pub fn new(c: &Config) -> Result<Self, TrainError> {
-        // Nothing is replayed; and without statistics the loss is minus the return over the horizon.
+        // Nothing is replayed; and so the loss is minus the return over the horizon.
         let wm_buffer_size = (c.num_envs * (c.horizon + 1)).max(c.wm_batch_size);
-        let c = &Config { wm_buffer_size, ret_norm: false, ..c.clone() };
+        let c = &Config { wm_buffer_size, ret_norm: false, actor_lambda: 1.0, ..c.clone() };
         let mut vars = Vars::default();
         let pwm = Pwm::new(&mut vars, c, Arc::new(ant_from_config(c)));
         let env_rewards = vars.add(Region::Exchange, "fidelity.rewards", DType::Real, &[c.horizon, c.num_envs]);
@@ -95,7 +95,7 @@ impl<F: Number> Fidelity<F> {
     }
 
     /// Starts the environments, drives them for `warm_up` rollouts, and compares on `rollouts` more.
-    pub fn measure(&mut self, warm_up: usize, rollouts: usize) -> Result<Report, JobPanicked> {
+    pub fn measure(&mut self, warm_up: usize, rollouts: usize) -> Result<Report, RunError> {
         let (h, n) = (self.pwm.config.horizon, self.pwm.config.num_envs);
         self.machine.run(self.begin)?;
         for _ in 0..warm_up {
@@ -115,7 +115,6 @@ impl<F: Number> Fidelity<F> {
                 self.restore(&before);
                 self.machine.run(self.whole)?;
                 let whole = self.numbers(self.pwm.nets.actor.group.grads);
-                promised.push(dot(&whole, &gradient) / norm * h as f64);
                 let mut ends = Vec::with_capacity(2);
                 // The loss is minus the return.
                 for side in [STEP, -STEP] {
@@ -129,7 +128,11 @@ impl<F: Number> Fidelity<F> {
                 }
                 let slopes: Vec<f64> =
                     (0..n).filter_map(|e| Some((ends[0][e]? - ends[1][e]?) / (2.0 * STEP))).collect();
-                paid.push(mean(&slopes));
+                // A rollout in which every episode ended says nothing about either slope.
+                if !slopes.is_empty() {
+                    promised.push(dot(&whole, &gradient) / norm * h as f64);
+                    paid.push(mean(&slopes));
+                }
             }
             self.restore(&after);
             let imagined = &self.numbers(self.pwm.exchange.values)[(h - 1) * n..];

@@ -1,7 +1,7 @@
 //! PWM: policy learning inside a learned world model (Georgiev et al., 2024).
 //!
 //! An epoch is three updates. The *actor* drives the true environments for `horizon` steps with latents that the model
-//! imagines, and climbs the gradient of the imagined return through the model; the *critics* regress to TD(lambda)
+//! imagines (or that the environment shows, see `rollout`), and climbs the gradient of the imagined return through the model; the *critics* regress to TD(lambda)
 //! targets of that rollout; the *world model* learns from replayed windows. [`Pwm`] holds the variables and writes the
 //! programs; [`Trainer`] runs them. [`Evaluator`] is what is left of it when there is nothing to learn.
 
@@ -76,7 +76,7 @@ impl Nets {
         }
     }
 
-    /// Observations as the encoder takes them.
+    /// Observations as the networks take them.
     pub fn prepare(&self, p: &mut Program, vars: &Vars, obs: Val) -> Val {
         match self.obs_stats {
             None => obs,

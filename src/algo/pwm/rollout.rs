@@ -1,8 +1,9 @@
 //! The actor's update: imagined rollout and true environment, interleaved.
 //!
 //! At each step the policy acts on the latent, the true environment takes the action, and the model imagines the next
-//! latent. Where an episode ended, the next latent is the encoding of the true observation after the reset; elsewhere
-//! it stays the imagined one until the horizon. Rewards and values of all steps are computed at once, on `H N` rows.
+//! latent. Where an episode ended, the next latent is that of the true observation after the reset; elsewhere it stays
+//! the imagined one until the horizon, or with `rollout: anchored` becomes that of the true observation, which the
+//! gradient passes as if it were the imagined one. Rewards and values of all steps are computed at once, on `H N` rows.
 
 use super::{Exchange, Nets};
 use crate::config::{self, Config};

@@ -7,7 +7,8 @@ use super::{Loss, Probe, Pwm, RewardLoss, critic, probe, world};
 use crate::algo::Learner;
 use crate::algo::schedule::{Network, Schedule};
 use crate::config::Config;
-use crate::device::cpu::team::{JobPanicked, Team};
+use crate::device::cpu::team::Team;
+use crate::device::cuda::CudaError;
 use crate::device::philox::{Philox, Stream};
 use crate::env::step::{EnvVars, Meter, Mode, ant_from_config};
 use crate::mem::OutOfMemory;
@@ -15,7 +16,7 @@ use crate::model::Group;
 use crate::ops::control::{clip, meter, tick};
 use crate::ops::random::normal;
 use crate::ops::replay::{ReplayVars, Transition, replay_begin, replay_record, replay_sample};
-use crate::tape::exec::{Number, ProgramId};
+use crate::tape::exec::{BindError, Number, ProgramId, RunError, Target};
 use crate::tape::{Machine, Program, VarId, Vars};
 use std::sync::Arc;
 use std::time::Instant;
@@ -54,7 +55,11 @@ pub enum TrainError {
     #[error(transparent)]
     Memory(#[from] OutOfMemory),
     #[error(transparent)]
-    Kernel(#[from] JobPanicked),
+    Kernel(#[from] RunError),
+    #[error(transparent)]
+    Bind(#[from] BindError),
+    #[error(transparent)]
+    Cuda(#[from] CudaError),
     #[error("cannot start worker threads: {0}")]
     Threads(#[from] std::io::Error),
 }
@@ -167,18 +172,27 @@ fn act(vars: &Vars, pwm: &Pwm, learn: bool) -> Program {
 }
 
 impl<F: Number> Trainer<F> {
-    /// Plans, allocates and initialises a run.
+    /// Plans, allocates and initialises a run, on the processor whatever `device` says.
     pub fn new(c: &Config) -> Result<Self, TrainError> {
-        Self::with_reward_loss(c, world::reward_loss)
+        Self::on(c, &Target::Cpu)
+    }
+
+    /// The same on `target`: see [`crate::algo::target()`].
+    pub fn on(c: &Config, target: &Target) -> Result<Self, TrainError> {
+        Self::with(c, target, world::reward_loss)
     }
 
     /// As [`Trainer::new`], with another loss of the reward head than the one that belongs to it: for tests of what a
     /// run does when its rewards cannot be learned.
     #[doc(hidden)]
     pub fn with_reward_loss(c: &Config, reward_loss: RewardLoss) -> Result<Self, TrainError> {
+        Self::with(c, &Target::Cpu, reward_loss)
+    }
+
+    fn with(c: &Config, target: &Target, reward_loss: RewardLoss) -> Result<Self, TrainError> {
         let team = Arc::new(Team::new(c.threads)?);
         let (vars, pwm, eval_env, programs) = write_with(c, reward_loss);
-        let machine = Machine::new(vars, programs, team)?;
+        let machine = Machine::on(target, vars, programs, team)?;
         let id = |i| machine.program(i);
         let programs = Programs {
             begin: id(0),
@@ -255,7 +269,7 @@ impl<F: Number> Trainer<F> {
         let meter = |m: Meter| real(meters, m as usize);
         let episodes = meter(Meter::Episodes);
         let per_episode = |m: Meter| if episodes > 0.0 { meter(m) / episodes } else { f64::NAN };
-        Ok(EpochReport {
+        let report = EpochReport {
             learned: ready,
             actor_loss: if ready { real(losses, Loss::Actor as usize) } else { f64::NAN },
             critic_loss: over(real(losses, Loss::Critic as usize), if ready { passes * batches } else { 0 }),
@@ -272,7 +286,10 @@ impl<F: Number> Trainer<F> {
             blown_up: meter(Meter::BlownUp),
             bounded: 0.0,
             skipped: groups.iter().map(|g| self.machine.index(g.2)[0]).sum(),
-        })
+        };
+        // A read from a GPU that failed is an error of this epoch.
+        self.machine.wait()?;
+        Ok(report)
     }
 
     /// The programs of an epoch that learns, in order, and how often each runs.
@@ -356,9 +373,10 @@ impl<F: Number> Trainer<F> {
 
 impl<F: Number> Learner for Trainer<F> {
     type F = F;
+    const ON_GPU: bool = true;
 
-    fn new(c: &Config) -> Result<Self, TrainError> {
-        Self::new(c)
+    fn on(c: &Config, target: &Target) -> Result<Self, TrainError> {
+        Self::on(c, target)
     }
     fn config(&self) -> &Config {
         self.config()

@@ -14,7 +14,7 @@ use crate::model::Group;
 use crate::ops::control::{meter, tick};
 use crate::ops::random::normal;
 use crate::ops::replay::ReplayVars;
-use crate::tape::exec::{Number, ProgramId};
+use crate::tape::exec::{Number, ProgramId, Target};
 use crate::tape::{Machine, Program, VarId, Vars};
 use std::sync::Arc;
 use std::time::Instant;
@@ -77,11 +77,12 @@ fn act(vars: &Vars, s: &Shac) -> Program {
 
 impl<F: Number> Learner for Trainer<F> {
     type F = F;
+    const ON_GPU: bool = false;
 
-    fn new(c: &Config) -> Result<Self, TrainError> {
+    fn on(c: &Config, target: &Target) -> Result<Self, TrainError> {
         let team = Arc::new(Team::new(c.threads)?);
         let (vars, shac, eval_env, programs) = write(c);
-        let machine = Machine::new(vars, programs, team)?;
+        let machine = Machine::on(target, vars, programs, team)?;
         let id = |i| machine.program(i);
         let programs = Programs { begin: id(0), actor: id(1), targets: id(2), critic: id(3), evaluate: [id(4), id(5)] };
         let mut t = Self { shac, eval_env, machine, programs, lr_scale: 1.0 };
@@ -147,7 +148,7 @@ impl<F: Number> Learner for Trainer<F> {
         let meter = |m: Meter| real(meters, m as usize);
         let episodes = meter(Meter::Episodes);
         let per_episode = |m: Meter| if episodes > 0.0 { meter(m) / episodes } else { f64::NAN };
-        Ok(EpochReport {
+        let report = EpochReport {
             learned: true,
             actor_loss: real(losses, Loss::Actor as usize),
             critic_loss: real(losses, Loss::Critic as usize) / (passes * batches) as f64,
@@ -164,7 +165,10 @@ impl<F: Number> Learner for Trainer<F> {
             blown_up: meter(Meter::BlownUp),
             bounded: real(bounded, 0) + real(bounded, 1),
             skipped: groups.iter().map(|g| self.machine.index(g.2)[0]).sum(),
-        })
+        };
+        // A read from a GPU that failed is an error of this epoch.
+        self.machine.wait()?;
+        Ok(report)
     }
 
     fn evaluate(&mut self, watch: impl FnMut(&[F], &[F])) -> Result<Evaluation, TrainError> {

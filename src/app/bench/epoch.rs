@@ -2,7 +2,8 @@
 
 use super::measure::{Timing, repeat, timed};
 use crate::algo::pwm::Trainer;
-use crate::config::Config;
+use crate::algo::target;
+use crate::config::{Config, Device};
 use crate::tape::profile::Profile;
 use anyhow::bail;
 
@@ -26,7 +27,9 @@ pub fn epoch(c: &Config, seconds: f64) -> anyhow::Result<EpochTiming> {
     let whole = repeat(seconds, || timed(|| t.run_epoch().map(drop)))?;
     let mut programs = vec![];
     for (id, runs) in t.schedule(c.wm_iterations) {
-        let timing = repeat(seconds / 4.0, || timed(|| (0..runs).try_for_each(|_| t.machine.run(id))))?;
+        let timing = repeat(seconds / 4.0, || {
+            timed(|| (0..runs).try_for_each(|_| t.machine.run(id)).and_then(|()| t.machine.wait()))
+        })?;
         programs.push((t.machine.name(id), runs, timing));
     }
     Ok(EpochTiming { epoch: whole, programs, env_steps: c.rollout_states() })
@@ -34,7 +37,8 @@ pub fn epoch(c: &Config, seconds: f64) -> anyhow::Result<EpochTiming> {
 
 /// Time by operation of each program of an epoch, on one thread.
 pub fn profiles(c: &Config, seconds: f64) -> anyhow::Result<Vec<Profile>> {
-    let mut t = learning(c)?;
+    // Operations are timed one by one on the processor.
+    let mut t = learning(&Config { device: Device::Cpu, ..c.clone() })?;
     let mut profiles = vec![];
     for (id, _) in t.schedule(c.wm_iterations) {
         let repetitions = repeat(seconds, || timed(|| t.machine.run(id)))?.n;
@@ -45,7 +49,7 @@ pub fn profiles(c: &Config, seconds: f64) -> anyhow::Result<Vec<Profile>> {
 
 /// A run whose replay has something to learn from.
 fn learning(c: &Config) -> anyhow::Result<Trainer<f32>> {
-    let mut t = Trainer::<f32>::new(c)?;
+    let mut t = Trainer::<f32>::on(c, &target(c.device)?)?;
     t.set_bootstrapped(true);
     for _ in 0..PATIENCE {
         if t.run_epoch()?.learned {

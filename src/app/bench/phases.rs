@@ -16,7 +16,7 @@ use crate::algo::pwm::trainer::TrainError;
 use crate::algo::pwm::world::Batch;
 use crate::algo::pwm::{Exchange, Nets, critic, world};
 use crate::config::{Config, Latent};
-use crate::device::cpu::team::{JobPanicked, Team};
+use crate::device::cpu::team::Team;
 use crate::device::philox::{Philox, Stream};
 use crate::env::ant::{ACT, OBS};
 use crate::model::Group;
@@ -24,7 +24,7 @@ use crate::model::mlp::{Mlp, MlpInit, MlpSpec};
 use crate::model::params::{GroupBuilder, Init};
 use crate::ops::linear::{Epilogue, LayerVals, linear};
 use crate::ops::optim::AdamSpec;
-use crate::tape::exec::ProgramId;
+use crate::tape::exec::{ProgramId, RunError};
 use crate::tape::fill::Fill;
 use crate::tape::profile::Profile;
 use crate::tape::{Adjoint, Cx, DType, Machine, Op, Program, Region, VarId, Vars, grad};
@@ -97,7 +97,7 @@ impl Subject {
     }
 
     /// One repetition.
-    pub fn run(&mut self) -> Result<(), JobPanicked> {
+    pub fn run(&mut self) -> Result<(), RunError> {
         (0..self.runs).try_for_each(|_| self.machine.run(self.program))
     }
 

@@ -1,6 +1,10 @@
 //! Bookkeeping: copies, counters, clamps, running sums of metrics. Constants to the reverse pass.
 
+mod cuda;
+
 use crate::device::Real;
+use crate::device::cuda::Launch;
+use crate::tape::cuda::Operands;
 use crate::tape::op::chunk;
 use crate::tape::{Cx, Op, Program, Val};
 
@@ -22,6 +26,9 @@ macro_rules! control_op {
             }
             fn differentiable(&self) -> bool {
                 false
+            }
+            fn cuda(&self, x: &Operands) -> Option<Vec<Launch>> {
+                Some(self.launches(x))
             }
             crate::kernels!();
         }

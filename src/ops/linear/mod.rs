@@ -14,9 +14,12 @@
 //! Only `h` is kept for the reverse pass; row statistics and activations are computed again from it.
 
 mod cpu;
+mod cuda;
 
 pub(crate) use cpu::{epilogue, row_grad};
 
+use crate::device::cuda::Launch;
+use crate::tape::cuda::Operands;
 use crate::tape::grad::Sink;
 use crate::tape::{Adjoint, Op, Program, Val};
 
@@ -193,6 +196,9 @@ impl Op for Linear {
         a.push(LinearGrad { dims: d.clone(), dx, params }, &inputs, &outputs);
     }
 
+    fn cuda(&self, x: &Operands) -> Option<Vec<Launch>> {
+        self.launches(x)
+    }
     crate::kernels!();
 }
 
@@ -240,7 +246,7 @@ impl Op for LinearGrad {
             return 0;
         }
         // Two rows of temporaries a task, then column sums of each tile and member for gain and shift.
-        self.row_tasks() * 2 * d.n + d.ensemble * d.tiles() * 2 * d.n
+        (self.row_tasks() * 2 * d.n + d.ensemble * d.tiles() * 2 * d.n).max(self.cuda_workspace())
     }
 
     fn phases(&self, _: &[Vec<usize>], _: &[Vec<usize>]) -> Vec<usize> {
@@ -253,6 +259,9 @@ impl Op for LinearGrad {
         phases
     }
 
+    fn cuda(&self, x: &Operands) -> Option<Vec<Launch>> {
+        Some(self.launches(x))
+    }
     crate::kernels!();
 }
 
@@ -270,6 +279,9 @@ impl Op for Transpose {
     }
     fn differentiable(&self) -> bool {
         false
+    }
+    fn cuda(&self, x: &Operands) -> Option<Vec<Launch>> {
+        Some(self.launches(x))
     }
     crate::kernels!();
 }

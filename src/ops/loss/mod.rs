@@ -1,7 +1,11 @@
 //! Weighted sums of squared errors: the world model's consistency and reward terms, the critics' regression.
 
+pub(super) mod cuda;
+
 use crate::device::Real;
 use crate::device::cpu::vmath::{sum_of, sum_of_pairs};
+use crate::device::cuda::Launch;
+use crate::tape::cuda::Operands;
 use crate::tape::op::chunk;
 use crate::tape::{Adjoint, Cx, Op, Program, Val};
 
@@ -73,6 +77,9 @@ impl Op for SquaredError {
             a.push(op, &[c, pred, target], &[s.val]);
         }
     }
+    fn cuda(&self, x: &Operands) -> Option<Vec<Launch>> {
+        Some(self.launches(x))
+    }
     crate::kernels!();
 }
 
@@ -106,6 +113,9 @@ impl Op for SquaredErrorGrad {
     }
     fn phases(&self, i: &[Vec<usize>], _: &[Vec<usize>]) -> Vec<usize> {
         vec![self.weights.len() * slices(count(&i[1]), &self.weights).1]
+    }
+    fn cuda(&self, x: &Operands) -> Option<Vec<Launch>> {
+        Some(self.launches(x))
     }
     crate::kernels!();
 }

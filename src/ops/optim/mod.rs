@@ -1,7 +1,11 @@
 //! The optimiser: global-norm clipping and Adam over one flat group of parameters.
 
+mod cuda;
+
 use crate::device::Real;
 use crate::device::cpu::vmath::sum_of;
+use crate::device::cuda::Launch;
+use crate::tape::cuda::Operands;
 use crate::tape::op::chunk;
 use crate::tape::{Cx, Op, Program, Val};
 
@@ -115,6 +119,9 @@ impl Op for Adam {
     }
     fn differentiable(&self) -> bool {
         false
+    }
+    fn cuda(&self, x: &Operands) -> Option<Vec<Launch>> {
+        Some(self.launches(x))
     }
     crate::kernels!();
 }

@@ -1,6 +1,10 @@
 //! From network outputs to actions and values: squashed Gaussian samples, the ensemble minimum, row selection.
 
+mod cuda;
+
 use crate::device::Real;
+use crate::device::cuda::Launch;
+use crate::tape::cuda::Operands;
 use crate::tape::op::chunk;
 use crate::tape::{Adjoint, Cx, Op, Program, Val};
 
@@ -66,6 +70,9 @@ impl Op for Squash {
             a.push(SquashGradStd { accumulate: s.accumulate }, &inputs, &[s.val]);
         }
     }
+    fn cuda(&self, x: &Operands) -> Option<Vec<Launch>> {
+        Some(self.launches(x))
+    }
     crate::kernels!();
 }
 
@@ -95,6 +102,9 @@ impl Op for SquashGradMean {
     }
     fn phases(&self, i: &[Vec<usize>], _: &[Vec<usize>]) -> Vec<usize> {
         vec![i[0][0].div_ceil(ROWS)]
+    }
+    fn cuda(&self, x: &Operands) -> Option<Vec<Launch>> {
+        Some(self.launches(x))
     }
     crate::kernels!();
 }
@@ -128,6 +138,9 @@ impl Op for SquashGradStd {
     }
     fn phases(&self, _: &[Vec<usize>], _: &[Vec<usize>]) -> Vec<usize> {
         vec![1]
+    }
+    fn cuda(&self, x: &Operands) -> Option<Vec<Launch>> {
+        Some(self.launches(x))
     }
     crate::kernels!();
 }
@@ -256,6 +269,9 @@ impl Op for EnsembleMin {
             a.push(EnsembleMinGrad { scale: self.scale, accumulate: s.accumulate }, &[c, v], &[s.val]);
         }
     }
+    fn cuda(&self, x: &Operands) -> Option<Vec<Launch>> {
+        Some(self.launches(x))
+    }
     crate::kernels!();
 }
 
@@ -285,6 +301,9 @@ impl Op for EnsembleMinGrad {
     }
     fn phases(&self, _: &[Vec<usize>], _: &[Vec<usize>]) -> Vec<usize> {
         vec![1]
+    }
+    fn cuda(&self, x: &Operands) -> Option<Vec<Launch>> {
+        Some(self.launches(x))
     }
     crate::kernels!();
 }
@@ -343,6 +362,9 @@ impl Op for SelectRows {
             }
         }
     }
+    fn cuda(&self, x: &Operands) -> Option<Vec<Launch>> {
+        Some(self.launches(x))
+    }
     crate::kernels!();
 }
 
@@ -374,6 +396,9 @@ impl Op for SelectRowsGrad {
     }
     fn phases(&self, i: &[Vec<usize>], _: &[Vec<usize>]) -> Vec<usize> {
         vec![i[1][0].div_ceil(ROWS)]
+    }
+    fn cuda(&self, x: &Operands) -> Option<Vec<Launch>> {
+        Some(self.launches(x))
     }
     crate::kernels!();
 }
@@ -409,6 +434,9 @@ impl Op for GatherRows {
     }
     fn differentiable(&self) -> bool {
         false
+    }
+    fn cuda(&self, x: &Operands) -> Option<Vec<Launch>> {
+        Some(self.launches(x))
     }
     crate::kernels!();
 }

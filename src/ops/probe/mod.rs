@@ -1,6 +1,10 @@
 //! Measures of a model that nothing is trained by. Constants to the reverse pass; one task each, in a fixed order.
 
+mod cuda;
+
 use crate::device::Real;
+use crate::device::cuda::Launch;
+use crate::tape::cuda::Operands;
 use crate::tape::{Cx, Op, Program, Val};
 
 /// Appends `[5]`: means of `x` and `y`, variances of both, their covariance, for arrays of one length.
@@ -74,6 +78,9 @@ macro_rules! probe_op {
             }
             fn differentiable(&self) -> bool {
                 false
+            }
+            fn cuda(&self, x: &Operands) -> Option<Vec<Launch>> {
+                Some(self.launches(x))
             }
             crate::kernels!();
         }

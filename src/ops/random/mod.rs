@@ -1,7 +1,11 @@
 //! Noise from the counter-based generator.
 
+mod cuda;
+
 use crate::device::Real;
+use crate::device::cuda::Launch;
 use crate::device::philox::{Philox, Stream};
+use crate::tape::cuda::Operands;
 use crate::tape::op::chunk;
 use crate::tape::{Cx, Op, Program, Val};
 
@@ -39,6 +43,9 @@ impl Op for Normal {
     }
     fn differentiable(&self) -> bool {
         false
+    }
+    fn cuda(&self, x: &Operands) -> Option<Vec<Launch>> {
+        Some(self.launches(x))
     }
     crate::kernels!();
 }
@@ -121,6 +128,9 @@ impl Op for Permutation {
     }
     fn differentiable(&self) -> bool {
         false
+    }
+    fn cuda(&self, x: &Operands) -> Option<Vec<Launch>> {
+        Some(self.launches(x))
     }
     crate::kernels!();
 }

@@ -18,10 +18,13 @@
 //! Nothing here is differentiable: windows are data.
 
 mod cpu;
+mod cuda;
 pub(crate) mod directory;
 
 pub use directory::{Counter, ENTRY};
 
+use crate::device::cuda::Launch;
+use crate::tape::cuda::Operands;
 use crate::tape::{DType, Op, Program, Region, Val, VarId, Vars};
 
 /// What a window is drawn from.
@@ -182,6 +185,9 @@ impl Op for Begin {
     fn differentiable(&self) -> bool {
         false
     }
+    fn cuda(&self, x: &Operands) -> Option<Vec<Launch>> {
+        Some(self.launches(x))
+    }
     crate::kernels!();
 }
 
@@ -205,6 +211,9 @@ impl Op for Record {
     fn differentiable(&self) -> bool {
         false
     }
+    fn cuda(&self, x: &Operands) -> Option<Vec<Launch>> {
+        Some(self.launches(x))
+    }
     crate::kernels!();
 }
 
@@ -225,6 +234,9 @@ impl Op for Sample {
     }
     fn differentiable(&self) -> bool {
         false
+    }
+    fn cuda(&self, x: &Operands) -> Option<Vec<Launch>> {
+        Some(self.launches(x))
     }
     crate::kernels!();
 }

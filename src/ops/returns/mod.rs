@@ -1,7 +1,11 @@
 //! Returns over a horizon: the actor's objective and the critics' TD(lambda) targets. Arrays are time-major `[H, N]`.
 
+mod cuda;
+
 use crate::device::Real;
+use crate::device::cuda::Launch;
 use crate::ops::stats::RunningScale;
+use crate::tape::cuda::Operands;
 use crate::tape::op::chunk;
 use crate::tape::{Adjoint, Cx, Op, Program, Val};
 
@@ -161,6 +165,9 @@ impl Op for ActorLoss {
             }
         }
     }
+    fn cuda(&self, x: &Operands) -> Option<Vec<Launch>> {
+        Some(self.launches(x))
+    }
     crate::kernels!();
 }
 
@@ -221,6 +228,9 @@ impl Op for ActorLossGrad {
     fn phases(&self, _: &[Vec<usize>], _: &[Vec<usize>]) -> Vec<usize> {
         vec![1]
     }
+    fn cuda(&self, x: &Operands) -> Option<Vec<Launch>> {
+        Some(self.launches(x))
+    }
     crate::kernels!();
 }
 
@@ -279,6 +289,9 @@ impl Op for TdLambda {
     }
     fn differentiable(&self) -> bool {
         false
+    }
+    fn cuda(&self, x: &Operands) -> Option<Vec<Launch>> {
+        Some(self.launches(x))
     }
     crate::kernels!();
 }

@@ -5,7 +5,11 @@
 //! Statistics start at mean 0, variance 1, count 1e-4. Before an update the count is multiplied by `decay`: 1 never
 //! forgets, 0.99 remembers about a hundred batches.
 
+mod cuda;
+
 use crate::device::Real;
+use crate::device::cuda::Launch;
+use crate::tape::cuda::Operands;
 use crate::tape::{Adjoint, Cx, Op, Program, Val};
 
 /// Added to the variance before the square root.
@@ -93,6 +97,9 @@ impl Op for UpdateStats {
     fn differentiable(&self) -> bool {
         false
     }
+    fn cuda(&self, x: &Operands) -> Option<Vec<Launch>> {
+        Some(self.launches(x))
+    }
     crate::kernels!();
 }
 
@@ -143,6 +150,9 @@ impl Op for Normalise {
         let (Some(c), Some(s)) = (a.cotangent(0), a.sink(0)) else { return };
         let inputs = [c, a.input(1), a.output(0)];
         a.push(NormaliseGrad { accumulate: s.accumulate }, &inputs, &[s.val]);
+    }
+    fn cuda(&self, x: &Operands) -> Option<Vec<Launch>> {
+        Some(self.launches(x))
     }
     crate::kernels!();
 }

@@ -1,6 +1,10 @@
 //! Sum of two arrays of one length: a residual connection.
 
+mod cuda;
+
 use crate::device::Real;
+use crate::device::cuda::Launch;
+use crate::tape::cuda::Operands;
 use crate::tape::op::chunk;
 use crate::tape::{Adjoint, Cx, Op, Program, Val};
 
@@ -48,6 +52,9 @@ impl Op for Sum {
             }
         }
     }
+    fn cuda(&self, x: &Operands) -> Option<Vec<Launch>> {
+        Some(self.launches(x))
+    }
     crate::kernels!();
 }
 
@@ -73,6 +80,9 @@ impl Op for SumGrad {
     }
     fn phases(&self, _: &[Vec<usize>], o: &[Vec<usize>]) -> Vec<usize> {
         chunks(&o[0])
+    }
+    fn cuda(&self, x: &Operands) -> Option<Vec<Launch>> {
+        Some(self.launches(x))
     }
     crate::kernels!();
 }

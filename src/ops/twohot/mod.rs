@@ -12,8 +12,11 @@
 //! number. Softmax is computed again in the reverse pass; nothing is kept.
 
 mod cpu;
+mod cuda;
 
 use crate::device::Real;
+use crate::device::cuda::Launch;
+use crate::tape::cuda::Operands;
 use crate::tape::grad::Sink;
 use crate::tape::{Adjoint, Op, Program, Val};
 
@@ -127,6 +130,9 @@ impl Op for TwoHotDecode {
         let Some(Sink { val, accumulate }) = a.sink(0) else { return };
         a.push(TwoHotDecodeGrad { bins: self.bins, decode: self.decode, accumulate }, &[dy, logits], &[val]);
     }
+    fn cuda(&self, x: &Operands) -> Option<Vec<Launch>> {
+        Some(self.launches(x))
+    }
     crate::kernels!();
 }
 
@@ -147,6 +153,9 @@ impl Op for TwoHotDecodeGrad {
     }
     fn workspace(&self, inputs: &[Vec<usize>], _: &[Vec<usize>]) -> usize {
         tasks(&self.bins, &inputs[1]) * self.bins.count
+    }
+    fn cuda(&self, x: &Operands) -> Option<Vec<Launch>> {
+        Some(self.launches(x))
     }
     crate::kernels!();
 }
@@ -178,6 +187,9 @@ impl Op for TwoHotLoss {
         let op = TwoHotLossGrad { bins: self.bins, weights: self.weights.clone(), accumulate };
         a.push(op, &[dy, logits, reward], &[val]);
     }
+    fn cuda(&self, x: &Operands) -> Option<Vec<Launch>> {
+        Some(self.launches(x))
+    }
     crate::kernels!();
 }
 
@@ -198,6 +210,9 @@ impl Op for TwoHotLossGrad {
     }
     fn workspace(&self, inputs: &[Vec<usize>], _: &[Vec<usize>]) -> usize {
         tasks(&self.bins, &inputs[1]) * self.bins.count
+    }
+    fn cuda(&self, x: &Operands) -> Option<Vec<Launch>> {
+        Some(self.launches(x))
     }
     crate::kernels!();
 }

@@ -1,0 +1,368 @@
+// Fully connected layers with what follows them, and their adjoint. What is computed: src/ops/linear.
+//
+// A block takes R rows and all N outputs of them, so that a row's LayerNorm needs no second pass over memory: each
+// thread owns columns c, c + T, ... for all R rows in registers, the rows' inputs lie on chip, and every weight is read
+// once a block, coalesced. The adjoint of the rows has the same shape with W in place of its transpose.
+#include "common/math.cuh"
+#include "common/reduce.cuh"
+
+enum Epilogue { BIAS, NORM_MISH, NORM_SIMPLEX, MISH_NORM };
+
+// Threads of a block, rows of a block, inputs that lie on chip at a time.
+constexpr int T = 256, R = 8, KT = 512;
+
+// acc[j][r] += sum_k x[r][k] w[k, c_j] for the columns c_j = thread + j T below N. `x` rows lie `xs` apart (rows from
+// `count` on count as zero), `w` rows `ws` apart. `stage` holds R x KT numbers on chip.
+template <int N, int K>
+static __device__ void multiply(float (&acc)[ceil_div(N, T)][R], const float* x, size_t xs, int count, const float* w,
+                                size_t ws, float (*stage)[KT]) {
+    constexpr int C = ceil_div(N, T);
+    int t = threadIdx.x;
+#pragma unroll 1
+    for (int k0 = 0; k0 < K; k0 += KT) {
+        int depth = K - k0 < KT ? K - k0 : KT;
+        __syncthreads();
+        for (int r = 0; r < R; r++)
+            for (int k = t; k < depth; k += T) stage[r][k] = r < count ? x[r * xs + k0 + k] : 0.f;
+        __syncthreads();
+        const float* wk = w + (size_t)k0 * ws;
+        int k = 0;
+        for (; k + 4 <= depth; k += 4) {
+            float a[C][4];
+#pragma unroll
+            for (int j = 0; j < C; j++)
+#pragma unroll
+                for (int u = 0; u < 4; u++) a[j][u] = t + j * T < N ? wk[(k + u) * ws + t + j * T] : 0.f;
+#pragma unroll
+            for (int r = 0; r < R; r++) {
+                float4 b = *(const float4*)&stage[r][k];
+#pragma unroll
+                for (int j = 0; j < C; j++) {
+                    acc[j][r] = fmaf(a[j][0], b.x, acc[j][r]);
+                    acc[j][r] = fmaf(a[j][1], b.y, acc[j][r]);
+                    acc[j][r] = fmaf(a[j][2], b.z, acc[j][r]);
+                    acc[j][r] = fmaf(a[j][3], b.w, acc[j][r]);
+                }
+            }
+        }
+        for (; k < depth; k++) {
+#pragma unroll
+            for (int j = 0; j < C; j++) {
+                float a = t + j * T < N ? wk[k * ws + t + j * T] : 0.f;
+#pragma unroll
+                for (int r = 0; r < R; r++) acc[j][r] = fmaf(a, stage[r][k], acc[j][r]);
+            }
+        }
+    }
+}
+
+// Mean and 1 / sqrt(variance + 1e-5) of R rows whose columns the block's threads hold.
+template <int N>
+static __device__ void row_moments(const float (&u)[ceil_div(N, T)][R], float (&mean)[R], float (&rstd)[R]) {
+    constexpr int C = ceil_div(N, T);
+#pragma unroll
+    for (int r = 0; r < R; r++) {
+        mean[r] = 0.f;
+#pragma unroll
+        for (int j = 0; j < C; j++)
+            if (threadIdx.x + j * T < N) mean[r] += u[j][r];
+    }
+    block_sums<T, R>(mean);
+#pragma unroll
+    for (int r = 0; r < R; r++) {
+        mean[r] *= 1.f / (float)N;
+        rstd[r] = 0.f;
+#pragma unroll
+        for (int j = 0; j < C; j++) {
+            float d = u[j][r] - mean[r];
+            if (threadIdx.x + j * T < N) rstd[r] += d * d;
+        }
+    }
+    block_sums<T, R>(rstd);
+#pragma unroll
+    for (int r = 0; r < R; r++) rstd[r] = 1.f / sqrtf(rstd[r] * (1.f / (float)N) + 1e-5f);
+}
+
+// Softmax over groups of G neighbouring columns. A group lies in the lanes of one warp if G divides 32, else its
+// numbers meet on chip, one row at a time.
+template <int N, int G>
+static __device__ void simplex(float (&u)[ceil_div(N, T)][R]) {
+    constexpr int C = ceil_div(N, T);
+    if constexpr (32 % G == 0) {
+#pragma unroll
+        for (int j = 0; j < C; j++) {
+#pragma unroll
+            for (int r = 0; r < R; r++) {
+                float top = u[j][r];
+#pragma unroll
+                for (int o = G / 2; o > 0; o >>= 1) top = fmaxf(top, __shfl_xor_sync(ALL_LANES, top, o));
+                float e = expf(u[j][r] - top), sum = e;
+#pragma unroll
+                for (int o = G / 2; o > 0; o >>= 1) sum += __shfl_xor_sync(ALL_LANES, sum, o);
+                u[j][r] = e / sum;
+            }
+        }
+    } else {
+        __shared__ float row[N];
+#pragma unroll
+        for (int r = 0; r < R; r++) {
+            __syncthreads();
+#pragma unroll
+            for (int j = 0; j < C; j++)
+                if (threadIdx.x + j * T < N) row[threadIdx.x + j * T] = u[j][r];
+            __syncthreads();
+#pragma unroll
+            for (int j = 0; j < C; j++) {
+                int c = threadIdx.x + j * T;
+                if (c >= N) continue;
+                const float* g = row + c / G * G;
+                float top = g[0], sum = 0.f;
+                for (int i = 1; i < G; i++) top = fmaxf(top, g[i]);
+                for (int i = 0; i < G; i++) sum += expf(g[i] - top);
+                u[j][r] = expf(u[j][r] - top) / sum;
+            }
+        }
+    }
+}
+
+// y = epilogue(concat(x0, x1, x2) W^T + b) for row block blockIdx.x of member blockIdx.y. `wt` [K0 + K1 + K2, N];
+// `saved`, if given, keeps h. The inputs serve all members if `shared`.
+template <int N, int K0, int K1, int K2, int EPILOGUE, int G>
+static __device__ void linear(const float* wt, const float* bias, const float* gain, const float* shift, const float* x0,
+                              const float* x1, const float* x2, float* y, float* saved, u32 m, u32 shared) {
+    constexpr int C = ceil_div(N, T);
+    __shared__ __align__(16) float stage[R][KT];
+    u32 e = blockIdx.y, first = blockIdx.x * R;
+    int count = m - first < R ? m - first : R, t = threadIdx.x;
+    size_t in_row = (shared ? 0 : (size_t)e * m) + first, out_row = (size_t)e * m + first;
+    wt += (size_t)e * (K0 + K1 + K2) * N;
+    float h[C][R] = {};
+    multiply<N, K0>(h, x0 + in_row * K0, K0, count, wt, N, stage);
+    if (K1 > 0) multiply<N, K1>(h, x1 + in_row * K1, K1, count, wt + (size_t)K0 * N, N, stage);
+    if (K2 > 0) multiply<N, K2>(h, x2 + in_row * K2, K2, count, wt + (size_t)(K0 + K1) * N, N, stage);
+#pragma unroll
+    for (int j = 0; j < C; j++) {
+        int c = t + j * T;
+        if (c >= N) continue;
+        float b = bias[e * N + c];
+#pragma unroll
+        for (int r = 0; r < R; r++) {
+            h[j][r] += b;
+            if (saved && r < count) saved[(out_row + r) * N + c] = h[j][r];
+        }
+    }
+    if constexpr (EPILOGUE != BIAS) {
+        if constexpr (EPILOGUE == MISH_NORM) {
+#pragma unroll
+            for (int j = 0; j < C; j++)
+#pragma unroll
+                for (int r = 0; r < R; r++) h[j][r] = mish(h[j][r]);
+        }
+        float mean[R], rstd[R];
+        row_moments<N>(h, mean, rstd);
+#pragma unroll
+        for (int j = 0; j < C; j++) {
+            int c = t + j * T;
+            float g = c < N ? gain[e * N + c] : 0.f, s = c < N ? shift[e * N + c] : 0.f;
+#pragma unroll
+            for (int r = 0; r < R; r++) {
+                h[j][r] = (h[j][r] - mean[r]) * rstd[r] * g + s;
+                if (EPILOGUE == NORM_MISH) h[j][r] = mish(h[j][r]);
+            }
+        }
+        if constexpr (EPILOGUE == NORM_SIMPLEX) simplex<N, G>(h);
+    }
+#pragma unroll
+    for (int j = 0; j < C; j++) {
+        int c = t + j * T;
+#pragma unroll
+        for (int r = 0; r < R; r++)
+            if (c < N && r < count) y[(out_row + r) * N + c] = h[j][r];
+    }
+}
+
+// Adjoint of the epilogue for R rows: dh, and the rows' share of the gain and shift gradients into
+// sums[member, row block, (gain, shift), N].
+template <int N, int EPILOGUE, int G>
+static __device__ void linear_grad_rows(const float* dy_, const float* h_, const float* y_, const float* gain,
+                                        const float* shift, float* dh_, float* sums, u32 m) {
+    constexpr int C = ceil_div(N, T);
+    u32 e = blockIdx.y, first = blockIdx.x * R;
+    int count = m - first < R ? m - first : R, t = threadIdx.x;
+    size_t row = (size_t)e * m + first;
+    // What LayerNorm saw, then normalised; the slope of what stood before it.
+    float hat[C][R], slope[EPILOGUE == MISH_NORM ? C : 1][R], g[C][R];
+#pragma unroll
+    for (int j = 0; j < C; j++) {
+        int c = t + j * T;
+#pragma unroll
+        for (int r = 0; r < R; r++) {
+            bool in = c < N && r < count;
+            float h = in ? h_[(row + r) * N + c] : 0.f;
+            if constexpr (EPILOGUE == MISH_NORM) hat[j][r] = mish_grad(h, &slope[j][r]);
+            else hat[j][r] = h;
+            g[j][r] = in ? dy_[(row + r) * N + c] : 0.f;
+        }
+    }
+    float mean[R], rstd[R];
+    row_moments<N>(hat, mean, rstd);
+#pragma unroll
+    for (int j = 0; j < C; j++) {
+        int c = t + j * T;
+        float gc = c < N ? gain[e * N + c] : 0.f, sc = c < N ? shift[e * N + c] : 0.f;
+#pragma unroll
+        for (int r = 0; r < R; r++) {
+            hat[j][r] = (hat[j][r] - mean[r]) * rstd[r];
+            if constexpr (EPILOGUE == NORM_MISH) {
+                float s;
+                mish_grad(hat[j][r] * gc + sc, &s);
+                g[j][r] *= s;
+            }
+        }
+        if constexpr (EPILOGUE == NORM_SIMPLEX) {
+#pragma unroll
+            for (int r = 0; r < R; r++) {
+                bool in = c < N && r < count;
+                float y = in ? y_[(row + r) * N + c] : 0.f, inner = 0.f;
+                if constexpr (32 % G == 0) {
+                    inner = g[j][r] * y;
+#pragma unroll
+                    for (int o = G / 2; o > 0; o >>= 1) inner += __shfl_xor_sync(ALL_LANES, inner, o);
+                } else if (in) {
+                    size_t at = (row + r) * N + c / G * G;
+                    for (int i = 0; i < G; i++) inner += dy_[at + i] * y_[at + i];
+                }
+                g[j][r] = y * (g[j][r] - inner);
+            }
+        }
+        float dgain = 0.f, dshift = 0.f;
+#pragma unroll
+        for (int r = 0; r < R; r++) {
+            if (r < count) {
+                dgain += g[j][r] * hat[j][r];
+                dshift += g[j][r];
+            }
+            g[j][r] *= gc;
+        }
+        if (c < N) {
+            float* to = sums + ((size_t)e * gridDim.x + blockIdx.x) * 2 * N + c;
+            to[0] = dgain;
+            to[N] = dshift;
+        }
+    }
+    // d LN: rstd (g - mean g - hat mean(g hat)).
+    float a[R], b[R];
+#pragma unroll
+    for (int r = 0; r < R; r++) {
+        a[r] = b[r] = 0.f;
+#pragma unroll
+        for (int j = 0; j < C; j++) {
+            if (t + j * T >= N) continue;
+            a[r] += g[j][r];
+            b[r] += g[j][r] * hat[j][r];
+        }
+    }
+    block_sums<T, R>(a);
+    block_sums<T, R>(b);
+#pragma unroll
+    for (int j = 0; j < C; j++) {
+        int c = t + j * T;
+#pragma unroll
+        for (int r = 0; r < R; r++) {
+            float d = rstd[r] * (g[j][r] - a[r] * (1.f / (float)N) - hat[j][r] * b[r] * (1.f / (float)N));
+            if constexpr (EPILOGUE == MISH_NORM) d *= slope[j][r];
+            if (c < N && r < count) dh_[(row + r) * N + c] = d;
+        }
+    }
+}
+
+// dx += dh W for columns [offset, offset + WIDTH) of W [N, K]; members that share an input add up in their order.
+// Row block blockIdx.x of member blockIdx.y, or of all of them if `members` is more than one.
+template <int N, int K, int OFFSET, int WIDTH>
+static __device__ void linear_grad_input(const float* dh, const float* w, float* dx, u32 m, u32 members, u32 accumulate) {
+    constexpr int C = ceil_div(WIDTH, T);
+    __shared__ __align__(16) float stage[R][KT];
+    u32 first = blockIdx.x * R;
+    int count = m - first < R ? m - first : R, t = threadIdx.x;
+    float acc[C][R] = {};
+#pragma unroll 1
+    for (u32 e = blockIdx.y; e < blockIdx.y + members; e++)
+        multiply<WIDTH, N>(acc, dh + ((size_t)e * m + first) * N, N, count, w + (size_t)e * N * K + OFFSET, K, stage);
+    size_t row = (size_t)blockIdx.y * m + first;
+#pragma unroll
+    for (int j = 0; j < C; j++) {
+        int c = t + j * T;
+#pragma unroll
+        for (int r = 0; r < R; r++)
+            if (c < WIDTH && r < count) put(dx + (row + r) * WIDTH + c, acc[j][r], accumulate);
+    }
+}
+
+// Tile of a weight gradient: outputs, inputs, rows at a time.
+constexpr int TN = 32, TK = 64, TM = 16;
+
+// dW[n, offset + k] += sum_m dh[m, n] x[m, k]: tile (blockIdx.x over inputs and outputs) of member blockIdx.y.
+// 256 threads, eight sums each. `shared`: one x for all members.
+template <int N, int K, int OFFSET, int WIDTH>
+static __device__ void linear_grad_weight(const float* dh, const float* x, float* dw, u32 m, u32 shared, u32 accumulate) {
+    __shared__ float a[TM][TN], b[TM][TK];
+    constexpr int ACROSS = ceil_div(WIDTH, TK);
+    u32 e = blockIdx.y;
+    int k0 = blockIdx.x % ACROSS * TK, n0 = blockIdx.x / ACROSS * TN, t = threadIdx.x;
+    dh += (size_t)e * m * N;
+    x += shared ? 0 : (size_t)e * m * WIDTH;
+    int k = t % TK, n = t / TK;  // this thread: column k, rows n, n + 4, ...
+    float acc[TN / 4] = {};
+    for (u32 m0 = 0; m0 < m; m0 += TM) {
+        for (int i = t; i < TM * TN; i += T) {
+            u32 r = m0 + i / TN;
+            int c = n0 + i % TN;
+            a[i / TN][i % TN] = r < m && c < N ? dh[(size_t)r * N + c] : 0.f;
+        }
+        for (int i = t; i < TM * TK; i += T) {
+            u32 r = m0 + i / TK;
+            int c = k0 + i % TK;
+            b[i / TK][i % TK] = r < m && c < WIDTH ? x[(size_t)r * WIDTH + c] : 0.f;
+        }
+        __syncthreads();
+#pragma unroll
+        for (int r = 0; r < TM; r++)
+#pragma unroll
+            for (int i = 0; i < TN / 4; i++) acc[i] = fmaf(a[r][n + 4 * i], b[r][k], acc[i]);
+        __syncthreads();
+    }
+#pragma unroll
+    for (int i = 0; i < TN / 4; i++)
+        if (n0 + n + 4 * i < N && k0 + k < WIDTH)
+            put(dw + ((size_t)e * N + n0 + n + 4 * i) * K + OFFSET + k0 + k, acc[i], accumulate);
+}
+
+// out[e, c] += sum over rows of x[e, row, c], rows `stride` apart: 32 columns a block, eight rows at a time.
+DEVICE void column_sums(const float* x, float* out, u32 rows, u32 n, u32 stride, u32 accumulate) {
+    __shared__ float part[8][33];
+    u32 e = blockIdx.y, lane = threadIdx.x & 31, row = threadIdx.x >> 5, c = blockIdx.x * 32 + lane;
+    float s = 0.f;
+    if (c < n)
+        for (u32 r = row; r < rows; r += 8) s += x[((size_t)e * rows + r) * stride + c];
+    part[row][lane] = s;
+    __syncthreads();
+    if (row != 0 || c >= n) return;
+    for (int r = 1; r < 8; r++) s += part[r][lane];
+    put(out + e * n + c, s, accumulate);
+}
+
+// out[e, c, r] = w[e, r, c]: tiles of 32 x 32.
+DEVICE void transpose(const float* w, float* out, u32 n, u32 k) {
+    __shared__ float tile[32][33];
+    u32 e = blockIdx.z, c = blockIdx.x * 32 + (threadIdx.x & 31);
+    for (u32 i = threadIdx.x >> 5; i < 32; i += 8) {
+        u32 r = blockIdx.y * 32 + i;
+        if (r < n && c < k) tile[i][threadIdx.x & 31] = w[((size_t)e * n + r) * k + c];
+    }
+    __syncthreads();
+    u32 r = blockIdx.y * 32 + (threadIdx.x & 31);
+    for (u32 i = threadIdx.x >> 5; i < 32; i += 8) {
+        u32 col = blockIdx.x * 32 + i;
+        if (r < n && col < k) out[((size_t)e * k + col) * n + r] = tile[threadIdx.x & 31][i];
+    }
+}

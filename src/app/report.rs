@@ -1,0 +1,120 @@
+//! `pwm report` and `pwm compare`: what runs came to, and whether two experiments differ.
+
+use std::io::Write;
+use std::path::PathBuf;
+
+use anyhow::{Context, ensure};
+
+use crate::run::atomic::{FileError, replace_bytes};
+use crate::run::report::{Report, Run};
+use crate::run::select;
+use crate::run::stats::{
+    interval, interval_of_difference, iqm, mean, permutation_test, probability_of_improvement, std,
+};
+
+/// Make one page with curves and tables of runs, and the same as SVG, CSV, Markdown and LaTeX.
+#[derive(Clone, Debug, clap::Args)]
+pub struct ReportArgs {
+    /// Run folders, folders of runs, or patterns as in 'runs/ant_*'
+    #[arg(required = true)]
+    pub runs: Vec<PathBuf>,
+    /// Folder to write to; by default the run's own folder, or `report` for several
+    #[arg(long, value_name = "DIR")]
+    pub out: Option<PathBuf>,
+}
+
+/// Say whether two experiments differ by more than chance.
+#[derive(Clone, Debug, clap::Args)]
+pub struct CompareArgs {
+    /// Runs of the first experiment: a folder of runs or a pattern as in 'runs/ant_pwm_small_s*'
+    pub a: PathBuf,
+    /// Runs of the second
+    pub b: PathBuf,
+    /// Compare highest evaluations instead of last ones
+    #[arg(long)]
+    pub peak: bool,
+}
+
+fn read(what: &[PathBuf]) -> anyhow::Result<Vec<Run>> {
+    let mut runs = Vec::new();
+    for pattern in what {
+        let found = select::runs(pattern);
+        ensure!(
+            !found.is_empty(),
+            "{}: no run there; give a run folder, a folder of runs or a pattern",
+            pattern.display()
+        );
+        for path in found {
+            runs.push(Run::read(&path).with_context(|| format!("run {}", path.display()))?);
+        }
+    }
+    Ok(runs)
+}
+
+/// Carries `pwm report` out.
+pub fn report(args: &ReportArgs, out: &mut dyn Write) -> anyhow::Result<()> {
+    let runs = read(&args.runs)?;
+    let folder = match (&args.out, &runs[..]) {
+        (Some(dir), _) => dir.clone(),
+        (None, [one]) => one.path.join("report"),
+        (None, _) => PathBuf::from("report"),
+    };
+    std::fs::create_dir_all(&folder).map_err(FileError::at(&folder, "creating the folder"))?;
+    let report = Report::new(&runs);
+    for (name, text) in report.files() {
+        replace_bytes(&folder.join(name), text.as_bytes())?;
+    }
+    writeln!(out, "{}", report.title)?;
+    report.tables[..2].iter().try_for_each(|t| write!(out, "\n{}", t.markdown()))?;
+    writeln!(
+        out,
+        "\nwrote {} (open it in a browser) and its figures and tables",
+        folder.join("report.html").display()
+    )?;
+    Ok(())
+}
+
+/// Carries `pwm compare` out.
+pub fn compare(args: &CompareArgs, out: &mut dyn Write) -> anyhow::Result<()> {
+    let score = |r: &Run| if args.peak { r.peak().1 } else { r.last() };
+    let side = |what: &PathBuf| -> anyhow::Result<Vec<f64>> {
+        let scores: Vec<f64> = read(std::slice::from_ref(what))?.iter().map(score).filter(|s| s.is_finite()).collect();
+        ensure!(!scores.is_empty(), "{}: no run there has an evaluation", what.display());
+        Ok(scores)
+    };
+    let (a, b) = (side(&args.a)?, side(&args.b)?);
+    let what = if args.peak { "highest" } else { "last" };
+    writeln!(out, "the {what} evaluation of every run (one number a run)")?;
+    for (name, path, x) in [("A", &args.a, &a), ("B", &args.b, &b)] {
+        let (low, high) = interval(x, iqm);
+        writeln!(
+            out,
+            "  {name}  {}: {} runs, mean {:.0} ± {:.0}, IQM {:.0} [{low:.0}, {high:.0}]",
+            path.display(),
+            x.len(),
+            mean(x),
+            std(x),
+            iqm(x)
+        )?;
+    }
+    let (low, high) = interval_of_difference(&a, &b, mean);
+    writeln!(out, "  B - A  {:.0}, 95 % bootstrap interval [{low:.0}, {high:.0}]", mean(&b) - mean(&a))?;
+    writeln!(out, "  a run of B is better than one of A with probability {:.2}", probability_of_improvement(&a, &b))?;
+    let test = permutation_test(&a, &b);
+    let kind = if test.exact { "exact" } else { "10,000 draws" };
+    writeln!(out, "  permutation test of the means ({kind}, two-sided): p = {:.4}", test.p)?;
+    if test.p < 0.05 {
+        writeln!(out, "significant at 5 %: {} is better", if mean(&b) > mean(&a) { "B" } else { "A" })?;
+    } else if test.smallest >= 0.05 {
+        writeln!(
+            out,
+            "not decidable: with {} and {} runs no difference, however large, gets below p = {:.3}; run more seeds",
+            a.len(),
+            b.len(),
+            test.smallest
+        )?;
+    } else {
+        writeln!(out, "not significant at 5 %")?;
+    }
+    Ok(())
+}

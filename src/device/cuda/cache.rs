@@ -1,0 +1,62 @@
+//! Compiled code on disk. The name of a file is a hash of the source, all headers, the options and the compiler's
+//! version: nothing is ever stale, and nothing needs to be locked.
+
+use super::CudaError;
+use super::nvrtc::{Image, Nvrtc, options};
+use super::unit::Unit;
+use std::path::PathBuf;
+
+/// Folder of the cache: `PWM_CACHE`, else `pwm` in the user's cache folder. None switches it off.
+pub fn folder() -> Option<PathBuf> {
+    let set = |name| std::env::var_os(name).filter(|v| !v.is_empty()).map(PathBuf::from);
+    set("PWM_CACHE")
+        .or_else(|| set("XDG_CACHE_HOME").map(|p| p.join("pwm")))
+        .or_else(|| set("HOME").map(|p| p.join(".cache/pwm")))
+}
+
+/// The 128-bit FNV-1a hash.
+fn hash(parts: &[&str]) -> u128 {
+    let mut h = 0x6c62_272e_07bb_0142_62b8_2175_6295_c58d_u128;
+    for part in parts {
+        // The separator keeps ("ab", "c") apart from ("a", "bc").
+        for b in part.bytes().chain([0xff]) {
+            h = (h ^ u128::from(b)).wrapping_mul(0x0000_0000_0100_0000_0000_0000_0000_013b);
+        }
+    }
+    h
+}
+
+/// Code of a unit: from the cache, else compiled and put there. A cache that cannot be written is no error.
+pub fn compile(nvrtc: &Nvrtc, unit: &Unit, arch: &str) -> Result<Vec<u8>, CudaError> {
+    let Some(dir) = folder() else { return Ok(nvrtc.compile(unit, arch)?.code) };
+    let (source, version, options) =
+        (unit.source(), format!("{:?} {}", nvrtc.version, nvrtc.path), options(arch).join(" "));
+    let mut parts = vec![source.as_str(), &version, &options];
+    for (name, text) in unit.headers() {
+        parts.extend([name, text]);
+    }
+    let path = dir.join(format!("{:032x}.cubin", hash(&parts)));
+    if let Ok(code) = std::fs::read(&path)
+        && !code.is_empty()
+    {
+        return Ok(code);
+    }
+    let Image { code, .. } = nvrtc.compile(unit, arch)?;
+    // Written beside and renamed: a reader sees a whole file or none.
+    let beside = dir.join(format!(".{:032x}.{}", hash(&parts), std::process::id()));
+    if std::fs::create_dir_all(&dir).and_then(|()| std::fs::write(&beside, &code)).is_ok() {
+        let _ = std::fs::rename(&beside, &path);
+    }
+    Ok(code)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::hash;
+
+    #[test]
+    fn hashes_tell_parts_apart() {
+        assert_ne!(hash(&["ab", "c"]), hash(&["a", "bc"]));
+        assert_ne!(hash(&["a"]), hash(&["a", ""]));
+    }
+}

@@ -1,0 +1,334 @@
+//! The driver: one context, one stream, memory, modules, graphs. A thin layer of typed results over `cudarc`'s bindings.
+//!
+//! The stream is not the default one, which cannot be captured. Memory copies are ordered by the stream and waited for.
+
+use super::CudaError;
+use super::launch::Launch;
+use cudarc::driver::sys;
+use std::ffi::{CStr, CString, c_void};
+use std::sync::Arc;
+
+/// Oldest driver that runs what the compiler of CUDA 12 makes.
+const NEEDED_DRIVER: i32 = 12_000;
+
+fn check(call: &'static str, status: sys::CUresult) -> Result<(), CudaError> {
+    if status == sys::CUresult::CUDA_SUCCESS {
+        return Ok(());
+    }
+    let mut text = std::ptr::null();
+    // SAFETY: the driver is loaded, since it gave a status; the text is static.
+    let message = unsafe {
+        match sys::cuGetErrorString(status, &mut text) {
+            sys::CUresult::CUDA_SUCCESS if !text.is_null() => CStr::from_ptr(text).to_string_lossy().into_owned(),
+            _ => format!("{status:?}"),
+        }
+    };
+    Err(CudaError::Driver { call, message })
+}
+
+/// Calls a function of the driver; its name goes into the error.
+macro_rules! cu {
+    ($f:ident($($a:expr),* $(,)?)) => {
+        // SAFETY: each caller passes pointers that are valid for the call, see there.
+        check(stringify!($f), unsafe { sys::$f($($a),*) })
+    };
+}
+
+/// What a GPU is.
+#[derive(Clone, Debug)]
+pub struct DeviceInfo {
+    pub ordinal: usize,
+    pub name: String,
+    /// Compute capability.
+    pub major: i32,
+    pub minor: i32,
+    pub multiprocessors: i32,
+    pub memory: usize,
+}
+
+impl DeviceInfo {
+    /// The architecture to compile for, with the instructions of just this one where it has some.
+    pub fn arch(&self) -> String {
+        let own = if matches!((self.major, self.minor), (9, 0) | (10, _) | (12, _)) { "a" } else { "" };
+        format!("sm_{}{}{own}", self.major, self.minor)
+    }
+}
+
+/// Loads the driver; its version.
+pub fn version() -> Result<i32, CudaError> {
+    // SAFETY: only looks for the library.
+    if !unsafe { sys::is_culib_present() } {
+        return Err(CudaError::NoDriver("libcuda.so.1 is not found".into()));
+    }
+    let mut found = 0;
+    cu!(cuDriverGetVersion(&mut found))?;
+    if found < NEEDED_DRIVER {
+        return Err(CudaError::OldDriver { found, needed: NEEDED_DRIVER });
+    }
+    cu!(cuInit(0)).map_err(|e| CudaError::NoDriver(format!("the driver is there but does not start ({e})")))?;
+    Ok(found)
+}
+
+/// All GPUs that the driver shows.
+pub fn devices() -> Result<Vec<DeviceInfo>, CudaError> {
+    version()?;
+    let mut count = 0;
+    cu!(cuDeviceGetCount(&mut count))?;
+    (0..count as usize).map(info).collect()
+}
+
+fn info(ordinal: usize) -> Result<DeviceInfo, CudaError> {
+    use sys::CUdevice_attribute_enum as A;
+    let mut device = 0;
+    cu!(cuDeviceGet(&mut device, ordinal as i32))?;
+    let mut name = [0u8; 128];
+    cu!(cuDeviceGetName(name.as_mut_ptr().cast(), name.len() as i32, device))?;
+    let attribute = |a| {
+        let mut v = 0;
+        cu!(cuDeviceGetAttribute(&mut v, a, device)).map(|()| v)
+    };
+    let mut memory = 0;
+    cu!(cuDeviceTotalMem_v2(&mut memory, device))?;
+    Ok(DeviceInfo {
+        ordinal,
+        name: CStr::from_bytes_until_nul(&name).map_or(String::new(), |s| s.to_string_lossy().into_owned()),
+        major: attribute(A::CU_DEVICE_ATTRIBUTE_COMPUTE_CAPABILITY_MAJOR)?,
+        minor: attribute(A::CU_DEVICE_ATTRIBUTE_COMPUTE_CAPABILITY_MINOR)?,
+        multiprocessors: attribute(A::CU_DEVICE_ATTRIBUTE_MULTIPROCESSOR_COUNT)?,
+        memory,
+    })
+}
+
+/// The primary context of a GPU and the stream that everything runs on.
+#[derive(Debug)]
+pub struct Context {
+    pub info: DeviceInfo,
+    device: sys::CUdevice,
+    context: sys::CUcontext,
+    stream: sys::CUstream,
+}
+
+// SAFETY: handles of the driver, which may be used from any thread that has made the context current (`enter`).
+unsafe impl Send for Context {}
+// SAFETY: as above; the driver serialises calls on one stream.
+unsafe impl Sync for Context {}
+
+impl Context {
+    pub fn open(ordinal: usize) -> Result<Arc<Self>, CudaError> {
+        let all = devices()?;
+        let count = all.len() as i32;
+        let info = all.into_iter().nth(ordinal).ok_or(CudaError::NoDevice { ordinal, count })?;
+        if info.major < 8 {
+            return Err(CudaError::OldDevice { name: info.name, major: info.major, minor: info.minor });
+        }
+        let (mut device, mut context, mut stream) = (0, std::ptr::null_mut(), std::ptr::null_mut());
+        cu!(cuDeviceGet(&mut device, ordinal as i32))?;
+        cu!(cuDevicePrimaryCtxRetain(&mut context, device))?;
+        cu!(cuCtxSetCurrent(context))?;
+        cu!(cuStreamCreate(&mut stream, sys::CUstream_flags_enum::CU_STREAM_NON_BLOCKING as u32))?;
+        Ok(Arc::new(Self { info, device, context, stream }))
+    }
+
+    /// Makes the context current on this thread.
+    fn enter(&self) -> Result<(), CudaError> {
+        cu!(cuCtxSetCurrent(self.context))
+    }
+
+    pub fn synchronise(&self) -> Result<(), CudaError> {
+        self.enter()?;
+        cu!(cuStreamSynchronize(self.stream))
+    }
+
+    /// Free and total bytes.
+    pub fn memory(&self) -> Result<(usize, usize), CudaError> {
+        self.enter()?;
+        let (mut free, mut total) = (0, 0);
+        cu!(cuMemGetInfo_v2(&mut free, &mut total))?;
+        Ok((free, total))
+    }
+
+    /// Seconds that `work` takes on the stream.
+    pub fn time(&self, work: impl FnOnce() -> Result<(), CudaError>) -> Result<f64, CudaError> {
+        self.enter()?;
+        let (mut from, mut to) = (std::ptr::null_mut(), std::ptr::null_mut());
+        cu!(cuEventCreate(&mut from, 0))?;
+        cu!(cuEventCreate(&mut to, 0))?;
+        cu!(cuEventRecord(from, self.stream))?;
+        work()?;
+        cu!(cuEventRecord(to, self.stream))?;
+        cu!(cuEventSynchronize(to))?;
+        let mut ms = 0.0;
+        cu!(cuEventElapsedTime(&mut ms, from, to))?;
+        cu!(cuEventDestroy_v2(from))?;
+        cu!(cuEventDestroy_v2(to))?;
+        Ok(f64::from(ms) * 1e-3)
+    }
+}
+
+impl Drop for Context {
+    fn drop(&mut self) {
+        let _ = self.enter();
+        let _ = cu!(cuStreamDestroy_v2(self.stream));
+        let _ = cu!(cuDevicePrimaryCtxRelease_v2(self.device));
+    }
+}
+
+/// A block of device memory, in units of four bytes.
+#[derive(Debug)]
+pub struct Buffer {
+    context: Arc<Context>,
+    pub address: u64,
+    pub words: usize,
+}
+
+impl Buffer {
+    pub fn new(context: &Arc<Context>, words: usize) -> Result<Self, CudaError> {
+        let (free, total) = context.memory()?;
+        let (mut address, bytes) = (0, words.max(1) * 4);
+        if cu!(cuMemAlloc_v2(&mut address, bytes)).is_err() {
+            return Err(CudaError::Memory { bytes, free, total });
+        }
+        Ok(Self { context: context.clone(), address, words })
+    }
+
+    /// Writes `bits` to `len` words from `at` on.
+    pub fn fill(&self, at: usize, len: usize, bits: u32) -> Result<(), CudaError> {
+        assert!(at + len <= self.words, "invariant: a fill stays inside its buffer");
+        self.context.enter()?;
+        if len == 0 {
+            return Ok(());
+        }
+        cu!(cuMemsetD32Async(self.address + 4 * at as u64, bits, len, self.context.stream))
+    }
+
+    /// Copies `from` to word `at`, and waits.
+    pub fn write(&self, at: usize, from: &[u8]) -> Result<(), CudaError> {
+        assert!(4 * at + from.len() <= 4 * self.words, "invariant: a copy stays inside its buffer");
+        self.context.enter()?;
+        if from.is_empty() {
+            return Ok(());
+        }
+        let to = self.address + 4 * at as u64;
+        cu!(cuMemcpyHtoDAsync_v2(to, from.as_ptr().cast(), from.len(), self.context.stream))?;
+        cu!(cuStreamSynchronize(self.context.stream))
+    }
+
+    /// Copies from word `at`, and waits.
+    pub fn read(&self, at: usize, to: &mut [u8]) -> Result<(), CudaError> {
+        assert!(4 * at + to.len() <= 4 * self.words, "invariant: a copy stays inside its buffer");
+        self.context.enter()?;
+        if to.is_empty() {
+            return Ok(());
+        }
+        let from = self.address + 4 * at as u64;
+        cu!(cuMemcpyDtoHAsync_v2(to.as_mut_ptr().cast(), from, to.len(), self.context.stream))?;
+        cu!(cuStreamSynchronize(self.context.stream))
+    }
+}
+
+impl Drop for Buffer {
+    fn drop(&mut self) {
+        let _ = self.context.enter();
+        let _ = cu!(cuMemFree_v2(self.address));
+    }
+}
+
+/// Loaded code.
+#[derive(Debug)]
+pub struct Module {
+    context: Arc<Context>,
+    module: sys::CUmodule,
+}
+
+// SAFETY: a handle of the driver.
+unsafe impl Send for Module {}
+// SAFETY: as above.
+unsafe impl Sync for Module {}
+
+impl Module {
+    pub fn load(context: &Arc<Context>, code: &[u8]) -> Result<Self, CudaError> {
+        context.enter()?;
+        let mut module = std::ptr::null_mut();
+        cu!(cuModuleLoadData(&mut module, code.as_ptr().cast()))?;
+        Ok(Self { context: context.clone(), module })
+    }
+
+    /// The entry point called `symbol`. It lives as long as the module.
+    pub fn function(&self, symbol: &str) -> Result<Function, CudaError> {
+        self.context.enter()?;
+        let name = CString::new(symbol).expect("invariant: symbols have no zero byte");
+        let mut function = std::ptr::null_mut();
+        cu!(cuModuleGetFunction(&mut function, self.module, name.as_ptr()))?;
+        Ok(Function(function))
+    }
+}
+
+impl Drop for Module {
+    fn drop(&mut self) {
+        let _ = self.context.enter();
+        let _ = cu!(cuModuleUnload(self.module));
+    }
+}
+
+/// An entry point.
+#[derive(Clone, Copy, Debug)]
+pub struct Function(sys::CUfunction);
+
+// SAFETY: a handle of the driver.
+unsafe impl Send for Function {}
+// SAFETY: as above.
+unsafe impl Sync for Function {}
+
+impl Context {
+    /// Puts a launch on the stream. `launch` must describe `function`, and its pointers must be valid when it runs.
+    pub fn launch(&self, function: Function, launch: &Launch) -> Result<(), CudaError> {
+        if launch.blocks() == 0 {
+            return Ok(());
+        }
+        let mut args: Vec<*mut c_void> = launch.args.iter().map(|a| a.as_ptr().cast_mut().cast()).collect();
+        let [x, y, z] = launch.grid;
+        let (threads, none) = (launch.kernel.threads, std::ptr::null_mut());
+        cu!(cuLaunchKernel(function.0, x, y, z, threads, 1, 1, 0, self.stream, args.as_mut_ptr(), none))
+    }
+
+    /// Records what `work` puts on the stream instead of running it.
+    pub fn capture(self: &Arc<Self>, work: impl FnOnce() -> Result<(), CudaError>) -> Result<Graph, CudaError> {
+        self.enter()?;
+        cu!(cuStreamBeginCapture_v2(self.stream, sys::CUstreamCaptureMode::CU_STREAM_CAPTURE_MODE_THREAD_LOCAL))?;
+        let worked = work();
+        let (mut graph, mut exec) = (std::ptr::null_mut(), std::ptr::null_mut());
+        // A capture must end even if the work failed.
+        let ended = cu!(cuStreamEndCapture(self.stream, &mut graph));
+        worked.and(ended)?;
+        let made = cu!(cuGraphInstantiateWithFlags(&mut exec, graph, 0));
+        let _ = cu!(cuGraphDestroy(graph));
+        made?;
+        Ok(Graph { context: self.clone(), exec })
+    }
+}
+
+/// Recorded work, replayed at the cost of one launch. Memory and modules it uses must outlive it.
+#[derive(Debug)]
+pub struct Graph {
+    context: Arc<Context>,
+    exec: sys::CUgraphExec,
+}
+
+// SAFETY: a handle of the driver; replays are ordered by `&mut` of the machine that owns it.
+unsafe impl Send for Graph {}
+// SAFETY: as above.
+unsafe impl Sync for Graph {}
+
+impl Graph {
+    pub fn replay(&self) -> Result<(), CudaError> {
+        self.context.enter()?;
+        cu!(cuGraphLaunch(self.exec, self.context.stream))
+    }
+}
+
+impl Drop for Graph {
+    fn drop(&mut self) {
+        let _ = self.context.enter();
+        let _ = cu!(cuGraphExecDestroy(self.exec));
+    }
+}

@@ -1,0 +1,186 @@
+//! One launch of a kernel, described without a driver.
+
+use std::sync::Arc;
+
+/// A kernel: a function template of a file under `kernels/`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct Kernel {
+    pub file: &'static str,
+    pub name: &'static str,
+    /// Threads of a block.
+    pub threads: u32,
+    /// Names of the template's parameters, all of them integers.
+    pub template: &'static [&'static str],
+    /// C types of the arguments.
+    pub params: &'static [&'static str],
+}
+
+/// A header that is written by the program instead of a person: constants of a robot, say.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct Header {
+    pub name: &'static str,
+    pub text: Arc<str>,
+}
+
+/// One launch: which kernel, for which sizes, on how many blocks, with which arguments.
+#[derive(Clone, Debug)]
+pub struct Launch {
+    pub kernel: Kernel,
+    /// Values of the template's parameters.
+    pub template: Vec<i64>,
+    pub header: Option<Header>,
+    /// Blocks along x, y, z.
+    pub grid: [u32; 3],
+    /// Bytes of each argument.
+    pub args: Vec<Vec<u8>>,
+}
+
+impl Launch {
+    pub fn new(kernel: Kernel, template: &[i64], grid: [usize; 3], args: Vec<Vec<u8>>) -> Self {
+        assert_eq!(kernel.template.len(), template.len(), "invariant: {} has its template arguments", kernel.name);
+        let grid = grid.map(|n| u32::try_from(n).expect("invariant: a grid has fewer than 2^32 blocks"));
+        assert!(grid[1] < 65_536 && grid[2] < 65_536, "invariant: a grid is long along x only");
+        Self { kernel, template: template.to_vec(), header: None, grid, args }
+    }
+
+    pub fn with_header(mut self, header: Header) -> Self {
+        self.header = Some(header);
+        self
+    }
+
+    /// Name of the instance in the compiled module.
+    pub fn symbol(&self) -> String {
+        let mut s = self.kernel.name.to_owned();
+        for t in &self.template {
+            s.push('_');
+            s.push_str(&t.to_string().replace('-', "m"));
+        }
+        s + "_k"
+    }
+
+    /// Blocks in all; a launch of none does nothing and is left out.
+    pub fn blocks(&self) -> usize {
+        self.grid.iter().map(|&n| n as usize).product()
+    }
+}
+
+/// An argument type of kernels.
+pub trait Param {
+    /// The type in C.
+    const C: &'static str;
+    fn bytes(self) -> Vec<u8>;
+}
+
+macro_rules! pointer {
+    ($(#[$m:meta])* $t:ident, $c:literal) => {
+        $(#[$m])*
+        #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+        pub struct $t(pub u64);
+        impl Param for $t {
+            const C: &'static str = $c;
+            fn bytes(self) -> Vec<u8> {
+                self.0.to_ne_bytes().to_vec()
+            }
+        }
+        impl $t {
+            /// The address `elements` further on.
+            #[must_use]
+            pub fn at(self, elements: usize) -> Self {
+                Self(self.0 + 4 * elements as u64)
+            }
+        }
+    };
+}
+pointer!(
+    /// Real numbers that are read; zero is the null pointer.
+    In,
+    "const float*"
+);
+pointer!(
+    /// Real numbers that are written.
+    Out,
+    "float*"
+);
+pointer!(
+    /// Indices that are read.
+    IndexIn,
+    "const u32*"
+);
+pointer!(
+    /// Indices that are written.
+    IndexOut,
+    "u32*"
+);
+
+impl From<Out> for In {
+    fn from(p: Out) -> Self {
+        In(p.0)
+    }
+}
+
+macro_rules! plain {
+    ($($t:ty, $c:literal);*) => {$(
+        impl Param for $t {
+            const C: &'static str = $c;
+            fn bytes(self) -> Vec<u8> {
+                self.to_ne_bytes().to_vec()
+            }
+        }
+    )*};
+}
+plain!(u32, "u32"; i32, "int"; f32, "float"; f64, "double"; u64, "u64");
+
+/// A table of numbers passed by value: constants of a launch.
+#[derive(Clone, Debug)]
+pub struct Table(pub [f32; Table::LEN]);
+
+impl Table {
+    /// Entries, as in `kernels/common/types.cuh`.
+    pub const LEN: usize = 64;
+
+    pub fn new(values: impl IntoIterator<Item = f64>) -> Self {
+        let mut t = [0.0; Self::LEN];
+        for (n, v) in values.into_iter().enumerate() {
+            assert!(n < Self::LEN, "invariant: a table of constants has at most {} entries", Self::LEN);
+            t[n] = v as f32;
+        }
+        Self(t)
+    }
+}
+
+impl Param for Table {
+    const C: &'static str = "Table";
+    fn bytes(self) -> Vec<u8> {
+        bytemuck::bytes_of(&self.0).to_vec()
+    }
+}
+
+/// Declares the kernels of one file: a typed function for each, which makes a [`Launch`].
+///
+/// `fn name[threads]<T, ..>(argument: Type, ..)` launches the template `name<T, ..>` of that file.
+#[macro_export]
+macro_rules! cuda_kernels {
+    ($file:literal; $($(#[$m:meta])* fn $name:ident[$threads:literal] $(<$($t:ident),*>)? ($($p:ident: $ty:ty),* $(,)?);)*) => {
+        $(
+            $(#[$m])*
+            #[allow(clippy::too_many_arguments)]
+            pub(crate) fn $name(
+                grid: [usize; 3],
+                template: [i64; $crate::cuda_kernels!(@count $($($t)*)?)],
+                $($p: $ty),*
+            ) -> $crate::device::cuda::Launch {
+                const KERNEL: $crate::device::cuda::launch::Kernel = $crate::device::cuda::launch::Kernel {
+                    file: $file,
+                    name: stringify!($name),
+                    threads: $threads,
+                    template: &[$($(stringify!($t)),*)?],
+                    params: &[$(<$ty as $crate::device::cuda::launch::Param>::C),*],
+                };
+                let args = vec![$($crate::device::cuda::launch::Param::bytes($p)),*];
+                $crate::device::cuda::Launch::new(KERNEL, &template, grid, args)
+            }
+        )*
+    };
+    (@count) => { 0 };
+    (@count $head:ident $($tail:ident)*) => { 1 + $crate::cuda_kernels!(@count $($tail)*) };
+}

@@ -1,0 +1,50 @@
+//! The CUDA back end below the tape: kernels as text, the compiler, the driver. Knows no operation.
+//!
+//! | file | idea |
+//! |---|---|
+//! | [`launch`] | a kernel's signature, one launch of it, the macro that makes typed launch functions |
+//! | [`unit`](mod@unit) | launches gathered into sources: kernels are templates over sizes, each size one instance |
+//! | [`nvrtc`] | the run-time compiler, and what it reports about registers and spills |
+//! | [`cache`] | compiled code on disk, by the hash of everything it depends on |
+//! | [`driver`] | context, memory, modules, graphs |
+//!
+//! Nothing here needs a driver until [`driver::Context::open`] and nothing needs a compiler until [`nvrtc::Nvrtc::load`];
+//! both say in one line what is missing.
+
+pub mod cache;
+pub mod driver;
+pub mod launch;
+pub mod nvrtc;
+pub mod unit;
+
+pub use launch::Launch;
+
+/// Why the GPU cannot be used: one line, with what was found and what is needed.
+#[derive(Clone, Debug, thiserror::Error)]
+pub enum CudaError {
+    #[error("no CUDA driver: {0}; install one, or use device=cpu")]
+    NoDriver(String),
+    #[error("the CUDA driver is of version {}.{}, needed is {}.{} or newer", found / 1000, found % 1000 / 10, needed / 1000, needed % 1000 / 10)]
+    OldDriver { found: i32, needed: i32 },
+    #[error("no GPU {ordinal}: the driver shows {count}")]
+    NoDevice { ordinal: usize, count: i32 },
+    #[error("{name} has compute capability {major}.{minor}, needed is 8.0 or newer")]
+    OldDevice { name: String, major: i32, minor: i32 },
+    #[error(
+        "no run-time compiler (libnvrtc): {0}; install the CUDA toolkit or the Python package nvidia-cuda-nvrtc-cu12, \
+         and set PWM_NVRTC_PATH to the folder that holds libnvrtc.so.12"
+    )]
+    NoCompiler(String),
+    #[error("cannot compile {unit} for {arch}: {log}")]
+    Compile { unit: String, arch: String, log: String },
+    #[error(
+        "the GPU has no room for {bytes} bytes: {free} of {total} are free; reduce num_envs, wm_batch_size, horizon or wm_buffer_size"
+    )]
+    Memory { bytes: usize, free: usize, total: usize },
+    #[error("the operation `{op}` of program `{program}` has no CUDA kernel yet; use device=cpu")]
+    NoKernel { op: &'static str, program: &'static str },
+    #[error("the GPU computes in single precision only")]
+    NumberType,
+    #[error("CUDA: {call} failed: {message}")]
+    Driver { call: &'static str, message: String },
+}

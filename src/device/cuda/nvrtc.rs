@@ -1,0 +1,233 @@
+//! The run-time compiler, loaded from where it is found.
+
+use super::CudaError;
+use super::unit::Unit;
+use libloading::Library;
+use std::ffi::{CStr, CString, c_char, c_int, c_void};
+use std::path::{Path, PathBuf};
+
+type Status = c_int;
+type Program = *mut c_void;
+
+/// What the compiler says about one entry point.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Usage {
+    pub symbol: String,
+    pub registers: u32,
+    /// Bytes of shared memory that the kernel declares.
+    pub shared: u32,
+    /// Bytes a thread keeps in memory because registers do not suffice, or because an array is indexed at run time.
+    pub stack: u32,
+    pub spill_stores: u32,
+    pub spill_loads: u32,
+}
+
+/// Machine code of one unit.
+#[derive(Clone, Debug)]
+pub struct Image {
+    pub code: Vec<u8>,
+    /// One a entry point; empty if the compiler does not report.
+    pub usage: Vec<Usage>,
+}
+
+macro_rules! symbols {
+    ($($name:ident: fn($($t:ty),*);)*) => {
+        /// Functions of the library; it is never unloaded.
+        #[allow(non_snake_case)]
+        struct Symbols { $($name: unsafe extern "C" fn($($t),*) -> Status),* }
+        impl Symbols {
+            fn load(lib: &Library) -> Result<Self, String> {
+                // SAFETY: the types are those of the library's header.
+                unsafe {
+                    Ok(Self { $($name: *lib.get(concat!(stringify!($name), "\0").as_bytes()).map_err(|e| e.to_string())?),* })
+                }
+            }
+        }
+    };
+}
+symbols! {
+    nvrtcVersion: fn(*mut c_int, *mut c_int);
+    nvrtcCreateProgram: fn(*mut Program, *const c_char, *const c_char, c_int, *const *const c_char, *const *const c_char);
+    nvrtcDestroyProgram: fn(*mut Program);
+    nvrtcCompileProgram: fn(Program, c_int, *const *const c_char);
+    nvrtcGetProgramLogSize: fn(Program, *mut usize);
+    nvrtcGetProgramLog: fn(Program, *mut c_char);
+    nvrtcGetCUBINSize: fn(Program, *mut usize);
+    nvrtcGetCUBIN: fn(Program, *mut c_char);
+}
+
+/// The compiler.
+pub struct Nvrtc {
+    symbols: Symbols,
+    /// File that was loaded.
+    pub path: String,
+    pub version: (i32, i32),
+}
+
+const NAMES: [&str; 4] = ["libnvrtc.so.13", "libnvrtc.so.12", "libnvrtc.so", "libnvrtc.so.11.2"];
+
+/// Folders that may hold the library, in order: `PWM_NVRTC_PATH` alone if it is set.
+fn folders() -> Vec<PathBuf> {
+    if let Some(p) = std::env::var_os("PWM_NVRTC_PATH") {
+        return vec![p.into()];
+    }
+    let mut list = vec![PathBuf::new()];
+    if let Some(home) = std::env::var_os("CUDA_HOME").or_else(|| std::env::var_os("CUDA_PATH")) {
+        list.push(Path::new(&home).join("lib64"));
+    }
+    list.push("/usr/local/cuda/lib64".into());
+    list
+}
+
+impl Nvrtc {
+    /// Finds and loads the library: in `PWM_NVRTC_PATH` if that is set, else where the system looks, else beside CUDA.
+    pub fn load() -> Result<Self, CudaError> {
+        let mut tried = Vec::new();
+        for dir in folders() {
+            // Its helper library is found by name once it is loaded, and not at all in a Python package otherwise.
+            for helper in builtins(&dir) {
+                // SAFETY: initialisers of NVIDIA's library; it stays loaded.
+                if let Ok(lib) = unsafe { Library::new(&helper) } {
+                    std::mem::forget(lib);
+                }
+            }
+            for name in NAMES {
+                let path = if dir.as_os_str().is_empty() { name.into() } else { dir.join(name) };
+                // SAFETY: as above.
+                match unsafe { Library::new(&path) } {
+                    Ok(lib) => {
+                        let symbols = Symbols::load(&lib).map_err(CudaError::NoCompiler)?;
+                        std::mem::forget(lib);
+                        let (mut major, mut minor) = (0, 0);
+                        // SAFETY: two valid places.
+                        unsafe { (symbols.nvrtcVersion)(&mut major, &mut minor) };
+                        return Ok(Self { symbols, path: path.display().to_string(), version: (major, minor) });
+                    }
+                    Err(_) => tried.push(path.display().to_string()),
+                }
+            }
+        }
+        Err(CudaError::NoCompiler(format!("tried {}", tried.join(", "))))
+    }
+
+    /// Compiles a unit for an architecture such as `sm_90a`.
+    pub fn compile(&self, unit: &Unit, arch: &str) -> Result<Image, CudaError> {
+        let error =
+            |log: String| CudaError::Compile { unit: unit.describe(), arch: arch.into(), log: first_lines(&log) };
+        let c = |s: &str| CString::new(s).map_err(|_| error("a source holds a zero byte".into()));
+        let (source, name) = (c(&unit.source())?, c("unit.cu")?);
+        let headers = unit.headers();
+        let names = headers.iter().map(|h| c(h.0)).collect::<Result<Vec<_>, _>>()?;
+        let texts = headers.iter().map(|h| c(h.1)).collect::<Result<Vec<_>, _>>()?;
+        let pointers = |list: &[CString]| list.iter().map(|s| s.as_ptr()).collect::<Vec<_>>();
+        let options = options(arch).iter().map(|o| c(o)).collect::<Result<Vec<_>, _>>()?;
+        let s = &self.symbols;
+        let mut program: Program = std::ptr::null_mut();
+        // SAFETY: all strings outlive the calls; buffers have the sizes that the library asked for.
+        unsafe {
+            let (names, texts) = (pointers(&names), pointers(&texts));
+            let count = headers.len() as c_int;
+            if (s.nvrtcCreateProgram)(
+                &mut program,
+                source.as_ptr(),
+                name.as_ptr(),
+                count,
+                texts.as_ptr(),
+                names.as_ptr(),
+            ) != 0
+            {
+                return Err(error("the compiler refused the source".into()));
+            }
+            let status = (s.nvrtcCompileProgram)(program, options.len() as c_int, pointers(&options).as_ptr());
+            let mut size = 0;
+            let mut log = String::new();
+            if (s.nvrtcGetProgramLogSize)(program, &mut size) == 0 && size > 1 {
+                let mut text = vec![0u8; size];
+                (s.nvrtcGetProgramLog)(program, text.as_mut_ptr().cast());
+                log = CStr::from_bytes_until_nul(&text).map_or(String::new(), |t| t.to_string_lossy().into_owned());
+            }
+            let mut code = Vec::new();
+            if status == 0 && (s.nvrtcGetCUBINSize)(program, &mut size) == 0 {
+                code = vec![0u8; size];
+                (s.nvrtcGetCUBIN)(program, code.as_mut_ptr().cast());
+            }
+            (s.nvrtcDestroyProgram)(&mut program);
+            if status != 0 || code.is_empty() {
+                return Err(error(if log.is_empty() { format!("status {status}") } else { log }));
+            }
+            Ok(Image { code, usage: usage(&log) })
+        }
+    }
+}
+
+/// Options of every compilation. Contraction into fused multiply-adds is on; approximate functions are not.
+pub fn options(arch: &str) -> Vec<String> {
+    vec![
+        format!("--gpu-architecture={arch}"),
+        "--std=c++17".into(),
+        "--restrict".into(),
+        "--ptxas-options=-v".into(),
+        "--device-as-default-execution-space".into(),
+    ]
+}
+
+fn builtins(dir: &Path) -> Vec<PathBuf> {
+    let Ok(list) = std::fs::read_dir(dir) else { return vec![] };
+    let mut found: Vec<_> = (list.filter_map(Result::ok).map(|e| e.path()))
+        .filter(|p| {
+            let name = p.file_name().unwrap_or_default().to_string_lossy().into_owned();
+            name.starts_with("libnvrtc-builtins.so")
+        })
+        .collect();
+    found.sort();
+    found
+}
+
+/// The lines of a log that say what is wrong.
+fn first_lines(log: &str) -> String {
+    let wrong: Vec<_> = log.lines().filter(|l| l.contains("error")).take(5).collect();
+    if wrong.is_empty() { log.lines().take(5).collect::<Vec<_>>().join("; ") } else { wrong.join("; ") }
+}
+
+/// Reads the assembler's report: `Compiling entry function 'f'`, a line of stack and spills, a line of registers.
+fn usage(log: &str) -> Vec<Usage> {
+    let mut found: Vec<Usage> = Vec::new();
+    let number_before = |line: &str, what: &str| {
+        let at = line.find(what)?;
+        line[..at].split(|c: char| !c.is_ascii_digit()).rfind(|s| !s.is_empty())?.parse().ok()
+    };
+    for line in log.lines() {
+        if let Some(rest) = line.split("Compiling entry function '").nth(1) {
+            let symbol = rest.split('\'').next().unwrap_or_default().to_owned();
+            found.push(Usage { symbol, registers: 0, shared: 0, stack: 0, spill_stores: 0, spill_loads: 0 });
+        } else if let Some(u) = found.last_mut() {
+            let set = |to: &mut u32, what: &str| {
+                if let Some(n) = number_before(line, what) {
+                    *to = n;
+                }
+            };
+            set(&mut u.stack, " bytes stack frame");
+            set(&mut u.spill_stores, " bytes spill stores");
+            set(&mut u.spill_loads, " bytes spill loads");
+            set(&mut u.registers, " registers");
+            set(&mut u.shared, " bytes smem");
+        }
+    }
+    found
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_report_is_read() {
+        let log = "ptxas info    : 0 bytes gmem\n\
+                   ptxas info    : Compiling entry function 'a_8' for 'sm_80'\n\
+                   ptxas info    : Function properties for a_8\n    16 bytes stack frame, 4 bytes spill stores, 8 bytes spill loads\n\
+                   ptxas info    : Used 40 registers, used 1 barriers, 16384 bytes smem, 400 bytes cmem[0]\n";
+        let want =
+            Usage { symbol: "a_8".into(), registers: 40, shared: 16384, stack: 16, spill_stores: 4, spill_loads: 8 };
+        assert_eq!(usage(log), [want]);
+    }
+}

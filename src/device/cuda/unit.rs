@@ -1,0 +1,96 @@
+//! Launches gathered into sources. A kernel is a function template over sizes; a unit is one file with an entry point
+//! for each instance that the programs of a run launch, so that loops unroll and constants fold.
+
+use super::launch::{Header, Launch};
+use std::collections::BTreeMap;
+use std::fmt::Write;
+
+macro_rules! embedded {
+    ($($file:literal),* $(,)?) => {
+        /// Every file under `kernels/`, by its path there.
+        pub const FILES: &[(&str, &str)] = &[$(($file, include_str!(concat!("../../../kernels/", $file)))),*];
+    };
+}
+embedded!(
+    "common/types.cuh",
+    "common/math.cuh",
+    "common/reduce.cuh",
+    "common/philox.cuh",
+    "common/vec.cuh",
+    "common/spatial.cuh",
+    "nn/linear.cu",
+    "nn/twohot.cu",
+    "nn/loss.cu",
+    "nn/optim.cu",
+    "rl/policy.cu",
+    "rl/returns.cu",
+    "rl/replay.cu",
+    "sim/env.cu",
+    "tape/basic.cu",
+    "tape/probe.cu",
+    "tape/random.cu",
+    "tape/stats.cu",
+);
+
+/// A source with the instances that are asked of it.
+#[derive(Clone, Debug)]
+pub struct Unit {
+    pub file: &'static str,
+    pub header: Option<Header>,
+    /// Entry points by name: one launch of each.
+    instances: BTreeMap<String, Launch>,
+}
+
+impl Unit {
+    pub fn symbols(&self) -> impl Iterator<Item = &str> {
+        self.instances.keys().map(String::as_str)
+    }
+
+    /// The translation unit: includes the file, then one entry point an instance.
+    pub fn source(&self) -> String {
+        let mut s = format!("#include \"{}\"\n#ifndef EXPORT\n#define EXPORT(name)\n#endif\n", self.file);
+        for (symbol, launch) in &self.instances {
+            let k = &launch.kernel;
+            let typed: Vec<_> = k.params.iter().enumerate().map(|(i, c)| format!("{c} a{i}")).collect();
+            let names: Vec<_> = (0..k.params.len()).map(|i| format!("a{i}")).collect();
+            let template: Vec<_> = launch.template.iter().map(i64::to_string).collect();
+            let template = if template.is_empty() { String::new() } else { format!("<{}>", template.join(", ")) };
+            let _ = writeln!(
+                s,
+                "extern \"C\" __global__ void __launch_bounds__({}, 1) {symbol}({}) {{ {}{template}({}); }}\nEXPORT({symbol})",
+                k.threads,
+                typed.join(", "),
+                k.name,
+                names.join(", "),
+            );
+        }
+        s
+    }
+
+    /// What the source includes: name and text of every file it may ask for.
+    pub fn headers(&self) -> Vec<(&str, &str)> {
+        let own = self.header.iter().map(|h| (h.name, &*h.text));
+        FILES.iter().copied().chain(own).collect()
+    }
+
+    /// For messages.
+    pub fn describe(&self) -> String {
+        format!("kernels/{} ({} instances)", self.file, self.instances.len())
+    }
+}
+
+/// One unit for each file, and for each header it is compiled with. Second, for each launch its unit.
+pub fn units<'a>(launches: impl IntoIterator<Item = &'a Launch>) -> (Vec<Unit>, Vec<usize>) {
+    let mut units: Vec<Unit> = Vec::new();
+    let mut which = Vec::new();
+    for launch in launches {
+        let file = launch.kernel.file;
+        let at = units.iter().position(|u| u.file == file && u.header == launch.header).unwrap_or_else(|| {
+            units.push(Unit { file, header: launch.header.clone(), instances: BTreeMap::new() });
+            units.len() - 1
+        });
+        units[at].instances.entry(launch.symbol()).or_insert_with(|| launch.clone());
+        which.push(at);
+    }
+    (units, which)
+}

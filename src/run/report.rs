@@ -1,0 +1,612 @@
+//! The report of one or several runs: figures as SVG, tables as CSV, Markdown and LaTeX, and one HTML page that holds
+//! them all and needs no network.
+//!
+//! Runs whose settings differ in nothing but the seed (and in what changes no result) are one group: a curve with the
+//! spread over its seeds, an inter-quartile mean with its bootstrap interval. Peak is the highest evaluation of a run and
+//! so a maximum over noise; final is the last one.
+
+use std::fmt::Write as _;
+use std::path::{Path, PathBuf};
+
+use super::folder::{self, FolderError, RunInfo};
+use super::incidents::{self, Incident};
+use super::metrics::{self, MetricsError, Row, column};
+use super::plot::{Look, Plot, Point, Reference, Series, ant_references, escape};
+use super::progress::{Short, Time};
+use super::stats::{interval, iqm, mean, std};
+use super::tracker::{EVAL_MEAN, EVAL_STD, RSS, TIMES, TRAIN_RETURN};
+use super::viewer::base64;
+use crate::config::{Config, ConfigErrors, KEYS};
+
+/// Published returns on dFlex's Ant, and what they say.
+pub const REFERENCES: [(&str, &str); 7] = [
+    ("random actions", "104-126"),
+    ("doing nothing", "149"),
+    ("standing still", "1,144-1,174"),
+    ("TD-MPC2, published", "6,183"),
+    ("PPO, published", "6,605"),
+    ("SHAC, published", "7,641"),
+    ("PWM, published", "9,559"),
+];
+/// The published ones as levels, drawn where the curves come near them.
+const LEVELS: [(&str, f64); 4] = [("TD-MPC2", 6183.0), ("PPO", 6605.0), ("SHAC", 7641.0), ("PWM", 9559.0)];
+
+/// Settings that make no other experiment.
+const NEUTRAL: [&str; 11] = [
+    "seed",
+    "run_dir",
+    "threads",
+    "device",
+    "max_minutes",
+    "eval_every",
+    "eval_episodes",
+    "save_every",
+    "log_every",
+    "keep_best",
+    "keep_every",
+];
+
+/// What keeps a run out of a report.
+#[derive(Debug, thiserror::Error)]
+pub enum ReportError {
+    #[error(transparent)]
+    Folder(#[from] FolderError),
+    #[error(transparent)]
+    Metrics(#[from] MetricsError),
+    #[error(transparent)]
+    Config(#[from] ConfigErrors),
+    #[error(transparent)]
+    File(#[from] super::atomic::FileError),
+}
+
+/// A run as the report sees it.
+#[derive(Clone, Debug)]
+pub struct Run {
+    pub path: PathBuf,
+    pub config: Config,
+    pub info: RunInfo,
+    pub rows: Vec<Row>,
+    pub incidents: Vec<Incident>,
+}
+
+impl Run {
+    /// Reads a run folder; the run may still be going on.
+    pub fn read(path: &Path) -> Result<Self, ReportError> {
+        let file = path.join("config.yaml");
+        let text = std::fs::read_to_string(&file).map_err(super::atomic::FileError::at(&file, "reading it"))?;
+        Ok(Self {
+            path: path.into(),
+            // A run of an older build lacks keys that are younger than it: they have their defaults.
+            config: Config::from_yaml::<&str>(&file.display().to_string(), &text, &[])?,
+            info: folder::read_info(path)?.unwrap_or_default(),
+            rows: metrics::read_metrics(&path.join(metrics::FILE_NAME))?,
+            incidents: incidents::read(path)?,
+        })
+    }
+
+    /// The folder's name.
+    pub fn name(&self) -> String {
+        self.path.file_name().unwrap_or(self.path.as_os_str()).to_string_lossy().into_owned()
+    }
+
+    /// Evaluations `(environment steps, mean return)`.
+    pub fn evaluations(&self) -> Vec<(f64, f64)> {
+        column(&self.rows, EVAL_MEAN)
+    }
+
+    /// The highest evaluation and the environment steps before it.
+    pub fn peak(&self) -> (f64, f64) {
+        self.evaluations().into_iter().fold((f64::NAN, f64::NAN), |best, e| if best.1 >= e.1 { best } else { e })
+    }
+
+    /// The last evaluation; NaN if there was none.
+    pub fn last(&self) -> f64 {
+        self.evaluations().last().map_or(f64::NAN, |e| e.1)
+    }
+
+    fn final_value(&self, name: &str) -> f64 {
+        column(&self.rows, name).last().map_or(f64::NAN, |p| p.1)
+    }
+
+    fn sum(&self, name: &str) -> f64 {
+        column(&self.rows, name).iter().map(|p| p.1).sum()
+    }
+}
+
+/// Runs of one experiment.
+#[derive(Clone, Debug)]
+pub struct Group {
+    pub label: String,
+    /// Indices of its runs.
+    pub runs: Vec<usize>,
+}
+
+/// Groups runs by the settings that decide what is learned; labels say what tells groups apart.
+pub fn group(runs: &[Run]) -> Vec<Group> {
+    let decisive = |r: &Run| -> Vec<(&'static str, String)> {
+        let keys = KEYS.iter().filter(|k| !NEUTRAL.contains(&k.name));
+        keys.filter_map(|k| Some((k.name, r.config.get(k.name)?.to_string()))).collect()
+    };
+    let all: Vec<_> = runs.iter().map(decisive).collect();
+    let mut groups: Vec<Group> = Vec::new();
+    for (i, settings) in all.iter().enumerate() {
+        match groups.iter_mut().find(|g| all[g.runs[0]] == *settings) {
+            Some(g) => g.runs.push(i),
+            None => groups.push(Group { label: runs[i].config.alg.clone(), runs: vec![i] }),
+        }
+    }
+    let first = groups.first().map(|g| g.runs[0]);
+    for g in &mut groups {
+        let (mine, of) = (&all[g.runs[0]], &all[first.unwrap_or(0)]);
+        let differs = |(a, b): &(&(&str, String), &(&str, String))| a != b && a.0 != "alg";
+        // More than a few differences are a list, not a name; the algorithm's own name must do then.
+        let changed: Vec<String> =
+            mine.iter().zip(of).filter(differs).map(|(a, _)| format!("{}={}", a.0, a.1)).take(3).collect();
+        if runs[g.runs[0]].config.alg == runs[first.unwrap_or(0)].config.alg && !changed.is_empty() {
+            g.label = format!("{} {}", g.label, changed.join(" "));
+        }
+    }
+    groups
+}
+
+/// A table with a name for its files.
+#[derive(Clone, Debug)]
+pub struct Table {
+    pub name: &'static str,
+    pub caption: String,
+    pub head: Vec<&'static str>,
+    pub rows: Vec<Vec<String>>,
+}
+
+impl Table {
+    pub fn csv(&self) -> String {
+        let quote = |s: &str| {
+            if s.contains([',', '"', '\n']) { format!("\"{}\"", s.replace('"', "\"\"")) } else { s.to_owned() }
+        };
+        let line = |cells: Vec<String>| cells.join(",") + "\n";
+        let mut out = line(self.head.iter().map(|h| quote(h)).collect());
+        self.rows.iter().for_each(|r| out += &line(r.iter().map(|c| quote(c)).collect()));
+        out
+    }
+
+    pub fn markdown(&self) -> String {
+        let line = |cells: Vec<String>| format!("| {} |\n", cells.join(" | "));
+        let mut out = line(self.head.iter().map(|h| (*h).to_owned()).collect());
+        out += &line(self.head.iter().enumerate().map(|(i, _)| if i == 0 { "---" } else { "---:" }.into()).collect());
+        self.rows.iter().for_each(|r| out += &line(r.iter().map(|c| c.replace('|', "\\|")).collect()));
+        out
+    }
+
+    /// A `tabular` with rules of the package booktabs.
+    pub fn latex(&self) -> String {
+        let text = |s: &str| {
+            let mut out = String::new();
+            for c in s.chars() {
+                match c {
+                    '&' | '%' | '$' | '#' | '_' | '{' | '}' => out.extend(['\\', c]),
+                    '\\' => out += "\\textbackslash{}",
+                    '~' => out += "\\textasciitilde{}",
+                    '^' => out += "\\textasciicircum{}",
+                    '±' => out += "$\\pm$",
+                    c => out.push(c),
+                }
+            }
+            out
+        };
+        let line = |cells: &[String]| cells.iter().map(|c| text(c)).collect::<Vec<_>>().join(" & ") + " \\\\\n";
+        let head: Vec<String> = self.head.iter().map(|h| (*h).to_owned()).collect();
+        let mut out = format!("% {}\n\\begin{{tabular}}{{l{}}}\n\\toprule\n", self.caption, "r".repeat(head.len() - 1));
+        out += &line(&head);
+        out += "\\midrule\n";
+        self.rows.iter().for_each(|r| out += &line(r));
+        out + "\\bottomrule\n\\end{tabular}\n"
+    }
+
+    fn html(&self) -> String {
+        let cells = |tag: &str, cells: Vec<String>| {
+            let inner: String = cells.iter().map(|c| format!("<{tag}>{}</{tag}>", escape(c))).collect();
+            format!("<tr>{inner}</tr>\n")
+        };
+        let head = cells("th", self.head.iter().map(|h| (*h).to_owned()).collect());
+        let body: String = self.rows.iter().map(|r| cells("td", r.clone())).collect();
+        format!(
+            "<table><caption>{}</caption><thead>{head}</thead><tbody>{body}</tbody></table>\n",
+            escape(&self.caption)
+        )
+    }
+}
+
+/// A figure with a name for its file.
+#[derive(Clone, Debug)]
+pub struct Figure {
+    pub name: &'static str,
+    pub svg: String,
+}
+
+/// All of a report.
+#[derive(Clone, Debug)]
+pub struct Report {
+    pub title: String,
+    pub figures: Vec<Figure>,
+    pub tables: Vec<Table>,
+    notes: Vec<String>,
+}
+
+/// A number of points, without digits that mean nothing.
+fn points(v: f64) -> String {
+    if v.is_finite() { format!("{v:.0}") } else { "-".into() }
+}
+
+impl Report {
+    pub fn new(runs: &[Run]) -> Self {
+        let groups = group(runs);
+        let seeds = |n: usize| format!("{n} run{}", if n == 1 { "" } else { "s" });
+        let title = match &groups[..] {
+            [one] => format!("{}: {}", one.label, seeds(runs.len())),
+            many => format!("{} experiments, {}", many.len(), seeds(runs.len())),
+        };
+        let mut figures = vec![Figure { name: "returns", svg: returns(runs, &groups).svg() }];
+        figures.push(Figure { name: "peak_final", svg: bars("Peak and final evaluation", &peak_final(runs)) });
+        figures.push(Figure { name: "time", svg: bars("Where the time went, % of it", &phases(runs)) });
+        let lines: [(&str, &str, &str, &str); 5] = [
+            ("memory", "Memory of the process", "MiB", RSS),
+            ("loss_model", "Loss of the world model's dynamics", "loss", "loss/dynamics"),
+            ("loss_reward", "Loss of the reward head", "loss", "loss/reward"),
+            ("loss_critic", "Loss of the critics", "loss", "loss/critic"),
+            ("grad_actor", "Norm of the actor's gradient", "norm before clipping", "grad_norm/actor"),
+        ];
+        for (name, title, unit, key) in lines {
+            figures.extend(line_figure(runs, name, title, unit, key));
+        }
+        // Probes, whichever the run has: every column that begins so.
+        let mut probes: Vec<&str> =
+            runs.iter().flat_map(|r| &r.rows).flat_map(|r| r.values.keys()).map(|k| &k[..]).collect();
+        probes.retain(|k| k.starts_with("probe"));
+        probes.sort_unstable();
+        probes.dedup();
+        for key in probes {
+            figures.extend(line_figure(runs, "probe", key, "", key));
+        }
+        let notes = runs.iter().flat_map(|r| {
+            r.incidents.iter().map(|i| format!("{}, epoch {}: {}", r.name(), i.epoch, i.text)).collect::<Vec<_>>()
+        });
+        Self {
+            title,
+            figures,
+            tables: vec![of_runs(runs), of_groups(runs, &groups), references()],
+            notes: notes.collect(),
+        }
+    }
+
+    /// One page with everything in it: figures as data addresses, no script, nothing fetched.
+    pub fn html(&self) -> String {
+        let mut body = String::new();
+        // Writing to a String cannot fail.
+        let mut image = |f: &Figure| {
+            let _ = writeln!(
+                body,
+                "<figure><img alt=\"{}\" src=\"data:image/svg+xml;base64,{}\"></figure>",
+                escape(f.name),
+                base64(f.svg.as_bytes())
+            );
+        };
+        self.figures.iter().for_each(&mut image);
+        let tables: String = self.tables.iter().map(Table::html).collect();
+        let notes: String = self.notes.iter().map(|n| format!("<li>{}</li>\n", escape(n))).collect();
+        let notes = if notes.is_empty() { "<p>No incidents.</p>".into() } else { format!("<ul>{notes}</ul>") };
+        include_str!("report.html")
+            .replace("<!--TITLE-->", &escape(&self.title))
+            .replace("<!--TABLES-->", &tables)
+            .replace("<!--NOTES-->", &notes)
+            .replace("<!--FIGURES-->", &body)
+    }
+
+    /// Every file of the report: name and contents.
+    pub fn files(&self) -> Vec<(String, String)> {
+        let mut files = vec![("report.html".into(), self.html())];
+        let mut probe = 0;
+        for f in &self.figures {
+            let number = if f.name == "probe" {
+                probe += 1;
+                probe.to_string()
+            } else {
+                String::new()
+            };
+            files.push((format!("{}{number}.svg", f.name), f.svg.clone()));
+        }
+        for t in &self.tables {
+            let kinds = [("csv", t.csv()), ("md", t.markdown()), ("tex", t.latex())];
+            files.extend(kinds.map(|(ending, text)| (format!("{}.{ending}", t.name), text)));
+        }
+        files
+    }
+}
+
+/// Evaluations: one curve a group, its band the deviation over seeds (of a single run: over episodes); a mark where a run
+/// had an incident.
+fn returns(runs: &[Run], groups: &[Group]) -> Plot {
+    let mut series = Vec::new();
+    for (color, g) in groups.iter().enumerate() {
+        if let [only] = g.runs[..] {
+            let rows = &runs[only].rows;
+            let plain = |k| column(rows, k).into_iter().map(|(x, y)| Point { x, y, spread: 0.0 }).collect();
+            if groups.len() == 1 {
+                series.push(Series {
+                    label: "while training".into(),
+                    points: plain(TRAIN_RETURN),
+                    look: Look::Faint,
+                    color,
+                });
+            }
+            let spread = |r: &Row| r.values.get(EVAL_STD).copied().filter(|v| v.is_finite()).unwrap_or(0.0);
+            let measured = rows.iter().filter_map(|r| {
+                let y = *r.values.get(EVAL_MEAN)?;
+                y.is_finite().then(|| Point { x: r.step as f64, y, spread: spread(r) })
+            });
+            let label = format!("{} (± std of episodes)", g.label);
+            series.push(Series { label, points: measured.collect(), look: Look::Measured, color });
+        } else {
+            let curves: Vec<Vec<(f64, f64)>> = g.runs.iter().map(|&i| runs[i].evaluations()).collect();
+            let label = format!("{} ({} seeds, ± std of seeds)", g.label, curves.len());
+            series.push(Series { label, points: over_seeds(&curves), look: Look::Measured, color });
+        }
+    }
+    let top = series.iter().flat_map(|s| &s.points).map(|p| p.y).filter(|y| y.is_finite()).fold(0.0, f64::max);
+    let mut references = ant_references();
+    let near = LEVELS.iter().filter(|(_, level)| *level <= 1.35 * top);
+    references.extend(near.map(|(name, level)| Reference { label: (*name).into(), low: *level, high: *level }));
+    let marks =
+        runs.iter().flat_map(|r| r.incidents.iter().map(|i| (i.step as f64, format!("{:?}", i.kind).to_lowercase())));
+    Plot {
+        title: "Return on the true environment".into(),
+        subtitle: "deterministic policy, closed loop, undiscounted; published returns as dashed lines".into(),
+        series,
+        references,
+        marks: marks.collect(),
+        ..Plot::returns()
+    }
+}
+
+/// Mean and deviation of several curves at every place where one of them was measured, as far as all of them reach.
+fn over_seeds(curves: &[Vec<(f64, f64)>]) -> Vec<Point> {
+    let end = curves.iter().map(|c| c.last().map_or(0.0, |p| p.0)).fold(f64::INFINITY, f64::min);
+    let mut xs: Vec<f64> = curves.iter().flatten().map(|p| p.0).filter(|x| *x <= end).collect();
+    xs.sort_by(f64::total_cmp);
+    xs.dedup();
+    let at = |c: &[(f64, f64)], x: f64| {
+        let after = c.partition_point(|p| p.0 < x);
+        match (after.checked_sub(1).map(|i| c[i]), c.get(after)) {
+            (_, Some(b)) if b.0 == x => b.1,
+            (Some(a), Some(b)) => a.1 + (b.1 - a.1) * (x - a.0) / (b.0 - a.0),
+            (Some(a), None) => a.1,
+            (None, b) => b.map_or(f64::NAN, |b| b.1),
+        }
+    };
+    let point = |&x: &f64| {
+        let values: Vec<f64> = curves.iter().map(|c| at(c, x)).collect();
+        Point { x, y: mean(&values), spread: std(&values) }
+    };
+    xs.iter().map(point).collect()
+}
+
+fn line_figure(runs: &[Run], name: &'static str, title: &str, unit: &str, key: &str) -> Option<Figure> {
+    let series: Vec<Series> = runs
+        .iter()
+        .enumerate()
+        .map(|(color, r)| {
+            let points = column(&r.rows, key).into_iter().map(|(x, y)| Point { x, y, spread: 0.0 }).collect();
+            Series { label: r.name(), points, look: Look::Faint, color }
+        })
+        .collect();
+    let plot = Plot { title: title.into(), y_label: unit.into(), series, ..Plot::returns() };
+    plot.series.iter().any(|s| !s.points.is_empty()).then(|| Figure { name, svg: plot.svg() })
+}
+
+/// Bars of one run: name, and `(part, value)`.
+type Bars = Vec<(String, Vec<(&'static str, f64)>)>;
+
+fn peak_final(runs: &[Run]) -> Bars {
+    runs.iter().map(|r| (r.name(), vec![("peak", r.peak().1), ("final", r.last())])).collect()
+}
+
+fn phases(runs: &[Run]) -> Bars {
+    const NAMES: [&str; 5] = ["rollout and actor", "critics", "world model", "evaluation", "checkpoints"];
+    let of = |r: &Run| {
+        let seconds = TIMES.map(|k| r.sum(k));
+        let all: f64 = seconds.iter().sum();
+        (r.name(), NAMES.into_iter().zip(seconds.map(|s| 100.0 * s / all)).collect())
+    };
+    // Runs of older builds have no times.
+    runs.iter()
+        .map(of)
+        .filter(|(_, parts): &(String, Vec<(&str, f64)>)| parts.iter().all(|p| p.1.is_finite()))
+        .collect()
+}
+
+/// Horizontal bars, grouped by run.
+fn bars(title: &str, of: &Bars) -> String {
+    use super::plot::COLORS;
+    let rows: usize = of.iter().map(|(_, b)| b.len() + 1).sum();
+    let height = 84.0 + 22.0 * rows.max(1) as f64;
+    let top = of.iter().flat_map(|(_, b)| b).map(|b| b.1).filter(|v| v.is_finite()).fold(1e-9, f64::max);
+    let mut s = format!(
+        "<svg xmlns=\"http://www.w3.org/2000/svg\" viewBox=\"0 0 960 {height:.0}\" width=\"960\" height=\"{height:.0}\" \
+         font-family=\"Inter, Helvetica, Arial, 'DejaVu Sans', sans-serif\">\n<title>{title}</title>\n\
+         <rect width=\"960\" height=\"{height:.0}\" rx=\"10\" fill=\"#ffffff\"/>\n\
+         <text x=\"36\" y=\"42\" font-size=\"21\" font-weight=\"600\" fill=\"#1a1f26\">{title}</text>\n",
+        title = escape(title)
+    );
+    let mut y = 74.0;
+    for (run, parts) in of {
+        let _ = writeln!(
+            s,
+            "<text x=\"36\" y=\"{y:.0}\" font-size=\"14\" font-weight=\"600\" fill=\"#1a1f26\">{}</text>",
+            escape(run)
+        );
+        y += 22.0;
+        for (i, (part, value)) in parts.iter().enumerate() {
+            let width = if value.is_finite() { (620.0 * value / top).max(0.0) } else { 0.0 };
+            let _ = writeln!(
+                s,
+                "<text x=\"190\" y=\"{y:.0}\" font-size=\"13\" fill=\"#3c4550\" text-anchor=\"end\">{}</text>\
+                 <rect x=\"200\" y=\"{:.0}\" width=\"{width:.1}\" height=\"14\" rx=\"3\" fill=\"{}\"/>\
+                 <text x=\"{:.1}\" y=\"{y:.0}\" font-size=\"13\" fill=\"#3c4550\">{}</text>",
+                escape(part),
+                y - 11.0,
+                COLORS[i % COLORS.len()],
+                208.0 + width,
+                points(*value)
+            );
+            y += 22.0;
+        }
+    }
+    if of.is_empty() {
+        s += "<text x=\"36\" y=\"80\" font-size=\"14\" fill=\"#9aa3ad\">not measured</text>\n";
+    }
+    s + "</svg>\n"
+}
+
+fn of_runs(runs: &[Run]) -> Table {
+    let row = |r: &Run| {
+        let (at, peak) = r.peak();
+        vec![
+            r.name(),
+            r.config.alg.clone(),
+            r.config.seed.to_string(),
+            r.rows.last().map_or(0, |row| row.epoch).to_string(),
+            Short(r.rows.last().map_or(0, |row| row.step) as f64).to_string(),
+            points(peak),
+            Short(at).to_string(),
+            points(r.last()),
+            Time(r.final_value("time/elapsed_s")).to_string(),
+            points(mean(&column(&r.rows, "time/steps_per_s").iter().map(|p| p.1).collect::<Vec<_>>())),
+            r.info.planned_bytes.map_or("-".into(), |b| points(b as f64 / f64::from(1 << 20))),
+            r.incidents.len().to_string(),
+            r.info.finished.clone().unwrap_or_else(|| "running, or killed".into()),
+        ]
+    };
+    Table {
+        name: "runs",
+        caption: "Runs. Peak is the highest evaluation and so a maximum over noise; memory is what was planned.".into(),
+        head: vec![
+            "run",
+            "configuration",
+            "seed",
+            "epochs",
+            "steps",
+            "peak",
+            "at steps",
+            "final",
+            "time",
+            "steps/s",
+            "MiB",
+            "incidents",
+            "ended",
+        ],
+        rows: runs.iter().map(row).collect(),
+    }
+}
+
+fn of_groups(runs: &[Run], groups: &[Group]) -> Table {
+    let row = |g: &Group| {
+        let of = |f: &dyn Fn(&Run) -> f64| -> Vec<f64> {
+            g.runs.iter().map(|&i| f(&runs[i])).filter(|v| v.is_finite()).collect()
+        };
+        let with_interval = |x: &[f64]| match x.len() {
+            0 => "-".into(),
+            1 => points(x[0]),
+            _ => {
+                let (low, high) = interval(x, iqm);
+                format!("{} [{}, {}]", points(iqm(x)), points(low), points(high))
+            }
+        };
+        let (peaks, finals) = (of(&|r| r.peak().1), of(&Run::last));
+        let spread = if finals.len() > 1 { points(std(&finals)) } else { "-".into() };
+        vec![
+            g.label.clone(),
+            g.runs.len().to_string(),
+            with_interval(&peaks),
+            with_interval(&finals),
+            points(mean(&finals)),
+            spread,
+        ]
+    };
+    Table {
+        name: "groups",
+        caption:
+            "Experiments: inter-quartile mean over seeds [95 % bootstrap interval]; mean and deviation of the final \
+                  evaluations."
+                .into(),
+        head: vec!["experiment", "runs", "peak, IQM", "final, IQM", "final, mean", "std"],
+        rows: groups.iter().map(row).collect(),
+    }
+}
+
+fn references() -> Table {
+    Table {
+        name: "references",
+        caption: "What a return is worth on this Ant.".into(),
+        head: vec!["policy", "return"],
+        rows: REFERENCES.iter().map(|(a, b)| vec![(*a).into(), (*b).into()]).collect(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn run(seed: u64, alg: &str, evals: &[(u64, f64)]) -> Run {
+        let rows =
+            evals.iter().map(|&(step, y)| Row { step, epoch: step / 10, values: [(EVAL_MEAN.into(), y)].into() });
+        Run {
+            path: format!("x/{alg}_{seed}").into(),
+            config: Config { seed, alg: alg.into(), ..Config::default() },
+            info: RunInfo::default(),
+            rows: rows.collect(),
+            incidents: vec![],
+        }
+    }
+
+    #[test]
+    fn seeds_are_one_group_and_curves_meet_between_their_points() {
+        let mut other = run(0, "a", &[(0, 1.0)]);
+        other.config.model_lr = 1e-3;
+        let runs = [run(0, "a", &[(0, 0.0), (100, 10.0)]), run(1, "a", &[(0, 2.0), (50, 3.0), (200, 6.0)]), other];
+        let groups = group(&runs);
+        assert_eq!(groups.iter().map(|g| g.runs.len()).collect::<Vec<_>>(), [2, 1]);
+        assert_eq!(groups[1].label, "a model_lr=0.001");
+        let points = over_seeds(&[runs[0].evaluations(), runs[1].evaluations()]);
+        let xy: Vec<(f64, f64)> = points.iter().map(|p| (p.x, p.y)).collect();
+        assert_eq!(xy, [(0.0, 1.0), (50.0, 4.0), (100.0, 7.0)]);
+        assert!((points[1].spread - std(&[5.0, 3.0])).abs() < 1e-12);
+    }
+
+    #[test]
+    fn tables_escape_what_each_format_reads() {
+        let t = Table {
+            name: "t",
+            caption: String::new(),
+            head: vec!["a_b", "c"],
+            rows: vec![vec!["x,|\"&<".into(), "1 ± 2".into()]],
+        };
+        assert_eq!(t.csv(), "a_b,c\n\"x,|\"\"&<\",1 ± 2\n");
+        assert_eq!(t.markdown(), "| a_b | c |\n| --- | ---: |\n| x,\\|\"&< | 1 ± 2 |\n");
+        assert!(t.latex().contains("a\\_b & c \\\\") && t.latex().contains("x,|\"\\&< & 1 $\\pm$ 2 \\\\"));
+        assert!(t.html().contains("<td>x,|&quot;&amp;&lt;</td>"));
+    }
+
+    #[test]
+    fn a_report_stands_alone() {
+        let mut one = run(0, "a", &[(0, 100.0), (1000, 9000.0), (2000, 4000.0)]);
+        let text = "learning rates <b>lowered</b>".into();
+        one.incidents = vec![Incident { epoch: 150, step: 1500, kind: incidents::Kind::Rollback, text }];
+        let report = Report::new(&[one, run(1, "a", &[(0, 90.0), (2000, 4400.0)])]);
+        let html = report.html();
+        assert!(!html.contains("<script") && !html.contains("href=") && !html.contains("<!--"), "nothing is fetched");
+        assert!(html.contains("9000") && html.contains("&lt;b&gt;lowered"), "the peak and the incident are told");
+        let svg = &report.figures[0].svg;
+        assert!(svg.contains("TD-MPC2") && !svg.contains("7,641") && svg.contains("rollback"), "{svg}");
+        assert_eq!(report.files().iter().filter(|(n, _)| n.ends_with(".tex")).count(), 3);
+        assert!(report.tables[1].rows[0][3].contains("4200 ["), "{:?}", report.tables[1]);
+    }
+}

@@ -1,0 +1,191 @@
+//! Disks that are full, files that are broken, folders that vanish: a typed error, the documented exit status, and what
+//! was saved before is still there.
+//!
+//! `PROPTEST_CASES=1000000` (scripts/soak.sh) tries the parsers for longer.
+
+#[path = "support/tiny.rs"]
+mod tiny;
+
+use std::collections::BTreeMap;
+use std::path::Path;
+use std::process::{Command, Output, Stdio};
+
+use proptest::prelude::*;
+use pwm::run::checkpoint::{self, Checkpoint, Tensor};
+use pwm::run::crc64::Crc64;
+use pwm::run::folder;
+use pwm::run::metrics::read_metrics;
+
+fn train(run: &Path, more: &[&str]) -> Output {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_pwm-train"));
+    command.args(tiny::settings(more)).arg(format!("run_dir={}", run.display())).output().unwrap()
+}
+
+fn resume(run: &Path) -> Output {
+    Command::new(env!("CARGO_BIN_EXE_pwm-train")).arg("--resume").arg(run).arg("max_epochs=30").output().unwrap()
+}
+
+fn said(o: &Output) -> String {
+    String::from_utf8_lossy(&o.stderr).into_owned()
+}
+
+/// The system refuses to let a file grow in the middle of a write: a short write, then an error, as on a full disk.
+#[cfg(unix)]
+#[test]
+fn a_disk_that_is_full_ends_the_run_and_loses_nothing() {
+    let dir = tempfile::tempdir().unwrap();
+    let run = dir.path().join("r");
+    assert!(train(&run, &[]).status.success());
+    let before = std::fs::read(folder::latest(&run)).unwrap();
+    let rows = read_metrics(&run.join("metrics.jsonl")).unwrap();
+    // Half of a checkpoint, in blocks of 512 bytes.
+    let blocks = before.len() / 2 / 512;
+    let script = format!(
+        "trap '' XFSZ; ulimit -f {blocks}; exec {} --resume {} max_epochs=40",
+        env!("CARGO_BIN_EXE_pwm-train"),
+        run.display()
+    );
+    let full = Command::new("sh").args(["-c", &script]).output().unwrap();
+    assert_eq!(full.status.code(), Some(3), "{}", said(&full));
+    assert!(said(&full).contains("the disk is full"), "{}", said(&full));
+    assert!(std::fs::read(folder::latest(&run)).unwrap() == before, "the last checkpoint is as it was");
+    assert!(!run.join("checkpoints/latest.safetensors.tmp").exists(), "no half file stays");
+    assert!(read_metrics(&run.join("metrics.jsonl")).unwrap().len() >= rows.len());
+    assert!(resume(&run).status.success(), "with room again it goes on");
+}
+
+#[cfg(unix)]
+#[test]
+fn a_folder_that_vanishes_ends_the_run() {
+    let dir = tempfile::tempdir().unwrap();
+    let run = dir.path().join("r");
+    let mut command = Command::new(env!("CARGO_BIN_EXE_pwm-train"));
+    command.args(tiny::settings(&["max_epochs=1_000_000", "save_every=5"])).arg(format!("run_dir={}", run.display()));
+    let mut child = command.stdout(Stdio::null()).stderr(Stdio::piped()).spawn().unwrap();
+    while std::fs::read_to_string(run.join("metrics.jsonl")).map_or(0, |t| t.lines().count()) < 8 {
+        assert!(child.try_wait().unwrap().is_none(), "it trains");
+        std::thread::sleep(std::time::Duration::from_millis(20));
+    }
+    // A file may be made between the look into a folder and its removal.
+    while run.exists() {
+        let _ = std::fs::remove_dir_all(&run);
+    }
+    let ended = child.wait_with_output().unwrap();
+    assert_eq!(ended.status.code(), Some(3), "{}", said(&ended));
+    assert!(said(&ended).contains("no such file or folder"), "{}", said(&ended));
+}
+
+#[test]
+fn places_that_cannot_be_written_are_refused_at_once() {
+    let dir = tempfile::tempdir().unwrap();
+    let file = dir.path().join("file");
+    std::fs::write(&file, "x").unwrap();
+    // A folder inside a file: nobody can make that, not even root.
+    let o = train(&file.join("run"), &[]);
+    assert_eq!(o.status.code(), Some(3), "{}", said(&o));
+    assert!(said(&o).contains("creating the folder"), "{}", said(&o));
+}
+
+#[test]
+fn a_rename_that_fails_leaves_the_run_as_it_was() {
+    let dir = tempfile::tempdir().unwrap();
+    let run = dir.path().join("r");
+    assert!(train(&run, &[]).status.success());
+    // Where a file should go there is a folder with something in it.
+    let taken = run.join("incidents.jsonl");
+    std::fs::remove_file(&taken).unwrap();
+    std::fs::create_dir_all(taken.join("full")).unwrap();
+    let before = std::fs::read(folder::latest(&run)).unwrap();
+    let o = resume(&run);
+    assert_eq!(o.status.code(), Some(3), "{}", said(&o));
+    assert!(said(&o).contains("incidents.jsonl"), "{}", said(&o));
+    assert!(std::fs::read(folder::latest(&run)).unwrap() == before);
+    std::fs::remove_dir_all(&taken).unwrap();
+    assert!(resume(&run).status.success());
+}
+
+#[test]
+fn broken_files_are_named_with_their_own_status() {
+    let dir = tempfile::tempdir().unwrap();
+    let run = dir.path().join("r");
+    assert!(train(&run, &[]).status.success());
+    let latest = folder::latest(&run);
+    let good = std::fs::read(&latest).unwrap();
+    let mut flipped = good.clone();
+    flipped[good.len() / 2] ^= 4;
+    let half = good[..good.len() / 2].to_vec();
+    for (what, bytes) in [
+        ("damaged", flipped),
+        ("truncated", half),
+        ("not a pwm checkpoint", b"seed: 1\nrun_dir: somewhere, and some more of it\n".to_vec()),
+    ] {
+        std::fs::write(&latest, bytes).unwrap();
+        let o = resume(&run);
+        assert_eq!(o.status.code(), Some(4), "{what}: {}", said(&o));
+        assert!(said(&o).contains(what) && said(&o).contains("latest.safetensors"), "{}", said(&o));
+    }
+    std::fs::write(&latest, &good).unwrap();
+    let config = run.join("config.yaml");
+    let text = std::fs::read_to_string(&config).unwrap();
+    std::fs::write(&config, text.replace("gamma:", "gama:")).unwrap();
+    let o = resume(&run);
+    assert!(o.status.code() == Some(2) && said(&o).contains("`gamma`"), "{}", said(&o));
+    std::fs::write(&config, text).unwrap();
+    assert!(resume(&run).status.success());
+}
+
+/// A small checkpoint as bytes.
+fn sample() -> Vec<u8> {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("s.safetensors");
+    let w = [1.0f32, 2.0, 3.0, 4.0, 5.0, 6.0];
+    let meta = BTreeMap::from([("epoch".to_string(), "3".to_string())]);
+    checkpoint::save(&path, [Tensor::of("w", &[2, 3], &w), Tensor::of("n", &[], &[7u32])], &meta).unwrap();
+    std::fs::read(path).unwrap()
+}
+
+/// Makes the checksum right again, so that what stands behind it is reached.
+fn sign(bytes: &mut [u8]) {
+    let at = bytes.windows(12).position(|w| w == b"pwm_checksum").map(|i| i + 15);
+    let Some(digits) = at.filter(|a| a + 16 <= bytes.len()) else { return };
+    bytes[digits..digits + 16].fill(b'0');
+    let mut crc = Crc64::new();
+    crc.update(bytes);
+    bytes[digits..digits + 16].copy_from_slice(format!("{:016x}", crc.finish()).as_bytes());
+}
+
+proptest! {
+    /// Whatever stands in a header, reading it neither panics nor asks for memory that the file does not have.
+    #[test]
+    fn a_signed_but_wrong_checkpoint_does_no_harm(
+        edits in prop::collection::vec((any::<prop::sample::Index>(), any::<u8>()), 1..6),
+        cut in prop::option::of(any::<prop::sample::Index>()),
+    ) {
+        let mut bytes = sample();
+        for (at, value) in edits {
+            let at = at.index(bytes.len());
+            bytes[at] = value;
+        }
+        if let Some(cut) = cut {
+            bytes.truncate(cut.index(bytes.len()));
+        }
+        sign(&mut bytes);
+        let len = bytes.len();
+        if let Ok(c) = Checkpoint::parse(Path::new("x"), bytes) {
+            let held: usize = c.names().map(|n| c.tensor(n).unwrap().bytes.len()).sum();
+            prop_assert!(held <= len);
+            let mut w = [0f32; 6];
+            let _ = (c.copy_into("w", &[2, 3], &mut w), c.meta_parse::<u64>("epoch"));
+        }
+    }
+
+    /// Any bytes as metrics: rows or an error.
+    #[test]
+    fn any_bytes_as_metrics(text in prop::collection::vec(any::<u8>(), 0..200)) {
+        let file = tempfile::NamedTempFile::new().unwrap();
+        std::fs::write(file.path(), &text).unwrap();
+        if let Ok(rows) = read_metrics(file.path()) {
+            prop_assert!(rows.len() <= text.len());
+        }
+    }
+}

@@ -1,0 +1,141 @@
+//! The CUDA kernels without a GPU: compiled as C++ behind a shim and run through the whole back end on a stand-in driver.
+
+#[path = "support/standin.rs"]
+mod standin;
+#[path = "support/tiny.rs"]
+mod tiny;
+
+use pwm::algo::pwm::Trainer;
+use pwm::app::selftest::{Case, cases, train_beside_cpu};
+use pwm::device::cuda::driver::Context;
+use pwm::run::state::fingerprint;
+use pwm::tape::cuda::Options;
+use pwm::tape::exec::Target;
+
+fn target() -> Target {
+    standin::load();
+    Target::Cuda(Context::open(0).unwrap(), Options::default())
+}
+
+fn check(cases: &[Case]) {
+    let target = target();
+    let mut failed = vec![];
+    for case in cases {
+        let o = case.run(1, &target).unwrap_or_else(|e| panic!("{}: {e}", case.name));
+        println!("{:58} {:10.1e} {:10.1e} {}", o.name, o.error, o.cpu_error, if o.passed { "" } else { "FAILED" });
+        if !o.passed {
+            failed.push(format!("{}:{}", o.name, o.detail));
+        }
+    }
+    assert!(failed.is_empty(), "{}", failed.join("\n"));
+}
+
+#[test]
+fn every_case_matches_double_precision() {
+    check(&cases());
+}
+
+/// Runs this test binary again in another environment, one test of it.
+fn again(test: &str, environment: &[(&str, String)]) {
+    let me = std::env::current_exe().unwrap();
+    let out = std::process::Command::new(me)
+        .args(["--exact", test, "--nocapture", "--test-threads=1"])
+        .env("PWM_AGAIN", "1")
+        .envs(environment.iter().map(|(k, v)| (k, v)))
+        .output()
+        .unwrap();
+    let text = String::from_utf8_lossy(&out.stdout).into_owned() + &String::from_utf8_lossy(&out.stderr);
+    assert!(out.status.success() && text.contains("1 passed"), "{environment:?}:\n{text}");
+}
+
+/// A missing barrier shows when the threads of a block run in another order.
+#[test]
+fn the_order_of_threads_does_not_matter() {
+    for order in ["reverse", "hashed"] {
+        again("every_case_matches_double_precision", &[("PWM_STANDIN_ORDER", order.into())]);
+    }
+}
+
+#[test]
+fn the_address_sanitizer_is_content() {
+    let compiler = std::env::var("CXX").unwrap_or_else(|_| "c++".into());
+    let found = std::process::Command::new(compiler).arg("-print-file-name=libasan.so").output().unwrap();
+    let library = String::from_utf8(found.stdout).unwrap().trim().to_owned();
+    let options = "detect_leaks=0:detect_stack_use_after_return=0:verify_asan_link_order=0";
+    again(
+        "every_case_matches_double_precision",
+        &[
+            ("LD_PRELOAD", library),
+            ("ASAN_OPTIONS", options.into()),
+            ("PWM_STANDIN_FLAGS", "-fsanitize=address".into()),
+        ],
+    );
+}
+
+/// Settings that reach other operations than the defaults do.
+const OTHER: [&str; 6] = [
+    "reward_head=two_hot",
+    "rew_norm=none",
+    "obs_norm=true",
+    "critic_shuffle=true",
+    "replay_sampling=episode",
+    "bootstrap=reference",
+];
+
+#[test]
+fn training_follows_the_processor() {
+    for more in [&[][..], &OTHER] {
+        let t = train_beside_cpu(&target(), 3, more).unwrap();
+        println!("{t}");
+        assert!(t.passed(), "{t}");
+    }
+}
+
+fn train(options: Options) -> (u64, Vec<u64>) {
+    standin::load();
+    let target = Target::Cuda(Context::open(0).unwrap(), options);
+    let mut t = Trainer::<f32>::on(&tiny::config(&["num_envs=12"]), &target).unwrap();
+    for _ in 0..5 {
+        t.run_epoch().unwrap();
+    }
+    let e = t.evaluate(|_, _| {}).unwrap();
+    (fingerprint(&t), e.returns.iter().map(|r| r.to_bits()).collect())
+}
+
+#[test]
+fn graphs_and_single_launches_give_the_same_bits_twice() {
+    let once = train(Options::default());
+    assert_eq!(once, train(Options::default()), "twice");
+    assert_eq!(once, train(Options { eager: true }), "without graphs");
+}
+
+/// Whether the command succeeds, what it prints and what it complains of, in an environment of its own.
+fn pwm(args: &[&str], environment: &[(&str, &str)]) -> (bool, String, String) {
+    let out = std::process::Command::new(env!("CARGO_BIN_EXE_pwm"))
+        .args(args)
+        .envs(standin::environment(""))
+        .envs(environment.iter().copied())
+        .output()
+        .unwrap();
+    let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
+    (out.status.success(), text(&out.stdout), text(&out.stderr))
+}
+
+#[test]
+fn one_clear_line_for_everything_that_is_missing() {
+    let failing = |environment: &[(&str, &str)], device: &str, words: &str| {
+        let (ok, _, text) = pwm(&["selftest", "--device", device], environment);
+        assert!(!ok && text.contains(words) && text.trim().lines().count() == 1, "{environment:?}: {text}");
+    };
+    failing(&[("LD_LIBRARY_PATH", "/nowhere")], "cuda:0", "no CUDA driver");
+    failing(&[("PWM_STANDIN_VERSION", "11040")], "cuda:0", "version 11.4, needed is 12.0");
+    failing(&[("PWM_STANDIN_DEVICES", "0")], "cuda:0", "no GPU 0: the driver shows 0");
+    failing(&[], "cuda:3", "no GPU 3: the driver shows 1");
+    failing(&[("PWM_STANDIN_MAJOR", "7")], "cuda:0", "compute capability 7.0, needed is 8.0");
+    failing(&[("PWM_NVRTC_PATH", "/nowhere")], "cuda:0", "no run-time compiler");
+    failing(&[("PWM_STANDIN_MEMORY", "4")], "cuda:0", "the GPU has no room for");
+    let (ok, text, _) = pwm(&["doctor"], &[]);
+    assert!(ok && ["stand-in, sm_80", "CUDA 13.0", "NVRTC 0.1"].iter().all(|w| text.contains(w)), "{text}");
+    let (ok, text, _) = pwm(&["doctor"], &[("LD_LIBRARY_PATH", "/nowhere"), ("PWM_NVRTC_PATH", "/nowhere")]);
+    assert!(ok && text.contains("no CUDA driver") && text.contains("no run-time compiler"), "{text}");
+}

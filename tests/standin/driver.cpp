@@ -1,0 +1,270 @@
+// A stand-in for the CUDA driver: the entry points that the back end calls, on the memory and the processor of the
+// host. A module is a shared library; streams can be captured; a graph replays what was captured.
+//
+// PWM_STANDIN_ORDER = forward | reverse | hashed: the order in which the threads of a block run.
+// PWM_STANDIN_DEVICES = how many GPUs there are. PWM_STANDIN_MEMORY = bytes that can be allocated.
+#include "shim.hpp"
+#include <algorithm>
+#include <cstdio>
+#include <cstdlib>
+#include <dlfcn.h>
+#include <functional>
+#include <link.h>
+#include <map>
+#include <mutex>
+#include <string>
+#include <sys/mman.h>
+#include <unistd.h>
+#include <vector>
+
+namespace shim {
+Block* block;
+Fiber* fiber;
+enum { STACK = 256 * 1024 };
+
+extern "C" void shim_switch(void** save, void* to);  // callee-saved registers only
+#if defined(__x86_64__)
+asm(".text\n.globl shim_switch\n.type shim_switch,@function\nshim_switch:\n push %rbp\n push %rbx\n push %r12\n push %r13\n"
+    " push %r14\n push %r15\n mov %rsp,(%rdi)\n mov %rsi,%rsp\n pop %r15\n pop %r14\n pop %r13\n pop %r12\n pop %rbx\n pop %rbp\n"
+    " pop %rcx\n jmp *%rcx\n");
+static void* first_frame(char* top, void (*entry)()) {
+    void** s = (void**)top;
+    *--s = nullptr;
+    *--s = (void*)entry;
+    for (int i = 0; i < 6; i++) *--s = nullptr;
+    return s;
+}
+#else
+#error "the stand-in driver switches fibers on x86-64 only"
+#endif
+
+static void to_scheduler() { shim_switch(&fiber->sp, block->scheduler); }
+void wait_for(const uint32_t* g) {
+    fiber->waits_for = g, fiber->seen = *g;
+    to_scheduler();
+}
+void fail(const char* message) {
+    block->error = message, fiber->state = DONE;
+    for (;;) to_scheduler();
+}
+// One stack serves many threads, as long as none of them waits.
+static void entry() {
+    for (;;) {
+        Block* b = block;
+        b->body(b->args);
+        fiber->state = DONE, b->live--;
+        if (b->arrived && b->arrived == b->live) b->arrived = 0, b->generation++;
+        fiber->waits_for = nullptr;
+        to_scheduler();
+    }
+}
+
+enum Order { FORWARD, REVERSE, HASHED };
+static Order order() {
+    const char* o = getenv("PWM_STANDIN_ORDER");
+    return !o ? FORWARD : !strcmp(o, "reverse") ? REVERSE : !strcmp(o, "hashed") ? HASHED : FORWARD;
+}
+
+static const char* run_block(Block* b, Order order) {
+    uint32_t n = b->threads, done = 0, stacks = 0;
+    b->live = n, b->arrived = 0, b->error = nullptr;
+    memset(b->warp, 0, sizeof b->warp);
+    void* spare = nullptr;
+    uint32_t step = 1;
+    if (order == HASHED)
+        for (step = n * 5 / 8 | 1; std::__gcd(step, n) != 1;) step += 2;
+    for (uint32_t i = 0; i < n; i++) {
+        Fiber& f = b->fiber[i];
+        f.index = i, f.state = NEW, f.waits_for = nullptr, f.thread = {i, 0, 0};
+    }
+    while (done < n) {
+        bool progress = false;
+        for (uint32_t k = 0; k < n; k++) {
+            uint32_t i = order == FORWARD ? k : order == REVERSE ? n - 1 - k : (uint32_t)((uint64_t)k * step % n);
+            Fiber* f = &b->fiber[i];
+            if (f->state == DONE || (f->waits_for && *f->waits_for == f->seen)) continue;
+            if (f->state == NEW) {
+                f->state = RUNNING;
+                f->sp = spare ? spare : first_frame(b->stacks + (size_t)(++stacks) * STACK, entry);
+                spare = nullptr;
+            }
+            fiber = f, f->waits_for = nullptr, progress = true;
+            shim_switch(&b->scheduler, f->sp);
+            if (b->error) return b->error;
+            if (f->state == DONE) done++, spare = f->sp;
+        }
+        if (!progress) return "threads wait for each other at different barriers";
+    }
+    return nullptr;
+}
+}  // namespace shim
+
+using namespace shim;
+typedef int Status;
+typedef uint64_t Address;
+enum { SUCCESS = 0, INVALID_VALUE = 1, OUT_OF_MEMORY = 2, INVALID_DEVICE = 101, NOT_FOUND = 500, LAUNCH_FAILED = 719, CAPTURE = 901 };
+
+struct Module {
+    void* handle;
+    std::string file;
+    void* base;
+};
+struct Function {
+    Module* module;
+    std::string name;
+    void (*call)(void**);
+    int (*sizes)(const uint32_t**);
+};
+struct Graph {
+    std::vector<std::function<Status()>> work;
+};
+struct Stream {
+    Graph* capture = nullptr;
+};
+static std::string last_error;
+static std::map<Address, size_t> allocations;
+static size_t allocated = 0;
+
+static Status put(Stream* s, std::function<Status()> f) {
+    if (s && s->capture) {
+        s->capture->work.push_back(std::move(f));
+        return SUCCESS;
+    }
+    return f();
+}
+
+// Shared memory of a module: its thread-local segment. Filled with NaNs, so that nothing is read before it is written.
+static int poison_shared(dl_phdr_info* info, size_t, void* base) {
+    if ((void*)info->dlpi_addr != base) return 0;
+    for (int i = 0; i < info->dlpi_phnum; i++)
+        if (info->dlpi_phdr[i].p_type == PT_TLS && info->dlpi_tls_data)
+            memset(info->dlpi_tls_data, 0xff, info->dlpi_phdr[i].p_memsz);
+    return 1;
+}
+
+// One kernel at a time: a stream has one order, and the fibers have one stage.
+static Status launch(Function* f, const uint32_t* g, uint32_t threads, void** args) {
+    static std::mutex mutex;
+    std::lock_guard<std::mutex> lock(mutex);
+    static Block* own = nullptr;
+    if (!own) {
+        own = new Block();
+        own->stacks = (char*)mmap(nullptr, (size_t)(MAX_THREADS + 1) * STACK, PROT_READ | PROT_WRITE,
+                                  MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+    }
+    if (threads > MAX_THREADS) return INVALID_VALUE;
+    Block* b = block = own;
+    b->grid_dim = {g[0], g[1], g[2]}, b->block_dim = {threads, 1, 1}, b->threads = threads, b->body = f->call, b->args = args;
+    Order o = order();
+    for (uint64_t i = 0; i < (uint64_t)g[0] * g[1] * g[2]; i++) {
+        // Blocks may run in any order as well.
+        uint64_t k = o == FORWARD ? i : (uint64_t)g[0] * g[1] * g[2] - 1 - i;
+        b->block = {(uint32_t)(k % g[0]), (uint32_t)(k / g[0] % g[1]), (uint32_t)(k / g[0] / g[1])};
+        dl_iterate_phdr(poison_shared, f->module->base);
+        if (const char* e = run_block(b, o)) {
+            last_error = f->name + ": " + e;
+            return LAUNCH_FAILED;
+        }
+    }
+    return SUCCESS;
+}
+
+#define X extern "C" Status
+X cuInit(unsigned) { return SUCCESS; }
+X cuDriverGetVersion(int* v) { return *v = getenv("PWM_STANDIN_VERSION") ? atoi(getenv("PWM_STANDIN_VERSION")) : 13000, SUCCESS; }
+X cuDeviceGetCount(int* n) { return *n = getenv("PWM_STANDIN_DEVICES") ? atoi(getenv("PWM_STANDIN_DEVICES")) : 1, SUCCESS; }
+X cuDeviceGet(int* d, int i) { return *d = i, i < 8 ? SUCCESS : INVALID_DEVICE; }
+X cuDeviceGetName(char* s, int n, int) { return snprintf(s, n, "stand-in"), SUCCESS; }
+X cuDeviceTotalMem_v2(size_t* n, int) { return *n = 8ull << 30, SUCCESS; }
+X cuDeviceGetAttribute(int* v, int a, int) {
+    const char* major = getenv("PWM_STANDIN_MAJOR");
+    return *v = a == 75 ? (major ? atoi(major) : 8) : a == 76 ? 0 : a == 16 ? 132 : 1, SUCCESS;
+}
+X cuDevicePrimaryCtxRetain(void** c, int) { static int x; return *c = &x, SUCCESS; }
+X cuDevicePrimaryCtxRelease_v2(int) { return SUCCESS; }
+X cuCtxSetCurrent(void*) { return SUCCESS; }
+X cuMemGetInfo_v2(size_t* free, size_t* total) {
+    *total = getenv("PWM_STANDIN_MEMORY") ? strtoull(getenv("PWM_STANDIN_MEMORY"), 0, 10) : 8ull << 30;
+    return *free = *total - allocated, SUCCESS;
+}
+X cuStreamCreate(Stream** s, unsigned) { return *s = new Stream, SUCCESS; }
+X cuStreamDestroy_v2(Stream* s) { return delete s, SUCCESS; }
+X cuStreamSynchronize(Stream* s) { return s && s->capture ? CAPTURE : SUCCESS; }
+X cuEventCreate(void** e, unsigned) { return *e = malloc(1), SUCCESS; }
+X cuEventDestroy_v2(void* e) { return free(e), SUCCESS; }
+X cuEventRecord(void*, Stream*) { return SUCCESS; }
+X cuEventSynchronize(void*) { return SUCCESS; }
+X cuEventElapsedTime(float* t, void*, void*) { return *t = 1, SUCCESS; }
+X cuMemAlloc_v2(Address* p, size_t n) {
+    size_t free, total;
+    cuMemGetInfo_v2(&free, &total);
+    if (n > free) return OUT_OF_MEMORY;
+    // Not what malloc would give: the address sanitizer knows every block.
+    *p = (Address)aligned_alloc(256, (n + 255) / 256 * 256);
+    memset((void*)*p, 0xcd, n);
+    allocations[*p] = n, allocated += n;
+    return SUCCESS;
+}
+X cuMemFree_v2(Address p) {
+    if (!allocations.count(p)) return INVALID_VALUE;
+    allocated -= allocations[p], allocations.erase(p);
+    return free((void*)p), SUCCESS;
+}
+X cuMemsetD32Async(Address p, unsigned v, size_t n, Stream* s) {
+    return put(s, [=] { for (size_t i = 0; i < n; i++) ((unsigned*)p)[i] = v; return (Status)SUCCESS; });
+}
+X cuMemcpyHtoDAsync_v2(Address d, const void* from, size_t n, Stream* s) {
+    return put(s, [=] { return memcpy((void*)d, from, n), (Status)SUCCESS; });
+}
+X cuMemcpyDtoHAsync_v2(void* d, Address from, size_t n, Stream* s) {
+    return put(s, [=] { return memcpy(d, (void*)from, n), (Status)SUCCESS; });
+}
+// The image is the name of a shared library, which the stand-in compiler made.
+X cuModuleLoadData(Module** m, const void* image) {
+    std::string file = (const char*)image;
+    // Kernels find the shim in this library, however it was loaded.
+    Dl_info self;
+    if (dladdr((void*)cuModuleLoadData, &self)) dlopen(self.dli_fname, RTLD_NOW | RTLD_NOLOAD | RTLD_GLOBAL);
+    void* h = dlopen(file.c_str(), RTLD_NOW | RTLD_LOCAL);
+    if (!h) return last_error = dlerror(), INVALID_VALUE;
+    link_map* map;
+    dlinfo(h, RTLD_DI_LINKMAP, &map);
+    return *m = new Module{h, file, (void*)map->l_addr}, SUCCESS;
+}
+X cuModuleUnload(Module* m) { return delete m, SUCCESS; }
+X cuModuleGetFunction(Function** f, Module* m, const char* name) {
+    auto call = (void (*)(void**))dlsym(m->handle, (std::string(name) + "_call").c_str());
+    auto sizes = (int (*)(const uint32_t**))dlsym(m->handle, (std::string(name) + "_sizes").c_str());
+    if (!call || !sizes) return last_error = std::string("no kernel ") + name, NOT_FOUND;
+    return *f = new Function{m, name, call, sizes}, SUCCESS;
+}
+X cuLaunchKernel(Function* f, unsigned gx, unsigned gy, unsigned gz, unsigned bx, unsigned by, unsigned bz, unsigned,
+                 Stream* s, void** args, void**) {
+    if (!gx || !gy || !gz || by != 1 || bz != 1) return INVALID_VALUE;
+    // The arguments are copied now, as the driver does.
+    const uint32_t* size;
+    int n = f->sizes(&size);
+    std::vector<std::vector<char>> copies;
+    for (int i = 0; i < n; i++) copies.emplace_back((char*)args[i], (char*)args[i] + size[i]);
+    return put(s, [=]() mutable {
+        std::vector<void*> a;
+        for (auto& c : copies) a.push_back(c.data());
+        uint32_t g[3] = {gx, gy, gz};
+        return launch(f, g, bx, a.data());
+    });
+}
+X cuStreamBeginCapture_v2(Stream* s, int) { return s->capture = new Graph, SUCCESS; }
+X cuStreamEndCapture(Stream* s, Graph** g) { return *g = s->capture, s->capture = nullptr, SUCCESS; }
+X cuGraphInstantiateWithFlags(Graph** e, Graph* g, unsigned long long) { return *e = new Graph(*g), SUCCESS; }
+X cuGraphDestroy(Graph* g) { return delete g, SUCCESS; }
+X cuGraphExecDestroy(Graph* g) { return delete g, SUCCESS; }
+X cuGraphLaunch(Graph* g, Stream*) {
+    for (auto& f : g->work)
+        if (Status r = f()) return r;
+    return SUCCESS;
+}
+X cuGetErrorString(int code, const char** s) {
+    static std::string text;
+    text = code == OUT_OF_MEMORY ? "out of memory" : last_error.empty() ? "error " + std::to_string(code) : last_error;
+    return *s = text.c_str(), SUCCESS;
+}

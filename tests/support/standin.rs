@@ -1,0 +1,79 @@
+//! The stand-in driver and compiler: built with the C++ compiler of this machine, loaded in place of the real ones.
+#![allow(dead_code)] // each test binary uses a part
+
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::sync::{Mutex, OnceLock};
+
+fn compiler() -> String {
+    std::env::var("CXX").unwrap_or_else(|_| "c++".into())
+}
+
+/// Folder of the built libraries; `flags` go to the compiler of the kernels too.
+pub fn build(flags: &str) -> PathBuf {
+    static ONE_AT_A_TIME: Mutex<()> = Mutex::new(());
+    let _guard = ONE_AT_A_TIME.lock().unwrap_or_else(|e| e.into_inner());
+    let sources = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/standin");
+    let out = Path::new(env!("CARGO_TARGET_TMPDIR")).join(format!("standin{}", flags.replace([' ', '='], "")));
+    std::fs::create_dir_all(&out).unwrap();
+    for (source, library, soname) in
+        [("driver.cpp", "libcuda.so", "libcuda.so"), ("nvrtc.cpp", "libnvrtc.so.12", "none")]
+    {
+        // Beside and renamed: another test process may load it right now.
+        let (beside, path) = (out.join(format!("{library}.{}", std::process::id())), out.join(library));
+        let newer = |a: &Path, b: &Path| {
+            a.metadata().and_then(|m| m.modified()).ok() > b.metadata().and_then(|m| m.modified()).ok()
+        };
+        if newer(&path, &sources.join(source)) && newer(&path, &sources.join("shim.hpp")) {
+            continue;
+        }
+        let status = Command::new(compiler())
+            .args(["-O2", "-std=c++17", "-shared", "-fPIC", "-w"])
+            .args(flags.split_whitespace())
+            .args([format!("-Wl,-soname,{soname}"), "-o".into()])
+            .arg(&beside)
+            .arg(sources.join(source))
+            .arg("-ldl")
+            .status()
+            .expect("these tests need a C++ compiler: set CXX");
+        assert!(status.success(), "{source} does not compile");
+        std::fs::rename(beside, path).unwrap();
+    }
+    out
+}
+
+/// What a process needs to use the stand-ins of `build(flags)`.
+pub fn environment(flags: &str) -> Vec<(&'static str, String)> {
+    let dir = build(flags);
+    let text = |p: &Path| p.display().to_string();
+    vec![
+        ("PWM_NVRTC_PATH", text(&dir)),
+        ("PWM_STANDIN_CXX", format!("{} -O2 {flags}", compiler())),
+        ("PWM_STANDIN_SHIM", text(&Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/standin"))),
+        ("PWM_STANDIN_OUT", text(&dir.join("units"))),
+        ("PWM_CACHE", text(&dir.join("cache"))),
+        ("LD_LIBRARY_PATH", text(&dir)),
+    ]
+}
+
+/// Loads the stand-ins into this process, once. Flags of the kernels' compiler come from `PWM_STANDIN_FLAGS`.
+pub fn load() {
+    static LOADED: OnceLock<()> = OnceLock::new();
+    LOADED.get_or_init(|| {
+        let flags = std::env::var("PWM_STANDIN_FLAGS").unwrap_or_default();
+        for (name, value) in environment(&flags) {
+            // SAFETY: before any other thread of this process reads the environment: every test begins here.
+            unsafe { std::env::set_var(name, value) };
+        }
+        let driver = build(&flags).join("libcuda.so");
+        // The driver is found by its name once it is loaded; kernels find the shim in it.
+        // SAFETY: the library has no initialisers of its own.
+        let lib = unsafe {
+            libloading::os::unix::Library::open(
+                Some(driver),
+                libloading::os::unix::RTLD_NOW | libloading::os::unix::RTLD_GLOBAL,
+            )
+        };
+        std::mem::forget(lib.expect("the stand-in driver loads"));
+    });
+}
