@@ -1,7 +1,7 @@
 //! `pwm`: everything but training. Only the arguments are read here.
 
 use clap::Parser;
-use pwm::app::{bench, config, doctor, eval, fidelity, selftest};
+use pwm::app::{bench, config, doctor, eval, fidelity, plan, selftest};
 use std::process::ExitCode;
 
 /// Look at and judge what `pwm-train` makes
@@ -19,6 +19,8 @@ enum Command {
     Eval(eval::EvalArgs),
     /// Measure how far a model's gradient agrees with the true environment
     Fidelity(fidelity::FidelityArgs),
+    /// Say what memory a run takes, and what fits, before anything is allocated
+    Plan(plan::PlanArgs),
     /// Measure how long things take on this machine
     #[command(subcommand)]
     Bench(bench::BenchCommand),
@@ -32,6 +34,7 @@ fn main() -> ExitCode {
         Command::Selftest(args) => selftest::run(&args, out),
         Command::Eval(args) => eval::run(&args, out),
         Command::Fidelity(args) => fidelity::run(&args, out),
+        Command::Plan(args) => plan::run(&args, out),
         Command::Bench(command) => bench::run(&command, out),
     })
 }
