@@ -7,8 +7,8 @@ use std::alloc::{GlobalAlloc, Layout, System};
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 use pwm::algo::pwm::Trainer;
-use pwm::device::cpu::packing;
 use pwm::device::Real;
+use pwm::device::cpu::packing;
 use pwm::run::folder::{RunFolder, RunInfo};
 use pwm::run::metrics::{FILE_NAME, read_metrics};
 use pwm::run::session::Session;

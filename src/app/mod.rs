@@ -27,8 +27,8 @@ use crate::run::atomic::FileError;
 use crate::run::checkpoint::CheckpointError;
 use crate::run::folder::FolderError;
 use crate::run::metrics::MetricsError;
-use crate::run::session::RunError;
 use crate::run::plan::DoesNotFit;
+use crate::run::session::RunError;
 use std::fmt;
 use std::io::Write;
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -86,9 +86,8 @@ fn reason(e: &(dyn std::error::Error + 'static)) -> Option<u8> {
             _ => None,
         };
     }
-    let no_memory = e.is::<OutOfMemory>()
-        || e.is::<DoesNotFit>()
-        || matches!(e.downcast_ref(), Some(TrainError::Memory(_)));
+    let no_memory =
+        e.is::<OutOfMemory>() || e.is::<DoesNotFit>() || matches!(e.downcast_ref(), Some(TrainError::Memory(_)));
     if no_memory {
         return Some(6);
     }

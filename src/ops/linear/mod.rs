@@ -18,9 +18,9 @@ mod cuda;
 
 pub(crate) use cpu::{epilogue, row_grad};
 
+use crate::device::cpu::packing;
 use crate::device::cuda::Launch;
 use crate::tape::cuda::Operands;
-use crate::device::cpu::packing;
 use crate::tape::grad::Sink;
 use crate::tape::{Adjoint, Op, Program, Val};
 
