@@ -95,7 +95,7 @@ fn begin(args: &TrainArgs, out: &mut dyn Write) -> anyhow::Result<Session<f32>> 
         return if is_unfinished(&path, &config)? {
             let goes_on = |o: &&String| o.split_once('=').is_some_and(|(k, _)| CHANGEABLE.contains(&k.trim()));
             let overrides = args.overrides.iter().filter(goes_on).cloned().collect();
-            resume(&path, &TrainArgs { overrides, resume: Some(path.clone()) }, out)
+            resume(&path, &TrainArgs { overrides, resume: Some(path.clone()), ..args.clone() }, out)
         } else {
             Err(FolderError::Exists { path }.into())
         };
