@@ -2,25 +2,35 @@
 
 use super::pwm::evaluate;
 use super::pwm::{EpochReport, Evaluation, TrainError};
-use crate::config::Config;
+use crate::config::{Algorithm, Config, Recompute};
 use crate::env::step::EnvVars;
 use crate::model::Group;
 use crate::ops::replay::ReplayVars;
 use crate::tape::exec::{Number, Target};
-use crate::tape::{Machine, VarId};
+use crate::tape::{Machine, Program, VarId, Vars};
+
+/// What the algorithm of `c` allocates and runs: [`Learner::written`].
+pub fn written(c: &Config) -> (Vars, Vec<Program>) {
+    match c.algorithm {
+        Algorithm::Pwm => super::pwm::Trainer::<f32>::written(c),
+        Algorithm::Shac => super::shac::Trainer::<f32>::written(c),
+    }
+}
+
+/// How much each of `programs` programs repeats where no budget decides: see [`crate::tape::recompute`].
+pub fn repeats(c: &Config, programs: usize) -> Vec<usize> {
+    vec![if c.recompute == Recompute::All { usize::MAX } else { 0 }; programs]
+}
 
 /// An algorithm in the middle of a run. See [`super::pwm::Trainer`] for what the methods promise.
 pub trait Learner: Sized {
     type F: Number;
-    /// Whether all its operations have kernels for a GPU.
-    const ON_GPU: bool;
 
-    /// Plans, allocates and initialises a run on `target`: see [`super::target()`].
-    fn on(c: &Config, target: &Target) -> Result<Self, TrainError>;
-    /// The same on the processor, whatever `device` says.
-    fn new(c: &Config) -> Result<Self, TrainError> {
-        Self::on(c, &Target::Cpu)
-    }
+    /// Variables and programs of a run, before anything is allocated: what a plan is made of.
+    fn written(c: &Config) -> (Vars, Vec<Program>);
+    /// Allocates and initialises a run on `target` (see [`super::target()`]) with the first `taken` candidates of each
+    /// program computed twice, as a plan has it: see [`crate::tape::recompute`].
+    fn repeating_on(c: &Config, target: &Target, taken: &[usize]) -> Result<Self, TrainError>;
     fn config(&self) -> &Config;
     fn machine(&self) -> &Machine<Self::F>;
     fn machine_mut(&mut self) -> &mut Machine<Self::F>;

@@ -17,6 +17,7 @@ pub mod doctor;
 pub mod eval;
 pub mod fidelity;
 pub mod gradcheck;
+pub mod plan;
 pub mod report;
 pub mod selftest;
 pub mod train;
@@ -28,6 +29,7 @@ use crate::run::atomic::FileError;
 use crate::run::checkpoint::CheckpointError;
 use crate::run::folder::FolderError;
 use crate::run::metrics::MetricsError;
+use crate::run::plan::DoesNotFit;
 use crate::run::report::ReportError;
 use crate::run::session::RunError;
 use std::fmt;
@@ -95,7 +97,8 @@ fn reason(e: &(dyn std::error::Error + 'static)) -> Option<u8> {
             _ => None,
         };
     }
-    let no_memory = e.is::<OutOfMemory>() || matches!(e.downcast_ref(), Some(TrainError::Memory(_)));
+    let no_memory =
+        e.is::<OutOfMemory>() || e.is::<DoesNotFit>() || matches!(e.downcast_ref(), Some(TrainError::Memory(_)));
     if no_memory {
         return Some(6);
     }

@@ -5,14 +5,17 @@ use std::path::{Path, PathBuf};
 
 use super::say;
 use crate::algo::{Learner, pwm, shac, target};
-use crate::config::{Algorithm, Config, ConfigError, ConfigErrors, Device, KEYS, Key, Place, load_with_notes};
+use crate::config::{Algorithm, Bytes, Config, ConfigError, ConfigErrors, Device, KEYS, Key, Place, load_with_notes};
+use crate::device::cpu::team;
 use crate::run::atomic::FileError;
 use crate::run::checkpoint::Checkpoint;
 use crate::run::folder::{self, FolderError, RunFolder, RunInfo};
+use crate::run::plan::{Budgets, Place as MemoryPlace, Plan};
 use crate::run::progress::{Short, Time};
 use crate::run::session::{CURVE, Ending, MOVIE, RunError, STILL, Session};
 use crate::run::signals::StopFlag;
 use crate::run::state;
+use crate::tape::exec::Target;
 
 /// Train a policy for the Ant inside a learned world model.
 ///
@@ -25,14 +28,32 @@ pub struct TrainArgs {
     /// Continue the run in this folder; only the length of the run and how it is logged can be changed
     #[arg(long, value_name = "DIR")]
     pub resume: Option<PathBuf>,
+    /// Host memory the run may take, as in 128G; by default what the control group or the machine has
+    #[arg(long, value_name = "SIZE")]
+    pub mem: Option<Bytes>,
+    /// Memory of the accelerator the run may take
+    #[arg(long, value_name = "SIZE")]
+    pub device_mem: Option<Bytes>,
+}
+
+impl TrainArgs {
+    /// The settings, with those that flags give at the end: the last one counts.
+    fn settings(&self) -> Vec<String> {
+        let flag = |key: &str, b: Option<Bytes>| b.map(|Bytes(b)| format!("{key}={b}"));
+        let flags = [flag("mem", self.mem), flag("device_mem", self.device_mem)];
+        self.overrides.iter().cloned().chain(flags.into_iter().flatten()).collect()
+    }
 }
 
 /// Settings that may differ when a run is continued. All others decide what is learned, or where it is written.
-const CHANGEABLE: [&str; 17] = [
+const CHANGEABLE: [&str; 20] = [
     "max_epochs",
     "max_minutes",
     "threads",
     "device",
+    "mem",
+    "device_mem",
+    "recompute",
     "eval_every",
     "save_every",
     "log_every",
@@ -63,16 +84,15 @@ pub fn run(args: &TrainArgs, out: &mut dyn Write, stop: &StopFlag) -> anyhow::Re
 /// A run that may start: nothing speaks against its settings and its folder.
 struct Accepted {
     config: Config,
+    memory: Memory,
     /// Of a run that is continued; a new one has none yet.
     folder: Option<RunFolder>,
     latest: Option<Checkpoint>,
 }
 
 fn drive<L: Learner<F = f32>>(run: Accepted, out: &mut dyn Write, stop: &StopFlag) -> anyhow::Result<()> {
-    let Accepted { config, folder, latest } = run;
-    // What has no kernels for a GPU stays on the processor, unless a GPU was asked for: then it is said what is missing.
-    let device = if L::ON_GPU || config.device != Device::Auto { config.device } else { Device::Cpu };
-    let trainer = L::on(&config, &target(device)?)?;
+    let Accepted { config, memory, folder, latest } = run;
+    let trainer = L::repeating_on(&config, &memory.target, &memory.plan.repeats())?;
     let (folder, info) = match folder {
         None => (RunFolder::create(&config.run_folder(), &config.to_yaml())?, None),
         Some(folder) => {
@@ -81,9 +101,9 @@ fn drive<L: Learner<F = f32>>(run: Accepted, out: &mut dyn Write, stop: &StopFla
             (folder, info)
         }
     };
-    let mut info = describe(&trainer, info.unwrap_or_else(|| RunInfo::begin(config.seed)));
+    let mut info = describe(&trainer, &memory.plan, info.unwrap_or_else(|| RunInfo::begin(config.seed)));
     info.finished = None;
-    announce(&trainer, &folder, &info, out);
+    announce(&trainer, &memory, &folder, &info, out);
     let mut session = match latest {
         Some(latest) => {
             say(out, format_args!("  continues      after epoch {}", state::epoch_of(&latest)?));
@@ -101,7 +121,7 @@ fn drive<L: Learner<F = f32>>(run: Accepted, out: &mut dyn Write, stop: &StopFla
 }
 
 fn begin(args: &TrainArgs, out: &mut dyn Write) -> anyhow::Result<Accepted> {
-    let (config, notes) = load_with_notes(&args.overrides)?;
+    let (config, notes) = load_with_notes(&args.settings())?;
     for note in notes {
         say(out, format_args!("  {note}"));
     }
@@ -111,12 +131,13 @@ fn begin(args: &TrainArgs, out: &mut dyn Write) -> anyhow::Result<Accepted> {
         return if is_unfinished(&path, &config)? {
             let goes_on = |o: &&String| o.split_once('=').is_some_and(|(k, _)| CHANGEABLE.contains(&k.trim()));
             let overrides = args.overrides.iter().filter(goes_on).cloned().collect();
-            resume(&path, &TrainArgs { overrides, resume: Some(path.clone()) })
+            resume(&path, &TrainArgs { overrides, resume: Some(path.clone()), ..args.clone() })
         } else {
             Err(FolderError::Exists { path }.into())
         };
     }
-    Ok(Accepted { config, folder: None, latest: None })
+    let memory = admit(&config)?;
+    Ok(Accepted { config, memory, folder: None, latest: None })
 }
 
 /// Whether the run in a folder is the one that `config` describes, and has epochs left: then the same command again
@@ -133,7 +154,9 @@ fn is_unfinished(path: &Path, config: &Config) -> anyhow::Result<bool> {
 fn resume(dir: &Path, args: &TrainArgs) -> anyhow::Result<Accepted> {
     let folder = RunFolder::open(dir)?;
     let name = folder.config_path().display().to_string();
-    let config = Config::from_yaml(&name, &folder.read_config()?, &args.overrides)?;
+    let settings = args.settings();
+    let config = Config::from_yaml(&name, &folder.read_config()?, &settings)?;
+    let memory = admit(&config)?;
     let (latest, original) = if folder.latest().is_file() {
         let latest = Checkpoint::load(&folder.latest())?;
         let original = state::config_of(&latest)??;
@@ -141,8 +164,8 @@ fn resume(dir: &Path, args: &TrainArgs) -> anyhow::Result<Accepted> {
     } else {
         (None, Config::from_yaml::<&str>(&name, &folder.read_config()?, &[])?)
     };
-    refuse_changes(&original, &config, &args.overrides, &name)?;
-    Ok(Accepted { config, folder: Some(folder), latest })
+    refuse_changes(&original, &config, &settings, &name)?;
+    Ok(Accepted { config, memory, folder: Some(folder), latest })
 }
 
 /// Nothing that decides what is learned may change in the middle of a run.
@@ -170,14 +193,34 @@ fn refuse_changes(old: &Config, new: &Config, overrides: &[String], file: &str) 
     if errors.is_empty() { Ok(()) } else { Err(ConfigErrors(errors)) }
 }
 
-fn describe(t: &impl Learner, info: RunInfo) -> RunInfo {
+/// Where a run computes, and a plan that keeps within its budgets there.
+struct Memory {
+    target: Target,
+    plan: Plan,
+    budgets: Budgets,
+}
+
+/// Nothing has been allocated when a plan is refused.
+fn admit(c: &Config) -> anyhow::Result<Memory> {
+    // SHAC's steps have no kernels for a GPU: left to choose it takes the processor, asked for a GPU it says what is missing.
+    let device = match (c.algorithm, c.device) {
+        (Algorithm::Shac, Device::Auto) => Device::Cpu,
+        (_, device) => device,
+    };
+    let target = target(device)?;
+    let budgets = Budgets::of(c);
+    let place = if matches!(target, Target::Cpu) { MemoryPlace::Host } else { MemoryPlace::Device };
+    Ok(Memory { plan: budgets.admit_at(c, place)?, target, budgets })
+}
+
+fn describe(t: &impl Learner, plan: &Plan, info: RunInfo) -> RunInfo {
     let c = t.config();
-    let threads = if c.threads > 0 { c.threads } else { std::thread::available_parallelism().map_or(1, |n| n.get()) };
+    let threads = team::count(c.threads);
     RunInfo {
         device: t.machine().gpu().map_or_else(processor, |g| g.memory().context.info.name.clone()),
         precision: "fp32".into(),
         threads,
-        planned_bytes: Some(t.machine().layout().total().bytes(size_of::<f32>()) as u64),
+        planned_bytes: Some(plan.host() + plan.device()),
         ..info
     }
 }
@@ -190,7 +233,7 @@ fn processor() -> String {
 }
 
 /// What is about to happen, and for how long.
-fn announce(t: &impl Learner, folder: &RunFolder, info: &RunInfo, out: &mut dyn Write) {
+fn announce(t: &impl Learner, memory: &Memory, folder: &RunFolder, info: &RunInfo, out: &mut dyn Write) {
     let c = t.config();
     let [actor, critics, world] = t.groups().map(|g| g.map_or(0, |g| g.len));
     let total = Short((actor + critics + world) as f64);
@@ -199,8 +242,19 @@ fn announce(t: &impl Learner, folder: &RunFolder, info: &RunInfo, out: &mut dyn 
     say(out, format_args!("{} on the {}: {}, seed {}", c.algorithm.title(), c.env, c.alg, c.seed));
     say(out, format_args!("  run folder     {}", folder.path().display()));
     say(out, format_args!("  parameters     {total} ({world}actor {actor}, {} critics {critics})", c.num_critics));
-    let mib = t.machine().bytes() as f64 / (1 << 20) as f64;
-    say(out, format_args!("  memory         {mib:.0} MiB, allocated now and never more while training"));
+    let Memory { plan, budgets, .. } = memory;
+    let (host, arena) = (Bytes(plan.host()), Bytes(plan.arena_bytes()));
+    say(out, format_args!("  memory         {host} at most, {arena} of it allocated now and for the whole run"));
+    if let Some(budget) = &budgets.host {
+        say(out, format_args!("  budget         {budget}"));
+    }
+    for l in plan.levels.iter().filter(|l| l.taken > 0) {
+        let (more, taken, of) = (100.0 * l.extra, l.taken, l.of);
+        say(
+            out,
+            format_args!("  recompute      {}: {taken} of {of} operations, {more:.0} % more arithmetic", l.program),
+        );
+    }
     say(out, format_args!("  processor      {}, {} threads, {}", info.device, info.threads, info.precision));
     let steps = c.rollout_states();
     let epochs = format!("{} epochs of {steps} environment steps", c.max_epochs);

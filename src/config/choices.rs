@@ -109,6 +109,16 @@ words! {
         Shac = "shac",
     }
 
+    /// What the reverse pass computes again instead of keeping it.
+    Recompute {
+        /// as little as keeps the run within `mem` and `device_mem`, what saves most for its arithmetic first.
+        Auto = "auto",
+        /// nothing.
+        None = "none",
+        /// all that can be.
+        All = "all",
+    }
+
     /// Which spatial inertias the robot has.
     Inertia {
         /// the published robots' inertias, with their known flaws.

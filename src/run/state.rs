@@ -54,6 +54,9 @@ fn describe(t: &impl Learner, kind: &str) -> BTreeMap<String, String> {
     c.run_dir = neutral.run_dir;
     c.threads = neutral.threads;
     c.device = neutral.device;
+    c.mem = neutral.mem;
+    c.device_mem = neutral.device_mem;
+    c.recompute = neutral.recompute;
     c.max_minutes = neutral.max_minutes;
     c.save_every = neutral.save_every;
     c.log_every = neutral.log_every;

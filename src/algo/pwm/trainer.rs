@@ -4,8 +4,8 @@ use super::evaluate::{self, Evaluation};
 use super::rollout::{EnvStepVals, rollout};
 use super::world::Batch;
 use super::{Loss, Probe, Pwm, RewardLoss, critic, probe, world};
-use crate::algo::Learner;
 use crate::algo::schedule::{Network, Schedule};
+use crate::algo::{Learner, repeats};
 use crate::config::Config;
 use crate::device::cpu::team::Team;
 use crate::device::cuda::CudaError;
@@ -17,6 +17,7 @@ use crate::ops::control::{clip, meter, tick};
 use crate::ops::random::normal;
 use crate::ops::replay::{ReplayVars, Transition, replay_begin, replay_record, replay_sample};
 use crate::tape::exec::{BindError, Number, ProgramId, RunError, Target};
+use crate::tape::recompute;
 use crate::tape::{Machine, Program, VarId, Vars};
 use std::sync::Arc;
 use std::time::Instant;
@@ -182,6 +183,16 @@ impl<F: Number> Trainer<F> {
         Self::with(c, target, world::reward_loss)
     }
 
+    /// As [`Trainer::new`], with the first so many candidates of each program computed twice, as a plan has it.
+    pub fn repeating(c: &Config, taken: &[usize]) -> Result<Self, TrainError> {
+        Self::repeating_on(c, &Target::Cpu, taken)
+    }
+
+    /// The same on `target`.
+    pub fn repeating_on(c: &Config, target: &Target, taken: &[usize]) -> Result<Self, TrainError> {
+        Self::bind(c, target, write(c), taken)
+    }
+
     /// As [`Trainer::new`], with another loss of the reward head than the one that belongs to it: for tests of what a
     /// run does when its rewards cannot be learned.
     #[doc(hidden)]
@@ -190,8 +201,20 @@ impl<F: Number> Trainer<F> {
     }
 
     fn with(c: &Config, target: &Target, reward_loss: RewardLoss) -> Result<Self, TrainError> {
+        let written = write_with(c, reward_loss);
+        let taken = repeats(c, written.3.len());
+        Self::bind(c, target, written, &taken)
+    }
+
+    fn bind(
+        c: &Config,
+        target: &Target,
+        written: (Vars, Pwm, EnvVars, Vec<Program>),
+        taken: &[usize],
+    ) -> Result<Self, TrainError> {
         let team = Arc::new(Team::new(c.threads)?);
-        let (vars, pwm, eval_env, programs) = write_with(c, reward_loss);
+        let (vars, pwm, eval_env, programs) = written;
+        let programs = programs.iter().zip(taken).map(|(p, &taken)| recompute::with(p, taken).0).collect();
         let machine = Machine::on(target, vars, programs, team)?;
         let id = |i| machine.program(i);
         let programs = Programs {
@@ -373,10 +396,13 @@ impl<F: Number> Trainer<F> {
 
 impl<F: Number> Learner for Trainer<F> {
     type F = F;
-    const ON_GPU: bool = true;
 
-    fn on(c: &Config, target: &Target) -> Result<Self, TrainError> {
-        Self::on(c, target)
+    fn written(c: &Config) -> (Vars, Vec<Program>) {
+        let (vars, _, _, programs) = write(c);
+        (vars, programs)
+    }
+    fn repeating_on(c: &Config, target: &Target, taken: &[usize]) -> Result<Self, TrainError> {
+        Self::repeating_on(c, target, taken)
     }
     fn config(&self) -> &Config {
         self.config()

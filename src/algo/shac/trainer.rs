@@ -2,10 +2,10 @@
 
 use super::rollout::{observe, rollout};
 use super::{Loss, Shac};
-use crate::algo::Learner;
 use crate::algo::pwm::trainer::TrainError;
 use crate::algo::pwm::{EpochReport, Evaluation, critic, evaluate};
 use crate::algo::schedule::{Network, Schedule};
+use crate::algo::{Learner, repeats};
 use crate::config::Config;
 use crate::device::cpu::team::Team;
 use crate::device::philox::{Philox, Stream};
@@ -15,9 +15,13 @@ use crate::ops::control::{meter, tick};
 use crate::ops::random::normal;
 use crate::ops::replay::ReplayVars;
 use crate::tape::exec::{Number, ProgramId, Target};
+use crate::tape::recompute;
 use crate::tape::{Machine, Program, VarId, Vars};
 use std::sync::Arc;
 use std::time::Instant;
+
+/// How many there are of [`Programs`].
+const PROGRAMS: usize = 6;
 
 /// Programs of a trainer, in the order they were written.
 #[derive(Clone, Copy, Debug)]
@@ -75,13 +79,25 @@ fn act(vars: &Vars, s: &Shac) -> Program {
     program
 }
 
+impl<F: Number> Trainer<F> {
+    /// Plans, allocates and initialises a run, on the processor whatever `device` says.
+    pub fn new(c: &Config) -> Result<Self, TrainError> {
+        Self::repeating_on(c, &Target::Cpu, &repeats(c, PROGRAMS))
+    }
+}
+
 impl<F: Number> Learner for Trainer<F> {
     type F = F;
-    const ON_GPU: bool = false;
 
-    fn on(c: &Config, target: &Target) -> Result<Self, TrainError> {
+    fn written(c: &Config) -> (Vars, Vec<Program>) {
+        let (vars, _, _, programs) = write(c);
+        (vars, programs)
+    }
+
+    fn repeating_on(c: &Config, target: &Target, taken: &[usize]) -> Result<Self, TrainError> {
         let team = Arc::new(Team::new(c.threads)?);
         let (vars, shac, eval_env, programs) = write(c);
+        let programs = programs.iter().zip(taken).map(|(p, &taken)| recompute::with(p, taken).0).collect();
         let machine = Machine::on(target, vars, programs, team)?;
         let id = |i| machine.program(i);
         let programs = Programs { begin: id(0), actor: id(1), targets: id(2), critic: id(3), evaluate: [id(4), id(5)] };
