@@ -6,7 +6,7 @@ mod standin;
 mod tiny;
 
 use pwm::algo::pwm::Trainer;
-use pwm::app::selftest::{Case, cases, train_beside_cpu};
+use pwm::app::selftest::{Case, ENCODED, cases, train_beside_cpu};
 use pwm::device::cuda::driver::Context;
 use pwm::run::state::fingerprint;
 use pwm::tape::cuda::Options;
@@ -84,7 +84,7 @@ const OTHER: [&str; 6] = [
 
 #[test]
 fn training_follows_the_processor() {
-    for more in [&[][..], &OTHER] {
+    for more in [&[][..], ENCODED, &OTHER] {
         let t = train_beside_cpu(&target(), 3, more).unwrap();
         println!("{t}");
         assert!(t.passed(), "{t}");

@@ -9,6 +9,7 @@
 
 use crate::device::Real;
 use crate::device::cpu::vmath::sum_of;
+use crate::ops::loss::{CHUNK, count, slices};
 use crate::tape::op::chunk;
 use crate::tape::{Adjoint, Cx, Op, Program, Val};
 
@@ -97,19 +98,6 @@ pub fn velocity_error(p: &mut Program, v: Val, z0: Val, z1: Val, weights: Vec<f6
 #[derive(Debug)]
 struct VelocityError {
     weights: Vec<f64>,
-}
-
-/// Numbers a task takes.
-const CHUNK: usize = 4096;
-
-/// Length of one slice and the chunks it is cut into.
-fn slices(len: usize, weights: &[f64]) -> (usize, usize) {
-    let slice = len / weights.len();
-    (slice, slice.div_ceil(CHUNK))
-}
-
-fn count(shape: &[usize]) -> usize {
-    shape.iter().product()
 }
 
 impl VelocityError {

@@ -133,15 +133,21 @@ impl LinearGrad {
         let at = (e * d.m + rows.start) * n;
         let span = at..at + rows.len() * n;
         let dy = &cx.input(0)[span.clone()];
+        // A loss that reads one step of a rollout leaves the rows of all others without a cotangent.
+        let idle = dy.iter().all(|&g| g == F::zero());
         let dh: &[F] = if d.epilogue.has_norm() {
             let dh = cx.out(0, span.clone());
             let sums_at = self.row_tasks() * 2 * n + (e * d.tiles() + tile) * 2 * n;
             let sums = cx.scratch(sums_at..sums_at + 2 * n);
             sums.fill(F::zero());
+            if idle {
+                dh.fill(F::zero());
+            }
             let temp = cx.scratch(task * 2 * n..(task + 1) * 2 * n);
             let (h, y) = (&cx.input(1)[span.clone()], &cx.input(2)[span]);
             let (gain, shift) = (&cx.input(4)[e * n..][..n], &cx.input(5)[e * n..][..n]);
-            for r in 0..rows.len() {
+            let busy = if idle { 0 } else { rows.len() };
+            for r in 0..busy {
                 let o = r * n..(r + 1) * n;
                 row_grad(d.epilogue, &dy[o.clone()], &h[o.clone()], &y[o.clone()], gain, shift, temp, sums, &mut dh[o]);
             }
@@ -156,15 +162,21 @@ impl LinearGrad {
                 let member = if d.shared_input { 0 } else { e };
                 let at = (member * d.m + rows.start) * width;
                 let dx = cx.out(output, at..at + rows.len() * width);
-                // SAFETY: dh is count x n, the columns of W n x width with row stride k, dx count x width, this task's alone.
-                unsafe {
-                    F::gemm(
-                        (rows.len(), n, width),
-                        (dh.as_ptr(), n, 1),
-                        (w[offset..][..(n - 1) * k + width].as_ptr(), k, 1),
-                        accumulate || (d.shared_input && e > 0),
-                        (dx.as_mut_ptr(), width, 1),
-                    );
+                let accumulate = accumulate || (d.shared_input && e > 0);
+                if !idle {
+                    // SAFETY: dh is count x n, the columns of W n x width with row stride k, dx count x width, this
+                    // task's alone.
+                    unsafe {
+                        F::gemm(
+                            (rows.len(), n, width),
+                            (dh.as_ptr(), n, 1),
+                            (w[offset..][..(n - 1) * k + width].as_ptr(), k, 1),
+                            accumulate,
+                            (dx.as_mut_ptr(), width, 1),
+                        );
+                    }
+                } else if !accumulate {
+                    dx.fill(F::zero());
                 }
             }
             offset += width;

@@ -10,7 +10,7 @@ use crate::tape::op::chunk;
 use crate::tape::{Adjoint, Cx, Op, Program, Val};
 
 /// Elements a task sums.
-const CHUNK: usize = 4096;
+pub(super) const CHUNK: usize = 4096;
 
 /// Appends `sum_t weights[t] * sum_i (pred[t, i] - target[t, i])²`, a scalar `[1]`.
 ///
@@ -31,12 +31,12 @@ struct SquaredError {
 }
 
 /// Length of one slice and the chunks it is cut into.
-fn slices(len: usize, weights: &[f64]) -> (usize, usize) {
+pub(super) fn slices(len: usize, weights: &[f64]) -> (usize, usize) {
     let slice = len / weights.len();
     (slice, slice.div_ceil(CHUNK))
 }
 
-fn count(shape: &[usize]) -> usize {
+pub(super) fn count(shape: &[usize]) -> usize {
     shape.iter().product()
 }
 
