@@ -45,19 +45,6 @@ impl<T: Pod> Arena<T> {
             return Ok(Self { ptr: NonNull::dangling(), len });
         }
         let layout = Layout::from_size_align(bytes, ALIGN).map_err(|_| refuse())?;
-        // SAFETY: the layout has a non-zero size.
-        let ptr = NonNull::new(unsafe { std::alloc::alloc_zeroed(layout) }.cast::<T>()).ok_or_else(refuse)?;
-        Ok(Self { ptr, len })
-    }
-
-    /// Allocates `len` zeros whose pages become resident when they are first written.
-    pub fn zeroed(what: &'static str, len: usize) -> Result<Self, OutOfMemory> {
-        let bytes = len.saturating_mul(size_of::<T>());
-        let refuse = || OutOfMemory { what, bytes };
-        if len == 0 {
-            return Ok(Self { ptr: NonNull::dangling(), len });
-        }
-        let layout = Layout::from_size_align(bytes, ALIGN).map_err(|_| refuse())?;
         // SAFETY: the layout has a non-zero size; all-zero bytes are a value of every `Pod` type.
         let ptr = NonNull::new(unsafe { std::alloc::alloc_zeroed(layout) }.cast::<T>()).ok_or_else(refuse)?;
         Ok(Self { ptr, len })

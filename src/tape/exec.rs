@@ -144,8 +144,8 @@ impl<F: Number> Machine<F> {
         let layout = Layout::new(&vars, &programs);
         let memory = Arc::new(Memory::new(context, &layout)?);
         // A mirror of the variables; its pages are there once they are used.
-        let reals = Arena::zeroed("number", layout.persistent.real)?;
-        let indices = Arena::zeroed("index", layout.persistent.index)?;
+        let reals = Arena::reserve("number", layout.persistent.real)?;
+        let indices = Arena::reserve("index", layout.persistent.index)?;
         let launches = device_launches(&vars, &layout, &programs, memory.addresses())?;
         let on_gpu = CudaPrograms::new(memory, launches, *options)?;
         // The CPU's kernels are never given device addresses: only names and shapes are kept.

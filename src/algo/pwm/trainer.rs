@@ -58,11 +58,19 @@ pub enum TrainError {
     #[error(transparent)]
     Kernel(#[from] RunError),
     #[error(transparent)]
-    Bind(#[from] BindError),
-    #[error(transparent)]
     Cuda(#[from] CudaError),
     #[error("cannot start worker threads: {0}")]
     Threads(#[from] std::io::Error),
+}
+
+/// What a machine was refused for is what the trainer is refused for.
+impl From<BindError> for TrainError {
+    fn from(e: BindError) -> Self {
+        match e {
+            BindError::Memory(e) => Self::Memory(e),
+            BindError::Cuda(e) => Self::Cuda(e),
+        }
+    }
 }
 
 /// Programs of a trainer, in the order they were written.
