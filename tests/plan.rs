@@ -86,7 +86,7 @@ fn a_rollout_through_the_simulator_has_a_plan() {
     let plan = Plan::new(&c, Place::Host);
     let replay = plan.arena.iter().find(|i| i.name == "replay").map_or(0, |i| i.bytes);
     assert_eq!(replay, 0);
-    let refusal = budget(plan.fixed_bytes() + (1 << 20)).admit(&c).unwrap_err().to_string();
+    let refusal = budget(plan.host() - plan.arena_bytes() / 2).admit(&c).unwrap_err().to_string();
     assert!(refusal.contains("num_envs=") && !refusal.contains("wm_"), "{refusal}");
     let most = KNOBS.iter().find(|k| k.key == "num_envs").unwrap();
     let n = most.largest(&c, Place::Host, &budget(plan.host())).unwrap();

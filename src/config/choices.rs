@@ -135,6 +135,15 @@ words! {
         Torso = "torso",
     }
 
+    /// What the simulator's gradient is at a kink.
+    Subgradient {
+        /// as in the published simulator: of the smaller of two equal forces the second's, none of friction at rest, the
+        /// inside's at a joint's limit and at the ends of the action's range.
+        Reference = "reference",
+        /// the mean of both sides, as central differences measure it; friction at rest is viscous.
+        Central = "central",
+    }
+
     /// What stands for the state inside the world model.
     Latent {
         /// PWM: the output of a learned encoder, normalised in groups (SimNorm); the dynamics give the next one.

@@ -125,6 +125,8 @@ keys! {
         inertia: Inertia = Inertia::Reference, Any, "";
         /// The point about which spatial vectors are taken.
         reference_point: ReferencePoint = ReferencePoint::Torso, Any, "";
+        /// What the simulator's gradient is where there is none; read by what learns through the simulator.
+        subgradient: Subgradient = Subgradient::Reference, Any, "";
     }
     Networks {
         /// What stands for the state inside the world model. Policy and critics see it too: while an encoder learns, they

@@ -197,6 +197,10 @@ pub fn ant_from_config(c: &Config) -> Ant {
             config::ReferencePoint::World => crate::sim::ReferencePoint::World,
             config::ReferencePoint::Torso => crate::sim::ReferencePoint::Torso,
         },
+        subgradient: match c.subgradient {
+            config::Subgradient::Reference => crate::sim::Subgradient::Reference,
+            config::Subgradient::Central => crate::sim::Subgradient::Central,
+        },
     })
 }
 

@@ -8,7 +8,7 @@ use crate::algo::pwm::EpochReport;
 use crate::config::{Algorithm, Config};
 
 /// Columns of `metrics.jsonl` and tags of TensorBoard, in the order of [`Tracker::row`].
-pub const COLUMNS: [&str; 29] = [
+pub const COLUMNS: [&str; 30] = [
     EVAL_MEAN,
     EVAL_STD,
     "eval/length",
@@ -38,6 +38,7 @@ pub const COLUMNS: [&str; 29] = [
     "nonfinite_losses",
     "rollbacks",
     "env/bounded_gradients",
+    "env/lost_gradients",
 ];
 pub const EVAL_MEAN: &str = "eval/return_mean";
 pub const EVAL_STD: &str = "eval/return_std";
@@ -89,7 +90,8 @@ struct Interval {
     returns: f64,
     lengths: f64,
     blown_up: f64,
-    bounded: f64,
+    /// Of environment steps: scaled down, not finite.
+    bounded: [f64; 2],
     seconds: f64,
     steps: f64,
     rates: [f64; 3],
@@ -153,7 +155,7 @@ impl Tracker {
             n.lengths += r.episodes * r.train_length;
         }
         n.blown_up += r.blown_up;
-        n.bounded += r.bounded;
+        n.bounded.iter_mut().zip(r.bounded).for_each(|(sum, more)| *sum += more);
         self.blown_up += r.blown_up;
         n.seconds += seconds;
         n.steps += self.steps_per_epoch;
@@ -229,7 +231,8 @@ impl Tracker {
             self.skipped.iter().map(|&s| f64::from(s)).sum(),
             f64::from(lost),
             rollbacks as f64,
-            n.bounded,
+            n.bounded[0],
+            n.bounded[1],
         ]
     }
 }

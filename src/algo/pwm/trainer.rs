@@ -44,8 +44,8 @@ pub struct EpochReport {
     pub train_length: f64,
     /// States that left physics and were reset.
     pub blown_up: f64,
-    /// Gradients of single environment steps that were scaled down, or not finite and left out.
-    pub bounded: f64,
+    /// Gradients of single environment steps that were scaled down, and those that were not finite and left out.
+    pub bounded: [f64; 2],
     /// Updates skipped since the start because a gradient was not finite.
     pub skipped: u32,
 }
@@ -315,7 +315,7 @@ impl<F: Number> Trainer<F> {
             train_return: per_episode(Meter::Return),
             train_length: per_episode(Meter::Length),
             blown_up: meter(Meter::BlownUp),
-            bounded: 0.0,
+            bounded: [0.0; 2],
             skipped: groups.iter().map(|g| self.machine.index(g.2)[0]).sum(),
         };
         // A read from a GPU that failed is an error of this epoch.

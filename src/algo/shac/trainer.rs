@@ -179,7 +179,7 @@ impl<F: Number> Learner for Trainer<F> {
             train_return: per_episode(Meter::Return),
             train_length: per_episode(Meter::Length),
             blown_up: meter(Meter::BlownUp),
-            bounded: real(bounded, 0) + real(bounded, 1),
+            bounded: [real(bounded, 0), real(bounded, 1)],
             skipped: groups.iter().map(|g| self.machine.index(g.2)[0]).sum(),
         };
         // A read from a GPU that failed is an error of this epoch.
