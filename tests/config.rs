@@ -355,7 +355,7 @@ fn flow_configurations_have_the_baselines_size() {
         "pwm_48M_flow_v3_heun",
         "pwm_48M_flow_v2_rk4",
     ];
-    assert_eq!(counts.map(evaluations), [2, 4, 8, 8, 16, 8]);
+    assert_eq!(counts.map(evaluations), [2, 4, 8, 8, 16, 16]);
 }
 
 /// A file with the groups, names and references of the published fork's.

@@ -143,7 +143,7 @@ pub(super) fn remove_means<F: Real>(v: &mut [F], group: usize) {
             sum += *x;
         }
         for x in g.iter_mut() {
-            *x = *x - sum * share;
+            *x -= sum * share;
         }
     }
 }
