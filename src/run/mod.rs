@@ -20,3 +20,4 @@ pub mod state;
 pub mod tensorboard;
 pub mod tracker;
 pub mod viewer;
+pub mod vitals;
