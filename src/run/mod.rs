@@ -24,3 +24,4 @@ pub mod stats;
 pub mod tensorboard;
 pub mod tracker;
 pub mod viewer;
+pub mod vitals;
