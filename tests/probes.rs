@@ -75,7 +75,8 @@ fn a_run_with_a_dead_reward_head_stops_and_says_why() {
 
 #[test]
 fn a_run_that_learns_is_left_alone_and_measured() {
-    let c = config(&["dynamics=flow", "flow_substeps=2", "reward_head=scalar"]);
+    let observed = ["latent=observed", "obs_norm=true", "rollout=anchored", "flow_head=linear", "model_lr=2e-3"];
+    let c = config(&[&["dynamics=flow", "flow_substeps=2"], &observed[..]].concat());
     let dir = tempfile::tempdir().unwrap();
     let folder = RunFolder::create(&dir.path().join("run"), &c.to_yaml()).unwrap();
     let metrics = folder.file(FILE_NAME);
@@ -84,8 +85,8 @@ fn a_run_that_learns_is_left_alone_and_measured() {
     let probe = session.trainer.probe().unwrap().expect("windows to measure on");
     println!("{probe:?}");
     assert!(probe.reward_correlation > 0.3, "{probe:?}");
-    assert!(probe.error_one > 0.0 && probe.error_one < 3.0, "{probe:?}");
-    assert!(probe.group_drift < 1e-4, "tangent velocities keep the sums of groups: {probe:?}");
+    assert!(probe.error_one > 0.0 && probe.error_one < 0.9, "better than predicting no change: {probe:?}");
+    assert!(probe.group_drift.is_nan(), "observations have no groups: {probe:?}");
     assert!(probe.velocity.iter().all(|v| v.is_finite() && *v > 0.0), "{probe:?}");
     let rows = read_metrics(&metrics).unwrap();
     let last = rows.last().expect("rows");
@@ -94,14 +95,16 @@ fn a_run_that_learns_is_left_alone_and_measured() {
 }
 
 #[test]
-fn simnorm_velocities_add_one_to_group_sums_each_step() {
-    let c = config(&["dynamics=flow", "flow_head=simnorm", "flow_integrator=euler", "flow_substeps=3"]);
-    let mut t = Trainer::<f32>::new(&c).unwrap();
-    while !t.bootstrapped() {
-        t.run_epoch().unwrap();
+fn sums_of_groups_drift_by_one_a_step_under_simnorm_velocities_and_stay_under_tangent_ones() {
+    for (head, expected) in [("flow_head=simnorm", 8.0), ("flow_head=tangent", 0.0)] {
+        let c = config(&["dynamics=flow", head, "flow_integrator=euler", "flow_substeps=3", "horizon=8"]);
+        let mut t = Trainer::<f32>::new(&c).unwrap();
+        while !t.bootstrapped() {
+            t.run_epoch().unwrap();
+        }
+        let drift = t.probe().unwrap().unwrap().group_drift;
+        assert!((drift - expected).abs() < 1e-3, "{head}: {drift}");
     }
-    let drift = t.probe().unwrap().unwrap().group_drift;
-    assert!((drift - c.horizon as f64).abs() < 1e-3, "{drift}");
 }
 
 #[test]

@@ -69,7 +69,7 @@ impl std::fmt::Display for Dead {
                 f,
                 "predicted rewards have nothing to do with true ones (correlation {correlation:.3}), so the policy climbs \
                  noise: the latents do not tell rewards apart, or the model does not learn (look at loss/reward, \
-                 probe/error_1 and model_lr)"
+                 probe/error_one_step and model_lr)"
             ),
         }
     }
