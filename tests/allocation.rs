@@ -7,6 +7,8 @@ use std::alloc::{GlobalAlloc, Layout, System};
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 use pwm::algo::pwm::Trainer;
+use pwm::device::Real;
+use pwm::device::cpu::packing;
 use pwm::run::folder::{RunFolder, RunInfo};
 use pwm::run::metrics::{FILE_NAME, read_metrics};
 use pwm::run::session::Session;
@@ -59,4 +61,29 @@ fn main() {
     // The row before the first epoch, and one for each.
     assert_eq!(read_metrics(&metrics).unwrap().len(), 131);
     println!("epochs_allocate_nothing ... ok");
+    products_fit_into_what_is_reserved();
+    println!("products_fit_into_what_is_reserved ... ok");
+}
+
+/// Products of the widest shipped layers, forward and backward, in both precisions.
+fn products_fit_into_what_is_reserved() {
+    // Rows of a task, depth, columns: forward, to the input, and to the weights, whose depth is a batch of windows.
+    let shapes = [(64, 776, 1792), (64, 1792, 1792), (64, 1792, 768), (64, 1792, 8), (64, 16_384, 1792), (8, 4096, 64)];
+    for (m, k, n) in shapes {
+        fits::<f32>(m, k, n);
+        fits::<f64>(m, k.min(2048), n);
+    }
+}
+
+fn fits<F: Real>(m: usize, k: usize, n: usize) {
+    let (a, b, mut c) = (vec![F::one(); m * k], vec![F::one(); k * n], vec![F::zero(); m * n]);
+    packing::reserve(packing::bytes(m, k, n, size_of::<F>()));
+    let before = ALLOCATIONS.load(Ordering::Relaxed);
+    for transposed in [false, true] {
+        let (row, column) = if transposed { (1, m) } else { (k, 1) };
+        // SAFETY: a, b and c hold m x k, k x n and m x n numbers.
+        unsafe { F::gemm((m, k, n), (a.as_ptr(), row, column), (b.as_ptr(), n, 1), false, (c.as_mut_ptr(), n, 1)) };
+    }
+    assert_eq!(ALLOCATIONS.load(Ordering::Relaxed) - before, 0, "{m} x {k} times {k} x {n}");
+    assert!(c.iter().all(|x| x.value() == k as f64));
 }

@@ -18,7 +18,7 @@ fn train_args(settings: &[&str], resume: Option<&Path>) -> train::TrainArgs {
         None => tiny::settings(settings),
         Some(_) => settings.iter().map(|s| (*s).into()).collect(),
     };
-    train::TrainArgs { overrides, resume: resume.map(Into::into) }
+    train::TrainArgs { overrides, resume: resume.map(Into::into), ..Default::default() }
 }
 
 /// Runs `pwm-train` inside this process and returns what it printed.

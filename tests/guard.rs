@@ -78,7 +78,8 @@ fn a_drill_the_collapse_is_seen_and_rolled_back() {
     drop(s);
     let latest = Checkpoint::load(&folder::latest(&run)).unwrap();
     assert_eq!((state::guard_of(&latest).unwrap().rollbacks, state::epoch_of(&latest).unwrap()), (1, 50));
-    train::run(&train::TrainArgs { overrides: vec![], resume: Some(run.clone()) }, &mut vec![], &stop).unwrap();
+    let args = train::TrainArgs { resume: Some(run.clone()), ..Default::default() };
+    train::run(&args, &mut vec![], &stop).unwrap();
     let rows = read_metrics(&run.join("metrics.jsonl")).unwrap();
     let evals: Vec<f64> = column(&rows, "eval/return_mean").iter().map(|p| p.1).collect();
     // A run this small stumbles again later; what is asked is that it stood up.

@@ -9,7 +9,6 @@ use pwm::config::{Config, Latent, RewNorm, RewardHead, Rollout};
 use pwm::device::cpu::team::Team;
 use pwm::device::{Dual, Real};
 use pwm::ops::stats::START_COUNT;
-use pwm::tape::fill::Fill;
 use pwm::tape::{Cx, DType, Machine, Op, Program, Region, Val, Vars};
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex};
@@ -20,7 +19,7 @@ type Seen = Arc<Mutex<BTreeMap<&'static str, usize>>>;
 /// An operation whose tasks are run one by one, in one task a phase.
 #[derive(Debug)]
 struct Alone {
-    inner: Box<dyn Op>,
+    inner: Arc<dyn Op>,
     inputs: Vec<Vec<usize>>,
     outputs: Vec<Vec<usize>>,
     /// Whether an output holds indices.
@@ -129,8 +128,8 @@ fn alone(mut p: Program, seen: &Seen) -> Program {
         let (inputs, outputs) = (shapes(&p, &p.nodes[i].inputs), shapes(&p, &p.nodes[i].outputs));
         let index = p.nodes[i].outputs.iter().map(|&v| p.info(v).dtype == DType::Index).collect();
         let node = &mut p.nodes[i];
-        let inner = std::mem::replace(&mut node.op, Box::new(Fill { value: 0.0 }));
-        node.op = Box::new(Alone { inner, inputs, outputs, index, seen: seen.clone() });
+        let inner = node.op.clone();
+        node.op = Arc::new(Alone { inner, inputs, outputs, index, seen: seen.clone() });
     }
     p
 }

@@ -16,6 +16,7 @@ pub mod config;
 pub mod doctor;
 pub mod eval;
 pub mod fidelity;
+pub mod plan;
 pub mod report;
 pub mod selftest;
 pub mod train;
@@ -27,6 +28,7 @@ use crate::run::atomic::FileError;
 use crate::run::checkpoint::CheckpointError;
 use crate::run::folder::FolderError;
 use crate::run::metrics::MetricsError;
+use crate::run::plan::DoesNotFit;
 use crate::run::report::ReportError;
 use crate::run::session::RunError;
 use std::fmt;
@@ -97,7 +99,8 @@ fn reason(e: &(dyn std::error::Error + 'static)) -> Option<u8> {
             _ => None,
         };
     }
-    let no_memory = e.is::<OutOfMemory>() || matches!(e.downcast_ref(), Some(TrainError::Memory(_)));
+    let no_memory =
+        e.is::<OutOfMemory>() || e.is::<DoesNotFit>() || matches!(e.downcast_ref(), Some(TrainError::Memory(_)));
     if no_memory {
         return Some(6);
     }

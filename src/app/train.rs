@@ -6,14 +6,17 @@ use std::path::{Path, PathBuf};
 use super::say;
 use crate::algo::pwm::Trainer;
 use crate::algo::target;
-use crate::config::{Config, ConfigError, ConfigErrors, KEYS, Key, Place, load_with_notes};
+use crate::config::{Bytes, Config, ConfigError, ConfigErrors, KEYS, Key, Place, load_with_notes};
+use crate::device::cpu::team;
 use crate::run::atomic::FileError;
 use crate::run::checkpoint::Checkpoint;
 use crate::run::folder::{self, FolderError, RunFolder, RunInfo};
+use crate::run::plan::{Budgets, DoesNotFit, Place as MemoryPlace, Plan};
 use crate::run::progress::{Short, Time};
 use crate::run::session::{CURVE, Ending, MOVIE, RunError, STILL, Session};
 use crate::run::signals::StopFlag;
 use crate::run::state;
+use crate::tape::exec::Target;
 
 /// Train a policy for the Ant inside a learned world model.
 ///
@@ -26,14 +29,32 @@ pub struct TrainArgs {
     /// Continue the run in this folder; only the length of the run and how it is logged can be changed
     #[arg(long, value_name = "DIR")]
     pub resume: Option<PathBuf>,
+    /// Host memory the run may take, as in 128G; by default what the control group or the machine has
+    #[arg(long, value_name = "SIZE")]
+    pub mem: Option<Bytes>,
+    /// Memory of the accelerator the run may take
+    #[arg(long, value_name = "SIZE")]
+    pub device_mem: Option<Bytes>,
+}
+
+impl TrainArgs {
+    /// The settings, with those that flags give at the end: the last one counts.
+    fn settings(&self) -> Vec<String> {
+        let flag = |key: &str, b: Option<Bytes>| b.map(|Bytes(b)| format!("{key}={b}"));
+        let flags = [flag("mem", self.mem), flag("device_mem", self.device_mem)];
+        self.overrides.iter().cloned().chain(flags.into_iter().flatten()).collect()
+    }
 }
 
 /// Settings that may differ when a run is continued. All others decide what is learned, or where it is written.
-const CHANGEABLE: [&str; 17] = [
+const CHANGEABLE: [&str; 20] = [
     "max_epochs",
     "max_minutes",
     "threads",
     "device",
+    "mem",
+    "device_mem",
+    "recompute",
     "eval_every",
     "save_every",
     "log_every",
@@ -64,7 +85,7 @@ pub fn run(args: &TrainArgs, out: &mut dyn Write, stop: &StopFlag) -> anyhow::Re
 }
 
 fn begin(args: &TrainArgs, out: &mut dyn Write) -> anyhow::Result<Session<f32>> {
-    let (config, notes) = load_with_notes(&args.overrides)?;
+    let (config, notes) = load_with_notes(&args.settings())?;
     for note in notes {
         say(out, format_args!("  {note}"));
     }
@@ -74,15 +95,17 @@ fn begin(args: &TrainArgs, out: &mut dyn Write) -> anyhow::Result<Session<f32>> 
         return if is_unfinished(&path, &config)? {
             let goes_on = |o: &&String| o.split_once('=').is_some_and(|(k, _)| CHANGEABLE.contains(&k.trim()));
             let overrides = args.overrides.iter().filter(goes_on).cloned().collect();
-            resume(&path, &TrainArgs { overrides, resume: Some(path.clone()) }, out)
+            resume(&path, &TrainArgs { overrides, resume: Some(path.clone()), ..args.clone() }, out)
         } else {
             Err(FolderError::Exists { path }.into())
         };
     }
-    let trainer = Trainer::<f32>::on(&config, &target(config.device)?)?;
+    let target = target(config.device)?;
+    let (plan, budgets) = admit(&config, &target)?;
+    let trainer = Trainer::<f32>::repeating_on(&config, &target, &plan.repeats())?;
     let folder = RunFolder::create(&path, &config.to_yaml())?;
-    let info = describe(&trainer, RunInfo::begin(config.seed));
-    announce(&trainer, &folder, &info, out);
+    let info = describe(&trainer, &plan, RunInfo::begin(config.seed));
+    announce(&trainer, &plan, &budgets, &folder, &info, out);
     Ok(Session::begin(trainer, folder, info)?)
 }
 
@@ -100,7 +123,10 @@ fn is_unfinished(path: &Path, config: &Config) -> anyhow::Result<bool> {
 fn resume(dir: &Path, args: &TrainArgs, out: &mut dyn Write) -> anyhow::Result<Session<f32>> {
     let folder = RunFolder::open(dir)?;
     let name = folder.config_path().display().to_string();
-    let config = Config::from_yaml(&name, &folder.read_config()?, &args.overrides)?;
+    let settings = args.settings();
+    let config = Config::from_yaml(&name, &folder.read_config()?, &settings)?;
+    let target = target(config.device)?;
+    let (plan, budgets) = admit(&config, &target)?;
     let (latest, original) = if folder.latest().is_file() {
         let latest = Checkpoint::load(&folder.latest())?;
         let original = state::config_of(&latest)??;
@@ -108,14 +134,14 @@ fn resume(dir: &Path, args: &TrainArgs, out: &mut dyn Write) -> anyhow::Result<S
     } else {
         (None, Config::from_yaml::<&str>(&name, &folder.read_config()?, &[])?)
     };
-    refuse_changes(&original, &config, &args.overrides, &name)?;
+    refuse_changes(&original, &config, &settings, &name)?;
 
-    let trainer = Trainer::<f32>::on(&config, &target(config.device)?)?;
+    let trainer = Trainer::<f32>::repeating_on(&config, &target, &plan.repeats())?;
     folder.write_config(&config.to_yaml())?;
     let info = folder.read_info()?.unwrap_or_else(|| RunInfo::begin(config.seed));
-    let mut info = describe(&trainer, info);
+    let mut info = describe(&trainer, &plan, info);
     info.finished = None;
-    announce(&trainer, &folder, &info, out);
+    announce(&trainer, &plan, &budgets, &folder, &info, out);
     Ok(match latest {
         Some(latest) => {
             say(out, format_args!("  continues      after epoch {}", state::epoch_of(&latest)?));
@@ -151,14 +177,21 @@ fn refuse_changes(old: &Config, new: &Config, overrides: &[String], file: &str) 
     if errors.is_empty() { Ok(()) } else { Err(ConfigErrors(errors)) }
 }
 
-fn describe(t: &Trainer<f32>, info: RunInfo) -> RunInfo {
+/// The plan of a run that keeps within its budgets; nothing has been allocated when one is refused.
+fn admit(c: &Config, target: &Target) -> Result<(Plan, Budgets), DoesNotFit> {
+    let budgets = Budgets::of(c);
+    let place = if matches!(target, Target::Cpu) { MemoryPlace::Host } else { MemoryPlace::Device };
+    Ok((budgets.admit_at(c, place)?, budgets))
+}
+
+fn describe(t: &Trainer<f32>, plan: &Plan, info: RunInfo) -> RunInfo {
     let c = t.config();
-    let threads = if c.threads > 0 { c.threads } else { std::thread::available_parallelism().map_or(1, |n| n.get()) };
+    let threads = team::count(c.threads);
     RunInfo {
         device: t.machine.gpu().map_or_else(processor, |g| g.memory().context.info.name.clone()),
         precision: "fp32".into(),
         threads,
-        planned_bytes: Some(t.machine.layout().total().bytes(size_of::<f32>()) as u64),
+        planned_bytes: Some(plan.host() + plan.device()),
         ..info
     }
 }
@@ -171,7 +204,7 @@ fn processor() -> String {
 }
 
 /// What is about to happen, and for how long.
-fn announce(t: &Trainer<f32>, folder: &RunFolder, info: &RunInfo, out: &mut dyn Write) {
+fn announce(t: &Trainer<f32>, plan: &Plan, budgets: &Budgets, folder: &RunFolder, info: &RunInfo, out: &mut dyn Write) {
     let (c, nets) = (t.config(), &t.pwm.nets);
     let [world, actor, critics] =
         [nets.world.group.len, nets.actor.group.len, nets.critics.group.len].map(|n| Short(n as f64));
@@ -185,8 +218,18 @@ fn announce(t: &Trainer<f32>, folder: &RunFolder, info: &RunInfo, out: &mut dyn 
             c.num_critics
         ),
     );
-    let mib = t.machine.bytes() as f64 / (1 << 20) as f64;
-    say(out, format_args!("  memory         {mib:.0} MiB, allocated now and never more while training"));
+    let (host, arena) = (Bytes(plan.host()), Bytes(plan.arena_bytes()));
+    say(out, format_args!("  memory         {host} at most, {arena} of it allocated now and for the whole run"));
+    if let Some(budget) = &budgets.host {
+        say(out, format_args!("  budget         {budget}"));
+    }
+    for l in plan.levels.iter().filter(|l| l.taken > 0) {
+        let (more, taken, of) = (100.0 * l.extra, l.taken, l.of);
+        say(
+            out,
+            format_args!("  recompute      {}: {taken} of {of} operations, {more:.0} % more arithmetic", l.program),
+        );
+    }
     say(out, format_args!("  processor      {}, {} threads, {}", info.device, info.threads, info.precision));
     let steps = c.rollout_states();
     let epochs = format!("{} epochs of {steps} environment steps", c.max_epochs);

@@ -1,7 +1,7 @@
 //! `pwm`: everything but training. Only the arguments are read here.
 
 use clap::Parser;
-use pwm::app::{bench, config, doctor, eval, fidelity, report, selftest};
+use pwm::app::{bench, config, doctor, eval, fidelity, plan, report, selftest};
 use std::process::ExitCode;
 
 /// Look at and judge what `pwm-train` makes
@@ -25,6 +25,8 @@ enum Command {
     Report(report::ReportArgs),
     /// Say whether two experiments differ by more than chance
     Compare(report::CompareArgs),
+    /// Say what memory a run takes, and what fits, before anything is allocated
+    Plan(plan::PlanArgs),
     /// Measure how long things take on this machine
     #[command(subcommand)]
     Bench(bench::BenchCommand),
@@ -41,6 +43,7 @@ fn main() -> ExitCode {
         Command::Render(args) => eval::render(&args, out),
         Command::Report(args) => report::report(&args, out),
         Command::Compare(args) => report::compare(&args, out),
+        Command::Plan(args) => plan::run(&args, out),
         Command::Bench(command) => bench::run(&command, out),
     })
 }

@@ -101,6 +101,16 @@ impl Field for Device {
 }
 
 words! {
+    /// What the reverse pass computes again instead of keeping it.
+    Recompute {
+        /// as little as keeps the run within `mem` and `device_mem`, what saves most for its arithmetic first.
+        Auto = "auto",
+        /// nothing.
+        None = "none",
+        /// all that can be.
+        All = "all",
+    }
+
     /// Which spatial inertias the robot has.
     Inertia {
         /// the published robots' inertias, with their known flaws.

@@ -7,6 +7,7 @@
 //! `load` resolves and validates; what it returns can be run. Whatever is wrong is refused with its place, what is
 //! allowed and the nearest name, before anything is computed.
 
+mod bytes;
 mod choices;
 mod derived;
 mod docs;
@@ -21,9 +22,10 @@ mod shipped;
 mod value;
 mod yaml;
 
+pub use bytes::Bytes;
 pub use choices::{
     ActorKind, Bootstrap, Collapse, Decode, Device, Dynamics, FlowHead, FlowProjection, Inertia, Integrator, Latent,
-    LrSchedule, ReferencePoint, ReplaySampling, RewNorm, RewardHead, Rollout, TauSampling,
+    LrSchedule, Recompute, ReferencePoint, ReplaySampling, RewNorm, RewardHead, Rollout, TauSampling,
 };
 pub use docs::{help_text, markdown};
 pub use error::{Broken, ConfigError, ConfigErrors, Place};

@@ -6,6 +6,9 @@ use super::choices::{Dynamics, FlowHead, FlowProjection, Latent, LrSchedule, Rew
 use super::error::Broken;
 use super::schema::Config;
 
+/// Rows of a replay, finished and unfinished episodes each.
+const MAX_ROWS: usize = 1 << 30;
+
 impl Config {
     /// Every rule that does not hold. `load` has checked them; a `Config` changed by hand is checked by this.
     pub fn broken_rules(&self) -> Vec<Broken> {
@@ -70,6 +73,19 @@ impl Config {
                     c.num_envs
                 ),
                 format!("set wm_buffer_size to at least {needed}"),
+            )
+        });
+
+        // Row numbers are 32 bits wide, with room to count on.
+        let staged = c.num_envs as u128 * (c.episode_length as u128 + 1);
+        rule(c.wm_buffer_size < MAX_ROWS && staged < MAX_ROWS as u128, &["wm_buffer_size", "num_envs"], &|| {
+            (
+                format!(
+                    "the replay numbers fewer than {MAX_ROWS} rows; wm_buffer_size={} and unfinished episodes of num_envs={} x \
+                     (episode_length={} + 1) rows are too many",
+                    c.wm_buffer_size, c.num_envs, c.episode_length
+                ),
+                "lower wm_buffer_size or num_envs".into(),
             )
         });
 

@@ -5,6 +5,7 @@
 //! The defaults are the published PWM's for one task (its 5M model), except where that is known to be wrong;
 //! `configs/alg/*.yaml` change them for a size.
 
+use super::bytes::Bytes;
 use super::choices::*;
 use super::key::{Key, Range, Section};
 use super::value::{Field, Value};
@@ -81,6 +82,13 @@ keys! {
         threads: usize = 0, Within(0.0, 1024.0), "threads";
         /// Where the computation runs.
         device: Device = Device::Auto, Any, "";
+        /// Host memory the run may take; a run whose plan needs more does not start. null means what the control group or
+        /// the machine has, less a margin.
+        mem: Option<Bytes> = None, Any, "";
+        /// Memory of the accelerator the run may take; null means what is free there.
+        device_mem: Option<Bytes> = None, Any, "";
+        /// What the reverse pass computes again instead of keeping it. The result does not depend on it.
+        recompute: Recompute = Recompute::Auto, Any, "";
         /// Time between evaluations on the true environment.
         eval_every: u64 = 100, AtLeast(1.0), "epochs";
         /// Episodes of an evaluation, one in each evaluation environment.

@@ -166,8 +166,9 @@ macro_rules! float {
                 let beta = if accumulate { 1.0 } else { 0.0 };
                 let s = |x: usize| x as isize;
                 // SAFETY: the caller's promise is gemmkit's requirement.
-                unsafe {
-                    gemmkit::gemm_unchecked::<$t>(
+                crate::device::cpu::packing::with(|workspace| unsafe {
+                    gemmkit::gemm_unchecked_with::<$t>(
+                        workspace,
                         m,
                         k,
                         n,
@@ -184,7 +185,7 @@ macro_rules! float {
                         s(c.2),
                         gemmkit::Parallelism::Serial,
                     )
-                }
+                })
             }
         }
     };

@@ -32,24 +32,13 @@ unsafe impl<T: Pod + Sync> Sync for Arena<T> {}
 impl<T: Pod> Arena<T> {
     /// Allocates `len` numbers and writes `fill` to each, so that every page is resident from the start.
     pub fn new(what: &'static str, len: usize, fill: T) -> Result<Self, OutOfMemory> {
-        let bytes = len.saturating_mul(size_of::<T>());
-        let refuse = || OutOfMemory { what, bytes };
-        if len == 0 {
-            return Ok(Self { ptr: NonNull::dangling(), len });
-        }
-        let layout = Layout::from_size_align(bytes, ALIGN).map_err(|_| refuse())?;
-        // SAFETY: the layout has a non-zero size.
-        let ptr = NonNull::new(unsafe { std::alloc::alloc(layout) }.cast::<T>()).ok_or_else(refuse)?;
-        let arena = Self { ptr, len };
-        for i in 0..len {
-            // SAFETY: i < len, inside the block just allocated.
-            unsafe { arena.ptr.as_ptr().add(i).write(fill) };
-        }
+        let mut arena = Self::reserve(what, len)?;
+        arena.as_mut_slice().fill(fill);
         Ok(arena)
     }
 
-    /// Allocates `len` zeros whose pages become resident when they are first written.
-    pub fn zeroed(what: &'static str, len: usize) -> Result<Self, OutOfMemory> {
+    /// Allocates `len` zeros that take address space only: a page becomes resident when it is first touched.
+    pub fn reserve(what: &'static str, len: usize) -> Result<Self, OutOfMemory> {
         let bytes = len.saturating_mul(size_of::<T>());
         let refuse = || OutOfMemory { what, bytes };
         if len == 0 {

@@ -8,7 +8,7 @@ use crate::sim::articulation::Geometry;
 use crate::tape::exec::Number;
 
 /// Environments that are filmed; a thousand steps of one are 60 kB.
-const FILMED: usize = 64;
+pub(super) const FILMED: usize = 64;
 /// Poses of a still picture, and the metres between two of them.
 const POSES: usize = 6;
 const GAP: f32 = 1.5;

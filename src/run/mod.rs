@@ -13,6 +13,7 @@ pub mod guard;
 pub mod incidents;
 pub mod keep;
 pub mod metrics;
+pub mod plan;
 pub mod plot;
 pub mod progress;
 pub mod report;

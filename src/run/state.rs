@@ -53,6 +53,9 @@ fn describe<F: Number>(t: &Trainer<F>, kind: &str) -> BTreeMap<String, String> {
     c.run_dir = neutral.run_dir;
     c.threads = neutral.threads;
     c.device = neutral.device;
+    c.mem = neutral.mem;
+    c.device_mem = neutral.device_mem;
+    c.recompute = neutral.recompute;
     c.max_minutes = neutral.max_minutes;
     c.save_every = neutral.save_every;
     c.log_every = neutral.log_every;

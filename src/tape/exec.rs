@@ -2,8 +2,9 @@
 
 use super::cuda::{self, CudaPrograms, Memory, Mirror};
 use super::op::{Cx, Op, Slot};
-use super::plan::Layout;
+use super::plan::{ByType, Layout, packing};
 use super::program::{DType, Program, Storage, Val, VarId, Vars};
+use crate::device::cpu::packing;
 use crate::device::cpu::team::{Job, JobPanicked, Team};
 use crate::device::cuda::driver::Context;
 use crate::device::cuda::{CudaError, Launch};
@@ -109,11 +110,23 @@ pub struct ProgramId(pub(super) usize);
 impl<F: Number> Machine<F> {
     /// Plans, allocates everything the programs will ever need, and binds. Variables hold zeros.
     pub fn new(vars: Vars, programs: Vec<Program>, team: Arc<Team>) -> Result<Self, OutOfMemory> {
+        let packing = packing(&programs, size_of::<F>());
+        let mut machine = Self::reserve(vars, programs, team)?;
+        // A thread that did not get its workspace now gets it with its first product.
+        let _ = machine.team.on_each(&|| packing::reserve(packing));
+        let persistent = machine.layout.persistent.real;
+        machine.reals.as_mut_slice()[..persistent].fill(F::default());
+        machine.indices.as_mut_slice().fill(0);
+        machine.poison();
+        Ok(machine)
+    }
+
+    /// As [`Machine::new`], but pages become resident only when they are touched: to see what would be bound.
+    pub fn reserve(vars: Vars, programs: Vec<Program>, team: Arc<Team>) -> Result<Self, OutOfMemory> {
         let layout = Layout::new(&vars, &programs);
         let total = layout.total();
-        let mut reals = Arena::new("number", total.real, F::POISON)?;
-        let indices = Arena::new("index", total.index, 0)?;
-        reals.as_mut_slice()[..layout.persistent.real].fill(F::default());
+        let reals = Arena::reserve("number", total.real)?;
+        let indices = Arena::reserve("index", total.index)?;
         let bound = programs
             .into_iter()
             .enumerate()
@@ -131,8 +144,8 @@ impl<F: Number> Machine<F> {
         let layout = Layout::new(&vars, &programs);
         let memory = Arc::new(Memory::new(context, &layout)?);
         // A mirror of the variables; its pages are there once they are used.
-        let reals = Arena::zeroed("number", layout.persistent.real)?;
-        let indices = Arena::zeroed("index", layout.persistent.index)?;
+        let reals = Arena::reserve("number", layout.persistent.real)?;
+        let indices = Arena::reserve("index", layout.persistent.index)?;
         let launches = device_launches(&vars, &layout, &programs, memory.addresses())?;
         let on_gpu = CudaPrograms::new(memory, launches, *options)?;
         // The CPU's kernels are never given device addresses: only names and shapes are kept.
@@ -174,6 +187,25 @@ impl<F: Number> Machine<F> {
             Some(gpu) => gpu.programs.memory().bytes(),
             None => self.reals.len() * size_of::<F>() + self.indices.len() * size_of::<u32>(),
         }
+    }
+
+    /// One past the last element of each type that a variable or an operand of a program lies on.
+    pub fn extent(&self) -> ByType {
+        let mut extent = ByType::default();
+        for (id, info) in self.vars.iter() {
+            let end = extent.of(info.dtype);
+            *end = (*end).max(self.layout.vars[id.0 as usize] + info.len());
+        }
+        let slots = self.bound.iter().flat_map(|b| &b.cx);
+        for s in slots.flat_map(|c| c.inputs.iter().chain(&c.outputs).chain(&c.workspace)) {
+            let (dtype, start, size) = match s.is_index {
+                true => (DType::Index, self.indices.as_ptr() as usize, size_of::<u32>()),
+                false => (DType::Real, self.reals.as_ptr() as usize, size_of::<F>()),
+            };
+            let end = extent.of(dtype);
+            *end = (*end).max((s.address - start) / size + s.len);
+        }
+        extent
     }
 
     pub fn program(&self, i: usize) -> ProgramId {

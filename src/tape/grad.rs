@@ -116,6 +116,7 @@ pub fn grad(program: &mut Program, roots: &[(Val, f64)], wrt: &[(Val, Val)]) {
         state.active.insert(key);
         state.cotangent.insert(key, g);
     }
+    program.reverse.push(program.nodes.len());
     // Nodes that a gradient can flow through. A buffer may hold rows written by nodes that are not among them.
     let mut path = vec![false; program.nodes.len()];
     for (node, on_path) in program.nodes.iter().zip(&mut path) {
@@ -157,10 +158,8 @@ pub fn grad(program: &mut Program, roots: &[(Val, f64)], wrt: &[(Val, Val)]) {
             continue;
         }
         let (inputs, outputs) = (program.nodes[i].inputs.clone(), program.nodes[i].outputs.clone());
-        // The op is lent out while its adjoint writes to the program.
-        let op = std::mem::replace(&mut program.nodes[i].op, Box::new(Fill { value: 0.0 }));
+        let op = program.nodes[i].op.clone();
         op.adjoint(&mut Adjoint { program, inputs, outputs, state: &mut state });
-        program.nodes[i].op = op;
     }
     for &(v, g) in wrt {
         let key = program.base(v).unwrap_or(v);

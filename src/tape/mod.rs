@@ -11,6 +11,7 @@ pub mod op;
 pub mod plan;
 pub mod profile;
 pub mod program;
+pub mod recompute;
 
 pub use exec::Machine;
 pub use grad::{Adjoint, grad};

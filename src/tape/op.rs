@@ -23,6 +23,17 @@ pub trait Op: Debug + Send + Sync {
         0
     }
 
+    /// Bytes that a thread's packing workspace must have for the operation's products, whose numbers take `size` bytes:
+    /// see [`crate::device::cpu::packing`].
+    fn packing(&self, _size: usize) -> usize {
+        0
+    }
+
+    /// Arithmetic of the operation, roughly: what it costs to repeat it. By default one for each number written.
+    fn operations(&self, _inputs: &[Vec<usize>], outputs: &[Vec<usize>]) -> usize {
+        outputs.iter().map(|s| s.iter().product::<usize>()).sum()
+    }
+
     /// Appends the operations that turn cotangents of the outputs into cotangents of the inputs.
     fn adjoint(&self, a: &mut Adjoint) {
         let _ = a;

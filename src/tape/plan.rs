@@ -12,7 +12,13 @@ use std::collections::BTreeMap;
 /// Elements are the unit of all offsets. Every value starts at a multiple of this many elements of its type.
 const STEP: usize = ALIGN / 4;
 
-fn aligned(elements: usize) -> usize {
+/// Bytes of the workspace that each thread's products need, if a number takes `size`.
+pub fn packing(programs: &[Program], size: usize) -> usize {
+    programs.iter().flat_map(|p| &p.nodes).map(|n| n.op.packing(size)).max().unwrap_or(0)
+}
+
+/// Elements that a value of so many takes.
+pub fn aligned(elements: usize) -> usize {
     elements.div_ceil(STEP) * STEP
 }
 
@@ -24,7 +30,7 @@ pub struct ByType {
 }
 
 impl ByType {
-    fn of(&mut self, dtype: DType) -> &mut usize {
+    pub(super) fn of(&mut self, dtype: DType) -> &mut usize {
         match dtype {
             DType::Real => &mut self.real,
             DType::Index => &mut self.index,
@@ -59,6 +65,19 @@ pub struct ProgramLayout {
     /// Elements if nothing shared bytes.
     pub unshared: ByType,
     pub offsets: Vec<Option<usize>>,
+    /// Heap bytes that the program and its binding take beside the arena: an upper bound.
+    pub tables: usize,
+}
+
+/// Heap bytes of a node (with its operation, context and step), of one of its operands, and of a value, each with the
+/// allocator's overhead and the slack of grown vectors. A test compares with what is allocated.
+const NODE_BYTES: usize = 768;
+const OPERAND_BYTES: usize = 144;
+const VALUE_BYTES: usize = 192;
+
+fn tables(p: &Program) -> usize {
+    let operands: usize = p.nodes.iter().map(|n| n.inputs.len() + n.outputs.len()).sum();
+    p.nodes.len() * NODE_BYTES + operands * OPERAND_BYTES + p.values().count() * VALUE_BYTES
 }
 
 impl Layout {
@@ -104,7 +123,7 @@ pub(crate) fn lifetimes(p: &Program) -> Vec<Option<(usize, usize)>> {
     life
 }
 
-fn plan_program(p: &Program) -> ProgramLayout {
+pub(super) fn plan_program(p: &Program) -> ProgramLayout {
     let life = lifetimes(p);
     let mut offsets = vec![None; life.len()];
     let (mut need, mut unshared) = (ByType::default(), ByType::default());
@@ -137,5 +156,5 @@ fn plan_program(p: &Program) -> ProgramLayout {
             *unshared.of(dtype) += len;
         }
     }
-    ProgramLayout { name: p.name, activations: need, unshared, offsets }
+    ProgramLayout { name: p.name, activations: need, unshared, offsets, tables: tables(p) }
 }

@@ -6,6 +6,7 @@
 
 use super::op::Op;
 use std::collections::HashMap;
+use std::sync::Arc;
 
 /// A value of one program.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -120,7 +121,7 @@ impl ValueInfo {
 /// One operation of a program.
 #[derive(Debug)]
 pub struct Node {
-    pub op: Box<dyn Op>,
+    pub op: Arc<dyn Op>,
     pub inputs: Vec<Val>,
     /// Values written, or accumulated into, by this node.
     pub outputs: Vec<Val>,
@@ -133,6 +134,8 @@ pub struct Node {
 pub struct Program {
     pub name: &'static str,
     pub nodes: Vec<Node>,
+    /// Where each reverse pass begins: its first node.
+    pub reverse: Vec<usize>,
     values: Vec<ValueInfo>,
     vars: HashMap<(VarId, usize, Vec<usize>), Val>,
 }
@@ -140,6 +143,11 @@ pub struct Program {
 impl Program {
     pub fn new(name: &'static str) -> Self {
         Self { name, ..Self::default() }
+    }
+
+    /// The same values, read and written by no operation.
+    pub(super) fn without_nodes(&self) -> Self {
+        Self { name: self.name, nodes: vec![], reverse: vec![], values: self.values.clone(), vars: self.vars.clone() }
     }
 
     fn value(&mut self, shape: &[usize], dtype: DType, storage: Storage, detached: bool) -> Val {
@@ -252,6 +260,6 @@ impl Program {
         let shapes = |p: &Self, vs: &[Val]| vs.iter().map(|&v| p.shape(v).to_vec()).collect::<Vec<_>>();
         let size = op.workspace(&shapes(self, inputs), &shapes(self, outputs));
         let workspace = (size > 0).then(|| self.real(&[size]));
-        self.nodes.push(Node { op: Box::new(op), inputs: inputs.to_vec(), outputs: outputs.to_vec(), workspace });
+        self.nodes.push(Node { op: Arc::new(op), inputs: inputs.to_vec(), outputs: outputs.to_vec(), workspace });
     }
 }

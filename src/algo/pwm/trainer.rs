@@ -5,7 +5,7 @@ use super::rollout::{EnvStepVals, rollout};
 use super::world::Batch;
 use super::{Loss, Probe, Pwm, RewardLoss, critic, probe, world};
 use crate::algo::schedule::{Network, Schedule};
-use crate::config::Config;
+use crate::config::{Config, Recompute};
 use crate::device::cpu::team::Team;
 use crate::device::cuda::CudaError;
 use crate::device::philox::{Philox, Stream};
@@ -15,6 +15,7 @@ use crate::ops::control::{clip, meter, tick};
 use crate::ops::random::normal;
 use crate::ops::replay::{Transition, replay_begin, replay_record, replay_sample};
 use crate::tape::exec::{BindError, Number, ProgramId, RunError, Target};
+use crate::tape::recompute;
 use crate::tape::{Machine, Program, Region, VarId, Vars};
 use std::sync::Arc;
 use std::time::Instant;
@@ -53,11 +54,19 @@ pub enum TrainError {
     #[error(transparent)]
     Kernel(#[from] RunError),
     #[error(transparent)]
-    Bind(#[from] BindError),
-    #[error(transparent)]
     Cuda(#[from] CudaError),
     #[error("cannot start worker threads: {0}")]
     Threads(#[from] std::io::Error),
+}
+
+/// What a machine was refused for is what the trainer is refused for.
+impl From<BindError> for TrainError {
+    fn from(e: BindError) -> Self {
+        match e {
+            BindError::Memory(e) => Self::Memory(e),
+            BindError::Cuda(e) => Self::Cuda(e),
+        }
+    }
 }
 
 /// Programs of a trainer, in the order they were written.
@@ -127,6 +136,11 @@ fn write_with(c: &Config, reward_loss: RewardLoss) -> (Vars, Pwm, EnvVars, Vec<P
     (vars, pwm, eval_env, programs)
 }
 
+/// How much each of `programs` programs repeats where no budget decides: see [`crate::tape::recompute`].
+pub fn repeats(c: &Config, programs: usize) -> Vec<usize> {
+    vec![if c.recompute == Recompute::All { usize::MAX } else { 0 }; programs]
+}
+
 fn program(name: &'static str, f: impl FnOnce(&mut Program)) -> Program {
     let mut p = Program::new(name);
     f(&mut p);
@@ -178,6 +192,16 @@ impl<F: Number> Trainer<F> {
         Self::with(c, target, world::reward_loss)
     }
 
+    /// As [`Trainer::new`], with the first so many candidates of each program computed twice, as a plan has it.
+    pub fn repeating(c: &Config, taken: &[usize]) -> Result<Self, TrainError> {
+        Self::repeating_on(c, &Target::Cpu, taken)
+    }
+
+    /// The same on `target`.
+    pub fn repeating_on(c: &Config, target: &Target, taken: &[usize]) -> Result<Self, TrainError> {
+        Self::bind(c, target, write(c), taken)
+    }
+
     /// As [`Trainer::new`], with another loss of the reward head than the one that belongs to it: for tests of what a
     /// run does when its rewards cannot be learned.
     #[doc(hidden)]
@@ -186,8 +210,20 @@ impl<F: Number> Trainer<F> {
     }
 
     fn with(c: &Config, target: &Target, reward_loss: RewardLoss) -> Result<Self, TrainError> {
+        let written = write_with(c, reward_loss);
+        let taken = repeats(c, written.3.len());
+        Self::bind(c, target, written, &taken)
+    }
+
+    fn bind(
+        c: &Config,
+        target: &Target,
+        written: (Vars, Pwm, EnvVars, Vec<Program>),
+        taken: &[usize],
+    ) -> Result<Self, TrainError> {
         let team = Arc::new(Team::new(c.threads)?);
-        let (vars, pwm, eval_env, programs) = write_with(c, reward_loss);
+        let (vars, pwm, eval_env, programs) = written;
+        let programs = programs.iter().zip(taken).map(|(p, &taken)| recompute::with(p, taken).0).collect();
         let machine = Machine::on(target, vars, programs, team)?;
         let id = |i| machine.program(i);
         let programs = Programs {

@@ -14,6 +14,9 @@ const SPINS: u32 = 1 << 12;
 /// Yields before an idle worker sleeps until the next job.
 const YIELDS: u32 = 1 << 8;
 
+/// Bytes of a worker's stack. Kernels keep their temporaries in scratch memory; a few rows stand on the stack.
+pub const STACK: usize = 1 << 20;
+
 /// A unit of lock-step work: `stages` stages of `tasks(stage)` tasks.
 pub trait Job: Sync {
     fn stages(&self) -> usize;
@@ -48,10 +51,15 @@ pub struct Team {
     workers: Vec<JoinHandle<()>>,
 }
 
+/// Threads that a setting means: 0 is every core the process may use.
+pub fn count(threads: usize) -> usize {
+    if threads > 0 { threads } else { std::thread::available_parallelism().map_or(1, |n| n.get()) }
+}
+
 impl Team {
-    /// `threads` = 0 takes every core the process may use.
+    /// `threads` as [`count`] reads it.
     pub fn new(threads: usize) -> std::io::Result<Self> {
-        let threads = if threads > 0 { threads } else { std::thread::available_parallelism().map_or(1, |n| n.get()) };
+        let threads = count(threads);
         let shared = Arc::new(Shared {
             threads,
             job: Mutex::new(None),
@@ -66,10 +74,16 @@ impl Team {
         let mut team = Self { shared, workers: Vec::new() };
         for i in 1..threads {
             let shared = team.shared.clone();
-            let worker = std::thread::Builder::new().name(format!("pwm-{i}")).spawn(move || shared.work())?;
+            let thread = std::thread::Builder::new().name(format!("pwm-{i}")).stack_size(STACK);
+            let worker = thread.spawn(move || shared.work())?;
             team.workers.push(worker);
         }
         Ok(team)
+    }
+
+    /// Calls `f` once on every thread.
+    pub fn on_each(&self, f: &(dyn Fn() + Sync)) -> Result<(), JobPanicked> {
+        self.run(&OnEach { f, threads: self.threads(), begun: AtomicUsize::new(0) })
     }
 
     pub fn threads(&self) -> usize {
@@ -89,6 +103,29 @@ impl Team {
         }
         s.walk(job);
         if s.failed.load(Acquire) { Err(JobPanicked) } else { Ok(()) }
+    }
+}
+
+/// One task for each thread: nobody gets two, because each waits until all have begun.
+struct OnEach<'a> {
+    f: &'a (dyn Fn() + Sync),
+    threads: usize,
+    begun: AtomicUsize,
+}
+
+impl Job for OnEach<'_> {
+    fn stages(&self) -> usize {
+        1
+    }
+    fn tasks(&self, _: usize) -> usize {
+        self.threads
+    }
+    fn run(&self, _: usize, _: usize) {
+        self.begun.fetch_add(1, AcqRel);
+        while self.begun.load(Acquire) < self.threads {
+            std::thread::yield_now();
+        }
+        (self.f)();
     }
 }
 

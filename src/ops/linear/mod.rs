@@ -18,6 +18,7 @@ mod cuda;
 
 pub(crate) use cpu::{epilogue, row_grad};
 
+use crate::device::cpu::packing;
 use crate::device::cuda::Launch;
 use crate::tape::cuda::Operands;
 use crate::tape::grad::Sink;
@@ -72,6 +73,11 @@ impl Dims {
     /// Inputs in all.
     pub fn k(&self) -> usize {
         self.parts.iter().sum()
+    }
+
+    /// Multiplications and additions of the product with the weights.
+    pub fn product(&self) -> usize {
+        2 * self.ensemble * self.m * self.k() * self.n
     }
 
     /// Rows a task takes. Depends on shapes only.
@@ -161,6 +167,15 @@ impl Op for Linear {
         vec![self.dims.ensemble * self.dims.tiles()]
     }
 
+    fn packing(&self, size: usize) -> usize {
+        let d = &self.dims;
+        d.parts.iter().map(|&k| packing::bytes(d.tile().min(d.m), k, d.n, size)).max().unwrap_or(0)
+    }
+
+    fn operations(&self, _: &[Vec<usize>], _: &[Vec<usize>]) -> usize {
+        self.dims.product()
+    }
+
     fn adjoint(&self, a: &mut Adjoint) {
         let d = &self.dims;
         let Some(dy) = a.cotangent(0) else { return };
@@ -238,6 +253,18 @@ impl LinearGrad {
 impl Op for LinearGrad {
     fn name(&self) -> &'static str {
         "linear_grad"
+    }
+
+    fn packing(&self, size: usize) -> usize {
+        let d = &self.dims;
+        let rows = |width| packing::bytes(d.tile().min(d.m), d.n, width, size);
+        let columns = |width| packing::bytes(d.out_tile().min(d.n), d.m, width, size);
+        d.parts.iter().map(|&width| rows(width).max(columns(width))).max().unwrap_or(0)
+    }
+
+    fn operations(&self, _: &[Vec<usize>], _: &[Vec<usize>]) -> usize {
+        let products = usize::from(self.dx.iter().any(Option::is_some)) + usize::from(self.wants_params());
+        products * self.dims.product()
     }
 
     fn workspace(&self, _: &[Vec<usize>], _: &[Vec<usize>]) -> usize {

@@ -1,0 +1,140 @@
+//! A plan accepts a budget if and only if a run under it trains. In a file of its own: the allocator that enforces the
+//! budget serves the whole process.
+
+#[path = "support/random_config.rs"]
+mod random_config;
+
+use std::alloc::{GlobalAlloc, Layout, System};
+use std::ptr::null_mut;
+use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
+
+use pwm::algo::pwm::{TrainError, Trainer};
+use pwm::app::train::{self, TrainArgs};
+use pwm::config::{Bytes, load};
+use pwm::run::metrics::{FILE_NAME, column, read_metrics};
+use pwm::run::plan::{DoesNotFit, Place, Plan};
+use pwm::run::signals::StopFlag;
+use random_config::Draw;
+
+/// The system's allocator with an end.
+struct Capped;
+static LIVE: AtomicUsize = AtomicUsize::new(0);
+static PEAK: AtomicUsize = AtomicUsize::new(0);
+static CAP: AtomicUsize = AtomicUsize::new(usize::MAX);
+
+/// Takes `size` bytes of the budget, if they are there.
+fn take(size: usize) -> bool {
+    let now = LIVE.fetch_add(size, Relaxed) + size;
+    if now > CAP.load(Relaxed) {
+        LIVE.fetch_sub(size, Relaxed);
+        return false;
+    }
+    PEAK.fetch_max(now, Relaxed);
+    true
+}
+
+// SAFETY: every call goes to the system's allocator unchanged, or fails as an allocator may.
+unsafe impl GlobalAlloc for Capped {
+    unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
+        // SAFETY: the caller's promises are passed on.
+        if take(layout.size()) { unsafe { System.alloc(layout) } } else { null_mut() }
+    }
+
+    unsafe fn alloc_zeroed(&self, layout: Layout) -> *mut u8 {
+        // SAFETY: as above.
+        if take(layout.size()) { unsafe { System.alloc_zeroed(layout) } } else { null_mut() }
+    }
+
+    unsafe fn dealloc(&self, p: *mut u8, layout: Layout) {
+        LIVE.fetch_sub(layout.size(), Relaxed);
+        // SAFETY: as above.
+        unsafe { System.dealloc(p, layout) }
+    }
+
+    unsafe fn realloc(&self, p: *mut u8, layout: Layout, size: usize) -> *mut u8 {
+        // Old and new block may live side by side while one is copied to the other.
+        if !take(size) {
+            return null_mut();
+        }
+        LIVE.fetch_sub(layout.size(), Relaxed);
+        // SAFETY: as above.
+        unsafe { System.realloc(p, layout, size) }
+    }
+}
+
+#[global_allocator]
+static CAPPED: Capped = Capped;
+
+/// Runs `f` with at most `bytes` more than are live now; returns also the most that were.
+fn capped<T>(bytes: u64, f: impl FnOnce() -> T) -> (T, u64) {
+    let before = LIVE.load(Relaxed);
+    PEAK.store(before, Relaxed);
+    CAP.store(before.saturating_add(bytes as usize), Relaxed);
+    let result = f();
+    CAP.store(usize::MAX, Relaxed);
+    (result, (PEAK.load(Relaxed) - before) as u64)
+}
+
+// Without the test harness (Cargo.toml), whose threads allocate too.
+fn main() {
+    let dir = tempfile::tempdir().unwrap();
+    let (mut draw, mut accepted, mut refused, mut unbound, mut closest) = (Draw::new(77), 0, 0, 0, 0.0f64);
+    for i in 0..50 {
+        let mut settings = random_config::settings(&mut draw);
+        let run = dir.path().join(i.to_string());
+        settings.extend(
+            ["max_epochs=12", "eval_every=6", "save_every=6", "log_every=1", "wm_iterations=1", "critic_iterations=1"]
+                .map(Into::into),
+        );
+        settings.extend(["wm_bootstrap_iterations=2".into(), "replay_unfinished=true".into()]);
+        settings.push(format!("run_dir={}", run.display()));
+        let c = load(&settings).unwrap();
+        // The least that a run can do with: all or nothing computed twice, whichever holds less.
+        let all = load(&settings.iter().cloned().chain(["recompute=all".into()]).collect::<Vec<_>>()).unwrap();
+        let plans = [&c, &all].map(|c| Plan::new(c, Place::Host));
+        let plan = plans.iter().min_by_key(|p| p.host()).unwrap();
+        // From well below to well above, and in every third case as close as can be.
+        let need = plan.host();
+        let budget = match i % 3 {
+            0 => need - u64::from(i % 2 == 0),
+            _ => (need as f64 * draw.number(70, 130) as f64 / 100.0) as u64,
+        };
+        // Code and stacks are no business of the allocator.
+        let elsewhere: u64 = plan.fixed.iter().filter(|f| ["code", "threads"].contains(&f.name)).map(|f| f.bytes).sum();
+        let args = TrainArgs { overrides: settings, mem: Some(Bytes(budget)), ..TrainArgs::default() };
+        let accepts = budget >= need;
+        // Planning takes the tables, which the rest of a budget that is refused may not hold.
+        let cap = if accepts { budget - elsewhere } else { u64::MAX / 2 };
+        let (ended, peak) = capped(cap, || train::run(&args, &mut std::io::sink(), &StopFlag::detached()));
+        if accepts {
+            ended.unwrap();
+            let rows = read_metrics(&run.join(FILE_NAME)).unwrap();
+            assert!(
+                !column(&rows, "loss/dynamics").is_empty(),
+                "configuration {i} has learned: {settings:?}",
+                settings = args.overrides
+            );
+            accepted += 1;
+            closest = closest.max(peak as f64 / (need - elsewhere) as f64);
+        } else {
+            let refusal = ended.unwrap_err();
+            assert!(refusal.is::<DoesNotFit>(), "{refusal:#}");
+            assert!(!run.exists(), "a run that is refused leaves nothing");
+            let tables = plan.fixed.iter().find(|f| f.name == "tables").unwrap().bytes;
+            assert!(peak < 4 * tables + (1 << 20), "a refusal took {peak} bytes, the tables are {tables}");
+            refused += 1;
+            // And rightly: without the plan the system would refuse the arena. A budget below the tables ends earlier.
+            let arena = plan.arena_bytes();
+            if arena > tables {
+                let (bound, _) = capped(arena - 1, || Trainer::<f32>::repeating(&c, &plan.repeats()).map(drop));
+                assert!(matches!(bound, Err(TrainError::Memory(_))), "configuration {i}: {bound:?}");
+                unbound += 1;
+            }
+        }
+    }
+    assert!(accepted > 10 && refused > 10 && unbound > 5, "{accepted} accepted, {refused} refused, {unbound} unbound");
+    println!(
+        "fifty_budgets_hold ... ok ({accepted} trained, {refused} refused, at most {:.0} % used)",
+        100.0 * closest
+    );
+}
