@@ -1,7 +1,7 @@
 //! What a run asks of an algorithm: epochs, evaluations, and the state that a checkpoint holds.
 
 use super::pwm::evaluate;
-use super::pwm::{EpochReport, Evaluation, TrainError};
+use super::pwm::{EpochReport, Evaluation, Probe, TrainError};
 use crate::config::{Algorithm, Config, Recompute};
 use crate::env::step::EnvVars;
 use crate::model::Group;
@@ -44,6 +44,10 @@ pub trait Learner: Sized {
     fn epoch(&self) -> u64;
     fn run_epoch(&mut self) -> Result<EpochReport, TrainError>;
     fn evaluate(&mut self, watch: impl FnMut(&[Self::F], &[Self::F])) -> Result<Evaluation, TrainError>;
+    /// What a world model knows, on replayed windows; none without a model, or while there are no windows.
+    fn probe(&mut self) -> Result<Option<Probe>, TrainError> {
+        Ok(None)
+    }
     /// The first number of the state that is infinite or not a number, named.
     fn non_finite(&self) -> Option<String>;
     /// Whether the first, longer epoch is over.

@@ -440,6 +440,9 @@ impl<F: Number> Learner for Trainer<F> {
     fn evaluate(&mut self, watch: impl FnMut(&[F], &[F])) -> Result<Evaluation, TrainError> {
         self.evaluate(watch)
     }
+    fn probe(&mut self) -> Result<Option<Probe>, TrainError> {
+        self.probe()
+    }
     fn non_finite(&self) -> Option<String> {
         self.non_finite()
     }
