@@ -7,9 +7,8 @@
 use crate::algo::{repeats, written};
 use crate::config::{Algorithm, Bytes, Config, Recompute};
 use crate::device::cpu::team;
-use crate::env::ant::NQ;
 use crate::mem::Budget;
-use crate::run::film::FILMED;
+use crate::run::film::{self, FILMED};
 use crate::tape::plan::packing;
 use crate::tape::recompute::{self, Level};
 use crate::tape::{Layout, Program, Region, Vars};
@@ -208,7 +207,7 @@ fn fixed(c: &Config, tables: u64, packing: usize) -> Vec<Item> {
     let item = |name, what, bytes| Item { name, what, bytes };
     let steps = c.episode_length as u64;
     // A vector that grows may hold twice what it needs.
-    let film = 2 * steps * c.eval_episodes.min(FILMED) as u64 * (NQ as u64 + 1) * size_of::<f32>() as u64;
+    let film = 2 * steps * c.eval_episodes.min(FILMED) as u64 * film::FRAME as u64 * size_of::<f32>() as u64;
     let rows = (c.max_epochs / c.log_every).saturating_add(c.max_epochs / c.eval_every).saturating_add(2);
     vec![
         item("code", "program, libraries, main stack", CODE + MAIN_STACK),
