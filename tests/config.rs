@@ -393,6 +393,21 @@ flow_tau_sampling: midpoint
 ";
 
 #[test]
+fn settings_that_change_nothing_are_said_to() {
+    let notes = |texts: &[&str]| load_with_notes(texts).unwrap().1.iter().map(|n| n.to_string()).collect::<Vec<_>>();
+    assert_eq!(notes(&["latent_dim=256"]), ["ignored latent_dim=256: latent=observed does not read it"]);
+    assert_eq!(
+        notes(&["flow_substeps=8", "num_bins=51"]),
+        [
+            "ignored flow_substeps=8: dynamics=mlp does not read it",
+            "ignored num_bins=51: reward_head=scalar does not read it"
+        ]
+    );
+    assert!(notes(&["alg=pwm_5M_flow_v2", "flow_substeps=8", "latent_dim=256", "lr_end=1e-6"]).is_empty());
+    assert_eq!(notes(&["lr_schedule=constant", "lr_end=1e-6"]).len(), 1);
+}
+
+#[test]
 fn files_of_the_published_fork_are_read_as_they_are() {
     let dir = tempfile::tempdir().unwrap();
     let path = dir.path().join("pwm_5M_flow_v3_substeps8_euler.yaml");

@@ -7,7 +7,7 @@
 //! | 2 | the command or the configuration is wrong; nothing was computed |
 //! | 3 | a file cannot be read or written: disk full, no permission, not there |
 //! | 4 | a file is damaged, cut short, or of another version or configuration |
-//! | 5 | the learning died: it collapsed, or numbers were not finite, and rollbacks did not help |
+//! | 5 | the learning died: it collapsed, its reward signal is dead, or numbers were not finite, and rollbacks did not help |
 //! | 6 | there is not enough memory |
 //! | 130, 138, 143 | a second SIGINT, SIGUSR1, SIGTERM: ended at once, the last checkpoint is whole |
 
@@ -62,7 +62,10 @@ fn reason(e: &(dyn std::error::Error + 'static)) -> Option<u8> {
     }
     if let Some(e) = e.downcast_ref::<RunError>() {
         return match e {
-            RunError::Dead { .. } | RunError::NonFinite { .. } | RunError::Collapsed(_) => Some(5),
+            RunError::Dead { .. }
+            | RunError::DeadSignal { .. }
+            | RunError::NonFinite { .. }
+            | RunError::Collapsed(_) => Some(5),
             RunError::Train(e) => reason(e),
             RunError::Checkpoint(e) => reason(e),
             RunError::Folder(e) => reason(e),

@@ -9,6 +9,7 @@ use super::key::{Key, one_of};
 use super::names::{help_for, nearest, resolve};
 use super::schema::Config;
 use super::shipped::{Kind, Shipped};
+use super::unread;
 use super::value::Value;
 use super::yaml::{Setting, read_settings, read_value};
 
@@ -19,7 +20,8 @@ pub fn load<S: AsRef<str>>(overrides: &[S]) -> Result<Config, ConfigErrors> {
     Ok(load_with_notes(overrides)?.0)
 }
 
-/// As [`load`], with what became of the settings of a file that is written for the published code.
+/// As [`load`], with what became of the settings of a file that is written for the published code, and which overrides
+/// change nothing.
 pub fn load_with_notes<S: AsRef<str>>(overrides: &[S]) -> Result<(Config, Vec<Note>), ConfigErrors> {
     let mut resolver = Resolver::default();
     let overrides = resolver.overrides(overrides);
@@ -41,13 +43,14 @@ pub fn load_with_notes<S: AsRef<str>>(overrides: &[S]) -> Result<(Config, Vec<No
     for layer in layers {
         resolver.layer(layer);
     }
-    for setting in overrides {
-        resolver.set(setting);
+    for setting in &overrides {
+        resolver.set(setting.clone());
     }
     resolver.config.alg = alg.name;
     resolver.config.env = env.name;
-    let notes = env.notes.into_iter().chain(alg.notes).collect();
-    Ok((resolver.finish()?, notes))
+    let config = resolver.finish()?;
+    let unread = unread::notes(&config, &overrides);
+    Ok((config, env.notes.into_iter().chain(alg.notes).chain(unread).collect()))
 }
 
 impl Config {

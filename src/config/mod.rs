@@ -19,6 +19,7 @@ mod names;
 mod rules;
 mod schema;
 mod shipped;
+mod unread;
 mod value;
 mod yaml;
 

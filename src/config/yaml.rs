@@ -11,6 +11,7 @@ use super::schema::{Config, KEYS};
 use super::value::Value;
 
 /// A setting as written: its name, its value, where each stands.
+#[derive(Clone)]
 pub(super) struct Setting {
     pub name: String,
     pub name_at: Place,

@@ -26,3 +26,4 @@ pub mod stats;
 pub mod tensorboard;
 pub mod tracker;
 pub mod viewer;
+pub mod vitals;

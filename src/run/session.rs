@@ -19,7 +19,8 @@ use super::signals::StopFlag;
 use super::state::{self, Best, Stored};
 use super::tracker::{COLUMNS, EVAL_MEAN, EVAL_STD, NETWORKS, PATIENCE, TRAIN_RETURN, Tracker};
 use super::viewer::ViewerError;
-use crate::algo::pwm::{Evaluation, TrainError, Trainer};
+use super::vitals::{self, Vitals};
+use crate::algo::pwm::{Evaluation, Probe, TrainError, Trainer};
 use crate::config::Collapse;
 
 /// Pictures of a run folder.
@@ -51,6 +52,8 @@ pub enum RunError {
          actor_lr, critic_lr and model_lr, a smaller actor_grad_norm, or reward_clip=20"
     )]
     Dead { epoch: u64, network: &'static str },
+    #[error("epoch {epoch}: the reward signal is dead: {cause}. The run is stopped; going on would not change this")]
+    DeadSignal { epoch: u64, cause: vitals::Dead },
     #[error(
         "epoch {epoch}: {tensor} holds a number that is not finite, and the run has been rolled back {rollbacks} times \
          (max_rollbacks). The last checkpoint is whole. Begin a run with a lower actor_lr, critic_lr and model_lr, a \
@@ -109,6 +112,8 @@ pub struct Session<F: Stored> {
     kept: Kept,
     best: Option<Best>,
     evaluation: Option<(u64, Evaluation)>,
+    vitals: Vitals,
+    probe: Option<(u64, Probe)>,
     saved: Option<u64>,
     begun: Instant,
     /// Seconds of earlier sittings.
@@ -122,7 +127,7 @@ pub struct Session<F: Stored> {
 impl<F: Stored> Session<F> {
     /// A run that begins: writes its first checkpoint and evaluates the untrained policy.
     pub fn begin(trainer: Trainer<F>, folder: RunFolder, info: RunInfo) -> Result<Self, RunError> {
-        let metrics = Metrics::open(folder.path(), &COLUMNS, Start::Fresh)?;
+        let metrics = Metrics::open(folder.path(), &all_columns(), Start::Fresh)?;
         let mut s = Self::new(trainer, folder, info, metrics, None);
         incidents::write(s.folder.path(), &[])?;
         s.save()?;
@@ -143,7 +148,7 @@ impl<F: Stored> Session<F> {
         let best = if path.is_file() { Some(state::best_of(&Checkpoint::load(&path)?)?) } else { None };
         // The row of the checkpoint's own epoch stands; later ones are written again.
         let start = Start::FromEpoch(trainer.epoch() + 1);
-        let metrics = Metrics::open(folder.path(), &COLUMNS, start)?;
+        let metrics = Metrics::open(folder.path(), &all_columns(), start)?;
         let mut s = Self::new(trainer, folder, info, metrics, best);
         s.saved = Some(s.trainer.epoch());
         s.info.resumed += 1;
@@ -180,6 +185,8 @@ impl<F: Stored> Session<F> {
             kept: Kept::default(),
             best,
             evaluation: None,
+            vitals: Vitals::default(),
+            probe: None,
             saved: None,
             begun: Instant::now(),
             status,
@@ -267,6 +274,7 @@ impl<F: Stored> Session<F> {
             self.evaluate()?;
             self.row()?;
             self.draw_curve()?;
+            self.check_signal()?;
             ending = self.judge()?;
         }
         if keep_every > 0 && epoch.is_multiple_of(keep_every) {
@@ -356,11 +364,24 @@ impl<F: Stored> Session<F> {
             }
         }
         let eval = self.evaluation().map(|e| [e.mean(), e.std(), e.mean_length()]);
-        let row = self.tracker.row(eval, self.elapsed(), self.guard.rollbacks);
+        let probe = self.probe.as_ref().filter(|(e, _)| *e == epoch).map(|(_, p)| p);
+        let mut row = [f64::NAN; COLUMNS.len() + vitals::COLUMNS.len()];
+        let (tracked, probed) = row.split_at_mut(COLUMNS.len());
+        probed.copy_from_slice(&vitals::columns(probe));
+        tracked.copy_from_slice(&self.tracker.row(eval, self.elapsed(), self.guard.rollbacks));
         Ok(self.metrics.row(self.trainer.env_steps(), epoch, &row)?)
     }
 
-    /// Evaluates the present policy; the best so far is saved and filmed.
+    /// Ends the run with an error if what the policy learns from is dead.
+    fn check_signal(&mut self) -> Result<(), RunError> {
+        let Some((epoch, probe)) = self.probe else { return Ok(()) };
+        match self.vitals.judge(epoch, self.trainer.bootstrapped(), &probe) {
+            None => Ok(()),
+            Some(cause) => Err(RunError::DeadSignal { epoch, cause }),
+        }
+    }
+
+    /// Evaluates the present policy and probes the model; the best policy so far is saved and filmed.
     fn evaluate(&mut self) -> Result<(), RunError> {
         let from = Instant::now();
         self.film.clear();
@@ -368,6 +389,7 @@ impl<F: Stored> Session<F> {
         let e = self.trainer.evaluate(|q, returns| film.frame(q, returns))?;
         let epoch = self.trainer.epoch();
         self.progress.note(format_args!("epoch {epoch}: evaluation {e}"));
+        self.probe = self.trainer.probe()?.map(|p| (epoch, p));
         if !e.mean().is_finite() {
             self.progress.note(format_args!("epoch {epoch}: the evaluation is not finite and cannot be the best"));
         } else {
@@ -468,7 +490,7 @@ impl<F: Stored> Session<F> {
         self.trainer.set_lr_scale(scale);
         let scale = self.lower_rates();
         let epoch = self.trainer.epoch();
-        self.metrics = Metrics::open(self.folder.path(), &COLUMNS, Start::FromEpoch(epoch + 1))?;
+        self.metrics = Metrics::open(self.folder.path(), &all_columns(), Start::FromEpoch(epoch + 1))?;
         self.tracker = Tracker::new(&c, skipped(&self.trainer));
         self.evaluation = None;
         self.incident(
@@ -565,6 +587,11 @@ impl<F: Stored> Session<F> {
         }
         self.draw_curve()
     }
+}
+
+/// Columns of a row: epochs and evaluations, then what the model knows.
+fn all_columns() -> Vec<&'static str> {
+    [&COLUMNS[..], &vitals::COLUMNS].concat()
 }
 
 /// Updates that each network has skipped since the start of the run.

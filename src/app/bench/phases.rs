@@ -4,6 +4,7 @@
 //! |---|---|
 //! | `gemm` | a product, `wm_batch_size * horizon` rows, `units[0]` wide, as an output layer does it (with bias) |
 //! | `mlp_block` | Linear, LayerNorm, Mish on as many rows; the reverse pass to input and parameters |
+//! | `flow_step` | one step of flow dynamics (of the same widths, if the configuration has others) on `wm_batch_size` rows; the reverse pass to latent, action and parameters |
 //! | `critic_update` | `critic_iterations` passes over the minibatches of a rollout |
 //! | `actor_rollout` | a rollout without simulator, the reverse pass, clipping, Adam |
 //! | `wm_update` | one update on a fixed batch: encoder, rollout, losses, reverse pass, clipping, Adam |
@@ -15,7 +16,7 @@ use crate::algo::pwm::rollout::{EnvStepVals, rollout};
 use crate::algo::pwm::trainer::TrainError;
 use crate::algo::pwm::world::Batch;
 use crate::algo::pwm::{Exchange, Nets, critic, world};
-use crate::config::{Config, Latent};
+use crate::config::{Config, Dynamics, FlowHead, Latent};
 use crate::device::cpu::team::Team;
 use crate::device::philox::{Philox, Stream};
 use crate::env::ant::{ACT, OBS};
@@ -35,19 +36,21 @@ use std::sync::Arc;
 pub enum Phase {
     Gemm,
     MlpBlock,
+    FlowStep,
     CriticUpdate,
     ActorRollout,
     WmUpdate,
 }
 
 impl Phase {
-    pub const ALL: [Phase; 5] =
-        [Phase::Gemm, Phase::MlpBlock, Phase::CriticUpdate, Phase::ActorRollout, Phase::WmUpdate];
+    pub const ALL: [Phase; 6] =
+        [Phase::Gemm, Phase::MlpBlock, Phase::FlowStep, Phase::CriticUpdate, Phase::ActorRollout, Phase::WmUpdate];
 
     pub fn name(self) -> &'static str {
         match self {
             Phase::Gemm => "gemm",
             Phase::MlpBlock => "mlp_block",
+            Phase::FlowStep => "flow_step",
             Phase::CriticUpdate => "critic_update",
             Phase::ActorRollout => "actor_rollout",
             Phase::WmUpdate => "wm_update",
@@ -84,6 +87,7 @@ impl Subject {
                 d.mlp_block(rows, width);
                 None
             }
+            Phase::FlowStep => Some(d.flow_step(c)),
             Phase::CriticUpdate => {
                 runs = c.critic_iterations;
                 Some(d.critic_update(c))
@@ -206,6 +210,30 @@ impl Draft {
             ));
         }
         grad(p, &[(root, 1.0)], &wrt);
+    }
+
+    fn flow_step(&mut self, c: &Config) -> Nets {
+        let flow_head = if c.latent == Latent::Observed { FlowHead::Linear } else { c.flow_head };
+        let c = Config { dynamics: Dynamics::Flow, flow_head, ..c.clone() };
+        let nets = Nets::new(&mut self.vars, &c, OBS, ACT);
+        let (rows, width) = (c.wm_batch_size, nets.world.width);
+        let latents = if c.latent == Latent::Encoded { Data::Simplex(c.simnorm_dim) } else { Data::Normal };
+        let (z, a) = (self.random("z", &[rows, width], latents), self.random("a", &[rows, ACT], Data::Action));
+        let (dz, da) = (self.zeros("dz", &[rows, width]), self.zeros("da", &[rows, ACT]));
+        let (p, vars, group) = (&mut self.p, &self.vars, &nets.world.group);
+        let [z, a, dz, da] = [z, a, dz, da].map(|v| p.var(vars, v));
+        let next = nets.world.bind(p, vars).next(p, z, a, true, None);
+        let root = p.real(&[1]);
+        p.push(Ones, &[next], &[root]);
+        let mut wrt = vec![(z, dz), (a, da)];
+        for e in group.entries.iter().filter(|e| e.name.starts_with("velocity")) {
+            wrt.push((
+                p.var_at(vars, group.params, e.offset, &e.shape),
+                p.var_at(vars, group.grads, e.offset, &e.shape),
+            ));
+        }
+        grad(p, &[(root, 1.0)], &wrt);
+        nets
     }
 
     fn critic_update(&mut self, c: &Config) -> Nets {

@@ -1,0 +1,37 @@
+//! Settings that other settings switch off. They are accepted, and said to change nothing.
+
+use super::choices::{ActorKind, Dynamics, Latent, LrSchedule, RewardHead};
+use super::fork::{Note, NoteKind};
+use super::names::resolve;
+use super::schema::Config;
+use super::yaml::Setting;
+
+impl Config {
+    /// The setting, as `key=value`, because of which `key` is not read; none if it is.
+    fn unread(&self, key: &str) -> Option<&'static str> {
+        let schedules = [self.actor_lr_schedule, self.critic_lr_schedule, self.model_lr_schedule];
+        let constant = schedules.iter().all(|s| s.unwrap_or(self.lr_schedule) == LrSchedule::Constant);
+        let (off, why) = match key {
+            "latent_dim" | "simnorm_dim" | "encoder_units" => (self.latent == Latent::Observed, "latent=observed"),
+            "num_bins" | "vmin" | "vmax" | "decode" | "reward_coef" => {
+                (self.reward_head == RewardHead::Scalar, "reward_head=scalar")
+            }
+            "lr_end" | "lr_decay_start" => (constant, "lr_schedule=constant"),
+            _ if key.starts_with("flow_") => (self.dynamics == Dynamics::Mlp, "dynamics=mlp"),
+            _ if key.starts_with("actor_flow_") => (self.actor == ActorKind::Gaussian, "actor=gaussian"),
+            _ => (false, ""),
+        };
+        off.then_some(why)
+    }
+}
+
+/// A note for each of these settings that changes nothing.
+pub(super) fn notes(config: &Config, asked_for: &[Setting]) -> Vec<Note> {
+    let note = |s: &Setting| {
+        let (key, _) = resolve(&s.name, s.value.clone())?;
+        let why = config.unread(key.name)?;
+        let (setting, meaning) = (format!("{}={}", s.name, s.value), format!("{why} does not read it"));
+        Some(Note { kind: NoteKind::Ignored, setting, meaning })
+    };
+    asked_for.iter().filter_map(note).collect()
+}
