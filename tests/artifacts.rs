@@ -6,7 +6,8 @@ use std::collections::BTreeMap;
 use std::path::Path;
 
 use pwm::run::checkpoint::{self, Checkpoint, CheckpointError, Tensor};
-use pwm::run::metrics::{Metrics, Start, read_metrics};
+use pwm::run::curve::LearningCurve;
+use pwm::run::metrics::{Metrics, Row, Start, read_metrics};
 use pwm::run::plot;
 use pwm::run::viewer::{Movie, Readout, Shape};
 
@@ -189,14 +190,12 @@ fn plots_hold_every_point_of_the_metrics() {
         let events = pwm::run::tensorboard::FILE_NAME;
         keep_file(&format!("{i}.{events}"), std::fs::read(run.join(events)).unwrap());
     }
-    let one = plot::learning_curve(
-        "Made-up learning curve",
-        "test picture: no run behind it",
-        &all[0],
-        "eval_return",
-        "eval_std",
-        "train_return",
-    );
+    let curve = |rows: &[Row]| {
+        let mut curve = LearningCurve::new("eval_return", "eval_std", "train_return");
+        rows.iter().for_each(|r| curve.add(r));
+        curve
+    };
+    let one = curve(&all[0]).plot("Made-up learning curve", "test picture: no run behind it");
     assert_eq!(one.series[0].points.len(), 400);
     assert_eq!(one.series[1].points.len(), 25);
     let svg = one.svg();
@@ -212,9 +211,7 @@ fn plots_hold_every_point_of_the_metrics() {
     keep_file("runs.svg", &many);
     assert_eq!(many.matches("<polyline").count(), 3);
     // A short run before anything was learned.
-    let early =
-        plot::learning_curve("Made-up first minutes", "", &all[2][..40], "eval_return", "eval_std", "train_return")
-            .svg();
+    let early = curve(&all[2][..40]).plot("Made-up first minutes", "").svg();
     keep_file("early.svg", &early);
 }
 

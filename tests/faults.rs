@@ -172,8 +172,8 @@ proptest! {
         sign(&mut bytes);
         let len = bytes.len();
         if let Ok(c) = Checkpoint::parse(Path::new("x"), bytes) {
-            let held: usize = c.names().map(|n| c.tensor(n).unwrap().bytes.len()).sum();
-            prop_assert!(held <= len);
+            let held: u64 = c.names().map(|n| c.tensor(n).unwrap().bytes()).sum();
+            prop_assert!(held <= len as u64);
             let mut w = [0f32; 6];
             let _ = (c.copy_into("w", &[2, 3], &mut w), c.meta_parse::<u64>("epoch"));
         }

@@ -103,8 +103,9 @@ fn central_sub_gradients_are_what_differences_measure() {
     let rng = Philox::new(3, Stream::Test);
     let settings = AntSettings { action_penalty: -0.03, ..AntSettings::default() };
     let kinked = ["contact", "joint", "reward"];
-    for (subgradient, agrees) in [(Subgradient::Central, true), (Subgradient::Reference, false)] {
+    for subgradient in [Subgradient::Central, Subgradient::Reference] {
         let ant = Ant::new(AntSettings { subgradient, ..settings });
+        let mut worst = [0.0f64; 3];
         for e in 0..30 {
             let mut state = State { qd: [0.0; NQD], ..random_state(&ant, &rng, e) };
             state.q[1] = 0.2;
@@ -112,13 +113,13 @@ fn central_sub_gradients_are_what_differences_measure() {
             state.q[8] = ant.model().links[2].lower;
             (state.action[0], state.action[1]) = (1.0, -1.0);
             for error in check_stages(&ant, &state, &rng, e) {
-                if agrees || !kinked.contains(&error.stage) {
-                    assert!(error.differences <= 1e-5, "{subgradient:?}, state {e}, {error:?}");
-                } else {
-                    assert!(error.differences > 1e-4, "{subgradient:?}, state {e}, {error:?}");
+                match kinked.iter().position(|k| *k == error.stage) {
+                    Some(i) if subgradient == Subgradient::Reference => worst[i] = worst[i].max(error.differences),
+                    _ => assert!(error.differences <= 1e-5, "{subgradient:?}, state {e}, {error:?}"),
                 }
             }
         }
+        assert!(subgradient == Subgradient::Central || worst.iter().all(|w| *w > 1e-3), "{worst:?}");
     }
 }
 

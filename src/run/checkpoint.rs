@@ -9,13 +9,16 @@
 //!
 //! at a fixed offset, and the checksum is the CRC-64/XZ of the whole file with those sixteen digits read as zeros: a
 //! flipped bit anywhere, header and padding included, is found at load. `save` streams tensors from the caller's memory
-//! (it copies none); `load` reads the file once and checks all of it before a single number can be used.
+//! (it copies none); `load` checks the whole file before a single number can be used, and holds none of it: tensors are
+//! read from the file straight to where they belong.
 
 use std::collections::BTreeMap;
-use std::io::{self, Seek, SeekFrom, Write};
+use std::fs::File;
+use std::io::{self, Read, Seek, SeekFrom, Write};
+use std::ops::Range;
 use std::path::{Path, PathBuf};
 
-use safetensors::SafeTensors;
+use safetensors::tensor::Metadata;
 use serde_json::{Map, Value, json};
 
 use super::atomic::{self, FileError};
@@ -204,7 +207,7 @@ pub fn save<'a>(
 
     atomic::replace(path, |file| {
         let mut crc = Crc64::new();
-        let mut put = |file: &mut std::fs::File, bytes: &[u8]| -> io::Result<()> {
+        let mut put = |file: &mut File, bytes: &[u8]| -> io::Result<()> {
             crc.update(bytes);
             file.write_all(bytes)
         };
@@ -249,76 +252,145 @@ fn header(tensors: &[Tensor], meta: &BTreeMap<String, String>) -> Result<String,
     Ok(text)
 }
 
-/// A checkpoint in memory, every byte of it checked.
+/// A checkpoint, every byte of it checked. Tensors stay where they are until they are copied out: a file that is replaced
+/// meanwhile (which [`save`] does by a new file) stays open as it was.
 #[derive(Debug)]
 pub struct Checkpoint {
     path: PathBuf,
-    bytes: Vec<u8>,
+    source: Source,
     meta: BTreeMap<String, String>,
     tensors: BTreeMap<String, Entry>,
 }
 
+/// What is known of a tensor without reading it.
 #[derive(Debug)]
-struct Entry {
-    dtype: Dtype,
-    shape: Vec<usize>,
-    range: std::ops::Range<usize>,
+pub struct Entry {
+    /// Number type.
+    pub dtype: Dtype,
+    /// Sizes, slowest first; empty for a scalar.
+    pub shape: Vec<usize>,
+    /// Where it lies in the file.
+    range: Range<u64>,
+}
+
+impl Entry {
+    /// Bytes it takes.
+    pub fn bytes(&self) -> u64 {
+        self.range.end - self.range.start
+    }
+}
+
+/// Where the bytes are.
+#[derive(Debug)]
+enum Source {
+    Memory(Vec<u8>),
+    File(File),
+}
+
+/// Bytes that are read at once to be checked.
+const CHUNK: usize = 1 << 16;
+
+impl Source {
+    fn len(&self) -> io::Result<u64> {
+        match self {
+            Self::Memory(bytes) => Ok(bytes.len() as u64),
+            Self::File(file) => Ok(file.metadata()?.len()),
+        }
+    }
+
+    /// Fills `out` with the bytes from `at` on; an error if there are fewer.
+    fn read(&self, at: u64, out: &mut [u8]) -> io::Result<()> {
+        match self {
+            Self::Memory(bytes) => {
+                let from = bytes.get(at as usize..).and_then(|b| b.get(..out.len()));
+                out.copy_from_slice(from.ok_or(io::ErrorKind::UnexpectedEof)?);
+                Ok(())
+            }
+            Self::File(file) => {
+                let mut file = file;
+                file.seek(SeekFrom::Start(at))?;
+                file.read_exact(out)
+            }
+        }
+    }
+
+    fn bytes(&self, range: Range<u64>) -> io::Result<Vec<u8>> {
+        let mut out = vec![0; (range.end - range.start) as usize];
+        self.read(range.start, &mut out)?;
+        Ok(out)
+    }
+
+    /// The checksum of `len` bytes, the digits of the stored one read as zeros.
+    fn checksum(&self, len: u64) -> io::Result<u64> {
+        let (mut crc, mut chunk) = (Crc64::new(), vec![0; CHUNK]);
+        let mut at = 0;
+        while at < len {
+            let n = (len - at).min(CHUNK as u64) as usize;
+            self.read(at, &mut chunk[..n])?;
+            if at == 0 {
+                let end = n.min(DIGITS_AT + DIGITS);
+                chunk[DIGITS_AT.min(end)..end].fill(b'0');
+            }
+            crc.update(&chunk[..n]);
+            at += n as u64;
+        }
+        Ok(crc.finish())
+    }
 }
 
 impl Checkpoint {
-    /// Reads and verifies a file.
+    /// Opens and verifies a file, in memory that does not grow with its tensors.
     pub fn load(path: &Path) -> Result<Self, CheckpointError> {
-        let bytes = std::fs::read(path).map_err(FileError::at(path, "reading it"))?;
-        Self::parse(path, bytes)
+        let file = File::open(path).map_err(FileError::at(path, "reading it"))?;
+        Self::verify(path, Source::File(file))
     }
 
     /// Verifies the bytes of a file; `path` is for messages.
     pub fn parse(path: &Path, bytes: Vec<u8>) -> Result<Self, CheckpointError> {
+        Self::verify(path, Source::Memory(bytes))
+    }
+
+    fn verify(path: &Path, source: Source) -> Result<Self, CheckpointError> {
         let owned = || path.to_path_buf();
         let damaged = |what: String| CheckpointError::Damaged { path: path.to_path_buf(), what };
-        let found = bytes.len() as u64;
-        let start = bytes.get(8..).unwrap_or_default();
+        let unread = |e| FileError::new(path, "reading it", e);
+        let found = source.len().map_err(unread)?;
+        let head = source.bytes(0..found.min((DIGITS_AT + DIGITS) as u64)).map_err(unread)?;
+        let start = head.get(8..).unwrap_or_default();
         let seen = start.len().min(PREFIX.len());
         if start[..seen] != PREFIX.as_bytes()[..seen] {
             return Err(CheckpointError::NotACheckpoint { path: owned() });
         }
-        if bytes.len() < DIGITS_AT + DIGITS {
+        if head.len() < DIGITS_AT + DIGITS {
             return Err(CheckpointError::Truncated { path: owned(), found, expected: 0 });
         }
-        let header_len = u64::from_le_bytes(bytes[..8].try_into().unwrap_or_default());
+        let header_len = u64::from_le_bytes(head[..8].try_into().unwrap_or_default());
+        let data = header_len.checked_add(8).filter(|end| *end <= found);
+        let header = |end| source.bytes(8..end).map_err(unread);
 
         // The checksum first: nothing else is believed before it holds, only used to name what is wrong.
-        let mut crc = Crc64::new();
-        crc.update(&bytes[..DIGITS_AT]);
-        crc.update(&[b'0'; DIGITS]);
-        crc.update(&bytes[DIGITS_AT + DIGITS..]);
-        let stored = &bytes[DIGITS_AT..DIGITS_AT + DIGITS];
-        if format!("{:016x}", crc.finish()).as_bytes() != stored {
-            return Err(match expected_len(&bytes, header_len) {
+        let checksum = source.checksum(found).map_err(unread)?;
+        if format!("{checksum:016x}").as_bytes() != &head[DIGITS_AT..] {
+            let expected = match data {
+                Some(end) => expected_len(&header(end)?, end),
+                None => header_len.checked_add(8),
+            };
+            return Err(match expected {
                 Some(expected) if expected > found => CheckpointError::Truncated { path: owned(), found, expected },
                 _ => damaged("its checksum does not match its bytes".into()),
             });
         }
 
-        let (_, metadata) = SafeTensors::read_metadata(&bytes).map_err(|e| damaged(format!("header: {e}")))?;
+        let data = data.ok_or_else(|| damaged("header: it is longer than the file".into()))?;
+        let metadata: Metadata = serde_json::from_slice(&header(data)?).map_err(|e| damaged(format!("header: {e}")))?;
         let mut meta: BTreeMap<String, String> = metadata.metadata().clone().unwrap_or_default().into_iter().collect();
         let version = meta.get("pwm_version").cloned().unwrap_or_default();
         if version != VERSION {
             return Err(CheckpointError::WrongVersion { path: owned(), found: version });
         }
         meta.retain(|k, _| !k.starts_with(RESERVED));
-
-        let parsed = SafeTensors::deserialize(&bytes).map_err(|e| damaged(format!("tensor table: {e}")))?;
-        let base = bytes.as_ptr() as usize;
-        let mut tensors = BTreeMap::new();
-        for (name, view) in parsed.iter() {
-            let dtype = Dtype::from_safetensors(view.dtype())
-                .ok_or_else(|| damaged(format!("tensor `{name}` has the unknown type {:?}", view.dtype())))?;
-            let at = view.data().as_ptr() as usize - base;
-            let entry = Entry { dtype, shape: view.shape().to_vec(), range: at..at + view.data().len() };
-            tensors.insert(name.to_string(), entry);
-        }
-        Ok(Self { path: owned(), bytes, meta, tensors })
+        let tensors = entries(&metadata, data, found).map_err(damaged)?;
+        Ok(Self { path: owned(), source, meta, tensors })
     }
 
     /// Names of the tensors, sorted.
@@ -326,10 +398,9 @@ impl Checkpoint {
         self.tensors.keys().map(String::as_str)
     }
 
-    /// Type, shape and bytes of a tensor.
-    pub fn tensor<'a>(&'a self, name: &'a str) -> Result<Tensor<'a>, CheckpointError> {
-        let e = self.tensors.get(name).ok_or_else(|| self.absent("tensor", name))?;
-        Ok(Tensor { name, dtype: e.dtype, shape: &e.shape, bytes: &self.bytes[e.range.clone()] })
+    /// Type and shape of a tensor.
+    pub fn tensor(&self, name: &str) -> Result<&Entry, CheckpointError> {
+        self.tensors.get(name).ok_or_else(|| self.absent("tensor", name))
     }
 
     /// Copies a tensor into `out`, after checking its type and shape.
@@ -343,15 +414,15 @@ impl Checkpoint {
                 expected: format!("{} {:?} ({} numbers)", T::DTYPE.name(), shape, out.len()),
             });
         }
-        bytemuck::cast_slice_mut::<T, u8>(out).copy_from_slice(t.bytes);
-        Ok(())
+        let read = self.source.read(t.range.start, bytemuck::cast_slice_mut(out));
+        Ok(read.map_err(FileError::at(&self.path, "reading it"))?)
     }
 
     /// All numbers of a tensor, whatever its shape, after checking its type.
     pub fn values<T: Element>(&self, name: &str) -> Result<Vec<T>, CheckpointError> {
         let t = self.tensor(name)?;
         let mut out = vec![T::zeroed(); t.shape.iter().product()];
-        self.copy_into(name, t.shape, &mut out)?;
+        self.copy_into(name, &t.shape, &mut out)?;
         Ok(out)
     }
 
@@ -386,15 +457,30 @@ impl Checkpoint {
     }
 }
 
-/// The length the header asks for, where enough of it is there to tell.
-fn expected_len(bytes: &[u8], header_len: u64) -> Option<u64> {
-    let header_end = header_len.checked_add(8)?;
-    if header_end > bytes.len() as u64 {
-        return Some(header_end);
+/// The tensors of a file of `found` bytes whose data begin at `data`: one after another, of the sizes their shapes ask
+/// for, to the file's last byte.
+fn entries(metadata: &Metadata, data: u64, found: u64) -> Result<BTreeMap<String, Entry>, String> {
+    let (mut tensors, mut at) = (BTreeMap::new(), data);
+    for name in metadata.offset_keys() {
+        let Some(info) = metadata.info(&name) else { continue };
+        let dtype = Dtype::from_safetensors(info.dtype)
+            .ok_or_else(|| format!("tensor `{name}` has the unknown type {:?}", info.dtype))?;
+        let bytes = info.shape.iter().try_fold(dtype.size(), |n, &d| n.checked_mul(d));
+        let (from, to) = info.data_offsets;
+        let end = at.checked_add(bytes.unwrap_or(usize::MAX) as u64).filter(|end| *end <= found);
+        let end = end.filter(|end| (at - data, end - data) == (from as u64, to as u64));
+        let end = end.ok_or_else(|| format!("tensor table: `{name}` does not lie where its shape says"))?;
+        tensors.insert(name, Entry { dtype, shape: info.shape.clone(), range: at..end });
+        at = end;
     }
-    let root: Map<String, Value> = serde_json::from_slice(&bytes[8..header_end as usize]).ok()?;
+    if at == found { Ok(tensors) } else { Err(format!("tensor table: it ends {} bytes before the file", found - at)) }
+}
+
+/// The length that a header asks for, if data begin at `data`.
+fn expected_len(header: &[u8], data: u64) -> Option<u64> {
+    let root: Map<String, Value> = serde_json::from_slice(header).ok()?;
     let end = root.values().filter_map(|t| t.get("data_offsets")?.get(1)?.as_u64()).max().unwrap_or(0);
-    header_end.checked_add(end)
+    data.checked_add(end)
 }
 
 #[cfg(test)]

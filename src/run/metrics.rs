@@ -10,7 +10,7 @@
 
 use std::collections::BTreeMap;
 use std::fs::{File, OpenOptions};
-use std::io::{Seek, SeekFrom, Write};
+use std::io::{BufRead, BufReader, Seek, SeekFrom, Write};
 use std::path::{Path, PathBuf};
 use std::time::{SystemTime, UNIX_EPOCH};
 
@@ -156,10 +156,9 @@ pub struct Row {
     pub values: BTreeMap<String, f64>,
 }
 
-/// Reads a metrics file; a torn last line is left out.
+/// Reads a whole metrics file; a torn last line is left out.
 pub fn read_metrics(path: &Path) -> Result<Vec<Row>, MetricsError> {
-    let text = std::fs::read(path).map_err(FileError::at(path, "reading it"))?;
-    lines(path, &text).map(|r| r.map(|(row, _)| row)).collect()
+    Rows::open(path)?.collect()
 }
 
 /// The points `(step, value)` of one column, without the rows that lack it.
@@ -167,17 +166,41 @@ pub fn column(rows: &[Row], name: &str) -> Vec<(f64, f64)> {
     rows.iter().filter_map(|r| Some((r.step as f64, *r.values.get(name)?))).filter(|(_, v)| v.is_finite()).collect()
 }
 
-/// Whole rows with the offset of their end.
-fn lines<'a>(path: &'a Path, text: &'a [u8]) -> impl Iterator<Item = Result<(Row, u64), MetricsError>> + 'a {
-    let mut end = 0;
-    text.split_inclusive(|&b| b == b'\n').enumerate().filter(|(_, l)| l.ends_with(b"\n")).map(move |(i, line)| {
-        end += line.len() as u64;
-        parse(line).map(|row| (row, end)).map_err(|what| MetricsError::BadRow {
-            path: path.to_path_buf(),
-            line: i + 1,
-            what,
-        })
-    })
+/// The rows of a metrics file, read one at a time: a file of any length takes the memory of its longest line.
+pub struct Rows {
+    path: PathBuf,
+    file: BufReader<File>,
+    line: Vec<u8>,
+    number: usize,
+    /// Bytes of the file up to the end of the row that came last.
+    end: u64,
+}
+
+impl Rows {
+    /// Opens a metrics file to be read from its beginning.
+    pub fn open(path: &Path) -> Result<Self, MetricsError> {
+        let file = File::open(path).map_err(FileError::at(path, "reading it"))?;
+        Ok(Self { path: path.into(), file: BufReader::new(file), line: Vec::new(), number: 0, end: 0 })
+    }
+}
+
+/// A row, or why there is none; a torn last line ends them.
+impl Iterator for Rows {
+    type Item = Result<Row, MetricsError>;
+
+    fn next(&mut self) -> Option<Self::Item> {
+        self.line.clear();
+        if let Err(e) = self.file.read_until(b'\n', &mut self.line) {
+            return Some(Err(FileError::at(&self.path, "reading it")(e).into()));
+        }
+        if !self.line.ends_with(b"\n") {
+            return None;
+        }
+        self.number += 1;
+        self.end += self.line.len() as u64;
+        let bad = |what| MetricsError::BadRow { path: self.path.clone(), line: self.number, what };
+        Some(parse(&self.line).map_err(bad))
+    }
 }
 
 fn parse(line: &[u8]) -> Result<Row, String> {
@@ -189,14 +212,14 @@ fn parse(line: &[u8]) -> Result<Row, String> {
 
 /// Length of the rows before `epoch`, and the first step that may be written after them.
 fn keep(path: &Path, epoch: u64) -> Result<(u64, u64), MetricsError> {
-    let text = std::fs::read(path).map_err(FileError::at(path, "reading it"))?;
     let (mut good, mut next_step) = (0, 0);
-    for row in lines(path, &text) {
-        let (row, end) = row?;
+    let mut rows = Rows::open(path)?;
+    while let Some(row) = rows.next() {
+        let row = row?;
         if row.epoch >= epoch {
             return Ok((good, row.step.max(next_step)));
         }
-        (good, next_step) = (end, row.step + 1);
+        (good, next_step) = (rows.end, row.step + 1);
     }
     Ok((good, next_step))
 }

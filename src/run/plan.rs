@@ -27,8 +27,8 @@ const LOGS: u64 = 256 * KIB;
 const CHECKPOINT: u64 = 256 * KIB;
 /// Text, numbers and page of a frame of the moving picture.
 const FRAME: u64 = 3 * KIB;
-/// A row of metrics, read back to draw the curve.
-const ROW: u64 = 3 * KIB;
+/// The curve of an evaluation: its points, its picture as text, and a row of metrics as it is read back.
+const CURVE: u64 = 512 * KIB;
 
 /// The line that recompute makes smaller.
 const ACTIVATIONS: &str = "activations";
@@ -208,14 +208,13 @@ fn fixed(c: &Config, tables: u64, packing: usize) -> Vec<Item> {
     let steps = c.episode_length as u64;
     // A vector that grows may hold twice what it needs.
     let film = 2 * steps * c.eval_episodes.min(FILMED) as u64 * film::FRAME as u64 * size_of::<f32>() as u64;
-    let rows = (c.max_epochs / c.log_every).saturating_add(c.max_epochs / c.eval_every).saturating_add(2);
     vec![
         item("code", "program, libraries, main stack", CODE + MAIN_STACK),
         item("threads", "stacks of the workers", ((team::count(c.threads) - 1) * team::STACK) as u64),
         item("packing", "workspaces for matrix products, one a thread", (team::count(c.threads) * packing) as u64),
         item("tables", "operations and operands of all programs", tables),
         item("logs", "metrics, TensorBoard, progress", LOGS),
-        item("evaluation", "the film of an evaluation, its pictures, the curve", film + steps * FRAME + rows * ROW),
+        item("evaluation", "the film of an evaluation, its pictures, the curve", film + steps * FRAME + CURVE),
         item("checkpoints", "header; the state is written from where it lies", CHECKPOINT),
     ]
 }

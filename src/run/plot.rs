@@ -6,7 +6,7 @@
 
 use std::fmt::{self, Write as _};
 
-use super::metrics::{Row, column};
+use super::metrics::Row;
 
 /// One measured point.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -86,21 +86,6 @@ const LEFT: f64 = 86.0;
 const RIGHT: f64 = 36.0;
 const BOTTOM: f64 = 64.0;
 
-/// The plot of one run: evaluations on the true environment and, pale behind them, returns while training. Columns that
-/// the rows lack are left out.
-pub fn learning_curve(title: &str, subtitle: &str, rows: &[Row], mean: &str, std: &str, training: &str) -> Plot {
-    let series = vec![
-        Series { label: "while training".into(), points: plain(&column(rows, training)), look: Look::Faint, color: 0 },
-        Series {
-            label: "evaluation (mean ± std)".into(),
-            points: banded(rows, mean, std),
-            look: Look::Measured,
-            color: 0,
-        },
-    ];
-    Plot { title: title.into(), subtitle: subtitle.into(), references: ant_references(), series, ..Plot::returns() }
-}
-
 /// Evaluations of several runs in one picture: `(label, rows)`.
 pub fn compare_runs(title: &str, subtitle: &str, runs: &[(&str, &[Row])], mean: &str, std: &str) -> Plot {
     let series = runs
@@ -114,10 +99,6 @@ pub fn compare_runs(title: &str, subtitle: &str, runs: &[(&str, &[Row])], mean: 
         })
         .collect();
     Plot { title: title.into(), subtitle: subtitle.into(), references: ant_references(), series, ..Plot::returns() }
-}
-
-fn plain(points: &[(f64, f64)]) -> Vec<Point> {
-    points.iter().map(|&(x, y)| Point { x, y, spread: 0.0 }).collect()
 }
 
 fn banded(rows: &[Row], mean: &str, std: &str) -> Vec<Point> {

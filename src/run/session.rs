@@ -7,13 +7,13 @@ use std::time::Instant;
 
 use super::atomic::FileError;
 use super::checkpoint::{Checkpoint, CheckpointError};
+use super::curve::LearningCurve;
 use super::film::Film;
 use super::folder::{FolderError, RunFolder, RunInfo, utc_now};
 use super::guard::{Guard, Verdict};
 use super::incidents::{self, Incident, Kind};
 use super::keep::{self, Kept};
-use super::metrics::{self, Metrics, MetricsError, Start};
-use super::plot;
+use super::metrics::{self, Metrics, MetricsError, Rows, Start};
 use super::progress::{Progress, Short, Status, Time};
 use super::signals::StopFlag;
 use super::state::{self, Best, Stored};
@@ -543,7 +543,6 @@ where
 
     fn draw_curve(&self) -> Result<(), RunError> {
         let c = self.trainer.config();
-        let rows = metrics::read_metrics(&self.folder.file(metrics::FILE_NAME))?;
         let title = format!("{} on the Ant: {}, seed {}", c.algorithm.title(), c.alg, c.seed);
         let subtitle = format!(
             "true environment, deterministic policy, {} episodes every {} epochs; {} of training",
@@ -551,8 +550,11 @@ where
             c.eval_every,
             Time(self.elapsed())
         );
-        let plot = plot::learning_curve(&title, &subtitle, &rows, EVAL_MEAN, EVAL_STD, TRAIN_RETURN);
-        self.folder.write_file(CURVE, &plot.svg())?;
+        let mut curve = LearningCurve::new(EVAL_MEAN, EVAL_STD, TRAIN_RETURN);
+        for row in Rows::open(&self.folder.file(metrics::FILE_NAME))? {
+            curve.add(&row?);
+        }
+        self.folder.write_file(CURVE, &curve.plot(&title, &subtitle).svg())?;
         Ok(())
     }
 
