@@ -89,7 +89,9 @@ pub enum ViewerError {
         frame: usize,
     },
     /// A force stands in no frame or before one of an earlier frame.
-    #[error("forces must be finite, in the order of their frames, and of a frame that the movie has; the {index}th is not")]
+    #[error(
+        "forces must be finite, in the order of their frames, and of a frame that the movie has; the {index}th is not"
+    )]
     BadForce {
         /// Which of them.
         index: usize,
@@ -178,9 +180,8 @@ impl Movie<'_> {
         }
         let strongest = self.pushes.iter().flat_map(|p| p.force).fold(1e-3f32, |m, f| m.max(f.abs()));
         // Which of them are of a frame: those from its number to the next frame's.
-        let mut forces: Vec<u8> = (0..=frames)
-            .flat_map(|f| (self.pushes.partition_point(|p| p.frame < f) as u32).to_le_bytes())
-            .collect();
+        let mut forces: Vec<u8> =
+            (0..=frames).flat_map(|f| (self.pushes.partition_point(|p| p.frame < f) as u32).to_le_bytes()).collect();
         for p in self.pushes {
             let r = root(p.frame);
             let places = (0..3).map(|c| (p.at[c] - r[c]) / scale);
@@ -451,7 +452,16 @@ mod tests {
     fn bad_movies_are_refused() {
         let shapes = [Shape { radius: 0.25, half_length: 0.0, group: 0 }];
         let one = [Readout::default()];
-        let movie = Movie { title: "", subtitle: "", fps: 60.0, shapes: &shapes, poses: &[0.0; 7], readouts: &one, pushes: &[], weight: 0.0 };
+        let movie = Movie {
+            title: "",
+            subtitle: "",
+            fps: 60.0,
+            shapes: &shapes,
+            poses: &[0.0; 7],
+            readouts: &one,
+            pushes: &[],
+            weight: 0.0,
+        };
         assert!(movie.html().is_ok());
         assert_eq!(Movie { readouts: &[], poses: &[], ..movie }.html(), Err(ViewerError::Empty));
         assert!(matches!(Movie { poses: &[0.0; 6], ..movie }.html(), Err(ViewerError::Lengths { .. })));
