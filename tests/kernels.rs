@@ -82,9 +82,20 @@ const OTHER: [&str; 6] = [
     "bootstrap=reference",
 ];
 
+/// Flow dynamics and a flow policy.
+const FLOW: [&str; 7] = [
+    "latent=encoded",
+    "obs_norm=false",
+    "dynamics=flow",
+    "flow_substeps=2",
+    "flow_keep_substeps=false",
+    "flow_projection=simplex",
+    "actor=flow",
+];
+
 #[test]
 fn training_follows_the_processor() {
-    for more in [&[][..], ENCODED, &OTHER] {
+    for more in [&[][..], ENCODED, &OTHER, &FLOW] {
         let t = train_beside_cpu(&target(), 3, more).unwrap();
         println!("{t}");
         assert!(t.passed(), "{t}");

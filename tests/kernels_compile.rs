@@ -31,6 +31,9 @@ fn configurations() -> Vec<Config> {
         tiny::shipped("pwm_small"),
         tiny::shipped("pwm_5M"),
         tiny::shipped("pwm_48M"),
+        tiny::config(&["dynamics=flow", "flow_head=simnorm", "flow_projection=simplex", "actor=flow"]),
+        tiny::shipped("pwm_5M_flow_v2"),
+        tiny::shipped("pwm_48M_flow_v2_rk4"),
     ]
 }
 

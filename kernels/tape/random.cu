@@ -11,6 +11,14 @@ DEVICE void normal(const u32* step, float* out, u64 seed, u32 stream, u32 n) {
     if (2 * pair + 1 < n) out[2 * pair + 1] = odd;
 }
 
+// One thread four uniforms.
+DEVICE void uniform(const u32* step, float* out, u64 seed, u32 stream, u32 n) {
+    u32 four = ELEMENT;
+    if (4 * four >= n) return;
+    Bits b = Philox(seed, stream).bits(step[0], four);
+    for (u32 i = 0; i < 4 && 4 * four + i < n; i++) out[4 * four + i] = (float)Philox::unit(b.v[i]);
+}
+
 // A random order of 0..N (Fisher-Yates), one block: all threads draw, one thread swaps on chip.
 template <int N>
 static __device__ void permutation(const u32* step, u32* out, u64 seed, u32 stream) {

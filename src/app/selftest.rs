@@ -3,18 +3,21 @@
 use super::say;
 use crate::algo::pwm::Trainer;
 use crate::algo::target;
-use crate::config::{Device, load};
+use crate::config::{Device, Integrator, load};
 use crate::device::cpu::team::Team;
 use crate::device::philox::{Philox, Stream};
 use crate::env::step::{EnvVars, Mode};
 use crate::env::{Ant, AntSettings};
 use crate::ops::control::{clamp_below, clip, copy, meter, tick};
+use crate::ops::flow::matching::{interpolate, velocity_error};
+use crate::ops::flow::simplex::{project, tangent};
+use crate::ops::flow::{Field, Part, Steps, integrate};
 use crate::ops::linear::{Epilogue, LayerVals, linear, transpose};
 use crate::ops::loss::squared_error;
 use crate::ops::optim::{AdamSpec, AdamVals, adam};
 use crate::ops::policy::{anchor_rows, ensemble_min, gather_rows, select_rows, squash};
 use crate::ops::probe::{covariance, group_drift};
-use crate::ops::random::{normal, permutation};
+use crate::ops::random::{normal, permutation, uniform};
 use crate::ops::replay::{ReplaySpec, ReplayVars, Sampling, Transition, replay_begin, replay_record, replay_sample};
 use crate::ops::returns::{ActorLossSpec, Bootstrap, actor_loss, td_lambda};
 use crate::ops::stats::{normalise, update_stats};
@@ -324,9 +327,11 @@ fn elementwise_cases(list: &mut Vec<Case>) {
             let y = sum(&mut l.p, y, a, None);
             l.follow(y);
         }));
-        list.push(case(format!("normal and permutation {n}"), move |l| {
+        list.push(case(format!("random {n}"), move |l| {
             let step = l.index(vec![11]);
             let x = normal(&mut l.p, 0x1234_5678_9abc, Stream::Policy, step, &[n]);
+            l.keep(x);
+            let x = uniform(&mut l.p, 77, Stream::Tau, step, &[n]);
             l.keep(x);
             let order = permutation(&mut l.p, 5, Stream::Critic, step, n);
             let x = l.real(&[n, 3]);
@@ -418,6 +423,59 @@ fn loss_cases(list: &mut Vec<Case>) {
                 l.follow(y);
             }));
         }
+    }
+}
+
+fn flow_cases(list: &mut Vec<Case>) {
+    const PARTS: [Part; 3] = [Part::State, Part::Fixed(0), Part::Time];
+    use Integrator::{Euler, Heun, Rk4};
+    // Rows, state, fixed input, hidden layers: around the edges of the tiles.
+    let sizes: [(usize, [usize; 2], &[usize]); 3] =
+        [(1, [8, 1], &[24]), (17, [40, 3], &[33, 40]), (9, [264, 8], &[257, 16])];
+    for (integrator, substeps, keep) in
+        [(Euler, 1, true), (Euler, 3, false), (Heun, 1, true), (Heun, 2, true), (Rk4, 2, false), (Rk4, 3, true)]
+    {
+        for (rows, [state, fixed], hidden) in sizes {
+            for (head, last, group) in [
+                ("tangent", Epilogue::Bias, Some(8)),
+                ("linear", Epilogue::Bias, None),
+                ("simnorm", Epilogue::NormSimplex { group: 8 }, None),
+            ] {
+                let name = format!("flow {integrator} {substeps} {head} {rows}x{state} kept {keep}");
+                list.push(case(name, move |l| {
+                    let mut inputs = state + fixed + 1;
+                    let mut layers = vec![];
+                    for &n in hidden {
+                        layers.push((layer(l, 1, n, inputs, true), Epilogue::NormMish));
+                        inputs = n;
+                    }
+                    layers.push((layer(l, 1, state, inputs, last.has_norm()), last));
+                    let field = Field { layers: &layers, parts: &PARTS, tangent: group };
+                    let steps = Steps { integrator, substeps };
+                    let (z, a) = (l.leaf(&[rows, state]), l.leaf(&[rows, fixed]));
+                    let y = integrate(&mut l.p, &field, steps, z, &[a], keep, None);
+                    // Once more, from there: gradients add up.
+                    let y = integrate(&mut l.p, &field, steps, y, &[a], keep, None);
+                    l.follow(y);
+                }));
+            }
+        }
+    }
+    for (t, rows, d) in [(1, 1, 8), (3, 70, 16), (66, 5, 24)] {
+        list.push(case(format!("flow matching {t}x{rows}x{d}"), move |l| {
+            let shape = [t * rows, d];
+            let (v, z0, z1) = (l.leaf(&shape), l.leaf(&shape), l.real(&shape));
+            let tau = l.real(&[t * rows, 1]);
+            let between = interpolate(&mut l.p, z0, z1, tau);
+            l.follow(between);
+            let v = tangent(&mut l.p, v, 8);
+            l.follow(v);
+            let weights = (0..t).map(|i| 0.5 + i as f64).collect();
+            let e = velocity_error(&mut l.p, v, z0, z1, weights);
+            l.follow(e);
+            let on = project(&mut l.p, z0, 4, None);
+            l.follow(on);
+        }));
     }
 }
 
@@ -544,6 +602,7 @@ pub fn cases() -> Vec<Case> {
     linear_cases(&mut list);
     elementwise_cases(&mut list);
     loss_cases(&mut list);
+    flow_cases(&mut list);
     policy_cases(&mut list);
     replay_cases(&mut list);
     env_cases(&mut list);

@@ -18,6 +18,7 @@ embedded!(
     "common/philox.cuh",
     "common/vec.cuh",
     "common/spatial.cuh",
+    "nn/flow.cu",
     "nn/linear.cu",
     "nn/twohot.cu",
     "nn/loss.cu",

@@ -9,7 +9,9 @@
 
 use crate::device::Real;
 use crate::device::cpu::vmath::sum_of;
+use crate::device::cuda::Launch;
 use crate::ops::loss::{CHUNK, count, slices};
+use crate::tape::cuda::Operands;
 use crate::tape::op::chunk;
 use crate::tape::{Adjoint, Cx, Op, Program, Val};
 
@@ -25,7 +27,7 @@ pub fn interpolate(p: &mut Program, z0: Val, z1: Val, tau: Val) -> Val {
 }
 
 #[derive(Debug)]
-struct Interpolate;
+pub(super) struct Interpolate;
 
 impl Interpolate {
     #[inline(always)]
@@ -55,13 +57,16 @@ impl Op for Interpolate {
             a.push(InterpolateGrad { accumulate: s.accumulate }, &[c, tau], &[s.val]);
         }
     }
+    fn cuda(&self, x: &Operands) -> Option<Vec<Launch>> {
+        Some(self.launches(x))
+    }
     crate::kernels!();
 }
 
 /// `dz_0 = (1 - τ) c`.
 #[derive(Debug)]
-struct InterpolateGrad {
-    accumulate: bool,
+pub(super) struct InterpolateGrad {
+    pub(super) accumulate: bool,
 }
 
 impl InterpolateGrad {
@@ -84,6 +89,9 @@ impl Op for InterpolateGrad {
     fn phases(&self, i: &[Vec<usize>], _: &[Vec<usize>]) -> Vec<usize> {
         vec![i[0][0].div_ceil(ROWS)]
     }
+    fn cuda(&self, x: &Operands) -> Option<Vec<Launch>> {
+        Some(self.launches(x))
+    }
     crate::kernels!();
 }
 
@@ -96,8 +104,8 @@ pub fn velocity_error(p: &mut Program, v: Val, z0: Val, z1: Val, weights: Vec<f6
 }
 
 #[derive(Debug)]
-struct VelocityError {
-    weights: Vec<f64>,
+pub(super) struct VelocityError {
+    pub(super) weights: Vec<f64>,
 }
 
 impl VelocityError {
@@ -146,14 +154,17 @@ impl Op for VelocityError {
             }
         }
     }
+    fn cuda(&self, x: &Operands) -> Option<Vec<Launch>> {
+        Some(self.launches(x))
+    }
     crate::kernels!();
 }
 
 /// `dv = dz_0 = 2 weight_t (v - (z_1 - z_0)) c`.
 #[derive(Debug)]
-struct VelocityErrorGrad {
-    weights: Vec<f64>,
-    accumulate: bool,
+pub(super) struct VelocityErrorGrad {
+    pub(super) weights: Vec<f64>,
+    pub(super) accumulate: bool,
 }
 
 impl VelocityErrorGrad {
@@ -178,6 +189,9 @@ impl Op for VelocityErrorGrad {
     }
     fn phases(&self, i: &[Vec<usize>], _: &[Vec<usize>]) -> Vec<usize> {
         vec![self.weights.len() * slices(count(&i[1]), &self.weights).1]
+    }
+    fn cuda(&self, x: &Operands) -> Option<Vec<Launch>> {
+        Some(self.launches(x))
     }
     crate::kernels!();
 }

@@ -21,11 +21,14 @@
 
 mod cpu;
 mod cpu_grad;
+mod cuda;
 pub mod matching;
 pub mod simplex;
 
 use crate::config::Integrator;
+use crate::device::cuda::Launch;
 use crate::ops::linear::{Epilogue, LayerVals};
+use crate::tape::cuda::Operands;
 use crate::tape::grad::Sink;
 use crate::tape::{Adjoint, Op, Program, Val};
 
@@ -217,7 +220,7 @@ impl Op for Flow {
     }
 
     fn workspace(&self, _: &[Vec<usize>], _: &[Vec<usize>]) -> usize {
-        self.dims.rows * cpu::scratch_row(&self.dims)
+        (self.dims.rows * cpu::scratch_row(&self.dims)).max(self.cuda_workspace())
     }
 
     fn phases(&self, _: &[Vec<usize>], _: &[Vec<usize>]) -> Vec<usize> {
@@ -254,6 +257,9 @@ impl Op for Flow {
         a.push(FlowGrad { dims: d.clone(), operands, kept, dstate, dfixed, dlayers }, &inputs, &outputs);
     }
 
+    fn cuda(&self, x: &Operands) -> Option<Vec<Launch>> {
+        self.launches(x)
+    }
     crate::kernels!();
 }
 
@@ -289,7 +295,7 @@ impl Op for FlowGrad {
     }
 
     fn workspace(&self, _: &[Vec<usize>], _: &[Vec<usize>]) -> usize {
-        cpu_grad::Scratch::new(&self.dims, self.kept).total
+        cpu_grad::Scratch::new(&self.dims, self.kept).total.max(self.cuda_workspace())
     }
 
     /// For each substep, the last first: rows, then columns of the weights. Without weights rows go through all at once.
@@ -302,5 +308,8 @@ impl Op for FlowGrad {
         }
     }
 
+    fn cuda(&self, x: &Operands) -> Option<Vec<Launch>> {
+        self.launches(x)
+    }
     crate::kernels!();
 }

@@ -2,6 +2,8 @@
 
 use super::cpu::remove_means;
 use crate::device::Real;
+use crate::device::cuda::Launch;
+use crate::tape::cuda::Operands;
 use crate::tape::op::chunk;
 use crate::tape::{Adjoint, Cx, Op, Program, Val};
 
@@ -22,9 +24,9 @@ pub fn tangent(p: &mut Program, v: Val, group: usize) -> Val {
 
 /// A symmetric linear map: its own adjoint.
 #[derive(Debug)]
-struct Tangent {
-    group: usize,
-    accumulate: bool,
+pub(super) struct Tangent {
+    pub(super) group: usize,
+    pub(super) accumulate: bool,
 }
 
 impl Tangent {
@@ -64,6 +66,9 @@ impl Op for Tangent {
             a.push(Tangent { group: self.group, accumulate: s.accumulate }, &[c], &[s.val]);
         }
     }
+    fn cuda(&self, x: &Operands) -> Option<Vec<Launch>> {
+        Some(self.launches(x))
+    }
     crate::kernels!();
 }
 
@@ -78,8 +83,8 @@ pub fn project(p: &mut Program, x: Val, group: usize, out: Option<Val>) -> Val {
 }
 
 #[derive(Debug)]
-struct Project {
-    group: usize,
+pub(super) struct Project {
+    pub(super) group: usize,
 }
 
 impl Project {
@@ -133,14 +138,17 @@ impl Op for Project {
             a.push(ProjectGrad { group: self.group, accumulate: s.accumulate }, &[c, y], &[s.val]);
         }
     }
+    fn cuda(&self, x: &Operands) -> Option<Vec<Launch>> {
+        Some(self.launches(x))
+    }
     crate::kernels!();
 }
 
 /// On the face that the point lies on, its tangent space: `dx = dy - mean dy` over the positive ones, else 0.
 #[derive(Debug)]
-struct ProjectGrad {
-    group: usize,
-    accumulate: bool,
+pub(super) struct ProjectGrad {
+    pub(super) group: usize,
+    pub(super) accumulate: bool,
 }
 
 impl ProjectGrad {
@@ -172,6 +180,9 @@ impl Op for ProjectGrad {
     }
     fn phases(&self, _: &[Vec<usize>], o: &[Vec<usize>]) -> Vec<usize> {
         tasks(&o[0], self.group)
+    }
+    fn cuda(&self, x: &Operands) -> Option<Vec<Launch>> {
+        Some(self.launches(x))
     }
     crate::kernels!();
 }

@@ -20,14 +20,14 @@ crate::cuda_kernels! {
 }
 
 /// Rows of a block.
-pub(super) const ROWS: usize = 8;
+pub(in crate::ops) const ROWS: usize = 8;
 /// Outputs and inputs of a tile of a weight gradient.
-const TILE: (usize, usize) = (32, 64);
+pub(in crate::ops) const TILE: (usize, usize) = (32, 64);
 /// Input parts that the kernel takes.
 const PARTS: usize = 3;
 
 /// Number of the epilogue in the kernels, and its group.
-fn code(e: Epilogue) -> (i64, i64) {
+pub(in crate::ops) fn code(e: Epilogue) -> (i64, i64) {
     match e {
         Epilogue::Bias => (0, 1),
         Epilogue::NormMish => (1, 1),

@@ -14,7 +14,7 @@
 //! Only `h` is kept for the reverse pass; row statistics and activations are computed again from it.
 
 mod cpu;
-mod cuda;
+pub(super) mod cuda;
 
 pub(crate) use cpu::{epilogue, row_grad};
 

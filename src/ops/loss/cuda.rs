@@ -22,7 +22,7 @@ pub(crate) mod basic {
 }
 
 /// First slice and weights of each launch.
-fn segments(weights: &[f64]) -> impl Iterator<Item = (usize, &[f64])> {
+pub(in crate::ops) fn segments(weights: &[f64]) -> impl Iterator<Item = (usize, &[f64])> {
     weights.chunks(Table::LEN).enumerate().map(|(i, w)| (i * Table::LEN, w))
 }
 

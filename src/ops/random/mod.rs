@@ -83,6 +83,9 @@ impl Op for Uniform {
     fn differentiable(&self) -> bool {
         false
     }
+    fn cuda(&self, x: &Operands) -> Option<Vec<Launch>> {
+        Some(self.launches(x))
+    }
     crate::kernels!();
 }
 
