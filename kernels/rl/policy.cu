@@ -26,6 +26,21 @@ DEVICE void squash_grad_std(const float* c, const float* y, const float* logstd,
     if (threadIdx.x == 0) put(out + col, s * expf(logstd[col]), accumulate);
 }
 
+// exp(logstd) noise.
+DEVICE void spread(const float* logstd, const float* noise, float* out, u32 w, u32 n) {
+    u32 i = ELEMENT;
+    if (i < n) out[i] = expf(logstd[i % w]) * noise[i];
+}
+
+// One block a column of [rows, w].
+DEVICE void spread_grad(const float* c, const float* y, float* out, u32 accumulate, u32 rows) {
+    u32 w = gridDim.x, col = blockIdx.x;
+    float s = 0.f;
+    for (u32 r = threadIdx.x; r < rows; r += 256) s += c[(size_t)r * w + col] * y[(size_t)r * w + col];
+    s = block_sum<256>(s);
+    if (threadIdx.x == 0) put(out + col, s, accumulate);
+}
+
 // The first of the smallest of e numbers that lie m apart.
 DEVICE u32 smallest(const float* v, u32 e, u32 m, u32 i) {
     u32 best = 0;

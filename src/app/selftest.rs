@@ -15,7 +15,7 @@ use crate::ops::flow::{Field, Part, Steps, integrate};
 use crate::ops::linear::{Epilogue, LayerVals, linear, transpose};
 use crate::ops::loss::squared_error;
 use crate::ops::optim::{AdamSpec, AdamVals, adam};
-use crate::ops::policy::{anchor_rows, ensemble_min, gather_rows, select_rows, squash};
+use crate::ops::policy::{anchor_rows, ensemble_min, gather_rows, select_rows, spread, squash};
 use crate::ops::probe::{covariance, group_drift};
 use crate::ops::random::{normal, permutation, uniform};
 use crate::ops::replay::{ReplaySpec, ReplayVars, Sampling, Transition, replay_begin, replay_record, replay_sample};
@@ -488,6 +488,8 @@ fn policy_cases(list: &mut Vec<Case>) {
             let y = squash(&mut l.p, mean, logstd, Some(noise), None);
             l.follow(y);
             let y = squash(&mut l.p, mean, logstd, None, None);
+            l.follow(y);
+            let y = spread(&mut l.p, logstd, noise);
             l.follow(y);
         }));
         list.push(case(format!("select rows {n}x{a}"), move |l| {

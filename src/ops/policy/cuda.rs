@@ -1,7 +1,8 @@
 //! CUDA launches from network outputs to actions and values.
 
 use super::{
-    EnsembleMin, EnsembleMinGrad, GatherRows, SelectRows, SelectRowsGrad, Squash, SquashGradMean, SquashGradStd,
+    EnsembleMin, EnsembleMinGrad, GatherRows, SelectRows, SelectRowsGrad, Spread, SpreadGrad, Squash, SquashGradMean,
+    SquashGradStd,
 };
 use crate::device::cuda::Launch;
 use crate::device::cuda::launch::{In, IndexIn, Out};
@@ -12,6 +13,8 @@ crate::cuda_kernels! {
     fn squash[256](mean: In, logstd: In, noise: In, out: Out, w: u32, n: u32);
     fn squash_grad_mean[256](c: In, y: In, out: Out, accumulate: u32, n: u32);
     fn squash_grad_std[256](c: In, y: In, logstd: In, noise: In, out: Out, accumulate: u32, rows: u32);
+    fn spread[256](logstd: In, noise: In, out: Out, w: u32, n: u32);
+    fn spread_grad[256](c: In, y: In, out: Out, accumulate: u32, rows: u32);
     fn ensemble_min[128](v: In, out: Out, scale: f32, e: u32, m: u32);
     fn ensemble_min_grad[128](c: In, v: In, out: Out, scale: f32, e: u32, m: u32, accumulate: u32);
     fn select_rows[256](mask: In, a: In, b: In, out: Out, anchored: u32, w: u32, n: u32);
@@ -40,6 +43,21 @@ impl SquashGradStd {
         let (c, y, logstd, noise) = (x.input(0), x.input(1), x.input(2), x.input(3));
         let rows = (x.len(0) / w) as u32;
         vec![squash_grad_std([w, 1, 1], [], c, y, logstd, noise, x.out(0), self.accumulate.into(), rows)]
+    }
+}
+
+impl Spread {
+    pub(super) fn launches(&self, x: &Operands) -> Vec<Launch> {
+        let (n, w) = (x.out_len(0), x.shape(0)[0]);
+        vec![spread(cover(n, 256), [], x.input(0), x.input(1), x.out(0), w as u32, n as u32)]
+    }
+}
+
+impl SpreadGrad {
+    pub(super) fn launches(&self, x: &Operands) -> Vec<Launch> {
+        let w = x.out_len(0);
+        let rows = (x.len(0) / w) as u32;
+        vec![spread_grad([w, 1, 1], [], x.input(0), x.input(1), x.out(0), self.accumulate.into(), rows)]
     }
 }
 

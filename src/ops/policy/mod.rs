@@ -184,6 +184,9 @@ impl Op for Spread {
             a.push(SpreadGrad { accumulate: s.accumulate }, &[c, y], &[s.val]);
         }
     }
+    fn cuda(&self, x: &Operands) -> Option<Vec<Launch>> {
+        Some(self.launches(x))
+    }
     crate::kernels!();
 }
 
@@ -215,6 +218,9 @@ impl Op for SpreadGrad {
     }
     fn phases(&self, _: &[Vec<usize>], _: &[Vec<usize>]) -> Vec<usize> {
         vec![1]
+    }
+    fn cuda(&self, x: &Operands) -> Option<Vec<Launch>> {
+        Some(self.launches(x))
     }
     crate::kernels!();
 }
