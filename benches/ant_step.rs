@@ -1,10 +1,12 @@
-//! Env steps a second of the Ant on one thread, without gradients, mass matrix once a step.
+//! Env steps a second of the Ant on one thread, mass matrix once a step: forward, and forward with the adjoint after it.
 //!
 //! `cargo bench --bench ant_step`; the throughput column ("elem/s") counts environment steps.
 
 use criterion::{BenchmarkId, Criterion, Throughput, criterion_group, criterion_main};
 use pwm::device::philox::{Philox, Stream};
-use pwm::env::ant::{ACT, Ant, AntSettings, EnvReal, NQ, NQD, OBS, is_terminal, observe_row, reset_row};
+use pwm::env::ant::{
+    ACT, Ant, AntSettings, Cotangents, EnvReal, NQ, NQD, OBS, Operands, Results, is_terminal, observe_row, reset_row,
+};
 
 /// Environments under way, with fresh random actions each step and resets of the fallen.
 struct Fleet<R> {
@@ -66,6 +68,36 @@ impl<R: EnvReal> Fleet<R> {
     }
 }
 
+impl<R: EnvReal> Fleet<R> {
+    /// A step, and the gradient of all that came of it with respect to all that went in.
+    fn step_and_back(&mut self, back: &mut [Vec<R>; 6]) {
+        let [q, qd, to_q, to_qd, to_obs, to_action] = back;
+        q.copy_from_slice(&self.q);
+        qd.copy_from_slice(&self.qd);
+        self.step();
+        // Any cotangents will do: those of the state, observation and reward at hand.
+        R::adjoint_rows(
+            &self.ant,
+            self.progress.len(),
+            Operands { q, qd, action: &self.action },
+            Results { q: &self.q, qd: &self.qd, obs: &self.obs, reward: &self.reward },
+            Cotangents { q: to_q, qd: to_qd, obs: to_obs, action: to_action },
+        );
+    }
+}
+
+fn measure_adjoint<R: EnvReal>(c: &mut Criterion, name: &str, sizes: &[usize]) {
+    let mut group = c.benchmark_group(format!("ant_step/{name}_forward_adjoint"));
+    for &envs in sizes {
+        let mut fleet = Fleet::<R>::new(envs);
+        (0..60).for_each(|_| fleet.step());
+        let mut back = [NQ, NQD, NQ, NQD, OBS, ACT].map(|n| vec![R::zero(); envs * n]);
+        group.throughput(Throughput::Elements(envs as u64));
+        group.bench_function(BenchmarkId::from_parameter(envs), |b| b.iter(|| fleet.step_and_back(&mut back)));
+    }
+    group.finish();
+}
+
 fn measure<R: EnvReal>(c: &mut Criterion, name: &str, sizes: &[usize]) {
     let mut group = c.benchmark_group(format!("ant_step/{name}"));
     for &envs in sizes {
@@ -80,6 +112,7 @@ fn measure<R: EnvReal>(c: &mut Criterion, name: &str, sizes: &[usize]) {
 
 fn ant_step(c: &mut Criterion) {
     measure::<f32>(c, "f32", &[1, 64, 128, 1024]);
+    measure_adjoint::<f32>(c, "f32", &[128]);
     measure::<f64>(c, "f64", &[1, 128]);
 }
 

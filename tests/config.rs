@@ -405,6 +405,11 @@ fn settings_that_change_nothing_are_said_to() {
     );
     assert!(notes(&["alg=pwm_5M_flow_v2", "flow_substeps=8", "latent_dim=256", "lr_end=1e-6"]).is_empty());
     assert_eq!(notes(&["lr_schedule=constant", "lr_end=1e-6"]).len(), 1);
+    assert_eq!(notes(&["step_grad_norm=1"]), ["ignored step_grad_norm=1: algorithm=pwm does not read it"]);
+    assert_eq!(
+        notes(&["alg=shac", "step_grad_norm=1", "wm_batch_size=8"]),
+        ["ignored wm_batch_size=8: algorithm=shac does not read it"]
+    );
 }
 
 #[test]

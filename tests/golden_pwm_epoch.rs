@@ -186,7 +186,7 @@ fn programs(vars: &Vars, c: &Config, nets: &Nets, exchange: &Exchange, x: &Input
         program(&|p| targets(p, vars, c, exchange)),
         program(&|p| {
             let (passes, slot) = (p.var(vars, x.passes), p.var_at(vars, x.losses, 1, &[1]));
-            pass(p, vars, c, nets, exchange, passes, slot);
+            pass(p, vars, c, &nets.critics, exchange, passes, slot);
         }),
         program(&|p| {
             let [obs, act, rew] = x.wm.map(|v| p.var(vars, v));

@@ -15,7 +15,7 @@ use pwm::run::session::{Ending, RunError, Session};
 use pwm::run::signals::StopFlag;
 use pwm::run::state;
 
-fn session(run: &Path, more: &[&str]) -> Session<f32> {
+fn session(run: &Path, more: &[&str]) -> Session<Trainer<f32>> {
     let dir = format!("run_dir={}", run.display());
     let config = tiny::config(&[more, &[&dir]].concat());
     let folder = RunFolder::create(run, &config.to_yaml()).unwrap();
@@ -71,7 +71,7 @@ fn a_drill_the_collapse_is_seen_and_rolled_back() {
     assert_eq!(kinds(&run), [Kind::Collapse, Kind::Rollback]);
     assert!(policy == std::fs::read(folder::best(&run)).unwrap(), "the best policy is as it was");
     // The networks are those of the best policy again, and the same policy gets the same return.
-    let again = s.trainer.evaluate(|_, _| {}).unwrap();
+    let again = s.trainer.evaluate(|_| {}).unwrap();
     assert_eq!(again.mean(), good.mean);
 
     // A killed process resumes after the rollback, not before it.
@@ -97,7 +97,7 @@ fn a_number_that_is_not_finite_is_named_and_undone() {
     while s.trainer.epoch() < 10 {
         assert_eq!(s.step(&stop).unwrap(), None);
     }
-    let poison = |s: &mut Session<f32>| {
+    let poison = |s: &mut Session<Trainer<f32>>| {
         let params = s.trainer.pwm.nets.world.group.params;
         let last = s.trainer.machine.real(params).len() - 1;
         s.trainer.machine.real_mut(params)[last] = f32::NAN;

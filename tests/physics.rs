@@ -1,7 +1,11 @@
 //! The Ant's physics beyond double precision at the origin: single precision in lanes, reference points, derivatives,
 //! independence of rows, conservation of energy, start states, drawing.
 
+#[path = "support/branches.rs"]
+mod branches;
 mod support;
+
+use branches::branches;
 
 use pwm::device::philox::{Philox, Stream};
 use pwm::device::{Dual, Scalar};
@@ -9,11 +13,9 @@ use pwm::env::ant::{
     ACT, Ant, AntSettings, BODIES, EnvReal, NQ, NQD, OBS, START_Q, bodies_for_drawing, is_terminal, observe_row,
     reset_row,
 };
-use pwm::sim::integrate::integrate;
 use pwm::sim::kinematics::body_kinematics;
 use pwm::sim::mass_matrix::mass_matrix;
-use pwm::sim::step::accelerations;
-use pwm::sim::{self, Inertia, Model, Number, ReferencePoint, Timing, Work};
+use pwm::sim::{self, Inertia, Model, ReferencePoint, Timing, Work};
 use support::{Golden, distance, quantile, relative_error};
 
 fn ant(reference_point: ReferencePoint) -> Ant {
@@ -39,36 +41,6 @@ fn step_all<R: EnvReal>(ant: &Ant, q: &[R], qd: &[R], action: &[R]) -> [Vec<R>; 
     let (mut next, mut reward) = (vec![R::zero(); rows * OBS], vec![R::zero(); rows]);
     R::step_rows(ant, rows, &mut q, &mut qd, &obs, action, &mut next, &mut reward);
     [q, qd, next, reward]
-}
-
-/// Which contact, friction and limit branches the 16 substeps of one step take.
-fn branches<S: Number<Mask = bool>>(model: &Model<S>, q: &[f64], qd: &[f64], action: &[f64]) -> Vec<[bool; 3]> {
-    let (mut q, mut qd) = (cast::<S>(q), cast::<S>(qd));
-    let mut actuation = [S::zero(); NQD];
-    for (u, a) in actuation[6..].iter_mut().zip(action) {
-        *u = S::of(200.0 * a.clamp(-1.0, 1.0));
-    }
-    let mut w = Work::<S, BODIES, NQD>::new(model);
-    let mut taken = Vec::new();
-    for substep in 0..16 {
-        accelerations(model, &q, &qd, &actuation, S::zero(), substep == 0, &mut w);
-        for (link, b) in model.links.iter().zip(&w.body) {
-            for c in &model.contacts[link.contacts.clone()] {
-                let mut x = b.rot.mul_vec_add(c.point, b.p);
-                x.y -= c.radius;
-                let u = b.v.ang.cross_add(x, b.v.lin);
-                let touching = x.y.lt(S::zero());
-                let speed = u.x.mul_add(u.x, u.z * u.z).sqrt();
-                let viscous = (c.viscosity * speed).lt(-(c.friction_stiffness * x.y));
-                taken.push([touching, touching && u.y.lt(S::zero()), touching && viscous]);
-            }
-            if link.parent.is_some() {
-                taken.push([q[link.q].lt(link.lower), link.upper.lt(q[link.q]), false]);
-            }
-        }
-        integrate(model, S::of(1.0 / 960.0), &w.qdd, &mut q, &mut qd);
-    }
-    taken
 }
 
 /// Per state, single precision is as close to double precision as the reference's own single precision.

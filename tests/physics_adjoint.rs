@@ -1,15 +1,19 @@
 //! The adjoint of an environment step: against dual numbers stage by stage and over 16 substeps, against the reference's
 //! own gradients, and single against double precision.
 
+#[path = "support/branches.rs"]
+mod branches;
 mod support;
 
+use branches::branches;
+
+use pwm::app::gradcheck::stages::check_stages;
+use pwm::app::gradcheck::states::{State, random_state};
 use pwm::device::Dual;
 use pwm::device::philox::{Philox, Stream};
-use pwm::env::ant::{
-    ACT, Ant, AntSettings, Cotangents, EnvReal, NQ, NQD, OBS, Operands, Results, observe_row, reset_row,
-};
-use pwm::sim::ReferencePoint;
-use support::{Golden, Verdict, relative_error};
+use pwm::env::ant::{ACT, Ant, AntSettings, Cotangents, EnvReal, NQ, NQD, OBS, Operands, Results, observe_row};
+use pwm::sim::{self, Inertia, Model, ReferencePoint, Subgradient};
+use support::{Golden, Verdict, quantile, relative_error};
 
 fn ant(reference_point: ReferencePoint, mm_caching_frequency: usize, action_in_obs: bool) -> Ant {
     Ant::new(AntSettings {
@@ -62,37 +66,112 @@ fn random(stream: u64, n: usize) -> Vec<f64> {
     (0..n.div_ceil(4)).flat_map(|k| rng.uniform4(stream, k as u32)).take(n).map(|u| 2.0 * u - 1.0).collect()
 }
 
-/// States of every kind: resets lowered into the ground, limits passed, arbitrary orientation, at rest.
+/// States of every kind, in rows.
 fn states(rows: usize) -> [Vec<f64>; 3] {
-    let (mut q, mut qd) = (vec![0.0; rows * NQ], vec![0.0; rows * NQD]);
-    let start = ant(ReferencePoint::World, 16, true);
-    let (rng, u) = (Philox::new(3, Stream::Test), random(11, rows * 40));
-    for e in 0..rows {
-        let (x, xd, u) = (&mut q[e * NQ..][..NQ], &mut qd[e * NQD..][..NQD], &u[e * 40..][..40]);
-        reset_row(&start, &rng, 0, e as u32, x, xd);
-        x[1] -= 0.35 * (u[0] + 1.0);
-        for k in 0..8 {
-            x[7 + k] += u[1 + k] * if e % 3 == 0 { 1.0 } else { 0.3 };
-        }
-        for k in 0..NQD {
-            xd[k] = u[9 + k] * [0.0, 1.0, 6.0][e % 3];
-        }
-        if e % 4 == 3 {
-            let norm = u[23..27].iter().map(|x| x * x).sum::<f64>().sqrt();
-            for k in 0..4 {
-                x[3 + k] = u[23 + k] / norm;
-            }
-        }
-        if e % 5 == 4 {
-            (x[0], x[2]) = (8.0 * u[27], 8.0 * u[28]);
-        }
-    }
-    let action = random(12, rows * ACT).iter().map(|a| 1.2 * a).collect();
-    [q, qd, action]
+    let (ant, rng) = (ant(ReferencePoint::World, 16, true), Philox::new(3, Stream::Test));
+    let all: Vec<State> = (0..rows as u32).map(|e| random_state(&ant, &rng, e)).collect();
+    let rows = |f: fn(&State) -> &[f64]| all.iter().flat_map(f).copied().collect();
+    [rows(|s| &s.q), rows(|s| &s.qd), rows(|s| &s.action)]
 }
 
 fn dot(a: &[f64], b: &[f64]) -> f64 {
     a.iter().zip(b).map(|(x, y)| x * y).sum()
+}
+
+/// Every stage of a substep and of the task against dual numbers, and against central differences where no kink is near:
+/// a state at rest stands on several.
+#[test]
+fn every_stage_is_the_transpose_of_its_derivative() {
+    let (ant, rng) = (ant(ReferencePoint::World, 16, true), Philox::new(3, Stream::Test));
+    let mut v = Verdict::default();
+    for e in 0..240 {
+        let state = random_state(&ant, &rng, e);
+        for error in check_stages(&ant, &state, &rng, e) {
+            v.check(&format!("{} by dual numbers", error.stage), e, error.dual, 1e-12);
+            if state.qd.iter().any(|x| *x != 0.0) {
+                v.check(&format!("{} by differences", error.stage), e, error.differences, 1e-7);
+            }
+        }
+    }
+    v.finish();
+}
+
+/// At rest in the ground, a hinge at its limit, actions at the ends of their range: the central choice is what central
+/// differences measure, as well as they do across a kink; the reference's is not.
+#[test]
+fn central_sub_gradients_are_what_differences_measure() {
+    let rng = Philox::new(3, Stream::Test);
+    let settings = AntSettings { action_penalty: -0.03, ..AntSettings::default() };
+    let kinked = ["contact", "joint", "reward"];
+    for subgradient in [Subgradient::Central, Subgradient::Reference] {
+        let ant = Ant::new(AntSettings { subgradient, ..settings });
+        let mut worst = [0.0f64; 3];
+        for e in 0..30 {
+            let mut state = State { qd: [0.0; NQD], ..random_state(&ant, &rng, e) };
+            state.q[1] = 0.2;
+            state.q[7] = ant.model().links[1].upper;
+            state.q[8] = ant.model().links[2].lower;
+            (state.action[0], state.action[1]) = (1.0, -1.0);
+            for error in check_stages(&ant, &state, &rng, e) {
+                match kinked.iter().position(|k| *k == error.stage) {
+                    Some(i) if subgradient == Subgradient::Reference => worst[i] = worst[i].max(error.differences),
+                    _ => assert!(error.differences <= 1e-5, "{subgradient:?}, state {e}, {error:?}"),
+                }
+            }
+        }
+        assert!(subgradient == Subgradient::Central || worst.iter().all(|w| *w > 1e-3), "{worst:?}");
+    }
+}
+
+/// A whole step against central differences, where both ends of the difference take the same branches.
+#[test]
+fn adjoint_agrees_with_central_differences() {
+    const ROWS: usize = 120;
+    const H: f64 = 1e-7;
+    let [q, qd, action] = states(ROWS);
+    let model = Model::<f64>::new(&sim::ant(), Inertia::Reference);
+    let along = [random(61, ROWS * NQ), random(62, ROWS * NQD), random(63, ROWS * ACT)];
+    let bars = [random(64, ROWS * NQ), random(65, ROWS * NQD), random(66, ROWS * OBS), vec![0.0; ROWS]];
+    let mut v = Verdict::default();
+    for every in [16, 1] {
+        let ant = ant(ReferencePoint::World, every, true);
+        let moved = |s: f64| {
+            let at = |x: &[f64], d: &[f64]| x.iter().zip(d).map(|(x, d)| x + s * H * d).collect::<Vec<f64>>();
+            [at(&q, &along[0]), at(&qd, &along[1]), at(&action, &along[2])]
+        };
+        let stepped = |x: &[Vec<f64>; 3]| {
+            let (mut q, mut qd) = (x[0].clone(), x[1].clone());
+            let (before, mut obs, mut reward) = (vec![0.0; ROWS * OBS], vec![0.0; ROWS * OBS], vec![0.0; ROWS]);
+            f64::step_rows(&ant, ROWS, &mut q, &mut qd, &before, &x[2], &mut obs, &mut reward);
+            [q, qd, obs]
+        };
+        let ends = [moved(1.0), moved(-1.0)];
+        let results = [stepped(&ends[0]), stepped(&ends[1])];
+        let p = pull(&ant, [&q, &qd, &action], [&bars[0], &bars[1], &bars[2], &bars[3]]);
+        let mut near_kinks = 0;
+        for s in 0..ROWS {
+            let row = |x: &[f64], n: usize| x[s * n..][..n].to_vec();
+            let taken = |x: &[Vec<f64>; 3]| branches(&model, &row(&x[0], NQ), &row(&x[1], NQD), &row(&x[2], ACT));
+            if taken(&ends[0]) != taken(&ends[1]) {
+                near_kinks += 1;
+                continue;
+            }
+            let mut out = 0.0;
+            for (k, n) in [NQ, NQD, OBS].into_iter().enumerate() {
+                let (a, b) = (row(&results[0][k], n), row(&results[1][k], n));
+                out += (dot(&a, &row(&bars[k], n)) - dot(&b, &row(&bars[k], n))) / (2.0 * H);
+            }
+            let (back, dirs) = (
+                [row(&p.q, NQ), row(&p.qd, NQD), row(&p.action, ACT)].concat(),
+                [row(&along[0], NQ), row(&along[1], NQD), row(&along[2], ACT)].concat(),
+            );
+            let size = (dot(&back, &back) * dot(&dirs, &dirs)).sqrt();
+            v.check(&format!("mass matrix every {every}"), s, (out - dot(&back, &dirs)).abs() / size, 1e-7);
+        }
+        println!("every {every}: {near_kinks} of {ROWS} states stand at a kink");
+        assert!(near_kinks < ROWS / 2);
+    }
+    v.finish();
 }
 
 /// `ȳ·ẏ = x̄·ẋ` for random ẋ and ȳ, ẏ from dual numbers, ẋ with components along the quaternion too.
@@ -250,4 +329,91 @@ fn golden_rollout_gradient() {
         }
     }
     v.finish();
+}
+
+/// Single precision against double over one step, on states whose contact, friction and limit branches agree.
+#[test]
+fn golden_f32_adjoint_is_accurate() {
+    let g = Golden::open("ant/ant_step");
+    let (q, qd, action, kind) = (g.get("q"), g.get("qd"), g.get("action"), g.get("kind"));
+    let robot = sim::ant();
+    let (single, double) =
+        (Model::<f32>::new(&robot, Inertia::Reference), Model::<f64>::new(&robot, Inertia::Reference));
+    let rows = q.rows();
+    let unit = |s: usize| (q.row(s)[3..7].iter().map(|x| x * x).sum::<f64>() - 1.0).abs() < 1e-5;
+    let near: Vec<usize> = (0..rows).filter(|&s| kind.data[s] < 4.0 && unit(s)).collect();
+    let (same, apart): (Vec<usize>, Vec<usize>) = near.iter().partition(|&&s| {
+        branches(&single, q.row(s), qd.row(s), action.row(s)) == branches(&double, q.row(s), qd.row(s), action.row(s))
+    });
+    println!("{} states judged, {} with other branches in f32", same.len(), apart.len());
+    let bars = [random(41, rows * NQ), random(42, rows * NQD), vec![0.0; rows * OBS], vec![0.0; rows]];
+    for every in [16, 1] {
+        let ant = ant(ReferencePoint::Torso, every, true);
+        let narrow = |x: &[f64]| x.iter().map(|&x| x as f32).collect::<Vec<f32>>();
+        let at = [&q.data, &qd.data, &action.data].map(|x| narrow(x));
+        let cot = [0, 1, 2, 3].map(|k| narrow(&bars[k]));
+        let ours = pull(&ant, [&at[0], &at[1], &at[2]], [&cot[0], &cot[1], &cot[2], &cot[3]]);
+        let wide = |x: &[f32]| x.iter().map(|&x| x.into()).collect::<Vec<f64>>();
+        let (at, cot) = (at.map(|x| wide(&x)), cot.map(|x| wide(&x)));
+        let want = pull(&ant, [&at[0], &at[1], &at[2]], [&cot[0], &cot[1], &cot[2], &cot[3]]);
+        let row = |p: [&[f64]; 3], s: usize| {
+            [&p[0][s * NQ..][..NQ], &p[1][s * NQD..][..NQD], &p[2][s * ACT..][..ACT]].concat()
+        };
+        let (a, b, c) = (wide(&ours.q), wide(&ours.qd), wide(&ours.action));
+        let errors = |states: &[usize]| -> (Vec<f64>, Vec<f64>) {
+            let each = states.iter().map(|&s| {
+                let (x, y) = (row([&a, &b, &c], s), row([&want.q, &want.qd, &want.action], s));
+                let off = x.iter().zip(&y).map(|(x, y)| (x - y).powi(2)).sum::<f64>().sqrt();
+                let (nx, ny) = (dot(&x, &x).sqrt(), dot(&y, &y).sqrt());
+                (off / ny, dot(&x, &y) / (nx * ny))
+            });
+            each.unzip()
+        };
+        let (relative, cosine) = errors(&same);
+        let [median, p95, worst] = [0.5, 0.95, 1.0].map(|p| quantile(&relative, p));
+        let least = quantile(&cosine, 0.0);
+        println!("every {every}: median {median:.2e}, p95 {p95:.2e}, max {worst:.2e}, least cosine {least:.9}");
+        if !apart.is_empty() {
+            let (relative, _) = errors(&apart);
+            println!("  other branches: median {:.2e}, max {:.2e}", quantile(&relative, 0.5), quantile(&relative, 1.0));
+        }
+        assert!(median <= 5e-6 && p95 <= 2e-5, "every {every}: median {median:.2e}, p95 {p95:.2e}");
+        assert!(least >= 0.999_999, "every {every}: cosine {least}");
+    }
+}
+
+/// States of every kind, deep contact and sign flips included: no gradient is infinite or not a number.
+fn all_finite(rows: usize) {
+    const BATCH: usize = 5000;
+    let [q, qd, action] = states(BATCH);
+    let mut jitter = 0u64;
+    for batch in 0..rows.div_ceil(BATCH) {
+        for every in [16, 1] {
+            let ant = ant(ReferencePoint::Torso, every, true);
+            jitter += 1;
+            let moved = |x: &[f64], seed: u64| -> Vec<f32> {
+                x.iter()
+                    .zip(random(seed, x.len()))
+                    .map(|(x, u)| (x + if *x == 0.0 { 0.0 } else { 0.05 * u }) as f32)
+                    .collect()
+            };
+            let at = [moved(&q, 100 + jitter), moved(&qd, 200_000 + jitter), moved(&action, 400_000 + jitter)];
+            let ones = |n: usize| vec![1.0f32; BATCH * n];
+            let p = pull(&ant, [&at[0], &at[1], &at[2]], [&ones(NQ), &ones(NQD), &ones(OBS), &ones(1)]);
+            for (name, x) in [("q", &p.q), ("qd", &p.qd), ("obs", &p.obs), ("action", &p.action)] {
+                assert!(x.iter().all(|x| x.is_finite()), "batch {batch}, every {every}: {name}");
+            }
+        }
+    }
+}
+
+#[test]
+fn no_gradient_is_lost() {
+    all_finite(20_000);
+}
+
+#[test]
+#[ignore = "a million states: a minute"]
+fn no_gradient_is_lost_in_a_million_states() {
+    all_finite(1_000_000);
 }

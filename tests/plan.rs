@@ -5,7 +5,7 @@ mod random_config;
 
 use std::sync::Arc;
 
-use pwm::algo::pwm::trainer::write;
+use pwm::algo::written;
 use pwm::config::{Bytes, Config, Kind, Shipped, load};
 use pwm::device::cpu::team::Team;
 use pwm::mem::Budget;
@@ -21,7 +21,7 @@ fn budget(bytes: u64) -> Budgets {
 /// Binds without touching memory; the plan, the machine and the furthest operand must agree.
 fn agree(c: &Config, what: &str) {
     let plan = Plan::new(c, Place::Host);
-    let (vars, _, _, programs) = write(c);
+    let (vars, programs) = written(c);
     let machine = Machine::<f32>::reserve(vars, programs, Arc::new(Team::new(1).unwrap())).unwrap();
     assert_eq!(plan.arena_bytes(), machine.bytes() as u64, "{what}");
     let (extent, total) = (machine.extent(), machine.layout().total());
@@ -77,6 +77,20 @@ fn what_fits_is_the_largest_that_fits() {
             assert!((n + 1..n + 9).all(|n| !fits(n)), "{} beyond {n}", knob.key);
         }
     }
+}
+
+/// SHAC has no replay, and what its reverse pass reads of the simulator is computed again in any case.
+#[test]
+fn a_rollout_through_the_simulator_has_a_plan() {
+    let c = load(&["alg=shac"]).unwrap();
+    let plan = Plan::new(&c, Place::Host);
+    let replay = plan.arena.iter().find(|i| i.name == "replay").map_or(0, |i| i.bytes);
+    assert_eq!(replay, 0);
+    let refusal = budget(plan.host() - plan.arena_bytes() / 2).admit(&c).unwrap_err().to_string();
+    assert!(refusal.contains("num_envs=") && !refusal.contains("wm_"), "{refusal}");
+    let most = KNOBS.iter().find(|k| k.key == "num_envs").unwrap();
+    let n = most.largest(&c, Place::Host, &budget(plan.host())).unwrap();
+    assert!(n >= c.num_envs, "{n} environments");
 }
 
 #[test]

@@ -1,7 +1,10 @@
 //! Algorithms: which programs there are, and in which order an epoch runs them.
 
+pub mod learner;
 pub mod pwm;
 pub mod schedule;
+pub mod shac;
 pub mod target;
 
+pub use learner::{Learner, repeats, written};
 pub use target::target;

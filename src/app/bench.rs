@@ -43,6 +43,9 @@ pub enum BenchCommand {
         /// Numbers of environments
         #[arg(long, value_delimiter = ',', default_values_t = [1, 64, 128, 1024])]
         envs: Vec<usize>,
+        /// Also with the gradient of what the steps earn
+        #[arg(long)]
+        adjoint: bool,
         /// Print one JSON object a line
         #[arg(long)]
         json: bool,
@@ -97,7 +100,7 @@ pub fn run(command: &BenchCommand, out: &mut dyn Write) -> anyhow::Result<()> {
     match command {
         BenchCommand::Phases { what, phases, json } => time_phases(what, phases, *json, out),
         BenchCommand::Epoch { what, json } => time_epochs(what, *json, out),
-        BenchCommand::Env { what, envs, json } => time_env(what, envs, *json, out),
+        BenchCommand::Env { what, envs, adjoint, json } => time_env(what, envs, *adjoint, *json, out),
         BenchCommand::Ops { what, epoch: true, shapes, .. } => look_into_epoch(what, *shapes, out),
         BenchCommand::Ops { what, phases, shapes, .. } => look_into(what, phases, *shapes, out),
     }
@@ -161,23 +164,32 @@ fn time_epochs(what: &What, json: bool, out: &mut dyn Write) -> anyhow::Result<(
     Ok(())
 }
 
-fn time_env(what: &What, envs: &[usize], json: bool, out: &mut dyn Write) -> anyhow::Result<()> {
+fn time_env(what: &What, envs: &[usize], adjoint: bool, json: bool, out: &mut dyn Write) -> anyhow::Result<()> {
     if !json {
         header(out)?;
     }
     for (config, c) in what.load()? {
         for &n in envs {
-            let timing = env::env(&c, n, what.seconds)?;
-            let (name, rate) = (format!("env_step_{n}"), n as f64 / timing.median);
-            if json {
-                let mut row = object(config, &name, timing);
-                row["envs"] = json!(n);
-                row["env_steps_per_s"] = json!(digits(rate, 1));
-                writeln!(out, "{row}")?;
-            } else {
-                table_row(out, config, &name, timing, &format!("{rate:.0} steps/s on one thread"))?;
+            let forward = env::env(&c, n, false, what.seconds)?;
+            let both = adjoint.then(|| env::env(&c, n, true, what.seconds)).transpose()?;
+            for (name, timing) in [("env_step", Some(forward)), ("env_adjoint", both)] {
+                let Some(timing) = timing else { continue };
+                let (name, rate) = (format!("{name}_{n}"), n as f64 / timing.median);
+                let times = timing.median / forward.median;
+                if json {
+                    let mut row = object(config, &name, timing);
+                    row["envs"] = json!(n);
+                    row["env_steps_per_s"] = json!(digits(rate, 1));
+                    if adjoint {
+                        row["times_forward"] = json!(digits(times, 3));
+                    }
+                    writeln!(out, "{row}")?;
+                } else {
+                    let note = if adjoint { format!(", {times:.2} times the forward") } else { String::new() };
+                    table_row(out, config, &name, timing, &format!("{rate:.0} steps/s on one thread{note}"))?;
+                }
+                out.flush()?;
             }
-            out.flush()?;
         }
     }
     Ok(())

@@ -16,6 +16,7 @@ pub mod config;
 pub mod doctor;
 pub mod eval;
 pub mod fidelity;
+pub mod gradcheck;
 pub mod plan;
 pub mod report;
 pub mod selftest;

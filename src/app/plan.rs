@@ -6,7 +6,7 @@ use serde_json::{Value, json};
 
 use crate::config::{Bytes, Config, Kind, Shipped, load};
 use crate::mem::Budget;
-use crate::run::plan::{Budgets, DoesNotFit, KNOBS, Place, Plan};
+use crate::run::plan::{Budgets, DoesNotFit, Place, Plan, knobs};
 
 /// Say what memory a run takes, and what fits, before anything is allocated.
 #[derive(Clone, Debug, clap::Args)]
@@ -84,7 +84,7 @@ fn show(c: &Config, plan: &Plan, budgets: &Budgets, out: &mut dyn Write) -> anyh
     }
     if budgets.host.is_some() || budgets.device.is_some() {
         writeln!(out, "\nwhat fits, one setting changed and the others as they are")?;
-        for (knob, most) in KNOBS.iter().map(|k| (k, k.largest(c, plan.place, budgets))) {
+        for (knob, most) in knobs(c).map(|k| (k, k.largest(c, plan.place, budgets))) {
             let most = most.map_or("none".into(), |n| format!("up to {n} {}", knob.unit));
             writeln!(out, "  {:<15} {most} (now {})", knob.key, (knob.get)(c))?;
         }
@@ -155,7 +155,7 @@ fn to_json(c: &Config, plan: &Plan, budgets: &Budgets) -> Value {
             .map(|b| json!({"usable": b.usable(), "limit": b.limit, "margin": b.margin(), "from": b.from.to_string()}))
     };
     let fits = budgets.hold(plan);
-    let most = KNOBS.iter().map(|k| (k.key.to_string(), json!(k.largest(c, plan.place, budgets))));
+    let most = knobs(c).map(|k| (k.key.to_string(), json!(k.largest(c, plan.place, budgets))));
     json!({
         "alg": c.alg,
         "lines": lines.collect::<Vec<_>>(),

@@ -4,14 +4,13 @@ use std::io::Write;
 use std::path::{Path, PathBuf};
 
 use super::say;
-use crate::algo::pwm::Trainer;
-use crate::algo::target;
-use crate::config::{Bytes, Config, ConfigError, ConfigErrors, KEYS, Key, Place, load_with_notes};
+use crate::algo::{Learner, pwm, shac, target};
+use crate::config::{Algorithm, Bytes, Config, ConfigError, ConfigErrors, Device, KEYS, Key, Place, load_with_notes};
 use crate::device::cpu::team;
 use crate::run::atomic::FileError;
 use crate::run::checkpoint::Checkpoint;
 use crate::run::folder::{self, FolderError, RunFolder, RunInfo};
-use crate::run::plan::{Budgets, DoesNotFit, Place as MemoryPlace, Plan};
+use crate::run::plan::{Budgets, Place as MemoryPlace, Plan};
 use crate::run::progress::{Short, Time};
 use crate::run::session::{CURVE, Ending, MOVIE, RunError, STILL, Session};
 use crate::run::signals::StopFlag;
@@ -72,9 +71,46 @@ const CHANGEABLE: [&str; 20] = [
 
 /// Trains from beginning to end. `out` is standard output, or a test's buffer; progress goes to stderr.
 pub fn run(args: &TrainArgs, out: &mut dyn Write, stop: &StopFlag) -> anyhow::Result<()> {
-    let mut session = match &args.resume {
+    let run = match &args.resume {
         None => begin(args, out)?,
-        Some(dir) => resume(dir, args, out)?,
+        Some(dir) => resume(dir, args)?,
+    };
+    match run.config.algorithm {
+        Algorithm::Pwm => drive::<pwm::Trainer<f32>>(run, out, stop),
+        Algorithm::Shac => drive::<shac::Trainer<f32>>(run, out, stop),
+    }
+}
+
+/// A run that may start: nothing speaks against its settings and its folder.
+struct Accepted {
+    config: Config,
+    memory: Memory,
+    /// Of a run that is continued; a new one has none yet.
+    folder: Option<RunFolder>,
+    latest: Option<Checkpoint>,
+}
+
+fn drive<L: Learner<F = f32>>(run: Accepted, out: &mut dyn Write, stop: &StopFlag) -> anyhow::Result<()> {
+    let Accepted { config, memory, folder, latest } = run;
+    let trainer = L::repeating_on(&config, &memory.target, &memory.plan.repeats())?;
+    let (folder, info) = match folder {
+        None => (RunFolder::create(&config.run_folder(), &config.to_yaml())?, None),
+        Some(folder) => {
+            folder.write_config(&config.to_yaml())?;
+            let info = folder.read_info()?;
+            (folder, info)
+        }
+    };
+    let mut info = describe(&trainer, &memory.plan, info.unwrap_or_else(|| RunInfo::begin(config.seed)));
+    info.finished = None;
+    announce(&trainer, &memory, &folder, &info, out);
+    let mut session = match latest {
+        Some(latest) => {
+            say(out, format_args!("  continues      after epoch {}", state::epoch_of(&latest)?));
+            Session::resume(trainer, folder, info, &latest)?
+        }
+        // A new run, or one that was ended before it could write its first checkpoint.
+        None => Session::begin(trainer, folder, info)?,
     };
     let ending = session.run(stop)?;
     conclude(&session, &ending, out);
@@ -84,7 +120,7 @@ pub fn run(args: &TrainArgs, out: &mut dyn Write, stop: &StopFlag) -> anyhow::Re
     Ok(())
 }
 
-fn begin(args: &TrainArgs, out: &mut dyn Write) -> anyhow::Result<Session<f32>> {
+fn begin(args: &TrainArgs, out: &mut dyn Write) -> anyhow::Result<Accepted> {
     let (config, notes) = load_with_notes(&args.settings())?;
     for note in notes {
         say(out, format_args!("  {note}"));
@@ -95,18 +131,13 @@ fn begin(args: &TrainArgs, out: &mut dyn Write) -> anyhow::Result<Session<f32>> 
         return if is_unfinished(&path, &config)? {
             let goes_on = |o: &&String| o.split_once('=').is_some_and(|(k, _)| CHANGEABLE.contains(&k.trim()));
             let overrides = args.overrides.iter().filter(goes_on).cloned().collect();
-            resume(&path, &TrainArgs { overrides, resume: Some(path.clone()), ..args.clone() }, out)
+            resume(&path, &TrainArgs { overrides, resume: Some(path.clone()), ..args.clone() })
         } else {
             Err(FolderError::Exists { path }.into())
         };
     }
-    let target = target(config.device)?;
-    let (plan, budgets) = admit(&config, &target)?;
-    let trainer = Trainer::<f32>::repeating_on(&config, &target, &plan.repeats())?;
-    let folder = RunFolder::create(&path, &config.to_yaml())?;
-    let info = describe(&trainer, &plan, RunInfo::begin(config.seed));
-    announce(&trainer, &plan, &budgets, &folder, &info, out);
-    Ok(Session::begin(trainer, folder, info)?)
+    let memory = admit(&config)?;
+    Ok(Accepted { config, memory, folder: None, latest: None })
 }
 
 /// Whether the run in a folder is the one that `config` describes, and has epochs left: then the same command again
@@ -120,13 +151,12 @@ fn is_unfinished(path: &Path, config: &Config) -> anyhow::Result<bool> {
     Ok(same && folder::read_info(path)?.is_none_or(|info| info.epoch < config.max_epochs))
 }
 
-fn resume(dir: &Path, args: &TrainArgs, out: &mut dyn Write) -> anyhow::Result<Session<f32>> {
+fn resume(dir: &Path, args: &TrainArgs) -> anyhow::Result<Accepted> {
     let folder = RunFolder::open(dir)?;
     let name = folder.config_path().display().to_string();
     let settings = args.settings();
     let config = Config::from_yaml(&name, &folder.read_config()?, &settings)?;
-    let target = target(config.device)?;
-    let (plan, budgets) = admit(&config, &target)?;
+    let memory = admit(&config)?;
     let (latest, original) = if folder.latest().is_file() {
         let latest = Checkpoint::load(&folder.latest())?;
         let original = state::config_of(&latest)??;
@@ -135,21 +165,7 @@ fn resume(dir: &Path, args: &TrainArgs, out: &mut dyn Write) -> anyhow::Result<S
         (None, Config::from_yaml::<&str>(&name, &folder.read_config()?, &[])?)
     };
     refuse_changes(&original, &config, &settings, &name)?;
-
-    let trainer = Trainer::<f32>::repeating_on(&config, &target, &plan.repeats())?;
-    folder.write_config(&config.to_yaml())?;
-    let info = folder.read_info()?.unwrap_or_else(|| RunInfo::begin(config.seed));
-    let mut info = describe(&trainer, &plan, info);
-    info.finished = None;
-    announce(&trainer, &plan, &budgets, &folder, &info, out);
-    Ok(match latest {
-        Some(latest) => {
-            say(out, format_args!("  continues      after epoch {}", state::epoch_of(&latest)?));
-            Session::resume(trainer, folder, info, &latest)?
-        }
-        // It was ended before it could write its first checkpoint.
-        None => Session::begin(trainer, folder, info)?,
-    })
+    Ok(Accepted { config, memory, folder: Some(folder), latest })
 }
 
 /// Nothing that decides what is learned may change in the middle of a run.
@@ -177,18 +193,31 @@ fn refuse_changes(old: &Config, new: &Config, overrides: &[String], file: &str) 
     if errors.is_empty() { Ok(()) } else { Err(ConfigErrors(errors)) }
 }
 
-/// The plan of a run that keeps within its budgets; nothing has been allocated when one is refused.
-fn admit(c: &Config, target: &Target) -> Result<(Plan, Budgets), DoesNotFit> {
-    let budgets = Budgets::of(c);
-    let place = if matches!(target, Target::Cpu) { MemoryPlace::Host } else { MemoryPlace::Device };
-    Ok((budgets.admit_at(c, place)?, budgets))
+/// Where a run computes, and a plan that keeps within its budgets there.
+struct Memory {
+    target: Target,
+    plan: Plan,
+    budgets: Budgets,
 }
 
-fn describe(t: &Trainer<f32>, plan: &Plan, info: RunInfo) -> RunInfo {
+/// Nothing has been allocated when a plan is refused.
+fn admit(c: &Config) -> anyhow::Result<Memory> {
+    // SHAC's steps have no kernels for a GPU: left to choose it takes the processor, asked for a GPU it says what is missing.
+    let device = match (c.algorithm, c.device) {
+        (Algorithm::Shac, Device::Auto) => Device::Cpu,
+        (_, device) => device,
+    };
+    let target = target(device)?;
+    let budgets = Budgets::of(c);
+    let place = if matches!(target, Target::Cpu) { MemoryPlace::Host } else { MemoryPlace::Device };
+    Ok(Memory { plan: budgets.admit_at(c, place)?, target, budgets })
+}
+
+fn describe(t: &impl Learner, plan: &Plan, info: RunInfo) -> RunInfo {
     let c = t.config();
     let threads = team::count(c.threads);
     RunInfo {
-        device: t.machine.gpu().map_or_else(processor, |g| g.memory().context.info.name.clone()),
+        device: t.machine().gpu().map_or_else(processor, |g| g.memory().context.info.name.clone()),
         precision: "fp32".into(),
         threads,
         planned_bytes: Some(plan.host() + plan.device()),
@@ -204,20 +233,16 @@ fn processor() -> String {
 }
 
 /// What is about to happen, and for how long.
-fn announce(t: &Trainer<f32>, plan: &Plan, budgets: &Budgets, folder: &RunFolder, info: &RunInfo, out: &mut dyn Write) {
-    let (c, nets) = (t.config(), &t.pwm.nets);
-    let [world, actor, critics] =
-        [nets.world.group.len, nets.actor.group.len, nets.critics.group.len].map(|n| Short(n as f64));
-    let total = Short((nets.world.group.len + nets.actor.group.len + nets.critics.group.len) as f64);
-    say(out, format_args!("PWM on the {}: {}, seed {}", c.env, c.alg, c.seed));
+fn announce(t: &impl Learner, memory: &Memory, folder: &RunFolder, info: &RunInfo, out: &mut dyn Write) {
+    let c = t.config();
+    let [actor, critics, world] = t.groups().map(|g| g.map_or(0, |g| g.len));
+    let total = Short((actor + critics + world) as f64);
+    let [actor, critics] = [actor, critics].map(|n| Short(n as f64));
+    let world = if world > 0 { format!("world model {}, ", Short(world as f64)) } else { String::new() };
+    say(out, format_args!("{} on the {}: {}, seed {}", c.algorithm.title(), c.env, c.alg, c.seed));
     say(out, format_args!("  run folder     {}", folder.path().display()));
-    say(
-        out,
-        format_args!(
-            "  parameters     {total} (world model {world}, actor {actor}, {} critics {critics})",
-            c.num_critics
-        ),
-    );
+    say(out, format_args!("  parameters     {total} ({world}actor {actor}, {} critics {critics})", c.num_critics));
+    let Memory { plan, budgets, .. } = memory;
     let (host, arena) = (Bytes(plan.host()), Bytes(plan.arena_bytes()));
     say(out, format_args!("  memory         {host} at most, {arena} of it allocated now and for the whole run"));
     if let Some(budget) = &budgets.host {
@@ -246,7 +271,7 @@ fn announce(t: &Trainer<f32>, plan: &Plan, budgets: &Budgets, folder: &RunFolder
 }
 
 /// What came of it, where it lies, and how to go on.
-fn conclude(s: &Session<f32>, ending: &Ending, out: &mut dyn Write) {
+fn conclude<L: Learner<F = f32>>(s: &Session<L>, ending: &Ending, out: &mut dyn Write) {
     let c = s.trainer.config();
     let (epoch, path) = (s.trainer.epoch(), s.folder.path());
     let why = match ending {

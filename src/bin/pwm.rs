@@ -1,7 +1,7 @@
 //! `pwm`: everything but training. Only the arguments are read here.
 
 use clap::Parser;
-use pwm::app::{bench, config, doctor, eval, fidelity, plan, report, selftest};
+use pwm::app::{bench, config, doctor, eval, fidelity, gradcheck, plan, report, selftest};
 use std::process::ExitCode;
 
 /// Look at and judge what `pwm-train` makes
@@ -19,6 +19,8 @@ enum Command {
     Eval(eval::EvalArgs),
     /// Measure how far a model's gradient agrees with the true environment
     Fidelity(fidelity::FidelityArgs),
+    /// Check the gradient of the simulator against dual numbers and differences
+    Gradcheck(gradcheck::GradcheckArgs),
     /// Show a stored policy: a page in three dimensions, a GIF, a still
     Render(eval::RenderArgs),
     /// Make a page of curves and tables from runs
@@ -40,6 +42,7 @@ fn main() -> ExitCode {
         Command::Selftest(args) => selftest::run(&args, out),
         Command::Eval(args) => eval::run(&args, out),
         Command::Fidelity(args) => fidelity::run(&args, out),
+        Command::Gradcheck(args) => gradcheck::run(&args, out),
         Command::Render(args) => eval::render(&args, out),
         Command::Report(args) => report::report(&args, out),
         Command::Compare(args) => report::compare(&args, out),

@@ -101,6 +101,14 @@ impl Field for Device {
 }
 
 words! {
+    /// What learns.
+    Algorithm {
+        /// PWM: a policy through a learned world model.
+        Pwm = "pwm",
+        /// SHAC: a policy through the simulator itself.
+        Shac = "shac",
+    }
+
     /// What the reverse pass computes again instead of keeping it.
     Recompute {
         /// as little as keeps the run within `mem` and `device_mem`, what saves most for its arithmetic first.
@@ -125,6 +133,15 @@ words! {
         World = "world",
         /// the torso, moved once per environment step: the same mathematics, less rounding far from the origin.
         Torso = "torso",
+    }
+
+    /// What the simulator's gradient is at a kink.
+    Subgradient {
+        /// as in the published simulator: of the smaller of two equal forces the second's, none of friction at rest, the
+        /// inside's at a joint's limit and at the ends of the action's range.
+        Reference = "reference",
+        /// the mean of both sides, as central differences measure it; friction at rest is viscous.
+        Central = "central",
     }
 
     /// What stands for the state inside the world model.

@@ -2,6 +2,7 @@
 
 use std::path::{Path, PathBuf};
 
+use super::choices::Algorithm;
 use super::schema::Config;
 
 impl Config {
@@ -26,6 +27,16 @@ impl Config {
     /// States of a critic minibatch; `critic_batches` divides them evenly.
     pub fn critic_batch_size(&self) -> usize {
         self.rollout_states() / self.critic_batches
+    }
+}
+
+impl Algorithm {
+    /// Its name in titles.
+    pub fn title(self) -> &'static str {
+        match self {
+            Self::Pwm => "PWM",
+            Self::Shac => "SHAC",
+        }
     }
 }
 

@@ -25,8 +25,9 @@ mod yaml;
 
 pub use bytes::Bytes;
 pub use choices::{
-    ActorKind, Bootstrap, Collapse, Decode, Device, Dynamics, FlowHead, FlowProjection, Inertia, Integrator, Latent,
-    LrSchedule, Recompute, ReferencePoint, ReplaySampling, RewNorm, RewardHead, Rollout, TauSampling,
+    ActorKind, Algorithm, Bootstrap, Collapse, Decode, Device, Dynamics, FlowHead, FlowProjection, Inertia, Integrator,
+    Latent, LrSchedule, Recompute, ReferencePoint, ReplaySampling, RewNorm, RewardHead, Rollout, Subgradient,
+    TauSampling,
 };
 pub use docs::{help_text, markdown};
 pub use error::{Broken, ConfigError, ConfigErrors, Place};

@@ -2,7 +2,7 @@
 //!
 //! Checked before anything is computed. Products are taken in 128 bits, so no input overflows them.
 
-use super::choices::{Dynamics, FlowHead, FlowProjection, Latent, LrSchedule, RewNorm, RewardHead};
+use super::choices::{Algorithm, Dynamics, FlowHead, FlowProjection, Latent, LrSchedule, RewNorm, RewardHead};
 use super::error::Broken;
 use super::schema::Config;
 
@@ -63,8 +63,9 @@ impl Config {
             )
         });
 
+        let no_replay = c.algorithm == Algorithm::Shac;
         let needed = c.num_envs as u128 * (c.horizon as u128 + 1);
-        rule(c.wm_buffer_size as u128 >= needed, &["wm_buffer_size", "num_envs", "horizon"], &|| {
+        rule(no_replay || c.wm_buffer_size as u128 >= needed, &["wm_buffer_size", "num_envs", "horizon"], &|| {
             (
                 format!(
                     "wm_buffer_size={} rows cannot hold one window of horizon+1={} rows for each of num_envs={}",
@@ -78,18 +79,22 @@ impl Config {
 
         // Row numbers are 32 bits wide, with room to count on.
         let staged = c.num_envs as u128 * (c.episode_length as u128 + 1);
-        rule(c.wm_buffer_size < MAX_ROWS && staged < MAX_ROWS as u128, &["wm_buffer_size", "num_envs"], &|| {
-            (
-                format!(
-                    "the replay numbers fewer than {MAX_ROWS} rows; wm_buffer_size={} and unfinished episodes of num_envs={} x \
+        rule(
+            no_replay || (c.wm_buffer_size < MAX_ROWS && staged < MAX_ROWS as u128),
+            &["wm_buffer_size", "num_envs"],
+            &|| {
+                (
+                    format!(
+                        "the replay numbers fewer than {MAX_ROWS} rows; wm_buffer_size={} and unfinished episodes of num_envs={} x \
                      (episode_length={} + 1) rows are too many",
-                    c.wm_buffer_size, c.num_envs, c.episode_length
-                ),
-                "lower wm_buffer_size or num_envs".into(),
-            )
-        });
+                        c.wm_buffer_size, c.num_envs, c.episode_length
+                    ),
+                    "lower wm_buffer_size or num_envs".into(),
+                )
+            },
+        );
 
-        rule(c.wm_buffer_size >= c.wm_batch_size, &["wm_buffer_size", "wm_batch_size"], &|| {
+        rule(no_replay || c.wm_buffer_size >= c.wm_batch_size, &["wm_buffer_size", "wm_batch_size"], &|| {
             (
                 format!(
                     "wm_buffer_size={} rows is less than wm_batch_size={} windows",

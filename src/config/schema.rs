@@ -125,6 +125,8 @@ keys! {
         inertia: Inertia = Inertia::Reference, Any, "";
         /// The point about which spatial vectors are taken.
         reference_point: ReferencePoint = ReferencePoint::Torso, Any, "";
+        /// What the simulator's gradient is where there is none; read by what learns through the simulator.
+        subgradient: Subgradient = Subgradient::Reference, Any, "";
     }
     Networks {
         /// What stands for the state inside the world model. Policy and critics see it too: while an encoder learns, they
@@ -180,6 +182,8 @@ keys! {
         reward_coef: f64 = 0.1, AtLeast(0.0), "";
     }
     Algorithm {
+        /// What learns.
+        algorithm: Algorithm = Algorithm::Pwm, Any, "";
         /// Steps of a rollout, in the environment, in the latent and in a replay window.
         horizon: usize = 16, Within(1.0, 65_536.0), "steps";
         /// Discount of a step.
@@ -233,6 +237,9 @@ keys! {
         model_betas: [f64; 2] = [0.9, 0.999], Below(0.0, 1.0), "";
         /// The actor's gradient is scaled down to this norm.
         actor_grad_norm: f64 = 1.0, Above(0.0), "";
+        /// SHAC: the gradient that flows back through one step of one environment, of its own return, is scaled down to
+        /// this norm. How often is counted in the metrics.
+        step_grad_norm: f64 = 100.0, Above(0.0), "";
         /// The critics' gradient is scaled down to this norm.
         critic_grad_norm: f64 = 100.0, Above(0.0), "";
         /// The world model's gradient is scaled down to this norm.

@@ -51,6 +51,8 @@ pub static SHIPPED: &[Shipped] = algs![
     "pwm_48M_flow_v3",
     "pwm_48M_flow_v3_heun",
     "pwm_48M_flow_v2_rk4",
+    "shac_small",
+    "shac",
 ];
 
 impl Shipped {

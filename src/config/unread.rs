@@ -1,6 +1,6 @@
 //! Settings that other settings switch off. They are accepted, and said to change nothing.
 
-use super::choices::{ActorKind, Dynamics, Latent, LrSchedule, RewardHead};
+use super::choices::{ActorKind, Algorithm, Dynamics, Latent, LrSchedule, RewardHead};
 use super::fork::{Note, NoteKind};
 use super::names::resolve;
 use super::schema::Config;
@@ -17,12 +17,22 @@ impl Config {
                 (self.reward_head == RewardHead::Scalar, "reward_head=scalar")
             }
             "lr_end" | "lr_decay_start" => (constant, "lr_schedule=constant"),
+            "step_grad_norm" | "subgradient" => (self.algorithm == Algorithm::Pwm, "algorithm=pwm"),
+            _ if self.algorithm == Algorithm::Shac && of_world_model(key) => (true, "algorithm=shac"),
             _ if key.starts_with("flow_") => (self.dynamics == Dynamics::Mlp, "dynamics=mlp"),
             _ if key.starts_with("actor_flow_") => (self.actor == ActorKind::Gaussian, "actor=gaussian"),
             _ => (false, ""),
         };
         off.then_some(why)
     }
+}
+
+/// Settings of the world model, its replay and its rollouts. SHAC always normalises observations.
+fn of_world_model(key: &str) -> bool {
+    let families = ["wm_", "replay_", "model_", "flow_"];
+    let others =
+        ["latent", "dynamics", "units", "reward_head", "rollout", "detach", "rew_norm", "reward_clip", "obs_norm"];
+    families.iter().any(|f| key.starts_with(f)) || others.contains(&key)
 }
 
 /// A note for each of these settings that changes nothing.

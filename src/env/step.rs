@@ -2,15 +2,16 @@
 
 use super::ant::reset::reset_row;
 use super::ant::task::{is_terminal, observe_row};
-use super::ant::{ACT, NQ, NQD, OBS as WIDTH};
+use super::ant::{ACT, Cotangents, NQ, NQD, OBS as WIDTH, Operands, Results};
 use super::{Ant, EnvReal};
 use crate::config::{self, Config};
 use crate::device::Dual;
 use crate::device::cuda::Launch;
 use crate::device::philox::Philox;
-use crate::tape::cuda::Operands;
+use crate::ops::control::copy;
+use crate::tape::cuda;
 use crate::tape::op::chunk;
-use crate::tape::{Cx, DType, Op, Program, Region, Val, VarId, Vars};
+use crate::tape::{Adjoint, Cx, DType, Op, Program, Region, Val, VarId, Vars};
 use std::sync::Arc;
 
 /// Environments a task steps: two groups of eight lanes.
@@ -74,6 +75,24 @@ pub struct Stepped {
     pub terminated: Val,
 }
 
+/// The state of all environments between two steps, as values that a gradient can flow through.
+#[derive(Clone, Copy, Debug)]
+pub struct EnvState {
+    /// `[N, 15]`, `[N, 14]`, `[N, 37]`.
+    pub q: Val,
+    pub qd: Val,
+    pub obs: Val,
+}
+
+/// How the reverse pass through a step keeps one environment's gradient from drowning all others.
+#[derive(Clone, Copy, Debug)]
+pub struct Bound {
+    /// Norm that the gradient of one environment's state and action is scaled down to.
+    pub norm: f64,
+    /// `[2]`, counted up: gradients that were scaled down, and those that were not finite and became zero.
+    pub count: Val,
+}
+
 impl EnvVars {
     pub fn new(vars: &mut Vars, name: &str, ant: Arc<Ant>, count: usize, mode: Mode, rng: Philox) -> Self {
         let mut add =
@@ -114,8 +133,47 @@ impl EnvVars {
         let (reward, done, terminated) = into.unwrap_or_else(|| (p.real(&[n]), p.real(&[n]), p.real(&[n])));
         let mut outputs = self.outputs(p, vars);
         outputs.extend([obs_before_reset, reward, done, terminated]);
-        p.push(EnvStep { ant: self.ant.clone(), mode: self.mode, rng: self.rng }, &[action], &outputs);
+        p.push(self.op(None), &[action], &outputs);
         Stepped { obs_before_reset, reward, done, terminated }
+    }
+
+    fn op(&self, bound: Option<f64>) -> EnvStep {
+        EnvStep { ant: self.ant.clone(), mode: self.mode, rng: self.rng, bound }
+    }
+
+    /// Appends copies of the present state, to go on from with [`EnvVars::step_through`].
+    pub fn state(&self, p: &mut Program, vars: &Vars) -> EnvState {
+        let [q, qd, obs] = [self.q, self.qd, self.obs].map(|v| {
+            let (from, to) = (p.var(vars, v), p.real(&vars.info(v).shape));
+            copy(p, from, to);
+            to
+        });
+        EnvState { q, qd, obs }
+    }
+
+    /// [`EnvVars::step`] from `from`, which is the environments' present state, for a gradient to flow through: from the
+    /// next state, `obs_before_reset` and the reward back to `from` and the action. An environment that starts anew cuts
+    /// it there. `into` receives `obs_before_reset`, reward, done and terminated.
+    pub fn step_through(
+        &self,
+        p: &mut Program,
+        vars: &Vars,
+        from: &EnvState,
+        action: Val,
+        bound: Bound,
+        into: [Val; 4],
+    ) -> (Stepped, EnvState) {
+        let [obs_before_reset, reward, done, terminated] = into;
+        let next = EnvState {
+            q: p.real(&[self.count, NQ]),
+            qd: p.real(&[self.count, NQD]),
+            obs: p.real(&[self.count, WIDTH]),
+        };
+        let mut outputs = self.outputs(p, vars);
+        outputs.extend(into);
+        outputs.extend([next.q, next.qd, next.obs, bound.count]);
+        p.push(self.op(Some(bound.norm)), &[action, from.q, from.qd, from.obs], &outputs);
+        (Stepped { obs_before_reset, reward, done, terminated }, next)
     }
 }
 
@@ -139,7 +197,26 @@ pub fn ant_from_config(c: &Config) -> Ant {
             config::ReferencePoint::World => crate::sim::ReferencePoint::World,
             config::ReferencePoint::Torso => crate::sim::ReferencePoint::Torso,
         },
+        subgradient: match c.subgradient {
+            config::Subgradient::Reference => crate::sim::Subgradient::Reference,
+            config::Subgradient::Central => crate::sim::Subgradient::Central,
+        },
     })
+}
+
+/// Runs `run` for every number type an environment can be stepped in.
+macro_rules! env_kernels {
+    () => {
+        fn run_f32(&self, cx: &Cx<f32>, phase: usize, task: usize) {
+            self.run(cx, phase, task);
+        }
+        fn run_f64(&self, cx: &Cx<f64>, phase: usize, task: usize) {
+            self.run(cx, phase, task);
+        }
+        fn run_dual(&self, cx: &Cx<Dual>, phase: usize, task: usize) {
+            self.run(cx, phase, task);
+        }
+    };
 }
 
 // Outputs that both operations share, in the order of `EnvVars::outputs`; then those of a step.
@@ -155,6 +232,11 @@ pub(super) const BEFORE: usize = 8;
 pub(super) const REWARD: usize = 9;
 pub(super) const DONE: usize = 10;
 pub(super) const TERMINATED: usize = 11;
+// Of a step that a gradient flows through: the next state, counts of bounded gradients.
+const NEXT_Q: usize = 12;
+const NEXT_QD: usize = 13;
+const NEXT_OBS: usize = 14;
+const COUNT: usize = 15;
 
 /// Starts a new episode of environment `e`.
 fn begin<F: EnvReal>(ant: &Ant, rng: &Philox, cx: &Cx<F>, e: usize) {
@@ -193,11 +275,26 @@ pub(super) struct EnvStep {
     pub(super) ant: Arc<Ant>,
     pub(super) mode: Mode,
     pub(super) rng: Philox,
+    /// The norm of [`Bound`], if a gradient flows through this step.
+    pub(super) bound: Option<f64>,
 }
 
 impl EnvStep {
     fn run<F: EnvReal>(&self, cx: &Cx<F>, phase: usize, task: usize) {
-        if phase == 0 { self.advance(cx, task) } else { self.keep_books(cx) }
+        match phase {
+            0 => self.advance(cx, task),
+            1 => self.keep_books(cx),
+            _ => self.hand_on(cx, task),
+        }
+    }
+
+    /// Copies of the state after resets, for the next step.
+    fn hand_on<F: EnvReal>(&self, cx: &Cx<F>, task: usize) {
+        let r = chunk(cx.out_len(RETURN), ENVS, task);
+        for (from, to, w) in [(Q, NEXT_Q, NQ), (QD, NEXT_QD, NQD), (OBS, NEXT_OBS, WIDTH)] {
+            let part = r.start * w..r.end * w;
+            cx.out(to, part.clone()).copy_from_slice(cx.written(from, part));
+        }
     }
 
     /// Dynamics, observation, reward and flags of a chunk of environments.
@@ -265,35 +362,172 @@ impl EnvStep {
     }
 }
 
-/// Both operations run `run` for every number type an environment can be stepped in, and have no adjoint yet.
-macro_rules! env_op {
-    ($t:ty, $name:literal, $phases:expr) => {
-        impl Op for $t {
-            fn name(&self) -> &'static str {
-                $name
-            }
-            fn phases(&self, _: &[Vec<usize>], outputs: &[Vec<usize>]) -> Vec<usize> {
-                let phases: fn(usize) -> Vec<usize> = $phases;
-                phases(outputs[RETURN][0])
-            }
-            fn differentiable(&self) -> bool {
-                false
-            }
-            fn cuda(&self, x: &Operands) -> Option<Vec<Launch>> {
-                self.launches(x)
-            }
-            fn run_f32(&self, cx: &Cx<f32>, phase: usize, task: usize) {
-                self.run(cx, phase, task);
-            }
-            fn run_f64(&self, cx: &Cx<f64>, phase: usize, task: usize) {
-                self.run(cx, phase, task);
-            }
-            fn run_dual(&self, cx: &Cx<Dual>, phase: usize, task: usize) {
-                self.run(cx, phase, task);
-            }
-        }
-    };
+/// The adjoint of a step: environments in the same chunks as the step.
+#[derive(Debug)]
+struct EnvStepAdjoint {
+    ant: Arc<Ant>,
+    bound: f64,
+    /// Which cotangents are there, in the order of [`FROM`].
+    has: [bool; FROM.len()],
+    /// For action, q, qd and obs: whether it is asked for, and then whether it is added to what is there.
+    sinks: [Option<bool>; 4],
 }
 
-env_op!(EnvReset, "env_reset", |_| vec![1]);
-env_op!(EnvStep, "env_step", |n| vec![n.div_ceil(ENVS), 1]);
+/// Outputs of a step whose cotangents its adjoint reads, and their widths.
+const FROM: [(usize, usize); 5] = [(NEXT_Q, NQ), (NEXT_QD, NQD), (NEXT_OBS, WIDTH), (BEFORE, WIDTH), (REWARD, 1)];
+/// Operands that the adjoint reads before those: action, q, qd, observation before resets, done.
+const GIVEN: usize = 5;
+
+impl EnvStepAdjoint {
+    fn run<F: EnvReal>(&self, cx: &Cx<F>, phase: usize, task: usize) {
+        if phase == 0 { self.pull(cx, task) } else { self.count(cx) }
+    }
+
+    fn pull<F: EnvReal>(&self, cx: &Cx<F>, task: usize) {
+        let n = cx.shape(0)[0];
+        let r = chunk(n, ENVS, task);
+        let rows = r.len();
+        let part = |i: usize, w: usize| &cx.input(i)[r.start * w..r.end * w];
+        let (before, done) = (part(3, WIDTH), part(4, 1));
+        let (mut q, mut qd) = ([F::zero(); ENVS * NQ], [F::zero(); ENVS * NQD]);
+        let (mut obs, mut reward) = ([F::zero(); ENVS * WIDTH], [F::zero(); ENVS]);
+        let given = FROM.into_iter().zip(self.has).filter(|(_, has)| *has);
+        for (input, ((output, w), _)) in (GIVEN..).zip(given) {
+            let to: &mut [F] = match output {
+                NEXT_Q => &mut q,
+                NEXT_QD => &mut qd,
+                REWARD => &mut reward,
+                _ => &mut obs,
+            };
+            let cut_by_reset = matches!(output, NEXT_Q | NEXT_QD | NEXT_OBS);
+            for (e, from) in part(input, w).chunks_exact(w).enumerate() {
+                // A row of zeros, its quaternion too, is a state that left physics: it is no function of anything.
+                let blown_up = before[e * WIDTH..(e + 1) * WIDTH].iter().all(|x| *x == F::zero());
+                if !(blown_up || cut_by_reset && done[e] != F::zero()) {
+                    to[e * w..(e + 1) * w].iter_mut().zip(from).for_each(|(to, &from)| *to += from);
+                }
+            }
+        }
+        let (mut to_q, mut to_qd) = ([F::zero(); ENVS * NQ], [F::zero(); ENVS * NQD]);
+        let (mut to_obs, mut to_action) = ([F::zero(); ENVS * WIDTH], [F::zero(); ENVS * ACT]);
+        F::adjoint_rows(
+            &self.ant,
+            rows,
+            Operands { q: part(1, NQ), qd: part(2, NQD), action: part(0, ACT) },
+            Results { q: &q, qd: &qd, obs: &obs, reward: &reward },
+            Cotangents { q: &mut to_q, qd: &mut to_qd, obs: &mut to_obs, action: &mut to_action },
+        );
+        let flags = cx.scratch(r.clone());
+        for (e, flag) in flags.iter_mut().enumerate() {
+            let row = [
+                &mut to_q[e * NQ..(e + 1) * NQ],
+                &mut to_qd[e * NQD..(e + 1) * NQD],
+                &mut to_action[e * ACT..(e + 1) * ACT],
+            ];
+            *flag = bound_row(row, F::of(self.bound));
+        }
+        let mut output = 0;
+        let results: [(&[F], usize); 4] = [(&to_action, ACT), (&to_q, NQ), (&to_qd, NQD), (&to_obs, WIDTH)];
+        for ((from, w), accumulate) in results.into_iter().zip(self.sinks) {
+            let Some(accumulate) = accumulate else { continue };
+            for (to, &from) in cx.out(output, r.start * w..r.end * w).iter_mut().zip(from) {
+                *to = if accumulate { *to + from } else { from };
+            }
+            output += 1;
+        }
+    }
+
+    fn count<F: EnvReal>(&self, cx: &Cx<F>) {
+        let counts = cx.out_all(self.sinks.iter().flatten().count());
+        for &flag in cx.scratch(0..cx.shape(0)[0]).iter() {
+            if flag == F::one() {
+                counts[0] += F::one();
+            } else if flag != F::zero() {
+                counts[1] += F::one();
+            }
+        }
+    }
+}
+
+/// Scales a row's gradient down to `norm`; one that is not finite becomes zero. 0, or 1 or 2 if that was done.
+fn bound_row<F: EnvReal>(mut row: [&mut [F]; 3], norm: F) -> F {
+    // By the largest first: squares of large numbers overflow.
+    let largest = row.iter().flat_map(|r| r.iter()).fold(F::zero(), |m, x| m.max(x.abs()));
+    let finite = row.iter().flat_map(|r| r.iter()).all(|x| x.is_finite());
+    if finite && largest == F::zero() {
+        return F::zero();
+    }
+    let mut sum = F::zero();
+    row.iter().flat_map(|r| r.iter()).for_each(|&x| sum += (x / largest) * (x / largest));
+    let size = largest * sum.sqrt();
+    if finite && size <= norm {
+        return F::zero();
+    }
+    for x in row.iter_mut().flat_map(|r| r.iter_mut()) {
+        *x = if finite { *x / largest * (norm / sum.sqrt()) } else { F::zero() };
+    }
+    if finite { F::one() } else { F::of(2.0) }
+}
+
+impl Op for EnvStepAdjoint {
+    fn name(&self) -> &'static str {
+        "env_step_adjoint"
+    }
+    fn phases(&self, inputs: &[Vec<usize>], _: &[Vec<usize>]) -> Vec<usize> {
+        vec![inputs[0][0].div_ceil(ENVS), 1]
+    }
+    fn workspace(&self, inputs: &[Vec<usize>], _: &[Vec<usize>]) -> usize {
+        inputs[0][0]
+    }
+    env_kernels!();
+}
+
+impl Op for EnvReset {
+    fn name(&self) -> &'static str {
+        "env_reset"
+    }
+    fn phases(&self, _: &[Vec<usize>], _: &[Vec<usize>]) -> Vec<usize> {
+        vec![1]
+    }
+    fn differentiable(&self) -> bool {
+        false
+    }
+    fn cuda(&self, x: &cuda::Operands) -> Option<Vec<Launch>> {
+        self.launches(x)
+    }
+    env_kernels!();
+}
+
+impl Op for EnvStep {
+    fn name(&self) -> &'static str {
+        "env_step"
+    }
+    fn phases(&self, _: &[Vec<usize>], outputs: &[Vec<usize>]) -> Vec<usize> {
+        let chunks = outputs[RETURN][0].div_ceil(ENVS);
+        if self.bound.is_some() { vec![chunks, 1, chunks] } else { vec![chunks, 1] }
+    }
+    fn differentiable(&self) -> bool {
+        self.bound.is_some()
+    }
+    fn adjoint(&self, a: &mut Adjoint) {
+        let bound = self.bound.expect("invariant: a step without bound is not differentiable");
+        let mut inputs = vec![a.input(0), a.input(1), a.input(2), a.output(BEFORE), a.output(DONE)];
+        let cotangents = FROM.map(|(output, _)| a.cotangent(output));
+        inputs.extend(cotangents.iter().flatten());
+        let sinks = [0, 1, 2, 3].map(|i| a.sink(i));
+        let mut outputs: Vec<Val> = sinks.iter().flatten().map(|s| s.val).collect();
+        outputs.push(a.output(COUNT));
+        let op = EnvStepAdjoint {
+            ant: self.ant.clone(),
+            bound,
+            has: cotangents.map(|c| c.is_some()),
+            sinks: sinks.map(|s| s.map(|s| s.accumulate)),
+        };
+        a.push(op, &inputs, &outputs);
+    }
+    fn cuda(&self, x: &cuda::Operands) -> Option<Vec<Launch>> {
+        // There are kernels for a step that no gradient flows through.
+        if self.bound.is_none() { self.launches(x) } else { None }
+    }
+    env_kernels!();
+}

@@ -4,12 +4,11 @@
 //! arena a run holds code, threads, tables of operations, buffers of files and what an evaluation is drawn from: each is
 //! bounded by a constant or by the settings, and has a line. Nothing is allocated but the tables of the programs.
 
-use crate::algo::pwm::trainer::{repeats, write};
-use crate::config::{Bytes, Config, Recompute};
+use crate::algo::{repeats, written};
+use crate::config::{Algorithm, Bytes, Config, Recompute};
 use crate::device::cpu::team;
-use crate::env::ant::NQ;
 use crate::mem::Budget;
-use crate::run::film::FILMED;
+use crate::run::film::{self, FILMED};
 use crate::tape::plan::packing;
 use crate::tape::recompute::{self, Level};
 use crate::tape::{Layout, Program, Region, Vars};
@@ -76,7 +75,7 @@ impl Plan {
     /// As [`Plan::new`]; with `recompute=auto` as little is computed twice as keeps within the budgets. If nothing does,
     /// all that can be is.
     pub fn within(c: &Config, place: Place, budgets: &Budgets) -> Self {
-        let (vars, _, _, programs) = write(c);
+        let (vars, programs) = written(c);
         let of = |taken: &[usize]| Self::of(c, place, &vars, &programs, taken);
         let none = of(&repeats(c, programs.len()));
         if c.recompute != Recompute::Auto || budgets.hold(&none) {
@@ -104,7 +103,7 @@ impl Plan {
 
     /// Whether a run keeps within the budgets, whatever it takes.
     fn fits(c: &Config, place: Place, budgets: &Budgets) -> bool {
-        let (vars, _, _, programs) = write(c);
+        let (vars, programs) = written(c);
         let fits = |taken: Vec<usize>| budgets.hold(&Self::of(c, place, &vars, &programs, &taken));
         fits(repeats(c, programs.len())) || (c.recompute == Recompute::Auto && fits(vec![usize::MAX; programs.len()]))
     }
@@ -141,13 +140,13 @@ impl Plan {
 
     /// The same run at five levels of recompute, from nothing to all that can be: plans to compare.
     pub fn ladder(c: &Config, place: Place) -> Vec<Self> {
-        let (vars, _, _, programs) = write(c);
+        let (vars, programs) = written(c);
         let most: Vec<usize> = programs.iter().map(|p| recompute::candidates(p).len()).collect();
         let share = |quarters: usize| most.iter().map(|n| n * quarters / 4).collect::<Vec<_>>();
         (0..=4).map(|quarters| Self::of(c, place, &vars, &programs, &share(quarters))).collect()
     }
 
-    /// How many operations each program repeats, for [`crate::algo::pwm::Trainer::repeating`].
+    /// How many operations each program repeats, for [`crate::algo::Learner::repeating_on`].
     pub fn repeats(&self) -> Vec<usize> {
         self.levels.iter().map(|l| l.taken).collect()
     }
@@ -208,7 +207,7 @@ fn fixed(c: &Config, tables: u64, packing: usize) -> Vec<Item> {
     let item = |name, what, bytes| Item { name, what, bytes };
     let steps = c.episode_length as u64;
     // A vector that grows may hold twice what it needs.
-    let film = 2 * steps * c.eval_episodes.min(FILMED) as u64 * (NQ as u64 + 1) * size_of::<f32>() as u64;
+    let film = 2 * steps * c.eval_episodes.min(FILMED) as u64 * film::FRAME as u64 * size_of::<f32>() as u64;
     vec![
         item("code", "program, libraries, main stack", CODE + MAIN_STACK),
         item("threads", "stacks of the workers", ((team::count(c.threads) - 1) * team::STACK) as u64),
@@ -306,6 +305,12 @@ pub const KNOBS: [Knob; 4] = [
     },
 ];
 
+/// Those of the settings that a run of `c` reads: without a world model there is no replay.
+pub fn knobs(c: &Config) -> impl Iterator<Item = &'static Knob> {
+    let world = c.algorithm == Algorithm::Pwm;
+    KNOBS.iter().filter(move |k| world || !k.key.starts_with("wm_"))
+}
+
 /// Longer rollouts are not searched: a program grows with them, and so does the time to plan it.
 const MAX_HORIZON: usize = 1024;
 
@@ -381,8 +386,7 @@ impl DoesNotFit {
 
 /// The one setting that must shrink by the smallest factor: key, from, to.
 fn smallest_change(c: &Config, place: Place, budgets: &Budgets) -> Option<(&'static str, usize, usize)> {
-    KNOBS
-        .iter()
+    knobs(c)
         .filter_map(|k| {
             let from = (k.get)(c);
             Some((k.key, from, k.largest_below(c, place, budgets, from)?))

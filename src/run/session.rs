@@ -20,7 +20,8 @@ use super::state::{self, Best, Stored};
 use super::tracker::{COLUMNS, EVAL_MEAN, EVAL_STD, NETWORKS, PATIENCE, TRAIN_RETURN, Tracker};
 use super::viewer::ViewerError;
 use super::vitals::{self, Vitals};
-use crate::algo::pwm::{Evaluation, Probe, TrainError, Trainer};
+use crate::algo::Learner;
+use crate::algo::pwm::{Evaluation, Probe, TrainError};
 use crate::config::Collapse;
 
 /// Pictures of a run folder.
@@ -99,8 +100,8 @@ impl std::fmt::Display for Ending {
 }
 
 /// A run in this process: the trainer and its folder.
-pub struct Session<F: Stored> {
-    pub trainer: Trainer<F>,
+pub struct Session<L: Learner> {
+    pub trainer: L,
     pub folder: RunFolder,
     pub info: RunInfo,
     pub progress: Progress,
@@ -124,9 +125,12 @@ pub struct Session<F: Stored> {
     save_seconds: f64,
 }
 
-impl<F: Stored> Session<F> {
+impl<L: Learner> Session<L>
+where
+    L::F: Stored,
+{
     /// A run that begins: writes its first checkpoint and evaluates the untrained policy.
-    pub fn begin(trainer: Trainer<F>, folder: RunFolder, info: RunInfo) -> Result<Self, RunError> {
+    pub fn begin(trainer: L, folder: RunFolder, info: RunInfo) -> Result<Self, RunError> {
         let metrics = Metrics::open(folder.path(), &all_columns(), Start::Fresh)?;
         let mut s = Self::new(trainer, folder, info, metrics, None);
         incidents::write(s.folder.path(), &[])?;
@@ -137,12 +141,7 @@ impl<F: Stored> Session<F> {
     }
 
     /// A run that goes on from its latest checkpoint; `trainer` is new and of the same configuration.
-    pub fn resume(
-        mut trainer: Trainer<F>,
-        folder: RunFolder,
-        info: RunInfo,
-        latest: &Checkpoint,
-    ) -> Result<Self, RunError> {
+    pub fn resume(mut trainer: L, folder: RunFolder, info: RunInfo, latest: &Checkpoint) -> Result<Self, RunError> {
         state::restore(&mut trainer, latest)?;
         let path = folder.best();
         let best = if path.is_file() { Some(state::best_of(&Checkpoint::load(&path)?)?) } else { None };
@@ -161,8 +160,8 @@ impl<F: Stored> Session<F> {
         Ok(s)
     }
 
-    fn new(trainer: Trainer<F>, folder: RunFolder, info: RunInfo, metrics: Metrics, best: Option<Best>) -> Self {
-        let tracker = Tracker::new(trainer.config(), skipped(&trainer));
+    fn new(trainer: L, folder: RunFolder, info: RunInfo, metrics: Metrics, best: Option<Best>) -> Self {
+        let tracker = Tracker::new(trainer.config(), trainer.skipped());
         let best_return = best.map_or(f64::NAN, |b| b.mean);
         let status = Status {
             epoch: trainer.epoch(),
@@ -292,7 +291,7 @@ impl<F: Stored> Session<F> {
         let (from, was_bootstrapped) = (Instant::now(), self.trainer.bootstrapped());
         let report = self.trainer.run_epoch()?;
         let seconds = from.elapsed().as_secs_f64();
-        self.tracker.add(&report, skipped(&self.trainer), seconds);
+        self.tracker.add(&report, self.trainer.skipped(), seconds);
         // The first epoch that learns is many times longer than those after it, and those before it shorter.
         if was_bootstrapped {
             let old = if self.epoch_seconds.is_nan() { seconds } else { self.epoch_seconds };
@@ -386,7 +385,7 @@ impl<F: Stored> Session<F> {
         let from = Instant::now();
         self.film.clear();
         let film = &mut self.film;
-        let e = self.trainer.evaluate(|q, returns| film.frame(q, returns))?;
+        let e = self.trainer.evaluate(|moment| film.frame(moment))?;
         let epoch = self.trainer.epoch();
         self.progress.note(format_args!("epoch {epoch}: evaluation {e}"));
         self.probe = self.trainer.probe()?.map(|p| (epoch, p));
@@ -491,7 +490,7 @@ impl<F: Stored> Session<F> {
         let scale = self.lower_rates();
         let epoch = self.trainer.epoch();
         self.metrics = Metrics::open(self.folder.path(), &all_columns(), Start::FromEpoch(epoch + 1))?;
-        self.tracker = Tracker::new(&c, skipped(&self.trainer));
+        self.tracker = Tracker::new(&c, self.trainer.skipped());
         self.evaluation = None;
         self.incident(
             Kind::Rollback,
@@ -527,7 +526,7 @@ impl<F: Stored> Session<F> {
             e.returns[env],
             e.lengths[env],
         );
-        match self.film.pictures(&self.trainer.eval_env.ant, e, env, &title, &subtitle) {
+        match self.film.pictures(&self.trainer.eval_env().ant, e, env, &title, &subtitle) {
             Ok(p) => {
                 self.folder.write_file(MOVIE, &p.html)?;
                 self.folder.write_file(STILL, &p.svg)?;
@@ -544,7 +543,7 @@ impl<F: Stored> Session<F> {
 
     fn draw_curve(&self) -> Result<(), RunError> {
         let c = self.trainer.config();
-        let title = format!("PWM on the Ant: {}, seed {}", c.alg, c.seed);
+        let title = format!("{} on the Ant: {}, seed {}", c.algorithm.title(), c.alg, c.seed);
         let subtitle = format!(
             "true environment, deterministic policy, {} episodes every {} epochs; {} of training",
             c.eval_episodes,
@@ -592,10 +591,4 @@ impl<F: Stored> Session<F> {
 /// Columns of a row: epochs and evaluations, then what the model knows.
 fn all_columns() -> Vec<&'static str> {
     [&COLUMNS[..], &vitals::COLUMNS].concat()
-}
-
-/// Updates that each network has skipped since the start of the run.
-fn skipped<F: Stored>(t: &Trainer<F>) -> [u32; 3] {
-    let n = &t.pwm.nets;
-    [&n.actor.group, &n.critics.group, &n.world.group].map(|g| t.machine.index(g.skipped)[0])
 }

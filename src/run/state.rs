@@ -14,7 +14,8 @@ use std::path::Path;
 use super::checkpoint::{self, Checkpoint, CheckpointError, Element, Section, Tensor};
 use super::crc64::Crc64;
 use super::guard::Guard;
-use crate::algo::pwm::{Evaluation, Evaluator, Fidelity, Trainer};
+use crate::algo::Learner;
+use crate::algo::pwm::{Evaluation, Evaluator, Fidelity};
 use crate::config::{Config, ConfigErrors};
 use crate::ops::replay::Counter;
 use crate::tape::exec::Number;
@@ -46,7 +47,7 @@ pub struct Best {
     pub length: f64,
 }
 
-fn describe<F: Number>(t: &Trainer<F>, kind: &str) -> BTreeMap<String, String> {
+fn describe(t: &impl Learner, kind: &str) -> BTreeMap<String, String> {
     let mut c = t.config().clone();
     // These choose where and how fast a run is computed, and change none of its results.
     let neutral = Config::default();
@@ -68,25 +69,27 @@ fn describe<F: Number>(t: &Trainer<F>, kind: &str) -> BTreeMap<String, String> {
     ])
 }
 
-/// Rows of the ring that hold something.
-fn filled<F: Number>(t: &Trainer<F>) -> usize {
-    let rows = t.machine.index(t.pwm.replay.counters)[Counter::Rows as usize] as usize;
-    rows.min(t.pwm.replay.spec.capacity)
+/// Rows of the ring that hold something, and their width; nothing without a replay buffer.
+fn ring_shape(t: &impl Learner) -> [usize; 2] {
+    t.replay().map_or([0, 0], |r| {
+        let rows = t.machine().index(r.counters)[Counter::Rows as usize] as usize;
+        [rows.min(r.spec.capacity), r.spec.width()]
+    })
 }
 
-fn tensors<'a, F: Stored>(
-    t: &'a Trainer<F>,
-    vars: &[VarId],
-    ring_shape: &'a [usize; 2],
-) -> impl Iterator<Item = Tensor<'a>> {
+fn tensors<'a, L: Learner>(t: &'a L, vars: &[VarId], ring_shape: &'a [usize; 2]) -> impl Iterator<Item = Tensor<'a>>
+where
+    L::F: Stored,
+{
+    let ring = t.replay().map(|r| r.ring);
     vars.iter().map(move |&id| {
-        let info = t.machine.vars().info(id);
+        let info = t.machine().vars().info(id);
         let tensor = match info.dtype {
-            DType::Real if id == t.pwm.replay.ring => {
-                Tensor::of(&info.name, ring_shape, &t.machine.real(id)[..ring_shape[0] * ring_shape[1]])
+            DType::Real if Some(id) == ring => {
+                Tensor::of(&info.name, ring_shape, &t.machine().real(id)[..ring_shape[0] * ring_shape[1]])
             }
-            DType::Real => Tensor::of(&info.name, &info.shape, t.machine.real(id)),
-            DType::Index => Tensor::of(&info.name, &info.shape, t.machine.index(id)),
+            DType::Real => Tensor::of(&info.name, &info.shape, t.machine().real(id)),
+            DType::Index => Tensor::of(&info.name, &info.shape, t.machine().index(id)),
         };
         tensor.within(section(info.region))
     })
@@ -104,8 +107,11 @@ fn section(region: Region) -> Section {
 }
 
 /// Everything the next epoch depends on.
-pub fn save_latest<F: Stored>(path: &Path, t: &Trainer<F>, guard: &Guard) -> Result<(), CheckpointError> {
-    let ring = [filled(t), t.pwm.replay.spec.width()];
+pub fn save_latest<L: Learner>(path: &Path, t: &L, guard: &Guard) -> Result<(), CheckpointError>
+where
+    L::F: Stored,
+{
+    let ring = ring_shape(t);
     let mut meta = describe(t, "run");
     meta.insert(key::BOOTSTRAPPED.into(), t.bootstrapped().to_string());
     meta.insert(key::LR_SCALE.into(), t.lr_scale().to_string());
@@ -114,7 +120,10 @@ pub fn save_latest<F: Stored>(path: &Path, t: &Trainer<F>, guard: &Guard) -> Res
 }
 
 /// Networks and statistics, with the evaluation that chose them.
-pub fn save_best<F: Stored>(path: &Path, t: &Trainer<F>, e: &Evaluation) -> Result<Best, CheckpointError> {
+pub fn save_best<L: Learner>(path: &Path, t: &L, e: &Evaluation) -> Result<Best, CheckpointError>
+where
+    L::F: Stored,
+{
     let best = Best { epoch: t.epoch(), mean: e.mean(), std: e.std(), length: e.mean_length() };
     let mut meta = describe(t, "policy");
     for (name, value) in [(key::RETURN_MEAN, best.mean), (key::RETURN_STD, best.std), (key::LENGTH_MEAN, best.length)] {
@@ -125,12 +134,17 @@ pub fn save_best<F: Stored>(path: &Path, t: &Trainer<F>, e: &Evaluation) -> Resu
 }
 
 /// Puts a trainer, new and of the same configuration, into the state that `save_latest` stored.
-pub fn restore<F: Stored>(t: &mut Trainer<F>, from: &Checkpoint) -> Result<(), CheckpointError> {
-    let (state, ring, width) = (t.state(false), t.pwm.replay.ring, t.pwm.replay.spec.width());
-    fill(&mut t.machine, &state, Some(ring), from)?;
-    let rows = filled(t);
-    let name = t.machine.vars().info(ring).name.clone();
-    from.copy_into(&name, &[rows, width], &mut t.machine.real_mut(ring)[..rows * width])?;
+pub fn restore<L: Learner>(t: &mut L, from: &Checkpoint) -> Result<(), CheckpointError>
+where
+    L::F: Stored,
+{
+    let (state, ring) = (t.state(false), t.replay().map(|r| r.ring));
+    fill(t.machine_mut(), &state, ring, from)?;
+    if let Some(ring) = ring {
+        let [rows, width] = ring_shape(t);
+        let name = t.machine().vars().info(ring).name.clone();
+        from.copy_into(&name, &[rows, width], &mut t.machine_mut().real_mut(ring)[..rows * width])?;
+    }
     t.set_bootstrapped(from.meta_parse(key::BOOTSTRAPPED)?);
     // Files written before there were rollbacks lack it.
     t.set_lr_scale(if from.meta().contains_key(key::LR_SCALE) { from.meta_parse(key::LR_SCALE)? } else { 1.0 });
@@ -146,9 +160,12 @@ pub fn guard_of(from: &Checkpoint) -> Result<Guard, CheckpointError> {
 
 /// Gives a trainer the networks and statistics of a policy. Its optimisers start anew: their moments belong to other
 /// weights and are not stored with a policy. Replay, environments and counters go on as they are.
-pub fn restore_weights<F: Stored>(t: &mut Trainer<F>, from: &Checkpoint) -> Result<(), CheckpointError> {
+pub fn restore_weights<L: Learner>(t: &mut L, from: &Checkpoint) -> Result<(), CheckpointError>
+where
+    L::F: Stored,
+{
     let state = t.state(true);
-    fill(&mut t.machine, &state, None, from)?;
+    fill(t.machine_mut(), &state, None, from)?;
     t.reset_optimisers();
     Ok(())
 }
@@ -205,8 +222,11 @@ pub fn best_of(from: &Checkpoint) -> Result<Best, CheckpointError> {
 }
 
 /// One number that differs if any bit of the state does.
-pub fn fingerprint<F: Stored>(t: &Trainer<F>) -> u64 {
-    let ring = [filled(t), t.pwm.replay.spec.width()];
+pub fn fingerprint<L: Learner>(t: &L) -> u64
+where
+    L::F: Stored,
+{
+    let ring = ring_shape(t);
     let mut crc = Crc64::new();
     for tensor in tensors(t, &t.state(false), &ring) {
         crc.update(tensor.name.as_bytes());

@@ -5,10 +5,10 @@
 //! [`PATIENCE`] epochs.
 
 use crate::algo::pwm::EpochReport;
-use crate::config::Config;
+use crate::config::{Algorithm, Config};
 
 /// Columns of `metrics.jsonl` and tags of TensorBoard, in the order of [`Tracker::row`].
-pub const COLUMNS: [&str; 28] = [
+pub const COLUMNS: [&str; 30] = [
     EVAL_MEAN,
     EVAL_STD,
     "eval/length",
@@ -37,6 +37,8 @@ pub const COLUMNS: [&str; 28] = [
     "skipped_updates",
     "nonfinite_losses",
     "rollbacks",
+    "env/bounded_gradients",
+    "env/lost_gradients",
 ];
 pub const EVAL_MEAN: &str = "eval/return_mean";
 pub const EVAL_STD: &str = "eval/return_std";
@@ -88,6 +90,8 @@ struct Interval {
     returns: f64,
     lengths: f64,
     blown_up: f64,
+    /// Of environment steps: scaled down, not finite.
+    bounded: [f64; 2],
     seconds: f64,
     steps: f64,
     rates: [f64; 3],
@@ -100,6 +104,8 @@ struct Interval {
 pub struct Tracker {
     /// Updates of an epoch, by network.
     updates: [u32; 3],
+    /// Whether there is a world model to have losses.
+    modelled: bool,
     steps_per_epoch: f64,
     now: Interval,
     /// Skipped updates since the start of the run.
@@ -115,6 +121,7 @@ impl Tracker {
     pub fn new(c: &Config, skipped: [u32; 3]) -> Self {
         Self {
             updates: [1, (c.critic_iterations * c.critic_batches) as u32, c.wm_iterations as u32],
+            modelled: c.algorithm == Algorithm::Pwm,
             steps_per_epoch: (c.horizon * c.num_envs) as f64,
             now: Interval::default(),
             skipped,
@@ -128,7 +135,8 @@ impl Tracker {
         let n = &mut self.now;
         if r.learned {
             let means = [&mut n.actor, &mut n.critic, &mut n.dynamics, &mut n.reward];
-            for (m, x) in means.into_iter().zip([r.actor_loss, r.critic_loss, r.dynamics_loss, r.reward_loss]) {
+            let losses = [r.actor_loss, r.critic_loss, r.dynamics_loss, r.reward_loss];
+            for (m, x) in means.into_iter().zip(losses).take(if self.modelled { 4 } else { 2 }) {
                 m.add(x);
             }
             for (m, x) in n.norms.iter_mut().zip([r.actor_grad_norm, r.critic_grad_norm, r.wm_grad_norm]) {
@@ -147,6 +155,7 @@ impl Tracker {
             n.lengths += r.episodes * r.train_length;
         }
         n.blown_up += r.blown_up;
+        n.bounded.iter_mut().zip(r.bounded).for_each(|(sum, more)| *sum += more);
         self.blown_up += r.blown_up;
         n.seconds += seconds;
         n.steps += self.steps_per_epoch;
@@ -222,6 +231,8 @@ impl Tracker {
             self.skipped.iter().map(|&s| f64::from(s)).sum(),
             f64::from(lost),
             rollbacks as f64,
+            n.bounded[0],
+            n.bounded[1],
         ]
     }
 }

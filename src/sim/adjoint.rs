@@ -4,8 +4,7 @@
 //! accelerations of every substep, in memory that the caller lends; all else is computed again. A mass matrix that
 //! several substeps share collects its cotangent from all of them and sends it back in the substep that built it.
 //!
-//! Sub-gradients: a tie of `min` counts for its second argument; contact, limits and the direction of a sliding point
-//! that does not slide have no derivative of their conditions. docs/MATH.md derives the formulas.
+//! Sub-gradients: [`super::subgradient`]. docs/MATH.md derives the formulas.
 
 use super::contact::body_contact_adjoint;
 use super::inertia::body_bias_adjoint;

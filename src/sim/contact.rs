@@ -6,6 +6,7 @@
 use super::model::{Contact, Model};
 use super::number::Number;
 use super::spatial::Spatial;
+use super::subgradient::Kinks;
 use super::vec3::Vec3;
 use super::work::{BodyCotangent, BodyWork, Cotangents, Work};
 
@@ -58,10 +59,11 @@ pub fn body_contact<S: Number, const B: usize, const D: usize>(
 }
 
 /// Adjoint of [`point_contact`]: from the cotangent `f` of minus the wrench, a twist, to those of the body and the
-/// ground. Whether a point touches has no derivative; of two equal friction forces the capped one counts.
+/// ground. Whether a point touches has no derivative; `kinks` says what has one at a tie and at rest.
 #[inline(always)]
 pub fn point_contact_adjoint<S: Number>(
     c: &Contact<S>,
+    kinks: &Kinks<S>,
     b: &BodyWork<S>,
     ground: S,
     bar: &mut BodyCotangent<S>,
@@ -81,7 +83,8 @@ pub fn point_contact_adjoint<S: Number>(
     let sliding = zero.lt(square);
     let speed = S::select(sliding, square, S::one()).sqrt();
     let cap = c.friction_stiffness * depth;
-    let viscous = (c.viscosity * speed).lt(cap);
+    let drag = c.viscosity * speed;
+    let viscous = drag.lt(cap);
     let friction = S::select(sliding, S::select(viscous, c.viscosity, cap / speed), zero);
     let f = Vec3::new(friction * u.x, -(depth * push), friction * u.z);
 
@@ -91,14 +94,14 @@ pub fn point_contact_adjoint<S: Number>(
     // Along the direction of sliding the capped force is constant in the speed; across it turns with the direction.
     let (dx, dz) = (u.x / speed, u.z / speed);
     let along = f_bar.x.mul_add(dx, f_bar.z * dz);
-    let capped = S::select(sliding & !viscous & touching, along, zero);
+    let share = S::select(drag.le(cap), S::one() - kinks.tie, S::one());
+    let capped = S::select(sliding & !viscous & touching, along * share, zero);
     let turn = -(friction * capped);
-    let approach = S::select(u.y.lt(zero), c.damping, zero);
-    let u_bar = Vec3::new(
-        friction.mul_add(f_bar.x, turn * dx),
-        depth * approach * f_bar.y,
-        friction.mul_add(f_bar.z, turn * dz),
-    );
+    let grip = S::select(sliding, friction, S::select(touching, kinks.still * c.viscosity, zero));
+    let level = S::select(u.y.le(zero), kinks.tie * c.damping, zero);
+    let approach = S::select(u.y.lt(zero), c.damping, level);
+    let u_bar =
+        Vec3::new(grip.mul_add(f_bar.x, turn * dx), depth * approach * f_bar.y, grip.mul_add(f_bar.z, turn * dz));
     let depth_bar = S::select(touching, c.friction_stiffness.mul_add(capped, -(push * f_bar.y)), zero);
 
     bar.v.ang += x.cross(u_bar);
@@ -120,6 +123,6 @@ pub fn body_contact_adjoint<S: Number, const B: usize, const D: usize>(
     c: &mut Cotangents<S, B, D>,
 ) {
     for point in &model.contacts[model.links[i].contacts.clone()] {
-        point_contact_adjoint(point, &w.body[i], ground, &mut c.body[i], &mut c.ground);
+        point_contact_adjoint(point, &model.kinks, &w.body[i], ground, &mut c.body[i], &mut c.ground);
     }
 }

@@ -69,8 +69,9 @@ pub fn joint_force_adjoint<S: Scalar, const B: usize, const D: usize>(
             f = w.axis[link.qd].scale_add(minus, f);
             c.axis[link.qd] = total.scale(minus);
             let x = q[link.q];
-            let outside = x.lt(link.lower) | link.upper.lt(x);
-            let stiffness = link.drive_stiffness + S::select(outside, link.limit_stiffness, S::zero());
+            let (outside, beyond) = (x.lt(link.lower) | link.upper.lt(x), x.le(link.lower) | link.upper.le(x));
+            let at_limit = S::select(beyond, model.kinks.tie * link.limit_stiffness, S::zero());
+            let stiffness = link.drive_stiffness + S::select(outside, link.limit_stiffness, at_limit);
             q_bar[link.q] = stiffness.mul_add(minus, q_bar[link.q]);
             qd_bar[link.qd] = link.damping.mul_add(minus, qd_bar[link.qd]);
             actuation_bar[link.qd] -= minus;

@@ -31,6 +31,7 @@ pub mod number;
 pub mod quat;
 pub mod spatial;
 pub mod step;
+pub mod subgradient;
 pub mod vec3;
 pub mod work;
 
@@ -43,5 +44,6 @@ pub use number::Number;
 pub use quat::{Quat, Transform};
 pub use spatial::{Spatial, SpatialInertia};
 pub use step::{ReferencePoint, Timing, step};
+pub use subgradient::Subgradient;
 pub use vec3::{Mat3, Vec3};
 pub use work::{Cotangents, Work};

@@ -3,6 +3,7 @@
 use super::articulation::{Articulation, JointKind};
 use super::mass::{Inertia, mass_properties};
 use super::quat::Quat;
+use super::subgradient::{Kinks, Subgradient};
 use super::vec3::{Mat3, Vec3};
 use crate::device::Scalar;
 use std::ops::Range;
@@ -53,6 +54,8 @@ pub struct Model<S> {
     pub contacts: Vec<Contact<S>>,
     pub armature: Vec<S>,
     pub gravity: Vec3<S>,
+    /// What the adjoint takes where there is no derivative; the reference's choice unless changed.
+    pub kinks: Kinks<S>,
     /// Velocity coordinates (dofs) on the path to the root, nearest first, the dof itself left out.
     ancestors: Vec<usize>,
     ancestors_start: Vec<usize>,
@@ -123,7 +126,8 @@ impl<S: Scalar> Model<S> {
             .collect();
         let (coordinates, velocities) = (q[links.len()], qd[links.len()]);
         let gravity = Vec3::of(robot.gravity);
-        Self { links, contacts, armature, gravity, ancestors, ancestors_start, coordinates, velocities }
+        let kinks = Subgradient::default().kinks();
+        Self { links, contacts, armature, gravity, kinks, ancestors, ancestors_start, coordinates, velocities }
     }
 
     /// Dofs on the path from `dof` to the root, nearest first, `dof` left out: the non-zero off-diagonal entries of

@@ -149,6 +149,9 @@ impl Built {
             }
         }
         m.real_mut(self.one)[0] = F::one();
+        // Counters choose random numbers: each run begins with the same.
+        let counters: Vec<VarId> = m.vars().iter().filter(|(_, v)| v.dtype == DType::Index).map(|(id, _)| id).collect();
+        counters.into_iter().for_each(|id| m.index_mut(id).fill(0));
     }
 
     fn machine<F: Number>(&mut self, team: &Arc<Team>) -> Machine<F> {

@@ -1,8 +1,9 @@
 //! The critics' update: TD(lambda) targets once an epoch, then regression in minibatches of the rollout.
 
-use super::{Exchange, Nets};
+use super::Exchange;
 use crate::config::Config;
 use crate::device::philox::Stream;
+use crate::model::Critics;
 use crate::ops::control::{meter, tick};
 use crate::ops::loss::squared_error;
 use crate::ops::policy::gather_rows;
@@ -19,9 +20,9 @@ pub fn targets(p: &mut Program, vars: &Vars, c: &Config, x: &Exchange) {
 
 /// Appends one pass over the rollout: an update on each of `critic_batches` minibatches, which are consecutive rows,
 /// or random ones with `critic_shuffle`. `loss` `[1]` receives the sum of the minibatches' losses, `passes` is counted.
-pub fn pass(p: &mut Program, vars: &Vars, c: &Config, nets: &Nets, x: &Exchange, passes: Val, loss: Val) {
+pub fn pass(p: &mut Program, vars: &Vars, c: &Config, critics: &Critics, x: &Exchange, passes: Val, loss: Val) {
     let rows = c.rollout_states();
-    let latents = p.var_at(vars, x.latents, 0, &[rows, nets.world.width]);
+    let latents = p.var_at(vars, x.latents, 0, &[rows, vars.info(x.latents).shape[2]]);
     let targets = p.var_at(vars, x.targets, 0, &[rows, 1]);
     let size = c.critic_batch_size();
     let order = c.critic_shuffle.then(|| permutation(p, c.seed, Stream::Critic, passes, rows));
@@ -34,10 +35,10 @@ pub fn pass(p: &mut Program, vars: &Vars, c: &Config, nets: &Nets, x: &Exchange,
                 (gather_rows(p, latents, index), gather_rows(p, targets, index))
             }
         };
-        let critics = nets.critics.bind(p, vars);
-        let values = critics.all(p, z, true);
+        let bound = critics.bind(p, vars);
+        let values = bound.all(p, z, true);
         let error = minibatch_loss(p, c.num_critics, values, target);
-        nets.critics.group.update(p, vars, &[(error, 1.0)]);
+        critics.group.update(p, vars, &[(error, 1.0)]);
         meter(p, error, loss, false);
     }
 }

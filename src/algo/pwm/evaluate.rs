@@ -2,12 +2,13 @@
 
 use super::Nets;
 use super::trainer::TrainError;
-use crate::config::Config;
+use crate::algo::shac;
+use crate::config::{Algorithm, Config};
 use crate::device::cpu::team::Team;
 use crate::device::philox::{Philox, Stream};
 use crate::env::step::{EnvVars, Mode, ant_from_config};
 use crate::tape::exec::{Number, ProgramId, RunError};
-use crate::tape::{Machine, Program, Region, VarId, Vars};
+use crate::tape::{Machine, Program, Region, Val, VarId, Vars};
 use std::sync::Arc;
 
 /// What an evaluation measured, one number an episode.
@@ -52,33 +53,50 @@ fn mean(x: &[f64]) -> f64 {
     x.iter().sum::<f64>() / x.len().max(1) as f64
 }
 
-/// Two programs: one starts an episode in each environment, one makes a step with the mean action.
-pub(super) fn programs(vars: &Vars, nets: &Nets, env: &EnvVars) -> [Program; 2] {
+/// Two programs: one starts an episode in each environment, one makes a step with the action that `policy` takes on the
+/// observations `[N, 37]`.
+pub(crate) fn programs(vars: &Vars, env: &EnvVars, policy: impl FnOnce(&mut Program, Val) -> Val) -> [Program; 2] {
     let mut begin = Program::new("eval_begin");
     env.reset(&mut begin, vars);
     let mut step = Program::new("eval_step");
     let p = &mut step;
     let obs = p.var(vars, env.obs);
-    let obs = nets.prepare(p, vars, obs);
-    let encoder = nets.world.bind_encoder(p, vars);
-    let actor = nets.actor.bind(p, vars);
-    let z = encoder.apply(p, obs, false, None);
-    let action = actor.act(p, z, None, false, None);
+    let action = policy(p, obs);
     env.step(p, vars, action, None);
     [begin, step]
 }
 
-/// Plays one episode in each environment. `watch` sees coordinates `[N, 15]` and returns so far before each step.
-pub(super) fn play<F: Number>(
+/// PWM's policy: the mean action on the encoded observation.
+pub(super) fn policy(p: &mut Program, vars: &Vars, nets: &Nets, obs: Val) -> Val {
+    let obs = nets.prepare(p, vars, obs);
+    let encoder = nets.world.bind_encoder(p, vars);
+    let actor = nets.actor.bind(p, vars);
+    let z = encoder.apply(p, obs, false, None);
+    actor.act(p, z, None, false, None)
+}
+
+/// All environments before a step of an evaluation.
+#[derive(Clone, Copy, Debug)]
+pub struct Moment<'a, F> {
+    /// Coordinates `[N, 15]` and velocities `[N, 14]`.
+    pub q: &'a [F],
+    pub qd: &'a [F],
+    /// Returns so far `[N]`.
+    pub returns: &'a [F],
+}
+
+/// Plays one episode in each environment; `watch` sees every step of it.
+pub(crate) fn play<F: Number>(
     machine: &mut Machine<F>,
     [begin, step]: [ProgramId; 2],
     env: &EnvVars,
     episode_length: usize,
-    mut watch: impl FnMut(&[F], &[F]),
+    mut watch: impl FnMut(Moment<F>),
 ) -> Result<Evaluation, RunError> {
     machine.run(begin)?;
     for _ in 0..episode_length {
-        watch(machine.real(env.q), machine.real(env.ep_return));
+        let [q, qd, returns] = [env.q, env.qd, env.ep_return].map(|v| machine.real(v));
+        watch(Moment { q, qd, returns });
         if machine.real(env.alive).iter().all(|a| a.value() == 0.0) {
             break;
         }
@@ -90,9 +108,20 @@ pub(super) fn play<F: Number>(
     })
 }
 
+/// Variables of a checkpoint, see [`super::Trainer::state`]; `env` are the environments of the evaluation.
+pub(crate) fn state(vars: &Vars, env: &EnvVars, policy_only: bool) -> Vec<VarId> {
+    let keep = |r: Region| match r {
+        Region::Parameters | Region::Statistics => true,
+        Region::Optimiser | Region::Replay | Region::Environment | Region::Control => !policy_only,
+        Region::Gradients | Region::Exchange => false,
+    };
+    let e = env;
+    let evaluation = [e.q, e.qd, e.obs, e.progress, e.episodes, e.ep_return, e.alive, e.meters];
+    vars.iter().filter(|(id, info)| keep(info.region) && !evaluation.contains(id)).map(|(id, _)| id).collect()
+}
+
 /// A policy and the environments to judge it in, without replay and training environments.
 pub struct Evaluator<F: Number> {
-    pub nets: Nets,
     pub env: EnvVars,
     pub machine: Machine<F>,
     programs: [ProgramId; 2],
@@ -104,17 +133,25 @@ impl<F: Number> Evaluator<F> {
     /// checkpoint fills them.
     pub fn new(c: &Config, episodes: usize, stream: Stream) -> Result<Self, TrainError> {
         let mut vars = Vars::default();
-        let nets = Nets::new(&mut vars, c, crate::env::ant::OBS, crate::env::ant::ACT);
         let rng = Philox::new(c.seed, stream);
         let env = EnvVars::new(&mut vars, "eval", Arc::new(ant_from_config(c)), episodes, Mode::Evaluate, rng);
-        let written = programs(&vars, &nets, &env);
+        let written = match c.algorithm {
+            Algorithm::Pwm => {
+                let nets = Nets::new(&mut vars, c, crate::env::ant::OBS, crate::env::ant::ACT);
+                programs(&vars, &env, |p, obs| policy(p, &vars, &nets, obs))
+            }
+            Algorithm::Shac => {
+                let nets = shac::Nets::new(&mut vars, c);
+                programs(&vars, &env, |p, obs| nets.policy(p, &vars, obs))
+            }
+        };
         let machine = Machine::new(vars, written.into(), Arc::new(Team::new(c.threads)?))?;
         let programs = [machine.program(0), machine.program(1)];
-        Ok(Self { nets, env, machine, programs, episode_length: c.episode_length })
+        Ok(Self { env, machine, programs, episode_length: c.episode_length })
     }
 
     /// See [`super::Trainer::evaluate`].
-    pub fn evaluate(&mut self, watch: impl FnMut(&[F], &[F])) -> Result<Evaluation, TrainError> {
+    pub fn evaluate(&mut self, watch: impl FnMut(Moment<F>)) -> Result<Evaluation, TrainError> {
         Ok(play(&mut self.machine, self.programs, &self.env, self.episode_length, watch)?)
     }
 

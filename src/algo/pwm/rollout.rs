@@ -109,7 +109,7 @@ pub fn decode(p: &mut Program, c: &Config, head: Val) -> Val {
     }
 }
 
-fn loss_spec(c: &Config) -> ActorLossSpec {
+pub(crate) fn loss_spec(c: &Config) -> ActorLossSpec {
     ActorLossSpec {
         gamma: c.gamma,
         lambda: c.actor_lambda,

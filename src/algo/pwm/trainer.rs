@@ -1,22 +1,24 @@
 //! Runs the programs of PWM: initialisation, epochs, evaluation, state in and out.
 
-use super::evaluate::{self, Evaluation};
+use super::evaluate::{self, Evaluation, Moment};
 use super::rollout::{EnvStepVals, rollout};
 use super::world::Batch;
 use super::{Loss, Probe, Pwm, RewardLoss, critic, probe, world};
 use crate::algo::schedule::{Network, Schedule};
-use crate::config::{Config, Recompute};
+use crate::algo::{Learner, repeats};
+use crate::config::Config;
 use crate::device::cpu::team::Team;
 use crate::device::cuda::CudaError;
 use crate::device::philox::{Philox, Stream};
 use crate::env::step::{EnvVars, Meter, Mode, ant_from_config};
 use crate::mem::OutOfMemory;
+use crate::model::Group;
 use crate::ops::control::{clip, meter, tick};
 use crate::ops::random::normal;
-use crate::ops::replay::{Transition, replay_begin, replay_record, replay_sample};
+use crate::ops::replay::{ReplayVars, Transition, replay_begin, replay_record, replay_sample};
 use crate::tape::exec::{BindError, Number, ProgramId, RunError, Target};
 use crate::tape::recompute;
-use crate::tape::{Machine, Program, Region, VarId, Vars};
+use crate::tape::{Machine, Program, VarId, Vars};
 use std::sync::Arc;
 use std::time::Instant;
 
@@ -42,6 +44,8 @@ pub struct EpochReport {
     pub train_length: f64,
     /// States that left physics and were reset.
     pub blown_up: f64,
+    /// Gradients of single environment steps that were scaled down, and those that were not finite and left out.
+    pub bounded: [f64; 2],
     /// Updates skipped since the start because a gradient was not finite.
     pub skipped: u32,
 }
@@ -113,7 +117,7 @@ fn write_with(c: &Config, reward_loss: RewardLoss) -> (Vars, Pwm, EnvVars, Vec<P
         program("targets", |p| critic::targets(p, &vars, c, &pwm.exchange)),
         program("critic_update", |p| {
             let (passes, loss) = (p.var(&vars, pwm.passes), p.var_at(&vars, pwm.losses, Loss::Critic as usize, &[1]));
-            critic::pass(p, &vars, c, &pwm.nets, &pwm.exchange, passes, loss);
+            critic::pass(p, &vars, c, &pwm.nets.critics, &pwm.exchange, passes, loss);
         }),
         program("wm_update", |p| {
             let (obs, act, rew) = replay_sample(p, &vars, &pwm.replay);
@@ -131,14 +135,9 @@ fn write_with(c: &Config, reward_loss: RewardLoss) -> (Vars, Pwm, EnvVars, Vec<P
             }
         }),
     ];
-    programs.extend(evaluate::programs(&vars, &pwm.nets, &eval_env));
+    programs.extend(evaluate::programs(&vars, &eval_env, |p, obs| evaluate::policy(p, &vars, &pwm.nets, obs)));
     programs.push(program("probe", |p| probe::probe(p, &vars, &pwm, &pwm.probe)));
     (vars, pwm, eval_env, programs)
-}
-
-/// How much each of `programs` programs repeats where no budget decides: see [`crate::tape::recompute`].
-pub fn repeats(c: &Config, programs: usize) -> Vec<usize> {
-    vec![if c.recompute == Recompute::All { usize::MAX } else { 0 }; programs]
 }
 
 fn program(name: &'static str, f: impl FnOnce(&mut Program)) -> Program {
@@ -316,6 +315,7 @@ impl<F: Number> Trainer<F> {
             train_return: per_episode(Meter::Return),
             train_length: per_episode(Meter::Length),
             blown_up: meter(Meter::BlownUp),
+            bounded: [0.0; 2],
             skipped: groups.iter().map(|g| self.machine.index(g.2)[0]).sum(),
         };
         // A read from a GPU that failed is an error of this epoch.
@@ -336,8 +336,8 @@ impl<F: Number> Trainer<F> {
     }
 
     /// Plays one episode in each evaluation environment with the deterministic policy, encoding every observation.
-    /// `watch` sees the coordinates `[N, 15]` and returns so far before each step.
-    pub fn evaluate(&mut self, watch: impl FnMut(&[F], &[F])) -> Result<Evaluation, TrainError> {
+    /// `watch` sees every step.
+    pub fn evaluate(&mut self, watch: impl FnMut(Moment<F>)) -> Result<Evaluation, TrainError> {
         let programs = [self.programs.eval_begin, self.programs.eval_step];
         Ok(evaluate::play(&mut self.machine, programs, &self.eval_env, self.pwm.config.episode_length, watch)?)
     }
@@ -356,15 +356,7 @@ impl<F: Number> Trainer<F> {
     /// Variables of a checkpoint: all that the next epoch depends on, or with `policy_only` networks and statistics.
     /// An evaluation starts from nothing, so its environments are left out.
     pub fn state(&self, policy_only: bool) -> Vec<VarId> {
-        let keep = |r: Region| match r {
-            Region::Parameters | Region::Statistics => true,
-            Region::Optimiser | Region::Replay | Region::Environment | Region::Control => !policy_only,
-            Region::Gradients | Region::Exchange => false,
-        };
-        let e = &self.eval_env;
-        let evaluation = [e.q, e.qd, e.obs, e.progress, e.episodes, e.ep_return, e.alive, e.meters];
-        let vars = self.machine.vars().iter();
-        vars.filter(|(id, info)| keep(info.region) && !evaluation.contains(id)).map(|(id, _)| id).collect()
+        evaluate::state(self.machine.vars(), &self.eval_env, policy_only)
     }
 
     /// Whether the world model has had its first, longer training.
@@ -407,5 +399,66 @@ impl<F: Number> Trainer<F> {
         let stats = [Some(nets.rew_stats), Some(nets.ret_stats), nets.obs_stats, Some(e.q), Some(e.qd), Some(e.obs)];
         let bad = |id: &VarId| !self.machine.real(*id).iter().fold(true, |fine, x| fine & x.value().is_finite());
         stats.into_iter().flatten().find(bad).map(|id| self.machine.vars().info(id).name.clone())
+    }
+}
+
+impl<F: Number> Learner for Trainer<F> {
+    type F = F;
+
+    fn written(c: &Config) -> (Vars, Vec<Program>) {
+        let (vars, _, _, programs) = write(c);
+        (vars, programs)
+    }
+    fn repeating_on(c: &Config, target: &Target, taken: &[usize]) -> Result<Self, TrainError> {
+        Self::repeating_on(c, target, taken)
+    }
+    fn config(&self) -> &Config {
+        self.config()
+    }
+    fn machine(&self) -> &Machine<F> {
+        &self.machine
+    }
+    fn machine_mut(&mut self) -> &mut Machine<F> {
+        &mut self.machine
+    }
+    fn eval_env(&self) -> &EnvVars {
+        &self.eval_env
+    }
+    fn groups(&self) -> [Option<&Group>; 3] {
+        let nets = &self.pwm.nets;
+        [&nets.actor.group, &nets.critics.group, &nets.world.group].map(Some)
+    }
+    fn replay(&self) -> Option<&ReplayVars> {
+        Some(&self.pwm.replay)
+    }
+    fn epoch(&self) -> u64 {
+        self.epoch()
+    }
+    fn run_epoch(&mut self) -> Result<EpochReport, TrainError> {
+        self.run_epoch()
+    }
+    fn evaluate(&mut self, watch: impl FnMut(Moment<F>)) -> Result<Evaluation, TrainError> {
+        self.evaluate(watch)
+    }
+    fn probe(&mut self) -> Result<Option<Probe>, TrainError> {
+        self.probe()
+    }
+    fn non_finite(&self) -> Option<String> {
+        self.non_finite()
+    }
+    fn bootstrapped(&self) -> bool {
+        self.bootstrapped
+    }
+    fn set_bootstrapped(&mut self, done: bool) {
+        self.bootstrapped = done;
+    }
+    fn lr_scale(&self) -> f64 {
+        self.lr_scale
+    }
+    fn set_lr_scale(&mut self, scale: f64) {
+        self.lr_scale = scale;
+    }
+    fn reset_optimisers(&mut self) {
+        self.reset_optimisers();
     }
 }

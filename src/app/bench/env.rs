@@ -1,13 +1,15 @@
-//! Ant steps a second on one thread, as a training epoch takes them: dynamics, observation, reward, resets.
+//! Ant steps a second on one thread, as a training epoch takes them: dynamics, observation, reward, resets; and as SHAC
+//! takes them, with the gradient of all that they earn.
 
 use super::measure::{Timing, repeat, timed};
 use crate::algo::pwm::trainer::TrainError;
 use crate::config::Config;
 use crate::device::cpu::team::Team;
 use crate::device::philox::{Philox, Stream};
-use crate::env::ant::ACT;
-use crate::env::step::{EnvVars, Mode, ant_from_config};
-use crate::tape::{DType, Machine, Program, Region, Vars};
+use crate::env::ant::{ACT, OBS};
+use crate::env::step::{Bound, EnvVars, Mode, ant_from_config};
+use crate::ops::returns::{ActorLossSpec, Bootstrap, actor_loss};
+use crate::tape::{DType, Machine, Program, Region, VarId, Vars, grad};
 use std::sync::Arc;
 
 /// Steps of one run of the program.
@@ -15,8 +17,9 @@ const STEPS: usize = 16;
 /// Runs before the first timed one: the Ant has fallen from its start height and its feet touch the ground.
 const SETTLE: usize = 4;
 
-/// Seconds of one step of `envs` environments under random actions.
-pub fn env(c: &Config, envs: usize, seconds: f64) -> Result<Timing, TrainError> {
+/// Seconds of one step of `envs` environments under random actions; with `adjoint` together with its share of the
+/// gradient of the segment's reward with respect to every action.
+pub fn env(c: &Config, envs: usize, adjoint: bool, seconds: f64) -> Result<Timing, TrainError> {
     let mut vars = Vars::default();
     let random = Philox::new(c.seed, Stream::Test);
     let env = EnvVars::new(&mut vars, "env", Arc::new(ant_from_config(c)), envs, Mode::Train, random);
@@ -24,9 +27,13 @@ pub fn env(c: &Config, envs: usize, seconds: f64) -> Result<Timing, TrainError> 
     let (mut begin, mut steps) = (Program::new("env_begin"), Program::new("env_steps"));
     env.reset(&mut begin, &vars);
     let all = steps.var(&vars, actions);
-    for i in 0..STEPS {
-        let action = steps.at(all, i);
-        env.step(&mut steps, &vars, action, None);
+    if adjoint {
+        segment(&mut steps, &mut vars, &env, actions);
+    } else {
+        for i in 0..STEPS {
+            let action = steps.at(all, i);
+            env.step(&mut steps, &vars, action, None);
+        }
     }
     let mut machine = Machine::<f32>::new(vars, vec![begin, steps], Arc::new(Team::new(1)?))?;
     for (i, a) in machine.real_mut(actions).iter_mut().enumerate() {
@@ -38,4 +45,28 @@ pub fn env(c: &Config, envs: usize, seconds: f64) -> Result<Timing, TrainError> 
     let t = repeat(seconds, || timed(|| machine.run(steps)))?;
     let each = |x: f64| x / STEPS as f64;
     Ok(Timing { median: each(t.median), min: each(t.min), max: each(t.max), n: t.n })
+}
+
+/// Steps that a gradient flows through, and the gradient.
+fn segment(p: &mut Program, vars: &mut Vars, env: &EnvVars, actions: VarId) {
+    let n = env.count;
+    let mut add = |name: &str, shape: &[usize]| vars.add(Region::Exchange, name, DType::Real, shape);
+    let [count, value, stats] =
+        [("count", &[2][..]), ("value", &[STEPS, n]), ("stats", &[3])].map(|(name, shape)| add(name, shape));
+    let gradient = add("gradient", &[STEPS, n, ACT]);
+    let before = p.real(&[STEPS, n, OBS]);
+    let [reward, done, terminated] = [(); 3].map(|()| p.real(&[STEPS, n]));
+    let bound = Bound { norm: f64::MAX, count: p.var(vars, count) };
+    let (mut state, mut wrt) = (env.state(p, vars), Vec::new());
+    for i in 0..STEPS {
+        let part = |p: &mut Program, v| p.var_at(vars, v, i * n * ACT, &[n, ACT]);
+        let (action, to) = (part(p, actions), part(p, gradient));
+        let into = [before, reward, done, terminated].map(|v| p.at(v, i));
+        (_, state) = env.step_through(p, vars, &state, action, bound, into);
+        wrt.push((action, to));
+    }
+    let spec = ActorLossSpec { gamma: 1.0, lambda: 1.0, bootstrap: Bootstrap::Exact, normalise: false, decay: 1.0 };
+    let (value, stats) = (p.var(vars, value), p.var(vars, stats));
+    let loss = actor_loss(p, spec, reward, value, done, terminated, stats);
+    grad(p, &[(loss, 1.0)], &wrt);
 }

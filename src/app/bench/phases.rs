@@ -246,7 +246,7 @@ impl Draft {
         let loss = self.zeros("loss", &[1]);
         let (p, vars) = (&mut self.p, &self.vars);
         let (passes, loss) = (p.var(vars, passes), p.var(vars, loss));
-        critic::pass(p, vars, c, &nets, &exchange, passes, loss);
+        critic::pass(p, vars, c, &nets.critics, &exchange, passes, loss);
         nets
     }
 

@@ -6,7 +6,7 @@
 //! | [`task`] | observation, reward, termination |
 //! | [`batch`] | rows of environments: `f32` in lanes, `f64` and dual numbers one by one |
 //! | [`reset`] | start states |
-//! | [`draw`] | shapes of the robot in a given state |
+//! | [`draw`] | shapes of the robot in a given state, forces of the ground |
 
 pub mod batch;
 pub mod draw;
@@ -14,14 +14,14 @@ pub mod reset;
 pub mod task;
 
 pub use batch::{Cotangents, EnvReal, Operands, Results};
-pub use draw::{DrawnShape, bodies_for_drawing};
+pub use draw::{DrawnShape, GroundForce, bodies_for_drawing, ground_forces};
 pub use reset::reset_row;
 pub use task::{is_terminal, observe_row};
 
 use super::EnvSizes;
 use crate::device::cpu::lanes::Lanes8;
 use crate::device::{Dual, Scalar};
-use crate::sim::{self, Articulation, Inertia, Model, ReferencePoint, Timing};
+use crate::sim::{self, Articulation, Inertia, Model, ReferencePoint, Subgradient, Timing};
 use serde::{Deserialize, Serialize};
 
 #[cfg(target_arch = "x86_64")]
@@ -70,6 +70,8 @@ pub struct AntSettings {
     pub action_in_obs: bool,
     pub inertia: Inertia,
     pub reference_point: ReferencePoint,
+    /// What the gradient takes where there is none.
+    pub subgradient: Subgradient,
 }
 
 impl Default for AntSettings {
@@ -86,6 +88,7 @@ impl Default for AntSettings {
             action_in_obs: true,
             inertia: Inertia::Reference,
             reference_point: ReferencePoint::Torso,
+            subgradient: Subgradient::Reference,
         }
     }
 }
@@ -103,6 +106,12 @@ pub struct Ant {
     pub(crate) avx: Option<Model<Avx8>>,
 }
 
+fn compile<S: Scalar>(robot: &Articulation, settings: &AntSettings) -> Model<S> {
+    let mut model = Model::new(robot, settings.inertia);
+    model.kinks = settings.subgradient.kinks();
+    model
+}
+
 impl Ant {
     /// Compiles the robot. A caching frequency of zero, which would never build the mass matrix, counts as one.
     pub fn new(settings: AntSettings) -> Self {
@@ -110,11 +119,11 @@ impl Ant {
         let robot = sim::ant();
         Self {
             settings,
-            f64: Model::new(&robot, settings.inertia),
-            dual: Model::new(&robot, settings.inertia),
-            lanes: Model::new(&robot, settings.inertia),
+            f64: compile(&robot, &settings),
+            dual: compile(&robot, &settings),
+            lanes: compile(&robot, &settings),
             #[cfg(target_arch = "x86_64")]
-            avx: avx2_fma().then(|| Model::new(&robot, settings.inertia)),
+            avx: avx2_fma().then(|| compile(&robot, &settings)),
             robot,
         }
     }

@@ -75,7 +75,7 @@ pub fn reward<S: Scalar>(ant: &Ant, entries: [S; 4], action: &[S; ACT]) -> S {
 
 /// Hinge torques of a clipped action, one number a dof [N m].
 #[inline(always)]
-fn actuation<S: Scalar>(action: &[S; ACT]) -> [S; NQD] {
+pub fn actuation<S: Scalar>(action: &[S; ACT]) -> [S; NQD] {
     let mut u = [S::zero(); NQD];
     for k in 0..ACT {
         u[6 + k] = action[k] * S::of(ACTION_SCALE);
@@ -100,12 +100,15 @@ pub fn env_step<S: Number>(
     (observe(ant, q, qd, &action), reward(ant, entries, &action))
 }
 
-/// Adjoint of [`clip`]: the end points pass their cotangent on.
+/// Adjoint of [`clip`]: the end points pass their cotangent on, or half of it.
 #[inline(always)]
-pub fn clip_adjoint<S: Scalar>(action: &[S; ACT], bar: &[S; ACT]) -> [S; ACT] {
+pub fn clip_adjoint<S: Scalar>(ant: &Ant, action: &[S; ACT], bar: &[S; ACT]) -> [S; ACT] {
+    let at_end = S::one() - ant.settings.subgradient.kinks::<S>().tie;
     let mut out = [S::zero(); ACT];
     for k in 0..ACT {
-        out[k] = S::select(action[k].abs().le(S::one()), bar[k], S::zero());
+        let size = action[k].abs();
+        let end = S::select(size.le(S::one()), at_end * bar[k], S::zero());
+        out[k] = S::select(size.lt(S::one()), bar[k], end);
     }
     out
 }
@@ -221,7 +224,7 @@ pub fn env_step_adjoint<S: Number>(
     for k in 0..ACT {
         action_bar[k] = actuation_bar[6 + k].mul_add(S::of(ACTION_SCALE), action_bar[k]);
     }
-    StepCotangents { q: q_bar, qd: qd_bar, entries, action: clip_adjoint(raw, &action_bar) }
+    StepCotangents { q: q_bar, qd: qd_bar, entries, action: clip_adjoint(ant, raw, &action_bar) }
 }
 
 /// Numbers of scratch memory of [`env_step_adjoint`].

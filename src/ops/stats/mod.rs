@@ -10,7 +10,7 @@ mod cuda;
 use crate::device::Real;
 use crate::device::cuda::Launch;
 use crate::tape::cuda::Operands;
-use crate::tape::{Cx, Op, Program, Val};
+use crate::tape::{Adjoint, Cx, Op, Program, Val};
 
 /// Added to the variance before the square root.
 const EPS: f64 = 1e-5;
@@ -104,10 +104,16 @@ impl Op for UpdateStats {
 }
 
 /// Appends `clamp((x - mean) / sqrt(var + 1e-5), -5, 5)` by the columns of `stats` `[D, 3]`; without `center` the mean
-/// is not subtracted, so that zero stays zero. A constant to the reverse pass.
+/// is not subtracted, so that zero stays zero. To the reverse pass the statistics are constants, and a clamped number has no
+/// derivative.
 pub fn normalise(p: &mut Program, x: Val, stats: Val, center: bool) -> Val {
+    normalise_into(p, x, stats, center, None)
+}
+
+/// [`normalise`] with the result in `out`, if given.
+pub fn normalise_into(p: &mut Program, x: Val, stats: Val, center: bool, out: Option<Val>) -> Val {
     let shape = p.shape(x).to_vec();
-    let y = p.real(&shape);
+    let y = out.unwrap_or_else(|| p.real(&shape));
     p.push(Normalise { center }, &[x, stats], &[y]);
     y
 }
@@ -140,11 +146,46 @@ impl Op for Normalise {
     fn phases(&self, _: &[Vec<usize>], _: &[Vec<usize>]) -> Vec<usize> {
         vec![1]
     }
-    fn differentiable(&self) -> bool {
-        false
+    fn adjoint(&self, a: &mut Adjoint) {
+        let (Some(c), Some(s)) = (a.cotangent(0), a.sink(0)) else { return };
+        let inputs = [c, a.input(1), a.output(0)];
+        a.push(NormaliseGrad { accumulate: s.accumulate }, &inputs, &[s.val]);
     }
     fn cuda(&self, x: &Operands) -> Option<Vec<Launch>> {
         Some(self.launches(x))
+    }
+    crate::kernels!();
+}
+
+#[derive(Debug)]
+struct NormaliseGrad {
+    accumulate: bool,
+}
+
+impl NormaliseGrad {
+    #[inline(always)]
+    fn run<F: Real>(&self, cx: &Cx<F>, _: usize, _: usize) {
+        let (c, stats, y) = (cx.input(0), cx.input(1), cx.input(2));
+        let d = stats.len() / 3;
+        let limit = F::of(CLAMP);
+        for column in 0..d {
+            let dev = RunningScale::read(&stats[3 * column..3 * column + 3]).deviation();
+            let out = cx.out_all(0).iter_mut().skip(column).step_by(d);
+            let given = c.iter().zip(y).skip(column).step_by(d);
+            for (o, (c, y)) in out.zip(given) {
+                let g = if y.abs() < limit { *c / dev } else { F::zero() };
+                *o = if self.accumulate { *o + g } else { g };
+            }
+        }
+    }
+}
+
+impl Op for NormaliseGrad {
+    fn name(&self) -> &'static str {
+        "normalise_grad"
+    }
+    fn phases(&self, _: &[Vec<usize>], _: &[Vec<usize>]) -> Vec<usize> {
+        vec![1]
     }
     crate::kernels!();
 }

@@ -1,0 +1,77 @@
+//! What a run asks of an algorithm: epochs, evaluations, and the state that a checkpoint holds.
+
+use super::pwm::evaluate;
+use super::pwm::{EpochReport, Evaluation, Moment, Probe, TrainError};
+use crate::config::{Algorithm, Config, Recompute};
+use crate::env::step::EnvVars;
+use crate::model::Group;
+use crate::ops::replay::ReplayVars;
+use crate::tape::exec::{Number, Target};
+use crate::tape::{Machine, Program, VarId, Vars};
+
+/// What the algorithm of `c` allocates and runs: [`Learner::written`].
+pub fn written(c: &Config) -> (Vars, Vec<Program>) {
+    match c.algorithm {
+        Algorithm::Pwm => super::pwm::Trainer::<f32>::written(c),
+        Algorithm::Shac => super::shac::Trainer::<f32>::written(c),
+    }
+}
+
+/// How much each of `programs` programs repeats where no budget decides: see [`crate::tape::recompute`].
+pub fn repeats(c: &Config, programs: usize) -> Vec<usize> {
+    vec![if c.recompute == Recompute::All { usize::MAX } else { 0 }; programs]
+}
+
+/// An algorithm in the middle of a run. See [`super::pwm::Trainer`] for what the methods promise.
+pub trait Learner: Sized {
+    type F: Number;
+
+    /// Variables and programs of a run, before anything is allocated: what a plan is made of.
+    fn written(c: &Config) -> (Vars, Vec<Program>);
+    /// Allocates and initialises a run on `target` (see [`super::target()`]) with the first `taken` candidates of each
+    /// program computed twice, as a plan has it: see [`crate::tape::recompute`].
+    fn repeating_on(c: &Config, target: &Target, taken: &[usize]) -> Result<Self, TrainError>;
+    fn config(&self) -> &Config;
+    fn machine(&self) -> &Machine<Self::F>;
+    fn machine_mut(&mut self) -> &mut Machine<Self::F>;
+    /// Environments of the evaluation.
+    fn eval_env(&self) -> &EnvVars;
+    /// What learns: actor, critics and, if there is one, the world model.
+    fn groups(&self) -> [Option<&Group>; 3];
+    /// The replay buffer, if there is one.
+    fn replay(&self) -> Option<&ReplayVars>;
+    /// Epochs begun.
+    fn epoch(&self) -> u64;
+    fn run_epoch(&mut self) -> Result<EpochReport, TrainError>;
+    fn evaluate(&mut self, watch: impl FnMut(Moment<Self::F>)) -> Result<Evaluation, TrainError>;
+    /// What a world model knows, on replayed windows; none without a model, or while there are no windows.
+    fn probe(&mut self) -> Result<Option<Probe>, TrainError> {
+        Ok(None)
+    }
+    /// The first number of the state that is infinite or not a number, named.
+    fn non_finite(&self) -> Option<String>;
+    /// Whether the first, longer epoch is over.
+    fn bootstrapped(&self) -> bool;
+    fn set_bootstrapped(&mut self, done: bool);
+    /// Factor on all learning rates.
+    fn lr_scale(&self) -> f64;
+    fn set_lr_scale(&mut self, scale: f64);
+
+    /// True steps of the training environments so far.
+    fn env_steps(&self) -> u64 {
+        self.epoch() * self.config().rollout_states() as u64
+    }
+
+    /// Variables of a checkpoint: all that the next epoch depends on, or with `policy_only` networks and statistics.
+    fn state(&self, policy_only: bool) -> Vec<VarId> {
+        evaluate::state(self.machine().vars(), self.eval_env(), policy_only)
+    }
+
+    /// Updates that each network has skipped since the start of the run.
+    fn skipped(&self) -> [u32; 3] {
+        self.groups().map(|g| g.map_or(0, |g| self.machine().index(g.skipped)[0]))
+    }
+
+    /// Forgets what the optimisers remember: for weights that did not come from their steps.
+    fn reset_optimisers(&mut self);
+}

@@ -1,0 +1,108 @@
+//! SHAC: short-horizon actor-critic through the true dynamics (Xu et al., "Accelerated policy learning with parallel
+//! differentiable simulation", 2022).
+//!
+//! An epoch is two updates. The *actor* drives the environments for `horizon` steps and climbs the gradient of its
+//! return through the simulator itself; beyond the horizon the critics' value stands. The *critics* regress to
+//! TD(lambda) targets of that rollout. Policy and critics see observations normalised by running statistics, which are
+//! held during a rollout. [`Shac`] holds the variables, [`Trainer`] runs the programs.
+
+pub mod rollout;
+pub mod trainer;
+
+pub use trainer::Trainer;
+
+use super::pwm::Exchange;
+use crate::config::Config;
+use crate::device::philox::{Philox, Stream};
+use crate::env::Ant;
+use crate::env::ant::{ACT, OBS};
+use crate::env::step::{EnvVars, Mode};
+use crate::model::{Actor, Critics};
+use crate::ops::stats::{START_COUNT, normalise};
+use crate::tape::exec::Number;
+use crate::tape::{DType, Machine, Program, Region, Val, VarId, Vars};
+use std::sync::Arc;
+
+/// Networks and statistics: what a policy needs to act, and all that `best` checkpoints hold.
+#[derive(Clone, Debug)]
+pub struct Nets {
+    pub actor: Actor,
+    pub critics: Critics,
+    /// `[O, 3]`: observations seen in training.
+    pub obs_stats: VarId,
+    /// `[3]`: returns over a horizon.
+    pub ret_stats: VarId,
+}
+
+impl Nets {
+    pub fn new(vars: &mut Vars, c: &Config) -> Self {
+        let mut stats = |name: &str, shape: &[usize]| vars.add(Region::Statistics, name, DType::Real, shape);
+        let (obs_stats, ret_stats) = (stats("obs_stats", &[OBS, 3]), stats("ret_stats", &[3]));
+        Self { actor: Actor::new(vars, c, OBS, ACT), critics: Critics::new(vars, c, OBS), obs_stats, ret_stats }
+    }
+
+    /// Draws all parameters from `seed`, and lets the statistics start as if they had seen nothing.
+    pub fn init<F: Number>(&self, machine: &mut Machine<F>, seed: u64) {
+        for group in [&self.actor.group, &self.critics.group] {
+            group.init(machine, seed);
+        }
+        for stats in [self.obs_stats, self.ret_stats] {
+            for s in machine.real_mut(stats).chunks_exact_mut(3) {
+                s.copy_from_slice(&[F::zero(), F::one(), F::of(START_COUNT)]);
+            }
+        }
+    }
+
+    /// The mean action on observations `[N, 37]`.
+    pub fn policy(&self, p: &mut Program, vars: &Vars, obs: Val) -> Val {
+        let stats = p.var(vars, self.obs_stats);
+        let x = normalise(p, obs, stats, true);
+        let actor = self.actor.bind(p, vars);
+        actor.act(p, x, None, false, None)
+    }
+}
+
+/// Slots of the losses that the host reads after an epoch and clears before it.
+#[derive(Clone, Copy, Debug)]
+pub enum Loss {
+    Actor = 0,
+    /// Sum over all minibatches.
+    Critic = 1,
+}
+
+/// Every variable of a run.
+#[derive(Clone, Debug)]
+pub struct Shac {
+    pub config: Config,
+    pub nets: Nets,
+    pub env: EnvVars,
+    /// `latents` are normalised observations.
+    pub exchange: Exchange,
+    /// Index `[1]`: epochs begun, the step of the policy's noise.
+    pub epoch: VarId,
+    /// Index `[1]`: critic passes made, the step of their shuffle.
+    pub passes: VarId,
+    /// `[2]`: see [`Loss`].
+    pub losses: VarId,
+    /// `[2]`: gradients of single steps scaled down, and not finite, in this epoch.
+    pub bounded: VarId,
+}
+
+impl Shac {
+    pub fn new(vars: &mut Vars, c: &Config, ant: Arc<Ant>) -> Self {
+        let nets = Nets::new(vars, c);
+        let env = EnvVars::new(vars, "env", ant, c.num_envs, Mode::Train, Philox::new(c.seed, Stream::Reset));
+        let exchange = Exchange::new(vars, c, OBS);
+        let mut control = |name: &str, dtype, n: usize| vars.add(Region::Control, name, dtype, &[n]);
+        Self {
+            config: c.clone(),
+            nets,
+            env,
+            exchange,
+            epoch: control("epoch", DType::Index, 1),
+            passes: control("critic_passes", DType::Index, 1),
+            losses: control("losses", DType::Real, 2),
+            bounded: control("bounded", DType::Real, 2),
+        }
+    }
+}

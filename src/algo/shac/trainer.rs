@@ -1,0 +1,226 @@
+//! Runs the programs of SHAC: initialisation, epochs, evaluation, state in and out.
+
+use super::rollout::{observe, rollout};
+use super::{Loss, Shac};
+use crate::algo::pwm::trainer::TrainError;
+use crate::algo::pwm::{EpochReport, Evaluation, Moment, critic, evaluate};
+use crate::algo::schedule::{Network, Schedule};
+use crate::algo::{Learner, repeats};
+use crate::config::Config;
+use crate::device::cpu::team::Team;
+use crate::device::philox::{Philox, Stream};
+use crate::env::step::{EnvVars, Meter, Mode, ant_from_config};
+use crate::model::Group;
+use crate::ops::control::{meter, tick};
+use crate::ops::random::normal;
+use crate::ops::replay::ReplayVars;
+use crate::tape::exec::{Number, ProgramId, Target};
+use crate::tape::recompute;
+use crate::tape::{Machine, Program, VarId, Vars};
+use std::sync::Arc;
+use std::time::Instant;
+
+/// How many there are of [`Programs`].
+const PROGRAMS: usize = 6;
+
+/// Programs of a trainer, in the order they were written.
+#[derive(Clone, Copy, Debug)]
+struct Programs {
+    begin: ProgramId,
+    actor: ProgramId,
+    targets: ProgramId,
+    critic: ProgramId,
+    evaluate: [ProgramId; 2],
+}
+
+/// A run of SHAC on a machine.
+pub struct Trainer<F: Number> {
+    pub shac: Shac,
+    pub eval_env: EnvVars,
+    pub machine: Machine<F>,
+    programs: Programs,
+    /// Factor on all learning rates: below 1 after a rollback.
+    lr_scale: f64,
+}
+
+/// Variables and programs of a run, before anything is allocated: what `Layout` plans.
+pub fn write(c: &Config) -> (Vars, Shac, EnvVars, Vec<Program>) {
+    let mut vars = Vars::default();
+    let ant = Arc::new(ant_from_config(c));
+    let shac = Shac::new(&mut vars, c, ant.clone());
+    let rng = Philox::new(c.seed, Stream::Eval);
+    let eval_env = EnvVars::new(&mut vars, "eval", ant, c.eval_episodes, Mode::Evaluate, rng);
+    let mut begin = Program::new("begin");
+    shac.env.reset(&mut begin, &vars);
+    let mut targets = Program::new("targets");
+    critic::targets(&mut targets, &vars, c, &shac.exchange);
+    let mut regress = Program::new("critic_update");
+    let p = &mut regress;
+    let (passes, loss) = (p.var(&vars, shac.passes), p.var_at(&vars, shac.losses, Loss::Critic as usize, &[1]));
+    critic::pass(p, &vars, c, &shac.nets.critics, &shac.exchange, passes, loss);
+    let mut programs = vec![begin, act(&vars, &shac), targets, regress];
+    programs.extend(evaluate::programs(&vars, &eval_env, |p, obs| shac.nets.policy(p, &vars, obs)));
+    (vars, shac, eval_env, programs)
+}
+
+/// The rollout and the actor's update.
+fn act(vars: &Vars, s: &Shac) -> Program {
+    let c = &s.config;
+    let mut program = Program::new("actor_update");
+    let p = &mut program;
+    let epoch = p.var(vars, s.epoch);
+    let noise = normal(p, c.seed, Stream::Policy, epoch, &[c.horizon, c.num_envs, crate::env::ant::ACT]);
+    tick(p, epoch);
+    let (loss, observed) = rollout(p, vars, s, noise);
+    s.nets.actor.group.update(p, vars, &[(loss, 1.0)]);
+    observe(p, vars, s, &observed);
+    let slot = p.var_at(vars, s.losses, Loss::Actor as usize, &[1]);
+    meter(p, loss, slot, true);
+    program
+}
+
+impl<F: Number> Trainer<F> {
+    /// Plans, allocates and initialises a run, on the processor whatever `device` says.
+    pub fn new(c: &Config) -> Result<Self, TrainError> {
+        Self::repeating_on(c, &Target::Cpu, &repeats(c, PROGRAMS))
+    }
+}
+
+impl<F: Number> Learner for Trainer<F> {
+    type F = F;
+
+    fn written(c: &Config) -> (Vars, Vec<Program>) {
+        let (vars, _, _, programs) = write(c);
+        (vars, programs)
+    }
+
+    fn repeating_on(c: &Config, target: &Target, taken: &[usize]) -> Result<Self, TrainError> {
+        let team = Arc::new(Team::new(c.threads)?);
+        let (vars, shac, eval_env, programs) = write(c);
+        let programs = programs.iter().zip(taken).map(|(p, &taken)| recompute::with(p, taken).0).collect();
+        let machine = Machine::on(target, vars, programs, team)?;
+        let id = |i| machine.program(i);
+        let programs = Programs { begin: id(0), actor: id(1), targets: id(2), critic: id(3), evaluate: [id(4), id(5)] };
+        let mut t = Self { shac, eval_env, machine, programs, lr_scale: 1.0 };
+        t.shac.nets.init(&mut t.machine, c.seed);
+        t.machine.run(t.programs.begin)?;
+        Ok(t)
+    }
+
+    fn config(&self) -> &Config {
+        &self.shac.config
+    }
+
+    fn machine(&self) -> &Machine<F> {
+        &self.machine
+    }
+
+    fn machine_mut(&mut self) -> &mut Machine<F> {
+        &mut self.machine
+    }
+
+    fn eval_env(&self) -> &EnvVars {
+        &self.eval_env
+    }
+
+    fn groups(&self) -> [Option<&Group>; 3] {
+        [Some(&self.shac.nets.actor.group), Some(&self.shac.nets.critics.group), None]
+    }
+
+    fn replay(&self) -> Option<&ReplayVars> {
+        None
+    }
+
+    fn epoch(&self) -> u64 {
+        u64::from(self.machine.index(self.shac.epoch)[0])
+    }
+
+    /// One epoch: rollout and actor, targets, critics.
+    fn run_epoch(&mut self) -> Result<EpochReport, TrainError> {
+        let c = &self.shac.config;
+        let e = self.epoch();
+        let (passes, batches) = (c.critic_iterations, c.critic_batches);
+        let rates = [Network::Actor, Network::Critic].map(|n| self.lr_scale * Schedule::of(c, n).rate(e));
+        let nets = &self.shac.nets;
+        let groups = [&nets.actor.group, &nets.critics.group].map(|g| (g.rate, g.norm, g.skipped));
+        for ((rate, norm, _), lr) in groups.iter().zip(rates) {
+            self.machine.real_mut(*rate)[0] = F::of(lr);
+            self.machine.real_mut(*norm)[0] = F::of(f64::NAN);
+        }
+        let (losses, meters, bounded) = (self.shac.losses, self.shac.env.meters, self.shac.bounded);
+        for sums in [losses, meters, bounded] {
+            self.machine.real_mut(sums).fill(F::zero());
+        }
+        let mut seconds = [0.0; 3];
+        let phases = [(self.programs.actor, 1, 0), (self.programs.targets, 1, 1), (self.programs.critic, passes, 1)];
+        for (program, runs, phase) in phases {
+            let from = Instant::now();
+            for _ in 0..runs {
+                self.machine.run(program)?;
+            }
+            seconds[phase] += from.elapsed().as_secs_f64();
+        }
+        let real = |v: VarId, i: usize| self.machine.real(v)[i].value();
+        let meter = |m: Meter| real(meters, m as usize);
+        let episodes = meter(Meter::Episodes);
+        let per_episode = |m: Meter| if episodes > 0.0 { meter(m) / episodes } else { f64::NAN };
+        let report = EpochReport {
+            learned: true,
+            actor_loss: real(losses, Loss::Actor as usize),
+            critic_loss: real(losses, Loss::Critic as usize) / (passes * batches) as f64,
+            dynamics_loss: f64::NAN,
+            reward_loss: f64::NAN,
+            actor_grad_norm: real(groups[0].1, 0),
+            critic_grad_norm: real(groups[1].1, 0),
+            wm_grad_norm: f64::NAN,
+            rates: [rates[0], rates[1], f64::NAN],
+            seconds,
+            episodes,
+            train_return: per_episode(Meter::Return),
+            train_length: per_episode(Meter::Length),
+            blown_up: meter(Meter::BlownUp),
+            bounded: [real(bounded, 0), real(bounded, 1)],
+            skipped: groups.iter().map(|g| self.machine.index(g.2)[0]).sum(),
+        };
+        // A read from a GPU that failed is an error of this epoch.
+        self.machine.wait()?;
+        Ok(report)
+    }
+
+    fn evaluate(&mut self, watch: impl FnMut(Moment<F>)) -> Result<Evaluation, TrainError> {
+        let length = self.shac.config.episode_length;
+        Ok(evaluate::play(&mut self.machine, self.programs.evaluate, &self.eval_env, length, watch)?)
+    }
+
+    fn non_finite(&self) -> Option<String> {
+        let (nets, e) = (&self.shac.nets, &self.shac.env);
+        let groups = [&nets.actor.group, &nets.critics.group];
+        if let Some(name) = groups.iter().find_map(|g| g.non_finite(&self.machine)) {
+            return Some(name);
+        }
+        let bad = |id: &VarId| !self.machine.real(*id).iter().all(|x| x.value().is_finite());
+        let vars = [nets.obs_stats, nets.ret_stats, e.q, e.qd, e.obs];
+        vars.into_iter().find(bad).map(|id| self.machine.vars().info(id).name.clone())
+    }
+
+    /// No epoch is longer than another.
+    fn bootstrapped(&self) -> bool {
+        true
+    }
+
+    fn set_bootstrapped(&mut self, _: bool) {}
+
+    fn lr_scale(&self) -> f64 {
+        self.lr_scale
+    }
+
+    fn set_lr_scale(&mut self, scale: f64) {
+        self.lr_scale = scale;
+    }
+
+    fn reset_optimisers(&mut self) {
+        for group in [&self.shac.nets.actor.group, &self.shac.nets.critics.group] {
+            group.reset(&mut self.machine);
+        }
+    }
+}

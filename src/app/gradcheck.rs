@@ -1,0 +1,215 @@
+//! `pwm gradcheck`: the simulator's adjoint stage by stage and over a whole step, against dual numbers and central
+//! differences, and how a gradient grows over a horizon.
+
+pub mod stages;
+pub mod states;
+
+use std::io::Write;
+use std::path::PathBuf;
+
+use anyhow::ensure;
+
+use super::say;
+use crate::config::Subgradient;
+use crate::device::Dual;
+use crate::device::philox::{Philox, Stream};
+use crate::env::ant::{ACT, Ant, Cotangents, EnvReal, NQ, NQD, OBS, Operands, Results};
+use crate::env::step::ant_from_config;
+use stages::{StageError, check_stages};
+use states::{State, random_state, state_of, states_of};
+
+/// Check the gradient of the simulator.
+#[derive(Clone, Debug, clap::Args)]
+pub struct GradcheckArgs {
+    /// Settings as key=value, as in env=ant mm_caching_frequency=1 seed=3
+    pub overrides: Vec<String>,
+    /// Random states to check
+    #[arg(long, value_name = "N", default_value_t = 32, value_parser = clap::value_parser!(u32).range(1..=4096))]
+    pub states: u32,
+    /// One state to check instead: 15 coordinates, 14 velocities and, if it is not zero, an action of 8, with commas
+    #[arg(long, value_name = "NUMBERS", value_delimiter = ',', allow_hyphen_values = true)]
+    pub state: Vec<f64>,
+    /// A file of states to check instead, one a line
+    #[arg(long, value_name = "FILE", conflicts_with = "state")]
+    pub file: Option<PathBuf>,
+    /// Steps over which the Jacobian's norm is shown
+    #[arg(long, value_name = "H", default_value_t = 32, value_parser = clap::value_parser!(u32).range(1..=1000))]
+    pub horizon: u32,
+}
+
+impl GradcheckArgs {
+    fn states(&self, ant: &Ant, rng: &Philox) -> anyhow::Result<Vec<State>> {
+        match &self.file {
+            Some(file) => states_of(file),
+            None if self.state.is_empty() => Ok((0..self.states).map(|e| random_state(ant, rng, e)).collect()),
+            None => Ok(vec![state_of(&self.state)?]),
+        }
+    }
+}
+
+/// Numbers that go into a step, and that come out of it.
+const IN: usize = NQ + NQD + ACT;
+const OUT: usize = NQ + NQD + OBS;
+
+impl State {
+    fn inputs(&self) -> [f64; IN] {
+        let mut x = [0.0; IN];
+        x[..NQ].copy_from_slice(&self.q);
+        x[NQ..NQ + NQD].copy_from_slice(&self.qd);
+        x[NQ + NQD..].copy_from_slice(&self.action);
+        x
+    }
+}
+
+/// What comes out of a step from `x`: q, qd and observation.
+fn step<R: EnvReal>(ant: &Ant, x: &[R; IN]) -> [R; OUT] {
+    let (mut q, mut qd) = (x[..NQ].to_vec(), x[NQ..NQ + NQD].to_vec());
+    let (before, mut obs, mut reward) = ([R::zero(); OBS], [R::zero(); OBS], [R::zero()]);
+    R::step_rows(ant, 1, &mut q, &mut qd, &before, &x[NQ + NQD..], &mut obs, &mut reward);
+    let mut out = [R::zero(); OUT];
+    out[..NQ].copy_from_slice(&q);
+    out[NQ..NQ + NQD].copy_from_slice(&qd);
+    out[NQ + NQD..].copy_from_slice(&obs);
+    out
+}
+
+/// The adjoint: cotangents of what went in from `bar`, those of what came out.
+fn pull<R: EnvReal>(ant: &Ant, x: &[R; IN], bar: &[R; OUT]) -> [R; IN] {
+    let (mut q, mut qd, mut obs, mut action) = ([R::zero(); NQ], [R::zero(); NQD], [R::zero(); OBS], [R::zero(); ACT]);
+    R::adjoint_rows(
+        ant,
+        1,
+        Operands { q: &x[..NQ], qd: &x[NQ..NQ + NQD], action: &x[NQ + NQD..] },
+        Results { q: &bar[..NQ], qd: &bar[NQ..NQ + NQD], obs: &bar[NQ + NQD..], reward: &[R::zero()] },
+        Cotangents { q: &mut q, qd: &mut qd, obs: &mut obs, action: &mut action },
+    );
+    let mut out = [R::zero(); IN];
+    out[..NQ].copy_from_slice(&q);
+    out[NQ..NQ + NQD].copy_from_slice(&qd);
+    out[NQ + NQD..].copy_from_slice(&action);
+    out
+}
+
+fn dot(a: &[f64], b: &[f64]) -> f64 {
+    a.iter().zip(b).map(|(a, b)| a * b).sum()
+}
+
+fn norm(a: &[f64]) -> f64 {
+    dot(a, a).sqrt()
+}
+
+/// Carries the command out; `out` is standard output, or a test's buffer.
+pub fn run(args: &GradcheckArgs, out: &mut dyn Write) -> anyhow::Result<()> {
+    let config = crate::config::load(&args.overrides)?;
+    let ant = ant_from_config(&config);
+    let rng = Philox::new(config.seed, Stream::Test);
+    let states = args.states(&ant, &rng)?;
+    say(
+        out,
+        format_args!(
+            "the Ant at {} states: relative errors of the adjoint, in f64 unless said, sub-gradients: {}",
+            states.len(),
+            config.subgradient
+        ),
+    );
+    say(
+        out,
+        format_args!("(a state at rest in the ground stands at kinks, where differences are the mean of both sides)"),
+    );
+    say(out, format_args!(""));
+    let worst_stage = show_stages(&ant, &states, &rng, out);
+    say(out, format_args!(""));
+    let every = config.mm_caching_frequency;
+    say(out, format_args!("a step of 16 substeps, mass matrix every {every}"));
+    let titles = ["state", "|gradient|", "dual numbers", "differences", "f32"];
+    say(
+        out,
+        format_args!("{:>5}  {:>10}  {:>12}  {:>12}  {:>10}", titles[0], titles[1], titles[2], titles[3], titles[4]),
+    );
+    let mut worst = [0.0f64; 3];
+    for (i, state) in states.iter().enumerate() {
+        let (size, errors) = check(&ant, state, &rng, i as u32);
+        let [dual, differences, single] = errors;
+        say(out, format_args!("{i:>5}  {size:>10.3e}  {dual:>12.1e}  {differences:>12.1e}  {single:>10.1e}"));
+        worst.iter_mut().zip(errors).for_each(|(worst, error)| *worst = worst.max(error));
+    }
+    let [dual, differences, single] = worst;
+    say(out, format_args!("worst              {dual:>12.1e}  {differences:>12.1e}  {single:>10.1e}"));
+    say(out, format_args!(""));
+    say(out, format_args!("norm of d state(t) / d state(0) along the first state's path, action held: the largest"));
+    say(out, format_args!("growth of a random direction, by dual numbers"));
+    growth(&ant, &states[0], &rng, args.horizon as usize, out);
+    // Dual numbers take the reference's side at a kink; another choice may differ there, and is shown above.
+    if config.subgradient == Subgradient::Reference {
+        ensure!(worst_stage < 1e-12, "a stage's adjoint is not its derivative: {worst_stage:.1e} from dual numbers");
+        ensure!(dual < 1e-10, "the adjoint is not the derivative of the step: {dual:.1e} from dual numbers");
+    }
+    Ok(())
+}
+
+/// A table of stages, and the worst error against dual numbers. Differences mean little where a state stands at a kink, so
+/// their median is shown too.
+fn show_stages(ant: &Ant, states: &[State], rng: &Philox, out: &mut dyn Write) -> f64 {
+    let each = |(e, state)| check_stages(ant, state, rng, e);
+    let all: Vec<Vec<StageError>> = (0..).zip(states).map(each).collect();
+    say(out, format_args!("{:<16}  {:>12}  {:>12}  {:>12}", "stage", "dual numbers", "differences", "median"));
+    let mut worst = 0.0f64;
+    for i in 0..all[0].len() {
+        let dual = all.iter().fold(0.0f64, |m, s| m.max(s[i].dual));
+        let mut differences: Vec<f64> = all.iter().map(|s| s[i].differences).collect();
+        differences.sort_by(f64::total_cmp);
+        let [median, most] = [differences[differences.len() / 2], differences[differences.len() - 1]];
+        say(out, format_args!("{:<16}  {dual:>12.1e}  {most:>12.1e}  {median:>12.1e}", all[0][i].stage));
+        worst = worst.max(dual);
+    }
+    worst
+}
+
+/// Norm of the gradient of a random weighing of the results, and relative errors of the adjoint: against dual numbers
+/// and central differences along a random direction, and single against double precision.
+fn check(ant: &Ant, state: &State, rng: &Philox, e: u32) -> (f64, [f64; 3]) {
+    let x = state.inputs();
+    let bar: [f64; OUT] = std::array::from_fn(|k| rng.normal(2, e * 128 + k as u32));
+    let along: [f64; IN] = std::array::from_fn(|k| rng.normal(3, e * 128 + k as u32));
+    let back = pull(ant, &x, &bar);
+    let size = norm(&back) * norm(&along);
+
+    let y = step::<Dual>(ant, &std::array::from_fn(|k| Dual::new(x[k], along[k])));
+    let by_dual: f64 = y.iter().zip(&bar).map(|(y, w)| y.d * w).sum();
+    const H: f64 = 1e-7;
+    let moved = |s: f64| step::<f64>(ant, &std::array::from_fn(|k| x[k] + s * H * along[k]));
+    let by_difference = (dot(&moved(1.0), &bar) - dot(&moved(-1.0), &bar)) / (2.0 * H);
+    let narrow: [f32; IN] = x.map(|x| x as f32);
+    let single = pull(ant, &narrow, &bar.map(|w| w as f32)).map(f64::from);
+    let double = pull(ant, &narrow.map(f64::from), &bar.map(|w| f64::from(w as f32)));
+    let apart: Vec<f64> = single.iter().zip(&double).map(|(a, b)| a - b).collect();
+    let there = dot(&back, &along);
+    let errors = [(there - by_dual).abs() / size, (there - by_difference).abs() / size, norm(&apart) / norm(&double)];
+    (norm(&back), errors)
+}
+
+/// Prints how much random directions of the first state have grown after 1, 2, 4, ... steps.
+fn growth(ant: &Ant, state: &State, rng: &Philox, horizon: usize, out: &mut dyn Write) {
+    const DIRECTIONS: usize = 16;
+    const STATE: usize = NQ + NQD;
+    let mut rows: Vec<[Dual; IN]> = (0..DIRECTIONS as u32)
+        .map(|d| {
+            let mut along: [f64; IN] = std::array::from_fn(|k| rng.normal(4, d * 128 + k as u32));
+            along[STATE..].fill(0.0);
+            let n = norm(&along);
+            let x = state.inputs();
+            std::array::from_fn(|k| Dual::new(x[k], along[k] / n))
+        })
+        .collect();
+    for t in 1..=horizon {
+        let mut largest = 0.0f64;
+        for row in &mut rows {
+            let next = step(ant, row);
+            row[..STATE].copy_from_slice(&next[..STATE]);
+            largest = largest.max(norm(&row[..STATE].iter().map(|x| x.d).collect::<Vec<_>>()));
+        }
+        if t.is_power_of_two() || t == horizon {
+            say(out, format_args!("  {t:>4} steps  {largest:>10.3e}"));
+        }
+    }
+}
