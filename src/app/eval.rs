@@ -85,7 +85,7 @@ pub fn run(args: &EvalArgs, out: &mut dyn Write) -> anyhow::Result<()> {
         return many(args, out);
     }
     let path = checkpoint_in(&args.checkpoint)?;
-    let stored = Checkpoint::load(&path)?;
+    let stored = policy_in(&path)?;
     let mut config = state::config_of(&stored)??;
     config.threads = args.threads;
     let (stream, usual) = if args.fresh { (Stream::Publish, 100) } else { (Stream::Eval, config.eval_episodes) };
@@ -95,9 +95,9 @@ pub fn run(args: &EvalArgs, out: &mut dyn Write) -> anyhow::Result<()> {
     state::restore_policy(&mut evaluator, &stored)?;
     let mut film = Film::default();
     let filmed = args.movie.is_some();
-    let e = evaluator.evaluate(|q, returns| {
+    let e = evaluator.evaluate(|moment| {
         if filmed {
-            film.frame(q, returns);
+            film.frame(moment);
         }
     })?;
     let epoch = state::epoch_of(&stored)?;
@@ -181,14 +181,14 @@ fn checkpoints(run: &Path) -> Vec<PathBuf> {
 
 /// One row of the table.
 fn judge(args: &EvalArgs, run: &Path, path: &Path) -> anyhow::Result<Vec<String>> {
-    let stored = Checkpoint::load(path)?;
+    let stored = policy_in(path)?;
     let mut config = state::config_of(&stored)??;
     config.threads = args.threads;
     let episodes = args.episodes.map_or(100, |n| n as usize);
     // A table is for comparing, so its starts are those that chose nothing.
     let mut evaluator = Evaluator::<f32>::new(&config, episodes, Stream::Publish)?;
     state::restore_policy(&mut evaluator, &stored)?;
-    let e = evaluator.evaluate(|_, _| {})?;
+    let e = evaluator.evaluate(|_| {})?;
     let falls = e.lengths.iter().filter(|l| **l < config.episode_length as f64).count();
     let name = |p: &Path| p.file_stem().unwrap_or(p.as_os_str()).to_string_lossy().into_owned();
     Ok(vec![
@@ -203,6 +203,15 @@ fn judge(args: &EvalArgs, run: &Path, path: &Path) -> anyhow::Result<Vec<String>
         falls.to_string(),
         episodes.to_string(),
     ])
+}
+
+/// A checkpoint of which only the policy will be used: damage to the rest of the file is a warning.
+pub(super) fn policy_in(path: &Path) -> anyhow::Result<Checkpoint> {
+    let stored = Checkpoint::salvage(path)?;
+    if let Some(loss) = stored.loss() {
+        let _ = writeln!(std::io::stderr(), "warning: {}: {loss}; only its policy is used", path.display());
+    }
+    Ok(stored)
 }
 
 /// The checkpoint that a path means.
