@@ -14,7 +14,7 @@ const POSES: usize = 6;
 const GAP: f32 = 1.5;
 
 /// Coordinates and returns of every step of the first environments of an evaluation.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub struct Film {
     envs: usize,
     q: Vec<f32>,
@@ -43,6 +43,12 @@ pub struct Pictures {
 }
 
 impl Film {
+    /// Room for evaluations of so many environments and steps.
+    pub fn new(envs: usize, steps: usize) -> Self {
+        let frames = envs.min(FILMED) * steps;
+        Self { envs: 0, q: Vec::with_capacity(frames * NQ), returns: Vec::with_capacity(frames) }
+    }
+
     /// Forgets the last evaluation.
     pub fn clear(&mut self) {
         self.q.clear();
@@ -186,7 +192,7 @@ mod tests {
     #[test]
     fn an_episode_becomes_pictures() {
         let ant = Ant::new(AntSettings::default());
-        let mut film = Film::default();
+        let mut film = Film::new(3, 20);
         for i in 0..20 {
             let mut q = [crate::env::ant::START_Q; 3].concat();
             q[NQ] = 0.5 * f64::from(i);

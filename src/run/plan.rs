@@ -21,15 +21,15 @@ const MIB: u64 = 1 << 20;
 /// Code, libraries, the allocator's own books and the command line: resident in every run, whatever it trains.
 const CODE: u64 = 8 * MIB;
 /// The main thread's stack, as far as it is used.
-const MAIN_STACK: u64 = MIB;
+const MAIN_STACK: u64 = 256 * KIB;
 /// Buffers of metrics, TensorBoard events and the progress line.
-const LOGS: u64 = 256 * KIB;
+const LOGS: u64 = 128 * KIB;
 /// A checkpoint is written from where the state lies; its header is text.
-const CHECKPOINT: u64 = 256 * KIB;
+const CHECKPOINT: u64 = 128 * KIB;
 /// Text, numbers and page of a frame of the moving picture.
-const FRAME: u64 = 3 * KIB;
+const FRAME: u64 = 5 * KIB / 4;
 /// The curve of an evaluation: its points, its picture as text, and a row of metrics as it is read back.
-const CURVE: u64 = 512 * KIB;
+const CURVE: u64 = 256 * KIB;
 
 /// The line that recompute makes smaller.
 const ACTIVATIONS: &str = "activations";
@@ -207,8 +207,7 @@ fn describe(region: Region) -> (&'static str, &'static str) {
 fn fixed(c: &Config, tables: u64, packing: usize) -> Vec<Item> {
     let item = |name, what, bytes| Item { name, what, bytes };
     let steps = c.episode_length as u64;
-    // A vector that grows may hold twice what it needs.
-    let film = 2 * steps * c.eval_episodes.min(FILMED) as u64 * (NQ as u64 + 1) * size_of::<f32>() as u64;
+    let film = steps * c.eval_episodes.min(FILMED) as u64 * (NQ as u64 + 1) * size_of::<f32>() as u64;
     vec![
         item("code", "program, libraries, main stack", CODE + MAIN_STACK),
         item("threads", "stacks of the workers", ((team::count(c.threads) - 1) * team::STACK) as u64),

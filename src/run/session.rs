@@ -163,6 +163,7 @@ where
     fn new(trainer: L, folder: RunFolder, info: RunInfo, metrics: Metrics, best: Option<Best>) -> Self {
         let tracker = Tracker::new(trainer.config(), trainer.skipped());
         let best_return = best.map_or(f64::NAN, |b| b.mean);
+        let film = Film::new(trainer.config().eval_episodes, trainer.config().episode_length);
         let status = Status {
             epoch: trainer.epoch(),
             epochs: trainer.config().max_epochs,
@@ -178,7 +179,7 @@ where
             progress: Progress::stderr(),
             metrics,
             tracker,
-            film: Film::default(),
+            film,
             guard: Guard::default(),
             incidents: Vec::new(),
             kept: Kept::default(),
