@@ -279,6 +279,8 @@ fn the_moving_picture_holds_every_frame_in_little_room() {
         shapes: &shapes,
         poses: &poses,
         readouts: &readouts,
+        pushes: &[],
+        weight: 0.0,
     };
     let html = movie.html().unwrap();
     assert!(html.len() < 400_000, "{}", html.len());

@@ -16,7 +16,7 @@ fn train(more: &[&str]) -> (u64, Vec<u64>) {
         learned += u32::from(r.learned);
     }
     assert!(learned > 10, "the test trains");
-    let e = t.evaluate(|_, _| {}).unwrap();
+    let e = t.evaluate(|_| {}).unwrap();
     (fingerprint(&t), e.returns.iter().map(|r| r.to_bits()).collect())
 }
 

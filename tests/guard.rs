@@ -71,7 +71,7 @@ fn a_drill_the_collapse_is_seen_and_rolled_back() {
     assert_eq!(kinds(&run), [Kind::Collapse, Kind::Rollback]);
     assert!(policy == std::fs::read(folder::best(&run)).unwrap(), "the best policy is as it was");
     // The networks are those of the best policy again, and the same policy gets the same return.
-    let again = s.trainer.evaluate(|_, _| {}).unwrap();
+    let again = s.trainer.evaluate(|_| {}).unwrap();
     assert_eq!(again.mean(), good.mean);
 
     // A killed process resumes after the rollback, not before it.

@@ -98,7 +98,7 @@ fn train(options: Options) -> (u64, Vec<u64>) {
     for _ in 0..5 {
         t.run_epoch().unwrap();
     }
-    let e = t.evaluate(|_, _| {}).unwrap();
+    let e = t.evaluate(|_| {}).unwrap();
     (fingerprint(&t), e.returns.iter().map(|r| r.to_bits()).collect())
 }
 

@@ -59,7 +59,7 @@ fn results_do_not_depend_on_old_activations() {
         if poison {
             t.machine.poison();
         }
-        let e = t.evaluate(|_, _| {}).unwrap();
+        let e = t.evaluate(|_| {}).unwrap();
         (fingerprint(&t), e)
     };
     assert_eq!(train(false), train(true));

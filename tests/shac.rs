@@ -97,7 +97,7 @@ fn train(more: &[&str]) -> (Vec<u64>, f64) {
         bounded += r.bounded[0];
         assert_eq!(r.bounded[1], 0.0, "no gradient is lost");
     }
-    let e = t.evaluate(|_, _| {}).unwrap();
+    let e = t.evaluate(|_| {}).unwrap();
     let params = t.machine.real(t.shac.nets.actor.group.params).iter().map(|x| u64::from(x.to_bits()));
     (params.chain(e.returns.iter().map(|r| r.to_bits())).collect(), bounded)
 }
@@ -145,7 +145,7 @@ fn learns_to_run() {
         let r = t.run_epoch().unwrap();
         bounded += r.bounded[0] + r.bounded[1];
         if t.epoch().is_multiple_of(c.eval_every) {
-            let e = t.evaluate(|_, _| {}).unwrap();
+            let e = t.evaluate(|_| {}).unwrap();
             best = e.mean().max(best);
             println!(
                 "epoch {} {:.0} s: {e}; train {:.0}, losses {:.3} {:.3}, norms {:.3} {:.1}, bounded {bounded}, blown {}",

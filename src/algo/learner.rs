@@ -1,7 +1,7 @@
 //! What a run asks of an algorithm: epochs, evaluations, and the state that a checkpoint holds.
 
 use super::pwm::evaluate;
-use super::pwm::{EpochReport, Evaluation, Probe, TrainError};
+use super::pwm::{EpochReport, Evaluation, Moment, Probe, TrainError};
 use crate::config::{Algorithm, Config, Recompute};
 use crate::env::step::EnvVars;
 use crate::model::Group;
@@ -43,7 +43,7 @@ pub trait Learner: Sized {
     /// Epochs begun.
     fn epoch(&self) -> u64;
     fn run_epoch(&mut self) -> Result<EpochReport, TrainError>;
-    fn evaluate(&mut self, watch: impl FnMut(&[Self::F], &[Self::F])) -> Result<Evaluation, TrainError>;
+    fn evaluate(&mut self, watch: impl FnMut(Moment<Self::F>)) -> Result<Evaluation, TrainError>;
     /// What a world model knows, on replayed windows; none without a model, or while there are no windows.
     fn probe(&mut self) -> Result<Option<Probe>, TrainError> {
         Ok(None)

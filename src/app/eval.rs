@@ -95,9 +95,9 @@ pub fn run(args: &EvalArgs, out: &mut dyn Write) -> anyhow::Result<()> {
     state::restore_policy(&mut evaluator, &stored)?;
     let mut film = Film::new(episodes, config.episode_length);
     let filmed = args.movie.is_some();
-    let e = evaluator.evaluate(|q, returns| {
+    let e = evaluator.evaluate(|moment| {
         if filmed {
-            film.frame(q, returns);
+            film.frame(moment);
         }
     })?;
     let epoch = state::epoch_of(&stored)?;
@@ -188,7 +188,7 @@ fn judge(args: &EvalArgs, run: &Path, path: &Path) -> anyhow::Result<Vec<String>
     // A table is for comparing, so its starts are those that chose nothing.
     let mut evaluator = Evaluator::<f32>::new(&config, episodes, Stream::Publish)?;
     state::restore_policy(&mut evaluator, &stored)?;
-    let e = evaluator.evaluate(|_, _| {})?;
+    let e = evaluator.evaluate(|_| {})?;
     let falls = e.lengths.iter().filter(|l| **l < config.episode_length as f64).count();
     let name = |p: &Path| p.file_stem().unwrap_or(p.as_os_str()).to_string_lossy().into_owned();
     Ok(vec![

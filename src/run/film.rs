@@ -1,23 +1,27 @@
 //! Films an evaluation: keeps the coordinates of every step, then makes one episode into a moving and a still picture.
 
-use super::viewer::{Movie, Readout, Shape, ViewerError};
-use crate::algo::pwm::Evaluation;
+use super::viewer::{Movie, Push, Readout, Shape, ViewerError};
+use crate::algo::pwm::{Evaluation, Moment};
 use crate::env::Ant;
-use crate::env::ant::{DT, NQ, bodies_for_drawing};
+use crate::env::ant::{DT, NQ, NQD, bodies_for_drawing, ground_forces};
 use crate::sim::articulation::Geometry;
 use crate::tape::exec::Number;
 
-/// Environments that are filmed; a thousand steps of one are 60 kB.
+/// Environments that are filmed; a thousand steps of one are 120 kB.
 pub(super) const FILMED: usize = 64;
 /// Poses of a still picture, and the metres between two of them.
 const POSES: usize = 6;
 const GAP: f32 = 1.5;
 
-/// Coordinates and returns of every step of the first environments of an evaluation.
+/// Numbers of a frame: coordinates, velocities, return so far.
+pub(super) const FRAME: usize = NQ + NQD + 1;
+
+/// Coordinates, velocities and returns of every step of the first environments of an evaluation.
 #[derive(Debug)]
 pub struct Film {
     envs: usize,
     q: Vec<f32>,
+    qd: Vec<f32>,
     returns: Vec<f32>,
 }
 
@@ -26,12 +30,14 @@ struct Reel {
     shapes: Vec<Shape>,
     poses: Vec<f32>,
     readouts: Vec<Readout>,
+    pushes: Vec<Push>,
+    weight: f32,
 }
 
 impl Reel {
     fn movie<'a>(&'a self, title: &'a str, subtitle: &'a str) -> Movie<'a> {
-        let Self { shapes, poses, readouts } = self;
-        Movie { title, subtitle, fps: (1.0 / DT) as f32, shapes, poses, readouts }
+        let Self { shapes, poses, readouts, pushes, weight } = self;
+        Movie { title, subtitle, fps: (1.0 / DT) as f32, shapes, poses, readouts, pushes, weight: *weight }
     }
 }
 
@@ -46,20 +52,28 @@ impl Film {
     /// Room for evaluations of so many environments and steps.
     pub fn new(envs: usize, steps: usize) -> Self {
         let frames = envs.min(FILMED) * steps;
-        Self { envs: 0, q: Vec::with_capacity(frames * NQ), returns: Vec::with_capacity(frames) }
+        Self {
+            envs: 0,
+            q: Vec::with_capacity(frames * NQ),
+            qd: Vec::with_capacity(frames * NQD),
+            returns: Vec::with_capacity(frames),
+        }
     }
 
     /// Forgets the last evaluation.
     pub fn clear(&mut self) {
         self.q.clear();
+        self.qd.clear();
         self.returns.clear();
     }
 
     /// One step: for `watch` of an evaluation.
-    pub fn frame<F: Number>(&mut self, q: &[F], returns: &[F]) {
-        self.envs = returns.len().min(FILMED);
-        self.q.extend(q[..self.envs * NQ].iter().map(|x| x.value() as f32));
-        self.returns.extend(returns[..self.envs].iter().map(|x| x.value() as f32));
+    pub fn frame<F: Number>(&mut self, moment: Moment<F>) {
+        self.envs = moment.returns.len().min(FILMED);
+        let keep = |to: &mut Vec<f32>, from: &[F], each| to.extend(from[..each].iter().map(|x| x.value() as f32));
+        keep(&mut self.q, moment.q, self.envs * NQ);
+        keep(&mut self.qd, moment.qd, self.envs * NQD);
+        keep(&mut self.returns, moment.returns, self.envs);
     }
 
     /// The episode to show: the one of median return among those filmed.
@@ -72,6 +86,10 @@ impl Film {
         &self.q[(frame * self.envs + env) * NQ..][..NQ]
     }
 
+    fn qd(&self, frame: usize, env: usize) -> &[f32] {
+        &self.qd[(frame * self.envs + env) * NQD..][..NQD]
+    }
+
     /// One episode, ready to be drawn. It ends before the first state that is not finite.
     fn reel(&self, ant: &Ant, e: &Evaluation, env: usize) -> Reel {
         let frames = self.returns.len() / self.envs.max(1);
@@ -79,10 +97,15 @@ impl Film {
         let sane = |f: &usize| self.q(*f, env).iter().all(|x| x.is_finite() && x.abs() < 1e6);
         let frames = (0..frames).take_while(sane).count();
 
-        let (mut shapes, mut poses, mut readouts) = (Vec::new(), Vec::new(), Vec::new());
+        let (mut shapes, mut poses, mut readouts, mut pushes) = (Vec::new(), Vec::new(), Vec::new(), Vec::new());
         for f in 0..frames {
-            let mut q = [0.0; NQ];
+            let (mut q, mut qd) = ([0.0; NQ], [0.0; NQD]);
             q.iter_mut().zip(self.q(f, env)).for_each(|(a, b)| *a = f64::from(*b));
+            qd.iter_mut().zip(self.qd(f, env)).for_each(|(a, b)| *a = f64::from(*b));
+            let narrow = |v: [f64; 3]| v.map(|x| x as f32);
+            let forces = ground_forces(ant, &q, &qd).into_iter();
+            let forces = forces.map(|p| Push { frame: f, at: narrow(p.at), force: narrow(p.force) });
+            pushes.extend(forces.filter(|p| p.force.iter().all(|x| x.is_finite())));
             let drawn = bodies_for_drawing(ant, &q);
             for s in &drawn {
                 poses.extend(s.centre.map(|x| x as f32));
@@ -96,7 +119,9 @@ impl Film {
             let total_reward = self.returns[f * self.envs + env];
             readouts.push(Readout { time: f as f32 * DT as f32, speed, total_reward });
         }
-        Reel { shapes, poses, readouts }
+        let mass: f64 = ant.model().links.iter().map(|l| l.mass).sum();
+        let weight = (mass * ant.model().gravity.norm()) as f32;
+        Reel { shapes, poses, readouts, pushes, weight }
     }
 
     /// The episode as an animated GIF.
@@ -196,7 +221,7 @@ mod tests {
         for i in 0..20 {
             let mut q = [crate::env::ant::START_Q; 3].concat();
             q[NQ] = 0.5 * f64::from(i);
-            film.frame(&q, &[0.0, f64::from(i), 1e9]);
+            film.frame(Moment { q: &q, qd: &[0.0; 3 * NQD], returns: &[0.0, f64::from(i), 1e9] });
         }
         let e = Evaluation { returns: vec![0.0, 20.0, 30.0], lengths: vec![20.0, 15.0, 20.0] };
         assert_eq!(film.episode(&e), 1);

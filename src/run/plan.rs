@@ -7,9 +7,8 @@
 use crate::algo::{repeats, written};
 use crate::config::{Algorithm, Bytes, Config, Recompute};
 use crate::device::cpu::team;
-use crate::env::ant::NQ;
 use crate::mem::Budget;
-use crate::run::film::FILMED;
+use crate::run::film::{self, FILMED};
 use crate::tape::plan::packing;
 use crate::tape::recompute::{self, Level};
 use crate::tape::{Layout, Program, Region, Vars};
@@ -26,8 +25,8 @@ const MAIN_STACK: u64 = 256 * KIB;
 const LOGS: u64 = 128 * KIB;
 /// A checkpoint is written from where the state lies; its header is text.
 const CHECKPOINT: u64 = 128 * KIB;
-/// Text, numbers and page of a frame of the moving picture.
-const FRAME: u64 = 5 * KIB / 4;
+/// Text, numbers and page of a frame of the moving picture, with the pushes of the ground.
+const FRAME: u64 = 3 * KIB;
 /// The curve of an evaluation: its points, its picture as text, and a row of metrics as it is read back.
 const CURVE: u64 = 256 * KIB;
 
@@ -207,7 +206,7 @@ fn describe(region: Region) -> (&'static str, &'static str) {
 fn fixed(c: &Config, tables: u64, packing: usize) -> Vec<Item> {
     let item = |name, what, bytes| Item { name, what, bytes };
     let steps = c.episode_length as u64;
-    let film = steps * c.eval_episodes.min(FILMED) as u64 * (NQ as u64 + 1) * size_of::<f32>() as u64;
+    let film = steps * c.eval_episodes.min(FILMED) as u64 * film::FRAME as u64 * size_of::<f32>() as u64;
     vec![
         item("code", "program, libraries, main stack", CODE + MAIN_STACK),
         item("threads", "stacks of the workers", ((team::count(c.threads) - 1) * team::STACK) as u64),

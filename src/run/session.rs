@@ -386,7 +386,7 @@ where
         let from = Instant::now();
         self.film.clear();
         let film = &mut self.film;
-        let e = self.trainer.evaluate(|q, returns| film.frame(q, returns))?;
+        let e = self.trainer.evaluate(|moment| film.frame(moment))?;
         let epoch = self.trainer.epoch();
         self.progress.note(format_args!("epoch {epoch}: evaluation {e}"));
         self.probe = self.trainer.probe()?.map(|p| (epoch, p));

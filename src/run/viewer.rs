@@ -6,7 +6,8 @@
 //! everything: no network, no other file.
 //!
 //! Poses are stored relative to shape 0 as sixteen-bit integers, the body's own path as f32: a thousand frames of an Ant
-//! of thirteen shapes are 275 kB of text, and no error is larger than a tenth of a millimetre.
+//! of thirteen shapes are 275 kB of text, and no error is larger than a tenth of a millimetre. Forces of the ground are
+//! arrows, stored in the same way: what is not in contact takes no room.
 
 use std::fmt::{self, Write as _};
 
@@ -34,6 +35,16 @@ pub struct Readout {
     pub total_reward: f32,
 }
 
+/// A force of the ground on the robot in one frame.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Push {
+    pub frame: usize,
+    /// Where, metres.
+    pub at: [f32; 3],
+    /// Newtons.
+    pub force: [f32; 3],
+}
+
 /// An episode to show.
 #[derive(Clone, Copy, Debug)]
 pub struct Movie<'a> {
@@ -49,6 +60,10 @@ pub struct Movie<'a> {
     pub poses: &'a [f32],
     /// One for each frame.
     pub readouts: &'a [Readout],
+    /// Forces of the ground, by frame; may be empty.
+    pub pushes: &'a [Push],
+    /// The robot's weight in newtons, which is what an arrow of half a metre stands for.
+    pub weight: f32,
 }
 
 /// What can be wrong with a movie.
@@ -72,6 +87,14 @@ pub enum ViewerError {
     NotFinite {
         /// The frame.
         frame: usize,
+    },
+    /// A force stands in no frame or before one of an earlier frame.
+    #[error(
+        "forces must be finite, in the order of their frames, and of a frame that the movie has; the {index}th is not"
+    )]
+    BadForce {
+        /// Which of them.
+        index: usize,
     },
     /// A still was asked of a frame that is not there.
     #[error("no frame {frame}, the movie has {frames}")]
@@ -99,10 +122,17 @@ impl Movie<'_> {
             let poses = &self.poses[f * shapes * 7..(f + 1) * shapes * 7];
             poses.iter().chain([&r.time, &r.speed, &r.total_reward]).all(|v| v.is_finite())
         };
-        match (0..frames).find(|&f| !fine(f)) {
-            Some(frame) => Err(ViewerError::NotFinite { frame }),
-            None => Ok(()),
+        if let Some(frame) = (0..frames).find(|&f| !fine(f)) {
+            return Err(ViewerError::NotFinite { frame });
         }
+        let mut last = 0;
+        for (index, p) in self.pushes.iter().enumerate() {
+            if p.frame < last || p.frame >= frames || !p.at.iter().chain(&p.force).all(|v| v.is_finite()) {
+                return Err(ViewerError::BadForce { index });
+            }
+            last = p.frame;
+        }
+        Ok(())
     }
 
     pub(super) fn pose(&self, frame: usize, shape: usize) -> (V3, [f32; 4]) {
@@ -124,6 +154,10 @@ impl Movie<'_> {
                 reach = (0..3).map(|c| (p[c] - r[c]).abs()).fold(reach, f32::max);
             }
         }
+        for p in self.pushes {
+            let r = root(p.frame);
+            reach = (0..3).map(|c| (p.at[c] - r[c]).abs()).fold(reach, f32::max);
+        }
         let scale = reach / 32767.0;
 
         let mut data = Vec::with_capacity(frames * (24 + shapes * 14));
@@ -144,10 +178,22 @@ impl Movie<'_> {
                 }
             }
         }
+        let strongest = self.pushes.iter().flat_map(|p| p.force).fold(1e-3f32, |m, f| m.max(f.abs()));
+        // Which of them are of a frame: those from its number to the next frame's.
+        let mut forces: Vec<u8> =
+            (0..=frames).flat_map(|f| (self.pushes.partition_point(|p| p.frame < f) as u32).to_le_bytes()).collect();
+        for p in self.pushes {
+            let r = root(p.frame);
+            let places = (0..3).map(|c| (p.at[c] - r[c]) / scale);
+            for v in places.chain(p.force.iter().map(|f| f / strongest * 32767.0)) {
+                forces.extend_from_slice(&(v.round() as i16).to_le_bytes());
+            }
+        }
         let movie = serde_json::json!({
             "title": self.title, "subtitle": self.subtitle, "fps": self.fps, "frames": frames, "scale": scale,
             "shapes": self.shapes.iter().map(|s| (s.radius, s.half_length, s.group)).collect::<Vec<_>>(),
             "data": base64(&data),
+            "forces": base64(&forces), "strongest": strongest, "weight": self.weight,
         });
         // Inside a script element only `</script` and `<!--` could end it early.
         let movie = movie.to_string().replace('<', "\\u003c");
@@ -406,11 +452,25 @@ mod tests {
     fn bad_movies_are_refused() {
         let shapes = [Shape { radius: 0.25, half_length: 0.0, group: 0 }];
         let one = [Readout::default()];
-        let movie = Movie { title: "", subtitle: "", fps: 60.0, shapes: &shapes, poses: &[0.0; 7], readouts: &one };
+        let movie = Movie {
+            title: "",
+            subtitle: "",
+            fps: 60.0,
+            shapes: &shapes,
+            poses: &[0.0; 7],
+            readouts: &one,
+            pushes: &[],
+            weight: 0.0,
+        };
         assert!(movie.html().is_ok());
         assert_eq!(Movie { readouts: &[], poses: &[], ..movie }.html(), Err(ViewerError::Empty));
         assert!(matches!(Movie { poses: &[0.0; 6], ..movie }.html(), Err(ViewerError::Lengths { .. })));
         assert_eq!(Movie { poses: &[f32::NAN; 7], ..movie }.html(), Err(ViewerError::NotFinite { frame: 0 }));
+        let push = |frame, x| Push { frame, at: [0.0; 3], force: [x, 0.0, 0.0] };
+        assert!(Movie { pushes: &[push(0, 1.0); 2], ..movie }.html().is_ok());
+        for (pushes, index) in [([push(0, 1.0), push(1, 1.0)], 1), ([push(0, f32::NAN), push(0, 1.0)], 0)] {
+            assert_eq!(Movie { pushes: &pushes, ..movie }.html(), Err(ViewerError::BadForce { index }));
+        }
         assert_eq!(movie.still_svg(&[3]), Err(ViewerError::NoFrame { frame: 3, frames: 1 }));
     }
 }

@@ -75,17 +75,28 @@ pub(super) fn policy(p: &mut Program, vars: &Vars, nets: &Nets, obs: Val) -> Val
     actor.act(p, z, None, false, None)
 }
 
-/// Plays one episode in each environment. `watch` sees coordinates `[N, 15]` and returns so far before each step.
+/// All environments before a step of an evaluation.
+#[derive(Clone, Copy, Debug)]
+pub struct Moment<'a, F> {
+    /// Coordinates `[N, 15]` and velocities `[N, 14]`.
+    pub q: &'a [F],
+    pub qd: &'a [F],
+    /// Returns so far `[N]`.
+    pub returns: &'a [F],
+}
+
+/// Plays one episode in each environment; `watch` sees every step of it.
 pub(crate) fn play<F: Number>(
     machine: &mut Machine<F>,
     [begin, step]: [ProgramId; 2],
     env: &EnvVars,
     episode_length: usize,
-    mut watch: impl FnMut(&[F], &[F]),
+    mut watch: impl FnMut(Moment<F>),
 ) -> Result<Evaluation, RunError> {
     machine.run(begin)?;
     for _ in 0..episode_length {
-        watch(machine.real(env.q), machine.real(env.ep_return));
+        let [q, qd, returns] = [env.q, env.qd, env.ep_return].map(|v| machine.real(v));
+        watch(Moment { q, qd, returns });
         if machine.real(env.alive).iter().all(|a| a.value() == 0.0) {
             break;
         }
@@ -140,7 +151,7 @@ impl<F: Number> Evaluator<F> {
     }
 
     /// See [`super::Trainer::evaluate`].
-    pub fn evaluate(&mut self, watch: impl FnMut(&[F], &[F])) -> Result<Evaluation, TrainError> {
+    pub fn evaluate(&mut self, watch: impl FnMut(Moment<F>)) -> Result<Evaluation, TrainError> {
         Ok(play(&mut self.machine, self.programs, &self.env, self.episode_length, watch)?)
     }
 

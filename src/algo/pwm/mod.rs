@@ -13,7 +13,7 @@ pub mod rollout;
 pub mod trainer;
 pub mod world;
 
-pub use evaluate::{Evaluation, Evaluator};
+pub use evaluate::{Evaluation, Evaluator, Moment};
 pub use fidelity::Fidelity;
 pub use probe::{Probe, ProbeVars};
 pub use trainer::{EpochReport, TrainError, Trainer};

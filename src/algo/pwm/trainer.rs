@@ -1,6 +1,6 @@
 //! Runs the programs of PWM: initialisation, epochs, evaluation, state in and out.
 
-use super::evaluate::{self, Evaluation};
+use super::evaluate::{self, Evaluation, Moment};
 use super::rollout::{EnvStepVals, rollout};
 use super::world::Batch;
 use super::{Loss, Probe, Pwm, RewardLoss, critic, probe, world};
@@ -336,8 +336,8 @@ impl<F: Number> Trainer<F> {
     }
 
     /// Plays one episode in each evaluation environment with the deterministic policy, encoding every observation.
-    /// `watch` sees the coordinates `[N, 15]` and returns so far before each step.
-    pub fn evaluate(&mut self, watch: impl FnMut(&[F], &[F])) -> Result<Evaluation, TrainError> {
+    /// `watch` sees every step.
+    pub fn evaluate(&mut self, watch: impl FnMut(Moment<F>)) -> Result<Evaluation, TrainError> {
         let programs = [self.programs.eval_begin, self.programs.eval_step];
         Ok(evaluate::play(&mut self.machine, programs, &self.eval_env, self.pwm.config.episode_length, watch)?)
     }
@@ -437,7 +437,7 @@ impl<F: Number> Learner for Trainer<F> {
     fn run_epoch(&mut self) -> Result<EpochReport, TrainError> {
         self.run_epoch()
     }
-    fn evaluate(&mut self, watch: impl FnMut(&[F], &[F])) -> Result<Evaluation, TrainError> {
+    fn evaluate(&mut self, watch: impl FnMut(Moment<F>)) -> Result<Evaluation, TrainError> {
         self.evaluate(watch)
     }
     fn probe(&mut self) -> Result<Option<Probe>, TrainError> {

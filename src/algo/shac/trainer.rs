@@ -3,7 +3,7 @@
 use super::rollout::{observe, rollout};
 use super::{Loss, Shac};
 use crate::algo::pwm::trainer::TrainError;
-use crate::algo::pwm::{EpochReport, Evaluation, critic, evaluate};
+use crate::algo::pwm::{EpochReport, Evaluation, Moment, critic, evaluate};
 use crate::algo::schedule::{Network, Schedule};
 use crate::algo::{Learner, repeats};
 use crate::config::Config;
@@ -187,7 +187,7 @@ impl<F: Number> Learner for Trainer<F> {
         Ok(report)
     }
 
-    fn evaluate(&mut self, watch: impl FnMut(&[F], &[F])) -> Result<Evaluation, TrainError> {
+    fn evaluate(&mut self, watch: impl FnMut(Moment<F>)) -> Result<Evaluation, TrainError> {
         let length = self.shac.config.episode_length;
         Ok(evaluate::play(&mut self.machine, self.programs.evaluate, &self.eval_env, length, watch)?)
     }

@@ -1,7 +1,8 @@
-//! Shapes of the Ant in a given state, in world coordinates, for a viewer.
+//! Shapes of the Ant in a given state and the forces of the ground on it, in world coordinates, for a viewer.
 
 use super::{Ant, BODIES, NQ, NQD};
 use crate::sim::articulation::Geometry;
+use crate::sim::contact::point_contact;
 use crate::sim::kinematics::body_kinematics;
 use crate::sim::{Quat, Transform, Vec3, Work};
 
@@ -30,4 +31,61 @@ pub fn bodies_for_drawing(ant: &Ant, q: &[f64; NQ]) -> Vec<DrawnShape> {
         }
     }
     shapes
+}
+
+/// What the ground does to the robot at one point.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct GroundForce {
+    /// Lowest place of the contact point, metres; below 0, as contact is a penalty on depth.
+    pub at: [f64; 3],
+    /// Force on the robot, newtons.
+    pub force: [f64; 3],
+}
+
+/// The points in contact in the state (q, qd), with their forces: those of the first of the next step's substeps.
+pub fn ground_forces(ant: &Ant, q: &[f64; NQ], qd: &[f64; NQD]) -> Vec<GroundForce> {
+    let model = ant.model();
+    let mut work = Work::<f64, BODIES, NQD>::new(model);
+    let mut forces = Vec::new();
+    for (i, link) in model.links.iter().enumerate() {
+        body_kinematics(model, i, q, qd, &mut work);
+        let body = &work.body[i];
+        for contact in &model.contacts[link.contacts.clone()] {
+            if let Some((wrench, _)) = point_contact(contact, body, 0.0) {
+                let at = body.rot.mul_vec_add(contact.point, body.p) - Vec3::new(0.0, contact.radius, 0.0);
+                forces.push(GroundForce { at: at.array(), force: (-wrench.lin).array() });
+            }
+        }
+    }
+    forces
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::env::AntSettings;
+    use crate::env::ant::START_Q;
+
+    #[test]
+    fn forces_are_the_penalty_of_depth_against_the_motion() {
+        let ant = Ant::new(AntSettings::default());
+        let (mut q, mut qd) = (START_Q, [0.0; NQD]);
+        q[1] = 2.0;
+        assert_eq!(ground_forces(&ant, &q, &qd), [], "in the air");
+        // Sunk until something touches, then sliding along x.
+        while ground_forces(&ant, &q, &qd).is_empty() {
+            q[1] -= 1e-3;
+        }
+        let contact = &ant.model().contacts[0];
+        for still in ground_forces(&ant, &q, &qd) {
+            assert!(still.at[1] < 0.0);
+            let expected = -still.at[1] * contact.stiffness;
+            assert!((still.force[1] - expected).abs() < 1e-6 * expected, "{still:?}");
+            assert_eq!([still.force[0], still.force[2]], [0.0; 2], "no motion, no friction");
+        }
+        qd[3] = 1.0;
+        for sliding in ground_forces(&ant, &q, &qd) {
+            assert!(sliding.force[0] < 0.0 && sliding.force[1] > 0.0, "{sliding:?}");
+        }
+    }
 }

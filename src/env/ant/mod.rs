@@ -6,7 +6,7 @@
 //! | [`task`] | observation, reward, termination |
 //! | [`batch`] | rows of environments: `f32` in lanes, `f64` and dual numbers one by one |
 //! | [`reset`] | start states |
-//! | [`draw`] | shapes of the robot in a given state |
+//! | [`draw`] | shapes of the robot in a given state, forces of the ground |
 
 pub mod batch;
 pub mod draw;
@@ -14,7 +14,7 @@ pub mod reset;
 pub mod task;
 
 pub use batch::{Cotangents, EnvReal, Operands, Results};
-pub use draw::{DrawnShape, bodies_for_drawing};
+pub use draw::{DrawnShape, GroundForce, bodies_for_drawing, ground_forces};
 pub use reset::reset_row;
 pub use task::{is_terminal, observe_row};
 
