@@ -5,8 +5,9 @@
 //! bounded by a constant or by the settings, and has a line. Nothing is allocated but the tables of the programs.
 
 use crate::algo::{repeats, written};
-use crate::config::{Algorithm, Bytes, Config, Recompute};
+use crate::config::{Algorithm, Bytes, Config, Latent, Recompute};
 use crate::device::cpu::team;
+use crate::env::ant::OBS;
 use crate::mem::Budget;
 use crate::run::film::{self, FILMED};
 use crate::tape::plan::packing;
@@ -214,8 +215,18 @@ fn fixed(c: &Config, tables: u64, packing: usize) -> Vec<Item> {
         item("tables", "operations and operands of all programs", tables),
         item("logs", "metrics, TensorBoard, progress", LOGS),
         item("evaluation", "the film of an evaluation, its pictures, the curve", film + steps * FRAME + CURVE),
+        item("start", "a critic's weights while they are drawn", drawn(c)),
         item("checkpoints", "header; the state is written from where it lies", CHECKPOINT),
     ]
+}
+
+/// The largest matrix of a critic: it is made orthogonal in double precision before it is stored.
+fn drawn(c: &Config) -> u64 {
+    let encoded = c.algorithm == Algorithm::Pwm && c.latent == Latent::Encoded;
+    let input = if encoded { c.latent_dim } else { OBS };
+    let widths: Vec<usize> = [&[input], &c.critic_units[..], &[1]].concat();
+    let most = widths.windows(2).map(|w| w[0] * w[1]).max().unwrap_or(0);
+    (most * size_of::<f64>()) as u64
 }
 
 /// Budgets of a run; none means that nothing is known that could be exceeded.
