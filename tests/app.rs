@@ -8,10 +8,12 @@ use std::process::{Command, Stdio};
 
 use pwm::algo::pwm::Trainer;
 use pwm::app::{eval, train};
+use pwm::run::checkpoint::Checkpoint;
 use pwm::run::folder::{self, RunFolder, RunInfo};
 use pwm::run::metrics::{column, read_metrics};
 use pwm::run::session::{CURVE, MOVIE, STILL, Session};
 use pwm::run::signals::StopFlag;
+use pwm::run::state;
 
 fn train_args(settings: &[&str], resume: Option<&Path>) -> train::TrainArgs {
     let overrides = match resume {
@@ -230,6 +232,33 @@ fn signals_end_a_run_with_everything_saved() {
     }
 }
 
+/// A scheduler kills soon after its signal, also in the middle of an epoch that takes a minute.
+#[cfg(unix)]
+#[test]
+fn a_schedulers_signal_does_not_wait_for_a_long_epoch() {
+    let dir = tempfile::tempdir().unwrap();
+    let run = dir.path().join("r");
+    let long = ["wm_iterations=200000", "wm_bootstrap_iterations=0", "max_epochs=3"];
+    let mut child = Command::new(env!("CARGO_BIN_EXE_pwm-train"))
+        .args(tiny::settings(&long))
+        .arg(format!("run_dir={}", run.display()))
+        .stdout(Stdio::null())
+        .stderr(Stdio::piped())
+        .spawn()
+        .unwrap();
+    while !folder::latest(&run).is_file() {
+        assert!(child.try_wait().unwrap().is_none(), "it ended by itself");
+        std::thread::sleep(std::time::Duration::from_millis(20));
+    }
+    std::thread::sleep(std::time::Duration::from_millis(500));
+    signal(&child, "TERM");
+    let ended = child.wait_with_output().unwrap();
+    let said = String::from_utf8_lossy(&ended.stderr);
+    assert_eq!(ended.status.code(), Some(143), "{said}");
+    assert!(said.contains("SIGTERM inside an epoch"), "{said}");
+    state::epoch_of(&Checkpoint::load(&folder::latest(&run)).unwrap()).unwrap();
+}
+
 #[cfg(unix)]
 #[test]
 fn a_killed_run_goes_on() {
@@ -240,13 +269,15 @@ fn a_killed_run_goes_on() {
     child.wait().unwrap();
     let before = folder::read_info(&run).unwrap().unwrap();
     assert!(before.finished.is_none());
-    let said = train(&[&format!("max_epochs={}", before.epoch + 3)], Some(&run)).unwrap();
+    // The checkpoint may be newer than what is said about it.
+    let end = state::epoch_of(&Checkpoint::load(&folder::latest(&run)).unwrap()).unwrap() + 3;
+    let said = train(&[&format!("max_epochs={end}")], Some(&run)).unwrap();
     assert!(said.contains("finished"), "{said}");
     let rows = read_metrics(&run.join("metrics.jsonl")).unwrap();
     // The last evaluation may add a row to an epoch that has one; otherwise each stands once, in order.
     let (last, earlier) = rows.split_last().unwrap();
     assert!(earlier.windows(2).all(|w| w[0].epoch < w[1].epoch), "no epoch stands twice");
-    assert!(earlier.last().is_none_or(|e| e.epoch <= last.epoch) && last.epoch == before.epoch + 3);
+    assert!(earlier.last().is_none_or(|e| e.epoch <= last.epoch) && last.epoch == end);
 }
 
 #[test]

@@ -178,7 +178,7 @@ fn a_run_resumes_to_the_same_bits() {
         } else {
             tiny::settings(&[&["alg=shac", own.as_str()][..], settings].concat())
         };
-        let args = train::TrainArgs { overrides, resume: resume.then(|| path.clone()), mem: None, device_mem: None };
+        let args = train::TrainArgs { overrides, resume: resume.then(|| path.clone()), ..Default::default() };
         let mut out = Vec::new();
         train::run(&args, &mut out, &pwm::run::signals::StopFlag::detached()).unwrap();
         (path, String::from_utf8(out).unwrap())

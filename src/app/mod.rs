@@ -9,6 +9,7 @@
 //! | 4 | a file is damaged, cut short, or of another version or configuration |
 //! | 5 | the learning died: it collapsed, its reward signal is dead, or numbers were not finite, and rollbacks did not help |
 //! | 6 | there is not enough memory |
+//! | 138, 143 | SIGUSR1, SIGTERM in an epoch or evaluation that went on for too long: ended there, the last checkpoint is whole |
 //! | 130, 138, 143 | a second SIGINT, SIGUSR1, SIGTERM: ended at once, the last checkpoint is whole |
 
 pub mod bench;

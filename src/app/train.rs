@@ -11,7 +11,7 @@ use crate::run::atomic::FileError;
 use crate::run::checkpoint::Checkpoint;
 use crate::run::folder::{self, FolderError, RunFolder, RunInfo};
 use crate::run::plan::{Budgets, Place as MemoryPlace, Plan};
-use crate::run::progress::{Short, Time};
+use crate::run::progress::{Short, Time, Ui};
 use crate::run::session::{CURVE, Ending, MOVIE, RunError, STILL, Session};
 use crate::run::signals::StopFlag;
 use crate::run::state;
@@ -34,6 +34,9 @@ pub struct TrainArgs {
     /// Memory of the accelerator the run may take
     #[arg(long, value_name = "SIZE")]
     pub device_mem: Option<Bytes>,
+    /// How to show where the run is; by default what fits: a dashboard on a terminal, lines in a file
+    #[arg(long, value_name = "HOW")]
+    pub ui: Option<Ui>,
 }
 
 impl TrainArgs {
@@ -76,8 +79,8 @@ pub fn run(args: &TrainArgs, out: &mut dyn Write, stop: &StopFlag) -> anyhow::Re
         Some(dir) => resume(dir, args)?,
     };
     match run.config.algorithm {
-        Algorithm::Pwm => drive::<pwm::Trainer<f32>>(run, out, stop),
-        Algorithm::Shac => drive::<shac::Trainer<f32>>(run, out, stop),
+        Algorithm::Pwm => drive::<pwm::Trainer<f32>>(run, args.ui, out, stop),
+        Algorithm::Shac => drive::<shac::Trainer<f32>>(run, args.ui, out, stop),
     }
 }
 
@@ -90,7 +93,12 @@ struct Accepted {
     latest: Option<Checkpoint>,
 }
 
-fn drive<L: Learner<F = f32>>(run: Accepted, out: &mut dyn Write, stop: &StopFlag) -> anyhow::Result<()> {
+fn drive<L: Learner<F = f32>>(
+    run: Accepted,
+    ui: Option<Ui>,
+    out: &mut dyn Write,
+    stop: &StopFlag,
+) -> anyhow::Result<()> {
     let Accepted { config, memory, folder, latest } = run;
     let trainer = L::repeating_on(&config, &memory.target, &memory.plan.repeats())?;
     let (folder, info) = match folder {
@@ -112,6 +120,12 @@ fn drive<L: Learner<F = f32>>(run: Accepted, out: &mut dyn Write, stop: &StopFla
         // A new run, or one that was ended before it could write its first checkpoint.
         None => Session::begin(trainer, folder, info)?,
     };
+    if let Some(ui) = ui {
+        session.progress.set_ui(ui);
+    }
+    if let Some(budget) = &memory.budgets.host {
+        session.progress.set_budget(budget.usable());
+    }
     let ending = session.run(stop)?;
     conclude(&session, &ending, out);
     if let Ending::Collapsed(what) = ending {

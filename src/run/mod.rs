@@ -7,6 +7,7 @@ pub mod atomic;
 pub mod checkpoint;
 pub mod crc64;
 pub mod curve;
+pub mod dashboard;
 pub mod film;
 pub mod folder;
 pub mod gif;

@@ -10,6 +10,7 @@ use crate::device::cpu::team;
 use crate::env::ant::OBS;
 use crate::mem::Budget;
 use crate::run::film::{self, FILMED};
+use crate::run::signals;
 use crate::tape::plan::packing;
 use crate::tape::recompute::{self, Level};
 use crate::tape::{Layout, Program, Region, Vars};
@@ -208,9 +209,10 @@ fn fixed(c: &Config, tables: u64, packing: usize) -> Vec<Item> {
     let item = |name, what, bytes| Item { name, what, bytes };
     let steps = c.episode_length as u64;
     let film = steps * c.eval_episodes.min(FILMED) as u64 * film::FRAME as u64 * size_of::<f32>() as u64;
+    let threads = ((team::count(c.threads) - 1) * team::STACK + signals::STACK) as u64;
     vec![
         item("code", "program, libraries, main stack", CODE + MAIN_STACK),
-        item("threads", "stacks of the workers", ((team::count(c.threads) - 1) * team::STACK) as u64),
+        item("threads", "stacks of the workers and the signals' thread", threads),
         item("packing", "workspaces for matrix products, one a thread", (team::count(c.threads) * packing) as u64),
         item("tables", "operations and operands of all programs", tables),
         item("logs", "metrics, TensorBoard, progress", LOGS),

@@ -1,4 +1,4 @@
-//! Where the run is, on stderr: one live line on a terminal, a plain line every ten seconds in a log file.
+//! Where the run is, on stderr: a dashboard or one live line on a terminal, a plain line every ten seconds in a log file.
 //!
 //! ```text
 //! epoch 812/15000  3.33M steps  12.4k/s  return 1873 (best 2011)  left 41m 07s  length 934  actor -1.24  critic 0.0312  model 1.90e-4
@@ -10,6 +10,20 @@
 use std::fmt::{self, Write as _};
 use std::io::{self, IsTerminal, Write};
 use std::time::{Duration, Instant};
+
+use super::dashboard::{self, Header, History, format_dashboard};
+use super::tracker::resident_mib;
+
+/// How a run shows where it is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
+pub enum Ui {
+    /// A line every ten seconds, for files
+    Plain,
+    /// One live line
+    Bar,
+    /// A dashboard of eight lines
+    Full,
+}
 
 /// What one update shows. NaN means "not measured yet" and leaves the part out.
 #[derive(Clone, Copy, Debug)]
@@ -34,6 +48,12 @@ pub struct Status {
     pub critic_loss: f64,
     /// World-model loss.
     pub model_loss: f64,
+    /// Learning rates of actor, critics and world model.
+    pub rates: [f64; 3],
+    /// Seconds that the last epoch spent on the actor with the simulator, the critics and the world model.
+    pub phases: [f64; 3],
+    /// Seconds of training.
+    pub seconds: f64,
     /// Seconds to the end at the present speed.
     pub seconds_left: f64,
 }
@@ -52,34 +72,61 @@ impl Default for Status {
             actor_loss: nan,
             critic_loss: nan,
             model_loss: nan,
+            rates: [nan; 3],
+            phases: [0.0; 3],
+            seconds: 0.0,
             seconds_left: nan,
         }
     }
 }
 
-/// Writer of the progress line.
+/// Writer of the progress line or the dashboard.
 #[derive(Debug)]
 pub struct Progress {
-    terminal: bool,
-    every: Duration,
+    ui: Ui,
+    header: Header,
+    history: History,
     last: Option<Instant>,
-    line: String,
-    /// Whether a live line stands on the terminal, with the cursor on it.
-    open: bool,
+    text: String,
+    /// Lines of the terminal that the next update overwrites; the cursor is on the last of them.
+    open: usize,
+}
+
+/// Characters and lines of the terminal behind stderr.
+fn terminal() -> (usize, usize) {
+    terminal_size::terminal_size_of(io::stderr()).map_or((80, 24), |(w, h)| (w.0.into(), h.0.into()))
 }
 
 impl Progress {
-    /// On stderr: live where it is a terminal, every ten seconds where it is not.
-    pub fn stderr() -> Self {
-        let terminal = io::stderr().is_terminal();
-        // Ten frames a second is as much as an eye or a slow connection wants.
-        let every = if terminal { Duration::from_millis(100) } else { Duration::from_secs(10) };
-        Self { terminal, every, last: None, line: String::with_capacity(512), open: false }
+    /// On stderr, as fits: a dashboard on a terminal that has room for it, lines in a file.
+    pub fn stderr(title: String) -> Self {
+        let (width, height) = terminal();
+        let ui = match (io::stderr().is_terminal(), width > dashboard::WIDTH && height > dashboard::LINES) {
+            (true, true) => Ui::Full,
+            (true, false) => Ui::Bar,
+            (false, _) => Ui::Plain,
+        };
+        let header = Header { title, budget_mib: f64::NAN };
+        let text = String::with_capacity(4096);
+        Self { ui, header, history: History::default(), last: None, text, open: 0 }
+    }
+
+    /// Shows it as asked, whatever fits.
+    pub fn set_ui(&mut self, ui: Ui) {
+        self.finish();
+        self.ui = ui;
+    }
+
+    /// Tells the budget of host memory.
+    pub fn set_budget(&mut self, bytes: u64) {
+        self.header.budget_mib = bytes as f64 / (1 << 20) as f64;
     }
 
     /// Shows the status, if it is time for it.
     pub fn update(&mut self, status: &Status) {
-        if self.last.is_none_or(|t| t.elapsed() >= self.every) {
+        // Ten frames a second is as much as an eye or a slow connection wants.
+        let every = if self.ui == Ui::Plain { Duration::from_secs(10) } else { Duration::from_millis(100) };
+        if self.last.is_none_or(|t| t.elapsed() >= every) {
             self.show(status);
         }
     }
@@ -87,36 +134,68 @@ impl Progress {
     /// Shows the status now.
     pub fn show(&mut self, status: &Status) {
         self.last = Some(Instant::now());
-        self.line.clear();
-        if self.terminal {
-            // One column is left free: a full line makes some terminals wrap.
-            let width = terminal_size::terminal_size_of(io::stderr()).map_or(80, |(w, _)| w.0 as usize);
-            self.line.push('\r');
-            format_status(&mut self.line, status, width.saturating_sub(1));
-            self.line.push_str("\x1b[K");
-        } else {
-            format_status(&mut self.line, status, usize::MAX);
-            self.line.push('\n');
+        self.text.clear();
+        // One column is left free: a full line makes some terminals wrap.
+        let width = terminal().0.saturating_sub(1);
+        self.rewind();
+        match self.ui {
+            Ui::Plain => {
+                format_status(&mut self.text, status, usize::MAX);
+                self.text.push('\n');
+            }
+            Ui::Bar => {
+                format_status(&mut self.text, status, width);
+                self.text.push_str("\x1b[K");
+                self.open = 1;
+            }
+            Ui::Full => {
+                format_dashboard(
+                    &mut self.text,
+                    &self.header,
+                    status,
+                    &self.history,
+                    resident_mib(),
+                    width,
+                    "\x1b[K\n",
+                );
+                // The cursor rests on the last line, as with the live line.
+                self.text.pop();
+                self.open = dashboard::LINES;
+            }
         }
-        self.open = self.terminal;
-        let _ = io::stderr().write_all(self.line.as_bytes());
+        let _ = io::stderr().write_all(self.text.as_bytes());
     }
 
-    /// Prints a line of its own (a warning, an evaluation) without tearing the live line.
-    pub fn note(&mut self, text: fmt::Arguments) {
-        self.line.clear();
-        if self.open {
-            self.line.push_str("\r\x1b[K");
-            self.open = false;
+    /// An evaluation, for the dashboard's curve.
+    pub fn evaluated(&mut self, mean: f64) {
+        self.history.add(mean);
+    }
+
+    /// Moves the cursor to the start of what is to be overwritten.
+    fn rewind(&mut self) {
+        if self.open > 0 {
+            self.text.push('\r');
         }
-        let _ = writeln!(self.line, "{text}");
-        let _ = io::stderr().write_all(self.line.as_bytes());
+        if self.open > 1 {
+            let _ = write!(self.text, "\x1b[{}A", self.open - 1);
+        }
+    }
+
+    /// Prints a line of its own (a warning, an evaluation) without tearing what is live.
+    pub fn note(&mut self, text: fmt::Arguments) {
+        self.text.clear();
+        self.rewind();
+        if std::mem::take(&mut self.open) > 0 {
+            self.text.push_str("\x1b[J");
+        }
+        let _ = writeln!(self.text, "{text}");
+        let _ = io::stderr().write_all(self.text.as_bytes());
         self.last = None;
     }
 
-    /// Leaves the last live line standing and moves below it.
+    /// Leaves what is live standing and moves below it.
     pub fn finish(&mut self) {
-        if std::mem::take(&mut self.open) {
+        if std::mem::take(&mut self.open) > 0 {
             let _ = io::stderr().write_all(b"\n");
         }
     }
@@ -178,7 +257,7 @@ impl fmt::Display for Short {
 }
 
 /// Three digits, with an exponent where they would all be zero.
-struct Loss(f64);
+pub struct Loss(pub f64);
 
 impl fmt::Display for Loss {
     fn fmt(&self, f: &mut fmt::Formatter) -> fmt::Result {
@@ -225,6 +304,7 @@ mod tests {
             critic_loss: 0.0312,
             model_loss: 0.00019,
             seconds_left: 2467.0,
+            ..Status::default()
         }
     }
 

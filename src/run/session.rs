@@ -3,7 +3,7 @@
 //! A session is one sitting of a run; a run that was stopped goes on in another. Schedules count epochs, so sittings
 //! leave no mark on what is learned: only `max_minutes` counts them apart.
 
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use super::atomic::FileError;
 use super::checkpoint::{Checkpoint, CheckpointError};
@@ -15,7 +15,7 @@ use super::incidents::{self, Incident, Kind};
 use super::keep::{self, Kept};
 use super::metrics::{self, Metrics, MetricsError, Rows, Start};
 use super::progress::{Progress, Short, Status, Time};
-use super::signals::StopFlag;
+use super::signals::{GRACE, StopFlag};
 use super::state::{self, Best, Stored};
 use super::tracker::{COLUMNS, EVAL_MEAN, EVAL_STD, NETWORKS, PATIENCE, TRAIN_RETURN, Tracker};
 use super::viewer::ViewerError;
@@ -116,10 +116,14 @@ pub struct Session<L: Learner> {
     vitals: Vitals,
     probe: Option<(u64, Probe)>,
     saved: Option<u64>,
+    saved_at: Instant,
     begun: Instant,
     /// Seconds of earlier sittings.
     before: f64,
     status: Status,
+    /// Of the last epoch, for the screen.
+    rates: [f64; 3],
+    phases: [f64; 3],
     epoch_seconds: f64,
     eval_seconds: f64,
     save_seconds: f64,
@@ -163,7 +167,9 @@ where
     fn new(trainer: L, folder: RunFolder, info: RunInfo, metrics: Metrics, best: Option<Best>) -> Self {
         let tracker = Tracker::new(trainer.config(), trainer.skipped());
         let best_return = best.map_or(f64::NAN, |b| b.mean);
-        let film = Film::new(trainer.config().eval_episodes, trainer.config().episode_length);
+        let c = trainer.config();
+        let film = Film::new(c.eval_episodes, c.episode_length);
+        let title = format!("{} on {}, seed {}, {}", c.alg, c.env, c.seed, folder.path().display());
         let status = Status {
             epoch: trainer.epoch(),
             epochs: trainer.config().max_epochs,
@@ -176,7 +182,7 @@ where
             trainer,
             folder,
             info,
-            progress: Progress::stderr(),
+            progress: Progress::stderr(title),
             metrics,
             tracker,
             film,
@@ -188,8 +194,11 @@ where
             vitals: Vitals::default(),
             probe: None,
             saved: None,
+            saved_at: Instant::now(),
             begun: Instant::now(),
             status,
+            rates: [f64::NAN; 3],
+            phases: [0.0; 3],
             epoch_seconds: f64::NAN,
             eval_seconds: 0.0,
             save_seconds: 0.0,
@@ -263,7 +272,8 @@ where
         if seconds > 0.0 && self.begun.elapsed().as_secs_f64() >= seconds {
             return Ok(Some(Ending::TimeUp));
         }
-        self.epoch()?;
+        let from = Instant::now();
+        stop.interruptible(|| self.epoch())?;
         let epoch = self.trainer.epoch();
         if epoch <= before {
             // Rolled back, to an epoch whose evaluation and checkpoint are there.
@@ -271,7 +281,7 @@ where
         }
         let mut ending = None;
         if epoch.is_multiple_of(eval_every) {
-            self.evaluate()?;
+            stop.interruptible(|| self.evaluate())?;
             self.row()?;
             self.draw_curve()?;
             self.check_signal()?;
@@ -280,10 +290,17 @@ where
         if keep_every > 0 && epoch.is_multiple_of(keep_every) {
             self.keep_policy(&keep::epoch_at(&self.folder.checkpoints(), epoch))?;
         }
-        if epoch.is_multiple_of(save_every) {
+        if epoch.is_multiple_of(save_every) || self.save_is_wise(from.elapsed()) {
             self.save()?;
         }
         Ok(ending)
+    }
+
+    /// A scheduler's signal may cut slow epochs and evaluations short; then no more should be lost than the one it cuts,
+    /// as long as saving takes at most a twentieth of the time.
+    fn save_is_wise(&self, epoch: Duration) -> bool {
+        let slow = epoch.as_secs_f64().max(self.eval_seconds) > GRACE.as_secs_f64() / 2.0;
+        slow && self.saved_at.elapsed().as_secs_f64() >= 20.0 * self.save_seconds
     }
 
     /// One epoch, its row of metrics if one is due, and the progress line. Allocates nothing, unless the state is no longer
@@ -298,6 +315,7 @@ where
             let old = if self.epoch_seconds.is_nan() { seconds } else { self.epoch_seconds };
             self.epoch_seconds = old + NEWEST * (seconds - old);
         }
+        (self.rates, self.phases) = (report.rates, report.seconds);
         self.show(seconds);
         let epoch = self.trainer.epoch();
         if let Some(tensor) = self.trainer.non_finite() {
@@ -343,6 +361,9 @@ where
             actor_loss: keep(actor, old.actor_loss),
             critic_loss: keep(critic, old.critic_loss),
             model_loss: keep(model, old.model_loss),
+            rates: self.rates,
+            phases: self.phases,
+            seconds: self.elapsed(),
             seconds_left: left,
         };
         self.progress.update(&self.status);
@@ -389,6 +410,7 @@ where
         let e = self.trainer.evaluate(|moment| film.frame(moment))?;
         let epoch = self.trainer.epoch();
         self.progress.note(format_args!("epoch {epoch}: evaluation {e}"));
+        self.progress.evaluated(e.mean());
         self.probe = self.trainer.probe()?.map(|p| (epoch, p));
         if !e.mean().is_finite() {
             self.progress.note(format_args!("epoch {epoch}: the evaluation is not finite and cannot be the best"));
@@ -564,7 +586,7 @@ where
         let (from, epoch) = (Instant::now(), self.trainer.epoch());
         if self.saved != Some(epoch) {
             state::save_latest(&self.folder.latest(), &self.trainer, &self.guard)?;
-            self.saved = Some(epoch);
+            (self.saved, self.saved_at) = (Some(epoch), Instant::now());
             self.save_seconds = from.elapsed().as_secs_f64();
             self.tracker.add_pause(0.0, self.save_seconds);
         }

@@ -238,7 +238,7 @@ impl Tracker {
 }
 
 /// Resident memory of this process in MiB, where the system tells it; NaN elsewhere. Allocates nothing.
-fn resident_mib() -> f64 {
+pub(super) fn resident_mib() -> f64 {
     use std::io::Read;
     let mut text = [0; 128];
     let read = std::fs::File::open("/proc/self/statm").and_then(|mut f| f.read(&mut text));
