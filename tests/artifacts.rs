@@ -5,7 +5,7 @@
 use std::collections::BTreeMap;
 use std::path::Path;
 
-use pwm::run::checkpoint::{self, Checkpoint, CheckpointError, Tensor};
+use pwm::run::checkpoint::{self, Checkpoint, CheckpointError, Section, Tensor};
 use pwm::run::curve::LearningCurve;
 use pwm::run::metrics::{Metrics, Row, Start, read_metrics};
 use pwm::run::plot;
@@ -43,9 +43,9 @@ fn save_sample(path: &Path, shift: f32) {
     let tensors = [
         Tensor::of("flags", &[3], &[1u8, 0, 1]),
         Tensor::of("actor.w", &[20, 30], &w),
-        Tensor::of("norm.var", &[3], &v),
-        Tensor::of("rng", &[2], &counters),
-        Tensor::of("step", &[], &[41u32]),
+        Tensor::of("norm.var", &[3], &v).within(Section::Statistics),
+        Tensor::of("rng", &[2], &counters).within(Section::Counters),
+        Tensor::of("step", &[], &[41u32]).within(Section::Counters),
         Tensor::of::<f32>("empty", &[0, 4], &[]),
     ];
     checkpoint::save(path, tensors, &meta()).unwrap();
@@ -108,6 +108,69 @@ fn every_flipped_bit_and_every_cut_is_found() {
     }
 }
 
+/// A file with all sections, and where in it the numbers of each lie.
+fn sections(path: &Path) -> Vec<(Section, std::ops::Range<usize>)> {
+    use Section::*;
+    let all = [Networks, Statistics, Optimiser, Counters, Environment, Replay];
+    let numbers: Vec<Vec<f32>> = (0..all.len()).map(|i| vec![i as f32 + 0.5; 100 + i]).collect();
+    let shapes: Vec<[usize; 1]> = numbers.iter().map(|n| [n.len()]).collect();
+    let tensors = all.iter().zip(&numbers).zip(&shapes);
+    let tensors = tensors.map(|((s, n), shape)| Tensor::of(s.name(), shape, n).within(*s));
+    checkpoint::save(path, tensors, &meta()).unwrap();
+    let mut end = std::fs::metadata(path).unwrap().len() as usize;
+    let mut ranges: Vec<_> = all
+        .iter()
+        .zip(&numbers)
+        .rev()
+        .map(|(s, n)| {
+            end -= 4 * n.len();
+            (*s, end..end + 4 * n.len())
+        })
+        .collect();
+    ranges.reverse();
+    ranges
+}
+
+#[test]
+fn damage_is_told_by_section_and_the_others_can_be_read() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("latest.safetensors");
+    let ranges = sections(&path);
+    let good = std::fs::read(&path).unwrap();
+    let mut rng = Lcg(3);
+    for round in 0..1000 {
+        let (hit, range) = &ranges[round % ranges.len()];
+        let mut bad = good.clone();
+        bad[range.start + rng.next() as usize % range.len()] ^= 1 << (rng.next() % 8);
+        std::fs::write(&path, &bad).unwrap();
+        let e = Checkpoint::load(&path).unwrap_err();
+        assert!(matches!(e, CheckpointError::Damaged { .. }), "{e}");
+        assert!(e.to_string().contains(&format!("section {} is not", hit.name())), "{e}");
+        let usable = !matches!(hit, Section::Networks | Section::Statistics);
+        assert_eq!(e.to_string().contains("`pwm eval`"), usable, "{e}");
+        let c = Checkpoint::salvage(&path).unwrap();
+        for (i, (section, _)) in ranges.iter().enumerate() {
+            let read = c.values::<f32>(section.name());
+            if section == hit {
+                assert!(matches!(read, Err(CheckpointError::Damaged { .. })), "{read:?}");
+            } else {
+                assert_eq!(read.unwrap(), vec![i as f32 + 0.5; 100 + i]);
+            }
+        }
+    }
+    // Cut short in the replay, which is last: everything before it is there.
+    std::fs::write(&path, &good[..good.len() - 7]).unwrap();
+    assert!(matches!(Checkpoint::load(&path), Err(CheckpointError::Truncated { .. })));
+    let c = Checkpoint::salvage(&path).unwrap();
+    assert!(c.loss().unwrap().contains("section replay is not"), "{:?}", c.loss());
+    assert_eq!(c.values::<f32>("environment").unwrap()[0], 4.5);
+    // Nothing can be said of sections without the header.
+    let mut bad = good;
+    bad[60] ^= 1;
+    std::fs::write(&path, &bad).unwrap();
+    assert!(Checkpoint::salvage(&path).unwrap_err().to_string().contains("the header is not whole"));
+}
+
 #[test]
 fn other_files_and_other_versions_are_named_as_such() {
     let dir = tempfile::tempdir().unwrap();
@@ -130,7 +193,8 @@ fn a_checkpoint_that_cannot_be_written_leaves_the_old_one() {
     save_sample(&path, 0.0);
     let old = std::fs::read(&path).unwrap();
     // Wrong input.
-    let short = Tensor { name: "a", dtype: checkpoint::Dtype::F32, shape: &[3], bytes: &[0; 8] };
+    let short =
+        Tensor { section: Section::Networks, name: "a", dtype: checkpoint::Dtype::F32, shape: &[3], bytes: &[0; 8] };
     assert!(matches!(checkpoint::save(&path, [short], &meta()), Err(CheckpointError::BadInput { .. })));
     let twice = [Tensor::of("a", &[1], &[1u8]), Tensor::of("a", &[1], &[1u8])];
     assert!(matches!(checkpoint::save(&path, twice, &meta()), Err(CheckpointError::BadInput { .. })));

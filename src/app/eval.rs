@@ -85,7 +85,7 @@ pub fn run(args: &EvalArgs, out: &mut dyn Write) -> anyhow::Result<()> {
         return many(args, out);
     }
     let path = checkpoint_in(&args.checkpoint)?;
-    let stored = Checkpoint::load(&path)?;
+    let stored = policy_in(&path)?;
     let mut config = state::config_of(&stored)??;
     config.threads = args.threads;
     let (stream, usual) = if args.fresh { (Stream::Publish, 100) } else { (Stream::Eval, config.eval_episodes) };
@@ -93,7 +93,7 @@ pub fn run(args: &EvalArgs, out: &mut dyn Write) -> anyhow::Result<()> {
 
     let mut evaluator = Evaluator::<f32>::new(&config, episodes, stream)?;
     state::restore_policy(&mut evaluator, &stored)?;
-    let mut film = Film::default();
+    let mut film = Film::new(episodes, config.episode_length);
     let filmed = args.movie.is_some();
     let e = evaluator.evaluate(|moment| {
         if filmed {
@@ -181,7 +181,7 @@ fn checkpoints(run: &Path) -> Vec<PathBuf> {
 
 /// One row of the table.
 fn judge(args: &EvalArgs, run: &Path, path: &Path) -> anyhow::Result<Vec<String>> {
-    let stored = Checkpoint::load(path)?;
+    let stored = policy_in(path)?;
     let mut config = state::config_of(&stored)??;
     config.threads = args.threads;
     let episodes = args.episodes.map_or(100, |n| n as usize);
@@ -203,6 +203,15 @@ fn judge(args: &EvalArgs, run: &Path, path: &Path) -> anyhow::Result<Vec<String>
         falls.to_string(),
         episodes.to_string(),
     ])
+}
+
+/// A checkpoint of which only the policy will be used: damage to the rest of the file is a warning.
+pub(super) fn policy_in(path: &Path) -> anyhow::Result<Checkpoint> {
+    let stored = Checkpoint::salvage(path)?;
+    if let Some(loss) = stored.loss() {
+        let _ = writeln!(std::io::stderr(), "warning: {}: {loss}; only its policy is used", path.display());
+    }
+    Ok(stored)
 }
 
 /// The checkpoint that a path means.

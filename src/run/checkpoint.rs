@@ -1,31 +1,38 @@
-//! Checkpoints: safetensors files with a version, a string map, and a checksum over every byte of the file.
+//! Checkpoints: safetensors files with a version, a string map, and checksums that cover every byte of the file.
 //!
-//! Any safetensors reader opens them. Bytes depend on state alone: tensors are ordered by alignment then name, metadata
-//! by key, and no time or path enters, so the same state twice is the same file. The header begins
+//! Any safetensors reader opens them. Bytes depend on state alone: tensors are ordered by alignment, section and name,
+//! metadata by key, and no time or path enters, so the same state twice is the same file. The header begins
 //!
 //! ```text
-//! {"__metadata__":{"pwm_checksum":"0123456789abcdef","pwm_version":"1", ...
+//! {"__metadata__":{"pwm_checksum":"0123456789abcdef","pwm_version":"2","pwm_sections":"{\"networks\":...
 //! ```
 //!
-//! at a fixed offset, and the checksum is the CRC-64/XZ of the whole file with those sixteen digits read as zeros: a
-//! flipped bit anywhere, header and padding included, is found at load. `save` streams tensors from the caller's memory
-//! (it copies none); `load` checks the whole file before a single number can be used, and holds none of it: tensors are
-//! read from the file straight to where they belong.
+//! at a fixed offset. That checksum is the CRC-64/XZ of everything before the numbers, with its own sixteen digits read as
+//! zeros; `pwm_sections` names the tensors of each [`Section`] and the CRC-64/XZ of their bytes. A flipped bit anywhere,
+//! header and padding included, is found at load and told by section: of a file whose replay is damaged the policy can
+//! still be used ([`Checkpoint::salvage`]). Files of version 1 had one checksum, of the whole file; they still load.
+//!
+//! `save` streams tensors from the caller's memory (it copies none); `load` checks the whole file before a single number
+//! can be used, and holds none of it: tensors are read from the file straight to where they belong.
 
 use std::collections::BTreeMap;
 use std::fs::File;
-use std::io::{self, Read, Seek, SeekFrom, Write};
-use std::ops::Range;
 use std::path::{Path, PathBuf};
 
 use safetensors::tensor::Metadata;
-use serde_json::{Map, Value, json};
+use serde::{Deserialize, Serialize};
+use serde_json::{Map, Value};
 
 use super::atomic::{self, FileError};
 use super::crc64::Crc64;
+use super::source::Source;
+use super::tensors::{self, entries};
+pub use super::tensors::{Dtype, Element, Entry, Section, Tensor};
 
-/// The layout this build writes and the only one it reads.
-pub const VERSION: &str = "1";
+/// The layout this build writes.
+pub const VERSION: &str = "2";
+/// The one before, which it still reads.
+const ONE_CHECKSUM: &str = "1";
 
 /// What every checkpoint begins with, after the eight bytes of the header length; the checksum digits follow.
 const PREFIX: &str = "{\"__metadata__\":{\"pwm_checksum\":\"";
@@ -33,95 +40,6 @@ const DIGITS: usize = 16;
 const DIGITS_AT: usize = 8 + PREFIX.len();
 /// Metadata keys that belong to the format.
 const RESERVED: &str = "pwm_";
-
-/// Number types a checkpoint may hold.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Dtype {
-    /// Single precision.
-    F32,
-    /// Double precision.
-    F64,
-    /// Counters.
-    U32,
-    /// Counters and random state.
-    U64,
-    /// Flags and text.
-    U8,
-}
-
-impl Dtype {
-    /// Bytes of one number.
-    pub const fn size(self) -> usize {
-        match self {
-            Self::F64 | Self::U64 => 8,
-            Self::F32 | Self::U32 => 4,
-            Self::U8 => 1,
-        }
-    }
-
-    /// Its name in a safetensors header.
-    pub const fn name(self) -> &'static str {
-        match self {
-            Self::F32 => "F32",
-            Self::F64 => "F64",
-            Self::U32 => "U32",
-            Self::U64 => "U64",
-            Self::U8 => "U8",
-        }
-    }
-
-    fn from_safetensors(d: safetensors::Dtype) -> Option<Self> {
-        Some(match d {
-            safetensors::Dtype::F32 => Self::F32,
-            safetensors::Dtype::F64 => Self::F64,
-            safetensors::Dtype::U32 => Self::U32,
-            safetensors::Dtype::U64 => Self::U64,
-            safetensors::Dtype::U8 => Self::U8,
-            _ => return None,
-        })
-    }
-}
-
-/// Rust numbers that a tensor can be read as.
-pub trait Element: bytemuck::Pod {
-    /// The number type in the file.
-    const DTYPE: Dtype;
-}
-impl Element for f32 {
-    const DTYPE: Dtype = Dtype::F32;
-}
-impl Element for f64 {
-    const DTYPE: Dtype = Dtype::F64;
-}
-impl Element for u32 {
-    const DTYPE: Dtype = Dtype::U32;
-}
-impl Element for u64 {
-    const DTYPE: Dtype = Dtype::U64;
-}
-impl Element for u8 {
-    const DTYPE: Dtype = Dtype::U8;
-}
-
-/// One tensor to save: the bytes are little-endian numbers in row-major order.
-#[derive(Clone, Copy, Debug)]
-pub struct Tensor<'a> {
-    /// Unique name, `actor.layer0.weight`.
-    pub name: &'a str,
-    /// Number type.
-    pub dtype: Dtype,
-    /// Sizes, slowest first; empty for a scalar.
-    pub shape: &'a [usize],
-    /// `product(shape) * dtype.size()` bytes.
-    pub bytes: &'a [u8],
-}
-
-impl<'a> Tensor<'a> {
-    /// A view of a slice of numbers.
-    pub fn of<T: Element>(name: &'a str, shape: &'a [usize], values: &'a [T]) -> Self {
-        Self { name, dtype: T::DTYPE, shape, bytes: bytemuck::cast_slice(values) }
-    }
-}
 
 /// What can be wrong with a checkpoint.
 #[derive(Debug, thiserror::Error)]
@@ -154,7 +72,7 @@ pub enum CheckpointError {
         what: String,
     },
     /// Written by a build with another layout.
-    #[error("{path}: checkpoint version {found}, this build reads {VERSION}; use the pwm version named in the run's run.json", path = path.display())]
+    #[error("{path}: checkpoint version {found}, this build reads {ONE_CHECKSUM} and {VERSION}; use the pwm version named in the run's run.json", path = path.display())]
     WrongVersion {
         /// The file.
         path: PathBuf,
@@ -193,62 +111,55 @@ pub enum CheckpointError {
     },
 }
 
+/// What the header says of a section.
+#[derive(Debug, Serialize, Deserialize)]
+struct Listed {
+    checksum: String,
+    tensors: Vec<String>,
+}
+
+fn digits(crc: &Crc64) -> String {
+    format!("{:016x}", crc.finish())
+}
+
 /// Writes a checkpoint, whole or not at all: on error the old file is intact and nothing else is left.
 pub fn save<'a>(
     path: &Path,
     tensors: impl IntoIterator<Item = Tensor<'a>>,
     meta: &BTreeMap<String, String>,
 ) -> Result<(), CheckpointError> {
-    let bad = |what: String| CheckpointError::BadInput { path: path.to_path_buf(), what };
     let mut tensors: Vec<Tensor> = tensors.into_iter().collect();
-    // Widest numbers first keeps every tensor aligned to its own size.
-    tensors.sort_by(|a, b| b.dtype.size().cmp(&a.dtype.size()).then(a.name.cmp(b.name)));
-    let header = header(&tensors, meta).map_err(bad)?;
-
-    atomic::replace(path, |file| {
-        let mut crc = Crc64::new();
-        let mut put = |file: &mut File, bytes: &[u8]| -> io::Result<()> {
-            crc.update(bytes);
-            file.write_all(bytes)
-        };
-        put(file, &(header.len() as u64).to_le_bytes())?;
-        put(file, header.as_bytes())?;
-        for t in &tensors {
-            put(file, t.bytes)?;
-        }
-        file.seek(SeekFrom::Start(DIGITS_AT as u64))?;
-        file.write_all(format!("{:016x}", crc.finish()).as_bytes())
-    })?;
+    tensors::sort(&mut tensors);
+    let header = header(&tensors, meta).map_err(|what| CheckpointError::BadInput { path: path.to_path_buf(), what })?;
+    atomic::replace(path, |file| tensors::write(file, &header, &tensors))?;
     Ok(())
 }
 
-/// The JSON header, zeros for the checksum, padded so that the data starts on a multiple of eight bytes.
+/// The JSON header, its checksum in place.
 fn header(tensors: &[Tensor], meta: &BTreeMap<String, String>) -> Result<String, String> {
+    let mut sections: BTreeMap<Section, (Crc64, Vec<String>)> = BTreeMap::new();
+    for t in tensors {
+        let (crc, names) = sections.entry(t.section).or_default();
+        crc.update(t.bytes);
+        names.push(t.name.into());
+    }
+    let listed = sections.into_iter().map(|(s, (crc, tensors))| (s, Listed { checksum: digits(&crc), tensors }));
+    let listed: BTreeMap<Section, Listed> = listed.collect();
     let mut strings = Map::new();
     strings.insert("pwm_checksum".into(), Value::String("0".repeat(DIGITS)));
     strings.insert("pwm_version".into(), VERSION.into());
+    strings.insert("pwm_sections".into(), serde_json::to_string(&listed).map_err(|e| e.to_string())?.into());
     for (k, v) in meta {
         if k.starts_with(RESERVED) {
             return Err(format!("metadata key `{k}`: names that begin with `{RESERVED}` belong to the format"));
         }
         strings.insert(k.clone(), v.as_str().into());
     }
-    let mut root = Map::new();
-    root.insert("__metadata__".into(), Value::Object(strings));
-    let mut at = 0usize;
-    for t in tensors {
-        let want = t.shape.iter().try_fold(t.dtype.size(), |n, &d| n.checked_mul(d));
-        if want != Some(t.bytes.len()) {
-            return Err(format!("tensor `{}`: {} bytes for {} {:?}", t.name, t.bytes.len(), t.dtype.name(), t.shape));
-        }
-        let entry = json!({"dtype": t.dtype.name(), "shape": t.shape, "data_offsets": [at, at + t.bytes.len()]});
-        if root.insert(t.name.to_string(), entry).is_some() {
-            return Err(format!("tensor name `{}` is given twice or is reserved", t.name));
-        }
-        at += t.bytes.len();
-    }
-    let mut text = Value::Object(root).to_string();
-    text.extend(std::iter::repeat_n(' ', text.len().next_multiple_of(8) - text.len()));
+    let mut text = tensors::header(strings, tensors)?;
+    let mut crc = Crc64::new();
+    crc.update(&(text.len() as u64).to_le_bytes());
+    crc.update(text.as_bytes());
+    text.replace_range(DIGITS_AT - 8..DIGITS_AT - 8 + DIGITS, &digits(&crc));
     Ok(text)
 }
 
@@ -260,97 +171,33 @@ pub struct Checkpoint {
     source: Source,
     meta: BTreeMap<String, String>,
     tensors: BTreeMap<String, Entry>,
-}
-
-/// What is known of a tensor without reading it.
-#[derive(Debug)]
-pub struct Entry {
-    /// Number type.
-    pub dtype: Dtype,
-    /// Sizes, slowest first; empty for a scalar.
-    pub shape: Vec<usize>,
-    /// Where it lies in the file.
-    range: Range<u64>,
-}
-
-impl Entry {
-    /// Bytes it takes.
-    pub fn bytes(&self) -> u64 {
-        self.range.end - self.range.start
-    }
-}
-
-/// Where the bytes are.
-#[derive(Debug)]
-enum Source {
-    Memory(Vec<u8>),
-    File(File),
-}
-
-/// Bytes that are read at once to be checked.
-const CHUNK: usize = 1 << 16;
-
-impl Source {
-    fn len(&self) -> io::Result<u64> {
-        match self {
-            Self::Memory(bytes) => Ok(bytes.len() as u64),
-            Self::File(file) => Ok(file.metadata()?.len()),
-        }
-    }
-
-    /// Fills `out` with the bytes from `at` on; an error if there are fewer.
-    fn read(&self, at: u64, out: &mut [u8]) -> io::Result<()> {
-        match self {
-            Self::Memory(bytes) => {
-                let from = bytes.get(at as usize..).and_then(|b| b.get(..out.len()));
-                out.copy_from_slice(from.ok_or(io::ErrorKind::UnexpectedEof)?);
-                Ok(())
-            }
-            Self::File(file) => {
-                let mut file = file;
-                file.seek(SeekFrom::Start(at))?;
-                file.read_exact(out)
-            }
-        }
-    }
-
-    fn bytes(&self, range: Range<u64>) -> io::Result<Vec<u8>> {
-        let mut out = vec![0; (range.end - range.start) as usize];
-        self.read(range.start, &mut out)?;
-        Ok(out)
-    }
-
-    /// The checksum of `len` bytes, the digits of the stored one read as zeros.
-    fn checksum(&self, len: u64) -> io::Result<u64> {
-        let (mut crc, mut chunk) = (Crc64::new(), vec![0; CHUNK]);
-        let mut at = 0;
-        while at < len {
-            let n = (len - at).min(CHUNK as u64) as usize;
-            self.read(at, &mut chunk[..n])?;
-            if at == 0 {
-                let end = n.min(DIGITS_AT + DIGITS);
-                chunk[DIGITS_AT.min(end)..end].fill(b'0');
-            }
-            crc.update(&chunk[..n]);
-            at += n as u64;
-        }
-        Ok(crc.finish())
-    }
+    /// Sections that are not as they were written.
+    damaged: BTreeMap<Section, Listed>,
+    /// Sections that are.
+    whole: Vec<Section>,
 }
 
 impl Checkpoint {
     /// Opens and verifies a file, in memory that does not grow with its tensors.
     pub fn load(path: &Path) -> Result<Self, CheckpointError> {
         let file = File::open(path).map_err(FileError::at(path, "reading it"))?;
-        Self::verify(path, Source::File(file))
+        Self::read(path, Source::File(file))?.entire()
+    }
+
+    /// As `load`, of a file that may be damaged or cut short in some of its sections: asking for a tensor of those is an
+    /// error, and [`Checkpoint::loss`] names them.
+    pub fn salvage(path: &Path) -> Result<Self, CheckpointError> {
+        let file = File::open(path).map_err(FileError::at(path, "reading it"))?;
+        Self::read(path, Source::File(file))
     }
 
     /// Verifies the bytes of a file; `path` is for messages.
     pub fn parse(path: &Path, bytes: Vec<u8>) -> Result<Self, CheckpointError> {
-        Self::verify(path, Source::Memory(bytes))
+        Self::read(path, Source::Memory(bytes))?.entire()
     }
 
-    fn verify(path: &Path, source: Source) -> Result<Self, CheckpointError> {
+    /// As `salvage`, wherever the bytes are.
+    pub fn read(path: &Path, source: Source) -> Result<Self, CheckpointError> {
         let owned = || path.to_path_buf();
         let damaged = |what: String| CheckpointError::Damaged { path: path.to_path_buf(), what };
         let unread = |e| FileError::new(path, "reading it", e);
@@ -365,32 +212,95 @@ impl Checkpoint {
             return Err(CheckpointError::Truncated { path: owned(), found, expected: 0 });
         }
         let header_len = u64::from_le_bytes(head[..8].try_into().unwrap_or_default());
-        let data = header_len.checked_add(8).filter(|end| *end <= found);
-        let header = |end| source.bytes(8..end).map_err(unread);
+        let Some(data) = header_len.checked_add(8).filter(|end| *end <= found) else {
+            let expected = header_len.saturating_add(8);
+            return Err(CheckpointError::Truncated { path: owned(), found, expected });
+        };
+        let header = source.bytes(8..data).map_err(unread)?;
 
-        // The checksum first: nothing else is believed before it holds, only used to name what is wrong.
-        let checksum = source.checksum(found).map_err(unread)?;
-        if format!("{checksum:016x}").as_bytes() != &head[DIGITS_AT..] {
-            let expected = match data {
-                Some(end) => expected_len(&header(end)?, end),
-                None => header_len.checked_add(8),
-            };
-            return Err(match expected {
+        // Checksums first: nothing else is believed before one holds, only used to name what is wrong.
+        let signed = |end: u64| {
+            let mut crc = Crc64::new();
+            source.checksum(&mut crc, 0..end, &(DIGITS_AT as u64..(DIGITS_AT + DIGITS) as u64)).map_err(unread)?;
+            Ok::<_, CheckpointError>(digits(&crc).as_bytes() == &head[DIGITS_AT..])
+        };
+        let (header_holds, file_holds) = match signed(data)? {
+            true => (true, found == data),
+            false => (false, signed(found)?),
+        };
+        if !header_holds && !file_holds {
+            return Err(match expected_len(&header, data) {
                 Some(expected) if expected > found => CheckpointError::Truncated { path: owned(), found, expected },
-                _ => damaged("its checksum does not match its bytes".into()),
+                _ => damaged("a checksum does not match its bytes, and the header is not whole".into()),
             });
         }
 
-        let data = data.ok_or_else(|| damaged("header: it is longer than the file".into()))?;
-        let metadata: Metadata = serde_json::from_slice(&header(data)?).map_err(|e| damaged(format!("header: {e}")))?;
+        let metadata: Metadata = serde_json::from_slice(&header).map_err(|e| damaged(format!("header: {e}")))?;
         let mut meta: BTreeMap<String, String> = metadata.metadata().clone().unwrap_or_default().into_iter().collect();
-        let version = meta.get("pwm_version").cloned().unwrap_or_default();
-        if version != VERSION {
+        let version = meta.remove("pwm_version").unwrap_or_default();
+        let one = version == ONE_CHECKSUM && file_holds;
+        if !one && (version != VERSION || !header_holds) {
             return Err(CheckpointError::WrongVersion { path: owned(), found: version });
         }
+        let (tensors, end) = entries(&metadata, data).map_err(damaged)?;
+        let text = meta.remove("pwm_sections").unwrap_or_default();
+        let listed = if one { BTreeMap::new() } else { sections(&text, &tensors).map_err(damaged)? };
+        if end < found || (one && end > found) {
+            return Err(damaged(format!("it has {found} bytes, {end} expected")));
+        }
         meta.retain(|k, _| !k.starts_with(RESERVED));
-        let tensors = entries(&metadata, data, found).map_err(damaged)?;
-        Ok(Self { path: owned(), source, meta, tensors })
+
+        let mut this = Self { path: owned(), source, meta, tensors, damaged: BTreeMap::new(), whole: vec![] };
+        for (section, listed) in listed {
+            if this.holds(&listed, found).map_err(unread)? {
+                this.whole.push(section);
+            } else {
+                this.damaged.insert(section, listed);
+            }
+        }
+        Ok(this)
+    }
+
+    /// Whether the bytes of a section are there, and those that were written.
+    fn holds(&self, listed: &Listed, found: u64) -> std::io::Result<bool> {
+        let mut crc = Crc64::new();
+        for range in listed.tensors.iter().filter_map(|name| Some(self.tensors.get(name)?.range.clone())) {
+            if range.end > found {
+                return Ok(false);
+            }
+            self.source.checksum(&mut crc, range, &(0..0))?;
+        }
+        Ok(digits(&crc) == listed.checksum)
+    }
+
+    /// Itself, if all of it is whole.
+    fn entire(self) -> Result<Self, CheckpointError> {
+        let found = self.source.len().map_err(FileError::at(&self.path, "reading it"))?;
+        let expected = self.tensors.values().map(|t| t.range.end).max().unwrap_or(found);
+        match self.loss() {
+            _ if expected > found => Err(CheckpointError::Truncated { path: self.path, found, expected }),
+            Some(what) if [Section::Networks, Section::Statistics].iter().all(|s| self.whole.contains(s)) => {
+                let what = format!("{what}; `pwm eval` and `pwm export` still take its policy");
+                Err(CheckpointError::Damaged { path: self.path, what })
+            }
+            Some(what) => Err(CheckpointError::Damaged { path: self.path, what }),
+            None => Ok(self),
+        }
+    }
+
+    /// Which sections are damaged and which are not, in words; none if all are whole.
+    pub fn loss(&self) -> Option<String> {
+        let join = |names: Vec<&str>| names.join(", ");
+        let lost = join(self.damaged.keys().map(|s| s.name()).collect());
+        let whole = join(self.whole.iter().map(|s| s.name()).collect());
+        let first = format!("section {lost} is not as it was written");
+        match (self.damaged.len(), self.whole.is_empty()) {
+            (0, _) => None,
+            (1, false) => Some(format!("{first}; whole: {whole}")),
+            (1, true) => Some(first),
+            (_, false) => Some(format!("sections {lost} are not as they were written; whole: {whole}")),
+            (_, true) => Some(format!("sections {lost} are not as they were written")),
+        }
     }
 
     /// Names of the tensors, sorted.
@@ -400,6 +310,10 @@ impl Checkpoint {
 
     /// Type and shape of a tensor.
     pub fn tensor(&self, name: &str) -> Result<&Entry, CheckpointError> {
+        if let Some((section, _)) = self.damaged.iter().find(|(_, l)| l.tensors.iter().any(|t| t == name)) {
+            let what = format!("`{name}` is in section {}, which is not as it was written", section.name());
+            return Err(CheckpointError::Damaged { path: self.path.clone(), what });
+        }
         self.tensors.get(name).ok_or_else(|| self.absent("tensor", name))
     }
 
@@ -457,23 +371,17 @@ impl Checkpoint {
     }
 }
 
-/// The tensors of a file of `found` bytes whose data begin at `data`: one after another, of the sizes their shapes ask
-/// for, to the file's last byte.
-fn entries(metadata: &Metadata, data: u64, found: u64) -> Result<BTreeMap<String, Entry>, String> {
-    let (mut tensors, mut at) = (BTreeMap::new(), data);
-    for name in metadata.offset_keys() {
-        let Some(info) = metadata.info(&name) else { continue };
-        let dtype = Dtype::from_safetensors(info.dtype)
-            .ok_or_else(|| format!("tensor `{name}` has the unknown type {:?}", info.dtype))?;
-        let bytes = info.shape.iter().try_fold(dtype.size(), |n, &d| n.checked_mul(d));
-        let (from, to) = info.data_offsets;
-        let end = at.checked_add(bytes.unwrap_or(usize::MAX) as u64).filter(|end| *end <= found);
-        let end = end.filter(|end| (at - data, end - data) == (from as u64, to as u64));
-        let end = end.ok_or_else(|| format!("tensor table: `{name}` does not lie where its shape says"))?;
-        tensors.insert(name, Entry { dtype, shape: info.shape.clone(), range: at..end });
-        at = end;
+/// The table of sections, in which every tensor stands once.
+fn sections(text: &str, tensors: &BTreeMap<String, Entry>) -> Result<BTreeMap<Section, Listed>, String> {
+    let listed: BTreeMap<Section, Listed> =
+        serde_json::from_str(text).map_err(|e| format!("table of sections: {e}"))?;
+    let mut names: Vec<&String> = listed.values().flat_map(|l| &l.tensors).collect();
+    names.sort();
+    if names.iter().copied().eq(tensors.keys()) {
+        Ok(listed)
+    } else {
+        Err("table of sections: it does not name every tensor once".into())
     }
-    if at == found { Ok(tensors) } else { Err(format!("tensor table: it ends {} bytes before the file", found - at)) }
 }
 
 /// The length that a header asks for, if data begin at `data`.
@@ -496,12 +404,35 @@ mod tests {
 
     #[test]
     fn a_later_version_is_named() {
-        let header = header(&[], &BTreeMap::new()).unwrap().replace("\"pwm_version\":\"1\"", "\"pwm_version\":\"9\"");
-        let mut bytes = [&(header.len() as u64).to_le_bytes(), header.as_bytes()].concat();
+        let header = header(&[], &BTreeMap::new()).unwrap().replace("\"pwm_version\":\"2\"", "\"pwm_version\":\"9\"");
+        let e = Checkpoint::parse(Path::new("x"), signed(&header, &[])).unwrap_err();
+        assert!(matches!(e, CheckpointError::WrongVersion { ref found, .. } if found == "9"), "{e}");
+    }
+
+    /// A file of version 1, as its writer made it: one checksum of everything.
+    #[test]
+    fn the_version_before_is_read_and_its_damage_found() {
+        let w = [1.0f32, 2.0, 3.0];
+        let t = Tensor::of("w", &[3], &w);
+        let strings = [("pwm_checksum", "0".repeat(DIGITS)), ("pwm_version", "1".into()), ("epoch", "7".into())];
+        let strings = strings.into_iter().map(|(k, v)| (k.to_string(), Value::String(v))).collect();
+        let good = signed(&tensors::header(strings, &[t]).unwrap(), t.bytes);
+        let c = Checkpoint::parse(Path::new("x"), good.clone()).unwrap();
+        assert_eq!((c.values::<f32>("w").unwrap(), c.meta_parse::<u32>("epoch").unwrap()), (w.to_vec(), 7));
+        for bit in 0..good.len() * 8 {
+            let mut bad = good.clone();
+            bad[bit / 8] ^= 1 << (bit % 8);
+            assert!(Checkpoint::read(Path::new("x"), Source::Memory(bad)).is_err(), "bit {bit}");
+        }
+    }
+
+    /// Bytes with one checksum over all of them.
+    fn signed(header: &str, data: &[u8]) -> Vec<u8> {
+        let mut bytes = [&(header.len() as u64).to_le_bytes(), header.as_bytes(), data].concat();
+        bytes[DIGITS_AT..DIGITS_AT + DIGITS].fill(b'0');
         let mut crc = Crc64::new();
         crc.update(&bytes);
-        bytes[DIGITS_AT..DIGITS_AT + DIGITS].copy_from_slice(format!("{:016x}", crc.finish()).as_bytes());
-        let e = Checkpoint::parse(Path::new("x"), bytes).unwrap_err();
-        assert!(matches!(e, CheckpointError::WrongVersion { ref found, .. } if found == "9"), "{e}");
+        bytes[DIGITS_AT..DIGITS_AT + DIGITS].copy_from_slice(digits(&crc).as_bytes());
+        bytes
     }
 }

@@ -11,7 +11,7 @@
 use std::collections::BTreeMap;
 use std::path::Path;
 
-use super::checkpoint::{self, Checkpoint, CheckpointError, Element, Tensor};
+use super::checkpoint::{self, Checkpoint, CheckpointError, Element, Section, Tensor};
 use super::crc64::Crc64;
 use super::guard::Guard;
 use crate::algo::Learner;
@@ -84,14 +84,26 @@ where
     let ring = t.replay().map(|r| r.ring);
     vars.iter().map(move |&id| {
         let info = t.machine().vars().info(id);
-        match info.dtype {
+        let tensor = match info.dtype {
             DType::Real if Some(id) == ring => {
                 Tensor::of(&info.name, ring_shape, &t.machine().real(id)[..ring_shape[0] * ring_shape[1]])
             }
             DType::Real => Tensor::of(&info.name, &info.shape, t.machine().real(id)),
             DType::Index => Tensor::of(&info.name, &info.shape, t.machine().index(id)),
-        }
+        };
+        tensor.within(section(info.region))
     })
+}
+
+fn section(region: Region) -> Section {
+    match region {
+        Region::Parameters => Section::Networks,
+        Region::Statistics => Section::Statistics,
+        Region::Optimiser => Section::Optimiser,
+        Region::Environment => Section::Environment,
+        Region::Replay => Section::Replay,
+        Region::Control | Region::Gradients | Region::Exchange => Section::Counters,
+    }
 }
 
 /// Everything the next epoch depends on.
