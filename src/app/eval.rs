@@ -93,7 +93,7 @@ pub fn run(args: &EvalArgs, out: &mut dyn Write) -> anyhow::Result<()> {
 
     let mut evaluator = Evaluator::<f32>::new(&config, episodes, stream)?;
     state::restore_policy(&mut evaluator, &stored)?;
-    let mut film = Film::default();
+    let mut film = Film::new(episodes, config.episode_length);
     let filmed = args.movie.is_some();
     let e = evaluator.evaluate(|moment| {
         if filmed {

@@ -138,11 +138,7 @@ impl Group {
         let rng = Philox::new(seed, Stream::Init);
         let tag = self.name.bytes().fold(0u64, |h, b| h.wrapping_mul(131).wrapping_add(u64::from(b))) << 20;
         for (i, e) in self.entries.iter().enumerate() {
-            let values = draw(e, &rng, tag + i as u64);
-            let out = &mut machine.real_mut(self.params)[e.offset..e.offset + e.len()];
-            for (o, v) in out.iter_mut().zip(values) {
-                *o = F::of(v);
-            }
+            draw(e, &rng, tag + i as u64, &mut machine.real_mut(self.params)[e.offset..e.offset + e.len()]);
         }
         self.reset(machine);
     }
@@ -170,24 +166,27 @@ impl Group {
     }
 }
 
-fn draw(e: &Entry, rng: &Philox, step: u64) -> Vec<f64> {
-    let n = e.len();
+/// Fills a parameter. Only an orthogonal matrix is held beside it, one of an ensemble at a time.
+fn draw<F: Number>(e: &Entry, rng: &Philox, step: u64, out: &mut [F]) {
     let normal = |i: usize| rng.normal(step, i as u32);
+    let each = |out: &mut [F], value: &dyn Fn(usize) -> f64| {
+        out.iter_mut().enumerate().for_each(|(i, o)| *o = F::of(value(i)));
+    };
     match e.init {
-        Init::Constant(c) => vec![c; n],
-        Init::Normal(deviation) => (0..n).map(|i| deviation * normal(i)).collect(),
+        Init::Constant(c) => out.fill(F::of(c)),
+        Init::Normal(deviation) => each(out, &|i| deviation * normal(i)),
         Init::UniformFanIn { fan_in, gain } => {
             let bound = gain / (fan_in as f64).sqrt();
-            (0..n).map(|i| bound * (2.0 * rng.uniform(step, i as u32) - 1.0)).collect()
+            each(out, &|i| bound * (2.0 * rng.uniform(step, i as u32) - 1.0));
         }
         Init::Orthogonal { gain } => {
             let (rows, cols) = (e.shape[e.shape.len() - 2], e.shape[e.shape.len() - 1]);
-            let mut all: Vec<f64> = (0..n).map(normal).collect();
-            for member in all.chunks_exact_mut(rows * cols) {
-                orthogonalise(member, rows, cols);
-                member.iter_mut().for_each(|x| *x *= gain);
+            let len = rows * cols;
+            for (member, out) in out.chunks_exact_mut(len).enumerate() {
+                let mut a: Vec<f64> = (member * len..(member + 1) * len).map(normal).collect();
+                orthogonalise(&mut a, rows, cols);
+                each(out, &|i| gain * a[i]);
             }
-            all
         }
     }
 }
@@ -222,7 +221,8 @@ mod tests {
         for (rows, cols) in [(5, 9), (9, 5), (4, 4)] {
             let e =
                 Entry { name: "w".into(), offset: 0, shape: vec![rows, cols], init: Init::Orthogonal { gain: 1.0 } };
-            let a = draw(&e, &Philox::new(1, Stream::Init), 0);
+            let mut a = vec![0.0; rows * cols];
+            draw(&e, &Philox::new(1, Stream::Init), 0, &mut a);
             let by_rows = rows <= cols;
             let (count, len) = if by_rows { (rows, cols) } else { (cols, rows) };
             let get = |v: usize, i: usize| if by_rows { a[v * cols + i] } else { a[i * cols + v] };

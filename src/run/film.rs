@@ -17,7 +17,7 @@ const GAP: f32 = 1.5;
 pub(super) const FRAME: usize = NQ + NQD + 1;
 
 /// Coordinates, velocities and returns of every step of the first environments of an evaluation.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub struct Film {
     envs: usize,
     q: Vec<f32>,
@@ -49,6 +49,17 @@ pub struct Pictures {
 }
 
 impl Film {
+    /// Room for evaluations of so many environments and steps.
+    pub fn new(envs: usize, steps: usize) -> Self {
+        let frames = envs.min(FILMED) * steps;
+        Self {
+            envs: 0,
+            q: Vec::with_capacity(frames * NQ),
+            qd: Vec::with_capacity(frames * NQD),
+            returns: Vec::with_capacity(frames),
+        }
+    }
+
     /// Forgets the last evaluation.
     pub fn clear(&mut self) {
         self.q.clear();
@@ -206,7 +217,7 @@ mod tests {
     #[test]
     fn an_episode_becomes_pictures() {
         let ant = Ant::new(AntSettings::default());
-        let mut film = Film::default();
+        let mut film = Film::new(3, 20);
         for i in 0..20 {
             let mut q = [crate::env::ant::START_Q; 3].concat();
             q[NQ] = 0.5 * f64::from(i);

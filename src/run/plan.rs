@@ -5,8 +5,9 @@
 //! bounded by a constant or by the settings, and has a line. Nothing is allocated but the tables of the programs.
 
 use crate::algo::{repeats, written};
-use crate::config::{Algorithm, Bytes, Config, Recompute};
+use crate::config::{Algorithm, Bytes, Config, Latent, Recompute};
 use crate::device::cpu::team;
+use crate::env::ant::OBS;
 use crate::mem::Budget;
 use crate::run::film::{self, FILMED};
 use crate::run::signals;
@@ -21,15 +22,15 @@ const MIB: u64 = 1 << 20;
 /// Code, libraries, the allocator's own books and the command line: resident in every run, whatever it trains.
 const CODE: u64 = 8 * MIB;
 /// The main thread's stack, as far as it is used.
-const MAIN_STACK: u64 = MIB;
+const MAIN_STACK: u64 = 256 * KIB;
 /// Buffers of metrics, TensorBoard events and the progress line.
-const LOGS: u64 = 256 * KIB;
+const LOGS: u64 = 128 * KIB;
 /// A checkpoint is written from where the state lies; its header is text.
-const CHECKPOINT: u64 = 256 * KIB;
-/// Text, numbers and page of a frame of the moving picture.
+const CHECKPOINT: u64 = 128 * KIB;
+/// Text, numbers and page of a frame of the moving picture, with the pushes of the ground.
 const FRAME: u64 = 3 * KIB;
 /// The curve of an evaluation: its points, its picture as text, and a row of metrics as it is read back.
-const CURVE: u64 = 512 * KIB;
+const CURVE: u64 = 256 * KIB;
 
 /// The line that recompute makes smaller.
 const ACTIVATIONS: &str = "activations";
@@ -207,8 +208,7 @@ fn describe(region: Region) -> (&'static str, &'static str) {
 fn fixed(c: &Config, tables: u64, packing: usize) -> Vec<Item> {
     let item = |name, what, bytes| Item { name, what, bytes };
     let steps = c.episode_length as u64;
-    // A vector that grows may hold twice what it needs.
-    let film = 2 * steps * c.eval_episodes.min(FILMED) as u64 * film::FRAME as u64 * size_of::<f32>() as u64;
+    let film = steps * c.eval_episodes.min(FILMED) as u64 * film::FRAME as u64 * size_of::<f32>() as u64;
     let threads = ((team::count(c.threads) - 1) * team::STACK + signals::STACK) as u64;
     vec![
         item("code", "program, libraries, main stack", CODE + MAIN_STACK),
@@ -217,8 +217,18 @@ fn fixed(c: &Config, tables: u64, packing: usize) -> Vec<Item> {
         item("tables", "operations and operands of all programs", tables),
         item("logs", "metrics, TensorBoard, progress", LOGS),
         item("evaluation", "the film of an evaluation, its pictures, the curve", film + steps * FRAME + CURVE),
+        item("start", "a critic's weights while they are drawn", drawn(c)),
         item("checkpoints", "header; the state is written from where it lies", CHECKPOINT),
     ]
+}
+
+/// The largest matrix of a critic: it is made orthogonal in double precision before it is stored.
+fn drawn(c: &Config) -> u64 {
+    let encoded = c.algorithm == Algorithm::Pwm && c.latent == Latent::Encoded;
+    let input = if encoded { c.latent_dim } else { OBS };
+    let widths: Vec<usize> = [&[input], &c.critic_units[..], &[1]].concat();
+    let most = widths.windows(2).map(|w| w[0] * w[1]).max().unwrap_or(0);
+    (most * size_of::<f64>()) as u64
 }
 
 /// Budgets of a run; none means that nothing is known that could be exceeded.

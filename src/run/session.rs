@@ -168,6 +168,7 @@ where
         let tracker = Tracker::new(trainer.config(), trainer.skipped());
         let best_return = best.map_or(f64::NAN, |b| b.mean);
         let c = trainer.config();
+        let film = Film::new(c.eval_episodes, c.episode_length);
         let title = format!("{} on {}, seed {}, {}", c.alg, c.env, c.seed, folder.path().display());
         let status = Status {
             epoch: trainer.epoch(),
@@ -184,7 +185,7 @@ where
             progress: Progress::stderr(title),
             metrics,
             tracker,
-            film: Film::default(),
+            film,
             guard: Guard::default(),
             incidents: Vec::new(),
             kept: Kept::default(),

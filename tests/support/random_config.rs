@@ -64,6 +64,25 @@ pub fn settings(d: &mut Draw) -> Vec<String> {
         ] {
             s.push(format!("{key}={}", d.one(words)));
         }
+        if d.number(0, 2) == 0 {
+            s.push("dynamics=flow".into());
+            for (key, words) in [
+                ("flow_integrator", &["euler", "heun", "rk4"][..]),
+                ("flow_head", &["tangent", "linear", "simnorm"]),
+                ("flow_projection", &["none", "simplex"]),
+                ("flow_tau_sampling", &["uniform", "midpoint"]),
+                ("flow_keep_substeps", &["true", "false"]),
+                ("flow_consistency", &["0", "0.5"]),
+            ] {
+                s.push(format!("{key}={}", d.one(words)));
+            }
+            s.push(format!("flow_substeps={}", d.number(1, 3)));
+        }
+        if d.number(0, 3) == 0 {
+            s.push("actor=flow".into());
+            s.push(format!("actor_flow_integrator={}", d.one(&["euler", "heun", "rk4"])));
+            s.push(format!("actor_flow_substeps={}", d.number(1, 2)));
+        }
         for key in ["detach", "critic_shuffle", "ret_norm", "obs_norm", "replay_unfinished"] {
             s.push(format!("{key}={}", d.one(&["true", "false"])));
         }
