@@ -31,14 +31,16 @@ fn wave(i: usize, step: f32) -> f32 {
     (i as f32 * step).sin()
 }
 
+/// What draws the weights.
+type Start = Box<dyn Fn(&mut Machine<f32>)>;
+
 fn truth(c: &Config) -> Truth {
     let mut vars = Vars::default();
     let mut var = |name: &str, n: usize| vars.add(Region::Exchange, name, DType::Real, &[ROWS, n]);
     let (obs, act, action, value) = (var("obs", OBS), var("act", ACT), var("action", ACT), var("value", 1));
     let mut results = vec![("action", action), ("value", value)];
     let mut p = Program::new("all");
-    let mut init: Box<dyn Fn(&mut Machine<f32>)> = Box::new(|_| {});
-    match c.algorithm {
+    let init: Start = match c.algorithm {
         Algorithm::Pwm => {
             let nets = pwm_algo::Nets::new(&mut vars, c, OBS, ACT);
             let width = nets.world.width;
@@ -62,7 +64,7 @@ fn truth(c: &Config) -> Truth {
             let v = critics.min(p, z, false);
             copy(p, &vars, v, value);
             let seed = c.seed;
-            init = Box::new(move |m| nets.init(m, seed));
+            Box::new(move |m| nets.init(m, seed))
         }
         Algorithm::Shac => {
             let nets = shac::Nets::new(&mut vars, c);
@@ -72,9 +74,9 @@ fn truth(c: &Config) -> Truth {
             copy(p, &vars, mean, action);
             results.retain(|(name, _)| *name == "action");
             let seed = c.seed;
-            init = Box::new(move |m| nets.init(m, seed));
+            Box::new(move |m| nets.init(m, seed))
         }
-    }
+    };
     let stored: Vec<(String, VarId)> = (vars.iter())
         .filter(|(_, i)| matches!(i.region, Region::Parameters | Region::Statistics))
         .map(|(id, i)| (i.name.clone(), id))

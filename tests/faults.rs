@@ -159,7 +159,9 @@ fn a_wall_clock_that_is_set_changes_nothing() {
         assert!(train(run, &[]).status.success());
         let moved = match run.file_name().unwrap().to_str().unwrap() {
             "past" => Some(("1970-01-01T00:00:00Z", std::time::UNIX_EPOCH)),
-            "future" => Some(("2099-12-31T23:59:59Z", std::time::UNIX_EPOCH + std::time::Duration::from_secs(4_102_444_799))),
+            "future" => {
+                Some(("2099-12-31T23:59:59Z", std::time::UNIX_EPOCH + std::time::Duration::from_secs(4_102_444_799)))
+            }
             _ => None,
         };
         if let Some((text, time)) = moved {
