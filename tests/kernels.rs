@@ -6,6 +6,7 @@ mod standin;
 mod tiny;
 
 use pwm::algo::pwm::Trainer;
+use pwm::algo::{Learner, repeats, shac, written};
 use pwm::app::selftest::{Case, ENCODED, cases, train_beside_cpu};
 use pwm::device::cuda::driver::Context;
 use pwm::run::state::fingerprint;
@@ -88,6 +89,22 @@ fn training_follows_the_processor() {
         let t = train_beside_cpu(&target(), 3, more).unwrap();
         println!("{t}");
         assert!(t.passed(), "{t}");
+    }
+}
+
+/// The gradient through the simulator, and all that learns from it.
+#[test]
+fn shac_follows_the_processor() {
+    let c = tiny::config(&["alg=shac", "num_envs=12"]);
+    let run = |target: &Target| -> Vec<[f64; 3]> {
+        let taken = repeats(&c, written(&c).1.len());
+        let mut t = shac::Trainer::<f32>::repeating_on(&c, target, &taken).unwrap();
+        let mut epoch = || t.run_epoch().map(|r| [r.actor_loss, r.critic_loss, r.actor_grad_norm]).unwrap();
+        (0..3).map(|_| epoch()).collect()
+    };
+    let (cpu, gpu) = (run(&Target::Cpu), run(&target()));
+    for (a, b) in cpu.as_flattened().iter().zip(gpu.as_flattened()) {
+        assert!((a - b).abs() <= 1e-3 * a.abs(), "{cpu:?} {gpu:?}");
     }
 }
 

@@ -6,7 +6,7 @@
 #[path = "support/tiny.rs"]
 mod tiny;
 
-use pwm::algo::pwm::trainer::write;
+use pwm::algo::written;
 use pwm::config::Config;
 use pwm::device::cuda::Launch;
 use pwm::device::cuda::nvrtc::{Nvrtc, Usage};
@@ -17,7 +17,7 @@ use std::collections::BTreeSet;
 const ARCHITECTURES: [&str; 3] = ["sm_80", "sm_90a", "sm_100a"];
 
 fn launches(c: &Config) -> Vec<Launch> {
-    let (vars, _, _, programs) = write(c);
+    let (vars, programs) = written(c);
     describe_launches(&vars, &programs).unwrap().concat()
 }
 
@@ -31,6 +31,8 @@ fn configurations() -> Vec<Config> {
         tiny::shipped("pwm_small"),
         tiny::shipped("pwm_5M"),
         tiny::shipped("pwm_48M"),
+        tiny::shipped("shac"),
+        tiny::config(&["alg=shac_small", "subgradient=central", "reference_point=world"]),
     ]
 }
 

@@ -14,7 +14,8 @@ use pwm::device::cpu::team::Team;
 use pwm::device::philox::{Philox, Stream};
 use pwm::env::ant::{ACT, OBS};
 use pwm::env::step::{Bound, EnvVars, Mode, ant_from_config};
-use pwm::tape::{DType, Machine, Program, Region, Vars};
+use pwm::ops::returns::{ActorLossSpec, Bootstrap, actor_loss};
+use pwm::tape::{DType, Machine, Program, Region, Vars, grad};
 use std::sync::Arc;
 
 fn config(more: &[&str]) -> Config {
@@ -86,6 +87,56 @@ fn both_steps_are_the_same_to_the_bit() {
     }
     assert_eq!(m.index(plain.episodes), m.index(through.episodes));
     assert!(m.index(plain.episodes).iter().all(|&e| e >= 2), "episodes were cut on the way");
+}
+
+/// A step that leaves physics is reset, sends nothing back and is counted; those beside it are as they were.
+#[test]
+fn a_state_that_leaves_physics_sends_no_gradient() {
+    let c = config(&[]);
+    let mut vars = Vars::default();
+    let random = Philox::new(3, Stream::Reset);
+    let env = EnvVars::new(&mut vars, "env", Arc::new(ant_from_config(&c)), 3, Mode::Train, random);
+    let mut add = |name: &str, shape: &[usize]| vars.add(Region::Exchange, name, DType::Real, shape);
+    let (action, gradient) = (add("action", &[3, ACT]), add("gradient", &[3, ACT]));
+    let [count, value, stats] =
+        [("count", &[2][..]), ("value", &[2, 3]), ("stats", &[3])].map(|(name, shape)| add(name, shape));
+    let (mut begin, mut p) = (Program::new("begin"), Program::new("two_steps"));
+    env.reset(&mut begin, &vars);
+    let (a, g) = (p.var(&vars, action), p.var(&vars, gradient));
+    let bound = Bound { norm: 1e30, count: p.var(&vars, count) };
+    let before = p.real(&[2, 3, OBS]);
+    let [reward, done, terminated] = [(); 3].map(|()| p.real(&[2, 3]));
+    let mut state = env.state(&mut p, &vars);
+    for i in 0..2 {
+        let into = [before, reward, done, terminated].map(|v| p.at(v, i));
+        (_, state) = env.step_through(&mut p, &vars, &state, a, bound, into);
+    }
+    let spec = ActorLossSpec { gamma: 1.0, lambda: 1.0, bootstrap: Bootstrap::Exact, normalise: false, decay: 1.0 };
+    let (value, stats) = (p.var(&vars, value), p.var(&vars, stats));
+    let loss = actor_loss(&mut p, spec, reward, value, done, terminated, stats);
+    grad(&mut p, &[(loss, 1.0)], &[(a, g)]);
+    let mut m = Machine::<f32>::new(vars, vec![begin, p], Arc::new(Team::new(1).unwrap())).unwrap();
+    let run = |m: &mut Machine<f32>, wild: bool| {
+        m.index_mut(env.episodes).fill(0);
+        m.run(m.program(0)).unwrap();
+        m.real_mut(env.q)[15 + 1] = 0.5;
+        m.real_mut(count).fill(0.0);
+        m.real_mut(action).fill(0.3);
+        if wild {
+            m.real_mut(env.qd)[14..28].fill(1e5);
+        }
+        m.run(m.program(1)).unwrap();
+        (m.real(gradient).to_vec(), m.real(count).to_vec())
+    };
+    let (calm, none) = run(&mut m, false);
+    let (beside, counted) = run(&mut m, true);
+    assert_eq!(none, [0.0, 0.0]);
+    assert_eq!(counted, [0.0, 1.0], "one gradient was lost, and said to be");
+    assert!(beside[ACT..2 * ACT].iter().all(|x| *x == 0.0), "{beside:?}");
+    for e in [0, 2] {
+        let row = e * ACT..(e + 1) * ACT;
+        assert!(calm[row.clone()] == beside[row.clone()] && calm[row].iter().all(|x| *x != 0.0), "{calm:?}");
+    }
 }
 
 fn train(more: &[&str]) -> (Vec<u64>, f64) {

@@ -60,8 +60,16 @@ DEVICE V3 tmul_add(const M3& m, V3 v, V3 b) {
 DEVICE M3 mul(const M3& a, const M3& b) { return {{tmul(b, a.r[0]), tmul(b, a.r[1]), tmul(b, a.r[2])}}; }
 DEVICE M3 operator*(const M3& m, float s) { return {{m.r[0] * s, m.r[1] * s, m.r[2] * s}}; }
 DEVICE M3 operator+(const M3& a, const M3& b) { return {{a.r[0] + b.r[0], a.r[1] + b.r[1], a.r[2] + b.r[2]}}; }
-// The matrix of x -> c x x.
+// The matrix of x -> c x x, and c's cotangent from the matrix's.
 DEVICE M3 skew(V3 c) { return {{v3(0.f, -c.z, c.y), v3(c.z, 0.f, -c.x), v3(-c.y, c.x, 0.f)}}; }
+DEVICE V3 skew_adjoint(const M3& m) { return {m.r[2].y - m.r[1].z, m.r[0].z - m.r[2].x, m.r[1].x - m.r[0].y}; }
+DEVICE M3 m3_zero() { return {{v3(0.f, 0.f, 0.f), v3(0.f, 0.f, 0.f), v3(0.f, 0.f, 0.f)}}; }
+// M += a b^T
+DEVICE void add_outer(M3& m, V3 a, V3 b) {
+    m.r[0] = scale_add(b, a.x, m.r[0]);
+    m.r[1] = scale_add(b, a.y, m.r[1]);
+    m.r[2] = scale_add(b, a.z, m.r[2]);
+}
 
 struct Q4 {
     V3 v;
@@ -91,4 +99,26 @@ DEVICE Q4 normalised(Q4 q) {
     bool positive = 0.f < norm;
     float inverse = 1.f / (positive ? norm : 1.f);
     return {q.v * inverse, positive ? q.w * inverse : 1.f};
+}
+
+DEVICE Q4 q4_zero() { return {v3(0.f, 0.f, 0.f), 0.f}; }
+DEVICE Q4 operator+(Q4 a, Q4 b) { return {a.v + b.v, a.w + b.w}; }
+DEVICE Q4 conj(Q4 q) { return {-q.v, q.w}; }
+// Adjoint of `matrix`: the quaternion's cotangent from the matrix's.
+DEVICE Q4 matrix_adjoint(Q4 q, const M3& m) {
+    float x = q.v.x, y = q.v.y, z = q.v.z;
+    float xy = m.r[0].y + m.r[1].x, xz = m.r[0].z + m.r[2].x, yz = m.r[2].y + m.r[1].z;
+    V3 turn = skew_adjoint(m);
+    V3 v = v3(fmaf(2.f * m.r[0].x, x, fmaf(xy, y, xz * z)), fmaf(2.f * m.r[1].y, y, fmaf(xy, x, yz * z)),
+              fmaf(2.f * m.r[2].z, z, fmaf(xz, x, yz * y)));
+    float trace = m.r[0].x + m.r[1].y + m.r[2].z;
+    return {scale_add(turn, q.w, v) * 2.f, fmaf(2.f * trace, q.w, dot(q.v, turn)) * 2.f};
+}
+// Adjoint of `normalised` at q; nothing for the zero quaternion.
+DEVICE Q4 normalised_adjoint(Q4 q, Q4 bar) {
+    float norm = sqrtf(fmaf(q.w, q.w, dot(q.v, q.v)));
+    float inverse = 0.f < norm ? 1.f / norm : 0.f;
+    Q4 unit = {q.v * inverse, q.w * inverse};
+    float along = -fmaf(unit.w, bar.w, dot(unit.v, bar.v));
+    return {scale_add(unit.v, along, bar.v) * inverse, fmaf(unit.w, along, bar.w) * inverse};
 }

@@ -40,3 +40,9 @@ DEVICE void normalise(const float* x, const float* stats, float* y, u32 center, 
     z = -5.f < z ? z : -5.f;
     y[i] = z < 5.f ? z : 5.f;
 }
+
+// A clamped number has no derivative; the statistics are constants.
+DEVICE void normalise_grad(const float* c, const float* stats, const float* y, float* x_bar, u32 accumulate, u32 d, u32 n) {
+    u32 i = ELEMENT;
+    if (i < n) put(x_bar + i, fabsf(y[i]) < 5.f ? c[i] / sqrtf(stats[3 * (i % d) + 1] + 1e-5f) : 0.f, accumulate);
+}

@@ -7,7 +7,7 @@ pub mod epoch;
 pub mod measure;
 pub mod phases;
 
-use crate::config::{Config, load};
+use crate::config::{Algorithm, Config, load};
 use crate::tape::profile::Profile;
 use measure::{Timing, repeat, timed};
 use phases::{Phase, Subject};
@@ -93,6 +93,15 @@ impl What {
         };
         self.configs.iter().map(|name| Ok((name.as_str(), one(name)?))).collect()
     }
+
+    /// The same of PWM, whose phases and epochs are timed.
+    fn models(&self) -> anyhow::Result<Vec<(&str, Config)>> {
+        let all = self.load()?;
+        if let Some((name, _)) = all.iter().find(|(_, c)| c.algorithm != Algorithm::Pwm) {
+            anyhow::bail!("{name} has no world model to time; `pwm bench env --adjoint` times what it learns through");
+        }
+        Ok(all)
+    }
 }
 
 /// Carries the command out; `out` is standard output, or a test's buffer.
@@ -118,7 +127,7 @@ fn time_phases(what: &What, phases: &[Phase], json: bool, out: &mut dyn Write) -
     if !json {
         header(out)?;
     }
-    for (config, c) in what.load()? {
+    for (config, c) in what.models()? {
         for &phase in phases {
             let (timing, tflops) = time_phase(phase, &c, what.seconds)?;
             if json {
@@ -141,7 +150,7 @@ fn time_epochs(what: &What, json: bool, out: &mut dyn Write) -> anyhow::Result<(
     if !json {
         header(out)?;
     }
-    for (config, c) in what.load()? {
+    for (config, c) in what.models()? {
         let e = epoch::epoch(&c, what.seconds)?;
         let rate = e.env_steps as f64 / e.epoch.median;
         if json {
@@ -197,7 +206,7 @@ fn time_env(what: &What, envs: &[usize], adjoint: bool, json: bool, out: &mut dy
 
 /// Repetitions of a profile take about `seconds`.
 fn look_into(what: &What, phases: &[Phase], shapes: bool, out: &mut dyn Write) -> anyhow::Result<()> {
-    for (config, c) in what.load()? {
+    for (config, c) in what.models()? {
         for &phase in phases {
             let mut subject = Subject::new(phase, &Config { threads: 1, ..c.clone() })?;
             let whole = repeat(what.seconds, || timed(|| subject.run()))?;
@@ -211,7 +220,7 @@ fn look_into(what: &What, phases: &[Phase], shapes: bool, out: &mut dyn Write) -
 }
 
 fn look_into_epoch(what: &What, shapes: bool, out: &mut dyn Write) -> anyhow::Result<()> {
-    for (config, c) in what.load()? {
+    for (config, c) in what.models()? {
         for profile in epoch::profiles(&Config { threads: 1, ..c }, what.seconds)? {
             write_profile(out, config, &profile.grouped(shapes, shapes), shapes)?;
             out.flush()?;

@@ -1,12 +1,13 @@
 //! `pwm selftest`: every operation, forward and adjoint, on the user's own device against the CPU in double precision.
 
+use super::gradcheck::states::{State, random_state};
 use super::say;
 use crate::algo::pwm::Trainer;
 use crate::algo::target;
 use crate::config::{Device, load};
 use crate::device::cpu::team::Team;
 use crate::device::philox::{Philox, Stream};
-use crate::env::step::{EnvVars, Mode};
+use crate::env::step::{Bound, EnvVars, Mode};
 use crate::env::{Ant, AntSettings};
 use crate::ops::control::{clamp_below, clip, copy, meter, tick};
 use crate::ops::linear::{Epilogue, LayerVals, linear, transpose};
@@ -336,13 +337,13 @@ fn elementwise_cases(list: &mut Vec<Case>) {
     }
     for (rows, d) in [(1, 1), (70, 37), (1000, 3)] {
         list.push(case(format!("statistics {rows}x{d}"), move |l| {
-            let x = l.real(&[rows, d]);
+            let x = l.leaf(&[rows, d]);
             let start = (0..d).flat_map(|i| [0.1 * i as f64, 1.0 + i as f64, 20.0]).collect();
             let stats = l.given(&[d, 3], start);
             update_stats(&mut l.p, x, stats, 0.9);
             for center in [true, false] {
                 let y = normalise(&mut l.p, x, stats, center);
-                l.keep(y);
+                l.follow(y);
             }
             l.runs = 2;
         }));
@@ -538,6 +539,56 @@ fn env_cases(list: &mut Vec<Case>) {
     }
 }
 
+/// Two steps that a gradient flows through, from states of every kind.
+fn env_adjoint_cases(list: &mut Vec<Case>) {
+    use crate::sim::{ReferencePoint, Subgradient};
+    for (count, reference_point, mm_caching_frequency, norm, subgradient) in [
+        (1, ReferencePoint::Torso, 16, 1e6, Subgradient::Reference),
+        (19, ReferencePoint::Torso, 16, 1e6, Subgradient::Central),
+        (9, ReferencePoint::World, 4, 1e6, Subgradient::Reference),
+        (70, ReferencePoint::Torso, 16, 0.5, Subgradient::Reference),
+    ] {
+        let name = format!("env adjoint {count} {reference_point:?} every {mm_caching_frequency}, bound {norm}");
+        list.push(case(name, move |l| {
+            let settings = AntSettings {
+                reference_point,
+                mm_caching_frequency,
+                subgradient,
+                action_penalty: -0.1,
+                ..AntSettings::default()
+            };
+            let (ant, rng) = (Arc::new(Ant::new(settings)), Philox::new(9, Stream::Reset));
+            let env = EnvVars::new(&mut l.vars, "env", ant.clone(), count, Mode::Train, rng);
+            // About the world's origin single precision is good only near it.
+            let near = if reference_point == ReferencePoint::World { 0.05 } else { 1.0 };
+            let states: Vec<_> = (0..count as u32)
+                .map(|e| {
+                    let mut s = random_state(&ant, &rng, e);
+                    (s.q[0], s.q[2]) = (near * s.q[0], near * s.q[2]);
+                    s
+                })
+                .collect();
+            let rounded = |x: &[f64]| x.iter().map(|&x| f64::from(x as f32)).collect::<Vec<f64>>();
+            let all = |f: fn(&State) -> &[f64]| states.iter().flat_map(|s| rounded(f(s))).collect::<Vec<f64>>();
+            l.reals.push((env.q, all(|s| &s.q)));
+            l.reals.push((env.qd, all(|s| &s.qd)));
+            let counted = l.given(&[2], vec![0.0; 2]);
+            let bound = Bound { norm, count: counted };
+            let mut state = env.state(&mut l.p, &l.vars);
+            for _ in 0..2 {
+                let action = l.leaf(&[count, crate::env::ant::ACT]);
+                let into =
+                    [&[count, crate::env::ant::OBS][..], &[count], &[count], &[count]].map(|shape| l.p.real(shape));
+                (_, state) = env.step_through(&mut l.p, &l.vars, &state, action, bound, into);
+                l.follow(into[0]);
+                l.follow(into[1]);
+            }
+            l.follow(state.q);
+            l.follow(state.qd);
+        }));
+    }
+}
+
 /// Every case.
 pub fn cases() -> Vec<Case> {
     let mut list = Vec::new();
@@ -547,6 +598,7 @@ pub fn cases() -> Vec<Case> {
     policy_cases(&mut list);
     replay_cases(&mut list);
     env_cases(&mut list);
+    env_adjoint_cases(&mut list);
     list
 }
 

@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 
 use super::say;
 use crate::algo::{Learner, pwm, shac, target};
-use crate::config::{Algorithm, Bytes, Config, ConfigError, ConfigErrors, Device, KEYS, Key, Place, load_with_notes};
+use crate::config::{Algorithm, Bytes, Config, ConfigError, ConfigErrors, KEYS, Key, Place, load_with_notes};
 use crate::device::cpu::team;
 use crate::run::atomic::FileError;
 use crate::run::checkpoint::Checkpoint;
@@ -216,12 +216,7 @@ struct Memory {
 
 /// Nothing has been allocated when a plan is refused.
 fn admit(c: &Config) -> anyhow::Result<Memory> {
-    // SHAC's steps have no kernels for a GPU: left to choose it takes the processor, asked for a GPU it says what is missing.
-    let device = match (c.algorithm, c.device) {
-        (Algorithm::Shac, Device::Auto) => Device::Cpu,
-        (_, device) => device,
-    };
-    let target = target(device)?;
+    let target = target(c.device)?;
     let budgets = Budgets::of(c);
     let place = if matches!(target, Target::Cpu) { MemoryPlace::Host } else { MemoryPlace::Device };
     Ok(Memory { plan: budgets.admit_at(c, place)?, target, budgets })

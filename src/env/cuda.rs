@@ -23,6 +23,19 @@ crate::cuda_kernels! {
         reward: In, done: Out, q: Out, qd: Out, obs: Out, progress: IndexOut, episodes: IndexOut, total: Out, alive: Out,
         meters: Out, seed: u64, stream: u32, evaluate: u32, n: u32,
     );
+    fn env_adjoint[32](
+        action: In, q: In, qd: In, before: In, done: In, q_bar: In, qd_bar: In, obs_bar: In, before_bar: In,
+        reward_bar: In, to_action: Out, to_q: Out, to_qd: Out, to_obs: Out, flags: Out, accumulate: u32, bound: f32, n: u32,
+    );
+    fn env_count[128](flags: In, counts: Out, n: u32);
+}
+
+mod basic {
+    use super::{In, Out};
+    crate::cuda_kernels! {
+        "tape/basic.cu";
+        fn copy[256](from: In, to: Out, n: u32);
+    }
 }
 
 /// A free root and equal chains of hinges on it: what the kernels can simulate.
@@ -104,6 +117,8 @@ fn header(ant: &Ant) -> Option<Header> {
     number("ACTION_PENALTY", s.action_penalty);
     number("TERMINATION_HEIGHT", s.termination_height);
     number("JOINT_VEL_SCALE", s.joint_vel_obs_scaling);
+    number("TIE", model.kinks.tie);
+    number("STILL", model.kinks.still);
     let mut vector = |name: &str, v: [f64; 3]| {
         for (axis, v) in ["X", "Y", "Z"].iter().zip(v) {
             number(&format!("{name}_{axis}"), v);
@@ -216,6 +231,65 @@ impl EnvStep {
             n as u32,
         );
         let header = header(&self.ant)?;
-        Some(vec![step.with_header(header.clone()), books.with_header(header)])
+        let mut launches = vec![step.with_header(header.clone()), books.with_header(header)];
+        if self.bound.is_some() {
+            // The state after resets, for the next step.
+            for (from, to) in [(Q, NEXT_Q), (QD, NEXT_QD), (OBS, NEXT_OBS)] {
+                let n = x.out_len(from);
+                launches.push(basic::copy(cover(n, 256), [], x.out(from).into(), x.out(to), n as u32));
+            }
+        }
+        Some(launches)
+    }
+}
+
+/// Threads of a block of the adjoint, whose shared memory holds a substep of each.
+const ADJOINT_THREADS: usize = 32;
+
+impl EnvStepAdjoint {
+    pub(super) fn launches(&self, x: &Operands) -> Option<Vec<Launch>> {
+        let (n, chains) = (x.shape(0)[0], chains(&self.ant.robot, &self.ant.f64)?.count);
+        let (mut from, mut input) = ([In::default(); FROM.len()], GIVEN);
+        for (from, has) in from.iter_mut().zip(self.has) {
+            if has {
+                *from = x.input(input);
+                input += 1;
+            }
+        }
+        let (mut to, mut accumulate, mut output) = ([Out::default(); 4], 0, 0);
+        for (i, (to, sink)) in to.iter_mut().zip(self.sinks).enumerate() {
+            if let Some(add) = sink {
+                *to = x.out(output);
+                accumulate |= u32::from(add) << i;
+                output += 1;
+            }
+        }
+        let [q_bar, qd_bar, obs_bar, before_bar, reward_bar] = from;
+        let [to_action, to_q, to_qd, to_obs] = to;
+        let adjoint = env_adjoint(
+            cover(n * chains, ADJOINT_THREADS),
+            [],
+            x.input(0),
+            x.input(1),
+            x.input(2),
+            x.input(3),
+            x.input(4),
+            q_bar,
+            qd_bar,
+            obs_bar,
+            before_bar,
+            reward_bar,
+            to_action,
+            to_q,
+            to_qd,
+            to_obs,
+            x.scratch(),
+            accumulate,
+            self.bound.min(f64::from(f32::MAX)) as f32,
+            n as u32,
+        );
+        let count = env_count([1, 1, 1], [], x.scratch().into(), x.out(output), n as u32);
+        let header = header(&self.ant)?;
+        Some(vec![adjoint.with_header(header.clone()), count.with_header(header)])
     }
 }

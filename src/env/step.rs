@@ -233,9 +233,9 @@ pub(super) const REWARD: usize = 9;
 pub(super) const DONE: usize = 10;
 pub(super) const TERMINATED: usize = 11;
 // Of a step that a gradient flows through: the next state, counts of bounded gradients.
-const NEXT_Q: usize = 12;
-const NEXT_QD: usize = 13;
-const NEXT_OBS: usize = 14;
+pub(super) const NEXT_Q: usize = 12;
+pub(super) const NEXT_QD: usize = 13;
+pub(super) const NEXT_OBS: usize = 14;
 const COUNT: usize = 15;
 
 /// Starts a new episode of environment `e`.
@@ -364,19 +364,20 @@ impl EnvStep {
 
 /// The adjoint of a step: environments in the same chunks as the step.
 #[derive(Debug)]
-struct EnvStepAdjoint {
-    ant: Arc<Ant>,
-    bound: f64,
+pub(super) struct EnvStepAdjoint {
+    pub(super) ant: Arc<Ant>,
+    pub(super) bound: f64,
     /// Which cotangents are there, in the order of [`FROM`].
-    has: [bool; FROM.len()],
+    pub(super) has: [bool; FROM.len()],
     /// For action, q, qd and obs: whether it is asked for, and then whether it is added to what is there.
-    sinks: [Option<bool>; 4],
+    pub(super) sinks: [Option<bool>; 4],
 }
 
 /// Outputs of a step whose cotangents its adjoint reads, and their widths.
-const FROM: [(usize, usize); 5] = [(NEXT_Q, NQ), (NEXT_QD, NQD), (NEXT_OBS, WIDTH), (BEFORE, WIDTH), (REWARD, 1)];
+pub(super) const FROM: [(usize, usize); 5] =
+    [(NEXT_Q, NQ), (NEXT_QD, NQD), (NEXT_OBS, WIDTH), (BEFORE, WIDTH), (REWARD, 1)];
 /// Operands that the adjoint reads before those: action, q, qd, observation before resets, done.
-const GIVEN: usize = 5;
+pub(super) const GIVEN: usize = 5;
 
 impl EnvStepAdjoint {
     fn run<F: EnvReal>(&self, cx: &Cx<F>, phase: usize, task: usize) {
@@ -479,6 +480,9 @@ impl Op for EnvStepAdjoint {
     fn workspace(&self, inputs: &[Vec<usize>], _: &[Vec<usize>]) -> usize {
         inputs[0][0]
     }
+    fn cuda(&self, x: &cuda::Operands) -> Option<Vec<Launch>> {
+        self.launches(x)
+    }
     env_kernels!();
 }
 
@@ -526,8 +530,7 @@ impl Op for EnvStep {
         a.push(op, &inputs, &outputs);
     }
     fn cuda(&self, x: &cuda::Operands) -> Option<Vec<Launch>> {
-        // There are kernels for a step that no gradient flows through.
-        if self.bound.is_none() { self.launches(x) } else { None }
+        self.launches(x)
     }
     env_kernels!();
 }

@@ -12,6 +12,7 @@
 #define __host__
 #define __shared__ static thread_local
 #define __forceinline__ inline __attribute__((always_inline))
+#define __noinline__
 #define __launch_bounds__(...)
 #define __align__(n) __attribute__((aligned(n)))
 struct dim3 {
