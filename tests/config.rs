@@ -534,7 +534,7 @@ fn near_line() -> impl Strategy<Value = String> {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig { cases: 2000, failure_persistence: None, ..ProptestConfig::default() })]
+    #![proptest_config(ProptestConfig { cases: ProptestConfig::default().cases.max(2000), failure_persistence: None, ..ProptestConfig::default() })]
 
     #[test]
     fn no_text_panics(text in "\\PC*|[-:,\\[\\]{}&*#?|>!%@`'\" \\n\\ta-c0-9.]{0,80}", name in ".{0,8}") {

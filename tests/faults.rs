@@ -148,6 +148,59 @@ fn broken_files_are_named_with_their_own_status() {
     assert!(resume(&run).status.success());
 }
 
+/// The wall clock may be set while a run goes on or between its parts. It is only written down: durations are those of
+/// a clock that cannot be set, and what was written down is not read for any decision.
+#[test]
+fn a_wall_clock_that_is_set_changes_nothing() {
+    let dir = tempfile::tempdir().unwrap();
+    let runs = ["past", "future", "as it was"].map(|name| dir.path().join(name));
+    let mut states = vec![];
+    for run in &runs {
+        assert!(train(run, &[]).status.success());
+        let moved = match run.file_name().unwrap().to_str().unwrap() {
+            "past" => Some(("1970-01-01T00:00:00Z", std::time::UNIX_EPOCH)),
+            "future" => {
+                Some(("2099-12-31T23:59:59Z", std::time::UNIX_EPOCH + std::time::Duration::from_secs(4_102_444_799)))
+            }
+            _ => None,
+        };
+        if let Some((text, time)) = moved {
+            let path = run.join("run.json");
+            let mut info: serde_json::Value = serde_json::from_slice(&std::fs::read(&path).unwrap()).unwrap();
+            for key in ["started", "updated"] {
+                info[key] = text.into();
+            }
+            std::fs::write(&path, info.to_string()).unwrap();
+            for file in [path, folder::latest(run), run.join("metrics.jsonl"), run.join("config.yaml")] {
+                std::fs::File::options().write(true).open(file).unwrap().set_modified(time).unwrap();
+            }
+        }
+        let o = resume(run);
+        assert!(o.status.success(), "{}", said(&o));
+        let epochs: Vec<u64> = read_metrics(&run.join("metrics.jsonl")).unwrap().iter().map(|r| r.epoch).collect();
+        states.push((std::fs::read(folder::latest(run)).unwrap(), epochs));
+    }
+    assert!(states[0] == states[2] && states[1] == states[2]);
+}
+
+/// Where the source asks for the time of day: to write it down, and to see that a file is another one than before.
+#[test]
+fn the_time_of_day_is_asked_for_in_three_places() {
+    let mut found = vec![];
+    let mut folders = vec![Path::new(env!("CARGO_MANIFEST_DIR")).join("src")];
+    while let Some(folder) = folders.pop() {
+        for entry in std::fs::read_dir(folder).unwrap().map(|e| e.unwrap().path()) {
+            if entry.is_dir() {
+                folders.push(entry);
+            } else if std::fs::read_to_string(&entry).is_ok_and(|t| t.contains("SystemTime")) {
+                found.push(entry.strip_prefix(env!("CARGO_MANIFEST_DIR")).unwrap().to_str().unwrap().to_string());
+            }
+        }
+    }
+    found.sort();
+    assert_eq!(found, ["src/app/eval.rs", "src/run/folder.rs", "src/run/metrics.rs"]);
+}
+
 static SAMPLE: LazyLock<Vec<u8>> = LazyLock::new(sample);
 
 /// A small checkpoint as bytes.

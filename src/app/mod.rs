@@ -16,8 +16,10 @@ pub mod bench;
 pub mod config;
 pub mod doctor;
 pub mod eval;
+pub mod export;
 pub mod fidelity;
 pub mod gradcheck;
+pub mod import;
 pub mod plan;
 pub mod report;
 pub mod selftest;
@@ -29,6 +31,7 @@ use crate::mem::OutOfMemory;
 use crate::run::atomic::FileError;
 use crate::run::checkpoint::CheckpointError;
 use crate::run::folder::FolderError;
+use crate::run::import::ImportError;
 use crate::run::metrics::MetricsError;
 use crate::run::plan::DoesNotFit;
 use crate::run::report::ReportError;
@@ -61,6 +64,9 @@ pub fn status(e: &anyhow::Error) -> u8 {
 fn reason(e: &(dyn std::error::Error + 'static)) -> Option<u8> {
     if e.is::<ConfigErrors>() {
         return Some(2);
+    }
+    if e.is::<ImportError>() {
+        return Some(4);
     }
     if let Some(e) = e.downcast_ref::<RunError>() {
         return match e {

@@ -1,7 +1,7 @@
 //! `pwm`: everything but training. Only the arguments are read here.
 
 use clap::Parser;
-use pwm::app::{bench, config, doctor, eval, fidelity, gradcheck, plan, report, selftest};
+use pwm::app::{bench, config, doctor, eval, export, fidelity, gradcheck, import, plan, report, selftest};
 use std::process::ExitCode;
 
 /// Look at and judge what `pwm-train` makes
@@ -23,6 +23,10 @@ enum Command {
     Gradcheck(gradcheck::GradcheckArgs),
     /// Show a stored policy: a page in three dimensions, a GIF, a still
     Render(eval::RenderArgs),
+    /// Write the weights of a policy for use elsewhere
+    Export(export::ExportArgs),
+    /// Make a policy of a checkpoint of published PWM
+    Import(import::ImportArgs),
     /// Make a page of curves and tables from runs
     Report(report::ReportArgs),
     /// Say whether two experiments differ by more than chance
@@ -44,6 +48,8 @@ fn main() -> ExitCode {
         Command::Fidelity(args) => fidelity::run(&args, out),
         Command::Gradcheck(args) => gradcheck::run(&args, out),
         Command::Render(args) => eval::render(&args, out),
+        Command::Export(args) => export::run(&args, out),
+        Command::Import(args) => import::run(&args, out),
         Command::Report(args) => report::report(&args, out),
         Command::Compare(args) => report::compare(&args, out),
         Command::Plan(args) => plan::run(&args, out),

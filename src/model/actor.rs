@@ -62,6 +62,11 @@ impl Actor {
         Self { group: g.finish(vars, "actor", adam), network, logstd, min_logstd, flow }
     }
 
+    /// The network of the mean, or of the velocity.
+    pub fn network(&self) -> &Mlp {
+        &self.network
+    }
+
     /// Binds the policy; the stored deviation is first clamped from below, outside the gradient.
     pub fn bind(&self, p: &mut Program, vars: &Vars) -> BoundActor {
         let logstd = self.group.val(p, vars, self.logstd);

@@ -39,6 +39,11 @@ impl Critics {
         Self { group: g.finish(vars, "critics", adam), count: c.num_critics, scale: c.value_scale, value }
     }
 
+    /// All critics, stacked.
+    pub fn network(&self) -> &Mlp {
+        &self.value
+    }
+
     pub fn bind(&self, p: &mut Program, vars: &Vars) -> BoundCritics {
         BoundCritics { value: self.value.bind(p, vars, &self.group), count: self.count, scale: self.scale }
     }

@@ -57,6 +57,11 @@ impl Flow {
         Self { velocity: Mlp::new(g, &spec, init), how }
     }
 
+    /// The network of the velocity.
+    pub fn network(&self) -> &Mlp {
+        &self.velocity
+    }
+
     pub fn bind(&self, p: &mut Program, vars: &Vars, group: &Group) -> BoundFlow {
         BoundFlow { velocity: self.velocity.bind(p, vars, group), how: self.how }
     }

@@ -62,6 +62,11 @@ impl Mlp {
         Self { layers }
     }
 
+    /// What follows the matrix of each layer.
+    pub fn epilogues(&self) -> impl Iterator<Item = Epilogue> + '_ {
+        self.layers.iter().map(|l| l.epilogue)
+    }
+
     /// The stack's parameters as values of `p`, with transposed copies of the weights made once.
     pub fn bind(&self, p: &mut Program, vars: &Vars, group: &Group) -> BoundMlp {
         let mut layers = vec![];

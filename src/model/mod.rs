@@ -9,5 +9,6 @@ pub mod world;
 
 pub use actor::Actor;
 pub use critic::Critics;
+pub use mlp::Mlp;
 pub use params::Group;
 pub use world::WorldModel;

@@ -69,6 +69,24 @@ impl WorldModel {
         Self { group: g.finish(vars, "world_model", adam), width, encoder, dynamics, reward }
     }
 
+    /// The network that makes latents, if the observation is none.
+    pub fn encoder(&self) -> Option<&Mlp> {
+        self.encoder.as_ref()
+    }
+
+    /// The network of the dynamics, or of their velocity.
+    pub fn dynamics_network(&self) -> &Mlp {
+        match &self.dynamics {
+            Dynamics::Mlp(network) => network,
+            Dynamics::Flow(flow) => flow.network(),
+        }
+    }
+
+    /// The network of the reward.
+    pub fn reward_network(&self) -> &Mlp {
+        &self.reward
+    }
+
     pub fn bind(&self, p: &mut Program, vars: &Vars) -> BoundWorldModel {
         BoundWorldModel {
             encoder: self.bind_encoder(p, vars),

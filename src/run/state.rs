@@ -48,7 +48,12 @@ pub struct Best {
 }
 
 fn describe(t: &impl Learner, kind: &str) -> BTreeMap<String, String> {
-    let mut c = t.config().clone();
+    about(t.config(), kind, t.epoch())
+}
+
+/// What stands beside the tensors of any checkpoint.
+pub(super) fn about(config: &Config, kind: &str, epoch: u64) -> BTreeMap<String, String> {
+    let mut c = config.clone();
     // These choose where and how fast a run is computed, and change none of its results.
     let neutral = Config::default();
     c.run_dir = neutral.run_dir;
@@ -65,7 +70,7 @@ fn describe(t: &impl Learner, kind: &str) -> BTreeMap<String, String> {
     BTreeMap::from([
         (key::KIND.into(), kind.into()),
         (key::CONFIG.into(), c.to_yaml()),
-        (key::EPOCH.into(), t.epoch().to_string()),
+        (key::EPOCH.into(), epoch.to_string()),
     ])
 }
 

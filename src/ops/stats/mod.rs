@@ -13,9 +13,9 @@ use crate::tape::cuda::Operands;
 use crate::tape::{Adjoint, Cx, Op, Program, Val};
 
 /// Added to the variance before the square root.
-const EPS: f64 = 1e-5;
+pub const EPS: f64 = 1e-5;
 /// Normalised values are clamped to plus or minus this.
-const CLAMP: f64 = 5.0;
+pub const CLAMP: f64 = 5.0;
 /// Count before any data.
 pub const START_COUNT: f64 = 1e-4;
 

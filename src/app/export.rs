@@ -1,0 +1,33 @@
+//! `pwm export`: the weights of a checkpoint, for use elsewhere.
+
+use std::io::Write;
+use std::path::PathBuf;
+
+use super::eval::{checkpoint_in, policy_in};
+use crate::run::export::{self, Part};
+use crate::run::state;
+
+/// Write a policy's weights as plain safetensors, with what it takes to use them
+#[derive(Clone, Debug, clap::Args)]
+pub struct ExportArgs {
+    /// A checkpoint, or the folder of a run: then its best checkpoint
+    pub checkpoint: PathBuf,
+    /// The file to write
+    #[arg(long, value_name = "FILE.safetensors", default_value = "policy.safetensors")]
+    pub out: PathBuf,
+    /// What goes into it
+    #[arg(long, value_delimiter = ',', default_value = "actor")]
+    pub parts: Vec<Part>,
+}
+
+/// Carries the command out; `out` is standard output, or a test's buffer.
+pub fn run(args: &ExportArgs, out: &mut dyn Write) -> anyhow::Result<()> {
+    let path = checkpoint_in(&args.checkpoint)?;
+    let stored = policy_in(&path)?;
+    let config = state::config_of(&stored)??;
+    for (name, shape) in export::export(&stored, &config, &args.parts, &args.out)? {
+        writeln!(out, "{name} {shape:?}")?;
+    }
+    writeln!(out, "written: {} from {}", args.out.display(), path.display())?;
+    Ok(())
+}

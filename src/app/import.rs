@@ -1,0 +1,63 @@
+//! `pwm import`: a checkpoint of published PWM or its flow fork becomes one of ours.
+
+use std::io::Write;
+use std::path::PathBuf;
+
+use anyhow::Context;
+
+use crate::config;
+use crate::run::atomic::FileError;
+use crate::run::import::{self, ImportError, Report};
+use crate::run::torch::TorchFile;
+
+/// Make a policy of a checkpoint of published PWM or its flow fork (.pt)
+#[derive(Clone, Debug, clap::Args)]
+pub struct ImportArgs {
+    /// A file of torch.save, as the published code writes it
+    pub file: PathBuf,
+    /// The checkpoint to write; or a folder, then the file is called as the one that is read
+    #[arg(long, value_name = "FILE.safetensors")]
+    pub out: PathBuf,
+    /// Settings, `alg=NAME` and `key=value`, where those read off the file do not do; `alg=pwm_5M` without
+    pub settings: Vec<String>,
+}
+
+/// Carries the command out; `out` is standard output, or a test's buffer.
+pub fn run(args: &ImportArgs, out: &mut dyn Write) -> anyhow::Result<()> {
+    let bytes = std::fs::read(&args.file).map_err(FileError::at(&args.file, "reading it"))?;
+    let file = TorchFile::parse(&bytes).map_err(|what| ImportError::Unreadable { path: args.file.clone(), what })?;
+    let mut settings = vec!["alg=pwm_5M".to_string()];
+    settings.extend(import::settings(&file));
+    writeln!(out, "settings read off the file: {}", settings[1..].join(" "))?;
+    settings.extend(args.settings.iter().cloned());
+    let imported = import::import(&file, &config::load(&settings)?);
+    print(&imported.report, out)?;
+    imported.complete(&args.file)?;
+    let mut target = args.out.clone();
+    if target.is_dir() {
+        target.push(args.file.file_stem().context("the file has no name")?);
+        target.set_extension("safetensors");
+    }
+    imported.save(&target)?;
+    writeln!(out, "written: {0}; pwm eval {0}", target.display())?;
+    Ok(())
+}
+
+fn print(report: &Report, out: &mut dyn Write) -> anyhow::Result<()> {
+    let width = report.taken.iter().map(|(theirs, ..)| theirs.len()).max().unwrap_or(0);
+    for (theirs, ours, shape) in &report.taken {
+        writeln!(out, "taken    {theirs:<width$}  {ours} {shape:?}")?;
+    }
+    for (name, why) in &report.missing {
+        writeln!(out, "MISSING  {name}: {why}")?;
+    }
+    for (name, what) in &report.ignored {
+        writeln!(out, "ignored  {name}: {what}")?;
+    }
+    for line in &report.statistics {
+        writeln!(out, "{line}")?;
+    }
+    let (taken, missing, ignored) = (report.taken.len(), report.missing.len(), report.ignored.len());
+    writeln!(out, "{taken} tensors taken, {missing} missing or misfit, {ignored} entries ignored")?;
+    Ok(())
+}

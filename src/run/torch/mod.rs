@@ -1,0 +1,223 @@
+//! Files of `torch.save`, read without Python: a ZIP of one pickle and the raw numbers of each storage.
+//!
+//! Only what state dictionaries are made of is understood: dictionaries, lists, tuples, numbers, text, tensors. Objects of
+//! any other class are named, with the tensors and numbers among their attributes; nothing in the file is ever run.
+
+pub mod pickle;
+pub mod zip;
+
+use std::collections::BTreeMap;
+
+use pickle::{Id, Node, Pickle};
+
+/// A tensor as the file describes it.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Tensor {
+    /// Sizes, slowest first; empty for a scalar.
+    pub shape: Vec<usize>,
+    strides: Vec<usize>,
+    offset: usize,
+    /// Name of the entry that holds its numbers, and their type.
+    storage: String,
+    kind: String,
+}
+
+/// A leaf of the file's tree.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Leaf {
+    Tensor(Tensor),
+    Number(f64),
+    /// Text, and what else says little.
+    Other,
+}
+
+/// What a file holds, by path: `actor.mu_net.0.weight`, `rew_rms.count`.
+#[derive(Debug)]
+pub struct TorchFile<'a> {
+    pub leaves: BTreeMap<String, Leaf>,
+    /// Objects that were not made: path and class.
+    pub objects: BTreeMap<String, String>,
+    entries: zip::Entries<'a>,
+    prefix: String,
+}
+
+/// How deep a tree may be, and how much text its paths may take in all: shared parts count as often as they appear.
+const DEPTH: usize = 32;
+const PATHS: usize = 1 << 24;
+
+impl<'a> TorchFile<'a> {
+    /// Understands a file; its numbers stay where they are.
+    pub fn parse(file: &'a [u8]) -> Result<Self, String> {
+        if file.first() == Some(&0x80) {
+            return Err("it is of the format before PyTorch 1.6; load it there and save it again".into());
+        }
+        let entries = zip::entries(file)?;
+        let name = entries.keys().find(|n| n.ends_with("/data.pkl")).ok_or("it has no data.pkl: not of torch.save")?;
+        let prefix = name.trim_end_matches("data.pkl").to_string();
+        if entries.get(&format!("{prefix}byteorder")).is_some_and(|b| *b != b"little") {
+            return Err("its numbers are big-endian, which is not read here".into());
+        }
+        let pickle = pickle::read(entries[name]).map_err(|e| format!("data.pkl: {e}"))?;
+        let mut walk = Walk { pickle: &pickle, left: PATHS, leaves: BTreeMap::new(), objects: BTreeMap::new() };
+        walk.visit(pickle.root, String::new(), 0)?;
+        let (leaves, objects) = (walk.leaves, walk.objects);
+        Ok(Self { leaves, objects, entries, prefix })
+    }
+
+    /// A tensor by its path.
+    pub fn tensor(&self, path: &str) -> Option<&Tensor> {
+        match self.leaves.get(path)? {
+            Leaf::Tensor(t) => Some(t),
+            _ => None,
+        }
+    }
+
+    /// An upper bound of the numbers in the file.
+    pub fn numbers(&self) -> usize {
+        self.entries.values().map(|e| e.len() / 2).sum()
+    }
+
+    /// The numbers of a tensor in row-major order, in single precision.
+    pub fn values(&self, t: &Tensor) -> Result<Vec<f32>, String> {
+        let entry = format!("{}data/{}", self.prefix, t.storage);
+        let bytes = self.entries.get(&entry).ok_or_else(|| format!("`{entry}` is missing"))?;
+        let (size, read): (usize, fn(&[u8]) -> f32) = match t.kind.as_str() {
+            "torch FloatStorage" => (4, |b| f32::from_le_bytes([b[0], b[1], b[2], b[3]])),
+            "torch DoubleStorage" => (8, |b| f64::from_le_bytes(std::array::from_fn(|i| b[i])) as f32),
+            "torch BFloat16Storage" => (2, |b| f32::from_le_bytes([0, 0, b[0], b[1]])),
+            other => return Err(format!("numbers of type {other} are not read here")),
+        };
+        let held = bytes.len() / size;
+        let count = t.shape.iter().try_fold(1usize, |n, &d| n.checked_mul(d)).filter(|n| *n <= held);
+        let count = count.ok_or("it has more numbers than its storage")?;
+        let mut out = Vec::with_capacity(count);
+        let mut index = vec![0; t.shape.len()];
+        for _ in 0..count {
+            let place =
+                index.iter().zip(&t.strides).try_fold(t.offset, |at, (i, s)| at.checked_add(s.checked_mul(*i)?));
+            let place = place.filter(|p| *p < held).ok_or("it reaches beyond its storage")?;
+            out.push(read(&bytes[place * size..]));
+            for d in (0..index.len()).rev() {
+                index[d] += 1;
+                if index[d] < t.shape[d] {
+                    break;
+                }
+                index[d] = 0;
+            }
+        }
+        Ok(out)
+    }
+}
+
+/// Goes through the tree of a pickle.
+struct Walk<'a> {
+    pickle: &'a Pickle,
+    /// Bytes of paths that may still be made.
+    left: usize,
+    leaves: BTreeMap<String, Leaf>,
+    objects: BTreeMap<String, String>,
+}
+
+impl Walk<'_> {
+    fn visit(&mut self, id: Id, path: String, depth: usize) -> Result<(), String> {
+        // An empty path costs something, too: the tree may branch without names.
+        let left = self.left.checked_sub(path.len() + 64).filter(|_| depth <= DEPTH);
+        self.left = left.ok_or("its tree is too deep or too large for a checkpoint")?;
+        let pickle = self.pickle;
+        let leaf = match pickle.node(id) {
+            Node::Dict(pairs) => {
+                for &(key, value) in pairs {
+                    if let Some(key) = self.key(key) {
+                        self.visit(value, self.join(&path, &key)?, depth + 1)?;
+                    }
+                }
+                return Ok(());
+            }
+            Node::List(items) | Node::Tuple(items) => {
+                for (i, &item) in items.iter().enumerate() {
+                    self.visit(item, self.join(&path, &i.to_string())?, depth + 1)?;
+                }
+                return Ok(());
+            }
+            Node::Object { class, args, state } => {
+                let class = self.class(*class).unwrap_or("something without a name");
+                match (class, self.tuple(*args)) {
+                    ("torch._utils _rebuild_tensor_v2", Some(args)) => {
+                        Leaf::Tensor(self.tensor(args).ok_or_else(|| format!("the tensor `{path}` is malformed"))?)
+                    }
+                    ("torch._utils _rebuild_parameter", Some([tensor, ..])) => {
+                        return self.visit(*tensor, path, depth + 1);
+                    }
+                    _ => {
+                        self.objects.insert(path.clone(), class.into());
+                        return match state {
+                            Some(state) => self.visit(*state, path, depth + 1),
+                            None => Ok(()),
+                        };
+                    }
+                }
+            }
+            Node::Int(n) => Leaf::Number(*n as f64),
+            Node::Float(x) => Leaf::Number(*x),
+            Node::None => return Ok(()),
+            Node::Bool(_) | Node::Text(_) | Node::Other | Node::Class(_) | Node::Persistent(_) => Leaf::Other,
+        };
+        self.leaves.insert(path, leaf);
+        Ok(())
+    }
+
+    fn key(&self, id: Id) -> Option<String> {
+        match self.pickle.node(id) {
+            Node::Text(t) => Some(t.clone()),
+            Node::Int(n) => Some(n.to_string()),
+            _ => None,
+        }
+    }
+
+    fn join(&self, path: &str, key: &str) -> Result<String, String> {
+        if path.len() + key.len() > self.left {
+            return Err("its names are too long for a checkpoint".into());
+        }
+        Ok(if path.is_empty() { key.into() } else { format!("{path}.{key}") })
+    }
+
+    fn class(&self, id: Id) -> Option<&str> {
+        match self.pickle.node(id) {
+            Node::Class(name) => Some(name),
+            _ => None,
+        }
+    }
+
+    fn tuple(&self, id: Id) -> Option<&[Id]> {
+        match self.pickle.node(id) {
+            Node::Tuple(items) => Some(items),
+            _ => None,
+        }
+    }
+
+    fn size(&self, id: Id) -> Option<usize> {
+        match self.pickle.node(id) {
+            Node::Int(n) => usize::try_from(*n).ok(),
+            _ => None,
+        }
+    }
+
+    fn sizes(&self, id: Id) -> Option<Vec<usize>> {
+        self.tuple(id)?.iter().map(|&i| self.size(i)).collect()
+    }
+
+    /// Storage, offset, sizes, strides.
+    fn tensor(&self, args: &[Id]) -> Option<Tensor> {
+        let &[storage, offset, shape, strides, ..] = args else { return None };
+        let Node::Persistent(storage) = self.pickle.node(storage) else { return None };
+        let &[_, kind, key, ..] = self.tuple(*storage)? else { return None };
+        let Node::Text(key) = self.pickle.node(key) else { return None };
+        let (shape, strides) = (self.sizes(shape)?, self.sizes(strides)?);
+        // What no program makes and what would take room for nothing.
+        if shape.len() != strides.len() || shape.len() > 16 || key.len() > 64 {
+            return None;
+        }
+        let kind = self.class(kind)?.to_string();
+        Some(Tensor { shape, strides, offset: self.size(offset)?, storage: key.clone(), kind })
+    }
+}
