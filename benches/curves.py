@@ -47,9 +47,7 @@ def panel(out, x0, groups, column, scale, high, top, label):
             out.append(f'<polyline points="{path}" fill="none" stroke="{color}" stroke-width="1.8"/>')
 
 
-def main():
-    target, *arguments = sys.argv[1:]
-    groups = [(a.split("=", 1)[0], [curve(f) for f in a.split("=", 1)[1].split(",")]) for a in arguments]
+def draw(target, groups):
     top = max(p[2] for _, curves in groups for c in curves for p in c) * 1.05
 
     def shown(column, scale):
@@ -70,4 +68,10 @@ def main():
         f.write("\n".join(out) + "\n")
 
 
-main()
+def main():
+    target, *arguments = sys.argv[1:]
+    draw(target, [(a.split("=", 1)[0], [curve(f) for f in a.split("=", 1)[1].split(",")]) for a in arguments])
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,75 @@
+#!/usr/bin/env python3
+"""Kinds of dynamics compared: at equal environment steps, at equal time, by the error of their models.
+
+    benches/compare_dynamics.py OUT.md OUT.svg RUNS [KIND=MS ...]
+
+RUNS holds the folders KIND_sSEED that compare_dynamics.sh makes. MS is what an epoch of that kind takes on one idle thread
+(`pwm bench epoch threads=1`): runs that shared their cores with others are compared by it, and not by their own clocks.
+Every number is the mean of the seeds, with the least and the largest behind it.
+"""
+
+import json
+import sys
+from collections import defaultdict
+from pathlib import Path
+
+from curves import draw
+
+STEPS = [1e6, 2e6, 3e6, 4e6, 5e6]
+
+
+def evaluations(folder):
+    rows = [json.loads(line) for line in open(folder / "metrics.jsonl", encoding="utf-8")]
+    return [r for r in rows if "eval/return_mean" in r]
+
+
+def mean(values):
+    values = list(values)
+    if not values:
+        return "-"
+    digits = 0 if max(values) >= 10 else 3
+    middle, low, high = sum(values) / len(values), min(values), max(values)
+    return f"{middle:,.{digits}f} ({low:,.{digits}f}-{high:,.{digits}f})"
+
+
+def at(rows, key, limit, what):
+    """The last evaluation at which `key` is at most `limit`; none if the run did not get there."""
+    if rows[-1][key] < 0.97 * limit:
+        return None
+    return [r for r in rows if r[key] <= 1.01 * limit][-1][what]
+
+
+def main():
+    table, figure, runs, *costs = sys.argv[1:]
+    costs = {k: float(v) for k, v in (c.split("=") for c in costs)}
+    kinds = defaultdict(list)
+    for folder in sorted(p.parent for p in Path(runs).glob("*_s*/metrics.jsonl")):
+        kind = folder.name.rsplit("_s", 1)[0]
+        rows = evaluations(folder)
+        for r in rows:
+            r["minutes"] = r["epoch"] * costs[kind] / 60e3 if kind in costs else r["time/elapsed_s"] / 60
+        kinds[kind].append(rows)
+    order = sorted(kinds, key=lambda k: costs.get(k, 0.0))
+
+    out = ["| dynamics | seeds | an epoch, ms | " + " | ".join(f"return at {s / 1e6:.0f} M steps" for s in STEPS) + " |"]
+    out.append("|---" * (3 + len(STEPS)) + "|")
+    for k in order:
+        cells = [mean(x for rows in kinds[k] if (x := at(rows, "step", s, "eval/return_mean")) is not None) for s in STEPS]
+        out.append(f"| {k} | {len(kinds[k])} | {costs.get(k, float('nan')):.0f} | " + " | ".join(cells) + " |")
+    fastest = min(max(rows[-1]["minutes"] for rows in kinds[k]) for k in order)
+    times = [fastest / 2, fastest, 2 * fastest]
+    out += ["", "| dynamics | " + " | ".join(f"return after {t:.1f} min" for t in times) + " | best | error, 1 step | error, horizon |"]
+    out.append("|---" * (4 + len(times)) + "|")
+    for k in order:
+        cells = [mean(x for rows in kinds[k] if (x := at(rows, "minutes", t, "eval/return_mean")) is not None) for t in times]
+        cells.append(mean(max(r["eval/return_mean"] for r in rows) for rows in kinds[k]))
+        cells += [mean(rows[-1][p] for rows in kinds[k]) for p in ("probe/error_one_step", "probe/error_horizon")]
+        out.append(f"| {k} | " + " | ".join(cells) + " |")
+    text = "\n".join(out) + "\n"
+    print(text)
+    Path(table).write_text(text, encoding="utf-8")
+    curve = lambda rows: [[r["step"], 60 * r["minutes"], r["eval/return_mean"]] for r in rows]
+    draw(figure, [(k, [curve(rows) for rows in kinds[k]]) for k in order])
+
+
+main()
