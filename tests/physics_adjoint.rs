@@ -370,6 +370,7 @@ fn golden_f32_adjoint_is_accurate() {
             each.unzip()
         };
         let (relative, cosine) = errors(&same);
+        assert!(relative.iter().chain(&cosine).all(|x| x.is_finite()), "every {every}: a gradient is not finite");
         let [median, p95, worst] = [0.5, 0.95, 1.0].map(|p| quantile(&relative, p));
         let least = quantile(&cosine, 0.0);
         println!("every {every}: median {median:.2e}, p95 {p95:.2e}, max {worst:.2e}, least cosine {least:.9}");

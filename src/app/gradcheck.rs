@@ -131,7 +131,7 @@ pub fn run(args: &GradcheckArgs, out: &mut dyn Write) -> anyhow::Result<()> {
         let (size, errors) = check(&ant, state, &rng, i as u32);
         let [dual, differences, single] = errors;
         say(out, format_args!("{i:>5}  {size:>10.3e}  {dual:>12.1e}  {differences:>12.1e}  {single:>10.1e}"));
-        worst.iter_mut().zip(errors).for_each(|(worst, error)| *worst = worst.max(error));
+        worst.iter_mut().zip(errors).for_each(|(worst, error)| *worst = worse(*worst, error));
     }
     let [dual, differences, single] = worst;
     say(out, format_args!("worst              {dual:>12.1e}  {differences:>12.1e}  {single:>10.1e}"));
@@ -139,12 +139,21 @@ pub fn run(args: &GradcheckArgs, out: &mut dyn Write) -> anyhow::Result<()> {
     say(out, format_args!("norm of d state(t) / d state(0) along the first state's path, action held: the largest"));
     say(out, format_args!("growth of a random direction, by dual numbers"));
     growth(&ant, &states[0], &rng, args.horizon as usize, out);
+    ensure!(
+        worst.iter().all(|x| x.is_finite()) && worst_stage.is_finite(),
+        "at some of the states a step leaves physics: there is no gradient to compare; take others, or less speed"
+    );
     // Dual numbers take the reference's side at a kink; another choice may differ there, and is shown above.
     if config.subgradient == Subgradient::Reference {
         ensure!(worst_stage < 1e-12, "a stage's adjoint is not its derivative: {worst_stage:.1e} from dual numbers");
         ensure!(dual < 1e-10, "the adjoint is not the derivative of the step: {dual:.1e} from dual numbers");
     }
     Ok(())
+}
+
+/// The larger error; one that is not a number is the largest.
+fn worse(a: f64, b: f64) -> f64 {
+    if a.is_nan() || b.is_nan() { f64::NAN } else { a.max(b) }
 }
 
 /// A table of stages, and the worst error against dual numbers. Differences mean little where a state stands at a kink, so
@@ -155,12 +164,12 @@ fn show_stages(ant: &Ant, states: &[State], rng: &Philox, out: &mut dyn Write) -
     say(out, format_args!("{:<16}  {:>12}  {:>12}  {:>12}", "stage", "dual numbers", "differences", "median"));
     let mut worst = 0.0f64;
     for i in 0..all[0].len() {
-        let dual = all.iter().fold(0.0f64, |m, s| m.max(s[i].dual));
+        let dual = all.iter().fold(0.0f64, |m, s| worse(m, s[i].dual));
         let mut differences: Vec<f64> = all.iter().map(|s| s[i].differences).collect();
         differences.sort_by(f64::total_cmp);
         let [median, most] = [differences[differences.len() / 2], differences[differences.len() - 1]];
         say(out, format_args!("{:<16}  {dual:>12.1e}  {most:>12.1e}  {median:>12.1e}", all[0][i].stage));
-        worst = worst.max(dual);
+        worst = worse(worst, dual);
     }
     worst
 }
@@ -206,7 +215,7 @@ fn growth(ant: &Ant, state: &State, rng: &Philox, horizon: usize, out: &mut dyn 
         for row in &mut rows {
             let next = step(ant, row);
             row[..STATE].copy_from_slice(&next[..STATE]);
-            largest = largest.max(norm(&row[..STATE].iter().map(|x| x.d).collect::<Vec<_>>()));
+            largest = worse(largest, norm(&row[..STATE].iter().map(|x| x.d).collect::<Vec<_>>()));
         }
         if t.is_power_of_two() || t == horizon {
             say(out, format_args!("  {t:>4} steps  {largest:>10.3e}"));

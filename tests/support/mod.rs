@@ -101,7 +101,8 @@ pub struct Verdict {
 impl Verdict {
     pub fn check(&mut self, name: &str, place: impl std::fmt::Display, error: f64, tolerance: f64) {
         match self.worst.iter_mut().find(|w| w.0 == name && w.2 == tolerance) {
-            Some(w) if w.1 >= error => {}
+            // What is not a number is the worst, and stays it.
+            Some(w) if w.1.is_nan() || w.1 >= error => {}
             Some(w) => (w.1, w.3) = (error, place.to_string()),
             None => self.worst.push((name.into(), error, tolerance, place.to_string())),
         }
