@@ -61,7 +61,8 @@ def main():
         log = wandb.init(project=args.project, name=args.run.name, id=args.run.name, resume="allow", config=config).log
     last = -1
     for step, values in rows(metrics, args.follow, finished):
-        if step > last:
+        # The evaluation at the end has a row of its own at the last step.
+        if step >= last:
             log(values, step=step)
             last = step
 

@@ -35,7 +35,7 @@ pub struct EvalArgs {
     /// Write the table to this file as Markdown
     #[arg(long, value_name = "FILE")]
     pub markdown: Option<PathBuf>,
-    /// Episodes; by default as many as in training, or 100 with --fresh
+    /// Episodes; by default as many as in training, or 100 with --fresh and in a table, which always takes fresh starts
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=1_048_576))]
     pub episodes: Option<u32>,
     /// Start from states that no evaluation during training used, for figures that are published
@@ -81,7 +81,8 @@ pub fn render(args: &RenderArgs, out: &mut dyn Write) -> anyhow::Result<()> {
 /// Carries the command out; `out` is standard output, or a test's buffer.
 pub fn run(args: &EvalArgs, out: &mut dyn Write) -> anyhow::Result<()> {
     let several = !args.checkpoint.exists() || (args.checkpoint.is_dir() && !RunFolder::holds_run(&args.checkpoint));
-    if args.all || args.watch || (several && !select::runs(&args.checkpoint).is_empty()) {
+    let table = args.all || args.watch || args.csv.is_some() || args.markdown.is_some();
+    if table || (several && !select::runs(&args.checkpoint).is_empty()) {
         return many(args, out);
     }
     let path = checkpoint_in(&args.checkpoint)?;
@@ -136,7 +137,11 @@ fn many(args: &EvalArgs, out: &mut dyn Write) -> anyhow::Result<()> {
     let mut seen: BTreeMap<PathBuf, SystemTime> = BTreeMap::new();
     loop {
         let runs = select::runs(&args.checkpoint);
-        ensure!(!runs.is_empty(), "{}: no run there", args.checkpoint.display());
+        ensure!(
+            !runs.is_empty(),
+            "{}: no run there; a table is made of runs: give the folder of one, of several, or a pattern",
+            args.checkpoint.display()
+        );
         // Before the files are looked at: what a run writes last is still seen.
         let over = runs.iter().all(|r| folder::read_info(r).is_ok_and(|i| i.is_some_and(|i| i.finished.is_some())));
         let first = table.rows.len();

@@ -32,11 +32,14 @@ pub const REFERENCES: [(&str, &str); 7] = [
 const LEVELS: [(&str, f64); 4] = [("TD-MPC2", 6183.0), ("PPO", 6605.0), ("SHAC", 7641.0), ("PWM", 9559.0)];
 
 /// Settings that make no other experiment.
-const NEUTRAL: [&str; 11] = [
+const NEUTRAL: [&str; 14] = [
     "seed",
     "run_dir",
     "threads",
     "device",
+    "mem",
+    "device_mem",
+    "recompute",
     "max_minutes",
     "eval_every",
     "eval_episodes",

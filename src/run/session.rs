@@ -161,6 +161,8 @@ where
         incidents::write(s.folder.path(), &s.incidents)?;
         let progress = &mut s.progress;
         s.kept = Kept::read(&s.folder.checkpoints(), |e| progress.note(format_args!("left out: {e}")));
+        // Whoever watches the run learns that it goes on.
+        s.folder.write_info(&s.info)?;
         Ok(s)
     }
 
