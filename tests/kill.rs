@@ -74,5 +74,6 @@ fn killed_anywhere_it_ends_as_if_it_never_was() {
     assert!(bytes(folder::best(&whole)) == bytes(folder::best(&killed)), "the best policy differs");
     let (a, b) = (rows(&whole), rows(&killed));
     assert_eq!(a.iter().map(|r| r.1).collect::<Vec<_>>(), (0..=epochs).collect::<Vec<_>>(), "no row lost or doubled");
-    assert!(a == b, "the metrics differ");
+    let apart = a.iter().zip(&b).find(|(a, b)| a != b);
+    assert!(a == b, "the metrics differ: {} and {} rows, first {apart:?}", a.len(), b.len());
 }

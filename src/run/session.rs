@@ -133,14 +133,15 @@ impl<L: Learner> Session<L>
 where
     L::F: Stored,
 {
-    /// A run that begins: writes its first checkpoint and evaluates the untrained policy.
+    /// A run that begins: evaluates the untrained policy and writes its first checkpoint, in this order. A run that is
+    /// killed before it has a checkpoint begins again; one that has one goes on, and expects the row before it.
     pub fn begin(trainer: L, folder: RunFolder, info: RunInfo) -> Result<Self, RunError> {
         let metrics = Metrics::open(folder.path(), &all_columns(), Start::Fresh)?;
         let mut s = Self::new(trainer, folder, info, metrics, None);
         incidents::write(s.folder.path(), &[])?;
-        s.save()?;
         s.evaluate()?;
         s.row()?;
+        s.save()?;
         Ok(s)
     }
 
