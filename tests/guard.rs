@@ -77,7 +77,7 @@ fn a_drill_the_collapse_is_seen_and_rolled_back() {
     // A killed process resumes after the rollback, not before it.
     drop(s);
     let latest = Checkpoint::load(&folder::latest(&run)).unwrap();
-    assert_eq!((state::guard_of(&latest).unwrap().rollbacks, state::epoch_of(&latest).unwrap()), (1, 50));
+    assert_eq!((state::memory_of(&latest).unwrap().guard.rollbacks, state::epoch_of(&latest).unwrap()), (1, 50));
     let args = train::TrainArgs { resume: Some(run.clone()), ..Default::default() };
     train::run(&args, &mut vec![], &stop).unwrap();
     let rows = read_metrics(&run.join("metrics.jsonl")).unwrap();
@@ -122,7 +122,7 @@ fn a_number_that_is_not_finite_is_named_and_undone() {
     // What is on disk is whole, and remembers.
     drop(s);
     let latest = Checkpoint::load(&folder::latest(&run)).unwrap();
-    assert_eq!(state::guard_of(&latest).unwrap().rollbacks, 2);
+    assert_eq!(state::memory_of(&latest).unwrap().guard.rollbacks, 2);
 }
 
 #[test]
