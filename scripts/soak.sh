@@ -3,6 +3,9 @@
 set -euo pipefail
 cd "$(dirname "$0")/.."
 PWM_KILLS="${PWM_KILLS:-200}" cargo test --release --test kill -- --nocapture
+# The largest model under signals, and the drill on what is shipped.
+cargo test --release --test app -- --ignored --nocapture 48m
+cargo test --release --test guard -- --ignored --nocapture drill
 export PROPTEST_CASES="${PROPTEST_CASES:-1000000}"
 # Checkpoints, golden files, settings, metrics; files of torch.save.
 cargo test --release --test parsers -- --nocapture

@@ -6,9 +6,13 @@ mod tiny;
 use std::collections::BTreeMap;
 use std::path::Path;
 use std::process::{Command, Stdio};
+use std::time::{Duration, Instant};
 
+use pwm::algo::Learner;
 use pwm::algo::pwm::Trainer;
 use pwm::app::{eval, train};
+use pwm::config::load;
+use pwm::ops::replay::Counter;
 use pwm::run::checkpoint::Checkpoint;
 use pwm::run::folder::{self, RunFolder, RunInfo};
 use pwm::run::metrics::{column, read_metrics};
@@ -322,6 +326,63 @@ fn a_schedulers_signal_does_not_wait_for_a_long_epoch() {
     assert_eq!(ended.status.code(), Some(143), "{said}");
     assert!(said.contains("SIGTERM inside an epoch"), "{said}");
     state::epoch_of(&Checkpoint::load(&folder::latest(&run)).unwrap()).unwrap();
+}
+
+/// The largest shipped flow model, its replay buffer full.
+#[cfg(unix)]
+#[test]
+#[ignore = "2.5 GiB and some minutes: scripts/soak.sh"]
+fn the_48m_flow_model_is_gone_within_five_seconds_of_a_signal() {
+    let dir = tempfile::tempdir().unwrap();
+    let settings = ["alg=pwm_48M_flow_v2", "eval_episodes=1"];
+    let mut t = Trainer::<f32>::new(&load(&settings).unwrap()).unwrap();
+    let (counters, capacity) = (t.pwm.replay.counters, t.config().wm_buffer_size);
+    t.machine.index_mut(counters)[Counter::Rows as usize] = capacity as u32;
+    let file = dir.path().join("full.safetensors");
+    for _ in 0..3 {
+        let from = Instant::now();
+        state::save_latest(&file, &t, &state::Memory::default()).unwrap();
+        let (seconds, bytes) = (from.elapsed().as_secs_f64(), std::fs::metadata(&file).unwrap().len());
+        println!("a checkpoint of {:.0} MiB with {capacity} rows of replay: {seconds:.2} s", bytes as f64 / 1048576.0);
+        assert!(seconds < 5.0);
+    }
+    drop(t);
+
+    let run = dir.path().join("r");
+    let start = || {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_pwm-train"));
+        let child = command.args(settings).arg(run_dir(&run)).stdout(Stdio::null()).stderr(Stdio::piped()).spawn();
+        let child = child.unwrap();
+        let resumed = || folder::read_info(&run).is_ok_and(|i| i.is_some_and(|i| i.finished.is_none()));
+        let from = Instant::now();
+        while !(folder::latest(&run).is_file() && resumed()) {
+            assert!(from.elapsed().as_secs() < 600, "it does not begin");
+            std::thread::sleep(Duration::from_millis(50));
+        }
+        child
+    };
+    for (i, name) in ["TERM", "USR1", "TERM", "USR1", "TERM"].into_iter().enumerate() {
+        let child = start();
+        // Anywhere in what it does then.
+        std::thread::sleep(Duration::from_millis(700 + 2300 * i as u64));
+        let from = Instant::now();
+        signal(&child, name);
+        let ended = child.wait_with_output().unwrap();
+        let seconds = from.elapsed().as_secs_f64();
+        let epoch = state::epoch_of(&Checkpoint::load(&folder::latest(&run)).unwrap()).unwrap();
+        println!("SIG{name}: {seconds:.2} s, status {:?}, saved epoch {epoch}", ended.status.code());
+        assert!(seconds <= 5.0 && matches!(ended.status.code(), Some(0 | 138 | 143)));
+    }
+    let child = start();
+    std::thread::sleep(Duration::from_millis(1500));
+    signal(&child, "TERM");
+    std::thread::sleep(Duration::from_millis(300));
+    let from = Instant::now();
+    signal(&child, "TERM");
+    let ended = child.wait_with_output().unwrap();
+    println!("a second SIGTERM: {:.2} s", from.elapsed().as_secs_f64());
+    assert!(from.elapsed().as_secs_f64() < 1.0 && ended.status.code() == Some(143));
+    Checkpoint::load(&folder::latest(&run)).unwrap();
 }
 
 #[cfg(unix)]

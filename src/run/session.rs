@@ -166,7 +166,10 @@ where
         (s.guard, s.vitals) = (memory.guard, memory.vitals);
         for row in Rows::open(&s.folder.file(metrics::FILE_NAME))? {
             let row = row?;
-            s.recorded = row.values.contains_key(EVAL_MEAN).then_some(row.epoch).or(s.recorded);
+            if let Some(mean) = row.values.get(EVAL_MEAN) {
+                s.recorded = Some(row.epoch);
+                s.progress.evaluated(*mean);
+            }
         }
         s.incidents = incidents::read(s.folder.path())?;
         s.incidents.truncate(s.guard.incidents as usize);
