@@ -8,7 +8,6 @@ use std::path::Path;
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
-use pwm::algo::Learner;
 use pwm::algo::pwm::Trainer;
 use pwm::app::{eval, train};
 use pwm::config::load;

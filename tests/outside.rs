@@ -16,7 +16,7 @@ use pwm::run::{folder, tensorboard};
 const TRAIN: &str = env!("CARGO_BIN_EXE_pwm-train");
 
 fn settings(run: &Path, more: &[&str]) -> Vec<String> {
-    tiny::settings(&[more, &[&format!("run_dir={}", run.display())]].concat())
+    tiny::settings(&[&["threads=1"], more, &[&format!("run_dir={}", run.display())]].concat())
 }
 
 fn train(run: &Path, more: &[&str], flags: &[&str]) -> Output {
@@ -229,7 +229,7 @@ fn a_job_of_slurm_is_queued_again_until_the_run_is_over() {
     let path = format!("{}:{}", bin.display(), std::env::var("PATH").unwrap());
     let job = || {
         let mut c = Command::new("bash");
-        c.arg(&script).arg(&run).args(tiny::settings(&["max_epochs=400"])).env("PATH", &path);
+        c.arg(&script).arg(&run).args(tiny::settings(&["max_epochs=400", "threads=1"])).env("PATH", &path);
         c.env("PWM_TRAIN", TRAIN).env("SLURM_JOB_ID", "7").stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap()
     };
     let mut first = job();

@@ -148,7 +148,7 @@ fn a_report_says_what_the_metrics_say() {
     let measured = |key: &&str| {
         !column(&rows(&folder("flow", 0)), key).is_empty() || !column(&rows(&folder("mlp", 0)), key).is_empty()
     };
-    let probes: Vec<&str> = vitals::COLUMNS.into_iter().filter(|k| measured(&k)).collect();
+    let probes: Vec<&str> = vitals::COLUMNS.into_iter().filter(|k| measured(k)).collect();
     assert!(probes.len() > 5, "{probes:?}");
     let drawn: Vec<String> = (1..=probes.len()).map(|i| file(&format!("probe{i}.svg"))).collect();
     for key in probes {
@@ -215,7 +215,7 @@ fn a_comparison_says_whether_a_difference_is_significant() {
 /// A single run: its own folder, and a mark where something happened.
 #[test]
 fn a_report_of_one_run_marks_what_happened() {
-    let run = folder("long", 3);
+    let run = folder("mlp", 3);
     let step = rows(&run)[4].step;
     let text = "2 evaluations in a row below 0.5 of the best".into();
     incidents::write(&run, &[Incident { epoch: 4, step, kind: Kind::Collapse, text }]).unwrap();
@@ -224,7 +224,7 @@ fn a_report_of_one_run_marks_what_happened() {
     let svg = std::fs::read_to_string(run.join("report/returns.svg")).unwrap();
     assert!(svg.contains(">collapse<") && svg.contains("± std of episodes") && svg.contains("while training"));
     let html = std::fs::read_to_string(run.join("report/report.html")).unwrap();
-    assert!(html.contains("long_s3, epoch 4: 2 evaluations in a row below 0.5 of the best"));
+    assert!(html.contains("mlp_s3, epoch 4: 2 evaluations in a row below 0.5 of the best"));
     assert!(!run.join("report/differences.csv").exists(), "there is nothing to differ from");
 }
 

@@ -21,7 +21,7 @@ pub struct Browser {
     driver: Child,
     port: u16,
     session: String,
-    _profile: tempfile::TempDir,
+    profile: tempfile::TempDir,
 }
 
 /// The name that the protocol gives references to elements.
@@ -36,8 +36,8 @@ impl Browser {
         let told = BufReader::new(driver.stdout.take().unwrap()).lines().map_while(Result::ok);
         let port =
             told.filter_map(|l| l.split("successfully on port ").nth(1)?.trim_end_matches('.').parse().ok()).next();
-        let mut b = Self { driver, port: port.expect("a port"), session: String::new(), _profile: profile };
-        let folder = format!("--user-data-dir={}", b._profile.path().display());
+        let mut b = Self { driver, port: port.expect("a port"), session: String::new(), profile };
+        let folder = format!("--user-data-dir={}", b.profile.path().display());
         let usual = [
             "--headless",
             "--no-sandbox",
@@ -47,7 +47,7 @@ impl Browser {
             "--disable-background-networking",
             "--disable-component-update",
             "--disable-sync",
-            "--window-size=640,480",
+            "--window-size=500,400",
             &folder,
         ];
         let args = [&usual[..], flags].concat();
@@ -184,7 +184,7 @@ impl Browser {
     pub fn wait(&self, what: &str, is_so: impl Fn() -> bool) {
         let from = Instant::now();
         while !is_so() {
-            assert!(from.elapsed() < Duration::from_secs(20), "it does not come: {what}; {:?}", self.errors());
+            assert!(from.elapsed() < Duration::from_secs(60), "it does not come: {what}; {:?}", self.errors());
             std::thread::sleep(Duration::from_millis(30));
         }
     }
@@ -213,8 +213,13 @@ impl Browser {
 
 impl Drop for Browser {
     fn drop(&mut self) {
-        // The driver ends the browser; killed first, it would leave it behind.
+        // The driver ends the browser; killed first, it would leave it behind. One that hangs is ended by its number, which
+        // its lock tells (`HOST-1234`).
         let _ = self.ask("DELETE", &format!("/session/{}", self.session), &Value::Null);
+        if let Ok(lock) = std::fs::read_link(self.profile.path().join("SingletonLock")) {
+            let number = lock.to_string_lossy().rsplit('-').next().map(String::from);
+            let _ = Command::new("kill").arg("-KILL").args(number).status();
+        }
         let _ = self.driver.kill();
         let _ = self.driver.wait();
     }
