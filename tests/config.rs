@@ -3,9 +3,9 @@
 use proptest::prelude::*;
 use pwm::app::config::{ConfigCommand, run};
 use pwm::config::{
-    ActorKind, Bootstrap, Config, ConfigErrors, Dynamics, FlowHead, Integrator, KEYS, Key, Kind, Latent, LrSchedule,
-    NoteKind, ReplaySampling, RewNorm, RewardHead, SHIPPED, Shipped, TauSampling, help_text, load, load_with_notes,
-    markdown,
+    ActorKind, Algorithm, Bootstrap, Config, ConfigErrors, Dynamics, FlowHead, Integrator, KEYS, Key, Kind, Latent,
+    LrSchedule, NoteKind, ReplaySampling, RewNorm, RewardHead, SHIPPED, Shipped, TauSampling, help_text, load,
+    load_with_notes, markdown,
 };
 
 const NONE: &[&str] = &[];
@@ -444,6 +444,15 @@ fn files_of_the_published_fork_are_read_as_they_are() {
     // One note for each setting, none lost.
     assert_eq!(notes.len(), FORK.lines().filter(|l| !l.trim_end().ends_with(':')).count());
     assert!(load_with_notes(&["alg=pwm_5M"]).unwrap().1.is_empty(), "files of this program are only read");
+
+    let shac = "_target_: flow_mbpo_pwm.algorithms.shac.SHAC\nhorizon: 32\n\
+        critic_config:\n  units: ${resolve_child:[40, 20],${env.shac.critic_mlp},units}\n\
+        actor_lr: ${resolve_child:2e-3,${env.shac},actor_lr}\n";
+    std::fs::write(&path, shac).unwrap();
+    let (c, notes) = load_with_notes(&[&alg]).unwrap();
+    assert_eq!((c.algorithm, c.action_in_obs, c.horizon, c.actor_lr), (Algorithm::Shac, false, 32, 2e-3));
+    assert_eq!((c.critic_units.as_slice(), notes.len()), (&[40, 20][..], 4), "{notes:?}");
+    assert!(notes.iter().all(|n| n.kind == NoteKind::Mapped), "{notes:?}");
 
     let broken = dir.path().join("broken.yaml");
     std::fs::write(&broken, FORK.replace("flow_substeps: 8", "flow_substeps: many")).unwrap();
