@@ -181,6 +181,31 @@ fn graphs_and_single_launches_give_the_same_bits_twice() {
     assert_eq!(once, train(Options { eager: true, ..Options::default() }), "without graphs");
 }
 
+/// A run says what it multiplies in, and stores it.
+#[test]
+fn the_header_names_the_products() {
+    let dir = tempfile::tempdir().unwrap();
+    let (a, b) = (dir.path().join("a"), dir.path().join("b"));
+    let train = |run: &std::path::Path, device: &str, environment: &[(&str, &str)]| {
+        let run_dir = format!("run_dir={}", run.display());
+        let out = std::process::Command::new(env!("CARGO_BIN_EXE_pwm-train"))
+            .args(tiny::settings(&[&run_dir, device, "precision=bf16", "max_epochs=1", "lr_schedule=constant"]))
+            .envs(standin::environment(""))
+            .envs(environment.iter().copied())
+            .output()
+            .unwrap();
+        assert!(out.status.success(), "{}", String::from_utf8_lossy(&out.stderr));
+        let info = std::fs::read_to_string(run.join("run.json")).unwrap();
+        (String::from_utf8_lossy(&out.stdout).into_owned(), info)
+    };
+    let (text, info) = train(&a, "device=cuda:0", &[]);
+    assert!(text.contains("bf16 products on tensor cores by mma.sync"), "{text}");
+    assert!(info.contains("\"precision\": \"bf16\""), "{info}");
+    let (text, info) = train(&b, "device=auto", &[("LD_LIBRARY_PATH", "/nowhere")]);
+    assert!(text.contains("fp32 (precision=bf16 is for a GPU)"), "{text}");
+    assert!(info.contains("\"precision\": \"fp32\""), "{info}");
+}
+
 /// Whether the command succeeds, what it prints and what it complains of, in an environment of its own.
 fn pwm(args: &[&str], environment: &[(&str, &str)]) -> (bool, String, String) {
     let out = std::process::Command::new(env!("CARGO_BIN_EXE_pwm"))
@@ -205,9 +230,15 @@ fn one_clear_line_for_everything_that_is_missing() {
     failing(&[], "cuda:3", "no GPU 3: the driver shows 1");
     failing(&[("PWM_STANDIN_MAJOR", "7")], "cuda:0", "compute capability 7.0, needed is 8.0");
     failing(&[("PWM_NVRTC_PATH", "/nowhere")], "cuda:0", "no run-time compiler");
+    failing(&[("PWM_PRODUCTS", "wmma")], "cuda:0", "PWM_PRODUCTS=wmma is none of fma, mma and wgmma");
     failing(&[("PWM_STANDIN_MEMORY", "4")], "cuda:0", "the GPU has no room for");
     let (ok, text, _) = pwm(&["doctor"], &[]);
     assert!(ok && ["stand-in, sm_80", "CUDA 13.0", "NVRTC 0.1"].iter().all(|w| text.contains(w)), "{text}");
+    assert!(text.contains("precision=tf32: tf32 products on tensor cores by mma.sync"), "{text}");
+    let (_, text, _) = pwm(&["doctor"], &[("PWM_STANDIN_MAJOR", "9")]);
+    assert!(text.contains("precision=bf16: bf16 products on tensor cores by wgmma"), "{text}");
+    let (_, text, _) = pwm(&["doctor"], &[("PWM_STANDIN_MAJOR", "9"), ("PWM_PRODUCTS", "fma")]);
+    assert!(text.contains("precision=bf16: fp32 products on fused multiply-adds"), "{text}");
     let (ok, text, _) = pwm(&["doctor"], &[("LD_LIBRARY_PATH", "/nowhere"), ("PWM_NVRTC_PATH", "/nowhere")]);
     assert!(ok && text.contains("no CUDA driver") && text.contains("no run-time compiler"), "{text}");
 }

@@ -47,7 +47,12 @@ fn compile((major, arch): (i32, &str)) -> Vec<Usage> {
     let nvrtc = Nvrtc::load().unwrap();
     let all: Vec<Launch> = configurations().iter().flat_map(|c| launches(c, major)).collect();
     let (units, _) = units(&all);
-    units.iter().flat_map(|u| nvrtc.compile(u, arch).unwrap_or_else(|e| panic!("{e}")).usage).collect()
+    let image = |u| {
+        let image = nvrtc.compile(u, arch).unwrap_or_else(|e| panic!("{e}"));
+        assert!(image.losses.is_empty(), "{arch}: {:?}", image.losses);
+        image.usage
+    };
+    units.iter().flat_map(image).collect()
 }
 
 #[test]

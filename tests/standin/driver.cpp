@@ -98,9 +98,9 @@ static const char* run_block(Block* b, Order order) {
         if (progress) continue;
         // Copies arrive as late as they may.
         if (b->boxes.empty()) return "threads wait for each other at different barriers";
-        std::vector<Box> boxes;
-        boxes.swap(b->boxes);
-        for (auto& box : boxes) land(box);
+        land(b->boxes.front());
+        b->boxes.erase(b->boxes.begin());
+        if (b->error) return b->error;
     }
     return nullptr;
 }

@@ -28,6 +28,8 @@ pub struct Image {
     pub code: Vec<u8>,
     /// One a entry point; empty if the compiler does not report.
     pub usage: Vec<Usage>,
+    /// What the assembler says about lost speed, as that products by groups of warps wait for each other.
+    pub losses: Vec<String>,
 }
 
 macro_rules! symbols {
@@ -155,7 +157,8 @@ impl Nvrtc {
             if status != 0 || code.is_empty() {
                 return Err(error(if log.is_empty() { format!("status {status}") } else { log }));
             }
-            Ok(Image { code, usage: usage(&log) })
+            let losses = log.lines().filter(|l| l.contains("Performance Loss")).map(str::to_owned).collect();
+            Ok(Image { code, usage: usage(&log), losses })
         }
     }
 }
