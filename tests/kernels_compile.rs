@@ -9,8 +9,9 @@ mod tiny;
 use pwm::algo::written;
 use pwm::config::Config;
 use pwm::device::cuda::Launch;
-use pwm::device::cuda::nvrtc::{Nvrtc, Usage};
+use pwm::device::cuda::nvrtc::{Image, Nvrtc, Usage};
 use pwm::device::cuda::unit::{FILES, units};
+use pwm::run::plan::{Place as PlanPlace, Plan};
 use pwm::tape::exec::describe_launches;
 use std::collections::BTreeSet;
 
@@ -66,6 +67,58 @@ fn every_kernel_compiles_without_spills() {
         let spilling: Vec<_> = usage.iter().filter(|u| u.spill_stores + u.spill_loads > 0).collect();
         assert!(spilling.is_empty(), "{arch}: {spilling:#?}");
     }
+}
+
+/// What a plan for a device counts for code, and for the compiler while it makes it. In a process of its own, whose
+/// memory nothing else fills.
+#[test]
+fn code_and_compiler_keep_within_the_plan() {
+    const ALONE: &str = "PWM_COMPILE_ALONE";
+    let Ok(alg) = std::env::var(ALONE) else {
+        for alg in ["pwm_48M_flow_v2", "shac"] {
+            let out = std::process::Command::new(std::env::current_exe().unwrap())
+                .args(["--exact", "code_and_compiler_keep_within_the_plan", "--nocapture"])
+                .env(ALONE, alg)
+                .output()
+                .unwrap();
+            print!("{}", String::from_utf8_lossy(&out.stdout));
+            assert!(out.status.success(), "{alg}: {}", String::from_utf8_lossy(&out.stderr));
+        }
+        return;
+    };
+    let c = tiny::shipped(&alg);
+    let plan = Plan::new(&c, PlanPlace::Device);
+    let planned = |name: &str| plan.fixed.iter().find(|i| i.name == name).unwrap().bytes;
+    let before = resident_peak();
+    let (units, _) = units(&launches(&c));
+    // Side by side, as a run compiles them.
+    let nvrtc = Nvrtc::load().unwrap();
+    let images: Vec<Image> = std::thread::scope(|s| {
+        let (nvrtc, jobs) = (&nvrtc, units.iter());
+        let jobs: Vec<_> = jobs.map(|u| s.spawn(move || nvrtc.compile(u, "sm_90a").unwrap())).collect();
+        jobs.into_iter().map(|j| j.join().unwrap()).collect()
+    });
+    let code: u64 = images.iter().map(|i| i.code.len() as u64).sum();
+    let entries: usize = images.iter().map(|i| i.usage.len()).sum();
+    let stack = images.iter().flat_map(|i| &i.usage).map(|u| u.stack).max().unwrap();
+    let compiler = resident_peak() - before;
+    println!(
+        "{alg}: {} files, {entries} entry points, {code} bytes of code ({} planned), stack {stack}, {compiler} bytes \
+         while compiling ({} planned)",
+        images.len(),
+        planned("kernels"),
+        planned("compiler")
+    );
+    assert!(code <= planned("kernels") && compiler <= planned("compiler"));
+    // More than a thread of a fresh context has would make the driver take more of the device.
+    assert!(stack <= 1024);
+}
+
+/// The most bytes that were resident so far.
+fn resident_peak() -> u64 {
+    let status = std::fs::read_to_string("/proc/self/status").unwrap();
+    let line = status.lines().find_map(|l| l.strip_prefix("VmHWM:")).unwrap();
+    line.trim().trim_end_matches(" kB").parse::<u64>().unwrap() << 10
 }
 
 #[test]

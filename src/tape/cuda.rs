@@ -225,6 +225,15 @@ impl Mirror {
         }
     }
 
+    /// Waits until no kernel writes `var` any more, which lies where the host reads it in place.
+    pub fn settle(&self, var: VarId) {
+        if self.stale[var.0 as usize].swap(false, Relaxed)
+            && let Err(e) = self.programs.memory().context.synchronise()
+        {
+            self.failed.lock().unwrap_or_else(|e| e.into_inner()).get_or_insert(e);
+        }
+    }
+
     pub fn touched(&mut self, var: VarId) {
         self.written[var.0 as usize] = true;
     }
@@ -242,7 +251,7 @@ impl Mirror {
             return Err(e);
         }
         let memory = self.programs.memory();
-        for (id, info) in vars.iter().filter(|(id, _)| self.written[id.0 as usize]) {
+        for (id, info) in vars.iter().filter(|(id, _)| self.written[id.0 as usize] && !vars.is_apart(*id)) {
             let offset = layout.vars[id.0 as usize];
             let base = if info.dtype == DType::Index { indices } else { reals };
             // SAFETY: the variable's place in the mirror.
