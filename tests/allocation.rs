@@ -81,8 +81,20 @@ fn main() {
 /// Products of the widest shipped layers, forward and backward, in both precisions: they touch no more than is counted.
 fn products_fit_into_what_is_reserved() {
     // Rows of a task, depth, columns: forward, to the input, and to the weights, whose depth is a batch of windows.
-    let shapes = [(64, 776, 1792), (64, 1792, 1792), (64, 1792, 768), (64, 1792, 8), (64, 16_384, 1792), (8, 4096, 64), (32, 56, 400),
-        (32, 128, 128), (32, 2048, 36), (32, 4096, 512), (64, 512, 512), (1, 37, 1)];
+    let shapes = [
+        (64, 776, 1792),
+        (64, 1792, 1792),
+        (64, 1792, 768),
+        (64, 1792, 8),
+        (64, 16_384, 1792),
+        (8, 4096, 64),
+        (32, 56, 400),
+        (32, 128, 128),
+        (32, 2048, 36),
+        (32, 4096, 512),
+        (64, 512, 512),
+        (1, 37, 1),
+    ];
     for (m, k, n) in shapes {
         fits::<f32>(m, k, n);
         fits::<f64>(m, k.min(2048), n);

@@ -120,7 +120,8 @@ fn main() {
         let args = TrainArgs { overrides: settings, mem: Some(Bytes(budget)), ..TrainArgs::default() };
         let accepts = budget >= need;
         // Planning takes the tables, which the rest of a budget that is refused may not hold.
-        let cap = if accepts { budget - elsewhere } else { u64::MAX / 2 };
+        // The allocator counts workspaces in the round sizes they are taken in.
+        let cap = if accepts { budget - elsewhere + plan.unused } else { u64::MAX / 2 };
         let (ended, peak) = capped(cap, || train::run(&args, &mut std::io::sink(), &StopFlag::detached()));
         if accepts {
             trained(ended);
@@ -135,7 +136,7 @@ fn main() {
             let (ended, again) = capped(cap, || train::run(&on, &mut std::io::sink(), &StopFlag::detached()));
             trained(ended);
             accepted += 1;
-            closest = closest.max(peak.max(again) as f64 / (need - elsewhere) as f64);
+            closest = closest.max(peak.max(again) as f64 / (need - elsewhere + plan.unused) as f64);
         } else {
             let refusal = ended.unwrap_err();
             assert!(refusal.is::<DoesNotFit>(), "{refusal:#}");

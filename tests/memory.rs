@@ -19,9 +19,9 @@ use pwm::mem::Budget;
 use pwm::run::plan::{Budgets, Place, Plan};
 use pwm::run::state::fingerprint;
 use pwm::tape::exec::Target;
-use pwm::tape::{Home, Layout};
 use pwm::tape::plan::{ByType, ProgramLayout};
 use pwm::tape::recompute::candidates;
+use pwm::tape::{Home, Layout};
 
 fn planned(c: &Config) -> usize {
     let (vars, _, _, programs) = write(c);
@@ -197,7 +197,12 @@ fn a_disk_without_room_for_the_replay_is_an_error_at_the_start() {
     let ended = command.output().unwrap();
     let said = String::from_utf8_lossy(&ended.stderr);
     assert_eq!(ended.status.code(), Some(3), "{said}");
-    assert!(said.contains("replay=host") && said.contains("bytes of the replay in a file") && said.trim().lines().count() == 1, "{said}");
+    assert!(
+        said.contains("replay=host")
+            && said.contains("bytes of the replay in a file")
+            && said.trim().lines().count() == 1,
+        "{said}"
+    );
     assert!(!run.exists(), "nothing is left");
     // And a plan that knows better refuses before that.
     let c = tiny::config(&["replay=file"]);

@@ -115,7 +115,9 @@ fn the_replay_goes_where_the_budget_lets_it() {
     assert_eq!(pinned.device() + pinned.apart_bytes(), own.device());
     assert_eq!(pinned.host(), own.host());
     assert!(again.repeats().iter().sum::<usize>() > 0);
-    assert!(Place::Device.suits(&with(&["replay=file"])).is_err() && Place::Host.suits(&with(&["replay=file"])).is_ok());
+    assert!(
+        Place::Device.suits(&with(&["replay=file"])).is_err() && Place::Host.suits(&with(&["replay=file"])).is_ok()
+    );
 }
 
 /// SHAC has no replay, and what its reverse pass reads of the simulator is computed again in any case.
@@ -142,7 +144,9 @@ fn a_plan_that_does_not_fit_says_what_would() {
     // The change it names is followed.
     let (key, rest) = refusal.split_once("makes it fit: ").unwrap().1.split_once('=').unwrap();
     let value = rest.split(' ').next().unwrap();
-    let changed = load(&["alg=pwm_5M".into(), "recompute=none".into(), "replay=device".into(), format!("{key}={value}")]).unwrap();
+    let changed =
+        load(&["alg=pwm_5M".into(), "recompute=none".into(), "replay=device".into(), format!("{key}={value}")])
+            .unwrap();
     assert!(budget(need - 1).admit(&changed).is_ok(), "{key}={value}");
     assert!(budget(1 << 20).admit(&c).unwrap_err().to_string().contains("no single setting"));
 }
@@ -190,13 +194,17 @@ fn a_plan_for_a_device_needs_none() {
         ..PlanArgs::default()
     };
     let text = printed(args.clone());
-    for name in ["parameters", "gradients", "optimiser", "replay", "environment", "statistics", "control", "activations"] {
+    for name in
+        ["parameters", "gradients", "optimiser", "replay", "environment", "statistics", "control", "activations"]
+    {
         assert!(line(&text, name)[0] == "-" && line(&text, name)[1] != "-", "{name} is on the device: {text}");
     }
     for name in ["code", "evaluation", "checkpoints", "mirror", "driver", "compiler"] {
         assert!(line(&text, name)[0] != "-" && line(&text, name)[1] == "-", "{name} is on the host: {text}");
     }
-    for words in ["context", "kernels", "graphs", "verdict      fits", "device: 48.0 GiB (device_mem)", "in the device's memory"] {
+    for words in
+        ["context", "kernels", "graphs", "verdict      fits", "device: 48.0 GiB (device_mem)", "in the device's memory"]
+    {
         assert!(text.contains(words), "{words} in {text}");
     }
     for knob in &KNOBS {
@@ -209,7 +217,10 @@ fn a_plan_for_a_device_needs_none() {
     }
     // A device that is too small for it: what is large there, and what would fit.
     let small = printed(PlanArgs { device_mem: size("1G"), ..args.clone() });
-    assert!(small.contains("verdict      does not fit: this run needs") && small.contains("of device memory"), "{small}");
+    assert!(
+        small.contains("verdict      does not fit: this run needs") && small.contains("of device memory"),
+        "{small}"
+    );
     let all = printed(PlanArgs { overrides: vec![], all: true, ..args });
     for name in Shipped::names(Kind::Alg) {
         assert!(all.lines().any(|l| l.starts_with(name) && l.ends_with("fits")), "{name} in {all}");

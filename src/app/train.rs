@@ -265,14 +265,19 @@ fn announce(t: &impl Learner, memory: &Memory, folder: &RunFolder, info: &RunInf
     let (host, arena) = (Bytes(plan.host()), Bytes(plan.arena_bytes()));
     match (plan.place, &memory.target, memory.free) {
         (MemoryPlace::Device, Target::Cuda(context, _), Some(before)) => {
-            say(out, format_args!("  memory         {host} of the host at most, {} of the device", Bytes(plan.device())));
+            say(
+                out,
+                format_args!("  memory         {host} of the host at most, {} of the device", Bytes(plan.device())),
+            );
             // The context was there before.
             let now = context.memory().map_or(before, |(free, _)| free as u64);
             let taken = Bytes(before.saturating_sub(now));
             let beside = "beside the driver's context, for the whole run";
             say(out, format_args!("                 {arena} of it the arena; {taken} are taken now {beside}"));
         }
-        _ => say(out, format_args!("  memory         {host} at most, {arena} of it allocated now and for the whole run")),
+        _ => {
+            say(out, format_args!("  memory         {host} at most, {arena} of it allocated now and for the whole run"))
+        }
     }
     if let Some(place) = plan.replay_place() {
         let bytes = Bytes(plan.replay_bytes());

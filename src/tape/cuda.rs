@@ -6,7 +6,7 @@
 
 use super::op::Cx;
 use super::plan::Layout;
-use super::program::{DType, Program, VarId, Vars};
+use super::program::{DType, Node, Program, VarId, Vars};
 use crate::device::cuda::driver::{Buffer, Context, Function, Graph, Module};
 use crate::device::cuda::launch::{In, IndexIn, IndexOut, Out};
 use crate::device::cuda::nvrtc::Nvrtc;
@@ -65,16 +65,13 @@ pub fn cover(n: usize, threads: usize) -> [usize; 3] {
     [n.div_ceil(threads), 1, 1]
 }
 
-/// The launches of a program whose values lie at the addresses of `cx`.
-pub(super) fn launches(program: &Program, cx: &[Cx<f32>]) -> Result<Vec<Launch>, CudaError> {
-    let mut list = Vec::new();
-    for (node, cx) in program.nodes.iter().zip(cx) {
-        match node.op.cuda(&Operands(cx)) {
-            Some(l) => list.extend(l.into_iter().filter(|l| l.blocks() > 0)),
-            None => return Err(CudaError::NoKernel { op: node.op.name(), program: program.name }),
-        }
-    }
-    Ok(list)
+/// The launches of each node of a program whose values lie at the addresses of `cx`.
+pub(super) fn launches(program: &Program, cx: &[Cx<f32>]) -> Result<Vec<Vec<Launch>>, CudaError> {
+    let of = |(node, cx): (&Node, &Cx<f32>)| match node.op.cuda(&Operands(cx)) {
+        Some(l) => Ok(l.into_iter().filter(|l| l.blocks() > 0).collect()),
+        None => Err(CudaError::NoKernel { op: node.op.name(), program: program.name }),
+    };
+    program.nodes.iter().zip(cx).map(of).collect()
 }
 
 /// How a machine uses a GPU.

@@ -145,12 +145,7 @@ impl<F: Number> Machine<F> {
     }
 
     /// As [`Machine::reserve`], with what [`Vars::set_apart`] took out of the arena at `home`.
-    pub fn reserve_at(
-        vars: Vars,
-        programs: Vec<Program>,
-        team: Arc<Team>,
-        home: &Home,
-    ) -> Result<Self, BindError> {
+    pub fn reserve_at(vars: Vars, programs: Vec<Program>, team: Arc<Team>, home: &Home) -> Result<Self, BindError> {
         let apart = Apart::on_cpu(home, vars.apart_len())?;
         Ok(Self::reserve_beside(vars, programs, team, apart)?)
     }
@@ -381,24 +376,20 @@ fn device_launches(
     programs: &[Program],
     bases: Bases,
 ) -> Result<Vec<Vec<Launch>>, CudaError> {
-    let of = |(i, p)| cuda::launches(p, &operands::<f32>(vars, layout, i, p, bases));
+    let of = |(i, p)| Ok(cuda::launches(p, &operands::<f32>(vars, layout, i, p, bases))?.concat());
     programs.iter().enumerate().map(of).collect()
 }
 
-/// The launches of programs at made-up addresses: to be compiled or counted, never run. Needs no driver.
-pub fn describe_launches(vars: &Vars, programs: &[Program]) -> Result<Vec<Vec<Launch>>, CudaError> {
+/// The launches of each node of programs at made-up addresses: to be compiled or counted, never run. Needs no driver.
+pub fn describe_launches(vars: &Vars, programs: &[Program]) -> Result<Vec<Vec<Vec<Launch>>>, CudaError> {
     let bases = Bases { reals: 1 << 20, indices: 1 << 40, apart: 1 << 50 };
-    device_launches(vars, &Layout::new(vars, programs), programs, bases)
+    let layout = Layout::new(vars, programs);
+    let of = |(i, p)| cuda::launches(p, &operands::<f32>(vars, &layout, i, p, bases));
+    programs.iter().enumerate().map(of).collect()
 }
 
 /// The operands of every node of a program.
-fn operands<F: Number>(
-    vars: &Vars,
-    layout: &Layout,
-    which: usize,
-    program: &Program,
-    bases: Bases,
-) -> Vec<Cx<F>> {
+fn operands<F: Number>(vars: &Vars, layout: &Layout, which: usize, program: &Program, bases: Bases) -> Vec<Cx<F>> {
     let offsets = &layout.programs[which].offsets;
     let slot = |v: Val| {
         let info = program.info(v);
@@ -431,13 +422,7 @@ fn operands<F: Number>(
         .collect()
 }
 
-fn bind<F: Number>(
-    vars: &Vars,
-    layout: &Layout,
-    which: usize,
-    program: Arc<Program>,
-    bases: Bases,
-) -> Bound<F> {
+fn bind<F: Number>(vars: &Vars, layout: &Layout, which: usize, program: Arc<Program>, bases: Bases) -> Bound<F> {
     let cx = operands::<F>(vars, layout, which, &program, bases);
     let (mut steps, mut stages) = (Vec::<Step>::new(), Vec::<Stage>::new());
     // Address ranges touched since the last barrier, and whether they were written.

@@ -53,7 +53,11 @@ impl Cage {
     /// A command that moves itself into the group before it becomes `program`.
     pub fn command(&self, program: &str) -> Command {
         let mut command = Command::new("sh");
-        command.args(["-c", &format!("echo $$ > {}/cgroup.procs && exec \"$0\" \"$@\"", self.folder.display()), program]);
+        command.args([
+            "-c",
+            &format!("echo $$ > {}/cgroup.procs && exec \"$0\" \"$@\"", self.folder.display()),
+            program,
+        ]);
         command
     }
 

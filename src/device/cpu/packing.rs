@@ -3,8 +3,8 @@
 //! The product crate copies panels of its operands into a workspace that grows when a product needs more. How large its
 //! panels are it decides by the caches of the machine and the product's shape alone, so the most is known beforehand.
 
-use gemmkit::{Workspace, tuning};
 use crate::mem::ALIGN;
+use gemmkit::{Workspace, tuning};
 use std::cell::RefCell;
 
 thread_local! {

@@ -22,7 +22,7 @@ use crate::algo::{Arrangement, repeats, written};
 use crate::config::{Config, Recompute, ReplayPlace};
 use crate::tape::recompute::{self, Level};
 use crate::tape::{Home, Layout, Program, Region, Vars};
-use beside::Beside;
+use beside::{Beside, Launches};
 
 /// The line that recompute makes smaller.
 const ACTIVATIONS: &str = "activations";
@@ -87,6 +87,20 @@ pub struct Plan {
     index_activations: usize,
 }
 
+/// What a run is made of, before anything is decided.
+struct Written {
+    vars: Vars,
+    programs: Vec<Program>,
+    launches: Launches,
+}
+
+impl Written {
+    fn new(c: &Config, place: Place) -> Self {
+        let (vars, programs) = written(c);
+        Self { launches: Launches::new(place, &vars, &programs), vars, programs }
+    }
+}
+
 /// How much a plan may compute twice.
 #[derive(Clone, Copy)]
 enum Twice {
@@ -105,9 +119,9 @@ impl Plan {
     /// As [`Plan::new`]; with `recompute=auto` and `replay=auto` whatever is cheapest and keeps within the budgets. If
     /// nothing does, what exceeds them least.
     pub fn within(c: &Config, place: Place, budgets: &Budgets) -> Self {
-        let written = written(c);
+        let written = Written::new(c, place);
         let mut nearest: Option<Self> = None;
-        for (home, twice) in choices(c, place, &written.0) {
+        for (home, twice) in choices(c, place, &written.vars) {
             let plan = Self::at(c, place, &home, twice, &written, budgets);
             let excess = budgets.excess(&plan);
             if excess == 0 {
@@ -121,15 +135,9 @@ impl Plan {
     }
 
     /// With the replay at `home`. If nothing that is computed twice makes it keep within the budgets, all that can be is.
-    fn at(
-        c: &Config,
-        place: Place,
-        home: &Home,
-        twice: Twice,
-        (vars, programs): &(Vars, Vec<Program>),
-        budgets: &Budgets,
-    ) -> Self {
-        let of = |taken: &[usize]| Self::of(c, place, home, vars, programs, taken);
+    fn at(c: &Config, place: Place, home: &Home, twice: Twice, written: &Written, budgets: &Budgets) -> Self {
+        let of = |taken: &[usize]| Self::of(c, place, home, written, taken);
+        let programs = &written.programs;
         let none = of(&repeats(c, programs.len()));
         if matches!(twice, Twice::AsSet) || c.recompute != Recompute::Auto || budgets.hold(&none) {
             return none;
@@ -150,22 +158,21 @@ impl Plan {
 
     /// Whether a run keeps within the budgets, whatever it takes.
     fn fits(c: &Config, place: Place, budgets: &Budgets) -> bool {
-        let (vars, programs) = written(c);
-        let mut taken = vec![repeats(c, programs.len())];
+        let written = Written::new(c, place);
+        let programs = written.programs.len();
+        let mut taken = vec![repeats(c, programs)];
         if c.recompute == Recompute::Auto {
-            taken.push(vec![usize::MAX; programs.len()]);
+            taken.push(vec![usize::MAX; programs]);
         }
-        let homes = choices(c, place, &vars).into_iter().map(|(home, _)| home);
-        homes.into_iter().any(|home| {
-            taken.iter().any(|taken| budgets.hold(&Self::of(c, place, &home, &vars, &programs, taken)))
-        })
+        let fits = |home: &Home| taken.iter().any(|t| budgets.hold(&Self::of(c, place, home, &written, t)));
+        choices(c, place, &written.vars).iter().any(|(home, _)| fits(home))
     }
 
     /// The plan with so many candidates of each program computed twice.
-    fn of(c: &Config, place: Place, home: &Home, vars: &Vars, programs: &[Program], taken: &[usize]) -> Self {
-        let (programs, levels): (Vec<_>, Vec<_>) =
-            programs.iter().zip(taken).map(|(p, &taken)| recompute::with(p, taken)).unzip();
-        let mut vars = vars.clone();
+    fn of(c: &Config, place: Place, home: &Home, written: &Written, taken: &[usize]) -> Self {
+        let programs = written.programs.iter().zip(taken);
+        let (programs, levels): (Vec<_>, Vec<_>) = programs.map(|(p, &taken)| recompute::with(p, taken)).unzip();
+        let mut vars = written.vars.clone();
         if *home != Home::Arena {
             vars.set_apart(Region::Replay);
         }
@@ -189,7 +196,7 @@ impl Plan {
             Home::File(_) => (Memory::Disk, "finished episodes, in a file that is mapped"),
         };
         let apart = (layout.apart * real) as u64;
-        let beside = Beside::new(c, place, &vars, &programs, &layout);
+        let beside = Beside::new(c, place, &programs, &layout, &written.launches);
         Self {
             place,
             replay: home.clone(),
@@ -205,10 +212,10 @@ impl Plan {
 
     /// The same run at five levels of recompute, from nothing to all that can be: plans to compare.
     pub fn ladder(&self, c: &Config) -> Vec<Self> {
-        let (vars, programs) = written(c);
-        let most: Vec<usize> = programs.iter().map(|p| recompute::candidates(p).len()).collect();
+        let written = Written::new(c, self.place);
+        let most: Vec<usize> = written.programs.iter().map(|p| recompute::candidates(p).len()).collect();
         let share = |quarters: usize| most.iter().map(|n| n * quarters / 4).collect::<Vec<_>>();
-        let of = |quarters| Self::of(c, self.place, &self.replay, &vars, &programs, &share(quarters));
+        let of = |quarters| Self::of(c, self.place, &self.replay, &written, &share(quarters));
         (0..=4).map(of).collect()
     }
 
@@ -286,7 +293,8 @@ impl Plan {
 
     /// All lines with their bytes on host, device and disk.
     pub fn lines(&self) -> impl Iterator<Item = (&Item, [u64; 3])> {
-        let split = |i: &Item| [Memory::Host, Memory::Device, Memory::Disk].map(|on| if i.on == on { i.bytes } else { 0 });
+        let split =
+            |i: &Item| [Memory::Host, Memory::Device, Memory::Disk].map(|on| if i.on == on { i.bytes } else { 0 });
         self.items().map(move |i| (i, split(i)))
     }
 
