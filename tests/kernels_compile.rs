@@ -7,18 +7,22 @@
 mod tiny;
 
 use pwm::algo::written;
-use pwm::config::Config;
+use pwm::config::{Config, Precision};
 use pwm::device::cuda::Launch;
+use pwm::device::cuda::multiply::Multiply;
 use pwm::device::cuda::nvrtc::{Nvrtc, Usage};
 use pwm::device::cuda::unit::{FILES, units};
 use pwm::tape::exec::describe_launches;
 use std::collections::BTreeSet;
 
-const ARCHITECTURES: [&str; 3] = ["sm_80", "sm_90a", "sm_100a"];
+const ARCHITECTURES: [(i32, &str); 3] = [(8, "sm_80"), (9, "sm_90a"), (10, "sm_100a")];
 
-fn launches(c: &Config) -> Vec<Launch> {
+/// What a GPU of compute capability `major` launches, in every precision.
+fn launches(c: &Config, major: i32) -> Vec<Launch> {
     let (vars, programs) = written(c);
-    describe_launches(&vars, &programs).unwrap().concat()
+    let all = [Precision::Fp32, Precision::Tf32, Precision::Bf16];
+    let of = |p| describe_launches(&vars, &programs, &Multiply::best(major, p)).unwrap().concat();
+    all.into_iter().flat_map(of).collect()
 }
 
 /// Shipped configurations, and choices that reach the kernels they leave out.
@@ -39,9 +43,9 @@ fn configurations() -> Vec<Config> {
     ]
 }
 
-fn compile(arch: &str) -> Vec<Usage> {
+fn compile((major, arch): (i32, &str)) -> Vec<Usage> {
     let nvrtc = Nvrtc::load().unwrap();
-    let all: Vec<Launch> = configurations().iter().flat_map(launches).collect();
+    let all: Vec<Launch> = configurations().iter().flat_map(|c| launches(c, major)).collect();
     let (units, _) = units(&all);
     units.iter().flat_map(|u| nvrtc.compile(u, arch).unwrap_or_else(|e| panic!("{e}")).usage).collect()
 }
@@ -50,6 +54,7 @@ fn compile(arch: &str) -> Vec<Usage> {
 fn every_kernel_compiles_without_spills() {
     for arch in ARCHITECTURES {
         let usage = compile(arch);
+        let arch = arch.1;
         assert!(usage.len() > 60, "{} entry points reported for {arch}", usage.len());
         println!("{arch}: registers, shared memory, stack, spills");
         for u in &usage {
@@ -70,7 +75,7 @@ fn every_kernel_compiles_without_spills() {
 
 #[test]
 fn every_file_is_launched_by_some_configuration() {
-    let used: BTreeSet<_> = configurations().iter().flat_map(launches).map(|l| l.kernel.file).collect();
+    let used: BTreeSet<_> = configurations().iter().flat_map(|c| launches(c, 9)).map(|l| l.kernel.file).collect();
     for (file, _) in FILES.iter().filter(|(f, _)| f.ends_with(".cu")) {
         assert!(used.contains(file), "{file} is not used");
     }

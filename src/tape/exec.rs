@@ -7,6 +7,7 @@ use super::program::{DType, Program, Storage, Val, VarId, Vars};
 use crate::device::cpu::packing;
 use crate::device::cpu::team::{Job, JobPanicked, Team};
 use crate::device::cuda::driver::Context;
+use crate::device::cuda::multiply::Multiply;
 use crate::device::cuda::{CudaError, Launch};
 use crate::device::{Dual, Real};
 use crate::mem::{Arena, OutOfMemory};
@@ -146,7 +147,7 @@ impl<F: Number> Machine<F> {
         // A mirror of the variables; its pages are there once they are used.
         let reals = Arena::reserve("number", layout.persistent.real)?;
         let indices = Arena::reserve("index", layout.persistent.index)?;
-        let launches = device_launches(&vars, &layout, &programs, memory.addresses())?;
+        let launches = device_launches(&vars, &layout, &programs, memory.addresses(), &options.multiply)?;
         let on_gpu = CudaPrograms::new(memory, launches, *options)?;
         // The CPU's kernels are never given device addresses: only names and shapes are kept.
         let kept = |p| Bound { program: Arc::new(p), cx: vec![], steps: vec![], stages: vec![] };
@@ -307,14 +308,19 @@ fn device_launches(
     layout: &Layout,
     programs: &[Program],
     (reals, indices): (usize, usize),
+    multiply: &Multiply,
 ) -> Result<Vec<Vec<Launch>>, CudaError> {
-    let of = |(i, p)| cuda::launches(p, &operands::<f32>(vars, layout, i, p, reals, indices));
+    let of = |(i, p)| cuda::launches(p, &operands::<f32>(vars, layout, i, p, reals, indices), multiply);
     programs.iter().enumerate().map(of).collect()
 }
 
 /// The launches of programs at made-up addresses: to be compiled or counted, never run. Needs no driver.
-pub fn describe_launches(vars: &Vars, programs: &[Program]) -> Result<Vec<Vec<Launch>>, CudaError> {
-    device_launches(vars, &Layout::new(vars, programs), programs, (1 << 20, 1 << 40))
+pub fn describe_launches(
+    vars: &Vars,
+    programs: &[Program],
+    multiply: &Multiply,
+) -> Result<Vec<Vec<Launch>>, CudaError> {
+    device_launches(vars, &Layout::new(vars, programs), programs, (1 << 20, 1 << 40), multiply)
 }
 
 /// The operands of every node of a program.
