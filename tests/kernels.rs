@@ -8,21 +8,26 @@ mod tiny;
 use pwm::algo::pwm::Trainer;
 use pwm::algo::{Arrangement, Learner, repeats, shac, written};
 use pwm::app::selftest::{Case, ENCODED, cases, train_beside_cpu};
-use pwm::config::{Config, ReplayPlace};
+use pwm::config::{Config, Precision, ReplayPlace};
 use pwm::device::cuda::driver::Context;
+use pwm::device::cuda::multiply::Multiply;
 use pwm::run::plan::{Place, Plan};
 use pwm::run::state::fingerprint;
 use pwm::tape::Home;
 use pwm::tape::cuda::Options;
 use pwm::tape::exec::Target;
 
-fn target() -> Target {
+const PRECISIONS: [Precision; 3] = [Precision::Fp32, Precision::Tf32, Precision::Bf16];
+
+fn target(precision: Precision) -> Target {
     standin::load();
-    Target::Cuda(Context::open(0).unwrap(), Options::default())
+    let context = Context::open(0).unwrap();
+    let multiply = Multiply::on(&context.info, precision).unwrap();
+    Target::Cuda(context, Options { multiply, ..Options::default() })
 }
 
-fn check(cases: &[Case]) {
-    let target = target();
+fn check(cases: &[Case], precision: Precision) {
+    let target = target(precision);
     let mut failed = vec![];
     for case in cases {
         let o = case.run(1, &target).unwrap_or_else(|e| panic!("{}: {e}", case.name));
@@ -36,7 +41,36 @@ fn check(cases: &[Case]) {
 
 #[test]
 fn every_case_matches_double_precision() {
-    check(&cases());
+    check(&cases(), Precision::Fp32);
+}
+
+/// The cases with matrix products, in every precision and on the units that `PWM_PRODUCTS` leaves.
+fn products(precision: Precision) {
+    let with = ["linear", "ensemble", "product", "flow euler", "flow heun", "flow rk4 2"];
+    let list: Vec<_> = cases().into_iter().filter(|c| with.iter().any(|w| c.name.starts_with(w))).collect();
+    check(&list, precision);
+}
+
+#[test]
+fn products_in_tf32() {
+    products(Precision::Tf32);
+}
+
+#[test]
+fn products_in_bf16() {
+    products(Precision::Bf16);
+}
+
+/// The same on a GPU with the copy unit and products by groups of warps, and without them, as a user may force it.
+#[test]
+fn products_on_other_units() {
+    let major = |m: &str| ("PWM_STANDIN_MAJOR", m.to_owned());
+    for test in ["products_in_tf32", "products_in_bf16"] {
+        again(test, &[major("9")]);
+    }
+    for units in ["mma", "fma"] {
+        again("products_in_bf16", &[major("9"), ("PWM_PRODUCTS", units.into())]);
+    }
 }
 
 /// Runs this test binary again in another environment, one test of it.
@@ -56,7 +90,12 @@ fn again(test: &str, environment: &[(&str, String)]) {
 #[test]
 fn the_order_of_threads_does_not_matter() {
     for order in ["reverse", "hashed"] {
-        again("every_case_matches_double_precision", &[("PWM_STANDIN_ORDER", order.into())]);
+        for test in ["every_case_matches_double_precision", "products_in_tf32", "products_in_bf16"] {
+            again(test, &[("PWM_STANDIN_ORDER", order.into())]);
+            if test.starts_with("products") {
+                again(test, &[("PWM_STANDIN_ORDER", order.into()), ("PWM_STANDIN_MAJOR", "9".into())]);
+            }
+        }
     }
 }
 
@@ -66,14 +105,16 @@ fn the_address_sanitizer_is_content() {
     let found = std::process::Command::new(compiler).arg("-print-file-name=libasan.so").output().unwrap();
     let library = String::from_utf8(found.stdout).unwrap().trim().to_owned();
     let options = "detect_leaks=0:detect_stack_use_after_return=0:verify_asan_link_order=0";
-    again(
-        "every_case_matches_double_precision",
-        &[
-            ("LD_PRELOAD", library),
-            ("ASAN_OPTIONS", options.into()),
-            ("PWM_STANDIN_FLAGS", "-fsanitize=address".into()),
-        ],
-    );
+    let environment =
+        [("LD_PRELOAD", library), ("ASAN_OPTIONS", options.into()), ("PWM_STANDIN_FLAGS", "-fsanitize=address".into())];
+    for (test, major) in [
+        ("every_case_matches_double_precision", "8"),
+        ("products_in_bf16", "8"),
+        ("products_in_tf32", "9"),
+        ("products_in_bf16", "9"),
+    ] {
+        again(test, &[&environment[..], &[("PWM_STANDIN_MAJOR", major.into())]].concat());
+    }
 }
 
 /// Settings that reach other operations than the defaults do.
@@ -99,10 +140,12 @@ const FLOW: [&str; 7] = [
 
 #[test]
 fn training_follows_the_processor() {
-    for more in [&[][..], ENCODED, &OTHER, &FLOW] {
-        let t = train_beside_cpu(&target(), 3, more).unwrap();
-        println!("{t}");
-        assert!(t.passed(), "{t}");
+    for precision in PRECISIONS {
+        for more in [&[][..], ENCODED, &OTHER, &FLOW] {
+            let t = train_beside_cpu(&target(precision), 3, more).unwrap();
+            println!("{precision}: {t}");
+            assert!(t.passed(), "{precision} {more:?}: {t}");
+        }
     }
 }
 
@@ -116,7 +159,7 @@ fn shac_follows_the_processor() {
         let mut epoch = || t.run_epoch().map(|r| [r.actor_loss, r.critic_loss, r.actor_grad_norm]).unwrap();
         (0..3).map(|_| epoch()).collect()
     };
-    let (cpu, gpu) = (run(&Target::Cpu), run(&target()));
+    let (cpu, gpu) = (run(&Target::Cpu), run(&target(Precision::Fp32)));
     for (a, b) in cpu.as_flattened().iter().zip(gpu.as_flattened()) {
         assert!((a - b).abs() <= 1e-3 * a.abs(), "{cpu:?} {gpu:?}");
     }
@@ -137,13 +180,13 @@ fn train(options: Options) -> (u64, Vec<u64>) {
 fn graphs_and_single_launches_give_the_same_bits_twice() {
     let once = train(Options::default());
     assert_eq!(once, train(Options::default()), "twice");
-    assert_eq!(once, train(Options { eager: true }), "without graphs");
+    assert_eq!(once, train(Options { eager: true, ..Options::default() }), "without graphs");
 }
 
 /// In the device's memory, and in the host's, which kernels then read and write in place.
 #[test]
 fn wherever_the_replay_lies_the_bits_are_the_same() {
-    let target = target();
+    let target = target(Precision::Fp32);
     // A ring that turns over.
     let c = tiny::config(&["num_envs=12", "wm_buffer_size=500", "replay_unfinished=true"]);
     let train = |replay: Home| {

@@ -7,19 +7,25 @@
 mod tiny;
 
 use pwm::algo::written;
-use pwm::config::Config;
+use pwm::config::{Config, Precision, load};
 use pwm::device::cuda::Launch;
+use pwm::device::cuda::multiply::Multiply;
 use pwm::device::cuda::nvrtc::{Image, Nvrtc, Usage};
 use pwm::device::cuda::unit::{FILES, units};
 use pwm::run::plan::{Place as PlanPlace, Plan};
 use pwm::tape::exec::describe_launches;
 use std::collections::BTreeSet;
 
-const ARCHITECTURES: [&str; 3] = ["sm_80", "sm_90a", "sm_100a"];
+const ARCHITECTURES: [(i32, &str); 3] = [(8, "sm_80"), (9, "sm_90a"), (10, "sm_100a")];
 
-fn launches(c: &Config) -> Vec<Launch> {
+/// What a GPU of compute capability `major` launches, in every precision.
+fn launches(c: &Config, major: i32) -> Vec<Launch> {
+    [Precision::Fp32, Precision::Tf32, Precision::Bf16].into_iter().flat_map(|p| described(c, major, p)).collect()
+}
+
+fn described(c: &Config, major: i32, precision: Precision) -> Vec<Launch> {
     let (vars, programs) = written(c);
-    describe_launches(&vars, &programs).unwrap().concat().concat()
+    describe_launches(&vars, &programs, &Multiply::best(major, precision)).unwrap().concat().concat()
 }
 
 /// Shipped configurations, and choices that reach the kernels they leave out.
@@ -40,9 +46,9 @@ fn configurations() -> Vec<Config> {
     ]
 }
 
-fn compile(arch: &str) -> Vec<Usage> {
+fn compile((major, arch): (i32, &str)) -> Vec<Usage> {
     let nvrtc = Nvrtc::load().unwrap();
-    let all: Vec<Launch> = configurations().iter().flat_map(launches).collect();
+    let all: Vec<Launch> = configurations().iter().flat_map(|c| launches(c, major)).collect();
     let (units, _) = units(&all);
     units.iter().flat_map(|u| nvrtc.compile(u, arch).unwrap_or_else(|e| panic!("{e}")).usage).collect()
 }
@@ -51,6 +57,7 @@ fn compile(arch: &str) -> Vec<Usage> {
 fn every_kernel_compiles_without_spills() {
     for arch in ARCHITECTURES {
         let usage = compile(arch);
+        let arch = arch.1;
         assert!(usage.len() > 60, "{} entry points reported for {arch}", usage.len());
         println!("{arch}: registers, shared memory, stack, spills");
         for u in &usage {
@@ -75,7 +82,7 @@ fn every_kernel_compiles_without_spills() {
 fn code_and_compiler_keep_within_the_plan() {
     const ALONE: &str = "PWM_COMPILE_ALONE";
     let Ok(alg) = std::env::var(ALONE) else {
-        for alg in ["pwm_48M_flow_v2", "shac"] {
+        for alg in ["alg=pwm_48M_flow_v2", "alg=pwm_48M_flow_v2 precision=tf32", "alg=shac"] {
             let out = std::process::Command::new(std::env::current_exe().unwrap())
                 .args(["--exact", "code_and_compiler_keep_within_the_plan", "--nocapture"])
                 .env(ALONE, alg)
@@ -86,11 +93,11 @@ fn code_and_compiler_keep_within_the_plan() {
         }
         return;
     };
-    let c = tiny::shipped(&alg);
+    let c = load(&alg.split(' ').collect::<Vec<_>>()).unwrap();
     let plan = Plan::new(&c, PlanPlace::Device);
     let planned = |name: &str| plan.fixed.iter().find(|i| i.name == name).unwrap().bytes;
     let before = resident_peak();
-    let (units, _) = units(&launches(&c));
+    let (units, _) = units(&described(&c, 9, c.precision));
     // Side by side, as a run compiles them.
     let nvrtc = Nvrtc::load().unwrap();
     let images: Vec<Image> = std::thread::scope(|s| {
@@ -123,7 +130,7 @@ fn resident_peak() -> u64 {
 
 #[test]
 fn every_file_is_launched_by_some_configuration() {
-    let used: BTreeSet<_> = configurations().iter().flat_map(launches).map(|l| l.kernel.file).collect();
+    let used: BTreeSet<_> = configurations().iter().flat_map(|c| launches(c, 9)).map(|l| l.kernel.file).collect();
     for (file, _) in FILES.iter().filter(|(f, _)| f.ends_with(".cu")) {
         assert!(used.contains(file), "{file} is not used");
     }

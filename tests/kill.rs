@@ -21,7 +21,7 @@ use pwm::run::state;
 fn start(run: &Path, epochs: u64, replay: &str) -> std::process::Child {
     let mut command = Command::new(env!("CARGO_BIN_EXE_pwm-train"));
     let length = format!("max_epochs={epochs}");
-    command.args(tiny::settings(&[&length, "threads=1", "save_every=3", "log_every=1", "eval_every=6"]));
+    command.args(tiny::settings(&[&length, "threads=1", "save_every=3", "log_every=4", "eval_every=6"]));
     command.arg(format!("run_dir={}", run.display())).arg(format!("replay={replay}"));
     command.stdout(Stdio::null()).stderr(Stdio::piped()).spawn().unwrap()
 }
@@ -73,7 +73,9 @@ fn killed_anywhere_it_ends_as_if_it_never_was() {
     assert!(bytes(folder::latest(&whole)) == bytes(folder::latest(&killed)), "the state differs");
     assert!(bytes(folder::best(&whole)) == bytes(folder::best(&killed)), "the best policy differs");
     let (a, b) = (rows(&whole), rows(&killed));
-    assert_eq!(a.iter().map(|r| r.1).collect::<Vec<_>>(), (0..=epochs).collect::<Vec<_>>(), "no row lost or doubled");
+    // Checkpoints and rows fall on different epochs.
+    let expected: Vec<u64> = (0..=epochs).filter(|e| e % 4 == 0 || e % 6 == 0).collect();
+    assert_eq!(a.iter().map(|r| r.1).collect::<Vec<_>>(), expected, "no row lost or doubled");
     let apart = a.iter().zip(&b).find(|(a, b)| a != b);
     assert!(a == b, "the metrics differ: {} and {} rows, first {apart:?}", a.len(), b.len());
 }

@@ -77,6 +77,12 @@ fn results_do_not_depend_on_old_activations() {
     assert_eq!(train(false), train(true));
 }
 
+/// To whoever watches, past the harness, which keeps what tests print.
+#[cfg(target_os = "linux")]
+fn say(line: &str) {
+    std::io::stderr().write_all(format!("{line}\n").as_bytes()).unwrap();
+}
+
 /// What keeps a run of `pwm-train` within its memory.
 #[cfg(target_os = "linux")]
 enum Limit {
@@ -87,11 +93,11 @@ enum Limit {
 
 #[cfg(target_os = "linux")]
 impl Limit {
-    /// A control group of its own where one can be made. Says which it is, past the harness, which would keep it.
+    /// A control group of its own where one can be made. Says which it is.
     fn new(bytes: u64) -> Self {
         let limit = Cage::new(bytes).map_or(Self::Data(bytes), Self::Group);
         let what = limit.describe();
-        writeln!(std::io::stderr(), "a run in {bytes} bytes is kept there by {what}").unwrap();
+        say(&format!("a run in {bytes} bytes is kept there by {what}"));
         limit
     }
 
@@ -127,7 +133,7 @@ fn completes(limit: &Limit, settings: &[String], need: u64) -> String {
     assert!(said.contains(&limit.describe()) && said.contains("margin"), "{said}");
     if let Limit::Group(cage) = limit {
         let held = cage.peak().unwrap_or(0);
-        writeln!(std::io::stderr(), "  it held {held} bytes at most, {need} were planned").unwrap();
+        say(&format!("  it held {held} bytes at most, {need} were planned"));
     }
     said
 }

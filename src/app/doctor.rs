@@ -1,7 +1,9 @@
 //! `pwm doctor`: what this machine has, and what is missing to use its GPU.
 
 use super::say;
+use crate::config::Precision;
 use crate::device::cpu::simd;
+use crate::device::cuda::multiply::{FORCE, Multiply};
 use crate::device::cuda::nvrtc::Nvrtc;
 use crate::device::cuda::{cache, driver};
 use std::io::Write;
@@ -25,6 +27,20 @@ pub fn run(out: &mut dyn Write) -> anyhow::Result<()> {
                     format_args!(
                         "gpu cuda:{}  {}, {arch}, {} multiprocessors, {gib} GiB{use_}",
                         d.ordinal, d.name, d.multiprocessors
+                    ),
+                );
+                for precision in
+                    [Precision::Fp32, Precision::Tf32, Precision::Bf16].into_iter().filter(|_| d.major >= 8)
+                {
+                    match Multiply::on(&d, precision) {
+                        Ok(how) => say(out, format_args!("            precision={precision}: {how}")),
+                        Err(e) => say(out, format_args!("            precision={precision}: {e}")),
+                    }
+                }
+                say(
+                    out,
+                    format_args!(
+                        "            {FORCE}=fma or mma forces older units, to find out whether newer ones are to blame"
                     ),
                 );
             }

@@ -5,8 +5,11 @@ use std::path::{Path, PathBuf};
 
 use super::say;
 use crate::algo::{Learner, pwm, shac, target};
-use crate::config::{Algorithm, Bytes, Config, ConfigError, ConfigErrors, KEYS, Key, Place, load_with_notes};
+use crate::config::{
+    Algorithm, Bytes, Config, ConfigError, ConfigErrors, KEYS, Key, Place, Precision, load_with_notes,
+};
 use crate::device::cpu::team;
+use crate::device::cuda::multiply::FORCE;
 use crate::run::atomic::FileError;
 use crate::run::checkpoint::Checkpoint;
 use crate::run::folder::{self, FolderError, RunFolder, RunInfo};
@@ -49,11 +52,12 @@ impl TrainArgs {
 }
 
 /// Settings that may differ when a run is continued. All others decide what is learned, or where it is written.
-const CHANGEABLE: [&str; 21] = [
+const CHANGEABLE: [&str; 22] = [
     "max_epochs",
     "max_minutes",
     "threads",
     "device",
+    "precision",
     "mem",
     "device_mem",
     "recompute",
@@ -219,7 +223,7 @@ struct Memory {
 
 /// Nothing has been allocated when a plan is refused.
 fn admit(c: &Config) -> anyhow::Result<Memory> {
-    let target = target(c.device)?;
+    let target = target(c.device, c.precision)?;
     let device = match &target {
         Target::Cpu => None,
         Target::Cuda(context, _) => Some((context.memory()?.0 as u64, context.info.name.as_str())),
@@ -236,7 +240,7 @@ fn describe(t: &impl Learner, plan: &Plan, info: RunInfo) -> RunInfo {
     let threads = team::count(c.threads);
     RunInfo {
         device: t.machine().gpu().map_or_else(processor, |g| g.memory().context.info.name.clone()),
-        precision: "fp32".into(),
+        precision: t.machine().gpu().map_or(Precision::Fp32, |g| g.multiply().precision).to_string(),
         threads,
         planned_bytes: Some(plan.host() + plan.device()),
         replay: plan.replay_place(),
@@ -249,6 +253,16 @@ fn processor() -> String {
     let info = std::fs::read_to_string("/proc/cpuinfo").unwrap_or_default();
     let name = info.lines().find(|l| l.starts_with("model name")).and_then(|l| l.split_once(':'));
     name.map_or_else(|| std::env::consts::ARCH.into(), |(_, name)| name.trim().into())
+}
+
+/// How matrix products are made, and why not as the setting says if they are not.
+fn products(t: &impl Learner) -> String {
+    match (t.machine().gpu().map(|g| g.multiply()), t.config().precision) {
+        (None, Precision::Fp32) => Precision::Fp32.to_string(),
+        (None, wanted) => format!("fp32 (precision={wanted} is for a GPU)"),
+        (Some(how), wanted) if how.precision == wanted => how.to_string(),
+        (Some(how), wanted) => format!("{how} (precision={wanted}, but {FORCE} forces them)"),
+    }
 }
 
 /// What is about to happen, and for how long.
@@ -293,7 +307,7 @@ fn announce(t: &impl Learner, memory: &Memory, folder: &RunFolder, info: &RunInf
             format_args!("  recompute      {}: {taken} of {of} operations, {more:.0} % more arithmetic", l.program),
         );
     }
-    say(out, format_args!("  processor      {}, {} threads, {}", info.device, info.threads, info.precision));
+    say(out, format_args!("  processor      {}, {} threads, {}", info.device, info.threads, products(t)));
     let steps = c.rollout_states();
     let epochs = format!("{} epochs of {steps} environment steps", c.max_epochs);
     if c.max_minutes > 0.0 {

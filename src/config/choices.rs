@@ -27,6 +27,15 @@ macro_rules! words {
             }
         }
 
+        impl std::str::FromStr for $name {
+            type Err = String;
+
+            fn from_str(s: &str) -> Result<Self, String> {
+                let word = Value::Text(s.into());
+                Self::read(&word).ok_or_else(|| format!("{s} is none of {}", Self::WORDS.join(", ")))
+            }
+        }
+
         impl Field for $name {
             const KIND: &'static str = "word";
             const WORDS: &'static [&'static str] = Self::WORDS;
@@ -107,6 +116,17 @@ words! {
         Pwm = "pwm",
         /// SHAC: a policy through the simulator itself.
         Shac = "shac",
+    }
+
+    /// What the factors of matrix products are rounded to on a GPU. Sums of products, statistics, weights and the optimiser
+    /// stay in single precision.
+    Precision {
+        /// single precision: what published PWM was trained in, and the processor always computes in.
+        Fp32 = "fp32",
+        /// 11 significant bits, on tensor cores.
+        Tf32 = "tf32",
+        /// 8 significant bits, on tensor cores.
+        Bf16 = "bf16",
     }
 
     /// What the reverse pass computes again instead of keeping it.

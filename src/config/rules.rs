@@ -3,7 +3,8 @@
 //! Checked before anything is computed. Products are taken in 128 bits, so no input overflows them.
 
 use super::choices::{
-    Algorithm, Device, Dynamics, FlowHead, FlowProjection, Latent, LrSchedule, ReplayPlace, RewNorm, RewardHead,
+    Algorithm, Device, Dynamics, FlowHead, FlowProjection, Latent, LrSchedule, Precision, ReplayPlace, RewNorm,
+    RewardHead,
 };
 use super::error::Broken;
 use super::schema::Config;
@@ -22,6 +23,13 @@ impl Config {
             }
         };
         let c = self;
+
+        rule(c.device != Device::Cpu || c.precision == Precision::Fp32, &["device", "precision"], &|| {
+            (
+                format!("device=cpu multiplies in single precision, precision={} is for a GPU", c.precision),
+                "set precision to fp32, or device to auto or cuda:0".into(),
+            )
+        });
 
         let group = c.simnorm_dim.max(1);
         rule(

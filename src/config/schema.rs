@@ -82,6 +82,9 @@ keys! {
         threads: usize = 0, Within(0.0, 1024.0), "threads";
         /// Where the computation runs.
         device: Device = Device::Auto, Any, "";
+        /// What the factors of matrix products are rounded to on a GPU, where tf32 and bf16 run on tensor cores; sums, statistics,
+        /// weights and the optimiser stay in single precision. The processor multiplies in fp32.
+        precision: Precision = Precision::Fp32, Any, "";
         /// Host memory the run may take; a run whose plan needs more does not start. null means what the control group or
         /// the machine has, less a margin.
         mem: Option<Bytes> = None, Any, "";

@@ -9,54 +9,61 @@ use super::plan::Layout;
 use super::program::{DType, Node, Program, VarId, Vars};
 use crate::device::cuda::driver::{Buffer, Context, Function, Graph, Module};
 use crate::device::cuda::launch::{In, IndexIn, IndexOut, Out};
+use crate::device::cuda::multiply::Multiply;
 use crate::device::cuda::nvrtc::Nvrtc;
 use crate::device::cuda::unit::units;
 use crate::device::cuda::{CudaError, Launch, cache};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 
-/// The operands of a node: shapes and device addresses.
+/// The operands of a node: shapes and device addresses, and how matrix products are made.
 #[derive(Debug)]
-pub struct Operands<'a>(pub(super) &'a Cx<f32>);
+pub struct Operands<'a> {
+    pub(super) cx: &'a Cx<f32>,
+    pub(super) multiply: &'a Multiply,
+}
 
 impl Operands<'_> {
+    pub fn multiply(&self) -> &Multiply {
+        self.multiply
+    }
     pub fn inputs_len(&self) -> usize {
-        self.0.inputs.len()
+        self.cx.inputs.len()
     }
     pub fn outputs_len(&self) -> usize {
-        self.0.outputs.len()
+        self.cx.outputs.len()
     }
     pub fn shape(&self, i: usize) -> &[usize] {
-        &self.0.inputs[i].shape
+        &self.cx.inputs[i].shape
     }
     pub fn out_shape(&self, i: usize) -> &[usize] {
-        &self.0.outputs[i].shape
+        &self.cx.outputs[i].shape
     }
     pub fn len(&self, i: usize) -> usize {
-        self.0.inputs[i].len
+        self.cx.inputs[i].len
     }
     pub fn out_len(&self, i: usize) -> usize {
-        self.0.outputs[i].len
+        self.cx.outputs[i].len
     }
     pub fn input(&self, i: usize) -> In {
-        assert!(!self.0.inputs[i].is_index, "invariant: operand {i} holds reals");
-        In(self.0.inputs[i].address as u64)
+        assert!(!self.cx.inputs[i].is_index, "invariant: operand {i} holds reals");
+        In(self.cx.inputs[i].address as u64)
     }
     pub fn index(&self, i: usize) -> IndexIn {
-        assert!(self.0.inputs[i].is_index, "invariant: operand {i} holds indices");
-        IndexIn(self.0.inputs[i].address as u64)
+        assert!(self.cx.inputs[i].is_index, "invariant: operand {i} holds indices");
+        IndexIn(self.cx.inputs[i].address as u64)
     }
     pub fn out(&self, i: usize) -> Out {
-        assert!(!self.0.outputs[i].is_index, "invariant: output {i} holds reals");
-        Out(self.0.outputs[i].address as u64)
+        assert!(!self.cx.outputs[i].is_index, "invariant: output {i} holds reals");
+        Out(self.cx.outputs[i].address as u64)
     }
     pub fn out_index(&self, i: usize) -> IndexOut {
-        assert!(self.0.outputs[i].is_index, "invariant: output {i} holds indices");
-        IndexOut(self.0.outputs[i].address as u64)
+        assert!(self.cx.outputs[i].is_index, "invariant: output {i} holds indices");
+        IndexOut(self.cx.outputs[i].address as u64)
     }
     /// Scratch memory.
     pub fn scratch(&self) -> Out {
-        Out(self.0.workspace.as_ref().expect("invariant: an op that uses scratch memory asked for it").address as u64)
+        Out(self.cx.workspace.as_ref().expect("invariant: an op that uses scratch memory asked for it").address as u64)
     }
 }
 
@@ -66,8 +73,8 @@ pub fn cover(n: usize, threads: usize) -> [usize; 3] {
 }
 
 /// The launches of each node of a program whose values lie at the addresses of `cx`.
-pub(super) fn launches(program: &Program, cx: &[Cx<f32>]) -> Result<Vec<Vec<Launch>>, CudaError> {
-    let of = |(node, cx): (&Node, &Cx<f32>)| match node.op.cuda(&Operands(cx)) {
+pub(super) fn launches(program: &Program, cx: &[Cx<f32>], multiply: &Multiply) -> Result<Vec<Vec<Launch>>, CudaError> {
+    let of = |(node, cx): (&Node, &Cx<f32>)| match node.op.cuda(&Operands { cx, multiply }) {
         Some(l) => Ok(l.into_iter().filter(|l| l.blocks() > 0).collect()),
         None => Err(CudaError::NoKernel { op: node.op.name(), program: program.name }),
     };
@@ -79,6 +86,7 @@ pub(super) fn launches(program: &Program, cx: &[Cx<f32>]) -> Result<Vec<Vec<Laun
 pub struct Options {
     /// Launch every kernel each time instead of replaying graphs: the same bits, slower.
     pub eager: bool,
+    pub multiply: Multiply,
 }
 
 /// Programs on a GPU.
@@ -155,9 +163,12 @@ impl CudaPrograms {
         let mut recorded = Vec::new();
         for launches in programs {
             let mut list = Vec::with_capacity(launches.len());
-            for launch in launches {
+            for mut launch in launches {
                 let module = &modules[which.next().expect("invariant: every launch has its unit")];
-                list.push((module.function(&launch.symbol())?, launch));
+                let function = module.function(&launch.symbol())?;
+                function.allow_shared(launch.shared)?;
+                context.encode(&mut launch)?;
+                list.push((function, launch));
             }
             let all = || list.iter().try_for_each(|(f, l)| context.launch(*f, l));
             let graph = if options.eager || list.is_empty() { None } else { Some(context.capture(all)?) };
@@ -179,6 +190,11 @@ impl CudaPrograms {
     /// Kernels that one run of a program launches.
     pub fn launches(&self, i: usize) -> usize {
         self.programs[i].launches.len()
+    }
+
+    /// How matrix products are made.
+    pub fn multiply(&self) -> &Multiply {
+        &self.options.multiply
     }
 
     pub fn memory(&self) -> &Arc<Memory> {

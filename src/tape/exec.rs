@@ -8,6 +8,7 @@ use super::program::{DType, Program, Storage, Val, VarId, Vars};
 use crate::device::cpu::packing;
 use crate::device::cpu::team::{Job, JobPanicked, Team};
 use crate::device::cuda::driver::Context;
+use crate::device::cuda::multiply::Multiply;
 use crate::device::cuda::{CudaError, Launch};
 use crate::device::{Dual, Real};
 use crate::mem::{Arena, MapError, OutOfMemory};
@@ -190,7 +191,7 @@ impl<F: Number> Machine<F> {
         let apart = Apart::on_gpu(home, context, layout.apart)?;
         let (reals_at, indices_at) = memory.addresses();
         let bases = Bases { reals: reals_at, indices: indices_at, apart: apart.address() };
-        let launches = device_launches(&vars, &layout, &programs, bases)?;
+        let launches = device_launches(&vars, &layout, &programs, bases, &options.multiply)?;
         let on_gpu = CudaPrograms::new(memory, launches, *options)?;
         // The CPU's kernels are never given device addresses: only names and shapes are kept.
         let kept = |p| Bound { program: Arc::new(p), cx: vec![], steps: vec![], stages: vec![] };
@@ -375,16 +376,21 @@ fn device_launches(
     layout: &Layout,
     programs: &[Program],
     bases: Bases,
+    multiply: &Multiply,
 ) -> Result<Vec<Vec<Launch>>, CudaError> {
-    let of = |(i, p)| Ok(cuda::launches(p, &operands::<f32>(vars, layout, i, p, bases))?.concat());
+    let of = |(i, p)| Ok(cuda::launches(p, &operands::<f32>(vars, layout, i, p, bases), multiply)?.concat());
     programs.iter().enumerate().map(of).collect()
 }
 
 /// The launches of each node of programs at made-up addresses: to be compiled or counted, never run. Needs no driver.
-pub fn describe_launches(vars: &Vars, programs: &[Program]) -> Result<Vec<Vec<Vec<Launch>>>, CudaError> {
+pub fn describe_launches(
+    vars: &Vars,
+    programs: &[Program],
+    multiply: &Multiply,
+) -> Result<Vec<Vec<Vec<Launch>>>, CudaError> {
     let bases = Bases { reals: 1 << 20, indices: 1 << 40, apart: 1 << 50 };
     let layout = Layout::new(vars, programs);
-    let of = |(i, p)| cuda::launches(p, &operands::<f32>(vars, &layout, i, p, bases));
+    let of = |(i, p)| cuda::launches(p, &operands::<f32>(vars, &layout, i, p, bases), multiply);
     programs.iter().enumerate().map(of).collect()
 }
 

@@ -3,7 +3,7 @@
 //! The stream is not the default one, which cannot be captured. Memory copies are ordered by the stream and waited for.
 
 use super::CudaError;
-use super::launch::Launch;
+use super::launch::{Element, Launch, TensorMap};
 use cudarc::driver::sys;
 use std::ffi::{CStr, CString, c_void};
 use std::sync::Arc;
@@ -317,12 +317,61 @@ impl Drop for Module {
 #[derive(Clone, Copy, Debug)]
 pub struct Function(sys::CUfunction);
 
+/// Shared memory that every launch may have without asking.
+const USUAL_SHARED: u32 = 48 << 10;
+
+impl Function {
+    /// Allows launches with `bytes` of shared memory beside what the kernel declares.
+    pub fn allow_shared(self, bytes: u32) -> Result<(), CudaError> {
+        use sys::CUfunction_attribute_enum as A;
+        if bytes <= USUAL_SHARED {
+            return Ok(());
+        }
+        cu!(cuFuncSetAttribute(self.0, A::CU_FUNC_ATTRIBUTE_MAX_DYNAMIC_SHARED_SIZE_BYTES, bytes as i32))
+    }
+}
+
 // SAFETY: a handle of the driver.
 unsafe impl Send for Function {}
 // SAFETY: as above.
 unsafe impl Sync for Function {}
 
 impl Context {
+    /// Encodes the tensor maps among the arguments of a launch.
+    pub fn encode(&self, launch: &mut Launch) -> Result<(), CudaError> {
+        for (i, map) in &launch.maps {
+            launch.args[*i] = self.tensor_map(map)?;
+        }
+        Ok(())
+    }
+
+    fn tensor_map(&self, m: &TensorMap) -> Result<Vec<u8>, CudaError> {
+        use sys::CUtensorMapDataType_enum as Type;
+        self.enter()?;
+        let kind = match m.element {
+            Element::Tf32 => Type::CU_TENSOR_MAP_DATA_TYPE_TFLOAT32,
+            Element::Bf16 => Type::CU_TENSOR_MAP_DATA_TYPE_BFLOAT16,
+        };
+        let (size, step) = (m.size.map(|n| n as u64), m.step.map(|n| n as u64));
+        let (part, every) = (m.part.map(|n| n as u32), [1u32; 3]);
+        let mut map = sys::CUtensorMap { opaque: [0; TensorMap::BYTES / 8] };
+        cu!(cuTensorMapEncodeTiled(
+            &mut map,
+            kind,
+            3,
+            m.address as *mut c_void,
+            size.as_ptr(),
+            step.as_ptr(),
+            part.as_ptr(),
+            every.as_ptr(),
+            sys::CUtensorMapInterleave_enum::CU_TENSOR_MAP_INTERLEAVE_NONE,
+            sys::CUtensorMapSwizzle_enum::CU_TENSOR_MAP_SWIZZLE_128B,
+            sys::CUtensorMapL2promotion_enum::CU_TENSOR_MAP_L2_PROMOTION_L2_256B,
+            sys::CUtensorMapFloatOOBfill_enum::CU_TENSOR_MAP_FLOAT_OOB_FILL_NONE,
+        ))?;
+        Ok(bytemuck::cast_slice(&map.opaque).to_vec())
+    }
+
     /// Puts a launch on the stream. `launch` must describe `function`, and its pointers must be valid when it runs.
     pub fn launch(&self, function: Function, launch: &Launch) -> Result<(), CudaError> {
         if launch.blocks() == 0 {
@@ -330,8 +379,8 @@ impl Context {
         }
         let mut args: Vec<*mut c_void> = launch.args.iter().map(|a| a.as_ptr().cast_mut().cast()).collect();
         let [x, y, z] = launch.grid;
-        let (threads, none) = (launch.kernel.threads, std::ptr::null_mut());
-        cu!(cuLaunchKernel(function.0, x, y, z, threads, 1, 1, 0, self.stream, args.as_mut_ptr(), none))
+        let (threads, shared, none) = (launch.threads, launch.shared, std::ptr::null_mut());
+        cu!(cuLaunchKernel(function.0, x, y, z, threads, 1, 1, shared, self.stream, args.as_mut_ptr(), none))
     }
 
     /// Records what `work` puts on the stream instead of running it.

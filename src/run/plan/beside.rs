@@ -6,6 +6,7 @@
 use super::{Item, Memory, Place};
 use crate::config::{Algorithm, Config, Latent};
 use crate::device::cpu::{packing, team};
+use crate::device::cuda::multiply::Multiply;
 use crate::device::cuda::unit::units;
 use crate::env::ant::OBS;
 use crate::run::film::{self, FILMED};
@@ -66,9 +67,13 @@ pub(super) struct Launches {
 }
 
 impl Launches {
-    pub fn new(place: Place, vars: &Vars, programs: &[Program]) -> Self {
-        // A program that has no kernels is refused when it is bound; it has no launches to count.
-        let described = if place == Place::Device { describe_launches(vars, programs).ok() } else { None };
+    pub fn new(c: &Config, place: Place, vars: &Vars, programs: &[Program]) -> Self {
+        if place == Place::Host {
+            return Self::default();
+        }
+        // As on a GPU of compute capability 9. A program that has no kernels is refused when it is bound; it has no
+        // launches to count.
+        let described = describe_launches(vars, programs, &Multiply::best(9, c.precision)).ok();
         let Some(described) = described else { return Self::default() };
         let nodes = programs.iter().flat_map(|p| &p.nodes);
         let of = nodes.zip(described.iter().flatten()).map(|(n, l)| (address(n), l.len() as u64)).collect();

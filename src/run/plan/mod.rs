@@ -97,7 +97,7 @@ struct Written {
 impl Written {
     fn new(c: &Config, place: Place) -> Self {
         let (vars, programs) = written(c);
-        Self { launches: Launches::new(place, &vars, &programs), vars, programs }
+        Self { launches: Launches::new(c, place, &vars, &programs), vars, programs }
     }
 }
 
