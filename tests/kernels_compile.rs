@@ -7,11 +7,12 @@
 mod tiny;
 
 use pwm::algo::written;
-use pwm::config::{Config, Precision};
+use pwm::config::{Config, Precision, load};
 use pwm::device::cuda::Launch;
 use pwm::device::cuda::multiply::Multiply;
-use pwm::device::cuda::nvrtc::{Nvrtc, Usage};
+use pwm::device::cuda::nvrtc::{Image, Nvrtc, Usage};
 use pwm::device::cuda::unit::{FILES, units};
+use pwm::run::plan::{Place as PlanPlace, Plan};
 use pwm::tape::exec::describe_launches;
 use std::collections::BTreeSet;
 
@@ -19,10 +20,12 @@ const ARCHITECTURES: [(i32, &str); 3] = [(8, "sm_80"), (9, "sm_90a"), (10, "sm_1
 
 /// What a GPU of compute capability `major` launches, in every precision.
 fn launches(c: &Config, major: i32) -> Vec<Launch> {
+    [Precision::Fp32, Precision::Tf32, Precision::Bf16].into_iter().flat_map(|p| described(c, major, p)).collect()
+}
+
+fn described(c: &Config, major: i32, precision: Precision) -> Vec<Launch> {
     let (vars, programs) = written(c);
-    let all = [Precision::Fp32, Precision::Tf32, Precision::Bf16];
-    let of = |p| describe_launches(&vars, &programs, &Multiply::best(major, p)).unwrap().concat();
-    all.into_iter().flat_map(of).collect()
+    describe_launches(&vars, &programs, &Multiply::best(major, precision)).unwrap().concat().concat()
 }
 
 /// Shipped configurations, and choices that reach the kernels they leave out.
@@ -76,6 +79,58 @@ fn every_kernel_compiles_without_spills() {
         let spilling: Vec<_> = usage.iter().filter(|u| u.spill_stores + u.spill_loads > 0).collect();
         assert!(spilling.is_empty(), "{arch}: {spilling:#?}");
     }
+}
+
+/// What a plan for a device counts for code, and for the compiler while it makes it. In a process of its own, whose
+/// memory nothing else fills.
+#[test]
+fn code_and_compiler_keep_within_the_plan() {
+    const ALONE: &str = "PWM_COMPILE_ALONE";
+    let Ok(alg) = std::env::var(ALONE) else {
+        for alg in ["alg=pwm_48M_flow_v2", "alg=pwm_48M_flow_v2 precision=tf32", "alg=shac"] {
+            let out = std::process::Command::new(std::env::current_exe().unwrap())
+                .args(["--exact", "code_and_compiler_keep_within_the_plan", "--nocapture"])
+                .env(ALONE, alg)
+                .output()
+                .unwrap();
+            print!("{}", String::from_utf8_lossy(&out.stdout));
+            assert!(out.status.success(), "{alg}: {}", String::from_utf8_lossy(&out.stderr));
+        }
+        return;
+    };
+    let c = load(&alg.split(' ').collect::<Vec<_>>()).unwrap();
+    let plan = Plan::new(&c, PlanPlace::Device);
+    let planned = |name: &str| plan.fixed.iter().find(|i| i.name == name).unwrap().bytes;
+    let before = resident_peak();
+    let (units, _) = units(&described(&c, 9, c.precision));
+    // Side by side, as a run compiles them.
+    let nvrtc = Nvrtc::load().unwrap();
+    let images: Vec<Image> = std::thread::scope(|s| {
+        let (nvrtc, jobs) = (&nvrtc, units.iter());
+        let jobs: Vec<_> = jobs.map(|u| s.spawn(move || nvrtc.compile(u, "sm_90a").unwrap())).collect();
+        jobs.into_iter().map(|j| j.join().unwrap()).collect()
+    });
+    let code: u64 = images.iter().map(|i| i.code.len() as u64).sum();
+    let entries: usize = images.iter().map(|i| i.usage.len()).sum();
+    let stack = images.iter().flat_map(|i| &i.usage).map(|u| u.stack).max().unwrap();
+    let compiler = resident_peak() - before;
+    println!(
+        "{alg}: {} files, {entries} entry points, {code} bytes of code ({} planned), stack {stack}, {compiler} bytes \
+         while compiling ({} planned)",
+        images.len(),
+        planned("kernels"),
+        planned("compiler")
+    );
+    assert!(code <= planned("kernels") && compiler <= planned("compiler"));
+    // More than a thread of a fresh context has would make the driver take more of the device.
+    assert!(stack <= 1024);
+}
+
+/// The most bytes that were resident so far.
+fn resident_peak() -> u64 {
+    let status = std::fs::read_to_string("/proc/self/status").unwrap();
+    let line = status.lines().find_map(|l| l.strip_prefix("VmHWM:")).unwrap();
+    line.trim().trim_end_matches(" kB").parse::<u64>().unwrap() << 10
 }
 
 #[test]

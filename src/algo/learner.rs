@@ -7,7 +7,7 @@ use crate::env::step::EnvVars;
 use crate::model::Group;
 use crate::ops::replay::ReplayVars;
 use crate::tape::exec::{Number, Target};
-use crate::tape::{Machine, Program, VarId, Vars};
+use crate::tape::{Home, Machine, Program, Region, VarId, Vars, recompute};
 
 /// What the algorithm of `c` allocates and runs: [`Learner::written`].
 pub fn written(c: &Config) -> (Vars, Vec<Program>) {
@@ -22,15 +22,38 @@ pub fn repeats(c: &Config, programs: usize) -> Vec<usize> {
     vec![if c.recompute == Recompute::All { usize::MAX } else { 0 }; programs]
 }
 
+/// What a plan decides of a run beside its settings. No result depends on it.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Arrangement {
+    /// For each program, how many of its candidates are computed twice: see [`crate::tape::recompute`].
+    pub repeats: Vec<usize>,
+    /// Where the replay's finished episodes lie.
+    pub replay: Home,
+}
+
+impl Arrangement {
+    /// With the first so many candidates of each program computed twice, and everything in the arena.
+    pub fn repeating(repeats: &[usize]) -> Self {
+        Self { repeats: repeats.to_vec(), replay: Home::Arena }
+    }
+
+    /// Variables and programs as they are bound.
+    pub fn of(&self, mut vars: Vars, programs: &[Program]) -> (Vars, Vec<Program>) {
+        if self.replay != Home::Arena {
+            vars.set_apart(Region::Replay);
+        }
+        (vars, programs.iter().zip(&self.repeats).map(|(p, &taken)| recompute::with(p, taken).0).collect())
+    }
+}
+
 /// An algorithm in the middle of a run. See [`super::pwm::Trainer`] for what the methods promise.
 pub trait Learner: Sized {
     type F: Number;
 
     /// Variables and programs of a run, before anything is allocated: what a plan is made of.
     fn written(c: &Config) -> (Vars, Vec<Program>);
-    /// Allocates and initialises a run on `target` (see [`super::target()`]) with the first `taken` candidates of each
-    /// program computed twice, as a plan has it: see [`crate::tape::recompute`].
-    fn repeating_on(c: &Config, target: &Target, taken: &[usize]) -> Result<Self, TrainError>;
+    /// Allocates and initialises a run on `target` (see [`super::target()`]) as a plan has it.
+    fn arranged(c: &Config, target: &Target, arrangement: &Arrangement) -> Result<Self, TrainError>;
     fn config(&self) -> &Config;
     fn machine(&self) -> &Machine<Self::F>;
     fn machine_mut(&mut self) -> &mut Machine<Self::F>;

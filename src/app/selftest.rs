@@ -25,7 +25,7 @@ use crate::ops::stats::{normalise, update_stats};
 use crate::ops::sum::sum;
 use crate::ops::twohot::{Decode, two_hot_decode, two_hot_loss};
 use crate::tape::exec::{BindError, Number, RunError, Target};
-use crate::tape::{DType, Machine, Program, Region, Val, VarId, Vars, grad};
+use crate::tape::{DType, Home, Machine, Program, Region, Val, VarId, Vars, grad};
 use std::io::Write;
 use std::sync::Arc;
 
@@ -133,7 +133,7 @@ impl Lab {
 
     /// Runs the case on `target`; all variables then.
     fn run<F: Number>(&self, target: &Target, program: Program) -> Result<Vec<Vec<f64>>, SelftestError> {
-        let mut m = Machine::<F>::on(target, self.vars.clone(), vec![program], Arc::new(Team::new(1)?))?;
+        let mut m = Machine::<F>::on(target, self.vars.clone(), vec![program], Arc::new(Team::new(1)?), &Home::Arena)?;
         for (var, values) in &self.reals {
             m.real_mut(*var).iter_mut().zip(values).for_each(|(x, &v)| *x = F::of(v));
         }

@@ -52,7 +52,7 @@ impl TrainArgs {
 }
 
 /// Settings that may differ when a run is continued. All others decide what is learned, or where it is written.
-const CHANGEABLE: [&str; 21] = [
+const CHANGEABLE: [&str; 22] = [
     "max_epochs",
     "max_minutes",
     "threads",
@@ -61,6 +61,7 @@ const CHANGEABLE: [&str; 21] = [
     "mem",
     "device_mem",
     "recompute",
+    "replay",
     "eval_every",
     "save_every",
     "log_every",
@@ -104,7 +105,7 @@ fn drive<L: Learner<F = f32>>(
     stop: &StopFlag,
 ) -> anyhow::Result<()> {
     let Accepted { config, memory, folder, latest } = run;
-    let trainer = L::repeating_on(&config, &memory.target, &memory.plan.repeats())?;
+    let trainer = L::arranged(&config, &memory.target, &memory.plan.arrangement())?;
     let (folder, info) = match folder {
         None => (RunFolder::create(&config.run_folder(), &config.to_yaml())?, None),
         Some(folder) => {
@@ -216,14 +217,22 @@ struct Memory {
     target: Target,
     plan: Plan,
     budgets: Budgets,
+    /// Of the device, before anything was allocated there.
+    free: Option<u64>,
 }
 
 /// Nothing has been allocated when a plan is refused.
 fn admit(c: &Config) -> anyhow::Result<Memory> {
     let target = target(c.device, c.precision)?;
-    let budgets = Budgets::of(c);
-    let place = if matches!(target, Target::Cpu) { MemoryPlace::Host } else { MemoryPlace::Device };
-    Ok(Memory { plan: budgets.admit_at(c, place)?, target, budgets })
+    let device = match &target {
+        Target::Cpu => None,
+        Target::Cuda(context, _) => Some((context.memory()?.0 as u64, context.info.name.as_str())),
+    };
+    let budgets = Budgets::of_run(c, device);
+    let place = if device.is_none() { MemoryPlace::Host } else { MemoryPlace::Device };
+    place.suits(c)?;
+    let (plan, free) = (budgets.admit_at(c, place)?, device.map(|d| d.0));
+    Ok(Memory { plan, target, budgets, free })
 }
 
 fn describe(t: &impl Learner, plan: &Plan, info: RunInfo) -> RunInfo {
@@ -234,6 +243,7 @@ fn describe(t: &impl Learner, plan: &Plan, info: RunInfo) -> RunInfo {
         precision: t.machine().gpu().map_or(Precision::Fp32, |g| g.multiply().precision).to_string(),
         threads,
         planned_bytes: Some(plan.host() + plan.device()),
+        replay: plan.replay_place(),
         ..info
     }
 }
@@ -267,8 +277,27 @@ fn announce(t: &impl Learner, memory: &Memory, folder: &RunFolder, info: &RunInf
     say(out, format_args!("  parameters     {total} ({world}actor {actor}, {} critics {critics})", c.num_critics));
     let Memory { plan, budgets, .. } = memory;
     let (host, arena) = (Bytes(plan.host()), Bytes(plan.arena_bytes()));
-    say(out, format_args!("  memory         {host} at most, {arena} of it allocated now and for the whole run"));
-    if let Some(budget) = &budgets.host {
+    match (plan.place, &memory.target, memory.free) {
+        (MemoryPlace::Device, Target::Cuda(context, _), Some(before)) => {
+            say(
+                out,
+                format_args!("  memory         {host} of the host at most, {} of the device", Bytes(plan.device())),
+            );
+            // The context was there before.
+            let now = context.memory().map_or(before, |(free, _)| free as u64);
+            let taken = Bytes(before.saturating_sub(now));
+            let beside = "beside the driver's context, for the whole run";
+            say(out, format_args!("                 {arena} of it the arena; {taken} are taken now {beside}"));
+        }
+        _ => {
+            say(out, format_args!("  memory         {host} at most, {arena} of it allocated now and for the whole run"))
+        }
+    }
+    if let Some(place) = plan.replay_place() {
+        let bytes = Bytes(plan.replay_bytes());
+        say(out, format_args!("  replay         {bytes} {place}"));
+    }
+    for budget in [&budgets.host, &budgets.device].into_iter().flatten() {
         say(out, format_args!("  budget         {budget}"));
     }
     for l in plan.levels.iter().filter(|l| l.taken > 0) {

@@ -139,6 +139,18 @@ words! {
         All = "all",
     }
 
+    /// Where the replay's finished episodes lie.
+    ReplayPlace {
+        /// the first of these that keeps the run within its budgets.
+        Auto = "auto",
+        /// with everything else: in the GPU's memory, or on a processor in main memory.
+        Device = "device",
+        /// in main memory, pinned, where a GPU reads it in place; on a processor the same as `device`.
+        Host = "host",
+        /// in a file without a name beside the run's folder, mapped into memory; on a processor only.
+        File = "file",
+    }
+
     /// Which spatial inertias the robot has.
     Inertia {
         /// the published robots' inertias, with their known flaws.

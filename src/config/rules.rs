@@ -3,7 +3,8 @@
 //! Checked before anything is computed. Products are taken in 128 bits, so no input overflows them.
 
 use super::choices::{
-    Algorithm, Device, Dynamics, FlowHead, FlowProjection, Latent, LrSchedule, Precision, RewNorm, RewardHead,
+    Algorithm, Device, Dynamics, FlowHead, FlowProjection, Latent, LrSchedule, Precision, ReplayPlace, RewNorm,
+    RewardHead,
 };
 use super::error::Broken;
 use super::schema::Config;
@@ -102,6 +103,14 @@ impl Config {
                 )
             },
         );
+
+        let on_gpu = matches!(c.device, Device::Cuda(_));
+        rule(no_replay || !on_gpu || c.replay != ReplayPlace::File, &["replay", "device"], &|| {
+            (
+                format!("replay=file cannot be read by device={}", c.device),
+                "set replay to host, or device to cpu".into(),
+            )
+        });
 
         rule(no_replay || c.wm_buffer_size >= c.wm_batch_size, &["wm_buffer_size", "wm_batch_size"], &|| {
             (

@@ -92,6 +92,8 @@ keys! {
         device_mem: Option<Bytes> = None, Any, "";
         /// What the reverse pass computes again instead of keeping it. The result does not depend on it.
         recompute: Recompute = Recompute::Auto, Any, "";
+        /// Where the replay's finished episodes lie. The result does not depend on it.
+        replay: ReplayPlace = ReplayPlace::Auto, Any, "";
         /// Time between evaluations on the true environment.
         eval_every: u64 = 100, AtLeast(1.0), "epochs";
         /// Episodes of an evaluation, one in each evaluation environment.

@@ -6,7 +6,7 @@
 
 use super::op::Cx;
 use super::plan::Layout;
-use super::program::{DType, Program, VarId, Vars};
+use super::program::{DType, Node, Program, VarId, Vars};
 use crate::device::cuda::driver::{Buffer, Context, Function, Graph, Module};
 use crate::device::cuda::launch::{In, IndexIn, IndexOut, Out};
 use crate::device::cuda::multiply::Multiply;
@@ -72,16 +72,13 @@ pub fn cover(n: usize, threads: usize) -> [usize; 3] {
     [n.div_ceil(threads), 1, 1]
 }
 
-/// The launches of a program whose values lie at the addresses of `cx`.
-pub(super) fn launches(program: &Program, cx: &[Cx<f32>], multiply: &Multiply) -> Result<Vec<Launch>, CudaError> {
-    let mut list = Vec::new();
-    for (node, cx) in program.nodes.iter().zip(cx) {
-        match node.op.cuda(&Operands { cx, multiply }) {
-            Some(l) => list.extend(l.into_iter().filter(|l| l.blocks() > 0)),
-            None => return Err(CudaError::NoKernel { op: node.op.name(), program: program.name }),
-        }
-    }
-    Ok(list)
+/// The launches of each node of a program whose values lie at the addresses of `cx`.
+pub(super) fn launches(program: &Program, cx: &[Cx<f32>], multiply: &Multiply) -> Result<Vec<Vec<Launch>>, CudaError> {
+    let of = |(node, cx): (&Node, &Cx<f32>)| match node.op.cuda(&Operands { cx, multiply }) {
+        Some(l) => Ok(l.into_iter().filter(|l| l.blocks() > 0).collect()),
+        None => Err(CudaError::NoKernel { op: node.op.name(), program: program.name }),
+    };
+    program.nodes.iter().zip(cx).map(of).collect()
 }
 
 /// How a machine uses a GPU.
@@ -241,6 +238,15 @@ impl Mirror {
         }
     }
 
+    /// Waits until no kernel writes `var` any more, which lies where the host reads it in place.
+    pub fn settle(&self, var: VarId) {
+        if self.stale[var.0 as usize].swap(false, Relaxed)
+            && let Err(e) = self.programs.memory().context.synchronise()
+        {
+            self.failed.lock().unwrap_or_else(|e| e.into_inner()).get_or_insert(e);
+        }
+    }
+
     pub fn touched(&mut self, var: VarId) {
         self.written[var.0 as usize] = true;
     }
@@ -258,7 +264,7 @@ impl Mirror {
             return Err(e);
         }
         let memory = self.programs.memory();
-        for (id, info) in vars.iter().filter(|(id, _)| self.written[id.0 as usize]) {
+        for (id, info) in vars.iter().filter(|(id, _)| self.written[id.0 as usize] && !vars.is_apart(*id)) {
             let offset = layout.vars[id.0 as usize];
             let base = if info.dtype == DType::Index { indices } else { reals };
             // SAFETY: the variable's place in the mirror.

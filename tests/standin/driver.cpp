@@ -2,7 +2,8 @@
 // host. A module is a shared library; streams can be captured; a graph replays what was captured.
 //
 // PWM_STANDIN_ORDER = forward | reverse | hashed: the order in which the threads of a block run.
-// PWM_STANDIN_MAJOR = compute capability, 8 by default. PWM_STANDIN_DEVICES = how many GPUs there are. PWM_STANDIN_MEMORY = bytes that can be allocated.
+// PWM_STANDIN_MAJOR = compute capability, 8 by default. PWM_STANDIN_DEVICES = how many GPUs there are. PWM_STANDIN_MEMORY = bytes that can be allocated,
+// PWM_STANDIN_LOCKED = of the host, locked.
 #include "shim.hpp"
 #include <algorithm>
 #include <cstdio>
@@ -224,6 +225,23 @@ X cuMemFree_v2(Address p) {
     if (!allocations.count(p)) return INVALID_VALUE;
     allocated -= allocations[p], allocations.erase(p);
     return free((void*)p), SUCCESS;
+}
+// Device memory is the host's, so locked memory has one address. It counts apart, and is given back by its own function.
+static std::map<void*, size_t> locked;
+X cuMemHostAlloc(void** p, size_t n, unsigned) {
+    const char* most = getenv("PWM_STANDIN_LOCKED");
+    if (most && n > strtoull(most, 0, 10)) return OUT_OF_MEMORY;
+    *p = aligned_alloc(256, (n + 255) / 256 * 256);
+    memset(*p, 0xcd, n);
+    return locked[*p] = n, SUCCESS;
+}
+X cuMemHostGetDevicePointer_v2(Address* d, void* p, unsigned) {
+    if (!locked.count(p)) return INVALID_VALUE;
+    return *d = (Address)p, SUCCESS;
+}
+X cuMemFreeHost(void* p) {
+    if (!locked.erase(p)) return INVALID_VALUE;
+    return free(p), SUCCESS;
 }
 X cuMemsetD32Async(Address p, unsigned v, size_t n, Stream* s) {
     return put(s, [=] { for (size_t i = 0; i < n; i++) ((unsigned*)p)[i] = v; return (Status)SUCCESS; });

@@ -5,19 +5,18 @@ use super::rollout::{EnvStepVals, rollout};
 use super::world::Batch;
 use super::{Loss, Probe, Pwm, RewardLoss, critic, probe, world};
 use crate::algo::schedule::{Network, Schedule};
-use crate::algo::{Learner, repeats};
+use crate::algo::{Arrangement, Learner, repeats};
 use crate::config::Config;
 use crate::device::cpu::team::Team;
 use crate::device::cuda::CudaError;
 use crate::device::philox::{Philox, Stream};
 use crate::env::step::{EnvVars, Meter, Mode, ant_from_config};
-use crate::mem::OutOfMemory;
+use crate::mem::{MapError, OutOfMemory};
 use crate::model::Group;
 use crate::ops::control::{clip, meter, tick};
 use crate::ops::random::normal;
 use crate::ops::replay::{ReplayVars, Transition, replay_begin, replay_record, replay_sample};
 use crate::tape::exec::{BindError, Number, ProgramId, RunError, Target};
-use crate::tape::recompute;
 use crate::tape::{Machine, Program, VarId, Vars};
 use std::sync::Arc;
 use std::time::Instant;
@@ -56,6 +55,8 @@ pub enum TrainError {
     #[error(transparent)]
     Memory(#[from] OutOfMemory),
     #[error(transparent)]
+    File(#[from] MapError),
+    #[error(transparent)]
     Kernel(#[from] RunError),
     #[error(transparent)]
     Cuda(#[from] CudaError),
@@ -68,6 +69,7 @@ impl From<BindError> for TrainError {
     fn from(e: BindError) -> Self {
         match e {
             BindError::Memory(e) => Self::Memory(e),
+            BindError::File(e) => Self::File(e),
             BindError::Cuda(e) => Self::Cuda(e),
         }
     }
@@ -193,12 +195,7 @@ impl<F: Number> Trainer<F> {
 
     /// As [`Trainer::new`], with the first so many candidates of each program computed twice, as a plan has it.
     pub fn repeating(c: &Config, taken: &[usize]) -> Result<Self, TrainError> {
-        Self::repeating_on(c, &Target::Cpu, taken)
-    }
-
-    /// The same on `target`.
-    pub fn repeating_on(c: &Config, target: &Target, taken: &[usize]) -> Result<Self, TrainError> {
-        Self::bind(c, target, write(c), taken)
+        Self::bind(c, &Target::Cpu, write(c), &Arrangement::repeating(taken))
     }
 
     /// As [`Trainer::new`], with another loss of the reward head than the one that belongs to it: for tests of what a
@@ -210,20 +207,20 @@ impl<F: Number> Trainer<F> {
 
     fn with(c: &Config, target: &Target, reward_loss: RewardLoss) -> Result<Self, TrainError> {
         let written = write_with(c, reward_loss);
-        let taken = repeats(c, written.3.len());
-        Self::bind(c, target, written, &taken)
+        let arrangement = Arrangement::repeating(&repeats(c, written.3.len()));
+        Self::bind(c, target, written, &arrangement)
     }
 
     fn bind(
         c: &Config,
         target: &Target,
         written: (Vars, Pwm, EnvVars, Vec<Program>),
-        taken: &[usize],
+        arrangement: &Arrangement,
     ) -> Result<Self, TrainError> {
         let team = Arc::new(Team::new(c.threads)?);
         let (vars, pwm, eval_env, programs) = written;
-        let programs = programs.iter().zip(taken).map(|(p, &taken)| recompute::with(p, taken).0).collect();
-        let machine = Machine::on(target, vars, programs, team)?;
+        let (vars, programs) = arrangement.of(vars, &programs);
+        let machine = Machine::on(target, vars, programs, team, &arrangement.replay)?;
         let id = |i| machine.program(i);
         let programs = Programs {
             begin: id(0),
@@ -409,8 +406,8 @@ impl<F: Number> Learner for Trainer<F> {
         let (vars, _, _, programs) = write(c);
         (vars, programs)
     }
-    fn repeating_on(c: &Config, target: &Target, taken: &[usize]) -> Result<Self, TrainError> {
-        Self::repeating_on(c, target, taken)
+    fn arranged(c: &Config, target: &Target, arrangement: &Arrangement) -> Result<Self, TrainError> {
+        Self::bind(c, target, write(c), arrangement)
     }
     fn config(&self) -> &Config {
         self.config()

@@ -5,7 +5,7 @@ use super::{Loss, Shac};
 use crate::algo::pwm::trainer::TrainError;
 use crate::algo::pwm::{EpochReport, Evaluation, Moment, critic, evaluate};
 use crate::algo::schedule::{Network, Schedule};
-use crate::algo::{Learner, repeats};
+use crate::algo::{Arrangement, Learner, repeats};
 use crate::config::Config;
 use crate::device::cpu::team::Team;
 use crate::device::philox::{Philox, Stream};
@@ -15,7 +15,6 @@ use crate::ops::control::{meter, tick};
 use crate::ops::random::normal;
 use crate::ops::replay::ReplayVars;
 use crate::tape::exec::{Number, ProgramId, Target};
-use crate::tape::recompute;
 use crate::tape::{Machine, Program, VarId, Vars};
 use std::sync::Arc;
 use std::time::Instant;
@@ -82,7 +81,7 @@ fn act(vars: &Vars, s: &Shac) -> Program {
 impl<F: Number> Trainer<F> {
     /// Plans, allocates and initialises a run, on the processor whatever `device` says.
     pub fn new(c: &Config) -> Result<Self, TrainError> {
-        Self::repeating_on(c, &Target::Cpu, &repeats(c, PROGRAMS))
+        Self::arranged(c, &Target::Cpu, &Arrangement::repeating(&repeats(c, PROGRAMS)))
     }
 }
 
@@ -94,11 +93,11 @@ impl<F: Number> Learner for Trainer<F> {
         (vars, programs)
     }
 
-    fn repeating_on(c: &Config, target: &Target, taken: &[usize]) -> Result<Self, TrainError> {
+    fn arranged(c: &Config, target: &Target, arrangement: &Arrangement) -> Result<Self, TrainError> {
         let team = Arc::new(Team::new(c.threads)?);
         let (vars, shac, eval_env, programs) = write(c);
-        let programs = programs.iter().zip(taken).map(|(p, &taken)| recompute::with(p, taken).0).collect();
-        let machine = Machine::on(target, vars, programs, team)?;
+        let (vars, programs) = arrangement.of(vars, &programs);
+        let machine = Machine::on(target, vars, programs, team, &arrangement.replay)?;
         let id = |i| machine.program(i);
         let programs = Programs { begin: id(0), actor: id(1), targets: id(2), critic: id(3), evaluate: [id(4), id(5)] };
         let mut t = Self { shac, eval_env, machine, programs, lr_scale: 1.0 };

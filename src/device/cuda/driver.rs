@@ -233,6 +233,49 @@ impl Drop for Buffer {
     }
 }
 
+/// Page-locked memory of the host, in units of four bytes, which kernels read and write in place. Zeros at first.
+#[derive(Debug)]
+pub struct Pinned {
+    context: Arc<Context>,
+    host: *mut c_void,
+    /// Where kernels find it.
+    pub address: u64,
+    pub words: usize,
+}
+
+// SAFETY: the block is the value's own; who may touch which part when is the business of its owner.
+unsafe impl Send for Pinned {}
+// SAFETY: as above.
+unsafe impl Sync for Pinned {}
+
+impl Pinned {
+    pub fn new(context: &Arc<Context>, words: usize) -> Result<Self, CudaError> {
+        context.enter()?;
+        let (mut host, mut address, bytes) = (std::ptr::null_mut(), 0, words.max(1) * 4);
+        let flags = sys::CU_MEMHOSTALLOC_PORTABLE | sys::CU_MEMHOSTALLOC_DEVICEMAP;
+        let failed = |e: CudaError| CudaError::Pinned { bytes, message: e.to_string() };
+        cu!(cuMemHostAlloc(&mut host, bytes, flags)).map_err(failed)?;
+        let mut pinned = Self { context: context.clone(), host, address: 0, words };
+        cu!(cuMemHostGetDevicePointer_v2(&mut address, host, 0)).map_err(failed)?;
+        pinned.address = address;
+        // SAFETY: a block of so many bytes that nobody else knows yet.
+        unsafe { host.cast::<u8>().write_bytes(0, bytes) };
+        Ok(pinned)
+    }
+
+    /// Where the host finds it.
+    pub fn as_ptr(&self) -> *mut u32 {
+        self.host.cast()
+    }
+}
+
+impl Drop for Pinned {
+    fn drop(&mut self) {
+        let _ = self.context.enter();
+        let _ = cu!(cuMemFreeHost(self.host));
+    }
+}
+
 /// Loaded code.
 #[derive(Debug)]
 pub struct Module {

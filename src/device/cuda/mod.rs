@@ -43,6 +43,10 @@ pub enum CudaError {
         "the GPU has no room for {bytes} bytes: {free} of {total} are free; reduce num_envs, wm_batch_size, horizon or wm_buffer_size"
     )]
     Memory { bytes: usize, free: usize, total: usize },
+    #[error(
+        "cannot lock {bytes} bytes of main memory for the GPU: {message}; lower wm_buffer_size, or set replay=device"
+    )]
+    Pinned { bytes: usize, message: String },
     #[error("the operation `{op}` of program `{program}` has no CUDA kernel yet; use device=cpu")]
     NoKernel { op: &'static str, program: &'static str },
     #[error("PWM_PRODUCTS={0} is none of fma, mma and wgmma")]
