@@ -12,6 +12,8 @@ use pwm::device::cuda::driver::Context;
 use pwm::run::state::fingerprint;
 use pwm::tape::cuda::Options;
 use pwm::tape::exec::Target;
+use std::collections::BTreeSet;
+use std::path::Path;
 
 fn target() -> Target {
     standin::load();
@@ -34,43 +36,50 @@ fn check(cases: &[Case]) {
 #[test]
 fn every_case_matches_double_precision() {
     check(&cases());
+    let launched = standin::launched();
+    let instance = |name: &str| {
+        let of = |s: &String| s.strip_prefix(name).is_some_and(|rest| rest == "_k" || is_template(rest));
+        launched.iter().any(of)
+    };
+    let missed: Vec<_> = kernels().into_iter().filter(|name| !instance(name)).collect();
+    // Those of rounds are no operations: tests/rounds.rs runs them.
+    assert_eq!(missed, ["round_begin", "round_end", "round_watch"], "kernels that no case launches");
 }
 
-/// Runs this test binary again in another environment, one test of it.
-fn again(test: &str, environment: &[(&str, String)]) {
-    let me = std::env::current_exe().unwrap();
-    let out = std::process::Command::new(me)
-        .args(["--exact", test, "--nocapture", "--test-threads=1"])
-        .env("PWM_AGAIN", "1")
-        .envs(environment.iter().map(|(k, v)| (k, v)))
-        .output()
-        .unwrap();
-    let text = String::from_utf8_lossy(&out.stdout).into_owned() + &String::from_utf8_lossy(&out.stderr);
-    assert!(out.status.success() && text.contains("1 passed"), "{environment:?}:\n{text}");
+/// `_8_m1_k`: values of template parameters.
+fn is_template(rest: &str) -> bool {
+    let values = rest.strip_prefix('_').and_then(|r| r.strip_suffix("_k"));
+    values.is_some_and(|v| v.split('_').all(|v| v.trim_start_matches('m').parse::<u64>().is_ok()))
 }
 
-/// A missing barrier shows when the threads of a block run in another order.
-#[test]
-fn the_order_of_threads_does_not_matter() {
-    for order in ["reverse", "hashed"] {
-        again("every_case_matches_double_precision", &[("PWM_STANDIN_ORDER", order.into())]);
+/// Names of all kernels, from the tables that declare them.
+fn kernels() -> BTreeSet<String> {
+    fn walk(dir: &Path, names: &mut BTreeSet<String>) {
+        for entry in std::fs::read_dir(dir).unwrap() {
+            let path = entry.unwrap().path();
+            if path.is_dir() {
+                walk(&path, names);
+                continue;
+            }
+            let text = std::fs::read_to_string(&path).unwrap();
+            for table in text.split("cuda_kernels! {").skip(1) {
+                let declared = table.lines().filter_map(|l| l.trim().strip_prefix("fn ")?.split_once('['));
+                names.extend(declared.filter(|(_, rest)| rest.contains(']')).map(|(name, _)| name.to_owned()));
+            }
+        }
     }
+    let mut names = BTreeSet::new();
+    walk(&Path::new(env!("CARGO_MANIFEST_DIR")).join("src"), &mut names);
+    assert!(names.len() > 50, "{names:?}");
+    names
 }
 
+/// A missing barrier shows when the threads of a block run in another order, a stray access under the sanitizer.
 #[test]
-fn the_address_sanitizer_is_content() {
-    let compiler = std::env::var("CXX").unwrap_or_else(|_| "c++".into());
-    let found = std::process::Command::new(compiler).arg("-print-file-name=libasan.so").output().unwrap();
-    let library = String::from_utf8(found.stdout).unwrap().trim().to_owned();
-    let options = "detect_leaks=0:detect_stack_use_after_return=0:verify_asan_link_order=0";
-    again(
-        "every_case_matches_double_precision",
-        &[
-            ("LD_PRELOAD", library),
-            ("ASAN_OPTIONS", options.into()),
-            ("PWM_STANDIN_FLAGS", "-fsanitize=address".into()),
-        ],
-    );
+fn neither_the_order_of_threads_nor_a_stray_access_matters() {
+    for environment in standin::harsh() {
+        standin::again("every_case_matches_double_precision", &environment);
+    }
 }
 
 /// Settings that reach other operations than the defaults do.

@@ -11,6 +11,7 @@ use pwm::config::Config;
 use pwm::device::cuda::Launch;
 use pwm::device::cuda::nvrtc::{Nvrtc, Usage};
 use pwm::device::cuda::unit::{FILES, units};
+use pwm::tape::cuda::round;
 use pwm::tape::exec::describe_launches;
 use std::collections::BTreeSet;
 
@@ -18,7 +19,9 @@ const ARCHITECTURES: [&str; 3] = ["sm_80", "sm_90a", "sm_100a"];
 
 fn launches(c: &Config) -> Vec<Launch> {
     let (vars, programs) = written(c);
-    describe_launches(&vars, &programs).unwrap().concat()
+    let mut all = describe_launches(&vars, &programs).unwrap().concat();
+    all.extend(round::describe_launches());
+    all
 }
 
 /// Shipped configurations, and choices that reach the kernels they leave out.

@@ -7,4 +7,4 @@ pub mod shac;
 pub mod target;
 
 pub use learner::{Learner, repeats, written};
-pub use target::target;
+pub use target::{resolve, target};

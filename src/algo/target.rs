@@ -10,14 +10,23 @@ use crate::tape::exec::Target;
 /// What `device` means on this machine. `auto` takes the first GPU if driver, GPU and compiler are there, else the
 /// processor; `cuda:N` says what is missing.
 pub fn target(device: Device) -> Result<Target, CudaError> {
+    resolve(device).map(|(target, _)| target)
+}
+
+/// The same, and why `auto` does not take a GPU that is there: none if there is no driver or no GPU.
+pub fn resolve(device: Device) -> Result<(Target, Option<CudaError>), CudaError> {
     let gpu = |n: u32| {
         let context = Context::open(n as usize)?;
-        Nvrtc::load()?;
+        Nvrtc::load()?.arch(&context.info)?;
         Ok(Target::Cuda(context, Options::default()))
     };
     match device {
-        Device::Cpu => Ok(Target::Cpu),
-        Device::Cuda(n) => gpu(n),
-        Device::Auto => Ok(gpu(0).unwrap_or(Target::Cpu)),
+        Device::Cpu => Ok((Target::Cpu, None)),
+        Device::Cuda(n) => Ok((gpu(n)?, None)),
+        Device::Auto => Ok(match gpu(0) {
+            Ok(target) => (target, None),
+            Err(CudaError::NoDriver(_) | CudaError::NoDevice { .. }) => (Target::Cpu, None),
+            Err(e) => (Target::Cpu, Some(e)),
+        }),
     }
 }

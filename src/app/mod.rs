@@ -27,6 +27,7 @@ pub mod train;
 
 use crate::algo::pwm::TrainError;
 use crate::config::ConfigErrors;
+use crate::device::cuda::CudaError;
 use crate::mem::OutOfMemory;
 use crate::run::atomic::FileError;
 use crate::run::checkpoint::CheckpointError;
@@ -107,8 +108,10 @@ fn reason(e: &(dyn std::error::Error + 'static)) -> Option<u8> {
             _ => None,
         };
     }
-    let no_memory =
-        e.is::<OutOfMemory>() || e.is::<DoesNotFit>() || matches!(e.downcast_ref(), Some(TrainError::Memory(_)));
+    let no_memory = e.is::<OutOfMemory>()
+        || e.is::<DoesNotFit>()
+        || matches!(e.downcast_ref(), Some(CudaError::Memory { .. }))
+        || matches!(e.downcast_ref(), Some(TrainError::Memory(_) | TrainError::Cuda(CudaError::Memory { .. })));
     if no_memory {
         return Some(6);
     }

@@ -4,9 +4,10 @@ use std::io::Write;
 use std::path::{Path, PathBuf};
 
 use super::say;
-use crate::algo::{Learner, pwm, shac, target};
-use crate::config::{Algorithm, Bytes, Config, ConfigError, ConfigErrors, KEYS, Key, Place, load_with_notes};
+use crate::algo::{Learner, pwm, resolve, shac};
+use crate::config::{Algorithm, Bytes, Config, ConfigError, ConfigErrors, Device, KEYS, Key, Place, load_with_notes};
 use crate::device::cpu::team;
+use crate::mem::Budget;
 use crate::run::atomic::FileError;
 use crate::run::checkpoint::Checkpoint;
 use crate::run::folder::{self, FolderError, RunFolder, RunInfo};
@@ -34,6 +35,9 @@ pub struct TrainArgs {
     /// Memory of the accelerator the run may take
     #[arg(long, value_name = "SIZE")]
     pub device_mem: Option<Bytes>,
+    /// Where to compute: auto, cpu or cuda:N
+    #[arg(long, value_name = "DEVICE")]
+    pub device: Option<Device>,
     /// How to show where the run is; by default what fits: a dashboard on a terminal, lines in a file
     #[arg(long, value_name = "HOW")]
     pub ui: Option<Ui>,
@@ -43,7 +47,8 @@ impl TrainArgs {
     /// The settings, with those that flags give at the end: the last one counts.
     fn settings(&self) -> Vec<String> {
         let flag = |key: &str, b: Option<Bytes>| b.map(|Bytes(b)| format!("{key}={b}"));
-        let flags = [flag("mem", self.mem), flag("device_mem", self.device_mem)];
+        let device = self.device.map(|d| format!("device={d}"));
+        let flags = [flag("mem", self.mem), flag("device_mem", self.device_mem), device];
         self.overrides.iter().cloned().chain(flags.into_iter().flatten()).collect()
     }
 }
@@ -216,8 +221,14 @@ struct Memory {
 
 /// Nothing has been allocated when a plan is refused.
 fn admit(c: &Config) -> anyhow::Result<Memory> {
-    let target = target(c.device)?;
-    let budgets = Budgets::of(c);
+    let (target, why_not) = resolve(c.device)?;
+    if let Some(e) = why_not {
+        let _ = writeln!(std::io::stderr(), "device=auto takes the processor: {e}");
+    }
+    let mut budgets = Budgets::of(c);
+    if let (Target::Cuda(context, _), None) = (&target, &budgets.device) {
+        budgets.device = Some(Budget::of_device(context.memory()?.0 as u64));
+    }
     let place = if matches!(target, Target::Cpu) { MemoryPlace::Host } else { MemoryPlace::Device };
     Ok(Memory { plan: budgets.admit_at(c, place)?, target, budgets })
 }

@@ -19,6 +19,8 @@ pub enum Limit {
     Process(&'static str),
     /// Physical memory, which other programs need too.
     Machine,
+    /// What a GPU has free, of which its driver takes some for code and graphs.
+    Device,
 }
 
 impl Limit {
@@ -28,7 +30,7 @@ impl Limit {
         match self {
             Limit::Asked(_) => u64::MAX,
             Limit::ControlGroup(_) | Limit::Process(_) => 50,
-            Limit::Machine => 10,
+            Limit::Machine | Limit::Device => 10,
         }
     }
 }
@@ -40,6 +42,7 @@ impl fmt::Display for Limit {
             Limit::ControlGroup(path) => write!(f, "the control group's {}", path.display()),
             Limit::Process(name) => write!(f, "the process's limit of {name}"),
             Limit::Machine => f.write_str("the machine's memory"),
+            Limit::Device => f.write_str("the GPU's free memory"),
         }
     }
 }
@@ -54,6 +57,11 @@ pub struct Budget {
 impl Budget {
     pub fn asked(key: &'static str, bytes: Bytes) -> Self {
         Self { limit: bytes.0, from: Limit::Asked(key) }
+    }
+
+    /// What a GPU has free.
+    pub fn of_device(free: u64) -> Self {
+        Self { limit: free, from: Limit::Device }
     }
 
     /// What the system allows this process; none where it does not say.

@@ -11,6 +11,7 @@ use crate::env::ant::OBS;
 use crate::mem::Budget;
 use crate::run::film::{self, FILMED};
 use crate::run::signals;
+use crate::tape::cuda::round::MAIL_BYTES;
 use crate::tape::plan::packing;
 use crate::tape::recompute::{self, Level};
 use crate::tape::{Layout, Program, Region, Vars};
@@ -134,7 +135,7 @@ impl Plan {
             place,
             arena,
             programs: needs,
-            fixed: fixed(c, tables, packing(&programs, real)),
+            fixed: fixed(c, (place == Place::Device).then_some(&layout), tables, packing(&programs, real)),
             levels,
             index_activations,
         }
@@ -204,13 +205,13 @@ fn describe(region: Region) -> (&'static str, &'static str) {
     }
 }
 
-/// Everything beside the arena.
-fn fixed(c: &Config, tables: u64, packing: usize) -> Vec<Item> {
+/// Everything beside the arena; `on_device`: the layout of an arena that lies there.
+fn fixed(c: &Config, on_device: Option<&Layout>, tables: u64, packing: usize) -> Vec<Item> {
     let item = |name, what, bytes| Item { name, what, bytes };
     let steps = c.episode_length as u64;
     let film = steps * c.eval_episodes.min(FILMED) as u64 * film::FRAME as u64 * size_of::<f32>() as u64;
     let threads = ((team::count(c.threads) - 1) * team::STACK + signals::STACK) as u64;
-    vec![
+    let mut all = vec![
         item("code", "program, libraries, main stack", CODE + MAIN_STACK),
         item("threads", "stacks of the workers and the signals' thread", threads),
         item("packing", "workspaces for matrix products, one a thread", (team::count(c.threads) * packing) as u64),
@@ -219,7 +220,18 @@ fn fixed(c: &Config, tables: u64, packing: usize) -> Vec<Item> {
         item("evaluation", "the film of an evaluation, its pictures, the curve", film + steps * FRAME + CURVE),
         item("start", "a critic's weights while they are drawn", drawn(c)),
         item("checkpoints", "header; the state is written from where it lies", CHECKPOINT),
-    ]
+    ];
+    if let Some(layout) = on_device {
+        all.extend([
+            item("mail", "pinned memory: what host and device tell each other about an epoch", MAIL_BYTES as u64),
+            item(
+                "mirror",
+                "variables as the host reads and writes them",
+                layout.persistent.bytes(size_of::<f32>()) as u64,
+            ),
+        ]);
+    }
+    all
 }
 
 /// The largest matrix of a critic: it is made orthogonal in double precision before it is stored.
