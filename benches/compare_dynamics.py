@@ -5,17 +5,20 @@
 
 RUNS holds the folders KIND_sSEED that compare_dynamics.sh makes. MS is what an epoch of that kind takes on one idle thread
 (`pwm bench epoch threads=1`): runs that shared their cores with others are compared by it, and not by their own clocks.
-Every number is the mean of the seeds, with the least and the largest behind it.
+Every number is the mean over seeds, with the half-width of its 95 % interval (Student's t over seeds).
 """
 
 import json
+import statistics
 import sys
 from collections import defaultdict
 from pathlib import Path
 
-from curves import draw
+from curves import GAP, LEFT, PANEL_H, PANEL_W, TOP, longest, page, panel, save
 
 STEPS = [1e6, 2e6, 3e6, 4e6, 5e6]
+# 97.5 % points of Student's t by degrees of freedom.
+T = [12.706, 4.303, 3.182, 2.776, 2.571, 2.447, 2.365, 2.306, 2.262]
 
 
 def evaluations(folder):
@@ -27,9 +30,12 @@ def mean(values):
     values = list(values)
     if not values:
         return "-"
+    n, middle = len(values), statistics.fmean(values)
     digits = 0 if max(values) >= 10 else 3
-    middle, low, high = sum(values) / len(values), min(values), max(values)
-    return f"{middle:,.{digits}f} ({low:,.{digits}f}-{high:,.{digits}f})"
+    if n == 1:
+        return f"{middle:,.{digits}f}"
+    half = T[n - 2] * statistics.stdev(values) / n**0.5
+    return f"{middle:,.{digits}f} ± {half:,.{digits}f}"
 
 
 def at(rows, key, limit, what):
@@ -68,8 +74,20 @@ def main():
     text = "\n".join(out) + "\n"
     print(text)
     Path(table).write_text(text, encoding="utf-8")
-    curve = lambda rows: [[r["step"], 60 * r["minutes"], r["eval/return_mean"]] for r in rows]
-    draw(figure, [(k, [curve(rows) for rows in kinds[k]]) for k in order])
+    probes = ("probe/error_one_step", "probe/error_horizon")
+    curve = lambda rows: [[r["step"], 60 * r["minutes"], r["eval/return_mean"], *map(r.get, probes)] for r in rows]
+    groups = [(k, [curve(rows) for rows in kinds[k]]) for k in order]
+    out = page(groups, 2)
+    below, right, steps = TOP + PANEL_H + GAP, LEFT + PANEL_W + GAP, longest(groups, 0, 1e6)
+    top = max(p[2] for _, curves in groups for c in curves for p in c) * 1.05
+    million = "million environment steps"
+    panel(out, (LEFT, TOP), groups, (0, 1e6), (2, 1), steps, top, million, "return")
+    panel(out, (right, TOP), groups, (1, 60), (2, 1), longest(groups, 1, 60), top, "minutes on one idle core", "return")
+    for x, column, title in ((LEFT, 3, "model error, 1 step"), (right, 4, "model error, 16 steps open loop")):
+        # Before anything is learned errors are large; what they come to is what is compared.
+        late = [p[column] for _, curves in groups for c in curves for p in c[len(c) // 5:] if p[column] is not None]
+        panel(out, (x, below), groups, (0, 1e6), (column, 1), steps, max(late) * 1.05, million, title)
+    save(figure, out)
 
 
 main()

@@ -28,44 +28,60 @@ def ticks(high, count=5):
     return [i * step for i in range(int(high / step) + 1)]
 
 
-def panel(out, x0, groups, column, scale, high, top, label):
+def panel(out, corner, groups, x_of, y_of, high, top, label, title):
+    """One set of axes: `x_of` and `y_of` are (column of a point, unit), `high` and `top` the largest shown."""
+    (x0, y0), (xc, xs), (yc, ys) = corner, x_of, y_of
+
     def at(x, y):
-        return x0 + x / high * PANEL_W, TOP + PANEL_H - max(y, 0) / top * PANEL_H
+        return x0 + x / high * PANEL_W, y0 + PANEL_H - min(max(y, 0), top) / top * PANEL_H
 
     for y in ticks(top):
         py = at(0, y)[1]
         out.append(f'<line x1="{x0}" x2="{x0 + PANEL_W}" y1="{py:.1f}" y2="{py:.1f}" stroke="#e3e6e8"/>')
-        out.append(f'<text x="{x0 - 8}" y="{py + 4:.1f}" text-anchor="end">{y:,.0f}</text>')
+        out.append(f'<text x="{x0 - 8}" y="{py + 4:.1f}" text-anchor="end">{y:,.6g}</text>')
     for x in ticks(high):
         px = at(x, 0)[0]
-        out.append(f'<text x="{px:.1f}" y="{TOP + PANEL_H + 18}" text-anchor="middle">{x:g}</text>')
-    out.append(f'<text x="{x0 + PANEL_W / 2}" y="{TOP + PANEL_H + 38}" text-anchor="middle">{label}</text>')
+        out.append(f'<text x="{px:.1f}" y="{y0 + PANEL_H + 18}" text-anchor="middle">{x:g}</text>')
+    out.append(f'<text x="{x0 + PANEL_W / 2}" y="{y0 + PANEL_H + 38}" text-anchor="middle">{label}</text>')
+    out.append(f'<text x="{x0}" y="{y0 - 9}">{title}</text>')
     for (_, curves), color in zip(groups, COLORS):
         for points in curves:
-            inside = [at(p[column] / scale, p[2]) for p in points if p[column] / scale <= high]
+            inside = [at(p[xc] / xs, p[yc] / ys) for p in points if p[xc] / xs <= high and p[yc] is not None]
             path = " ".join(f"{x:.1f},{y:.1f}" for x, y in inside)
             out.append(f'<polyline points="{path}" fill="none" stroke="{color}" stroke-width="1.8"/>')
 
 
-def draw(target, groups):
-    top = max(p[2] for _, curves in groups for c in curves for p in c) * 1.05
+def longest(groups, column, scale):
+    ends = [max(c[-1][column] for c in curves) / scale for _, curves in groups]
+    return min(3 * min(ends), max(ends))
 
-    def shown(column, scale):
-        longest = [max(c[-1][column] for c in curves) / scale for _, curves in groups]
-        return min(3 * min(longest), max(longest))
 
-    out = [f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {W} {H}" font-family="sans-serif" font-size="12.5" '
-           'fill="#26323c">', f'<rect width="{W}" height="{H}" fill="#ffffff"/>']
+def page(groups, rows):
+    """Opened SVG with the names of the groups."""
+    height = H + (rows - 1) * (PANEL_H + GAP)
+    out = [f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {W} {height}" font-family="sans-serif" '
+           f'font-size="12.5" fill="#26323c">', f'<rect width="{W}" height="{height}" fill="#ffffff"/>']
     x = LEFT
     for (name, curves), color in zip(groups, COLORS):
-        out.append(f'<line x1="{x}" x2="{x + 26}" y1="26" y2="26" stroke="{color}" stroke-width="3"/>')
-        out.append(f'<text x="{x + 33}" y="30" font-size="14">{name} ({len(curves)} seeds)</text>')
+        out.append(f'<line x1="{x}" x2="{x + 26}" y1="20" y2="20" stroke="{color}" stroke-width="3"/>')
+        out.append(f'<text x="{x + 33}" y="24" font-size="14">{name} ({len(curves)} seeds)</text>')
         x += 60 + 9 * len(f"{name} ({len(curves)} seeds)")
-    panel(out, LEFT, groups, 0, 1e6, shown(0, 1e6), top, "million environment steps")
-    panel(out, LEFT + PANEL_W + GAP, groups, 1, 60, shown(1, 60), top, "minutes on one core")
-    out.append("</svg>")
+    return out
+
+
+def save(target, out):
     with open(target, "w", encoding="utf-8") as f:
-        f.write("\n".join(out) + "\n")
+        f.write("\n".join(out + ["</svg>"]) + "\n")
+
+
+def draw(target, groups):
+    """Returns by steps and by time. A point is [steps, seconds, return, ..]."""
+    top = max(p[2] for _, curves in groups for c in curves for p in c) * 1.05
+    out = page(groups, 1)
+    right = LEFT + PANEL_W + GAP
+    panel(out, (LEFT, TOP), groups, (0, 1e6), (2, 1), longest(groups, 0, 1e6), top, "million environment steps", "return")
+    panel(out, (right, TOP), groups, (1, 60), (2, 1), longest(groups, 1, 60), top, "minutes on one core", "return")
+    save(target, out)
 
 
 def main():

@@ -3,8 +3,10 @@
 set -euo pipefail
 cd "$(dirname "$0")/.."
 PWM_KILLS="${PWM_KILLS:-200}" cargo test --release --test kill -- --nocapture
+# The largest model under signals, and the drill on what is shipped.
+cargo test --release --test app -- --ignored --nocapture 48m
+cargo test --release --test guard -- --ignored --nocapture drill
 export PROPTEST_CASES="${PROPTEST_CASES:-1000000}"
-# Checkpoints and metrics; files of torch.save; settings.
-cargo test --release --test faults -- --nocapture does_no_harm any_bytes
+# Checkpoints, golden files, settings, metrics; files of torch.save.
+cargo test --release --test parsers -- --nocapture
 cargo test --release --test import -- --nocapture does_no_harm any_bytes
-cargo test --release --test config -- --nocapture no_text_panics whatever_is_accepted

@@ -4,8 +4,8 @@
 use pwm::algo::pwm::{Fidelity, Trainer};
 use pwm::config::load;
 use pwm::run::checkpoint::Checkpoint;
-use pwm::run::guard::Guard;
 use pwm::run::state;
+use pwm::run::state::Memory;
 
 #[test]
 fn the_gradient_of_a_trained_model_agrees_with_the_environment() {
@@ -16,7 +16,7 @@ fn the_gradient_of_a_trained_model_agrees_with_the_environment() {
     }
     let dir = tempfile::tempdir().unwrap();
     let path = dir.path().join("latest.safetensors");
-    state::save_latest(&path, &trainer, &Guard::default()).unwrap();
+    state::save_latest(&path, &trainer, &Memory::default()).unwrap();
 
     let mut fidelity = Fidelity::<f32>::new(&config).unwrap();
     state::restore_networks(&mut fidelity, &Checkpoint::load(&path).unwrap()).unwrap();

@@ -1,6 +1,6 @@
 //! Networks and their layers against the reference, in value and gradient (`pwm/a_blocks`).
 //!
-//! `critic_elu` of the file is not part of this product, nor is `log_prob_presquash`: no loss uses a density.
+//! `critic_elu` of other sets is not part of this product, nor is `log_prob_presquash`: no loss uses a density.
 
 #[path = "support/golden.rs"]
 mod golden;

@@ -6,11 +6,14 @@ mod tiny;
 use std::path::Path;
 
 use pwm::algo::pwm::Trainer;
+use pwm::algo::{Learner, shac};
 use pwm::app::train;
+use pwm::config::{Config, load};
 use pwm::run::checkpoint::Checkpoint;
 use pwm::run::folder::{self, RunFolder, RunInfo};
 use pwm::run::incidents::{self, Kind};
 use pwm::run::metrics::{column, read_metrics};
+use pwm::run::report::{Report, Run};
 use pwm::run::session::{Ending, RunError, Session};
 use pwm::run::signals::StopFlag;
 use pwm::run::state;
@@ -77,15 +80,69 @@ fn a_drill_the_collapse_is_seen_and_rolled_back() {
     // A killed process resumes after the rollback, not before it.
     drop(s);
     let latest = Checkpoint::load(&folder::latest(&run)).unwrap();
-    assert_eq!((state::guard_of(&latest).unwrap().rollbacks, state::epoch_of(&latest).unwrap()), (1, 50));
+    assert_eq!((state::memory_of(&latest).unwrap().guard.rollbacks, state::epoch_of(&latest).unwrap()), (1, 50));
     let args = train::TrainArgs { resume: Some(run.clone()), ..Default::default() };
     train::run(&args, &mut vec![], &stop).unwrap();
     let rows = read_metrics(&run.join("metrics.jsonl")).unwrap();
     let evals: Vec<f64> = column(&rows, "eval/return_mean").iter().map(|p| p.1).collect();
+    // The report marks the point.
+    let report = Report::new(&[Run::read(&run).unwrap()]);
+    let (collapse, svg) = (&incidents::read(&run).unwrap()[0], &report.figures[0].svg);
+    assert!(collapse.kind == Kind::Collapse && collapse.epoch == 50 && svg.contains(">collapse<"), "{svg}");
+    assert!(svg.contains(">rollback<") && report.html().contains("epoch 50: networks and statistics are those of"));
     // A run this small stumbles again later; what is asked is that it stood up.
     assert!(evals[9] < 0.85 * good.mean && evals[10] < 0.85 * good.mean, "the drill hurt: {evals:?}");
     assert!(evals[11] > 0.85 * good.mean, "it recovers: {evals:?}");
     assert!(column(&rows, "rollbacks").last().unwrap().1 >= 1.0);
+}
+
+/// The drill on the shipped configurations, which learn for a minute or more before it: scripts/soak.sh. With
+/// `PWM_ARTIFACTS=DIR` the report's picture of it goes there.
+#[test]
+#[ignore = "minutes: scripts/soak.sh"]
+fn a_drill_on_what_is_shipped() {
+    fn drill<L: Learner<F = f32>>(alg: &str, at: u64, eval_every: u64, new: impl Fn(&Config) -> L) {
+        let dir = tempfile::tempdir().unwrap();
+        let run = dir.path().join(alg);
+        let every = format!("eval_every={eval_every}");
+        let settings = [&format!("alg={alg}")[..], "max_minutes=0", "threads=1", &every, "collapse=rollback"];
+        let config = load(&[&settings[..], &["rollback_lr_factor=0.005"]].concat()).unwrap();
+        let trainer = new(&config);
+        let folder = RunFolder::create(&run, &config.to_yaml()).unwrap();
+        let mut s = Session::begin(trainer, folder, RunInfo::begin(config.seed)).unwrap();
+        let stop = StopFlag::detached();
+        while s.trainer.epoch() < at {
+            assert_eq!(s.step(&stop).unwrap(), None);
+        }
+        let (good, policy) = (s.best().unwrap(), std::fs::read(folder::best(&run)).unwrap());
+        s.trainer.set_lr_scale(100.0);
+        while s.guard().rollbacks == 0 {
+            assert_eq!(s.step(&stop).unwrap(), None);
+        }
+        let fired = s.trainer.epoch();
+        assert!(fired <= at + 2 * eval_every, "{alg}: learning rates times 100 after epoch {at}, seen at {fired}");
+        assert!(policy == std::fs::read(folder::best(&run)).unwrap(), "{alg}: the best policy is as it was");
+        while s.trainer.epoch() < fired + 8 * eval_every {
+            assert_eq!(s.step(&stop).unwrap(), None);
+        }
+        assert_eq!(s.guard().rollbacks, 1);
+        let rows = read_metrics(&run.join("metrics.jsonl")).unwrap();
+        let evals: Vec<(u64, f64)> =
+            rows.iter().filter_map(|r| Some((r.epoch, *r.values.get("eval/return_mean")?))).collect();
+        println!("{alg}: best {:.0} at epoch {}; times 100 after {at}, rolled back at {fired}", good.mean, good.epoch);
+        evals.iter().filter(|e| e.0 + 3 * eval_every > at).for_each(|(epoch, mean)| println!("  {epoch:6} {mean:8.0}"));
+        let last = evals.last().unwrap().1;
+        assert!(last > 0.9 * good.mean, "{alg}: it recovers: {last} of {}", good.mean);
+        let report = Report::new(&[Run::read(&run).unwrap()]);
+        let svg = &report.figures[0].svg;
+        assert!(svg.contains(">collapse<") && svg.contains(">rollback<"));
+        if let Some(to) = std::env::var_os("PWM_ARTIFACTS") {
+            std::fs::create_dir_all(&to).unwrap();
+            std::fs::write(Path::new(&to).join(format!("drill_{alg}.svg")), svg).unwrap();
+        }
+    }
+    drill("shac_small", 160, 20, |c| shac::Trainer::<f32>::new(c).unwrap());
+    drill("pwm_small", 1600, 100, |c| Trainer::<f32>::new(c).unwrap());
 }
 
 #[test]
@@ -122,7 +179,7 @@ fn a_number_that_is_not_finite_is_named_and_undone() {
     // What is on disk is whole, and remembers.
     drop(s);
     let latest = Checkpoint::load(&folder::latest(&run)).unwrap();
-    assert_eq!(state::guard_of(&latest).unwrap().rollbacks, 2);
+    assert_eq!(state::memory_of(&latest).unwrap().guard.rollbacks, 2);
 }
 
 #[test]
@@ -147,6 +204,43 @@ fn a_collapse_can_end_a_run() {
     assert_eq!(kinds(&run), [Kind::Collapse]);
     let said = String::from_utf8(out).unwrap();
     assert!(said.contains("collapsed") && said.contains("best policy") && folder::best(&run).is_file(), "{said}");
+}
+
+#[test]
+fn a_collapse_can_be_a_warning() {
+    let dir = tempfile::tempdir().unwrap();
+    let run = dir.path().join("r");
+    let collapse = ["collapse=warn", "collapse_fraction=0.9999", "collapse_evals=1", "eval_every=1"];
+    let mut s = session(&run, &collapse);
+    assert_eq!(s.run(&StopFlag::detached()).unwrap(), Ending::Finished);
+    let incidents = incidents::read(&run).unwrap();
+    assert!(!incidents.is_empty() && incidents.iter().all(|i| i.kind == Kind::Collapse), "{incidents:?}");
+    assert_eq!((s.guard().rollbacks, s.trainer.lr_scale()), (0, 1.0));
+}
+
+/// Each network's rate is in the metrics, and follows its own schedule there.
+#[test]
+fn rates_follow_the_schedule_of_their_network() {
+    let dir = tempfile::tempdir().unwrap();
+    let run = dir.path().join("r");
+    let rates = ["actor_lr=4e-3", "critic_lr=2e-3", "model_lr=1e-3", "lr_end=1e-4", "model_lr_end=5e-4", "log_every=1"];
+    let kinds = [
+        "actor_lr_schedule=constant",
+        "critic_lr_schedule=cosine",
+        "model_lr_schedule=linear",
+        "model_lr_decay_start=10",
+    ];
+    session(&run, &[&rates[..], &kinds[..]].concat()).run(&StopFlag::detached()).unwrap();
+    let rows = read_metrics(&run.join("metrics.jsonl")).unwrap();
+    for row in &rows[1..] {
+        let x = (row.epoch - 1) as f64 / 20.0;
+        let cosine = 1e-4 + (2e-3 - 1e-4) * 0.5 * (1.0 + (std::f64::consts::PI * x).cos());
+        let linear = 1e-3 - 5e-4 * ((row.epoch - 1) as f64 - 10.0).max(0.0) / 10.0;
+        for (name, wanted) in [("actor", 4e-3), ("critic", cosine), ("world_model", linear)] {
+            let rate = row.values[&format!("lr/{name}")];
+            assert!((rate - wanted).abs() < 1e-12, "{name}, epoch {}: {rate} is not {wanted}", row.epoch);
+        }
+    }
 }
 
 #[test]

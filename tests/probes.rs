@@ -3,10 +3,13 @@
 #[path = "support/tiny.rs"]
 mod tiny;
 
+use std::path::Path;
+
 use pwm::algo::pwm::Trainer;
 use pwm::config::Config;
 use pwm::device::Real;
 use pwm::ops::loss::squared_error;
+use pwm::run::checkpoint::Checkpoint;
 use pwm::run::folder::{RunFolder, RunInfo};
 use pwm::run::metrics::{FILE_NAME, read_metrics};
 use pwm::run::session::{RunError, Session};
@@ -71,6 +74,34 @@ fn a_run_with_a_dead_reward_head_stops_and_says_why() {
         let message = error.to_string();
         assert!(message.contains("same for every state and action") && message.contains("squared error"), "{message}");
     }
+}
+
+/// What the probes have shown is part of the checkpoint: a run that is killed after every epoch is stopped at the same one.
+#[test]
+fn a_dead_reward_head_is_seen_across_sittings() {
+    let c = config(&["dynamics=mlp", "reward_head=two_hot"]);
+    let trainer = || Trainer::<f32>::with_reward_loss(&c, every_logit).unwrap();
+    let dir = tempfile::tempdir().unwrap();
+    let stop = StopFlag::detached();
+    let stopped_at = |run: &Path, killed: bool| {
+        let folder = RunFolder::create(run, &c.to_yaml()).unwrap();
+        let mut session = Session::begin(trainer(), folder, RunInfo::begin(c.seed)).unwrap();
+        loop {
+            match session.step(&stop) {
+                Ok(ending) => assert_eq!(ending, None),
+                Err(RunError::DeadSignal { epoch, .. }) => return epoch,
+                Err(e) => panic!("{e}"),
+            }
+            if killed {
+                session.save().unwrap();
+                drop(session);
+                let folder = RunFolder::open(run).unwrap();
+                let latest = Checkpoint::load(&folder.latest()).unwrap();
+                session = Session::resume(trainer(), folder, RunInfo::begin(c.seed), &latest).unwrap();
+            }
+        }
+    };
+    assert_eq!(stopped_at(&dir.path().join("killed"), true), stopped_at(&dir.path().join("whole"), false));
 }
 
 #[test]

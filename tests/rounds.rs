@@ -7,7 +7,7 @@ mod standin;
 mod tiny;
 
 use pwm::algo::pwm::{EpochReport, Trainer};
-use pwm::algo::{Learner, repeats, shac, written};
+use pwm::algo::{Arrangement, Learner, repeats, shac, written};
 use pwm::config::Config;
 use pwm::device::cuda::driver::Context;
 use pwm::run::folder::{RunFolder, RunInfo};
@@ -135,8 +135,8 @@ fn an_epoch_is_one_launch() {
     let want = Calls { graphs: 20, waits: 4, ..Calls::default() };
     assert_eq!(count(trainer(&settings(&[]), Options::default())), want);
     let c = settings(&["alg=shac"]);
-    let taken = repeats(&c, written(&c).1.len());
-    let t = shac::Trainer::<f32>::repeating_on(&c, &target(Options::default()), &taken).unwrap();
+    let arrangement = Arrangement::repeating(&repeats(&c, written(&c).1.len()));
+    let t = shac::Trainer::<f32>::arranged(&c, &target(Options::default()), &arrangement).unwrap();
     assert_eq!(count(t), want);
 }
 
@@ -170,7 +170,7 @@ fn rounds_give_the_same_bits_however_they_are_begun() {
     let once = run(Options::default(), 5);
     assert!(once == run(Options::default(), 5), "twice");
     assert!(once == run(Options::default(), 1), "looked at after every epoch");
-    assert!(once == run(Options { eager: true }, 5), "kernel by kernel");
+    assert!(once == run(Options { eager: true, ..Options::default() }, 5), "kernel by kernel");
 }
 
 /// A number that is not finite is reported with the epochs, and named only then.

@@ -8,7 +8,7 @@ use crate::model::Group;
 use crate::ops::replay::ReplayVars;
 use crate::tape::cuda::round::MOST_ROWS;
 use crate::tape::exec::{Number, ProgramId, Target};
-use crate::tape::{Machine, Program, VarId, Vars};
+use crate::tape::{Home, Machine, Program, Region, VarId, Vars, recompute};
 
 /// What the algorithm of `c` allocates and runs: [`Learner::written`].
 pub fn written(c: &Config) -> (Vars, Vec<Program>) {
@@ -18,9 +18,42 @@ pub fn written(c: &Config) -> (Vars, Vec<Program>) {
     }
 }
 
+/// The rounds of an epoch that are run again and again, as programs by number, each with its runs: see
+/// [`crate::tape::cuda::round`].
+pub fn sequences(c: &Config) -> Vec<Vec<(usize, usize)>> {
+    match c.algorithm {
+        Algorithm::Pwm => super::pwm::trainer::sequences(c),
+        Algorithm::Shac => super::shac::trainer::sequences(c),
+    }
+}
+
 /// How much each of `programs` programs repeats where no budget decides: see [`crate::tape::recompute`].
 pub fn repeats(c: &Config, programs: usize) -> Vec<usize> {
     vec![if c.recompute == Recompute::All { usize::MAX } else { 0 }; programs]
+}
+
+/// What a plan decides of a run beside its settings. No result depends on it.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Arrangement {
+    /// For each program, how many of its candidates are computed twice: see [`crate::tape::recompute`].
+    pub repeats: Vec<usize>,
+    /// Where the replay's finished episodes lie.
+    pub replay: Home,
+}
+
+impl Arrangement {
+    /// With the first so many candidates of each program computed twice, and everything in the arena.
+    pub fn repeating(repeats: &[usize]) -> Self {
+        Self { repeats: repeats.to_vec(), replay: Home::Arena }
+    }
+
+    /// Variables and programs as they are bound.
+    pub fn of(&self, mut vars: Vars, programs: &[Program]) -> (Vars, Vec<Program>) {
+        if self.replay != Home::Arena {
+            vars.set_apart(Region::Replay);
+        }
+        (vars, programs.iter().zip(&self.repeats).map(|(p, &taken)| recompute::with(p, taken).0).collect())
+    }
 }
 
 /// What the host remembers of an epoch that was begun, to report it.
@@ -84,9 +117,8 @@ pub trait Learner: Sized {
 
     /// Variables and programs of a run, before anything is allocated: what a plan is made of.
     fn written(c: &Config) -> (Vars, Vec<Program>);
-    /// Allocates and initialises a run on `target` (see [`super::target()`]) with the first `taken` candidates of each
-    /// program computed twice, as a plan has it: see [`crate::tape::recompute`].
-    fn repeating_on(c: &Config, target: &Target, taken: &[usize]) -> Result<Self, TrainError>;
+    /// Allocates and initialises a run on `target` (see [`super::target()`]) as a plan has it.
+    fn arranged(c: &Config, target: &Target, arrangement: &Arrangement) -> Result<Self, TrainError>;
     fn config(&self) -> &Config;
     fn machine(&self) -> &Machine<Self::F>;
     fn machine_mut(&mut self) -> &mut Machine<Self::F>;

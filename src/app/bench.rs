@@ -9,7 +9,7 @@ pub mod measure;
 pub mod phases;
 
 use crate::algo::target;
-use crate::config::{Algorithm, Config, Device, load};
+use crate::config::{Algorithm, Config, Device, Precision, load};
 use crate::tape::exec::Target;
 use crate::tape::profile::Profile;
 use measure::{Timing, repeat, timed};
@@ -144,11 +144,11 @@ fn time_phases(what: &What, phases: &[Phase], json: bool, out: &mut dyn Write) -
         header(out)?;
     }
     for (config, c) in what.models()? {
-        let device = device(&c)?;
+        let on = On::new(&c)?;
         for &phase in phases {
             let (timing, tflops) = time_phase(phase, &c, what.seconds)?;
             if json {
-                let mut row = object(&device, config, phase.name(), timing);
+                let mut row = object(&on, config, phase.name(), timing);
                 if let Some(tflops) = tflops {
                     row["tflops"] = json!(digits(tflops, 3));
                 }
@@ -165,12 +165,16 @@ fn time_phases(what: &What, phases: &[Phase], json: bool, out: &mut dyn Write) -
 
 fn time_kernels(what: &What, json: bool, out: &mut dyn Write) -> anyhow::Result<()> {
     for (config, c) in what.load()? {
-        let (device, ceilings) = (device(&c)?, kernels::ceilings(&c)?);
+        let (on, ceilings) = (On::new(&c)?, kernels::ceilings(&c)?);
         // Kinds are many, and what is short needs no long look.
         let list = kernels::kernels(&c, what.seconds / 20.0)?;
         if !json {
             let [gb, gflop] = [ceilings.bytes, ceilings.flops].map(|x| x * 1e-9);
-            writeln!(out, "{config} on {device}: at most {gb:.0} GB/s and {gflop:.0} GFLOP/s in single precision")?;
+            writeln!(
+                out,
+                "{config} on {}, {} products: at most {gb:.0} GB/s; {gflop:.0} GFLOP/s without tensor cores",
+                on.device, on.dtype
+            )?;
             let columns = ["ms an epoch", "calls", "us a call", "GB/s", "of most", "GFLOP/s", "of most"];
             let [a, b, c, d, e, f, g] = columns;
             writeln!(out, "{a:>11} {b:>6} {c:>10} {d:>8} {e:>7} {f:>8} {g:>7}  program operation shapes")?;
@@ -179,7 +183,7 @@ fn time_kernels(what: &What, json: bool, out: &mut dyn Write) -> anyhow::Result<
             let [memory, arithmetic] = k.shares(ceilings);
             let rates = [k.bytes, k.flops].map(|x| x / k.timing.median * 1e-9);
             if json {
-                let mut row = object(&device, config, k.op, k.timing);
+                let mut row = object(&on, config, k.op, k.timing);
                 let more = json!({
                     "program": k.program, "shapes": k.shapes, "calls": k.calls, "bytes": k.bytes, "flops": number(k.flops),
                     "gb_per_s": digits(rates[0], 3), "gflops": number(digits(rates[1], 3)),
@@ -215,15 +219,15 @@ fn time_epochs(what: &What, json: bool, out: &mut dyn Write) -> anyhow::Result<(
         header(out)?;
     }
     for (config, c) in what.models()? {
-        let (device, e) = (device(&c)?, epoch::epoch(&c, what.seconds)?);
+        let (on, e) = (On::new(&c)?, epoch::epoch(&c, what.seconds)?);
         let rate = e.env_steps as f64 / e.epoch.median;
         if json {
             for &(name, runs, timing) in &e.programs {
-                let mut row = object(&device, config, name, timing);
+                let mut row = object(&on, config, name, timing);
                 row["runs"] = json!(runs);
                 writeln!(out, "{row}")?;
             }
-            let mut row = object(&device, config, "epoch", e.epoch);
+            let mut row = object(&on, config, "epoch", e.epoch);
             row["env_steps_per_s"] = json!(digits(rate, 1));
             writeln!(out, "{row}")?;
         } else {
@@ -242,7 +246,8 @@ fn time_env(what: &What, envs: &[usize], adjoint: bool, json: bool, out: &mut dy
         header(out)?;
     }
     for (config, c) in what.load()? {
-        let (device, on) = (device(&c)?, if runs_on_gpu(&c)? { "the GPU" } else { "one thread" });
+        let on = On::new(&c)?;
+        let place = if on.gpu { "the GPU" } else { "one thread" };
         for &n in envs {
             let forward = env::env(&c, n, false, what.seconds)?;
             let both = adjoint.then(|| env::env(&c, n, true, what.seconds)).transpose()?;
@@ -251,7 +256,7 @@ fn time_env(what: &What, envs: &[usize], adjoint: bool, json: bool, out: &mut dy
                 let (name, rate) = (format!("{name}_{n}"), n as f64 / timing.median);
                 let times = timing.median / forward.median;
                 if json {
-                    let mut row = object(&device, config, &name, timing);
+                    let mut row = object(&on, config, &name, timing);
                     row["envs"] = json!(n);
                     row["env_steps_per_s"] = json!(digits(rate, 1));
                     if adjoint {
@@ -260,7 +265,7 @@ fn time_env(what: &What, envs: &[usize], adjoint: bool, json: bool, out: &mut dy
                     writeln!(out, "{row}")?;
                 } else {
                     let note = if adjoint { format!(", {times:.2} times the forward") } else { String::new() };
-                    table_row(out, config, &name, timing, &format!("{rate:.0} steps/s on {on}{note}"))?;
+                    table_row(out, config, &name, timing, &format!("{rate:.0} steps/s on {place}{note}"))?;
                 }
                 out.flush()?;
             }
@@ -321,15 +326,22 @@ fn table_row(out: &mut dyn Write, config: &str, phase: &str, t: Timing, note: &s
 }
 
 /// What is measured, as figures are labelled.
-fn device(c: &Config) -> anyhow::Result<String> {
-    Ok(match target(c.device)? {
-        Target::Cpu => "cpu".into(),
-        Target::Cuda(context, _) => context.info.name.clone(),
-    })
+struct On {
+    device: String,
+    /// What products multiply in.
+    dtype: String,
+    gpu: bool,
 }
 
-fn runs_on_gpu(c: &Config) -> anyhow::Result<bool> {
-    Ok(matches!(target(c.device)?, Target::Cuda(..)))
+impl On {
+    fn new(c: &Config) -> anyhow::Result<Self> {
+        Ok(match target(c.device, c.precision)? {
+            Target::Cpu => Self { device: "cpu".into(), dtype: Precision::Fp32.to_string(), gpu: false },
+            Target::Cuda(context, o) => {
+                Self { device: context.info.name.clone(), dtype: o.multiply.precision.to_string(), gpu: true }
+            }
+        })
+    }
 }
 
 /// A number of JSON; null for what is not known.
@@ -338,11 +350,11 @@ fn number(x: f64) -> serde_json::Value {
 }
 
 /// A line with the peer's keys.
-fn object(device: &str, config: &str, phase: &str, t: Timing) -> serde_json::Value {
+fn object(on: &On, config: &str, phase: &str, t: Timing) -> serde_json::Value {
     let ms = |x: f64| digits(x * 1e3, 4);
     json!({
-        "peer": concat!("pwm-", env!("CARGO_PKG_VERSION")), "device": device, "phase": phase, "config": config,
-        "mode": "program", "dtype": "fp32", "ms": ms(t.median), "ms_min": ms(t.min), "ms_max": ms(t.max), "n": t.n,
+        "peer": concat!("pwm-", env!("CARGO_PKG_VERSION")), "device": on.device, "phase": phase, "config": config,
+        "mode": "program", "dtype": on.dtype, "ms": ms(t.median), "ms_min": ms(t.min), "ms_max": ms(t.max), "n": t.n,
     })
 }
 

@@ -1,8 +1,10 @@
 //! `pwm doctor`: what this machine has, and what is missing to use its GPU.
 
 use super::say;
+use crate::config::Precision;
 use crate::device::cpu::simd;
 use crate::device::cuda::driver::{self, Context, DeviceInfo};
+use crate::device::cuda::multiply::{FORCE, Multiply};
 use crate::device::cuda::nvrtc::Nvrtc;
 use crate::device::cuda::{CudaError, cache};
 use std::io::Write;
@@ -32,23 +34,33 @@ pub fn run(out: &mut dyn Write) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// A line for a GPU, and one more if it cannot be used, or not as it is.
+/// A line for a GPU, and what cannot be used of it, or how it multiplies.
 fn gpu(d: DeviceInfo, nvrtc: &Result<Nvrtc, CudaError>, out: &mut dyn Write) {
     let (gib, arch, n) = (d.memory >> 30, d.arch(), d.ordinal);
     say(out, format_args!("gpu cuda:{n}  {}, {arch}, {} multiprocessors, {gib} GiB", d.name, d.multiprocessors));
-    let mut but = |what: &dyn std::fmt::Display| say(out, format_args!("            {what}"));
-    match Context::open(n) {
-        Err(e) => but(&e),
-        Ok(context) => match nvrtc.as_ref().map(|c| c.arch(&context.info)) {
-            Ok(Err(e)) => but(&e),
-            Ok(Ok(known)) if known != arch => but(&format_args!(
-                "the compiler does not know {arch}: it compiles for {known}, which the driver translates"
-            )),
-            Ok(Ok(_)) | Err(_) => {
-                if let Ok((free, _)) = context.memory() {
-                    but(&format_args!("{:.1} GiB of its memory are free", free as f64 / (1u64 << 30) as f64));
-                }
-            }
-        },
+    let mut but = |what: std::fmt::Arguments<'_>| say(out, format_args!("            {what}"));
+    match Context::open(n).and_then(|c| c.memory()) {
+        Err(e) => return but(format_args!("{e}")),
+        Ok((free, _)) => but(format_args!("{:.1} GiB of its memory are free", free as f64 / (1u64 << 30) as f64)),
     }
+    // Without a compiler there is a line of its own.
+    let Ok(compiler) = nvrtc else { return };
+    let seen = match compiler.arch(&d).and_then(|known| Ok((known, compiler.sees(&d)?))) {
+        Err(e) => return but(format_args!("{e}")),
+        Ok((known, seen)) => {
+            if known != arch {
+                but(format_args!(
+                    "the compiler does not know {arch}: it compiles for {known}, which the driver translates"
+                ));
+            }
+            seen
+        }
+    };
+    for precision in [Precision::Fp32, Precision::Tf32, Precision::Bf16] {
+        match Multiply::on(&seen, precision) {
+            Ok(how) => but(format_args!("precision={precision}: {how}")),
+            Err(e) => but(format_args!("precision={precision}: {e}")),
+        }
+    }
+    but(format_args!("{FORCE}=fma or mma forces older units, to find out whether newer ones are to blame"));
 }

@@ -7,7 +7,7 @@
 use super::key::Key;
 use super::names::resolve;
 use super::value::Value;
-use super::yaml::Setting;
+use super::yaml::{Setting, read_value};
 
 /// What became of one setting of such a file.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -103,6 +103,7 @@ pub(super) fn translate(settings: Vec<Setting>) -> (Vec<Setting>, Vec<Note>) {
     let (mut kept, mut notes) = (Vec::new(), Vec::new());
     for setting in all {
         let written = format!("{}={}", setting.name, setting.value);
+        let setting = Setting { value: own_default(&setting.value).unwrap_or(setting.value), ..setting };
         let mut note = |kind, meaning: String| notes.push(Note { kind, setting: written.clone(), meaning });
         match meaning(&setting, flow) {
             Meaning::Key(name, value) => {
@@ -113,6 +114,15 @@ pub(super) fn translate(settings: Vec<Setting>) -> (Vec<Setting>, Vec<Note>) {
                 };
                 note(NoteKind::Mapped, shown);
                 kept.push(Setting { name: name.into(), value, ..setting });
+            }
+            Meaning::Keys(keys) => {
+                let shown: Vec<_> = keys.iter().map(|(name, value)| format!("{name}={value}")).collect();
+                note(NoteKind::Mapped, shown.join(", "));
+                kept.extend(keys.into_iter().map(|(name, value)| Setting {
+                    name: name.into(),
+                    value,
+                    ..setting.clone()
+                }));
             }
             Meaning::Other(name, value, why) => {
                 note(NoteKind::Harmful, format!("{why}; {name}={value} instead"));
@@ -129,6 +139,8 @@ pub(super) fn translate(settings: Vec<Setting>) -> (Vec<Setting>, Vec<Note>) {
 enum Meaning {
     /// A key and its value.
     Key(&'static str, Value),
+    /// Several of them.
+    Keys(Vec<(&'static str, Value)>),
     /// Another value than the file means, and why.
     Other(&'static str, Value, &'static str),
     Nothing(String),
@@ -166,7 +178,12 @@ fn meaning(setting: &Setting, flow: bool) -> Meaning {
         }
         "config._target_" if has("AntEnv") => return Meaning::Nothing("the environment is the Ant".into()),
         "_target_" if has("PWM") => return Meaning::Nothing("the algorithm is PWM".into()),
-        "config._target_" | "_target_" => return Meaning::Refused("this version trains PWM on the Ant".into()),
+        // Its environment shows zeros in place of the last action.
+        "_target_" if has("SHAC") => {
+            return Meaning::Keys(vec![("algorithm", text("shac")), ("action_in_obs", Value::Bool(false))]);
+        }
+        "config._target_" => return Meaning::Refused("the environment is the Ant".into()),
+        "_target_" => return Meaning::Refused("the algorithms are PWM and SHAC".into()),
         "actor_config._target_" => {
             let kind = if has("FlowODE") { "flow" } else { "gaussian" };
             return Meaning::Key("actor", text(kind));
@@ -224,6 +241,18 @@ fn meaning(setting: &Setting, flow: bool) -> Meaning {
         Some((Key { name, .. }, value)) => Meaning::Key(name, value),
         None => Meaning::Refused("there is no such setting; it is left out".into()),
     }
+}
+
+/// The default of `${resolve_child:DEFAULT,..}`, which an environment's file may replace; for the Ant it has the same.
+fn own_default(value: &Value) -> Option<Value> {
+    let Value::Text(text) = value else { return None };
+    let inside = text.strip_prefix("${resolve_child:")?;
+    let mut depth = 0;
+    let end = inside.find(|c| {
+        depth += i32::from(c == '[') - i32::from(c == ']');
+        c == ',' && depth == 0
+    })?;
+    read_value(&inside[..end]).ok()
 }
 
 /// Groups are opened: `a: {b: 1}` becomes `a.b: 1`, at the place of `a`.

@@ -136,6 +136,11 @@ impl fmt::Display for Label {
             }
             _ => (v, ""),
         };
+        if a > 0.0 && a < 1e-3 {
+            // `{:e}` of the number itself shows the last bits.
+            let round: f64 = format!("{a:.3e}").parse().unwrap_or(a);
+            return write!(f, "{}{round:e}", if v < 0.0 { "−" } else { "" });
+        }
         // Ticks are round: six decimals hide the last bits of a product with 0.1 and cut no tick.
         let r = (scaled * 1e6).round() / 1e6;
         let (sign, r) = if r < 0.0 { ("−", -r) } else { ("", r.abs()) };
@@ -416,8 +421,8 @@ mod tests {
     fn labels() {
         let s = |v: f64| Label(v).to_string();
         assert_eq!(
-            [s(0.0), s(1500.0), s(-1500.0), s(250_000.0), s(1.5e6), s(0.30000000000000004), s(-0.0)],
-            ["0", "1,500", "−1,500", "250k", "1.5M", "0.3", "0"]
+            [s(0.0), s(1500.0), s(-1500.0), s(250_000.0), s(1.5e6), s(0.30000000000000004), s(-0.0), s(-3e-7 * 1.1)],
+            ["0", "1,500", "−1,500", "250k", "1.5M", "0.3", "0", "−3.3e-7"]
         );
     }
 

@@ -13,10 +13,10 @@ use super::incidents::{self, Incident};
 use super::metrics::{self, MetricsError, Row, column};
 use super::plot::{Look, Plot, Point, Reference, Series, ant_references, escape};
 use super::progress::{Short, Time};
-use super::stats::{interval, iqm, mean, std};
+use super::stats::{interval, interval_of_difference, iqm, mean, permutation_test, probability_of_improvement, std};
 use super::tracker::{EVAL_MEAN, EVAL_STD, RSS, TIMES, TRAIN_RETURN};
 use super::viewer::base64;
-use crate::config::{Config, ConfigErrors, KEYS};
+use crate::config::{Algorithm, Config, ConfigErrors, Dynamics, KEYS};
 
 /// Published returns on dFlex's Ant, and what they say.
 pub const REFERENCES: [(&str, &str); 7] = [
@@ -273,12 +273,9 @@ impl Report {
         let notes = runs.iter().flat_map(|r| {
             r.incidents.iter().map(|i| format!("{}, epoch {}: {}", r.name(), i.epoch, i.text)).collect::<Vec<_>>()
         });
-        Self {
-            title,
-            figures,
-            tables: vec![of_runs(runs), of_groups(runs, &groups), references()],
-            notes: notes.collect(),
-        }
+        let tables =
+            [Some(of_runs(runs)), Some(of_groups(runs, &groups)), differences(runs, &groups), Some(references())];
+        Self { title, figures, tables: tables.into_iter().flatten().collect(), notes: notes.collect() }
     }
 
     /// One page with everything in it: figures as data addresses, no script, nothing fetched.
@@ -355,7 +352,10 @@ fn returns(runs: &[Run], groups: &[Group]) -> Plot {
         }
     }
     let top = series.iter().flat_map(|s| &s.points).map(|p| p.y).filter(|y| y.is_finite()).fold(0.0, f64::max);
+    // What nobody has to learn for, and the published levels that are near.
     let mut references = ant_references();
+    references.retain(|r| r.low != r.high);
+    references.push(Reference { label: "random actions, doing nothing".into(), low: 104.0, high: 149.0 });
     let near = LEVELS.iter().filter(|(_, level)| *level <= 1.35 * top);
     references.extend(near.map(|(name, level)| Reference { label: (*name).into(), low: *level, high: *level }));
     let marks =
@@ -543,6 +543,41 @@ fn of_groups(runs: &[Run], groups: &[Group]) -> Table {
         head: vec!["experiment", "runs", "peak, IQM", "final, IQM", "final, mean", "std"],
         rows: groups.iter().map(row).collect(),
     }
+}
+
+/// Every experiment against the baseline: the first one whose model is PWM's own, as flow models are meant to be better
+/// than it; where there is none, the first. Nothing with a single experiment.
+fn differences(runs: &[Run], groups: &[Group]) -> Option<Table> {
+    let is_baseline = |g: &Group| {
+        let c = &runs[g.runs[0]].config;
+        c.algorithm == Algorithm::Pwm && c.dynamics == Dynamics::Mlp
+    };
+    let baseline = groups.iter().position(is_baseline).unwrap_or(0);
+    let finals = |g: &Group| -> Vec<f64> { g.runs.iter().map(|&i| runs[i].last()).filter(|v| v.is_finite()).collect() };
+    let base = finals(groups.get(baseline)?);
+    let row = |(_, g): (usize, &Group)| {
+        let own = finals(g);
+        let mut cells = vec![g.label.clone(), groups[baseline].label.clone()];
+        if own.is_empty() || base.is_empty() {
+            cells.extend(["-"; 3].map(String::from));
+        } else {
+            let (low, high) = interval_of_difference(&base, &own, mean);
+            let difference = points(mean(&own) - mean(&base));
+            cells.push(format!("{difference} [{}, {}]", points(low), points(high)));
+            cells.push(format!("{:.2}", probability_of_improvement(&base, &own)));
+            cells.push(format!("{:.3}", permutation_test(&base, &own).p));
+        }
+        cells
+    };
+    (groups.len() > 1).then(|| Table {
+        name: "differences",
+        caption:
+            "Final evaluations against the baseline: difference of the means [95 % bootstrap interval], probability \
+                  that a run is better than one of the baseline, two-sided permutation test."
+                .into(),
+        head: vec!["experiment", "baseline", "difference", "better", "p"],
+        rows: groups.iter().enumerate().filter(|(i, _)| *i != baseline).map(row).collect(),
+    })
 }
 
 fn references() -> Table {

@@ -17,7 +17,7 @@ use super::metrics::{self, Metrics, MetricsError, Rows, Start};
 use super::progress::{Progress, Short, Status, Time};
 use super::signals::{GRACE, StopFlag};
 use super::state::{self, Best, Stored};
-use super::tracker::{COLUMNS, EVAL_MEAN, EVAL_STD, NETWORKS, PATIENCE, TRAIN_RETURN, Tracker};
+use super::tracker::{COLUMNS, EVAL_MEAN, EVAL_STD, NETWORKS, PATIENCE, Pending, TRAIN_RETURN, Tracker};
 use super::viewer::ViewerError;
 use super::vitals::{self, Vitals};
 use crate::algo::Learner;
@@ -115,6 +115,11 @@ pub struct Session<L: Learner> {
     evaluation: Option<(u64, Evaluation)>,
     vitals: Vitals,
     probe: Option<(u64, Probe)>,
+    /// Epoch of the newest row with an evaluation.
+    recorded: Option<u64>,
+    /// Whether the present epoch has its row and its judgement. Only then is it worth a checkpoint: a run that went on
+    /// from another would lack a row for good.
+    settled: bool,
     saved: Option<u64>,
     saved_at: Instant,
     begun: Instant,
@@ -159,7 +164,16 @@ where
         let mut s = Self::new(trainer, folder, info, metrics, best);
         s.saved = Some(s.trainer.epoch());
         s.info.resumed += 1;
-        s.guard = state::guard_of(latest)?;
+        let memory = state::memory_of(latest)?;
+        s.tracker = Tracker::new(s.trainer.config(), s.trainer.skipped(), memory.pending);
+        (s.guard, s.vitals) = (memory.guard, memory.vitals);
+        for row in Rows::open(&s.folder.file(metrics::FILE_NAME))? {
+            let row = row?;
+            if let Some(mean) = row.values.get(EVAL_MEAN) {
+                s.recorded = Some(row.epoch);
+                s.progress.evaluated(*mean);
+            }
+        }
         s.incidents = incidents::read(s.folder.path())?;
         s.incidents.truncate(s.guard.incidents as usize);
         incidents::write(s.folder.path(), &s.incidents)?;
@@ -171,7 +185,7 @@ where
     }
 
     fn new(trainer: L, folder: RunFolder, info: RunInfo, metrics: Metrics, best: Option<Best>) -> Self {
-        let tracker = Tracker::new(trainer.config(), trainer.skipped());
+        let tracker = Tracker::new(trainer.config(), trainer.skipped(), Pending::default());
         let best_return = best.map_or(f64::NAN, |b| b.mean);
         let c = trainer.config();
         let film = Film::new(c.eval_episodes, c.episode_length);
@@ -199,6 +213,8 @@ where
             evaluation: None,
             vitals: Vitals::default(),
             probe: None,
+            recorded: None,
+            settled: true,
             saved: None,
             saved_at: Instant::now(),
             begun: Instant::now(),
@@ -247,7 +263,7 @@ where
         self.progress.finish();
         if let Err(e) = &ended {
             self.info.finished = Some(format!("error: {e}"));
-            if e.state_is_good() {
+            if self.settled && e.state_is_good() {
                 // The error is what is reported; a checkpoint that cannot be written either leaves the last one.
                 let _ = self.save();
             } else {
@@ -282,20 +298,24 @@ where
             return Ok(over);
         }
         let from = Instant::now();
+        self.settled = false;
         stop.interruptible(|| self.epoch())?;
         let epoch = self.trainer.epoch();
         if epoch <= before {
             // Rolled back, to an epoch whose evaluation and checkpoint are there.
+            self.settled = true;
             return Ok(None);
         }
         let mut ending = None;
         if epoch.is_multiple_of(eval_every) {
             stop.interruptible(|| self.evaluate())?;
             self.row()?;
+            ending = self.judge()?;
+            self.settled = true;
             self.draw_curve()?;
             self.check_signal()?;
-            ending = self.judge()?;
         }
+        self.settled = true;
         if keep_every > 0 && epoch.is_multiple_of(keep_every) {
             self.keep_policy(&keep::epoch_at(&self.folder.checkpoints(), epoch))?;
         }
@@ -422,8 +442,12 @@ where
         let mut row = [f64::NAN; COLUMNS.len() + vitals::COLUMNS.len()];
         let (tracked, probed) = row.split_at_mut(COLUMNS.len());
         probed.copy_from_slice(&vitals::columns(probe));
-        tracked.copy_from_slice(&self.tracker.row(eval, self.elapsed(), self.guard.rollbacks));
-        Ok(self.metrics.row(self.trainer.env_steps(), epoch, &row)?)
+        let (elapsed, rollbacks) = (self.elapsed(), self.guard.rollbacks);
+        tracked.copy_from_slice(&self.tracker.row(eval, elapsed, rollbacks));
+        self.metrics.row(self.trainer.env_steps(), epoch, &row)?;
+        self.tracker.written();
+        self.recorded = eval.map(|_| epoch).or(self.recorded);
+        Ok(())
     }
 
     /// Ends the run with an error if what the policy learns from is dead.
@@ -541,12 +565,13 @@ where
         let scale = self.trainer.lr_scale();
         let latest = Checkpoint::load(&self.folder.latest())?;
         state::restore(&mut self.trainer, &latest)?;
-        self.guard = std::mem::take(&mut self.guard).back_to(state::guard_of(&latest)?);
+        let memory = state::memory_of(&latest)?;
+        (self.guard, self.vitals) = (std::mem::take(&mut self.guard).back_to(memory.guard), memory.vitals);
         self.trainer.set_lr_scale(scale);
         let scale = self.lower_rates();
         let epoch = self.trainer.epoch();
         self.metrics = Metrics::open(self.folder.path(), &all_columns(), Start::FromEpoch(epoch + 1))?;
-        self.tracker = Tracker::new(&c, self.trainer.skipped());
+        self.tracker = Tracker::new(&c, self.trainer.skipped(), memory.pending.forgiven());
         self.evaluation = None;
         self.incident(
             Kind::Rollback,
@@ -617,13 +642,15 @@ where
     /// Writes the latest checkpoint and the description of the run.
     pub fn save(&mut self) -> Result<(), RunError> {
         let (from, epoch) = (Instant::now(), self.trainer.epoch());
+        // Rows first: a checkpoint expects those of its epochs, also after a power cut.
+        self.metrics.sync()?;
         if self.saved != Some(epoch) {
-            state::save_latest(&self.folder.latest(), &self.trainer, &self.guard)?;
+            let (guard, pending, vitals) = (self.guard.clone(), *self.tracker.pending(), self.vitals);
+            state::save_latest(&self.folder.latest(), &self.trainer, &state::Memory { guard, pending, vitals })?;
             (self.saved, self.saved_at) = (Some(epoch), Instant::now());
             self.save_seconds = from.elapsed().as_secs_f64();
             self.tracker.add_pause(0.0, self.save_seconds);
         }
-        self.metrics.sync()?;
         (self.info.epoch, self.info.env_steps) = (epoch, self.trainer.env_steps());
         self.info.elapsed_seconds = self.elapsed();
         self.info.updated = utc_now();
@@ -631,13 +658,16 @@ where
     }
 
     /// The state first: what follows can be had again. A scheduler that sends a signal may not wait for an evaluation.
+    /// The evaluation that ends a sitting is one more: a run that goes on makes its rows as if there had been none.
     fn finish(&mut self, ending: &Ending) -> Result<(), RunError> {
         self.info.finished = Some(ending.to_string());
         self.save()?;
         let in_a_hurry = matches!(ending, Ending::Asked("SIGTERM" | "SIGUSR1"));
         if !in_a_hurry && self.evaluation().is_none() {
             self.evaluate()?;
-            self.row()?;
+            if self.recorded != Some(self.trainer.epoch()) {
+                self.row()?;
+            }
             self.save()?;
         }
         self.draw_curve()

@@ -11,9 +11,13 @@
 use std::collections::BTreeMap;
 use std::path::Path;
 
+use serde::de::DeserializeOwned;
+
 use super::checkpoint::{self, Checkpoint, CheckpointError, Element, Section, Tensor};
 use super::crc64::Crc64;
 use super::guard::Guard;
+use super::tracker::Pending;
+use super::vitals::Vitals;
 use crate::algo::Learner;
 use crate::algo::pwm::{Evaluation, Evaluator, Fidelity};
 use crate::config::{Config, ConfigErrors};
@@ -36,6 +40,8 @@ mod key {
     pub const LENGTH_MEAN: &str = "length_mean";
     pub const GUARD: &str = "guard";
     pub const LR_SCALE: &str = "lr_scale";
+    pub const PENDING: &str = "pending";
+    pub const VITALS: &str = "vitals";
 }
 
 /// The evaluation that made a checkpoint the best.
@@ -62,6 +68,7 @@ pub(super) fn about(config: &Config, kind: &str, epoch: u64) -> BTreeMap<String,
     c.mem = neutral.mem;
     c.device_mem = neutral.device_mem;
     c.recompute = neutral.recompute;
+    c.replay = neutral.replay;
     c.max_minutes = neutral.max_minutes;
     c.save_every = neutral.save_every;
     c.log_every = neutral.log_every;
@@ -106,13 +113,25 @@ fn section(region: Region) -> Section {
         Region::Statistics => Section::Statistics,
         Region::Optimiser => Section::Optimiser,
         Region::Environment => Section::Environment,
-        Region::Replay => Section::Replay,
+        Region::Replay | Region::Episodes => Section::Replay,
         Region::Control | Region::Gradients | Region::Exchange => Section::Counters,
     }
 }
 
+/// What the epoch loop remembers from one epoch to the next, beside its learner. A resumed run judges and logs as the
+/// uninterrupted one would have.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Memory {
+    /// Of the evaluations.
+    pub guard: Guard,
+    /// Of the epochs since the last row of metrics.
+    pub pending: Pending,
+    /// Of the probes.
+    pub vitals: Vitals,
+}
+
 /// Everything the next epoch depends on.
-pub fn save_latest<L: Learner>(path: &Path, t: &L, guard: &Guard) -> Result<(), CheckpointError>
+pub fn save_latest<L: Learner>(path: &Path, t: &L, memory: &Memory) -> Result<(), CheckpointError>
 where
     L::F: Stored,
 {
@@ -120,7 +139,10 @@ where
     let mut meta = describe(t, "run");
     meta.insert(key::BOOTSTRAPPED.into(), t.bootstrapped().to_string());
     meta.insert(key::LR_SCALE.into(), t.lr_scale().to_string());
-    meta.insert(key::GUARD.into(), serde_json::to_string(guard).expect("strings and numbers are JSON"));
+    let json = "strings and numbers are JSON";
+    meta.insert(key::GUARD.into(), serde_json::to_string(&memory.guard).expect(json));
+    meta.insert(key::PENDING.into(), serde_json::to_string(&memory.pending).expect(json));
+    meta.insert(key::VITALS.into(), serde_json::to_string(&memory.vitals).expect(json));
     checkpoint::save(path, tensors(t, &t.state(false), &ring), &meta)
 }
 
@@ -156,11 +178,15 @@ where
     Ok(())
 }
 
-/// What the run's guard remembered when a `latest` checkpoint was written.
-pub fn guard_of(from: &Checkpoint) -> Result<Guard, CheckpointError> {
-    let Some(text) = from.meta().get(key::GUARD) else { return Ok(Guard::default()) };
-    serde_json::from_str(text)
-        .map_err(|e| CheckpointError::Damaged { path: from.path().into(), what: format!("its guard: {e}") })
+/// What the epoch loop remembered when a `latest` checkpoint was written. Files of earlier builds lack some of it: there
+/// the loop begins anew, as those builds did.
+pub fn memory_of(from: &Checkpoint) -> Result<Memory, CheckpointError> {
+    fn part<T: DeserializeOwned + Default>(from: &Checkpoint, key: &str) -> Result<T, CheckpointError> {
+        let Some(text) = from.meta().get(key) else { return Ok(T::default()) };
+        serde_json::from_str(text)
+            .map_err(|e| CheckpointError::Damaged { path: from.path().into(), what: format!("its {key}: {e}") })
+    }
+    Ok(Memory { guard: part(from, key::GUARD)?, pending: part(from, key::PENDING)?, vitals: part(from, key::VITALS)? })
 }
 
 /// Gives a trainer the networks and statistics of a policy. Its optimisers start anew: their moments belong to other

@@ -4,6 +4,8 @@
 //! here they are counted for each network, and [`Tracker::dead`] tells when one network has not learned for
 //! [`PATIENCE`] epochs.
 
+use serde::{Deserialize, Serialize};
+
 use crate::algo::pwm::EpochReport;
 use crate::config::{Algorithm, Config};
 
@@ -55,7 +57,7 @@ pub const PATIENCE: u32 = 10;
 pub const NETWORKS: [&str; 3] = ["actor", "critic", "world model"];
 
 /// A mean of the finite ones among some numbers.
-#[derive(Clone, Copy, Debug, Default)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
 struct Mean {
     sum: f64,
     count: u32,
@@ -78,8 +80,10 @@ impl Mean {
     }
 }
 
-/// Sums since the last row.
-#[derive(Clone, Copy, Debug, Default)]
+/// Sums since the last row. All of them are finite, so that they can be written as text and read back; those of this
+/// machine and sitting are not stored.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(default)]
 struct Interval {
     actor: Mean,
     critic: Mean,
@@ -92,11 +96,34 @@ struct Interval {
     blown_up: f64,
     /// Of environment steps: scaled down, not finite.
     bounded: [f64; 2],
-    seconds: f64,
-    steps: f64,
-    rates: [f64; 3],
-    phases: [f64; 5],
     skipped: [u32; 3],
+    /// Of the last epoch, once there is one.
+    #[serde(skip)]
+    rates: Option<[f64; 3]>,
+    #[serde(skip)]
+    seconds: f64,
+    /// Environment steps in these seconds.
+    #[serde(skip)]
+    steps: f64,
+    #[serde(skip)]
+    phases: [f64; 5],
+}
+
+/// What the next row depends on besides the epochs to come: part of a checkpoint, so that a run that goes on between two
+/// rows writes the one that an uninterrupted run would have written.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct Pending {
+    now: Interval,
+    /// Epochs in a row without a single update, by network.
+    idle: [u32; 3],
+}
+
+impl Pending {
+    /// The same for a run that has been rolled back: its networks get their full patience again.
+    pub fn forgiven(self) -> Self {
+        Self { idle: [0; 3], ..self }
+    }
 }
 
 /// Aggregates epochs into rows. Allocates nothing.
@@ -107,32 +134,30 @@ pub struct Tracker {
     /// Whether there is a world model to have losses.
     modelled: bool,
     steps_per_epoch: f64,
-    now: Interval,
+    pending: Pending,
     /// Skipped updates since the start of the run.
     skipped: [u32; 3],
-    /// Epochs in a row without a single update.
-    idle: [u32; 3],
     /// States that left physics, since this sitting began.
     pub blown_up: f64,
 }
 
 impl Tracker {
-    /// `skipped`: updates that were skipped before, in a run that is continued.
-    pub fn new(c: &Config, skipped: [u32; 3]) -> Self {
+    /// Of a run that is continued, `skipped` are the updates that were skipped before, and `pending` what its checkpoint
+    /// remembers of the epochs since the last row.
+    pub fn new(c: &Config, skipped: [u32; 3], pending: Pending) -> Self {
         Self {
             updates: [1, (c.critic_iterations * c.critic_batches) as u32, c.wm_iterations as u32],
             modelled: c.algorithm == Algorithm::Pwm,
             steps_per_epoch: (c.horizon * c.num_envs) as f64,
-            now: Interval::default(),
+            pending,
             skipped,
-            idle: [0; 3],
             blown_up: 0.0,
         }
     }
 
     /// One epoch; `skipped` counts from the start of the run.
     pub fn add(&mut self, r: &EpochReport, skipped: [u32; 3], seconds: f64) {
-        let n = &mut self.now;
+        let Pending { now: n, idle } = &mut self.pending;
         if r.learned {
             let means = [&mut n.actor, &mut n.critic, &mut n.dynamics, &mut n.reward];
             let losses = [r.actor_loss, r.critic_loss, r.dynamics_loss, r.reward_loss];
@@ -145,11 +170,11 @@ impl Tracker {
             for (i, (new, old)) in skipped.iter().zip(self.skipped).enumerate() {
                 let more = new.wrapping_sub(old);
                 n.skipped[i] += more;
-                self.idle[i] = if more >= self.updates[i] { self.idle[i] + 1 } else { 0 };
+                idle[i] = if more >= self.updates[i] { idle[i] + 1 } else { 0 };
             }
             self.skipped = skipped;
         }
-        if r.episodes > 0.0 {
+        if r.episodes > 0.0 && (r.train_return + r.train_length).is_finite() {
             n.episodes += r.episodes;
             n.returns += r.episodes * r.train_return;
             n.lengths += r.episodes * r.train_length;
@@ -159,48 +184,59 @@ impl Tracker {
         self.blown_up += r.blown_up;
         n.seconds += seconds;
         n.steps += self.steps_per_epoch;
-        n.rates = r.rates;
+        n.rates = Some(r.rates);
         n.phases.iter_mut().zip(r.seconds).for_each(|(sum, s)| *sum += s);
     }
 
     /// Seconds of an evaluation and of a checkpoint.
     pub fn add_pause(&mut self, evaluating: f64, saving: f64) {
-        self.now.phases[3] += evaluating;
-        self.now.phases[4] += saving;
+        self.pending.now.phases[3] += evaluating;
+        self.pending.now.phases[4] += saving;
     }
 
     /// Mean return and length of the episodes that ended since the last row; NaN if there was none.
     pub fn episodes(&self) -> (f64, f64) {
-        (self.now.returns / self.now.episodes, self.now.lengths / self.now.episodes)
+        let n = &self.pending.now;
+        (n.returns / n.episodes, n.lengths / n.episodes)
     }
 
     /// Mean losses since the last row: actor, critic, dynamics plus reward.
     pub fn losses(&self) -> (f64, f64, f64) {
-        let n = &self.now;
+        let n = &self.pending.now;
         (n.actor.get(), n.critic.get(), n.dynamics.get() + n.reward.get())
     }
 
     /// Updates skipped since the last row, by network.
     pub fn skipped(&self) -> [u32; 3] {
-        self.now.skipped
+        self.pending.now.skipped
     }
 
     /// Epochs since the last row in which a loss was not finite: actor, critic, dynamics, reward.
     pub fn lost(&self) -> [u32; 4] {
-        let n = &self.now;
+        let n = &self.pending.now;
         [n.actor.lost, n.critic.lost, n.dynamics.lost, n.reward.lost]
     }
 
     /// The first network that has made no update for [`PATIENCE`] epochs.
     pub fn dead(&self) -> Option<&'static str> {
-        self.idle.iter().position(|&e| e >= PATIENCE).map(|i| NETWORKS[i])
+        self.pending.idle.iter().position(|&e| e >= PATIENCE).map(|i| NETWORKS[i])
     }
 
-    /// The row since the last one, and a fresh start. `eval`: mean, deviation, length.
-    pub fn row(&mut self, eval: Option<[f64; 3]>, elapsed: f64, rollbacks: u64) -> [f64; COLUMNS.len()] {
-        let n = std::mem::take(&mut self.now);
+    /// What a checkpoint has to remember.
+    pub fn pending(&self) -> &Pending {
+        &self.pending
+    }
+
+    /// The row is written: the next one begins.
+    pub fn written(&mut self) {
+        self.pending.now = Interval::default();
+    }
+
+    /// The row since the last one. `eval`: mean, deviation, length.
+    pub fn row(&self, eval: Option<[f64; 3]>, elapsed: f64, rollbacks: u64) -> [f64; COLUMNS.len()] {
+        let n = self.pending.now;
         let [mean, std, length] = eval.unwrap_or([f64::NAN; 3]);
-        let rate = |i: usize| if n.steps > 0.0 { n.rates[i] } else { f64::NAN };
+        let rate = |i: usize| n.rates.map_or(f64::NAN, |r| r[i]);
         let lost: u32 = [n.actor, n.critic, n.dynamics, n.reward].iter().map(|m| m.lost).sum();
         [
             mean,
@@ -268,7 +304,7 @@ mod tests {
 
     #[test]
     fn rows_are_means_and_name_what_was_lost() {
-        let mut t = Tracker::new(&Config::default(), [0; 3]);
+        let mut t = Tracker::new(&Config::default(), [0; 3], Pending::default());
         for (i, loss) in [1.0, 3.0, f64::NAN].into_iter().enumerate() {
             let r = EpochReport { episodes: if i == 2 { 0.0 } else { 2.0 }, ..epoch(loss) };
             t.add(&r, [i as u32, 0, 0], 0.5);
@@ -277,12 +313,41 @@ mod tests {
         let row = t.row(None, 7.0, 0);
         assert_eq!((at(&row, "loss/actor"), at(&row, "train/return"), at(&row, "skipped_updates")), (2.0, 20.0, 2.0));
         assert_eq!((at(&row, "nonfinite_losses"), at(&row, "time/steps_per_s")), (1.0, 4096.0));
+        t.written();
         assert!(at(&row, EVAL_MEAN).is_nan() && at(&t.row(None, 8.0, 0), "loss/actor").is_nan());
     }
 
     #[test]
+    fn what_a_checkpoint_remembers_makes_the_same_row() {
+        let new = |pending| Tracker::new(&Config::default(), [0; 3], pending);
+        let (mut whole, mut first) = (new(Pending::default()), new(Pending::default()));
+        for (i, loss) in [0.1, f64::NAN, 0.7, 1e-7].into_iter().enumerate() {
+            let r = EpochReport { train_return: if i == 2 { f64::INFINITY } else { 1.0 / 3.0 }, ..epoch(loss) };
+            whole.add(&r, [i as u32; 3], 0.5);
+            first.add(&r, [i as u32; 3], 0.5);
+        }
+        let text = serde_json::to_string(first.pending()).unwrap();
+        assert!(!text.contains("null") && !text.contains("seconds"), "{text}");
+        let mut second = Tracker::new(&Config::default(), [3; 3], serde_json::from_str(&text).unwrap());
+        whole.add(&epoch(0.3), [4; 3], 0.5);
+        second.add(&epoch(0.3), [4; 3], 0.25);
+        let (a, b) = (whole.row(None, 7.0, 0), second.row(None, 7.0, 0));
+        for (name, (a, b)) in COLUMNS.iter().zip(a.iter().zip(b)).filter(|(n, _)| !n.starts_with("time/") && **n != RSS)
+        {
+            assert_eq!(a.to_bits(), b.to_bits(), "{name}");
+        }
+        // The speed is that of the epochs that were timed.
+        assert_eq!(at(&b, "time/steps_per_s"), 2.0 * at(&a, "time/steps_per_s"));
+        assert_eq!(
+            serde_json::from_str::<Pending>("{}").unwrap(),
+            Pending::default(),
+            "files written before it existed"
+        );
+    }
+
+    #[test]
     fn a_network_that_never_learns_is_named() {
-        let mut t = Tracker::new(&Config::default(), [0; 3]);
+        let mut t = Tracker::new(&Config::default(), [0; 3], Pending::default());
         let wm = Config::default().wm_iterations as u32;
         for e in 1..=PATIENCE {
             assert_eq!(t.dead(), None);

@@ -10,6 +10,8 @@
 //!
 //! Both count only evaluations between which the model was trained, and windows whose true rewards differ.
 
+use serde::{Deserialize, Serialize};
+
 use crate::algo::pwm::Probe;
 
 /// Deviation of predictions, as a share of the true rewards', that counts as none.
@@ -41,8 +43,9 @@ pub fn columns(p: Option<&Probe>) -> [f64; COLUMNS.len()] {
     [p.reward_correlation, predicted, true_, p.error_one, p.error_horizon, p.group_drift, v0, v1, v2, v3, v4]
 }
 
-/// What is remembered from one evaluation to the next.
-#[derive(Clone, Copy, Debug, Default, PartialEq)]
+/// What is remembered from one evaluation to the next; part of a checkpoint.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(default)]
 pub struct Vitals {
     epoch: u64,
     flat: u32,

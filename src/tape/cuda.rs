@@ -12,54 +12,61 @@ use super::plan::Layout;
 use super::program::{DType, Node, Program};
 use crate::device::cuda::driver::{Buffer, Context, Function, Graph, Module};
 use crate::device::cuda::launch::{In, IndexIn, IndexOut, Out};
+use crate::device::cuda::multiply::Multiply;
 use crate::device::cuda::nvrtc::Nvrtc;
 use crate::device::cuda::unit::units;
 use crate::device::cuda::{CudaError, Launch, cache};
 use round::{Frame, MOST_LAUNCHES, Mail, Rounds};
 use std::sync::Arc;
 
-/// The operands of a node: shapes and device addresses.
+/// The operands of a node: shapes and device addresses, and how matrix products are made.
 #[derive(Debug)]
-pub struct Operands<'a>(pub(super) &'a Cx<f32>);
+pub struct Operands<'a> {
+    pub(super) cx: &'a Cx<f32>,
+    pub(super) multiply: &'a Multiply,
+}
 
 impl Operands<'_> {
+    pub fn multiply(&self) -> &Multiply {
+        self.multiply
+    }
     pub fn inputs_len(&self) -> usize {
-        self.0.inputs.len()
+        self.cx.inputs.len()
     }
     pub fn outputs_len(&self) -> usize {
-        self.0.outputs.len()
+        self.cx.outputs.len()
     }
     pub fn shape(&self, i: usize) -> &[usize] {
-        &self.0.inputs[i].shape
+        &self.cx.inputs[i].shape
     }
     pub fn out_shape(&self, i: usize) -> &[usize] {
-        &self.0.outputs[i].shape
+        &self.cx.outputs[i].shape
     }
     pub fn len(&self, i: usize) -> usize {
-        self.0.inputs[i].len
+        self.cx.inputs[i].len
     }
     pub fn out_len(&self, i: usize) -> usize {
-        self.0.outputs[i].len
+        self.cx.outputs[i].len
     }
     pub fn input(&self, i: usize) -> In {
-        assert!(!self.0.inputs[i].is_index, "invariant: operand {i} holds reals");
-        In(self.0.inputs[i].address as u64)
+        assert!(!self.cx.inputs[i].is_index, "invariant: operand {i} holds reals");
+        In(self.cx.inputs[i].address as u64)
     }
     pub fn index(&self, i: usize) -> IndexIn {
-        assert!(self.0.inputs[i].is_index, "invariant: operand {i} holds indices");
-        IndexIn(self.0.inputs[i].address as u64)
+        assert!(self.cx.inputs[i].is_index, "invariant: operand {i} holds indices");
+        IndexIn(self.cx.inputs[i].address as u64)
     }
     pub fn out(&self, i: usize) -> Out {
-        assert!(!self.0.outputs[i].is_index, "invariant: output {i} holds reals");
-        Out(self.0.outputs[i].address as u64)
+        assert!(!self.cx.outputs[i].is_index, "invariant: output {i} holds reals");
+        Out(self.cx.outputs[i].address as u64)
     }
     pub fn out_index(&self, i: usize) -> IndexOut {
-        assert!(self.0.outputs[i].is_index, "invariant: output {i} holds indices");
-        IndexOut(self.0.outputs[i].address as u64)
+        assert!(self.cx.outputs[i].is_index, "invariant: output {i} holds indices");
+        IndexOut(self.cx.outputs[i].address as u64)
     }
     /// Scratch memory.
     pub fn scratch(&self) -> Out {
-        Out(self.0.workspace.as_ref().expect("invariant: an op that uses scratch memory asked for it").address as u64)
+        Out(self.cx.workspace.as_ref().expect("invariant: an op that uses scratch memory asked for it").address as u64)
     }
 }
 
@@ -68,9 +75,9 @@ pub fn cover(n: usize, threads: usize) -> [usize; 3] {
     [n.div_ceil(threads), 1, 1]
 }
 
-/// The launches of each operation of a program whose values lie at the addresses of `cx`.
-pub(super) fn launches(program: &Program, cx: &[Cx<f32>]) -> Result<Vec<Vec<Launch>>, CudaError> {
-    let of = |(node, cx): (&Node, _)| match node.op.cuda(&Operands(cx)) {
+/// The launches of each node of a program whose values lie at the addresses of `cx`.
+pub(super) fn launches(program: &Program, cx: &[Cx<f32>], multiply: &Multiply) -> Result<Vec<Vec<Launch>>, CudaError> {
+    let of = |(node, cx): (&Node, &Cx<f32>)| match node.op.cuda(&Operands { cx, multiply }) {
         Some(l) => Ok(l.into_iter().filter(|l| l.blocks() > 0).collect()),
         None => Err(CudaError::NoKernel { op: node.op.name(), program: program.name }),
     };
@@ -82,6 +89,7 @@ pub(super) fn launches(program: &Program, cx: &[Cx<f32>]) -> Result<Vec<Vec<Laun
 pub struct Options {
     /// Launch every kernel each time instead of replaying graphs: the same bits, slower.
     pub eager: bool,
+    pub multiply: Multiply,
 }
 
 /// Programs on a GPU.
@@ -198,9 +206,12 @@ impl CudaPrograms {
             self.modules.push(Module::load(context, &code?)?);
         }
         let mut which = which.into_iter();
-        let mut loaded = |launch: Launch| {
+        let mut loaded = |mut launch: Launch| {
             let unit = which.next().expect("invariant: every launch has its unit");
-            Ok((self.modules[first + unit].function(&launch.symbol())?, launch))
+            let function = self.modules[first + unit].function(&launch.symbol())?;
+            function.allow_shared(launch.shared)?;
+            context.encode(&mut launch)?;
+            Ok((function, launch))
         };
         lists.into_iter().map(|list| list.into_iter().map(&mut loaded).collect()).collect()
     }
@@ -267,6 +278,11 @@ impl CudaPrograms {
     /// Kernels that one run of a program launches.
     pub fn launches(&self, i: usize) -> usize {
         self.programs[i].launches.len()
+    }
+
+    /// How matrix products are made.
+    pub fn multiply(&self) -> &Multiply {
+        &self.options.multiply
     }
 
     pub fn memory(&self) -> &Arc<Memory> {

@@ -1,5 +1,6 @@
 //! The machine: one arena, programs bound to fixed addresses, run by a team of threads.
 
+use super::apart::{Apart, Home};
 use super::cuda::mirror::{Host, Mirror};
 use super::cuda::round::{Rounds, STEPS};
 use super::cuda::{self, CudaPrograms, Memory};
@@ -9,9 +10,10 @@ use super::program::{DType, Program, Storage, Val, VarId, Vars};
 use crate::device::cpu::packing;
 use crate::device::cpu::team::{Job, JobPanicked, Team};
 use crate::device::cuda::driver::Context;
+use crate::device::cuda::multiply::Multiply;
 use crate::device::cuda::{CudaError, Launch};
 use crate::device::{Dual, Real};
-use crate::mem::{Arena, OutOfMemory};
+use crate::mem::{Arena, MapError, OutOfMemory};
 use bytemuck::Pod;
 use std::marker::PhantomData;
 use std::sync::Arc;
@@ -81,6 +83,8 @@ pub struct Machine<F: Number> {
     /// On the processor: rounds since the last [`Machine::settle`], and what the last one took.
     rounds: usize,
     seconds: [f64; STEPS],
+    /// Given back after the GPU has let go of it.
+    apart: Apart<F>,
 }
 
 /// Why a program did not run.
@@ -98,7 +102,17 @@ pub enum BindError {
     #[error(transparent)]
     Memory(#[from] OutOfMemory),
     #[error(transparent)]
+    File(#[from] MapError),
+    #[error(transparent)]
     Cuda(#[from] CudaError),
+}
+
+/// Where the blocks begin that operands lie in.
+#[derive(Clone, Copy, Debug)]
+struct Bases {
+    reals: usize,
+    indices: usize,
+    apart: usize,
 }
 
 /// Where programs run.
@@ -115,8 +129,13 @@ pub struct ProgramId(pub(super) usize);
 impl<F: Number> Machine<F> {
     /// Plans, allocates everything the programs will ever need, and binds. Variables hold zeros.
     pub fn new(vars: Vars, programs: Vec<Program>, team: Arc<Team>) -> Result<Self, OutOfMemory> {
+        Self::resident(vars, programs, team, Apart::None)
+    }
+
+    /// As [`Machine::new`], with `apart` for what lies outside the arena.
+    fn resident(vars: Vars, programs: Vec<Program>, team: Arc<Team>, apart: Apart<F>) -> Result<Self, OutOfMemory> {
         let packing = packing(&programs, size_of::<F>());
-        let mut machine = Self::reserve(vars, programs, team)?;
+        let mut machine = Self::reserve_beside(vars, programs, team, apart)?;
         // A thread that did not get its workspace now gets it with its first product.
         let _ = machine.team.on_each(&|| packing::reserve(packing));
         let persistent = machine.layout.persistent.real;
@@ -128,21 +147,44 @@ impl<F: Number> Machine<F> {
 
     /// As [`Machine::new`], but pages become resident only when they are touched: to see what would be bound.
     pub fn reserve(vars: Vars, programs: Vec<Program>, team: Arc<Team>) -> Result<Self, OutOfMemory> {
+        Self::reserve_beside(vars, programs, team, Apart::None)
+    }
+
+    /// As [`Machine::reserve`], with what [`Vars::set_apart`] took out of the arena at `home`.
+    pub fn reserve_at(vars: Vars, programs: Vec<Program>, team: Arc<Team>, home: &Home) -> Result<Self, BindError> {
+        let apart = Apart::on_cpu(home, vars.apart_len())?;
+        Ok(Self::reserve_beside(vars, programs, team, apart)?)
+    }
+
+    fn reserve_beside(
+        vars: Vars,
+        programs: Vec<Program>,
+        team: Arc<Team>,
+        apart: Apart<F>,
+    ) -> Result<Self, OutOfMemory> {
         let layout = Layout::new(&vars, &programs);
         let total = layout.total();
         let reals = Arena::reserve("number", total.real)?;
         let indices = Arena::reserve("index", total.index)?;
-        let bound = programs
-            .into_iter()
-            .enumerate()
-            .map(|(i, p)| bind(&vars, &layout, i, Arc::new(p), reals.as_ptr() as usize, indices.as_ptr() as usize))
-            .collect();
-        Ok(Self { vars, layout, reals, indices, bound, team, gpu: None, rounds: 0, seconds: [0.0; STEPS] })
+        let (reals_at, indices_at) = (reals.as_ptr() as usize, indices.as_ptr() as usize);
+        let bases = Bases { reals: reals_at, indices: indices_at, apart: apart.address() };
+        let programs = programs.into_iter().enumerate();
+        let bound = programs.map(|(i, p)| bind(&vars, &layout, i, Arc::new(p), bases)).collect();
+        Ok(Self { vars, layout, reals, indices, bound, team, gpu: None, rounds: 0, seconds: [0.0; STEPS], apart })
     }
 
-    /// A machine on `target`; the team serves the CPU.
-    pub fn on(target: &Target, vars: Vars, programs: Vec<Program>, team: Arc<Team>) -> Result<Self, BindError> {
-        let Target::Cuda(context, options) = target else { return Ok(Self::new(vars, programs, team)?) };
+    /// A machine on `target`, with what [`Vars::set_apart`] took out of the arena at `home`; the team serves the CPU.
+    pub fn on(
+        target: &Target,
+        vars: Vars,
+        programs: Vec<Program>,
+        team: Arc<Team>,
+        home: &Home,
+    ) -> Result<Self, BindError> {
+        let Target::Cuda(context, options) = target else {
+            let apart = Apart::on_cpu(home, vars.apart_len())?;
+            return Ok(Self::resident(vars, programs, team, apart)?);
+        };
         if std::any::TypeId::of::<F>() != std::any::TypeId::of::<f32>() {
             return Err(CudaError::NumberType.into());
         }
@@ -151,13 +193,16 @@ impl<F: Number> Machine<F> {
         // A mirror of the variables; its pages are there once they are used.
         let reals = Arena::reserve("number", layout.persistent.real)?;
         let indices = Arena::reserve("index", layout.persistent.index)?;
-        let launches = device_launches(&vars, &layout, &programs, memory.addresses())?;
+        let apart = Apart::on_gpu(home, context, layout.apart)?;
+        let (reals_at, indices_at) = memory.addresses();
+        let bases = Bases { reals: reals_at, indices: indices_at, apart: apart.address() };
+        let launches = device_launches(&vars, &layout, &programs, bases, &options.multiply)?;
         let on_gpu = CudaPrograms::new(memory, launches, *options)?;
         // The CPU's kernels are never given device addresses: only names and shapes are kept.
         let kept = |p| Bound { program: Arc::new(p), cx: vec![], steps: vec![], stages: vec![] };
         let bound = programs.into_iter().map(kept).collect();
         let gpu = Some(Mirror::new(on_gpu, &vars));
-        Ok(Self { vars, layout, reals, indices, bound, team, gpu, rounds: 0, seconds: [0.0; STEPS] })
+        Ok(Self { vars, layout, reals, indices, bound, team, gpu, rounds: 0, seconds: [0.0; STEPS], apart })
     }
 
     /// As [`Machine::on`], for programs that will run in rounds: see [`cuda::round`].
@@ -167,8 +212,9 @@ impl<F: Number> Machine<F> {
         programs: Vec<Program>,
         rounds: &Rounds,
         team: Arc<Team>,
+        home: &Home,
     ) -> Result<Self, BindError> {
-        let mut machine = Self::on(target, vars, programs, team)?;
+        let mut machine = Self::on(target, vars, programs, team, home)?;
         if let Some(gpu) = &mut machine.gpu {
             gpu.prepare(rounds, &machine.vars, &machine.layout)?;
         }
@@ -183,6 +229,9 @@ impl<F: Number> Machine<F> {
     /// Brings the host's copy of a variable up to date, if it lives on a GPU.
     fn fetch(&self, var: VarId) {
         let Some(gpu) = &self.gpu else { return };
+        if self.vars.is_apart(var) {
+            return gpu.settle(var);
+        }
         let (info, offset) = (self.vars.info(var), self.layout.vars[var.0 as usize]);
         let base = match info.dtype {
             DType::Real => self.reals.as_ptr().cast::<u8>(),
@@ -209,15 +258,26 @@ impl<F: Number> Machine<F> {
         }
     }
 
-    /// One past the last element of each type that a variable or an operand of a program lies on.
+    /// Bytes outside the arena: equal to what [`Layout`] planned.
+    pub fn apart_bytes(&self) -> usize {
+        match &self.apart {
+            Apart::None => 0,
+            Apart::Mapped(m) => size_of_val(m.as_slice()),
+            Apart::Pinned(p) => 4 * p.words,
+        }
+    }
+
+    /// One past the last element of each type that a variable in the arena, or an operand there, lies on.
     pub fn extent(&self) -> ByType {
         let mut extent = ByType::default();
-        for (id, info) in self.vars.iter() {
+        for (id, info) in self.vars.iter().filter(|(id, _)| !self.vars.is_apart(*id)) {
             let end = extent.of(info.dtype);
             *end = (*end).max(self.layout.vars[id.0 as usize] + info.len());
         }
         let slots = self.bound.iter().flat_map(|b| &b.cx);
-        for s in slots.flat_map(|c| c.inputs.iter().chain(&c.outputs).chain(&c.workspace)) {
+        let (apart, bytes) = (self.apart.address(), self.apart_bytes());
+        let slots = slots.flat_map(|c| c.inputs.iter().chain(&c.outputs).chain(&c.workspace));
+        for s in slots.filter(|s| !(apart..apart + bytes).contains(&s.address)) {
             let (dtype, start, size) = match s.is_index {
                 true => (DType::Index, self.indices.as_ptr() as usize, size_of::<u32>()),
                 false => (DType::Real, self.reals.as_ptr() as usize, size_of::<F>()),
@@ -297,7 +357,7 @@ impl<F: Number> Machine<F> {
         match &mut self.gpu {
             None => Ok(std::mem::take(&mut self.rounds)),
             // SAFETY: the machine's own mirror, borrowed exclusively.
-            Some(gpu) => Ok(unsafe { gpu.settle(&self.vars, &self.layout, host) }?),
+            Some(gpu) => Ok(unsafe { gpu.settle_rounds(&self.vars, &self.layout, host) }?),
         }
     }
 
@@ -339,7 +399,13 @@ impl<F: Number> Machine<F> {
         let info = self.vars.info(var);
         assert_eq!(info.dtype, DType::Real, "invariant: {} holds reals", info.name);
         self.fetch(var);
-        &self.reals.as_slice()[self.layout.vars[var.0 as usize]..][..info.len()]
+        let (at, len) = (self.layout.vars[var.0 as usize], info.len());
+        if self.vars.is_apart(var) {
+            // SAFETY: the variable's place in its block; writers need `&mut self` or run inside `run(&mut self)`, which on
+            // a GPU has been waited for.
+            return unsafe { std::slice::from_raw_parts(self.apart.as_ptr().add(at), len) };
+        }
+        &self.reals.as_slice()[at..][..len]
     }
 
     pub fn real_mut(&mut self, var: VarId) -> &mut [F] {
@@ -349,6 +415,10 @@ impl<F: Number> Machine<F> {
         self.fetch(var);
         if let Some(gpu) = &mut self.gpu {
             gpu.touched(var);
+        }
+        if self.vars.is_apart(var) {
+            // SAFETY: as above, exclusively borrowed.
+            return unsafe { std::slice::from_raw_parts_mut(self.apart.as_ptr().add(at), len) };
         }
         &mut self.reals.as_mut_slice()[at..][..len]
     }
@@ -403,32 +473,30 @@ impl<F: Number> Job for Bound<F> {
     }
 }
 
-/// What a GPU launches for each program, if its memory begins at `addresses` (real numbers, indices).
+/// What a GPU launches for each program, if its memory begins at `bases`.
 fn device_launches(
     vars: &Vars,
     layout: &Layout,
     programs: &[Program],
-    (reals, indices): (usize, usize),
+    bases: Bases,
+    multiply: &Multiply,
 ) -> Result<Vec<Vec<Vec<Launch>>>, CudaError> {
-    let of = |(i, p)| cuda::launches(p, &operands::<f32>(vars, layout, i, p, reals, indices));
+    let of = |(i, p)| cuda::launches(p, &operands::<f32>(vars, layout, i, p, bases), multiply);
     programs.iter().enumerate().map(of).collect()
 }
 
-/// The launches of programs at made-up addresses: to be compiled or counted, never run. Needs no driver.
-pub fn describe_launches(vars: &Vars, programs: &[Program]) -> Result<Vec<Vec<Launch>>, CudaError> {
-    let all = device_launches(vars, &Layout::new(vars, programs), programs, (1 << 20, 1 << 40))?;
-    Ok(all.into_iter().map(|nodes| nodes.concat()).collect())
+/// The launches of each node of programs at made-up addresses: to be compiled or counted, never run. Needs no driver.
+pub fn describe_launches(
+    vars: &Vars,
+    programs: &[Program],
+    multiply: &Multiply,
+) -> Result<Vec<Vec<Vec<Launch>>>, CudaError> {
+    let bases = Bases { reals: 1 << 20, indices: 1 << 40, apart: 1 << 50 };
+    device_launches(vars, &Layout::new(vars, programs), programs, bases, multiply)
 }
 
 /// The operands of every node of a program.
-fn operands<F: Number>(
-    vars: &Vars,
-    layout: &Layout,
-    which: usize,
-    program: &Program,
-    reals: usize,
-    indices: usize,
-) -> Vec<Cx<F>> {
+fn operands<F: Number>(vars: &Vars, layout: &Layout, which: usize, program: &Program, bases: Bases) -> Vec<Cx<F>> {
     let offsets = &layout.programs[which].offsets;
     let slot = |v: Val| {
         let info = program.info(v);
@@ -437,15 +505,16 @@ fn operands<F: Number>(
             let start = if is_index { layout.persistent.index } else { layout.persistent.real };
             start + offsets[b.0 as usize].expect("invariant: a value that a node touches has an offset")
         };
-        let at = match info.storage {
-            Storage::Activation => owned(v),
-            Storage::View { base, offset } => owned(base) + offset,
+        let arena = if is_index { bases.indices } else { bases.reals };
+        let (block, at) = match info.storage {
+            Storage::Activation => (arena, owned(v)),
+            Storage::View { base, offset } => (arena, owned(base) + offset),
             Storage::Var { var, offset } => {
                 debug_assert_eq!(vars.info(var).dtype, info.dtype);
-                layout.vars[var.0 as usize] + offset
+                (if vars.is_apart(var) { bases.apart } else { arena }, layout.vars[var.0 as usize] + offset)
             }
         };
-        let address = if is_index { indices + at * size_of::<u32>() } else { reals + at * size_of::<F>() };
+        let address = block + at * if is_index { size_of::<u32>() } else { size_of::<F>() };
         Slot { address, len: info.len(), shape: info.shape.clone(), is_index }
     };
     let slots = |vs: &[Val]| vs.iter().map(|&v| slot(v)).collect::<Vec<_>>();
@@ -460,15 +529,8 @@ fn operands<F: Number>(
         .collect()
 }
 
-fn bind<F: Number>(
-    vars: &Vars,
-    layout: &Layout,
-    which: usize,
-    program: Arc<Program>,
-    reals: usize,
-    indices: usize,
-) -> Bound<F> {
-    let cx = operands::<F>(vars, layout, which, &program, reals, indices);
+fn bind<F: Number>(vars: &Vars, layout: &Layout, which: usize, program: Arc<Program>, bases: Bases) -> Bound<F> {
+    let cx = operands::<F>(vars, layout, which, &program, bases);
     let (mut steps, mut stages) = (Vec::<Step>::new(), Vec::<Stage>::new());
     // Address ranges touched since the last barrier, and whether they were written.
     let mut touched: Vec<(usize, usize, bool)> = Vec::new();

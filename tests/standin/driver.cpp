@@ -2,7 +2,8 @@
 // host. A module is a shared library; streams can be captured; a graph replays what was captured.
 //
 // PWM_STANDIN_ORDER = forward | reverse | hashed: the order in which the threads of a block run.
-// PWM_STANDIN_DEVICES = how many GPUs there are. PWM_STANDIN_MEMORY = bytes that can be allocated.
+// PWM_STANDIN_MAJOR = compute capability, 8 by default. PWM_STANDIN_DEVICES = how many GPUs there are.
+// PWM_STANDIN_MEMORY = bytes that can be allocated, PWM_STANDIN_LOCKED = of the host, locked.
 // PWM_STANDIN_CONTEXT = the status of making a context. PWM_STANDIN_FAIL = after so many graph launches of a process a
 // kernel fails, and everything after it: an error of a kernel stays with its context.
 #include "shim.hpp"
@@ -70,6 +71,7 @@ static Order order() {
 static const char* run_block(Block* b, Order order) {
     uint32_t n = b->threads, done = 0, stacks = 0;
     b->live = n, b->arrived = 0, b->error = nullptr;
+    b->boxes.clear();
     memset(b->warp, 0, sizeof b->warp);
     void* spare = nullptr;
     uint32_t step = 1;
@@ -78,6 +80,7 @@ static const char* run_block(Block* b, Order order) {
     for (uint32_t i = 0; i < n; i++) {
         Fiber& f = b->fiber[i];
         f.index = i, f.state = NEW, f.waits_for = nullptr, f.thread = {i, 0, 0};
+        f.open.clear(), f.groups.clear(), f.products.clear(), f.into = nullptr, f.committed = 0, f.fenced = false;
     }
     while (done < n) {
         bool progress = false;
@@ -95,7 +98,12 @@ static const char* run_block(Block* b, Order order) {
             if (b->error) return b->error;
             if (f->state == DONE) done++, spare = f->sp;
         }
-        if (!progress) return "threads wait for each other at different barriers";
+        if (progress) continue;
+        // Copies arrive as late as they may.
+        if (b->boxes.empty()) return "threads wait for each other at different barriers";
+        std::vector<Box> boxes;
+        boxes.swap(b->boxes);
+        for (auto& box : boxes) land(box);
     }
     return nullptr;
 }
@@ -116,7 +124,8 @@ struct Function {
     std::string name;
     void (*call)(void**);
     int (*sizes)(const uint32_t**);
-    uint64_t launched;
+    size_t most_dynamic = 48 << 10;
+    uint64_t launched = 0;
 };
 struct Graph {
     std::vector<std::function<Status()>> work;
@@ -154,7 +163,7 @@ static int poison_shared(dl_phdr_info* info, size_t, void* base) {
 }
 
 // One kernel at a time: a stream has one order, and the fibers have one stage.
-static Status launch(Function* f, const uint32_t* g, uint32_t threads, void** args) {
+static Status launch(Function* f, const uint32_t* g, uint32_t threads, size_t dynamic, void** args) {
     static std::mutex mutex;
     std::lock_guard<std::mutex> lock(mutex);
     static Block* own = nullptr;
@@ -166,12 +175,19 @@ static Status launch(Function* f, const uint32_t* g, uint32_t threads, void** ar
     if (threads > MAX_THREADS) return INVALID_VALUE;
     Block* b = block = own;
     b->grid_dim = {g[0], g[1], g[2]}, b->block_dim = {threads, 1, 1}, b->threads = threads, b->body = f->call, b->args = args;
+    // A block of its own, so that the address sanitizer knows its end.
+    b->dynamic = (char*)aligned_alloc(1024, std::max<size_t>((dynamic + 1023) / 1024, 1) * 1024), b->dynamic_bytes = dynamic;
+    struct Free {
+        char* p;
+        ~Free() { free(p); }
+    } free_at_the_end = {b->dynamic};
     Order o = order();
     for (uint64_t i = 0; i < (uint64_t)g[0] * g[1] * g[2]; i++) {
         // Blocks may run in any order as well.
         uint64_t k = o == FORWARD ? i : (uint64_t)g[0] * g[1] * g[2] - 1 - i;
         b->block = {(uint32_t)(k % g[0]), (uint32_t)(k / g[0] % g[1]), (uint32_t)(k / g[0] / g[1])};
         dl_iterate_phdr(poison_shared, f->module->base);
+        memset(b->dynamic, 0xff, dynamic);
         if (const char* e = run_block(b, o)) {
             last_error = f->name + ": " + e;
             return LAUNCH_FAILED;
@@ -212,8 +228,6 @@ X cuEventRecordWithFlags(void*, Stream* s, unsigned external) {
 }
 X cuEventSynchronize(void*) { return sticky; }
 X cuEventElapsedTime(float* t, void*, void*) { return *t = 1, SUCCESS; }
-X cuMemHostAlloc(void** p, size_t n, unsigned) { return COUNT, *p = aligned_alloc(256, (n + 255) / 256 * 256), SUCCESS; }
-X cuMemFreeHost(void* p) { return free(p), SUCCESS; }
 X cuMemAlloc_v2(Address* p, size_t n) {
     COUNT;
     size_t free, total;
@@ -229,6 +243,24 @@ X cuMemFree_v2(Address p) {
     if (!allocations.count(p)) return INVALID_VALUE;
     allocated -= allocations[p], allocations.erase(p);
     return free((void*)p), SUCCESS;
+}
+// Device memory is the host's, so locked memory has one address. It counts apart, and is given back by its own function.
+static std::map<void*, size_t> locked;
+X cuMemHostAlloc(void** p, size_t n, unsigned) {
+    COUNT;
+    const char* most = getenv("PWM_STANDIN_LOCKED");
+    if (most && n > strtoull(most, 0, 10)) return OUT_OF_MEMORY;
+    *p = aligned_alloc(256, (n + 255) / 256 * 256);
+    memset(*p, 0xcd, n);
+    return locked[*p] = n, SUCCESS;
+}
+X cuMemHostGetDevicePointer_v2(Address* d, void* p, unsigned) {
+    if (!locked.count(p)) return INVALID_VALUE;
+    return *d = (Address)p, SUCCESS;
+}
+X cuMemFreeHost(void* p) {
+    if (!locked.erase(p)) return INVALID_VALUE;
+    return free(p), SUCCESS;
 }
 X cuMemsetD32Async(Address p, unsigned v, size_t n, Stream* s) {
     return put(s, [=] { for (size_t i = 0; i < n; i++) ((unsigned*)p)[i] = v; return (Status)SUCCESS; });
@@ -258,12 +290,36 @@ X cuModuleGetFunction(Function** f, Module* m, const char* name) {
     auto call = (void (*)(void**))dlsym(m->handle, (std::string(name) + "_call").c_str());
     auto sizes = (int (*)(const uint32_t**))dlsym(m->handle, (std::string(name) + "_sizes").c_str());
     if (!call || !sizes) return last_error = std::string("no kernel ") + name, NOT_FOUND;
-    return *f = new Function{m, name, call, sizes, 0}, SUCCESS;
+    return *f = new Function{m, name, call, sizes}, SUCCESS;
 }
-X cuLaunchKernel(Function* f, unsigned gx, unsigned gy, unsigned gz, unsigned bx, unsigned by, unsigned bz, unsigned,
-                 Stream* s, void** args, void**) {
+// A description of a matrix and a box, checked as the driver checks it.
+X cuTensorMapEncodeTiled(void* map, int type, unsigned rank, void* address, const uint64_t* dim, const uint64_t* stride,
+                         const uint32_t* box, const uint32_t* step, int interleave, int swizzle, int, int fill) {
+    Encoded m = {MAP_MAGIC, (uint64_t)address, (uint32_t)type, type == BFLOAT16 ? 2u : 4u, rank, (uint32_t)swizzle};
+    bool good = (uintptr_t)map % 64 == 0 && rank == 3 && (uintptr_t)address % 16 == 0 && interleave == 0 && fill == 0;
+    good = good && (type == BFLOAT16 || type == FLOAT32 || type == TFLOAT32);
+    for (int i = 0; i < 3 && good; i++) {
+        m.dim[i] = dim[i], m.box[i] = box[i];
+        good = dim[i] > 0 && dim[i] <= 1ull << 32 && box[i] > 0 && box[i] <= 256 && step[i] == 1;
+    }
+    for (int i = 0; i < 2 && good; i++) {
+        m.stride[i] = stride[i];
+        good = stride[i] % 16 == 0 && stride[i] < 1ull << 40;
+    }
+    if (!good || m.box[0] * m.size % 16 || (swizzle == 3 && m.box[0] * m.size > 128)) return INVALID_VALUE;
+    return memcpy(map, &m, sizeof m), SUCCESS;
+}
+// More shared memory than 48 KiB must be asked for, and there is only so much of it (sm_80: 163 KiB, sm_90: 227).
+X cuFuncSetAttribute(Function* f, int a, int value) {
+    int major;
+    cuDeviceGetAttribute(&major, 75, 0);
+    if (a != 8 || value > (major >= 9 ? 227 << 10 : 163 << 10)) return INVALID_VALUE;
+    return f->most_dynamic = value, SUCCESS;
+}
+X cuLaunchKernel(Function* f, unsigned gx, unsigned gy, unsigned gz, unsigned bx, unsigned by, unsigned bz,
+                 unsigned dynamic, Stream* s, void** args, void**) {
     COUNT;
-    if (!gx || !gy || !gz || by != 1 || bz != 1) return INVALID_VALUE;
+    if (!gx || !gy || !gz || by != 1 || bz != 1 || dynamic > f->most_dynamic) return INVALID_VALUE;
     if (!f->launched++) launched_names += f->name + "\n";
     // The arguments are copied now, as the driver does.
     const uint32_t* size;
@@ -274,7 +330,7 @@ X cuLaunchKernel(Function* f, unsigned gx, unsigned gy, unsigned gz, unsigned bx
         std::vector<void*> a;
         for (auto& c : copies) a.push_back(c.data());
         uint32_t g[3] = {gx, gy, gz};
-        return launch(f, g, bx, a.data());
+        return launch(f, g, bx, dynamic, a.data());
     });
 }
 X cuStreamBeginCapture_v2(Stream* s, int) { return COUNT, s->capture = new Graph, SUCCESS; }

@@ -40,10 +40,17 @@ impl Golden {
     pub fn find(name: &str) -> Option<Self> {
         let path = folder().join(format!("{name}.safetensors"));
         let bytes = std::fs::read(&path).ok()?;
-        let (_, header) =
-            SafeTensors::read_metadata(&bytes).unwrap_or_else(|e| panic!("golden file {}: {e}", path.display()));
+        Some(Self::parse(path, bytes).unwrap_or_else(|e| panic!("golden file {e}")))
+    }
+
+    /// Takes the bytes of a golden file; `path` is for messages.
+    pub fn parse(path: PathBuf, bytes: Vec<u8>) -> Result<Self, String> {
+        let named = |e| format!("{}: {e}", path.display());
+        let (_, header) = SafeTensors::read_metadata(&bytes).map_err(named)?;
+        // Also whether every array lies within the file.
+        SafeTensors::deserialize(&bytes).map_err(named)?;
         let metadata = header.metadata().clone().unwrap_or_default();
-        Some(Self { path, bytes, metadata })
+        Ok(Self { path, bytes, metadata })
     }
 
     fn tensors(&self) -> SafeTensors<'_> {
@@ -63,8 +70,13 @@ impl Golden {
 
     /// Array `name`.
     pub fn array(&self, name: &str) -> Array {
+        self.read(name).unwrap_or_else(|e| panic!("{e}"))
+    }
+
+    /// Array `name`, or why it cannot be had.
+    pub fn read(&self, name: &str) -> Result<Array, String> {
         let tensors = self.tensors();
-        let t = tensors.tensor(name).unwrap_or_else(|e| panic!("{}: {name}: {e}", self.path.display()));
+        let t = tensors.tensor(name).map_err(|e| format!("{}: {name}: {e}", self.path.display()))?;
         let b = t.data();
         fn each<const N: usize>(b: &[u8], f: impl Fn([u8; N]) -> f64) -> Vec<f64> {
             b.chunks_exact(N).map(|c| f(c.try_into().expect("chunks of N bytes"))).collect()
@@ -75,9 +87,9 @@ impl Golden {
             Dtype::I32 => each(b, |c| f64::from(i32::from_le_bytes(c))),
             Dtype::I64 => each(b, |c| i64::from_le_bytes(c) as f64),
             Dtype::U8 | Dtype::BOOL => each(b, |[c]| f64::from(c)),
-            other => panic!("{}: {name} has the type {other:?}", self.path.display()),
+            other => return Err(format!("{}: {name} has the type {other:?}", self.path.display())),
         };
-        Array { name: name.to_string(), shape: t.shape().to_vec(), values }
+        Ok(Array { name: name.to_string(), shape: t.shape().to_vec(), values })
     }
 
     /// Numbers of array `name`.

@@ -6,20 +6,19 @@ use super::world::Batch;
 use super::{Loss, Probe, Pwm, RewardLoss, critic, probe, world};
 use crate::algo::learner::{Begun, Pending, ahead};
 use crate::algo::schedule::{Network, Schedule};
-use crate::algo::{Learner, repeats};
+use crate::algo::{Arrangement, Learner, repeats};
 use crate::config::Config;
 use crate::device::cpu::team::Team;
 use crate::device::cuda::CudaError;
 use crate::device::philox::{Philox, Stream};
 use crate::env::step::{EnvVars, Meter, Mode, ant_from_config};
-use crate::mem::OutOfMemory;
+use crate::mem::{MapError, OutOfMemory};
 use crate::model::Group;
 use crate::ops::control::{clip, meter, tick};
 use crate::ops::random::normal;
 use crate::ops::replay::{ReplayVars, Transition, replay_begin, replay_record, replay_sample};
 use crate::tape::cuda::round::Rounds;
 use crate::tape::exec::{BindError, Number, ProgramId, RunError, Target};
-use crate::tape::recompute;
 use crate::tape::{Machine, Program, VarId, Vars};
 use std::sync::Arc;
 
@@ -57,6 +56,8 @@ pub enum TrainError {
     #[error(transparent)]
     Memory(#[from] OutOfMemory),
     #[error(transparent)]
+    File(#[from] MapError),
+    #[error(transparent)]
     Kernel(#[from] RunError),
     #[error(transparent)]
     Cuda(#[from] CudaError),
@@ -69,6 +70,7 @@ impl From<BindError> for TrainError {
     fn from(e: BindError) -> Self {
         match e {
             BindError::Memory(e) => Self::Memory(e),
+            BindError::File(e) => Self::File(e),
             BindError::Cuda(e) => Self::Cuda(e),
         }
     }
@@ -191,6 +193,11 @@ fn steps(c: &Config, updates: usize) -> [(usize, usize); 4] {
     [(2, 1), (3, 1), (4, c.critic_iterations), (5, updates)]
 }
 
+/// An epoch that learns, and one that waits for replay.
+pub(in crate::algo) fn sequences(c: &Config) -> Vec<Vec<(usize, usize)>> {
+    vec![steps(c, c.wm_iterations).into(), vec![(1, 1)]]
+}
+
 /// What host and device tell each other about an epoch.
 fn rounds(pwm: &Pwm) -> Rounds {
     let (c, nets) = (&pwm.config, &pwm.nets);
@@ -205,7 +212,7 @@ fn rounds(pwm: &Pwm) -> Rounds {
             .chain([pwm.epoch, pwm.replay.ready])
             .collect(),
         watched,
-        sequences: vec![steps(c, c.wm_iterations).into(), vec![(1, 1)]],
+        sequences: sequences(c),
         ahead: ahead(c),
     }
 }
@@ -223,12 +230,7 @@ impl<F: Number> Trainer<F> {
 
     /// As [`Trainer::new`], with the first so many candidates of each program computed twice, as a plan has it.
     pub fn repeating(c: &Config, taken: &[usize]) -> Result<Self, TrainError> {
-        Self::repeating_on(c, &Target::Cpu, taken)
-    }
-
-    /// The same on `target`.
-    pub fn repeating_on(c: &Config, target: &Target, taken: &[usize]) -> Result<Self, TrainError> {
-        Self::bind(c, target, write(c), taken)
+        Self::bind(c, &Target::Cpu, write(c), &Arrangement::repeating(taken))
     }
 
     /// As [`Trainer::new`], with another loss of the reward head than the one that belongs to it: for tests of what a
@@ -240,20 +242,21 @@ impl<F: Number> Trainer<F> {
 
     fn with(c: &Config, target: &Target, reward_loss: RewardLoss) -> Result<Self, TrainError> {
         let written = write_with(c, reward_loss);
-        let taken = repeats(c, written.3.len());
-        Self::bind(c, target, written, &taken)
+        let arrangement = Arrangement::repeating(&repeats(c, written.3.len()));
+        Self::bind(c, target, written, &arrangement)
     }
 
     fn bind(
         c: &Config,
         target: &Target,
         written: (Vars, Pwm, EnvVars, Vec<Program>),
-        taken: &[usize],
+        arrangement: &Arrangement,
     ) -> Result<Self, TrainError> {
         let team = Arc::new(Team::new(c.threads)?);
         let (vars, pwm, eval_env, programs) = written;
-        let programs = programs.iter().zip(taken).map(|(p, &taken)| recompute::with(p, taken).0).collect();
-        let machine = Machine::with_rounds(target, vars, programs, &rounds(&pwm), team)?;
+        let (vars, programs) = arrangement.of(vars, &programs);
+        let rounds = rounds(&pwm);
+        let machine = Machine::with_rounds(target, vars, programs, &rounds, team, &arrangement.replay)?;
         let id = |i| machine.program(i);
         let programs = Programs { begin: id(0), collect: id(1), eval_begin: id(6), eval_step: id(7), probe: id(8) };
         let mut t = Self {
@@ -460,8 +463,8 @@ impl<F: Number> Learner for Trainer<F> {
         let (vars, _, _, programs) = write(c);
         (vars, programs)
     }
-    fn repeating_on(c: &Config, target: &Target, taken: &[usize]) -> Result<Self, TrainError> {
-        Self::repeating_on(c, target, taken)
+    fn arranged(c: &Config, target: &Target, arrangement: &Arrangement) -> Result<Self, TrainError> {
+        Self::bind(c, target, write(c), arrangement)
     }
     fn config(&self) -> &Config {
         self.config()

@@ -6,7 +6,7 @@ use crate::algo::learner::{Begun, Pending, ahead};
 use crate::algo::pwm::trainer::TrainError;
 use crate::algo::pwm::{EpochReport, Evaluation, Moment, critic, evaluate};
 use crate::algo::schedule::{Network, Schedule};
-use crate::algo::{Learner, repeats};
+use crate::algo::{Arrangement, Learner, repeats};
 use crate::config::Config;
 use crate::device::cpu::team::Team;
 use crate::device::philox::{Philox, Stream};
@@ -17,7 +17,6 @@ use crate::ops::random::normal;
 use crate::ops::replay::ReplayVars;
 use crate::tape::cuda::round::Rounds;
 use crate::tape::exec::{Number, ProgramId, Target};
-use crate::tape::recompute;
 use crate::tape::{Machine, Program, VarId, Vars};
 use std::sync::Arc;
 
@@ -94,6 +93,11 @@ fn steps(c: &Config) -> [(usize, usize); 3] {
     [(1, 1), (2, 1), (3, c.critic_iterations)]
 }
 
+/// Every epoch is the same.
+pub(in crate::algo) fn sequences(c: &Config) -> Vec<Vec<(usize, usize)>> {
+    vec![steps(c).into()]
+}
+
 /// What host and device tell each other about an epoch.
 fn rounds(s: &Shac) -> Rounds {
     let groups = [&s.nets.actor.group, &s.nets.critics.group];
@@ -101,7 +105,7 @@ fn rounds(s: &Shac) -> Rounds {
         orders: groups.iter().flat_map(|g| [g.rate, g.norm]).chain(sums(s)).collect(),
         reports: groups.iter().flat_map(|g| [g.norm, g.skipped]).chain(sums(s)).chain([s.epoch]).collect(),
         watched: groups.iter().flat_map(|g| [g.params, g.m, g.v]).chain(others(s)).collect(),
-        sequences: vec![steps(&s.config).into()],
+        sequences: sequences(&s.config),
         ahead: ahead(&s.config),
     }
 }
@@ -109,7 +113,7 @@ fn rounds(s: &Shac) -> Rounds {
 impl<F: Number> Trainer<F> {
     /// Plans, allocates and initialises a run, on the processor whatever `device` says.
     pub fn new(c: &Config) -> Result<Self, TrainError> {
-        Self::repeating_on(c, &Target::Cpu, &repeats(c, PROGRAMS))
+        Self::arranged(c, &Target::Cpu, &Arrangement::repeating(&repeats(c, PROGRAMS)))
     }
 }
 
@@ -121,11 +125,12 @@ impl<F: Number> Learner for Trainer<F> {
         (vars, programs)
     }
 
-    fn repeating_on(c: &Config, target: &Target, taken: &[usize]) -> Result<Self, TrainError> {
+    fn arranged(c: &Config, target: &Target, arrangement: &Arrangement) -> Result<Self, TrainError> {
         let team = Arc::new(Team::new(c.threads)?);
         let (vars, shac, eval_env, programs) = write(c);
-        let programs = programs.iter().zip(taken).map(|(p, &taken)| recompute::with(p, taken).0).collect();
-        let machine = Machine::with_rounds(target, vars, programs, &rounds(&shac), team)?;
+        let (vars, programs) = arrangement.of(vars, &programs);
+        let rounds = rounds(&shac);
+        let machine = Machine::with_rounds(target, vars, programs, &rounds, team, &arrangement.replay)?;
         let id = |i| machine.program(i);
         let programs = Programs { begin: id(0), evaluate: [id(4), id(5)] };
         let mut t = Self { shac, eval_env, machine, programs, lr_scale: 1.0, pending: Pending::default() };

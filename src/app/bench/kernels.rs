@@ -2,7 +2,7 @@
 //! what its operands' bytes and its arithmetic would take at the limits of the device.
 
 use super::measure::Timing;
-use crate::algo::{Learner, pwm, repeats, shac, target, written};
+use crate::algo::{Arrangement, Learner, pwm, repeats, shac, target, written};
 use crate::config::{Algorithm, Config, Device};
 use crate::tape::Machine;
 use crate::tape::exec::{ProgramId, RunError, Target};
@@ -87,16 +87,17 @@ fn each_program(c: &Config, each: Each) -> anyhow::Result<()> {
         }
         Ok(())
     }
-    let (target, taken) = (target(c.device)?, repeats(c, written(c).1.len()));
+    let target = target(c.device, c.precision)?;
+    let arrangement = Arrangement::repeating(&repeats(c, written(c).1.len()));
     match c.algorithm {
-        Algorithm::Pwm => of(pwm::Trainer::<f32>::repeating_on(c, &target, &taken)?, each),
-        Algorithm::Shac => of(shac::Trainer::<f32>::repeating_on(c, &target, &taken)?, each),
+        Algorithm::Pwm => of(pwm::Trainer::<f32>::arranged(c, &target, &arrangement)?, each),
+        Algorithm::Shac => of(shac::Trainer::<f32>::arranged(c, &target, &arrangement)?, each),
     }
 }
 
 /// What the device can do: a GPU by its clocks, the processor as one thread copies memory and multiplies matrices.
 pub fn ceilings(c: &Config) -> anyhow::Result<Ceilings> {
-    if let Target::Cuda(context, _) = target(c.device)? {
+    if let Target::Cuda(context, _) = target(c.device, c.precision)? {
         let [bytes, flops] = context.info.ceilings();
         return Ok(Ceilings { bytes, flops });
     }

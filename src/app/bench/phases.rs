@@ -31,7 +31,7 @@ use crate::tape::cuda::Operands;
 use crate::tape::exec::{ProgramId, RunError};
 use crate::tape::fill::Fill;
 use crate::tape::profile::Profile;
-use crate::tape::{Adjoint, Cx, DType, Machine, Op, Program, Region, VarId, Vars, grad};
+use crate::tape::{Adjoint, Cx, DType, Home, Machine, Op, Program, Region, VarId, Vars, grad};
 use std::sync::Arc;
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
@@ -286,7 +286,7 @@ impl Draft {
 
     fn bind(self, c: &Config) -> Result<(Machine<f32>, ProgramId), TrainError> {
         let team = Arc::new(Team::new(c.threads)?);
-        let mut machine = Machine::on(&target(c.device)?, self.vars, vec![self.p], team)?;
+        let mut machine = Machine::on(&target(c.device, c.precision)?, self.vars, vec![self.p], team, &Home::Arena)?;
         let random = Philox::new(c.seed, Stream::Test);
         for (step, (var, data)) in self.data.into_iter().enumerate() {
             let x = machine.real_mut(var);

@@ -3,7 +3,7 @@
 //! The stream is not the default one, which cannot be captured. Memory copies are ordered by the stream and waited for.
 
 use super::CudaError;
-use super::launch::Launch;
+use super::launch::{Element, Launch, TensorMap};
 use cudarc::driver::sys;
 use std::ffi::{CStr, CString, c_void};
 use std::sync::Arc;
@@ -258,56 +258,60 @@ impl Drop for Buffer {
     }
 }
 
-/// Memory of the host that the GPU reads and writes at the same address: pages that stay where they are.
+/// Page-locked memory of the host, in units of four bytes, which kernels read and write in place. Zeros at first.
 #[derive(Debug)]
 pub struct Pinned {
     context: Arc<Context>,
-    at: *mut u32,
-    words: usize,
+    host: *mut c_void,
+    /// Where kernels find it.
+    pub address: u64,
+    pub words: usize,
 }
 
-// SAFETY: plain memory; who writes it is a matter of `&mut` on this side and of the stream's order on the other.
+// SAFETY: the block is the value's own; who may touch which part when is the business of its owner.
 unsafe impl Send for Pinned {}
 // SAFETY: as above.
 unsafe impl Sync for Pinned {}
 
 impl Pinned {
-    /// Zeros.
     pub fn new(context: &Arc<Context>, words: usize) -> Result<Self, CudaError> {
         context.enter()?;
-        let mut at = std::ptr::null_mut();
+        let (mut host, mut address, bytes) = (std::ptr::null_mut(), 0, words.max(1) * 4);
         let flags = sys::CU_MEMHOSTALLOC_PORTABLE | sys::CU_MEMHOSTALLOC_DEVICEMAP;
-        cu!(cuMemHostAlloc(&mut at, words.max(1) * 4, flags))?;
-        let at = at.cast::<u32>();
-        // SAFETY: just allocated, with this length.
-        unsafe { at.write_bytes(0, words) };
-        Ok(Self { context: context.clone(), at, words })
+        let failed = |e: CudaError| CudaError::Pinned { bytes, message: e.to_string() };
+        cu!(cuMemHostAlloc(&mut host, bytes, flags)).map_err(failed)?;
+        let mut pinned = Self { context: context.clone(), host, address: 0, words };
+        cu!(cuMemHostGetDevicePointer_v2(&mut address, host, 0)).map_err(failed)?;
+        pinned.address = address;
+        // SAFETY: a block of so many bytes that nobody else knows yet.
+        unsafe { host.cast::<u8>().write_bytes(0, bytes) };
+        Ok(pinned)
     }
 
-    /// Address of a word, the same on both sides.
-    pub fn address(&self, word: usize) -> u64 {
-        self.at as u64 + 4 * word as u64
+    /// Where the host finds it.
+    pub fn as_ptr(&self) -> *mut u32 {
+        self.host.cast()
     }
 
-    /// What lies there. The GPU must be done with it: see [`Context::synchronise`].
+    /// What lies there. Whoever asks has waited for the launches that write it.
     pub fn words(&self, from: usize, len: usize) -> &[u32] {
         assert!(from + len <= self.words, "invariant: a view stays inside its memory");
-        // SAFETY: inside the allocation; launches that write it were waited for, as the caller sees to.
-        unsafe { std::slice::from_raw_parts(self.at.add(from), len) }
+        // SAFETY: inside the block, which was filled when it was made.
+        unsafe { std::slice::from_raw_parts(self.as_ptr().add(from), len) }
     }
 
-    /// The same, to be written.
+    /// The same, to be written. No launch that is under way reads it.
     pub fn words_mut(&mut self, from: usize, len: usize) -> &mut [u32] {
         assert!(from + len <= self.words, "invariant: a view stays inside its memory");
         // SAFETY: as above, and exclusive.
-        unsafe { std::slice::from_raw_parts_mut(self.at.add(from), len) }
+        unsafe { std::slice::from_raw_parts_mut(self.as_ptr().add(from), len) }
     }
 }
 
 impl Drop for Pinned {
     fn drop(&mut self) {
         let _ = self.context.enter();
-        let _ = cu!(cuMemFreeHost(self.at.cast()));
+        let _ = cu!(cuMemFreeHost(self.host));
     }
 }
 
@@ -393,12 +397,61 @@ impl Drop for Module {
 #[derive(Clone, Copy, Debug)]
 pub struct Function(sys::CUfunction);
 
+/// Shared memory that every launch may have without asking.
+const USUAL_SHARED: u32 = 48 << 10;
+
+impl Function {
+    /// Allows launches with `bytes` of shared memory beside what the kernel declares.
+    pub fn allow_shared(self, bytes: u32) -> Result<(), CudaError> {
+        use sys::CUfunction_attribute_enum as A;
+        if bytes <= USUAL_SHARED {
+            return Ok(());
+        }
+        cu!(cuFuncSetAttribute(self.0, A::CU_FUNC_ATTRIBUTE_MAX_DYNAMIC_SHARED_SIZE_BYTES, bytes as i32))
+    }
+}
+
 // SAFETY: a handle of the driver.
 unsafe impl Send for Function {}
 // SAFETY: as above.
 unsafe impl Sync for Function {}
 
 impl Context {
+    /// Encodes the tensor maps among the arguments of a launch.
+    pub fn encode(&self, launch: &mut Launch) -> Result<(), CudaError> {
+        for (i, map) in &launch.maps {
+            launch.args[*i] = self.tensor_map(map)?;
+        }
+        Ok(())
+    }
+
+    fn tensor_map(&self, m: &TensorMap) -> Result<Vec<u8>, CudaError> {
+        use sys::CUtensorMapDataType_enum as Type;
+        self.enter()?;
+        let kind = match m.element {
+            Element::Tf32 => Type::CU_TENSOR_MAP_DATA_TYPE_TFLOAT32,
+            Element::Bf16 => Type::CU_TENSOR_MAP_DATA_TYPE_BFLOAT16,
+        };
+        let (size, step) = (m.size.map(|n| n as u64), m.step.map(|n| n as u64));
+        let (part, every) = (m.part.map(|n| n as u32), [1u32; 3]);
+        let mut map = sys::CUtensorMap { opaque: [0; TensorMap::BYTES / 8] };
+        cu!(cuTensorMapEncodeTiled(
+            &mut map,
+            kind,
+            3,
+            m.address as *mut c_void,
+            size.as_ptr(),
+            step.as_ptr(),
+            part.as_ptr(),
+            every.as_ptr(),
+            sys::CUtensorMapInterleave_enum::CU_TENSOR_MAP_INTERLEAVE_NONE,
+            sys::CUtensorMapSwizzle_enum::CU_TENSOR_MAP_SWIZZLE_128B,
+            sys::CUtensorMapL2promotion_enum::CU_TENSOR_MAP_L2_PROMOTION_L2_256B,
+            sys::CUtensorMapFloatOOBfill_enum::CU_TENSOR_MAP_FLOAT_OOB_FILL_NONE,
+        ))?;
+        Ok(bytemuck::cast_slice(&map.opaque).to_vec())
+    }
+
     /// Puts a launch on the stream. `launch` must describe `function`, and its pointers must be valid when it runs.
     pub fn launch(&self, function: Function, launch: &Launch) -> Result<(), CudaError> {
         if launch.blocks() == 0 {
@@ -408,8 +461,8 @@ impl Context {
         let mut args = [std::ptr::null_mut::<c_void>(); Launch::MOST_ARGS];
         args.iter_mut().zip(&launch.args).for_each(|(to, a)| *to = a.as_ptr().cast_mut().cast());
         let [x, y, z] = launch.grid;
-        let (threads, none) = (launch.kernel.threads, std::ptr::null_mut());
-        cu!(cuLaunchKernel(function.0, x, y, z, threads, 1, 1, 0, self.stream, args.as_mut_ptr(), none))
+        let (threads, shared, none) = (launch.threads, launch.shared, std::ptr::null_mut());
+        cu!(cuLaunchKernel(function.0, x, y, z, threads, 1, 1, shared, self.stream, args.as_mut_ptr(), none))
     }
 
     /// Records what `work` puts on the stream instead of running it.

@@ -7,7 +7,7 @@ use std::sync::Arc;
 pub struct Kernel {
     pub file: &'static str,
     pub name: &'static str,
-    /// Threads of a block.
+    /// Threads of a block, if a launch says nothing else.
     pub threads: u32,
     /// Names of the template's parameters, all of them integers.
     pub template: &'static [&'static str],
@@ -29,10 +29,16 @@ pub struct Launch {
     /// Values of the template's parameters.
     pub template: Vec<i64>,
     pub header: Option<Header>,
+    /// Threads of a block, and bytes of shared memory it is given beside those that the kernel declares. The same for
+    /// all launches of an instance.
+    pub threads: u32,
+    pub shared: u32,
     /// Blocks along x, y, z.
     pub grid: [u32; 3],
     /// Bytes of each argument.
     pub args: Vec<Vec<u8>>,
+    /// Arguments that the driver has to encode first: which, and what they describe.
+    pub maps: Vec<(usize, TensorMap)>,
 }
 
 impl Launch {
@@ -44,11 +50,27 @@ impl Launch {
         assert!(args.len() <= Self::MOST_ARGS, "invariant: {} takes few arguments", kernel.name);
         let grid = grid.map(|n| u32::try_from(n).expect("invariant: a grid has fewer than 2^32 blocks"));
         assert!(grid[1] < 65_536 && grid[2] < 65_536, "invariant: a grid is long along x only");
-        Self { kernel, template: template.to_vec(), header: None, grid, args }
+        let threads = kernel.threads;
+        Self { kernel, template: template.to_vec(), header: None, threads, shared: 0, grid, args, maps: vec![] }
     }
 
     pub fn with_header(mut self, header: Header) -> Self {
         self.header = Some(header);
+        self
+    }
+
+    pub fn with_threads(mut self, threads: u32) -> Self {
+        self.threads = threads;
+        self
+    }
+
+    pub fn with_maps(mut self, maps: Vec<Option<TensorMap>>) -> Self {
+        self.maps = maps.into_iter().enumerate().filter_map(|(i, m)| Some((i, m?))).collect();
+        self
+    }
+
+    pub fn with_shared(mut self, bytes: u32) -> Self {
+        self.shared = bytes;
         self
     }
 
@@ -73,6 +95,47 @@ pub trait Param {
     /// The type in C.
     const C: &'static str;
     fn bytes(self) -> Vec<u8>;
+    /// What the driver has to encode in place of the bytes.
+    fn map(&self) -> Option<TensorMap> {
+        None
+    }
+}
+
+/// Numbers of a matrix that the copy unit reads.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Element {
+    /// Single precision, rounded to tf32 on the way.
+    Tf32,
+    Bf16,
+}
+
+/// A matrix of lines, for each of several members, and the box of it that the copy unit moves at a time, with the swizzle
+/// of 128 bytes. Lines and members lie multiples of 16 bytes apart, from a multiple of 16 bytes on.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct TensorMap {
+    pub element: Element,
+    pub address: u64,
+    /// Numbers of a line, lines, members.
+    pub size: [usize; 3],
+    /// Bytes between lines and between members.
+    pub step: [usize; 2],
+    /// Numbers of a line (128 bytes), lines, members of a box.
+    pub part: [usize; 3],
+}
+
+impl TensorMap {
+    /// Bytes of an encoded map.
+    pub const BYTES: usize = 128;
+}
+
+impl Param for TensorMap {
+    const C: &'static str = "const __grid_constant__ TensorMap";
+    fn bytes(self) -> Vec<u8> {
+        vec![0; Self::BYTES]
+    }
+    fn map(&self) -> Option<TensorMap> {
+        Some(*self)
+    }
 }
 
 macro_rules! pointer {
@@ -217,8 +280,9 @@ macro_rules! cuda_kernels {
                     template: &[$($(stringify!($t)),*)?],
                     params: &[$(<$ty as $crate::device::cuda::launch::Param>::C),*],
                 };
+                let maps = vec![$($crate::device::cuda::launch::Param::map(&$p)),*];
                 let args = vec![$($crate::device::cuda::launch::Param::bytes($p)),*];
-                $crate::device::cuda::Launch::new(KERNEL, &template, grid, args)
+                $crate::device::cuda::Launch::new(KERNEL, &template, grid, args).with_maps(maps)
             }
         )*
     };

@@ -3,6 +3,7 @@
 //! | file | idea |
 //! |---|---|
 //! | [`launch`] | a kernel's signature, one launch of it, the macro that makes typed launch functions |
+//! | [`multiply`] | in which precision and on which units matrix products run |
 //! | [`unit`](mod@unit) | launches gathered into sources: kernels are templates over sizes, each size one instance |
 //! | [`nvrtc`] | the run-time compiler, and what it reports about registers and spills |
 //! | [`cache`] | compiled code on disk, by the hash of everything it depends on |
@@ -14,6 +15,7 @@
 pub mod cache;
 pub mod driver;
 pub mod launch;
+pub mod multiply;
 pub mod nvrtc;
 pub mod unit;
 
@@ -51,8 +53,14 @@ pub enum CudaError {
         "the GPU has no room for {bytes} bytes: {free} of {total} are free; reduce num_envs, wm_batch_size, horizon or wm_buffer_size"
     )]
     Memory { bytes: usize, free: usize, total: usize },
+    #[error(
+        "cannot lock {bytes} bytes of main memory for the GPU: {message}; lower wm_buffer_size, or set replay=device"
+    )]
+    Pinned { bytes: usize, message: String },
     #[error("the operation `{op}` of program `{program}` has no CUDA kernel yet; use device=cpu")]
     NoKernel { op: &'static str, program: &'static str },
+    #[error("PWM_PRODUCTS={0} is none of fma, mma and wgmma")]
+    Products(String),
     #[error("the GPU computes in single precision only")]
     NumberType,
     #[error("CUDA: {call} failed: {message}")]

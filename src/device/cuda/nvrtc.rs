@@ -137,6 +137,12 @@ impl Nvrtc {
         }
     }
 
+    /// The GPU as the compiler sees it: without units of its own if it is newer than the compiler.
+    pub fn sees(&self, gpu: &DeviceInfo) -> Result<DeviceInfo, CudaError> {
+        let own = self.arch(gpu)? == gpu.arch();
+        Ok(DeviceInfo { major: if own { gpu.major } else { 8 }, ..gpu.clone() })
+    }
+
     /// Compiles a unit for an architecture such as `sm_90a`; for one such as `compute_90` to what the driver translates.
     pub fn compile(&self, unit: &Unit, arch: &str) -> Result<Image, CudaError> {
         let error =

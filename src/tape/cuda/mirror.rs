@@ -50,6 +50,7 @@ impl Mirror {
         let memory: Arc<Memory> = self.programs.memory().clone();
         let place = |var: VarId| {
             let info = vars.info(var);
+            assert!(!vars.is_apart(var), "invariant: {} lies in the arena", info.name);
             (memory.address(memory.word(info.dtype, layout.vars[var.0 as usize])), info.len())
         };
         let (mail, frame) = Mail::new(&memory, rounds, place)?;
@@ -82,6 +83,15 @@ impl Mirror {
         }
     }
 
+    /// Waits until no kernel writes `var` any more, which lies where the host reads it in place.
+    pub fn settle(&self, var: VarId) {
+        if self.stale[var.0 as usize].swap(false, Relaxed)
+            && let Err(e) = self.programs.memory().context.synchronise()
+        {
+            self.failed.lock().unwrap_or_else(|e| e.into_inner()).get_or_insert(e);
+        }
+    }
+
     pub fn touched(&mut self, var: VarId) {
         self.written[var.0 as usize] = true;
     }
@@ -92,7 +102,7 @@ impl Mirror {
             return Err(e);
         }
         let memory = self.programs.memory();
-        for (id, info) in vars.iter().filter(|(id, _)| self.written[id.0 as usize]) {
+        for (id, info) in vars.iter().filter(|(id, _)| self.written[id.0 as usize] && !vars.is_apart(*id)) {
             let offset = layout.vars[id.0 as usize];
             // SAFETY: the variable's place in the mirror.
             let from = unsafe { std::slice::from_raw_parts(host.of(info.dtype).add(4 * offset), 4 * info.len()) };
@@ -137,7 +147,7 @@ impl Mirror {
     ///
     /// # Safety
     /// `host` is the mirror, and nothing borrowed from it is alive.
-    pub unsafe fn settle(&mut self, vars: &Vars, layout: &Layout, host: Host) -> Result<usize, CudaError> {
+    pub unsafe fn settle_rounds(&mut self, vars: &Vars, layout: &Layout, host: Host) -> Result<usize, CudaError> {
         let steps = self.steps;
         if self.mail().pending() == 0 {
             return Ok(0);

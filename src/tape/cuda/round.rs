@@ -18,7 +18,7 @@ pub const STEPS: usize = 4;
 const HEAD: usize = 16;
 /// Graphs of more launches than this are not made of whole rounds: each of their programs is a graph then, whose launch
 /// costs nothing beside what it launches.
-pub const MOST_LAUNCHES: usize = 50_000;
+pub const MOST_LAUNCHES: usize = 20_000;
 /// Rows of the mail, at most: rounds that can be begun before the host waits.
 pub const MOST_ROWS: usize = 64;
 /// Bytes of pinned memory that rounds take, at most.
@@ -123,7 +123,7 @@ impl Mail {
         let pinned = Pinned::new(&memory.context, HEAD + rows * width)?;
         let spans = |list: &[VarId]| Spans::new(&list.iter().map(|&v| place(v)).collect::<Vec<_>>());
         let [orders_at, reports_at, watched] = [&rounds.orders, &rounds.reports, &rounds.watched].map(|l| spans(l));
-        let frame = Frame::new(IndexOut(pinned.address(0)), [orders_at, reports_at, watched], rows, width);
+        let frame = Frame::new(IndexOut(pinned.address), [orders_at, reports_at, watched], rows, width);
         let event = || Event::new(&memory.context);
         let events = [event()?, event()?, event()?, event()?, event()?];
         let mail = Self {
