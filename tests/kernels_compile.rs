@@ -13,6 +13,7 @@ use pwm::device::cuda::multiply::Multiply;
 use pwm::device::cuda::nvrtc::{Image, Nvrtc, Usage};
 use pwm::device::cuda::unit::{FILES, units};
 use pwm::run::plan::{Place as PlanPlace, Plan};
+use pwm::tape::cuda::round;
 use pwm::tape::exec::describe_launches;
 use std::collections::BTreeSet;
 
@@ -25,7 +26,10 @@ fn launches(c: &Config, major: i32) -> Vec<Launch> {
 
 fn described(c: &Config, major: i32, precision: Precision) -> Vec<Launch> {
     let (vars, programs) = written(c);
-    describe_launches(&vars, &programs, &Multiply::best(major, precision)).unwrap().concat().concat()
+    let multiply = Multiply::best(major, precision);
+    let mut all = describe_launches(&vars, &programs, &multiply).unwrap().concat().concat();
+    all.extend(round::describe_launches());
+    all
 }
 
 /// Shipped configurations, and choices that reach the kernels they leave out.
