@@ -4,7 +4,8 @@
     python3 benches/memory_planned.py target/release pwm_small pwm_5M ... [-- key=value ...]
 
 Each runs for an epoch that learns, with one update of each kind, an evaluation and a checkpoint: nothing a run holds
-comes later. The settings after `--` go to plan and run alike. Peak memory is what the kernel reports at the end.
+comes later. The settings after `--` go to plan and run alike (`early_termination=false threads=2` for evaluations of
+full length on two threads). Peak memory is what the kernel reports at the end.
 """
 import json
 import os
@@ -43,8 +44,8 @@ def main():
         more = args[args.index("--") + 1:]
         args = args[:args.index("--")]
     folder, *names = args
-    print("| configuration | arena | beside, planned | peak, planned | peak, measured | measured less planned | of the arena |")
-    print("|---|---|---|---|---|---|---|", flush=True)
+    print("| configuration | arena | beside, planned | peak, planned | peak, measured | measured less planned | of the arena | of the peak |")
+    print("|---|---|---|---|---|---|---|---|", flush=True)
     for name in names:
         settings = [f"alg={name}", *SHORT, *more]
         p = plan(folder, settings)
@@ -54,7 +55,7 @@ def main():
         over = measured - p["host"]
         mib = lambda b: f"{b / MIB:,.1f}"
         print(f"| `{name}` | {mib(p['arena'])} | {mib(p['fixed'])} | {mib(p['host'])} | {mib(measured)} | {mib(over)} "
-              f"| {100 * over / p['arena']:+.1f} % |", flush=True)
+              f"| {100 * over / p['arena']:+.1f} % | {100 * over / p['host']:+.1f} % |", flush=True)
 
 
 if __name__ == "__main__":

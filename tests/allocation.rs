@@ -4,7 +4,7 @@
 mod tiny;
 
 use std::alloc::{GlobalAlloc, Layout, System};
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicPtr, AtomicUsize, Ordering};
 
 use pwm::algo::pwm::Trainer;
 use pwm::device::Real;
@@ -16,12 +16,25 @@ use pwm::run::session::Session;
 struct Counting;
 static ALLOCATIONS: AtomicUsize = AtomicUsize::new(0);
 
+/// Whether blocks are filled with this byte; the last of them.
+static PAINT: AtomicBool = AtomicBool::new(false);
+const PAINTED: u8 = 0xa5;
+static LAST: AtomicPtr<u8> = AtomicPtr::new(std::ptr::null_mut());
+static LAST_LEN: AtomicUsize = AtomicUsize::new(0);
+
 // SAFETY: every call goes to the system allocator unchanged.
 unsafe impl GlobalAlloc for Counting {
     unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
         ALLOCATIONS.fetch_add(1, Ordering::Relaxed);
         // SAFETY: the caller's promises are passed on.
-        unsafe { System.alloc(layout) }
+        let p = unsafe { System.alloc(layout) };
+        if PAINT.load(Ordering::Relaxed) && !p.is_null() {
+            // SAFETY: the block that was just made.
+            unsafe { p.write_bytes(PAINTED, layout.size()) };
+            LAST.store(p, Ordering::Relaxed);
+            LAST_LEN.store(layout.size(), Ordering::Relaxed);
+        }
+        p
     }
 
     unsafe fn dealloc(&self, p: *mut u8, layout: Layout) {
@@ -65,10 +78,23 @@ fn main() {
     println!("products_fit_into_what_is_reserved ... ok");
 }
 
-/// Products of the widest shipped layers, forward and backward, in both precisions.
+/// Products of the widest shipped layers, forward and backward, in both precisions: they touch no more than is counted.
 fn products_fit_into_what_is_reserved() {
     // Rows of a task, depth, columns: forward, to the input, and to the weights, whose depth is a batch of windows.
-    let shapes = [(64, 776, 1792), (64, 1792, 1792), (64, 1792, 768), (64, 1792, 8), (64, 16_384, 1792), (8, 4096, 64)];
+    let shapes = [
+        (64, 776, 1792),
+        (64, 1792, 1792),
+        (64, 1792, 768),
+        (64, 1792, 8),
+        (64, 16_384, 1792),
+        (8, 4096, 64),
+        (32, 56, 400),
+        (32, 128, 128),
+        (32, 2048, 36),
+        (32, 4096, 512),
+        (64, 512, 512),
+        (1, 37, 1),
+    ];
     for (m, k, n) in shapes {
         fits::<f32>(m, k, n);
         fits::<f64>(m, k.min(2048), n);
@@ -77,7 +103,12 @@ fn products_fit_into_what_is_reserved() {
 
 fn fits<F: Real>(m: usize, k: usize, n: usize) {
     let (a, b, mut c) = (vec![F::one(); m * k], vec![F::one(); k * n], vec![F::zero(); m * n]);
-    packing::reserve(packing::bytes(m, k, n, size_of::<F>()));
+    let bytes = packing::bytes(m, k, n, size_of::<F>());
+    PAINT.store(true, Ordering::Relaxed);
+    packing::reserve(bytes);
+    PAINT.store(false, Ordering::Relaxed);
+    let (workspace, len) = (LAST.load(Ordering::Relaxed), LAST_LEN.load(Ordering::Relaxed));
+    assert_eq!(len, packing::taken(bytes));
     let before = ALLOCATIONS.load(Ordering::Relaxed);
     for transposed in [false, true] {
         let (row, column) = if transposed { (1, m) } else { (k, 1) };
@@ -86,4 +117,9 @@ fn fits<F: Real>(m: usize, k: usize, n: usize) {
     }
     assert_eq!(ALLOCATIONS.load(Ordering::Relaxed) - before, 0, "{m} x {k} times {k} x {n}");
     assert!(c.iter().all(|x| x.value() == k as f64));
+    // SAFETY: this thread's workspace, which no product is using.
+    let workspace = unsafe { std::slice::from_raw_parts(workspace, len) };
+    let touched = workspace.iter().rposition(|b| *b != PAINTED).map_or(0, |at| at + 1);
+    println!("{m} x {k} times {k} x {n}: {touched} of {bytes} bytes");
+    assert!(touched <= bytes, "{m} x {k} times {k} x {n}: {touched} bytes touched, {bytes} counted");
 }

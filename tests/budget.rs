@@ -8,13 +8,15 @@ use std::alloc::{GlobalAlloc, Layout, System};
 use std::ptr::null_mut;
 use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
 
+use pwm::algo::Learner;
 use pwm::algo::pwm::{TrainError, Trainer};
 use pwm::app::train::{self, TrainArgs};
-use pwm::config::{Bytes, load};
+use pwm::config::{Bytes, Config, ReplayPlace, load};
 use pwm::run::metrics::{FILE_NAME, column, read_metrics};
 use pwm::run::plan::{DoesNotFit, Place, Plan};
 use pwm::run::session::RunError;
 use pwm::run::signals::StopFlag;
+use pwm::tape::exec::Target;
 use random_config::Draw;
 
 /// The system's allocator with an end.
@@ -97,9 +99,15 @@ fn main() {
         settings.extend(["wm_bootstrap_iterations=2".into(), "replay_unfinished=true".into()]);
         settings.push(format!("run_dir={}", run.display()));
         let c = load(&settings).unwrap();
-        // The least that a run can do with: all or nothing computed twice, whichever holds less.
-        let all = load(&settings.iter().cloned().chain(["recompute=all".into()]).collect::<Vec<_>>()).unwrap();
-        let plans = [&c, &all].map(|c| Plan::new(c, Place::Host));
+        // The least that a run can do with: all or nothing computed twice, the replay in memory or, if it may, in a file,
+        // whichever holds least.
+        let with = |more: &str| load(&settings.iter().cloned().chain([more.into()]).collect::<Vec<_>>()).unwrap();
+        let mut choices = vec![c.clone(), with("recompute=all")];
+        if c.replay == ReplayPlace::Auto {
+            let in_a_file = |c: &Config| Config { replay: ReplayPlace::File, ..c.clone() };
+            choices.extend([in_a_file(&choices[0]), in_a_file(&choices[1])]);
+        }
+        let plans: Vec<Plan> = choices.iter().map(|c| Plan::new(c, Place::Host)).collect();
         let plan = plans.iter().min_by_key(|p| p.host()).unwrap();
         // From well below to well above, and in every third case as close as can be.
         let need = plan.host();
@@ -112,7 +120,8 @@ fn main() {
         let args = TrainArgs { overrides: settings, mem: Some(Bytes(budget)), ..TrainArgs::default() };
         let accepts = budget >= need;
         // Planning takes the tables, which the rest of a budget that is refused may not hold.
-        let cap = if accepts { budget - elsewhere } else { u64::MAX / 2 };
+        // The allocator counts workspaces in the round sizes they are taken in.
+        let cap = if accepts { budget - elsewhere + plan.unused } else { u64::MAX / 2 };
         let (ended, peak) = capped(cap, || train::run(&args, &mut std::io::sink(), &StopFlag::detached()));
         if accepts {
             trained(ended);
@@ -127,7 +136,7 @@ fn main() {
             let (ended, again) = capped(cap, || train::run(&on, &mut std::io::sink(), &StopFlag::detached()));
             trained(ended);
             accepted += 1;
-            closest = closest.max(peak.max(again) as f64 / (need - elsewhere) as f64);
+            closest = closest.max(peak.max(again) as f64 / (need - elsewhere + plan.unused) as f64);
         } else {
             let refusal = ended.unwrap_err();
             assert!(refusal.is::<DoesNotFit>(), "{refusal:#}");
@@ -138,7 +147,8 @@ fn main() {
             // And rightly: without the plan the system would refuse the arena. A budget below the tables ends earlier.
             let arena = plan.arena_bytes();
             if arena > tables {
-                let (bound, _) = capped(arena - 1, || Trainer::<f32>::repeating(&c, &plan.repeats()).map(drop));
+                let bind = || Trainer::<f32>::arranged(&c, &Target::Cpu, &plan.arrangement()).map(drop);
+                let (bound, _) = capped(arena - 1, bind);
                 assert!(matches!(bound, Err(TrainError::Memory(_))), "configuration {i}: {bound:?}");
                 unbound += 1;
             }

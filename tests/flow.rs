@@ -7,14 +7,16 @@ use gradcheck::ops::Pass;
 use gradcheck::{Input, Traced, check, check_traced, fixed, input, leaf, parameters};
 use pwm::algo::pwm::Nets;
 use pwm::algo::pwm::world::{Batch, world_loss};
-use pwm::config::{Config, Dynamics, FlowHead, FlowProjection, Integrator, Latent, load};
+use pwm::config::{Bytes, Config, Dynamics, FlowHead, FlowProjection, Integrator, Latent, load};
 use pwm::device::cpu::team::Team;
 use pwm::device::philox::{Philox, Stream};
+use pwm::mem::Budget;
 use pwm::ops::control::copy;
 use pwm::ops::flow::matching::{interpolate, velocity_error};
 use pwm::ops::flow::simplex::{project, tangent};
 use pwm::ops::flow::{Field, Part, Steps, integrate};
 use pwm::ops::linear::{Epilogue, LayerVals, transpose};
+use pwm::run::plan::{Budgets, Place, Plan};
 use pwm::tape::exec::Number;
 use pwm::tape::{DType, Layout, Machine, Program, Region, Val, Vars, grad};
 use std::sync::Arc;
@@ -329,6 +331,25 @@ fn planned(substeps: usize, keep: bool) -> f64 {
     .unwrap();
     let (vars, _, _, programs) = pwm::algo::pwm::trainer::write(&c);
     Layout::new(&vars, &programs).activations.bytes(4) as f64
+}
+
+/// Within a tenth of the memory of two substeps if the budget asks for it, and within the same to the byte; the replay
+/// stays where it is.
+#[test]
+fn eight_substeps_need_no_more_memory_than_two_if_the_budget_says_so() {
+    for alg in ["pwm_5M_flow_v2", "pwm_48M_flow_v2"] {
+        let with = |k: usize| {
+            let settings = [format!("alg={alg}"), "replay=device".into(), format!("flow_substeps={k}")];
+            load(&settings).unwrap()
+        };
+        let [two, eight] = [2, 8].map(|k| Plan::new(&with(k), Place::Host).host());
+        for mem in [two + two / 10, two] {
+            let budgets = Budgets { host: Some(Budget::asked("mem", Bytes(mem))), ..Budgets::default() };
+            let plan = budgets.admit(&with(8)).unwrap();
+            println!("{alg}: 2 substeps {two} bytes, 8 substeps {eight}, with recompute {}", plan.host());
+            assert!(plan.host() <= mem && mem < eight, "{alg}");
+        }
+    }
 }
 
 #[test]

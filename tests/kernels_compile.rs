@@ -7,18 +7,29 @@
 mod tiny;
 
 use pwm::algo::written;
-use pwm::config::Config;
+use pwm::config::{Config, Precision, load};
 use pwm::device::cuda::Launch;
-use pwm::device::cuda::nvrtc::{Nvrtc, Usage};
+use pwm::device::cuda::multiply::Multiply;
+use pwm::device::cuda::nvrtc::{Image, Nvrtc, Usage};
 use pwm::device::cuda::unit::{FILES, units};
+use pwm::run::plan::{Place as PlanPlace, Plan};
+use pwm::tape::cuda::round;
 use pwm::tape::exec::describe_launches;
 use std::collections::BTreeSet;
 
-const ARCHITECTURES: [&str; 3] = ["sm_80", "sm_90a", "sm_100a"];
+const ARCHITECTURES: [(i32, &str); 3] = [(8, "sm_80"), (9, "sm_90a"), (10, "sm_100a")];
 
-fn launches(c: &Config) -> Vec<Launch> {
+/// What a GPU of compute capability `major` launches, in every precision.
+fn launches(c: &Config, major: i32) -> Vec<Launch> {
+    [Precision::Fp32, Precision::Tf32, Precision::Bf16].into_iter().flat_map(|p| described(c, major, p)).collect()
+}
+
+fn described(c: &Config, major: i32, precision: Precision) -> Vec<Launch> {
     let (vars, programs) = written(c);
-    describe_launches(&vars, &programs).unwrap().concat()
+    let multiply = Multiply::best(major, precision);
+    let mut all = describe_launches(&vars, &programs, &multiply).unwrap().concat().concat();
+    all.extend(round::describe_launches());
+    all
 }
 
 /// Shipped configurations, and choices that reach the kernels they leave out.
@@ -39,17 +50,23 @@ fn configurations() -> Vec<Config> {
     ]
 }
 
-fn compile(arch: &str) -> Vec<Usage> {
+fn compile((major, arch): (i32, &str)) -> Vec<Usage> {
     let nvrtc = Nvrtc::load().unwrap();
-    let all: Vec<Launch> = configurations().iter().flat_map(launches).collect();
+    let all: Vec<Launch> = configurations().iter().flat_map(|c| launches(c, major)).collect();
     let (units, _) = units(&all);
-    units.iter().flat_map(|u| nvrtc.compile(u, arch).unwrap_or_else(|e| panic!("{e}")).usage).collect()
+    let image = |u| {
+        let image = nvrtc.compile(u, arch).unwrap_or_else(|e| panic!("{e}"));
+        assert!(image.losses.is_empty(), "{arch}: {:?}", image.losses);
+        image.usage
+    };
+    units.iter().flat_map(image).collect()
 }
 
 #[test]
 fn every_kernel_compiles_without_spills() {
     for arch in ARCHITECTURES {
         let usage = compile(arch);
+        let arch = arch.1;
         assert!(usage.len() > 60, "{} entry points reported for {arch}", usage.len());
         println!("{arch}: registers, shared memory, stack, spills");
         for u in &usage {
@@ -68,9 +85,61 @@ fn every_kernel_compiles_without_spills() {
     }
 }
 
+/// What a plan for a device counts for code, and for the compiler while it makes it. In a process of its own, whose
+/// memory nothing else fills.
+#[test]
+fn code_and_compiler_keep_within_the_plan() {
+    const ALONE: &str = "PWM_COMPILE_ALONE";
+    let Ok(alg) = std::env::var(ALONE) else {
+        for alg in ["alg=pwm_48M_flow_v2", "alg=pwm_48M_flow_v2 precision=tf32", "alg=shac"] {
+            let out = std::process::Command::new(std::env::current_exe().unwrap())
+                .args(["--exact", "code_and_compiler_keep_within_the_plan", "--nocapture"])
+                .env(ALONE, alg)
+                .output()
+                .unwrap();
+            print!("{}", String::from_utf8_lossy(&out.stdout));
+            assert!(out.status.success(), "{alg}: {}", String::from_utf8_lossy(&out.stderr));
+        }
+        return;
+    };
+    let c = load(&alg.split(' ').collect::<Vec<_>>()).unwrap();
+    let plan = Plan::new(&c, PlanPlace::Device);
+    let planned = |name: &str| plan.fixed.iter().find(|i| i.name == name).unwrap().bytes;
+    let before = resident_peak();
+    let (units, _) = units(&described(&c, 9, c.precision));
+    // Side by side, as a run compiles them.
+    let nvrtc = Nvrtc::load().unwrap();
+    let images: Vec<Image> = std::thread::scope(|s| {
+        let (nvrtc, jobs) = (&nvrtc, units.iter());
+        let jobs: Vec<_> = jobs.map(|u| s.spawn(move || nvrtc.compile(u, "sm_90a").unwrap())).collect();
+        jobs.into_iter().map(|j| j.join().unwrap()).collect()
+    });
+    let code: u64 = images.iter().map(|i| i.code.len() as u64).sum();
+    let entries: usize = images.iter().map(|i| i.usage.len()).sum();
+    let stack = images.iter().flat_map(|i| &i.usage).map(|u| u.stack).max().unwrap();
+    let compiler = resident_peak() - before;
+    println!(
+        "{alg}: {} files, {entries} entry points, {code} bytes of code ({} planned), stack {stack}, {compiler} bytes \
+         while compiling ({} planned)",
+        images.len(),
+        planned("kernels"),
+        planned("compiler")
+    );
+    assert!(code <= planned("kernels") && compiler <= planned("compiler"));
+    // More than a thread of a fresh context has would make the driver take more of the device.
+    assert!(stack <= 1024);
+}
+
+/// The most bytes that were resident so far.
+fn resident_peak() -> u64 {
+    let status = std::fs::read_to_string("/proc/self/status").unwrap();
+    let line = status.lines().find_map(|l| l.strip_prefix("VmHWM:")).unwrap();
+    line.trim().trim_end_matches(" kB").parse::<u64>().unwrap() << 10
+}
+
 #[test]
 fn every_file_is_launched_by_some_configuration() {
-    let used: BTreeSet<_> = configurations().iter().flat_map(launches).map(|l| l.kernel.file).collect();
+    let used: BTreeSet<_> = configurations().iter().flat_map(|c| launches(c, 9)).map(|l| l.kernel.file).collect();
     for (file, _) in FILES.iter().filter(|(f, _)| f.ends_with(".cu")) {
         assert!(used.contains(file), "{file} is not used");
     }

@@ -17,12 +17,12 @@ use pwm::run::folder;
 use pwm::run::metrics::read_metrics;
 use pwm::run::state;
 
-/// Starts or continues the run: the same command every time.
-fn start(run: &Path, epochs: u64) -> std::process::Child {
+/// Starts or continues the run: the same command every time, but for where the replay lies, which changes nothing.
+fn start(run: &Path, epochs: u64, replay: &str) -> std::process::Child {
     let mut command = Command::new(env!("CARGO_BIN_EXE_pwm-train"));
     let length = format!("max_epochs={epochs}");
     command.args(tiny::settings(&[&length, "threads=1", "save_every=3", "log_every=4", "eval_every=6"]));
-    command.arg(format!("run_dir={}", run.display()));
+    command.arg(format!("run_dir={}", run.display())).arg(format!("replay={replay}"));
     command.stdout(Stdio::null()).stderr(Stdio::piped()).spawn().unwrap()
 }
 
@@ -42,7 +42,7 @@ fn killed_anywhere_it_ends_as_if_it_never_was() {
     let epochs = 18 * kills;
     let dir = tempfile::tempdir().unwrap();
     let (whole, killed) = (dir.path().join("whole"), dir.path().join("killed"));
-    assert!(start(&whole, epochs).wait_with_output().unwrap().status.success());
+    assert!(start(&whole, epochs, "device").wait_with_output().unwrap().status.success());
 
     let rng = Philox::new(7, Stream::Init);
     let epoch_on_disk = |run: &Path| match folder::latest(run) {
@@ -51,7 +51,7 @@ fn killed_anywhere_it_ends_as_if_it_never_was() {
     };
     for kill in 0..kills {
         let before = epoch_on_disk(&killed);
-        let mut child = start(&killed, epochs);
+        let mut child = start(&killed, epochs, ["file", "host", "device", "auto"][kill as usize % 4]);
         // The first at any moment of its birth, the others when they have got on a little.
         let goal = before + if kill == 0 { 0 } else { 3 };
         for _ in 0..60_000 {
@@ -66,7 +66,7 @@ fn killed_anywhere_it_ends_as_if_it_never_was() {
         child.wait().unwrap();
         assert!(epoch_on_disk(&killed) >= before, "kill {kill}: never a step back");
     }
-    let last = start(&killed, epochs).wait_with_output().unwrap();
+    let last = start(&killed, epochs, "file").wait_with_output().unwrap();
     assert!(last.status.success(), "{}", String::from_utf8_lossy(&last.stderr));
 
     let bytes = |p| std::fs::read(p).unwrap();

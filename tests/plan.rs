@@ -6,24 +6,29 @@ mod random_config;
 use std::sync::Arc;
 
 use pwm::algo::written;
+use pwm::app::plan::{self, PlanArgs};
 use pwm::config::{Bytes, Config, Kind, Shipped, load};
 use pwm::device::cpu::team::Team;
 use pwm::mem::Budget;
-use pwm::run::plan::{Budgets, KNOBS, Place, Plan};
+use pwm::run::plan::{Budgets, KNOBS, Memory, Place, Plan};
+use pwm::tape::Home;
 use pwm::tape::Machine;
 use pwm::tape::plan::aligned;
 use random_config::Draw;
 
 fn budget(bytes: u64) -> Budgets {
-    Budgets { host: Some(Budget::asked("mem", Bytes(bytes))), device: None }
+    Budgets { host: Some(Budget::asked("mem", Bytes(bytes))), ..Budgets::default() }
 }
 
 /// Binds without touching memory; the plan, the machine and the furthest operand must agree.
 fn agree(c: &Config, what: &str) {
     let plan = Plan::new(c, Place::Host);
     let (vars, programs) = written(c);
-    let machine = Machine::<f32>::reserve(vars, programs, Arc::new(Team::new(1).unwrap())).unwrap();
+    let (vars, programs) = plan.arrangement().of(vars, &programs);
+    let team = Arc::new(Team::new(1).unwrap());
+    let machine = Machine::<f32>::reserve_at(vars, programs, team, &plan.replay).unwrap();
     assert_eq!(plan.arena_bytes(), machine.bytes() as u64, "{what}");
+    assert_eq!(plan.apart_bytes(), machine.apart_bytes() as u64, "{what}");
     let (extent, total) = (machine.extent(), machine.layout().total());
     assert_eq!((aligned(extent.real), aligned(extent.index)), (total.real, total.index), "{what}");
 }
@@ -54,18 +59,22 @@ fn lines_add_up_on_host_and_device() {
     let c = load(&["alg=pwm_5M"]).unwrap();
     for (place, host, device) in [(Place::Host, 1, 0), (Place::Device, 0, 1)] {
         let plan = Plan::new(&c, place);
+        let beside = |on| plan.fixed.iter().filter(|i| i.on == on).map(|i| i.bytes).sum::<u64>();
         assert_eq!(plan.host(), plan.fixed_bytes() + host * plan.arena_bytes());
-        assert_eq!(plan.device(), device * plan.arena_bytes());
-        let sums = plan.lines().fold((0, 0), |s, (_, h, d)| (s.0 + h, s.1 + d));
-        assert_eq!(sums, (plan.host(), plan.device()));
+        assert_eq!(plan.device(), beside(Memory::Device) + device * plan.arena_bytes());
+        assert_eq!((plan.disk(), beside(Memory::Disk)), (0, 0));
+        let sums = plan.lines().fold([0; 3], |s, (_, b)| [s[0] + b[0], s[1] + b[1], s[2] + b[2]]);
+        assert_eq!(sums, [plan.host(), plan.device(), plan.disk()]);
     }
 }
 
 #[test]
 fn what_fits_is_the_largest_that_fits() {
-    let c = load(&["alg=pwm_5M"]).unwrap();
-    for mem in [400 << 20, 1 << 30] {
-        let budgets = budget(mem);
+    // Where the replay may move into a file, a disk bounds it.
+    let disk = Some(Budget::asked("disk", Bytes(2 << 30)));
+    for (mem, replay) in [(400 << 20, "device"), (1 << 30, "device"), (400 << 20, "auto")] {
+        let c = load(&["alg=pwm_5M", &format!("replay={replay}")]).unwrap();
+        let budgets = Budgets { disk: disk.clone(), ..budget(mem) };
         for knob in &KNOBS {
             let n = knob.largest(&c, Place::Host, &budgets).unwrap();
             let fits = |n| {
@@ -77,6 +86,38 @@ fn what_fits_is_the_largest_that_fits() {
             assert!((n + 1..n + 9).all(|n| !fits(n)), "{} beyond {n}", knob.key);
         }
     }
+}
+
+/// What is cheapest comes first: arithmetic before a disk, the host's memory before arithmetic.
+#[test]
+fn the_replay_goes_where_the_budget_lets_it() {
+    let c = load(&["alg=pwm_5M"]).unwrap();
+    let with = |settings: &[&str]| load(&[&["alg=pwm_5M"], settings].concat()).unwrap();
+    let [none, all] = ["none", "all"].map(|r| Plan::new(&with(&[&format!("recompute={r}")]), Place::Host));
+    let on_host = |mem| budget(mem).admit(&c).unwrap();
+    let (ample, tight, tiny) = (on_host(none.host()), on_host(all.host()), on_host(all.host() - 1));
+    assert_eq!((ample.replay, ample.levels.iter().map(|l| l.taken).max()), (Home::Arena, Some(0)));
+    assert!(tight.replay == Home::Arena && tight.repeats().iter().sum::<usize>() > 0);
+    assert_eq!(tiny.replay, Home::File(c.run_folder()));
+    assert_eq!(tiny.disk(), tiny.apart_bytes());
+    assert_eq!(tiny.repeats().iter().sum::<usize>(), 0, "room enough without the replay");
+
+    let none = Plan::new(&with(&["recompute=none"]), Place::Device);
+    let on_device = |host: u64, device: u64| {
+        let asked = |bytes| Some(Budget::asked("mem", Bytes(bytes)));
+        Budgets { host: asked(host), device: asked(device), disk: None }.admit_at(&c, Place::Device)
+    };
+    let [own, pinned] = [0, 1].map(|less| on_device(none.host(), none.device() - less).unwrap());
+    let again = on_device(none.host(), pinned.device() - 1).unwrap();
+    assert_eq!([&own, &pinned, &again].map(|p| p.replay.clone()), [Home::Arena, Home::Pinned, Home::Pinned]);
+    assert_eq!(pinned.repeats().iter().sum::<usize>(), 0);
+    // The replay leaves the device, and its mirror for checkpoints with it.
+    assert_eq!(pinned.device() + pinned.apart_bytes(), own.device());
+    assert_eq!(pinned.host(), own.host());
+    assert!(again.repeats().iter().sum::<usize>() > 0);
+    assert!(
+        Place::Device.suits(&with(&["replay=file"])).is_err() && Place::Host.suits(&with(&["replay=file"])).is_ok()
+    );
 }
 
 /// SHAC has no replay, and what its reverse pass reads of the simulator is computed again in any case.
@@ -95,7 +136,7 @@ fn a_rollout_through_the_simulator_has_a_plan() {
 
 #[test]
 fn a_plan_that_does_not_fit_says_what_would() {
-    let c = load(&["alg=pwm_5M", "recompute=none"]).unwrap();
+    let c = load(&["alg=pwm_5M", "recompute=none", "replay=device"]).unwrap();
     let need = Plan::new(&c, Place::Host).host();
     assert!(budget(need).admit(&c).is_ok());
     let refusal = budget(need - 1).admit(&c).unwrap_err().to_string();
@@ -103,14 +144,16 @@ fn a_plan_that_does_not_fit_says_what_would() {
     // The change it names is followed.
     let (key, rest) = refusal.split_once("makes it fit: ").unwrap().1.split_once('=').unwrap();
     let value = rest.split(' ').next().unwrap();
-    let changed = load(&["alg=pwm_5M".into(), "recompute=none".into(), format!("{key}={value}")]).unwrap();
+    let changed =
+        load(&["alg=pwm_5M".into(), "recompute=none".into(), "replay=device".into(), format!("{key}={value}")])
+            .unwrap();
     assert!(budget(need - 1).admit(&changed).is_ok(), "{key}={value}");
     assert!(budget(1 << 20).admit(&c).unwrap_err().to_string().contains("no single setting"));
 }
 
 #[test]
 fn recompute_is_as_little_as_the_budget_asks_for() {
-    let c = load(&["alg=pwm_48M"]).unwrap();
+    let c = load(&["alg=pwm_48M", "replay=device"]).unwrap();
     let [none, all] = ["none", "all"]
         .map(|r| Plan::new(&load(&["alg=pwm_48M".into(), format!("recompute={r}")]).unwrap(), Place::Host));
     assert!(all.host() < none.host());
@@ -125,4 +168,61 @@ fn recompute_is_as_little_as_the_budget_asks_for() {
         assert!(levels.into_iter().all(|l| l.program == "wm_update" && l.extra < 0.5), "only the largest program");
     }
     assert!(before > 0 && budget(all.host() - 1).admit(&c).is_err());
+}
+
+/// What `pwm plan` prints.
+fn printed(args: PlanArgs) -> String {
+    let mut out = Vec::new();
+    plan::run(&args, &mut out).unwrap();
+    String::from_utf8(out).unwrap()
+}
+
+/// A line's bytes on the host, the device and the disk, `-` for none.
+fn line<'a>(text: &'a str, name: &str) -> Vec<&'a str> {
+    let line = text.lines().find(|l| l.trim_start().starts_with(name)).unwrap_or_else(|| panic!("{name} in {text}"));
+    line[14..].split("  ").map(str::trim).filter(|w| !w.is_empty()).collect()
+}
+
+/// For a device that is not there; every line has its place, and what fits is said.
+#[test]
+fn a_plan_for_a_device_needs_none() {
+    let size = |text: &str| Some(text.parse::<Bytes>().unwrap());
+    let args = PlanArgs {
+        overrides: vec!["alg=pwm_48M_flow_v2".into()],
+        mem: size("24G"),
+        device_mem: size("48G"),
+        ..PlanArgs::default()
+    };
+    let text = printed(args.clone());
+    for name in
+        ["parameters", "gradients", "optimiser", "replay", "environment", "statistics", "control", "activations"]
+    {
+        assert!(line(&text, name)[0] == "-" && line(&text, name)[1] != "-", "{name} is on the device: {text}");
+    }
+    for name in ["code", "evaluation", "checkpoints", "mirror", "driver", "compiler"] {
+        assert!(line(&text, name)[0] != "-" && line(&text, name)[1] == "-", "{name} is on the host: {text}");
+    }
+    for words in
+        ["context", "kernels", "graphs", "verdict      fits", "device: 48.0 GiB (device_mem)", "in the device's memory"]
+    {
+        assert!(text.contains(words), "{words} in {text}");
+    }
+    for knob in &KNOBS {
+        assert!(text.contains(&format!("  {:<15} up to ", knob.key)), "{text}");
+    }
+    let json: serde_json::Value = serde_json::from_str(&printed(PlanArgs { json: true, ..args.clone() })).unwrap();
+    let sum = |on: &str| json["lines"].as_array().unwrap().iter().map(|l| l[on].as_u64().unwrap()).sum::<u64>();
+    for on in ["host", "device", "disk"] {
+        assert_eq!(json[on].as_u64().unwrap(), sum(on), "{on}");
+    }
+    // A device that is too small for it: what is large there, and what would fit.
+    let small = printed(PlanArgs { device_mem: size("1G"), ..args.clone() });
+    assert!(
+        small.contains("verdict      does not fit: this run needs") && small.contains("of device memory"),
+        "{small}"
+    );
+    let all = printed(PlanArgs { overrides: vec![], all: true, ..args });
+    for name in Shipped::names(Kind::Alg) {
+        assert!(all.lines().any(|l| l.starts_with(name) && l.ends_with("fits")), "{name} in {all}");
+    }
 }

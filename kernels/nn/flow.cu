@@ -3,11 +3,17 @@
 #include "common/math.cuh"
 #include "common/reduce.cuh"
 
-// State of a stage, u = x + c v (u = x without v; nothing without u), and its model time for every row.
+// State of a stage, u = x + c v (u = x without v), and its model time for every row, if they are asked for.
 DEVICE void flow_stage(const float* x, const float* v, float* u, float* tau, float c, float time, u32 n, u32 rows) {
     u32 i = ELEMENT;
-    if (u && i < n) u[i] = v ? fmaf(c, v[i], x[i]) : x[i];
-    if (i < rows) tau[i] = time;
+    if (i < n) u[i] = v ? fmaf(c, v[i], x[i]) : x[i];
+    if (tau && i < rows) tau[i] = time;
+}
+
+// Rows of bias.
+DEVICE void flow_bias(const float* bias, float* out, u32 width, u32 n) {
+    u32 i = ELEMENT;
+    if (i < n) out[i] = bias[i % width];
 }
 
 // End of a substep: out = x + sum_s w_s v[s], also into `kept` if given.

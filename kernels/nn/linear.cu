@@ -1,19 +1,19 @@
-// Fully connected layers with what follows them, and their adjoint. What is computed: src/ops/linear.
+// What follows the products of fully connected layers, and its adjoint; products of a few inputs with it. What is
+// computed: src/ops/linear. Other products: nn/product.cu.
 //
-// A block takes R rows and all N outputs of them, so that a row's LayerNorm needs no second pass over memory: each
-// thread owns columns c, c + T, ... for all R rows in registers, the rows' inputs lie on chip, and every weight is read
-// once a block, coalesced. The adjoint of the rows has the same shape with W in place of its transpose.
+// A block takes R rows and all N columns of them, so that a row's LayerNorm needs no second pass over memory: each
+// thread owns columns c, c + T, ... for all R rows in registers. Numbers are read once and written once.
 #include "common/math.cuh"
 #include "common/reduce.cuh"
 
 enum Epilogue { BIAS, NORM_MISH, NORM_SIMPLEX, MISH_NORM };
 
-// Threads of a block, rows of a block, inputs that lie on chip at a time.
-constexpr int T = 256, R = 8, KT = 512;
+// Threads of a block, inputs that lie on chip at a time.
+constexpr int T = 256, KT = 64;
 
 // acc[j][r] += sum_k x[r][k] w[k, c_j] for the columns c_j = thread + j T below N. `x` rows lie `xs` apart (rows from
 // `count` on count as zero), `w` rows `ws` apart. `stage` holds R x KT numbers on chip.
-template <int N, int K>
+template <int N, int K, int R>
 static __device__ void multiply(float (&acc)[ceil_div(N, T)][R], const float* x, size_t xs, int count, const float* w,
                                 size_t ws, float (*stage)[KT]) {
     constexpr int C = ceil_div(N, T);
@@ -57,7 +57,7 @@ static __device__ void multiply(float (&acc)[ceil_div(N, T)][R], const float* x,
 }
 
 // Mean and 1 / sqrt(variance + 1e-5) of R rows whose columns the block's threads hold.
-template <int N>
+template <int N, int R>
 static __device__ void row_moments(const float (&u)[ceil_div(N, T)][R], float (&mean)[R], float (&rstd)[R]) {
     constexpr int C = ceil_div(N, T);
 #pragma unroll
@@ -85,7 +85,7 @@ static __device__ void row_moments(const float (&u)[ceil_div(N, T)][R], float (&
 
 // Softmax over groups of G neighbouring columns. A group lies in the lanes of one warp if G divides 32, else its
 // numbers meet on chip, one row at a time.
-template <int N, int G>
+template <int N, int G, int R>
 static __device__ void simplex(float (&u)[ceil_div(N, T)][R]) {
     constexpr int C = ceil_div(N, T);
     if constexpr (32 % G == 0) {
@@ -125,12 +125,38 @@ static __device__ void simplex(float (&u)[ceil_div(N, T)][R]) {
     }
 }
 
-// y = epilogue(concat(x0, x1, x2) W^T + b) for row block blockIdx.x of member blockIdx.y. `wt` [K0 + K1 + K2, N];
-// `saved`, if given, keeps h. The inputs serve all members if `shared`.
+// What follows a product, in place: h becomes y.
+template <int N, int EPILOGUE, int G, int R>
+static __device__ void follow(float (&h)[ceil_div(N, T)][R], const float* gain, const float* shift) {
+    constexpr int C = ceil_div(N, T);
+    if constexpr (EPILOGUE == BIAS) return;
+    if constexpr (EPILOGUE == MISH_NORM) {
+#pragma unroll
+        for (int j = 0; j < C; j++)
+#pragma unroll
+            for (int r = 0; r < R; r++) h[j][r] = mish(h[j][r]);
+    }
+    float mean[R], rstd[R];
+    row_moments<N>(h, mean, rstd);
+#pragma unroll
+    for (int j = 0; j < C; j++) {
+        int c = threadIdx.x + j * T;
+        float g = c < N ? gain[c] : 0.f, s = c < N ? shift[c] : 0.f;
+#pragma unroll
+        for (int r = 0; r < R; r++) {
+            h[j][r] = (h[j][r] - mean[r]) * rstd[r] * g + s;
+            if (EPILOGUE == NORM_MISH) h[j][r] = mish(h[j][r]);
+        }
+    }
+    if constexpr (EPILOGUE == NORM_SIMPLEX) simplex<N, G>(h);
+}
+
+// y = epilogue(x W^T + b) for the eight rows of block blockIdx.x of member blockIdx.y, x of a few columns in up to three
+// pieces. `wt` [K0 + K1 + K2, N]; `saved`, if given, keeps h. The inputs serve all members if `shared`.
 template <int N, int K0, int K1, int K2, int EPILOGUE, int G>
 static __device__ void linear(const float* wt, const float* bias, const float* gain, const float* shift, const float* x0,
                               const float* x1, const float* x2, float* y, float* saved, u32 m, u32 shared) {
-    constexpr int C = ceil_div(N, T);
+    constexpr int C = ceil_div(N, T), R = 8;
     __shared__ __align__(16) float stage[R][KT];
     u32 e = blockIdx.y, first = blockIdx.x * R;
     int count = m - first < R ? m - first : R, t = threadIdx.x;
@@ -151,27 +177,7 @@ static __device__ void linear(const float* wt, const float* bias, const float* g
             if (saved && r < count) saved[(out_row + r) * N + c] = h[j][r];
         }
     }
-    if constexpr (EPILOGUE != BIAS) {
-        if constexpr (EPILOGUE == MISH_NORM) {
-#pragma unroll
-            for (int j = 0; j < C; j++)
-#pragma unroll
-                for (int r = 0; r < R; r++) h[j][r] = mish(h[j][r]);
-        }
-        float mean[R], rstd[R];
-        row_moments<N>(h, mean, rstd);
-#pragma unroll
-        for (int j = 0; j < C; j++) {
-            int c = t + j * T;
-            float g = c < N ? gain[e * N + c] : 0.f, s = c < N ? shift[e * N + c] : 0.f;
-#pragma unroll
-            for (int r = 0; r < R; r++) {
-                h[j][r] = (h[j][r] - mean[r]) * rstd[r] * g + s;
-                if (EPILOGUE == NORM_MISH) h[j][r] = mish(h[j][r]);
-            }
-        }
-        if constexpr (EPILOGUE == NORM_SIMPLEX) simplex<N, G>(h);
-    }
+    follow<N, EPILOGUE, G>(h, gain + e * N, shift + e * N);
 #pragma unroll
     for (int j = 0; j < C; j++) {
         int c = t + j * T;
@@ -181,9 +187,33 @@ static __device__ void linear(const float* wt, const float* bias, const float* g
     }
 }
 
-// Adjoint of the epilogue for R rows: dh, and the rows' share of the gain and shift gradients into
-// sums[member, row block, (gain, shift), N].
-template <int N, int EPILOGUE, int G>
+// y = epilogue(h) for R rows of member blockIdx.y. h may be y.
+template <int N, int EPILOGUE, int G, int R>
+static __device__ void linear_rows(const float* h_, const float* gain, const float* shift, float* y, u32 m) {
+    constexpr int C = ceil_div(N, T);
+    u32 e = blockIdx.y, first = blockIdx.x * R;
+    int count = m - first < R ? m - first : R, t = threadIdx.x;
+    size_t row = (size_t)e * m + first;
+    float h[C][R];
+#pragma unroll
+    for (int j = 0; j < C; j++) {
+        int c = t + j * T;
+#pragma unroll
+        for (int r = 0; r < R; r++) h[j][r] = c < N && r < count ? h_[(row + r) * N + c] : 0.f;
+    }
+    follow<N, EPILOGUE, G>(h, gain + e * N, shift + e * N);
+#pragma unroll
+    for (int j = 0; j < C; j++) {
+        int c = t + j * T;
+#pragma unroll
+        for (int r = 0; r < R; r++)
+            if (c < N && r < count) y[(row + r) * N + c] = h[j][r];
+    }
+}
+
+// Adjoint of the epilogue for R rows: dh, and the rows' share of the gain, shift and bias gradients into
+// sums[member, row block, (gain, shift, bias), N]. dh may be h.
+template <int N, int EPILOGUE, int G, int R>
 static __device__ void linear_grad_rows(const float* dy_, const float* h_, const float* y_, const float* gain,
                                         const float* shift, float* dh_, float* sums, u32 m) {
     constexpr int C = ceil_div(N, T);
@@ -245,7 +275,7 @@ static __device__ void linear_grad_rows(const float* dy_, const float* h_, const
             g[j][r] *= gc;
         }
         if (c < N) {
-            float* to = sums + ((size_t)e * gridDim.x + blockIdx.x) * 2 * N + c;
+            float* to = sums + ((size_t)e * gridDim.x + blockIdx.x) * 3 * N + c;
             to[0] = dgain;
             to[N] = dshift;
         }
@@ -267,88 +297,34 @@ static __device__ void linear_grad_rows(const float* dy_, const float* h_, const
 #pragma unroll
     for (int j = 0; j < C; j++) {
         int c = t + j * T;
+        float dbias = 0.f;
 #pragma unroll
         for (int r = 0; r < R; r++) {
             float d = rstd[r] * (g[j][r] - a[r] * (1.f / (float)N) - hat[j][r] * b[r] * (1.f / (float)N));
             if constexpr (EPILOGUE == MISH_NORM) d *= slope[j][r];
-            if (c < N && r < count) dh_[(row + r) * N + c] = d;
+            if (c < N && r < count) {
+                dh_[(row + r) * N + c] = d;
+                dbias += d;
+            }
         }
+        if (c < N) sums[(((size_t)e * gridDim.x + blockIdx.x) * 3 + 2) * N + c] = dbias;
     }
 }
 
-// dx += dh W for columns [offset, offset + WIDTH) of W [N, K]; members that share an input add up in their order.
-// Row block blockIdx.x of member blockIdx.y, or of all of them if `members` is more than one.
-template <int N, int K, int OFFSET, int WIDTH>
-static __device__ void linear_grad_input(const float* dh, const float* w, float* dx, u32 m, u32 members, u32 accumulate) {
-    constexpr int C = ceil_div(WIDTH, T);
-    __shared__ __align__(16) float stage[R][KT];
-    u32 first = blockIdx.x * R;
-    int count = m - first < R ? m - first : R, t = threadIdx.x;
-    float acc[C][R] = {};
-#pragma unroll 1
-    for (u32 e = blockIdx.y; e < blockIdx.y + members; e++)
-        multiply<WIDTH, N>(acc, dh + ((size_t)e * m + first) * N, N, count, w + (size_t)e * N * K + OFFSET, K, stage);
-    size_t row = (size_t)blockIdx.y * m + first;
-#pragma unroll
-    for (int j = 0; j < C; j++) {
-        int c = t + j * T;
-#pragma unroll
-        for (int r = 0; r < R; r++)
-            if (c < WIDTH && r < count) put(dx + (row + r) * WIDTH + c, acc[j][r], accumulate);
-    }
-}
-
-// Tile of a weight gradient: outputs, inputs, rows at a time.
-constexpr int TN = 32, TK = 64, TM = 16;
-
-// dW[n, offset + k] += sum_m dh[m, n] x[m, k]: tile (blockIdx.x over inputs and outputs) of member blockIdx.y.
-// 256 threads, eight sums each. `shared`: one x for all members.
-template <int N, int K, int OFFSET, int WIDTH>
-static __device__ void linear_grad_weight(const float* dh, const float* x, float* dw, u32 m, u32 shared, u32 accumulate) {
-    __shared__ float a[TM][TN], b[TM][TK];
-    constexpr int ACROSS = ceil_div(WIDTH, TK);
-    u32 e = blockIdx.y;
-    int k0 = blockIdx.x % ACROSS * TK, n0 = blockIdx.x / ACROSS * TN, t = threadIdx.x;
-    dh += (size_t)e * m * N;
-    x += shared ? 0 : (size_t)e * m * WIDTH;
-    int k = t % TK, n = t / TK;  // this thread: column k, rows n, n + 4, ...
-    float acc[TN / 4] = {};
-    for (u32 m0 = 0; m0 < m; m0 += TM) {
-        for (int i = t; i < TM * TN; i += T) {
-            u32 r = m0 + i / TN;
-            int c = n0 + i % TN;
-            a[i / TN][i % TN] = r < m && c < N ? dh[(size_t)r * N + c] : 0.f;
-        }
-        for (int i = t; i < TM * TK; i += T) {
-            u32 r = m0 + i / TK;
-            int c = k0 + i % TK;
-            b[i / TK][i % TK] = r < m && c < WIDTH ? x[(size_t)r * WIDTH + c] : 0.f;
-        }
-        __syncthreads();
-#pragma unroll
-        for (int r = 0; r < TM; r++)
-#pragma unroll
-            for (int i = 0; i < TN / 4; i++) acc[i] = fmaf(a[r][n + 4 * i], b[r][k], acc[i]);
-        __syncthreads();
-    }
-#pragma unroll
-    for (int i = 0; i < TN / 4; i++)
-        if (n0 + n + 4 * i < N && k0 + k < WIDTH)
-            put(dw + ((size_t)e * N + n0 + n + 4 * i) * K + OFFSET + k0 + k, acc[i], accumulate);
-}
-
-// out[e, c] += sum over rows of x[e, row, c], rows `stride` apart: 32 columns a block, eight rows at a time.
-DEVICE void column_sums(const float* x, float* out, u32 rows, u32 n, u32 stride, u32 accumulate) {
+// out[e, s, c] (+)= the sum of x[e, row, c] over rows s `chunk` to (s + 1) `chunk`, which lie `stride` apart; s is
+// blockIdx.z. 32 columns a block, eight rows at a time.
+DEVICE void column_sums(const float* x, float* out, u32 rows, u32 n, u32 stride, u32 chunk, u32 accumulate) {
     __shared__ float part[8][33];
     u32 e = blockIdx.y, lane = threadIdx.x & 31, row = threadIdx.x >> 5, c = blockIdx.x * 32 + lane;
+    u32 from = blockIdx.z * chunk, to = rows - from < chunk ? rows : from + chunk;
     float s = 0.f;
     if (c < n)
-        for (u32 r = row; r < rows; r += 8) s += x[((size_t)e * rows + r) * stride + c];
+        for (u32 r = from + row; r < to; r += 8) s += x[((size_t)e * rows + r) * stride + c];
     part[row][lane] = s;
     __syncthreads();
     if (row != 0 || c >= n) return;
     for (int r = 1; r < 8; r++) s += part[r][lane];
-    put(out + e * n + c, s, accumulate);
+    put(out + ((size_t)e * gridDim.z + blockIdx.z) * n + c, s, accumulate);
 }
 
 // out[e, c, r] = w[e, r, c]: tiles of 32 x 32.

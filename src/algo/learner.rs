@@ -6,8 +6,9 @@ use crate::config::{Algorithm, Config, Recompute};
 use crate::env::step::EnvVars;
 use crate::model::Group;
 use crate::ops::replay::ReplayVars;
-use crate::tape::exec::{Number, Target};
-use crate::tape::{Machine, Program, VarId, Vars};
+use crate::tape::cuda::round::MOST_ROWS;
+use crate::tape::exec::{Number, ProgramId, Target};
+use crate::tape::{Home, Machine, Program, Region, VarId, Vars, recompute};
 
 /// What the algorithm of `c` allocates and runs: [`Learner::written`].
 pub fn written(c: &Config) -> (Vars, Vec<Program>) {
@@ -17,9 +18,97 @@ pub fn written(c: &Config) -> (Vars, Vec<Program>) {
     }
 }
 
+/// The rounds of an epoch that are run again and again, as programs by number, each with its runs: see
+/// [`crate::tape::cuda::round`].
+pub fn sequences(c: &Config) -> Vec<Vec<(usize, usize)>> {
+    match c.algorithm {
+        Algorithm::Pwm => super::pwm::trainer::sequences(c),
+        Algorithm::Shac => super::shac::trainer::sequences(c),
+    }
+}
+
 /// How much each of `programs` programs repeats where no budget decides: see [`crate::tape::recompute`].
 pub fn repeats(c: &Config, programs: usize) -> Vec<usize> {
     vec![if c.recompute == Recompute::All { usize::MAX } else { 0 }; programs]
+}
+
+/// What a plan decides of a run beside its settings. No result depends on it.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Arrangement {
+    /// For each program, how many of its candidates are computed twice: see [`crate::tape::recompute`].
+    pub repeats: Vec<usize>,
+    /// Where the replay's finished episodes lie.
+    pub replay: Home,
+}
+
+impl Arrangement {
+    /// With the first so many candidates of each program computed twice, and everything in the arena.
+    pub fn repeating(repeats: &[usize]) -> Self {
+        Self { repeats: repeats.to_vec(), replay: Home::Arena }
+    }
+
+    /// Variables and programs as they are bound.
+    pub fn of(&self, mut vars: Vars, programs: &[Program]) -> (Vars, Vec<Program>) {
+        if self.replay != Home::Arena {
+            vars.set_apart(Region::Replay);
+        }
+        (vars, programs.iter().zip(&self.repeats).map(|(p, &taken)| recompute::with(p, taken).0).collect())
+    }
+}
+
+/// What the host remembers of an epoch that was begun, to report it.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct Begun {
+    pub learned: bool,
+    /// Updates of the world model.
+    pub updates: usize,
+    pub rates: [f64; 3],
+}
+
+/// Epochs that were begun and not settled, of at most [`MOST_ROWS`].
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Pending {
+    begun: [Begun; MOST_ROWS],
+    count: usize,
+    /// Epochs before the first of them.
+    from: u64,
+}
+
+impl Default for Pending {
+    fn default() -> Self {
+        Self { begun: [Begun::default(); MOST_ROWS], count: 0, from: 0 }
+    }
+}
+
+impl Pending {
+    pub fn push(&mut self, epoch: u64, begun: Begun) {
+        if self.count == 0 {
+            self.from = epoch;
+        }
+        self.begun[self.count] = begun;
+        self.count += 1;
+    }
+
+    /// Those begun, none pending any more.
+    pub fn take(&mut self) -> impl Iterator<Item = (usize, Begun)> + use<> {
+        let (begun, count) = (self.begun, std::mem::take(&mut self.count));
+        // The last one has no round after it.
+        begun.into_iter().take(count).enumerate().map(move |(i, b)| (count - 1 - i, b))
+    }
+
+    /// Epochs begun, if the host need not ask the device.
+    pub fn epoch(&self) -> Option<u64> {
+        (self.count > 0).then(|| self.from + self.count as u64)
+    }
+
+    pub fn is_empty(&self) -> bool {
+        self.count == 0
+    }
+}
+
+/// Rounds that a run of `c` may begin before it looks: as many as lie between two rows of metrics.
+pub(super) fn ahead(c: &Config) -> usize {
+    usize::try_from(c.log_every).map_or(MOST_ROWS, |n| n.min(MOST_ROWS))
 }
 
 /// An algorithm in the middle of a run. See [`super::pwm::Trainer`] for what the methods promise.
@@ -28,9 +117,8 @@ pub trait Learner: Sized {
 
     /// Variables and programs of a run, before anything is allocated: what a plan is made of.
     fn written(c: &Config) -> (Vars, Vec<Program>);
-    /// Allocates and initialises a run on `target` (see [`super::target()`]) with the first `taken` candidates of each
-    /// program computed twice, as a plan has it: see [`crate::tape::recompute`].
-    fn repeating_on(c: &Config, target: &Target, taken: &[usize]) -> Result<Self, TrainError>;
+    /// Allocates and initialises a run on `target` (see [`super::target()`]) as a plan has it.
+    fn arranged(c: &Config, target: &Target, arrangement: &Arrangement) -> Result<Self, TrainError>;
     fn config(&self) -> &Config;
     fn machine(&self) -> &Machine<Self::F>;
     fn machine_mut(&mut self) -> &mut Machine<Self::F>;
@@ -40,15 +128,29 @@ pub trait Learner: Sized {
     fn groups(&self) -> [Option<&Group>; 3];
     /// The replay buffer, if there is one.
     fn replay(&self) -> Option<&ReplayVars>;
+    /// The programs of an ordinary epoch, in order, and how often each runs.
+    fn steps(&self) -> Vec<(ProgramId, usize)>;
     /// Epochs begun.
     fn epoch(&self) -> u64;
-    fn run_epoch(&mut self) -> Result<EpochReport, TrainError>;
+    /// Begins an epoch. On a GPU it may be under way when this returns; [`Learner::settle`] waits for it.
+    fn begin_epoch(&mut self) -> Result<(), TrainError>;
+    /// Waits for the epochs that were begun, and says of each in order what it did.
+    fn settle(&mut self, each: impl FnMut(&EpochReport)) -> Result<(), TrainError>;
+    /// Whether the next epoch cannot begin before those begun are settled.
+    fn must_settle(&self) -> bool;
+    /// One epoch from beginning to end.
+    fn run_epoch(&mut self) -> Result<EpochReport, TrainError> {
+        self.begin_epoch()?;
+        let mut last = EpochReport::default();
+        self.settle(|r| last = *r)?;
+        Ok(last)
+    }
     fn evaluate(&mut self, watch: impl FnMut(Moment<Self::F>)) -> Result<Evaluation, TrainError>;
     /// What a world model knows, on replayed windows; none without a model, or while there are no windows.
     fn probe(&mut self) -> Result<Option<Probe>, TrainError> {
         Ok(None)
     }
-    /// The first number of the state that is infinite or not a number, named.
+    /// The first number of the state that is infinite or not a number, named. The epochs begun are settled.
     fn non_finite(&self) -> Option<String>;
     /// Whether the first, longer epoch is over.
     fn bootstrapped(&self) -> bool;

@@ -1,23 +1,35 @@
-//! Where a run computes: the key `device`, resolved.
+//! Where a run computes, and how it multiplies there: the keys `device` and `precision`, resolved.
 
-use crate::config::Device;
+use crate::config::{Device, Precision};
 use crate::device::cuda::CudaError;
 use crate::device::cuda::driver::Context;
+use crate::device::cuda::multiply::Multiply;
 use crate::device::cuda::nvrtc::Nvrtc;
 use crate::tape::cuda::Options;
 use crate::tape::exec::Target;
 
 /// What `device` means on this machine. `auto` takes the first GPU if driver, GPU and compiler are there, else the
-/// processor; `cuda:N` says what is missing.
-pub fn target(device: Device) -> Result<Target, CudaError> {
+/// processor, which multiplies in single precision whatever `precision` says; `cuda:N` says what is missing.
+pub fn target(device: Device, precision: Precision) -> Result<Target, CudaError> {
+    resolve(device, precision).map(|(target, _)| target)
+}
+
+/// The same, and why `auto` does not take a GPU that is there: none if there is no driver or no GPU.
+pub fn resolve(device: Device, precision: Precision) -> Result<(Target, Option<CudaError>), CudaError> {
     let gpu = |n: u32| {
         let context = Context::open(n as usize)?;
-        Nvrtc::load()?;
-        Ok(Target::Cuda(context, Options::default()))
+        let multiply = Multiply::on(&Nvrtc::load()?.sees(&context.info)?, precision)?;
+        Ok(Target::Cuda(context, Options { multiply, ..Options::default() }))
     };
     match device {
-        Device::Cpu => Ok(Target::Cpu),
-        Device::Cuda(n) => gpu(n),
-        Device::Auto => Ok(gpu(0).unwrap_or(Target::Cpu)),
+        Device::Cpu => Ok((Target::Cpu, None)),
+        Device::Cuda(n) => Ok((gpu(n)?, None)),
+        Device::Auto => match gpu(0) {
+            Ok(target) => Ok((target, None)),
+            Err(CudaError::NoDriver(_) | CudaError::NoDevice { .. }) => Ok((Target::Cpu, None)),
+            // A wrong word in the environment is no missing GPU.
+            Err(e @ CudaError::Products(_)) => Err(e),
+            Err(e) => Ok((Target::Cpu, Some(e))),
+        },
     }
 }

@@ -27,13 +27,14 @@ pub mod train;
 
 use crate::algo::pwm::TrainError;
 use crate::config::ConfigErrors;
+use crate::device::cuda::CudaError;
 use crate::mem::OutOfMemory;
 use crate::run::atomic::FileError;
 use crate::run::checkpoint::CheckpointError;
 use crate::run::folder::FolderError;
 use crate::run::import::ImportError;
 use crate::run::metrics::MetricsError;
-use crate::run::plan::DoesNotFit;
+use crate::run::plan::{DoesNotFit, WrongPlace};
 use crate::run::report::ReportError;
 use crate::run::session::RunError;
 use std::fmt;
@@ -107,10 +108,18 @@ fn reason(e: &(dyn std::error::Error + 'static)) -> Option<u8> {
             _ => None,
         };
     }
-    let no_memory =
-        e.is::<OutOfMemory>() || e.is::<DoesNotFit>() || matches!(e.downcast_ref(), Some(TrainError::Memory(_)));
-    if no_memory {
+    if let Some(e) = e.downcast_ref::<TrainError>() {
+        return match e {
+            TrainError::Memory(_) | TrainError::Cuda(CudaError::Memory { .. } | CudaError::Pinned { .. }) => Some(6),
+            TrainError::File(_) => Some(3),
+            _ => None,
+        };
+    }
+    if e.is::<OutOfMemory>() || e.is::<DoesNotFit>() {
         return Some(6);
+    }
+    if e.is::<WrongPlace>() {
+        return Some(2);
     }
     e.is::<FileError>().then_some(3)
 }

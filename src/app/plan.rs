@@ -4,12 +4,13 @@ use std::io::Write;
 
 use serde_json::{Value, json};
 
-use crate::config::{Bytes, Config, Kind, Shipped, load};
+use crate::config::{Bytes, Config, Device, Kind, ReplayPlace, Shipped, load};
 use crate::mem::Budget;
-use crate::run::plan::{Budgets, DoesNotFit, Place, Plan, knobs};
+use crate::run::plan::{Budgets, DoesNotFit, Knob, Memory, Place, Plan, knobs};
+use crate::tape::Home;
 
 /// Say what memory a run takes, and what fits, before anything is allocated.
-#[derive(Clone, Debug, clap::Args)]
+#[derive(Clone, Debug, Default, clap::Args)]
 pub struct PlanArgs {
     /// Settings as key=value, as in alg=pwm_48M wm_batch_size=512
     pub overrides: Vec<String>,
@@ -29,11 +30,10 @@ pub struct PlanArgs {
 
 /// Carries the command out; `out` is standard output, or a test's buffer.
 pub fn run(args: &PlanArgs, out: &mut dyn Write) -> anyhow::Result<()> {
-    let place = if args.device_mem.is_some() { Place::Device } else { Place::Host };
     if args.all {
-        return all(args, place, out);
+        return all(args, out);
     }
-    let (c, budgets) = configure(args, None)?;
+    let (c, place, budgets) = configure(args, None)?;
     let plan = Plan::within(&c, place, &budgets);
     if args.json {
         writeln!(out, "{}", to_json(&c, &plan, &budgets))?;
@@ -43,42 +43,60 @@ pub fn run(args: &PlanArgs, out: &mut dyn Write) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// The configuration, `alg` in place of the chosen one if given, and what it may take.
-fn configure(args: &PlanArgs, alg: Option<&str>) -> anyhow::Result<(Config, Budgets)> {
+/// The configuration, `alg` in place of the chosen one if given; where its arena lies, and what it may take.
+fn configure(args: &PlanArgs, alg: Option<&str>) -> anyhow::Result<(Config, Place, Budgets)> {
     let mut settings = args.overrides.clone();
     settings.extend(alg.map(|alg| format!("alg={alg}")));
     let mut c = load(&settings)?;
     c.mem = args.mem.or(c.mem);
     c.device_mem = args.device_mem.or(c.device_mem);
     let budgets = Budgets::of(&c);
-    Ok((c, budgets))
+    // A GPU is planned for if the command speaks of one; none is looked for.
+    let place = match c.device {
+        Device::Cuda(_) => Place::Device,
+        Device::Auto if c.device_mem.is_some() => Place::Device,
+        _ => Place::Host,
+    };
+    place.suits(&c)?;
+    Ok((c, place, budgets))
 }
 
 fn show(c: &Config, plan: &Plan, budgets: &Budgets, out: &mut dyn Write) -> anyhow::Result<()> {
     let number = |b: u64| if b == 0 { "-".to_string() } else { Bytes(b).to_string() };
-    writeln!(out, "{:<14} {:>10} {:>10}", c.alg, "host", "device")?;
-    let mut line = |name: &str, host: u64, device: u64, what: &str| {
-        writeln!(out, "  {name:<12} {:>10} {:>10}  {what}", number(host), number(device))
+    writeln!(out, "{:<14} {:>10} {:>10} {:>10}", c.alg, "host", "device", "disk")?;
+    let mut line = |name: &str, bytes: [u64; 3], what: &str| {
+        let [host, device, disk] = bytes.map(number);
+        writeln!(out, "{}", format!("  {name:<12} {host:>10} {device:>10} {disk:>10}  {what}").trim_end())
     };
-    for (item, host, device) in plan.lines() {
-        line(item.name, host, device, item.what)?;
+    for (item, bytes) in plan.lines() {
+        line(item.name, bytes, item.what)?;
     }
-    line("peak", plan.host(), plan.device(), "")?;
+    line("peak", [plan.host(), plan.device(), plan.disk()], "")?;
     let mut programs = plan.programs.clone();
     programs.retain(|p| p.1 > 0);
     programs.sort_by_key(|p| std::cmp::Reverse(p.1));
     let programs: Vec<String> = programs.iter().map(|(name, b)| format!("{name} {}", Bytes(*b))).collect();
     writeln!(out, "\nactivations  {}", programs.join(", "))?;
     show_levels(c, plan, out)?;
-    for (name, budget) in [("host", &budgets.host), ("device", &budgets.device)] {
+    if let Some(place) = plan.replay_place() {
+        let chosen = if c.replay == ReplayPlace::Auto { ", by budget (replay=auto)" } else { "" };
+        writeln!(out, "replay       {place}{chosen}")?;
+    }
+    for (name, budget, flag, shown) in [
+        ("host", &budgets.host, "mem", true),
+        ("device", &budgets.device, "device-mem", plan.place == Place::Device),
+        ("disk", &budgets.disk, "", plan.disk() > 0),
+    ] {
         match budget {
-            Some(b) => writeln!(out, "budget       {name}: {b}")?,
-            None if name == "host" => writeln!(out, "budget       {name}: not known here; --mem gives one")?,
-            None => {}
+            Some(b) if shown => writeln!(out, "budget       {name}: {b}")?,
+            None if shown && !flag.is_empty() => {
+                writeln!(out, "budget       {name}: not known; --{flag} gives one")?;
+            }
+            _ => {}
         }
     }
     if budgets.hold(plan) {
-        writeln!(out, "verdict      fits{}", spare(plan, &budgets.host))?;
+        writeln!(out, "verdict      fits{}", spare(plan, budgets))?;
     } else {
         writeln!(out, "verdict      does not fit: {}", DoesNotFit::new(c, plan, budgets))?;
     }
@@ -86,10 +104,21 @@ fn show(c: &Config, plan: &Plan, budgets: &Budgets, out: &mut dyn Write) -> anyh
         writeln!(out, "\nwhat fits, one setting changed and the others as they are")?;
         for (knob, most) in knobs(c).map(|k| (k, k.largest(c, plan.place, budgets))) {
             let most = most.map_or("none".into(), |n| format!("up to {n} {}", knob.unit));
-            writeln!(out, "  {:<15} {most} (now {})", knob.key, (knob.get)(c))?;
+            let own = in_arena(knob, c, plan.place, budgets).map_or(String::new(), |most| {
+                let most = most.map_or("none".into(), |n| n.to_string());
+                format!(", {most} of them with replay=device")
+            });
+            writeln!(out, "  {:<15} {most}{own} (now {})", knob.key, (knob.get)(c))?;
         }
     }
     Ok(())
+}
+
+/// The largest replay that fits without leaving the arena, if it may leave it.
+fn in_arena(knob: &Knob, c: &Config, place: Place, budgets: &Budgets) -> Option<Option<usize>> {
+    let asks = knob.key == "wm_buffer_size" && c.replay == ReplayPlace::Auto;
+    let c = Config { replay: ReplayPlace::Device, ..c.clone() };
+    asks.then(|| knob.largest(&c, place, budgets))
 }
 
 /// What computing again saves and costs.
@@ -101,18 +130,21 @@ fn show_levels(c: &Config, plan: &Plan, out: &mut dyn Write) -> anyhow::Result<(
         if parts.is_empty() { "nothing".to_string() } else { parts.join(", ") }
     };
     writeln!(out, "\nrecompute    peak         operations computed twice (more arithmetic of that program)")?;
-    for (name, level) in ["none", "a quarter", "half", "3 quarters", "all"].iter().zip(Plan::ladder(c, plan.place)) {
-        writeln!(out, "  {name:<10} {:<12} {}", Bytes(level.host() + level.device()).to_string(), costs(&level))?;
+    for (name, level) in ["none", "a quarter", "half", "3 quarters", "all"].iter().zip(plan.ladder(c)) {
+        writeln!(out, "  {name:<10} {:<12} {}", Bytes(level.working()).to_string(), costs(&level))?;
     }
-    writeln!(out, "  {:<10} {:<12} {}\n", "this plan", Bytes(plan.host() + plan.device()).to_string(), costs(plan))?;
+    writeln!(out, "  {:<10} {:<12} {}\n", "this plan", Bytes(plan.working()).to_string(), costs(plan))?;
     Ok(())
 }
 
-fn spare(plan: &Plan, host: &Option<Budget>) -> String {
-    host.as_ref().map_or(String::new(), |b| format!(", {} to spare", Bytes(b.usable().saturating_sub(plan.host()))))
+fn spare(plan: &Plan, budgets: &Budgets) -> String {
+    let on = |name: &str, on| budgets.spare(plan, on).map(|b| format!("{} of {name}", Bytes(b)));
+    let device = on("device memory", Memory::Device).filter(|_| plan.place == Place::Device);
+    let parts: Vec<String> = on("host memory", Memory::Host).into_iter().chain(device).collect();
+    if parts.is_empty() { String::new() } else { format!(", {} to spare", parts.join(" and ")) }
 }
 
-fn all(args: &PlanArgs, place: Place, out: &mut dyn Write) -> anyhow::Result<()> {
+fn all(args: &PlanArgs, out: &mut dyn Write) -> anyhow::Result<()> {
     if !args.json {
         writeln!(
             out,
@@ -121,34 +153,55 @@ fn all(args: &PlanArgs, place: Place, out: &mut dyn Write) -> anyhow::Result<()>
         )?;
     }
     for name in Shipped::names(Kind::Alg) {
-        let (c, budgets) = configure(args, Some(name))?;
+        let (c, place, budgets) = configure(args, Some(name))?;
         let plan = Plan::within(&c, place, &budgets);
         if args.json {
             writeln!(out, "{}", to_json(&c, &plan, &budgets))?;
             continue;
         }
-        let sum = |names: &[&str]| Bytes(plan.arena.iter().filter(|i| names.contains(&i.name)).map(|i| i.bytes).sum());
-        let verdict = if budgets.hold(&plan) { "fits" } else { "does not fit" };
+        let lines: Vec<_> = plan.lines().map(|(i, _)| i).collect();
+        let sum = |names: &[&str]| Bytes(lines.iter().filter(|i| names.contains(&i.name)).map(|i| i.bytes).sum());
         writeln!(
             out,
             "{name:<18} {:>10} {:>10} {:>11} {:>10} {:>10} {:>10}  {verdict}",
             sum(&["parameters", "gradients", "optimiser"]),
-            sum(&["replay"]),
+            sum(&["replay", "episodes"]),
             sum(&["activations"]),
             Bytes(plan.fixed_bytes()),
             Bytes(plan.host()),
             Bytes(plan.device()),
+            verdict = verdict(&plan, &budgets),
         )?;
     }
-    let host = (configure(args, None)?).1.host;
-    if let (Some(b), false) = (host, args.json) {
-        writeln!(out, "\nbudget {b}")?;
+    if !args.json {
+        let (_, place, budgets) = configure(args, None)?;
+        let device = budgets.device.filter(|_| place == Place::Device);
+        let shown = [("host", budgets.host), ("device", device)];
+        for (name, budget) in shown.into_iter().filter_map(|(name, b)| Some((name, b?))) {
+            writeln!(out, "\nbudget {name}: {budget}")?;
+        }
     }
     Ok(())
 }
 
+/// Whether a plan fits, and what was done for it, in a few words.
+fn verdict(plan: &Plan, budgets: &Budgets) -> String {
+    if !budgets.hold(plan) {
+        return "does not fit".into();
+    }
+    let replay = match plan.replay {
+        Home::Arena => "",
+        Home::Pinned => ", replay on the host",
+        Home::File(_) => ", replay in a file",
+    };
+    let recompute = if plan.levels.iter().any(|l| l.taken > 0) { ", recompute" } else { "" };
+    format!("fits{replay}{recompute}")
+}
+
 fn to_json(c: &Config, plan: &Plan, budgets: &Budgets) -> Value {
-    let lines = plan.lines().map(|(i, host, device)| json!({"name": i.name, "host": host, "device": device}));
+    let lines = plan.lines().map(|(i, [host, device, disk])| {
+        json!({"name": i.name, "what": i.what, "host": host, "device": device, "disk": disk})
+    });
     let programs = plan.programs.iter().map(|(name, b)| json!({"name": name, "bytes": b}));
     let budget = |b: &Option<Budget>| {
         b.as_ref()
@@ -156,6 +209,7 @@ fn to_json(c: &Config, plan: &Plan, budgets: &Budgets) -> Value {
     };
     let fits = budgets.hold(plan);
     let most = knobs(c).map(|k| (k.key.to_string(), json!(k.largest(c, plan.place, budgets))));
+    let own = knobs(c).find_map(|k| in_arena(k, c, plan.place, budgets)).flatten();
     json!({
         "alg": c.alg,
         "lines": lines.collect::<Vec<_>>(),
@@ -164,16 +218,19 @@ fn to_json(c: &Config, plan: &Plan, budgets: &Budgets) -> Value {
         "fixed": plan.fixed_bytes(),
         "host": plan.host(),
         "device": plan.device(),
+        "disk": plan.disk(),
+        "replay": plan.replay_place(),
         "recompute": plan.levels.iter().filter(|l| l.taken > 0).map(|l| json!({
             "program": l.program, "taken": l.taken, "of": l.of, "extra": l.extra,
         })).collect::<Vec<_>>(),
-        "levels": Plan::ladder(c, plan.place).iter().map(|p| json!({
+        "levels": plan.ladder(c).iter().map(|p| json!({
             "host": p.host(), "device": p.device(),
             "extra": p.levels.iter().map(|l| (l.program.to_string(), json!(l.extra))).collect::<serde_json::Map<_, _>>(),
         })).collect::<Vec<_>>(),
-        "budget": {"host": budget(&budgets.host), "device": budget(&budgets.device)},
+        "budget": {"host": budget(&budgets.host), "device": budget(&budgets.device), "disk": budget(&budgets.disk)},
         "fits": fits,
         "refusal": (!fits).then(|| DoesNotFit::new(c, plan, budgets).to_string()),
         "largest": most.collect::<serde_json::Map<_, _>>(),
+        "largest_replay_in_arena": own,
     })
 }

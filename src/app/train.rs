@@ -4,9 +4,12 @@ use std::io::Write;
 use std::path::{Path, PathBuf};
 
 use super::say;
-use crate::algo::{Learner, pwm, shac, target};
-use crate::config::{Algorithm, Bytes, Config, ConfigError, ConfigErrors, KEYS, Key, Place, load_with_notes};
+use crate::algo::{Learner, pwm, resolve, shac};
+use crate::config::{
+    Algorithm, Bytes, Config, ConfigError, ConfigErrors, Device, KEYS, Key, Place, Precision, load_with_notes,
+};
 use crate::device::cpu::team;
+use crate::device::cuda::multiply::FORCE;
 use crate::run::atomic::FileError;
 use crate::run::checkpoint::Checkpoint;
 use crate::run::folder::{self, FolderError, RunFolder, RunInfo};
@@ -34,6 +37,9 @@ pub struct TrainArgs {
     /// Memory of the accelerator the run may take
     #[arg(long, value_name = "SIZE")]
     pub device_mem: Option<Bytes>,
+    /// Where to compute: auto, cpu or cuda:N
+    #[arg(long, value_name = "DEVICE")]
+    pub device: Option<Device>,
     /// How to show where the run is; by default what fits: a dashboard on a terminal, lines in a file
     #[arg(long, value_name = "HOW")]
     pub ui: Option<Ui>,
@@ -43,20 +49,23 @@ impl TrainArgs {
     /// The settings, with those that flags give at the end: the last one counts.
     fn settings(&self) -> Vec<String> {
         let flag = |key: &str, b: Option<Bytes>| b.map(|Bytes(b)| format!("{key}={b}"));
-        let flags = [flag("mem", self.mem), flag("device_mem", self.device_mem)];
+        let device = self.device.map(|d| format!("device={d}"));
+        let flags = [flag("mem", self.mem), flag("device_mem", self.device_mem), device];
         self.overrides.iter().cloned().chain(flags.into_iter().flatten()).collect()
     }
 }
 
 /// Settings that may differ when a run is continued. All others decide what is learned, or where it is written.
-const CHANGEABLE: [&str; 20] = [
+const CHANGEABLE: [&str; 22] = [
     "max_epochs",
     "max_minutes",
     "threads",
     "device",
+    "precision",
     "mem",
     "device_mem",
     "recompute",
+    "replay",
     "eval_every",
     "save_every",
     "log_every",
@@ -100,7 +109,7 @@ fn drive<L: Learner<F = f32>>(
     stop: &StopFlag,
 ) -> anyhow::Result<()> {
     let Accepted { config, memory, folder, latest } = run;
-    let trainer = L::repeating_on(&config, &memory.target, &memory.plan.repeats())?;
+    let trainer = L::arranged(&config, &memory.target, &memory.plan.arrangement())?;
     let (folder, info) = match folder {
         None => (RunFolder::create(&config.run_folder(), &config.to_yaml())?, None),
         Some(folder) => {
@@ -212,14 +221,25 @@ struct Memory {
     target: Target,
     plan: Plan,
     budgets: Budgets,
+    /// Of the device, before anything was allocated there.
+    free: Option<u64>,
 }
 
 /// Nothing has been allocated when a plan is refused.
 fn admit(c: &Config) -> anyhow::Result<Memory> {
-    let target = target(c.device)?;
-    let budgets = Budgets::of(c);
-    let place = if matches!(target, Target::Cpu) { MemoryPlace::Host } else { MemoryPlace::Device };
-    Ok(Memory { plan: budgets.admit_at(c, place)?, target, budgets })
+    let (target, why_not) = resolve(c.device, c.precision)?;
+    if let Some(e) = why_not {
+        let _ = writeln!(std::io::stderr(), "device=auto takes the processor: {e}");
+    }
+    let device = match &target {
+        Target::Cpu => None,
+        Target::Cuda(context, _) => Some((context.memory()?.0 as u64, context.info.name.as_str())),
+    };
+    let budgets = Budgets::of_run(c, device);
+    let place = if device.is_none() { MemoryPlace::Host } else { MemoryPlace::Device };
+    place.suits(c)?;
+    let (plan, free) = (budgets.admit_at(c, place)?, device.map(|d| d.0));
+    Ok(Memory { plan, target, budgets, free })
 }
 
 fn describe(t: &impl Learner, plan: &Plan, info: RunInfo) -> RunInfo {
@@ -227,9 +247,10 @@ fn describe(t: &impl Learner, plan: &Plan, info: RunInfo) -> RunInfo {
     let threads = team::count(c.threads);
     RunInfo {
         device: t.machine().gpu().map_or_else(processor, |g| g.memory().context.info.name.clone()),
-        precision: "fp32".into(),
+        precision: t.machine().gpu().map_or(Precision::Fp32, |g| g.multiply().precision).to_string(),
         threads,
         planned_bytes: Some(plan.host() + plan.device()),
+        replay: plan.replay_place(),
         ..info
     }
 }
@@ -239,6 +260,16 @@ fn processor() -> String {
     let info = std::fs::read_to_string("/proc/cpuinfo").unwrap_or_default();
     let name = info.lines().find(|l| l.starts_with("model name")).and_then(|l| l.split_once(':'));
     name.map_or_else(|| std::env::consts::ARCH.into(), |(_, name)| name.trim().into())
+}
+
+/// How matrix products are made, and why not as the setting says if they are not.
+fn products(t: &impl Learner) -> String {
+    match (t.machine().gpu().map(|g| g.multiply()), t.config().precision) {
+        (None, Precision::Fp32) => Precision::Fp32.to_string(),
+        (None, wanted) => format!("fp32 (precision={wanted} is for a GPU)"),
+        (Some(how), wanted) if how.precision == wanted => how.to_string(),
+        (Some(how), wanted) => format!("{how} (precision={wanted}, but {FORCE} forces them)"),
+    }
 }
 
 /// What is about to happen, and for how long.
@@ -253,8 +284,27 @@ fn announce(t: &impl Learner, memory: &Memory, folder: &RunFolder, info: &RunInf
     say(out, format_args!("  parameters     {total} ({world}actor {actor}, {} critics {critics})", c.num_critics));
     let Memory { plan, budgets, .. } = memory;
     let (host, arena) = (Bytes(plan.host()), Bytes(plan.arena_bytes()));
-    say(out, format_args!("  memory         {host} at most, {arena} of it allocated now and for the whole run"));
-    if let Some(budget) = &budgets.host {
+    match (plan.place, &memory.target, memory.free) {
+        (MemoryPlace::Device, Target::Cuda(context, _), Some(before)) => {
+            say(
+                out,
+                format_args!("  memory         {host} of the host at most, {} of the device", Bytes(plan.device())),
+            );
+            // The context was there before.
+            let now = context.memory().map_or(before, |(free, _)| free as u64);
+            let taken = Bytes(before.saturating_sub(now));
+            let beside = "beside the driver's context, for the whole run";
+            say(out, format_args!("                 {arena} of it the arena; {taken} are taken now {beside}"));
+        }
+        _ => {
+            say(out, format_args!("  memory         {host} at most, {arena} of it allocated now and for the whole run"))
+        }
+    }
+    if let Some(place) = plan.replay_place() {
+        let bytes = Bytes(plan.replay_bytes());
+        say(out, format_args!("  replay         {bytes} {place}"));
+    }
+    for budget in [&budgets.host, &budgets.device].into_iter().flatten() {
         say(out, format_args!("  budget         {budget}"));
     }
     for l in plan.levels.iter().filter(|l| l.taken > 0) {
@@ -264,7 +314,7 @@ fn announce(t: &impl Learner, memory: &Memory, folder: &RunFolder, info: &RunInf
             format_args!("  recompute      {}: {taken} of {of} operations, {more:.0} % more arithmetic", l.program),
         );
     }
-    say(out, format_args!("  processor      {}, {} threads, {}", info.device, info.threads, info.precision));
+    say(out, format_args!("  processor      {}, {} threads, {}", info.device, info.threads, products(t)));
     let steps = c.rollout_states();
     let epochs = format!("{} epochs of {steps} environment steps", c.max_epochs);
     if c.max_minutes > 0.0 {

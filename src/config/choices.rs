@@ -27,6 +27,15 @@ macro_rules! words {
             }
         }
 
+        impl std::str::FromStr for $name {
+            type Err = String;
+
+            fn from_str(s: &str) -> Result<Self, String> {
+                let word = Value::Text(s.into());
+                Self::read(&word).ok_or_else(|| format!("{s} is none of {}", Self::WORDS.join(", ")))
+            }
+        }
+
         impl Field for $name {
             const KIND: &'static str = "word";
             const WORDS: &'static [&'static str] = Self::WORDS;
@@ -109,6 +118,17 @@ words! {
         Shac = "shac",
     }
 
+    /// What the factors of matrix products are rounded to on a GPU. Sums of products, statistics, weights and the optimiser
+    /// stay in single precision.
+    Precision {
+        /// single precision: what published PWM was trained in, and the processor always computes in.
+        Fp32 = "fp32",
+        /// 11 significant bits, on tensor cores.
+        Tf32 = "tf32",
+        /// 8 significant bits, on tensor cores.
+        Bf16 = "bf16",
+    }
+
     /// What the reverse pass computes again instead of keeping it.
     Recompute {
         /// as little as keeps the run within `mem` and `device_mem`, what saves most for its arithmetic first.
@@ -117,6 +137,18 @@ words! {
         None = "none",
         /// all that can be.
         All = "all",
+    }
+
+    /// Where the replay's finished episodes lie.
+    ReplayPlace {
+        /// the first of these that keeps the run within its budgets.
+        Auto = "auto",
+        /// with everything else: in the GPU's memory, or on a processor in main memory.
+        Device = "device",
+        /// in main memory, pinned, where a GPU reads it in place; on a processor the same as `device`.
+        Host = "host",
+        /// in a file without a name beside the run's folder, mapped into memory; on a processor only.
+        File = "file",
     }
 
     /// Which spatial inertias the robot has.

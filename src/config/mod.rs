@@ -26,8 +26,8 @@ mod yaml;
 pub use bytes::Bytes;
 pub use choices::{
     ActorKind, Algorithm, Bootstrap, Collapse, Decode, Device, Dynamics, FlowHead, FlowProjection, Inertia, Integrator,
-    Latent, LrSchedule, Recompute, ReferencePoint, ReplaySampling, RewNorm, RewardHead, Rollout, Subgradient,
-    TauSampling,
+    Latent, LrSchedule, Precision, Recompute, ReferencePoint, ReplayPlace, ReplaySampling, RewNorm, RewardHead,
+    Rollout, Subgradient, TauSampling,
 };
 pub use docs::{help_text, markdown};
 pub use error::{Broken, ConfigError, ConfigErrors, Place};

@@ -2,7 +2,10 @@
 //!
 //! Checked before anything is computed. Products are taken in 128 bits, so no input overflows them.
 
-use super::choices::{Algorithm, Dynamics, FlowHead, FlowProjection, Latent, LrSchedule, RewNorm, RewardHead};
+use super::choices::{
+    Algorithm, Device, Dynamics, FlowHead, FlowProjection, Latent, LrSchedule, Precision, ReplayPlace, RewNorm,
+    RewardHead,
+};
 use super::error::Broken;
 use super::schema::Config;
 
@@ -20,6 +23,13 @@ impl Config {
             }
         };
         let c = self;
+
+        rule(c.device != Device::Cpu || c.precision == Precision::Fp32, &["device", "precision"], &|| {
+            (
+                format!("device=cpu multiplies in single precision, precision={} is for a GPU", c.precision),
+                "set precision to fp32, or device to auto or cuda:0".into(),
+            )
+        });
 
         let group = c.simnorm_dim.max(1);
         rule(
@@ -93,6 +103,14 @@ impl Config {
                 )
             },
         );
+
+        let on_gpu = matches!(c.device, Device::Cuda(_));
+        rule(no_replay || !on_gpu || c.replay != ReplayPlace::File, &["replay", "device"], &|| {
+            (
+                format!("replay=file cannot be read by device={}", c.device),
+                "set replay to host, or device to cpu".into(),
+            )
+        });
 
         rule(no_replay || c.wm_buffer_size >= c.wm_batch_size, &["wm_buffer_size", "wm_batch_size"], &|| {
             (

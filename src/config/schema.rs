@@ -82,6 +82,9 @@ keys! {
         threads: usize = 0, Within(0.0, 1024.0), "threads";
         /// Where the computation runs.
         device: Device = Device::Auto, Any, "";
+        /// What the factors of matrix products are rounded to on a GPU, where tf32 and bf16 run on tensor cores; sums, statistics,
+        /// weights and the optimiser stay in single precision. The processor multiplies in fp32.
+        precision: Precision = Precision::Fp32, Any, "";
         /// Host memory the run may take; a run whose plan needs more does not start. null means what the control group or
         /// the machine has, less a margin.
         mem: Option<Bytes> = None, Any, "";
@@ -89,6 +92,8 @@ keys! {
         device_mem: Option<Bytes> = None, Any, "";
         /// What the reverse pass computes again instead of keeping it. The result does not depend on it.
         recompute: Recompute = Recompute::Auto, Any, "";
+        /// Where the replay's finished episodes lie. The result does not depend on it.
+        replay: ReplayPlace = ReplayPlace::Auto, Any, "";
         /// Time between evaluations on the true environment.
         eval_every: u64 = 100, AtLeast(1.0), "epochs";
         /// Episodes of an evaluation, one in each evaluation environment.

@@ -30,8 +30,18 @@ impl Config {
 /// Settings of the world model, its replay and its rollouts. SHAC always normalises observations.
 fn of_world_model(key: &str) -> bool {
     let families = ["wm_", "replay_", "model_", "flow_"];
-    let others =
-        ["latent", "dynamics", "units", "reward_head", "rollout", "detach", "rew_norm", "reward_clip", "obs_norm"];
+    let others = [
+        "replay",
+        "latent",
+        "dynamics",
+        "units",
+        "reward_head",
+        "rollout",
+        "detach",
+        "rew_norm",
+        "reward_clip",
+        "obs_norm",
+    ];
     families.iter().any(|f| key.starts_with(f)) || others.contains(&key)
 }
 

@@ -1,8 +1,10 @@
 //! How much memory a run may take: what it was given, or what the system would stop it at, less a margin.
 //!
 //! The smallest of these counts: the control group's limit (`memory.max`, or `memory.limit_in_bytes` of version 1), of
-//! every group on the way to the root; the process's own limits of data and address space; the machine's memory.
+//! every group on the way to the root; the process's own limits of data and address space; the machine's memory. Of an
+//! accelerator and of a disk it is what is free.
 
+use super::mapped::existing;
 use crate::config::Bytes;
 use std::fmt;
 use std::fs;
@@ -19,6 +21,10 @@ pub enum Limit {
     Process(&'static str),
     /// Physical memory, which other programs need too.
     Machine,
+    /// What is free on the accelerator of this name.
+    Device(String),
+    /// What is free on the disk of this folder, which the run's other files need too.
+    Disk(PathBuf),
 }
 
 impl Limit {
@@ -27,8 +33,8 @@ impl Limit {
     fn margin(&self) -> u64 {
         match self {
             Limit::Asked(_) => u64::MAX,
-            Limit::ControlGroup(_) | Limit::Process(_) => 50,
-            Limit::Machine => 10,
+            Limit::ControlGroup(_) | Limit::Process(_) | Limit::Device(_) => 50,
+            Limit::Machine | Limit::Disk(_) => 10,
         }
     }
 }
@@ -40,6 +46,8 @@ impl fmt::Display for Limit {
             Limit::ControlGroup(path) => write!(f, "the control group's {}", path.display()),
             Limit::Process(name) => write!(f, "the process's limit of {name}"),
             Limit::Machine => f.write_str("the machine's memory"),
+            Limit::Device(name) => write!(f, "free on {name}, what it holds for this process included"),
+            Limit::Disk(folder) => write!(f, "free on the disk of {}", folder.display()),
         }
     }
 }
@@ -67,6 +75,13 @@ impl Budget {
         let machine = physical(&fs::read_to_string("/proc/meminfo").unwrap_or_default())
             .map(|limit| Self { limit, from: Limit::Machine });
         limits.into_iter().chain(groups).chain(machine).min_by_key(Self::usable)
+    }
+
+    /// What the disk has room for where `folder` is or would be; none where the system does not say.
+    pub fn of_disk(folder: &Path) -> Option<Self> {
+        let folder = existing(folder);
+        let limit = room(&folder)?;
+        Some(Self { limit, from: Limit::Disk(folder) })
     }
 
     /// Bytes left for others.
@@ -116,6 +131,18 @@ fn process_limits(text: &str) -> Vec<Budget> {
         Some(Budget { limit, from: Limit::Process(name) })
     };
     [limit("Max data size", "data"), limit("Max address space", "address space")].into_iter().flatten().collect()
+}
+
+/// Bytes that this user may still write to the disk of `folder`.
+#[cfg(target_os = "linux")]
+fn room(folder: &Path) -> Option<u64> {
+    let disk = rustix::fs::statvfs(folder).ok()?;
+    Some(disk.f_bavail.saturating_mul(disk.f_frsize))
+}
+
+#[cfg(not(target_os = "linux"))]
+fn room(_: &Path) -> Option<u64> {
+    None
 }
 
 /// `MemTotal` of `/proc/meminfo`, in bytes.

@@ -1,7 +1,10 @@
-//! Memory: one allocation a number type, made once, at fixed addresses; and how much of it there may be.
+//! Memory: one allocation a number type, made once, at fixed addresses; what lies in a file instead; and how much of it
+//! there may be.
 
 pub mod arena;
 pub mod budget;
+pub mod mapped;
 
-pub use arena::{Arena, OutOfMemory};
+pub use arena::{ALIGN, Arena, OutOfMemory};
 pub use budget::{Budget, Limit};
+pub use mapped::{MapError, Mapped};

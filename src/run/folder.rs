@@ -95,6 +95,8 @@ pub struct RunInfo {
     pub best_epoch: Option<u64>,
     /// Planned bytes of memory.
     pub planned_bytes: Option<u64>,
+    /// Where the replay lies, in words; none without one.
+    pub replay: Option<String>,
     /// Why it ended; none while it runs, and after a crash.
     pub finished: Option<String>,
 }

@@ -68,6 +68,7 @@ pub(super) fn about(config: &Config, kind: &str, epoch: u64) -> BTreeMap<String,
     c.mem = neutral.mem;
     c.device_mem = neutral.device_mem;
     c.recompute = neutral.recompute;
+    c.replay = neutral.replay;
     c.max_minutes = neutral.max_minutes;
     c.save_every = neutral.save_every;
     c.log_every = neutral.log_every;
@@ -112,7 +113,7 @@ fn section(region: Region) -> Section {
         Region::Statistics => Section::Statistics,
         Region::Optimiser => Section::Optimiser,
         Region::Environment => Section::Environment,
-        Region::Replay => Section::Replay,
+        Region::Replay | Region::Episodes => Section::Replay,
         Region::Control | Region::Gradients | Region::Exchange => Section::Counters,
     }
 }

@@ -1,15 +1,19 @@
 //! The machine: one arena, programs bound to fixed addresses, run by a team of threads.
 
-use super::cuda::{self, CudaPrograms, Memory, Mirror};
+use super::apart::{Apart, Home};
+use super::cuda::mirror::{Host, Mirror};
+use super::cuda::round::{Rounds, STEPS};
+use super::cuda::{self, CudaPrograms, Memory};
 use super::op::{Cx, Op, Slot};
 use super::plan::{ByType, Layout, packing};
 use super::program::{DType, Program, Storage, Val, VarId, Vars};
 use crate::device::cpu::packing;
 use crate::device::cpu::team::{Job, JobPanicked, Team};
 use crate::device::cuda::driver::Context;
+use crate::device::cuda::multiply::Multiply;
 use crate::device::cuda::{CudaError, Launch};
 use crate::device::{Dual, Real};
-use crate::mem::{Arena, OutOfMemory};
+use crate::mem::{Arena, MapError, OutOfMemory};
 use bytemuck::Pod;
 use std::marker::PhantomData;
 use std::sync::Arc;
@@ -68,14 +72,19 @@ pub(super) struct Bound<F> {
 
 /// Programs and their memory, ready to run.
 pub struct Machine<F: Number> {
-    vars: Vars,
-    layout: Layout,
+    pub(super) vars: Vars,
+    pub(super) layout: Layout,
     reals: Arena<F>,
     indices: Arena<u32>,
     pub(super) bound: Vec<Bound<F>>,
     team: Arc<Team>,
     /// Present if the programs run on a GPU: the arenas are then its mirror, without activations.
-    gpu: Option<Mirror>,
+    pub(super) gpu: Option<Mirror>,
+    /// On the processor: rounds since the last [`Machine::settle`], and what the last one took.
+    rounds: usize,
+    seconds: [f64; STEPS],
+    /// Given back after the GPU has let go of it.
+    apart: Apart<F>,
 }
 
 /// Why a program did not run.
@@ -93,7 +102,17 @@ pub enum BindError {
     #[error(transparent)]
     Memory(#[from] OutOfMemory),
     #[error(transparent)]
+    File(#[from] MapError),
+    #[error(transparent)]
     Cuda(#[from] CudaError),
+}
+
+/// Where the blocks begin that operands lie in.
+#[derive(Clone, Copy, Debug)]
+struct Bases {
+    reals: usize,
+    indices: usize,
+    apart: usize,
 }
 
 /// Where programs run.
@@ -110,8 +129,13 @@ pub struct ProgramId(pub(super) usize);
 impl<F: Number> Machine<F> {
     /// Plans, allocates everything the programs will ever need, and binds. Variables hold zeros.
     pub fn new(vars: Vars, programs: Vec<Program>, team: Arc<Team>) -> Result<Self, OutOfMemory> {
+        Self::resident(vars, programs, team, Apart::None)
+    }
+
+    /// As [`Machine::new`], with `apart` for what lies outside the arena.
+    fn resident(vars: Vars, programs: Vec<Program>, team: Arc<Team>, apart: Apart<F>) -> Result<Self, OutOfMemory> {
         let packing = packing(&programs, size_of::<F>());
-        let mut machine = Self::reserve(vars, programs, team)?;
+        let mut machine = Self::reserve_beside(vars, programs, team, apart)?;
         // A thread that did not get its workspace now gets it with its first product.
         let _ = machine.team.on_each(&|| packing::reserve(packing));
         let persistent = machine.layout.persistent.real;
@@ -123,21 +147,44 @@ impl<F: Number> Machine<F> {
 
     /// As [`Machine::new`], but pages become resident only when they are touched: to see what would be bound.
     pub fn reserve(vars: Vars, programs: Vec<Program>, team: Arc<Team>) -> Result<Self, OutOfMemory> {
+        Self::reserve_beside(vars, programs, team, Apart::None)
+    }
+
+    /// As [`Machine::reserve`], with what [`Vars::set_apart`] took out of the arena at `home`.
+    pub fn reserve_at(vars: Vars, programs: Vec<Program>, team: Arc<Team>, home: &Home) -> Result<Self, BindError> {
+        let apart = Apart::on_cpu(home, vars.apart_len())?;
+        Ok(Self::reserve_beside(vars, programs, team, apart)?)
+    }
+
+    fn reserve_beside(
+        vars: Vars,
+        programs: Vec<Program>,
+        team: Arc<Team>,
+        apart: Apart<F>,
+    ) -> Result<Self, OutOfMemory> {
         let layout = Layout::new(&vars, &programs);
         let total = layout.total();
         let reals = Arena::reserve("number", total.real)?;
         let indices = Arena::reserve("index", total.index)?;
-        let bound = programs
-            .into_iter()
-            .enumerate()
-            .map(|(i, p)| bind(&vars, &layout, i, Arc::new(p), reals.as_ptr() as usize, indices.as_ptr() as usize))
-            .collect();
-        Ok(Self { vars, layout, reals, indices, bound, team, gpu: None })
+        let (reals_at, indices_at) = (reals.as_ptr() as usize, indices.as_ptr() as usize);
+        let bases = Bases { reals: reals_at, indices: indices_at, apart: apart.address() };
+        let programs = programs.into_iter().enumerate();
+        let bound = programs.map(|(i, p)| bind(&vars, &layout, i, Arc::new(p), bases)).collect();
+        Ok(Self { vars, layout, reals, indices, bound, team, gpu: None, rounds: 0, seconds: [0.0; STEPS], apart })
     }
 
-    /// A machine on `target`; the team serves the CPU.
-    pub fn on(target: &Target, vars: Vars, programs: Vec<Program>, team: Arc<Team>) -> Result<Self, BindError> {
-        let Target::Cuda(context, options) = target else { return Ok(Self::new(vars, programs, team)?) };
+    /// A machine on `target`, with what [`Vars::set_apart`] took out of the arena at `home`; the team serves the CPU.
+    pub fn on(
+        target: &Target,
+        vars: Vars,
+        programs: Vec<Program>,
+        team: Arc<Team>,
+        home: &Home,
+    ) -> Result<Self, BindError> {
+        let Target::Cuda(context, options) = target else {
+            let apart = Apart::on_cpu(home, vars.apart_len())?;
+            return Ok(Self::resident(vars, programs, team, apart)?);
+        };
         if std::any::TypeId::of::<F>() != std::any::TypeId::of::<f32>() {
             return Err(CudaError::NumberType.into());
         }
@@ -146,13 +193,32 @@ impl<F: Number> Machine<F> {
         // A mirror of the variables; its pages are there once they are used.
         let reals = Arena::reserve("number", layout.persistent.real)?;
         let indices = Arena::reserve("index", layout.persistent.index)?;
-        let launches = device_launches(&vars, &layout, &programs, memory.addresses())?;
+        let apart = Apart::on_gpu(home, context, layout.apart)?;
+        let (reals_at, indices_at) = memory.addresses();
+        let bases = Bases { reals: reals_at, indices: indices_at, apart: apart.address() };
+        let launches = device_launches(&vars, &layout, &programs, bases, &options.multiply)?;
         let on_gpu = CudaPrograms::new(memory, launches, *options)?;
         // The CPU's kernels are never given device addresses: only names and shapes are kept.
         let kept = |p| Bound { program: Arc::new(p), cx: vec![], steps: vec![], stages: vec![] };
         let bound = programs.into_iter().map(kept).collect();
         let gpu = Some(Mirror::new(on_gpu, &vars));
-        Ok(Self { vars, layout, reals, indices, bound, team, gpu })
+        Ok(Self { vars, layout, reals, indices, bound, team, gpu, rounds: 0, seconds: [0.0; STEPS], apart })
+    }
+
+    /// As [`Machine::on`], for programs that will run in rounds: see [`cuda::round`].
+    pub fn with_rounds(
+        target: &Target,
+        vars: Vars,
+        programs: Vec<Program>,
+        rounds: &Rounds,
+        team: Arc<Team>,
+        home: &Home,
+    ) -> Result<Self, BindError> {
+        let mut machine = Self::on(target, vars, programs, team, home)?;
+        if let Some(gpu) = &mut machine.gpu {
+            gpu.prepare(rounds, &machine.vars, &machine.layout)?;
+        }
+        Ok(machine)
     }
 
     /// Whether the programs run on a GPU.
@@ -163,6 +229,9 @@ impl<F: Number> Machine<F> {
     /// Brings the host's copy of a variable up to date, if it lives on a GPU.
     fn fetch(&self, var: VarId) {
         let Some(gpu) = &self.gpu else { return };
+        if self.vars.is_apart(var) {
+            return gpu.settle(var);
+        }
         let (info, offset) = (self.vars.info(var), self.layout.vars[var.0 as usize]);
         let base = match info.dtype {
             DType::Real => self.reals.as_ptr().cast::<u8>(),
@@ -189,15 +258,26 @@ impl<F: Number> Machine<F> {
         }
     }
 
-    /// One past the last element of each type that a variable or an operand of a program lies on.
+    /// Bytes outside the arena: equal to what [`Layout`] planned.
+    pub fn apart_bytes(&self) -> usize {
+        match &self.apart {
+            Apart::None => 0,
+            Apart::Mapped(m) => size_of_val(m.as_slice()),
+            Apart::Pinned(p) => 4 * p.words,
+        }
+    }
+
+    /// One past the last element of each type that a variable in the arena, or an operand there, lies on.
     pub fn extent(&self) -> ByType {
         let mut extent = ByType::default();
-        for (id, info) in self.vars.iter() {
+        for (id, info) in self.vars.iter().filter(|(id, _)| !self.vars.is_apart(*id)) {
             let end = extent.of(info.dtype);
             *end = (*end).max(self.layout.vars[id.0 as usize] + info.len());
         }
         let slots = self.bound.iter().flat_map(|b| &b.cx);
-        for s in slots.flat_map(|c| c.inputs.iter().chain(&c.outputs).chain(&c.workspace)) {
+        let (apart, bytes) = (self.apart.address(), self.apart_bytes());
+        let slots = slots.flat_map(|c| c.inputs.iter().chain(&c.outputs).chain(&c.workspace));
+        for s in slots.filter(|s| !(apart..apart + bytes).contains(&s.address)) {
             let (dtype, start, size) = match s.is_index {
                 true => (DType::Index, self.indices.as_ptr() as usize, size_of::<u32>()),
                 false => (DType::Real, self.reals.as_ptr() as usize, size_of::<F>()),
@@ -220,11 +300,93 @@ impl<F: Number> Machine<F> {
 
     /// Runs a program once. On a GPU it is only begun; reading a variable waits for it.
     pub fn run(&mut self, id: ProgramId) -> Result<(), RunError> {
+        let host = self.host();
         if let Some(gpu) = &mut self.gpu {
-            let (reals, indices) = (self.reals.as_ptr().cast(), self.indices.as_ptr().cast());
-            return Ok(gpu.run(id.0, &self.vars, &self.layout, reals, indices)?);
+            return Ok(gpu.run(id.0, &self.vars, &self.layout, host)?);
         }
         Ok(self.team.run(&self.bound[id.0])?)
+    }
+
+    pub(super) fn host(&self) -> Host {
+        Host { reals: self.reals.as_ptr().cast(), indices: self.indices.as_ptr().cast() }
+    }
+
+    /// What a variable will be when the next round begins: one of [`Rounds::orders`], to be written before every round.
+    pub fn order(&mut self, var: VarId) -> &mut [F] {
+        if self.gpu.is_none() {
+            return self.real_mut(var);
+        }
+        self.gpu.as_mut().expect("invariant: just looked").mail_mut().order(var)
+    }
+
+    /// Runs programs one after another, each as often as it says. On a GPU the round is only begun, and not more of them
+    /// than [`Rounds::ahead`] without a [`Machine::settle`].
+    pub fn round(&mut self, steps: &[(ProgramId, usize)]) -> Result<(), RunError> {
+        assert!(steps.len() <= STEPS, "invariant: a round has at most {STEPS} steps");
+        let host = self.host();
+        if let Some(gpu) = &mut self.gpu {
+            let mut all = [(0, 0); STEPS];
+            all.iter_mut().zip(steps).for_each(|(to, &(id, runs))| *to = (id.0, runs));
+            return Ok(gpu.run_round(&all[..steps.len()], &self.vars, &self.layout, host)?);
+        }
+        for (i, &(id, runs)) in steps.iter().enumerate() {
+            let from = std::time::Instant::now();
+            for _ in 0..runs {
+                self.team.run(&self.bound[id.0])?;
+            }
+            self.seconds[i] = from.elapsed().as_secs_f64();
+        }
+        self.rounds = 1;
+        Ok(())
+    }
+
+    /// Rounds begun whose reports were not waited for.
+    pub fn pending(&self) -> usize {
+        self.gpu.as_ref().map_or(self.rounds, |gpu| gpu.mail().pending())
+    }
+
+    /// Whether the next round must wait for those before it.
+    pub fn must_settle(&self) -> bool {
+        self.gpu.as_ref().map_or(self.rounds > 0, |gpu| gpu.mail().is_full())
+    }
+
+    /// Waits for all rounds that were begun: how many since the last time. Their reports can be read until the next
+    /// round begins.
+    pub fn settle(&mut self) -> Result<usize, RunError> {
+        let host = self.host();
+        match &mut self.gpu {
+            None => Ok(std::mem::take(&mut self.rounds)),
+            // SAFETY: the machine's own mirror, borrowed exclusively.
+            Some(gpu) => Ok(unsafe { gpu.settle_rounds(&self.vars, &self.layout, host) }?),
+        }
+    }
+
+    /// What a variable of [`Rounds::reports`] was after the round `back` rounds before the last settled one; on the
+    /// processor there is only the last.
+    pub fn reported(&self, back: usize, var: VarId) -> &[F] {
+        match &self.gpu {
+            None => self.real(var),
+            Some(gpu) => bytemuck::cast_slice(gpu.mail().report(back, var)),
+        }
+    }
+
+    /// The same of indices.
+    pub fn reported_index(&self, back: usize, var: VarId) -> &[u32] {
+        match &self.gpu {
+            None => self.index(var),
+            Some(gpu) => gpu.mail().report(back, var),
+        }
+    }
+
+    /// Whether a variable of [`Rounds::watched`] may hold a number that is not finite: on a GPU what the last settled
+    /// rounds found, on the processor nobody looked.
+    pub fn alarm(&self) -> bool {
+        self.gpu.as_ref().is_none_or(|gpu| gpu.mail().alarm)
+    }
+
+    /// Seconds of each step of the last settled round.
+    pub fn seconds(&self) -> [f64; STEPS] {
+        self.gpu.as_ref().map_or(self.seconds, |gpu| gpu.mail().seconds)
     }
 
     /// Waits for everything that was begun on a GPU, and says whether it went well.
@@ -237,7 +399,13 @@ impl<F: Number> Machine<F> {
         let info = self.vars.info(var);
         assert_eq!(info.dtype, DType::Real, "invariant: {} holds reals", info.name);
         self.fetch(var);
-        &self.reals.as_slice()[self.layout.vars[var.0 as usize]..][..info.len()]
+        let (at, len) = (self.layout.vars[var.0 as usize], info.len());
+        if self.vars.is_apart(var) {
+            // SAFETY: the variable's place in its block; writers need `&mut self` or run inside `run(&mut self)`, which on
+            // a GPU has been waited for.
+            return unsafe { std::slice::from_raw_parts(self.apart.as_ptr().add(at), len) };
+        }
+        &self.reals.as_slice()[at..][..len]
     }
 
     pub fn real_mut(&mut self, var: VarId) -> &mut [F] {
@@ -247,6 +415,10 @@ impl<F: Number> Machine<F> {
         self.fetch(var);
         if let Some(gpu) = &mut self.gpu {
             gpu.touched(var);
+        }
+        if self.vars.is_apart(var) {
+            // SAFETY: as above, exclusively borrowed.
+            return unsafe { std::slice::from_raw_parts_mut(self.apart.as_ptr().add(at), len) };
         }
         &mut self.reals.as_mut_slice()[at..][..len]
     }
@@ -301,31 +473,30 @@ impl<F: Number> Job for Bound<F> {
     }
 }
 
-/// What a GPU launches for each program, if its memory begins at `addresses` (real numbers, indices).
+/// What a GPU launches for each program, if its memory begins at `bases`.
 fn device_launches(
     vars: &Vars,
     layout: &Layout,
     programs: &[Program],
-    (reals, indices): (usize, usize),
-) -> Result<Vec<Vec<Launch>>, CudaError> {
-    let of = |(i, p)| cuda::launches(p, &operands::<f32>(vars, layout, i, p, reals, indices));
+    bases: Bases,
+    multiply: &Multiply,
+) -> Result<Vec<Vec<Vec<Launch>>>, CudaError> {
+    let of = |(i, p)| cuda::launches(p, &operands::<f32>(vars, layout, i, p, bases), multiply);
     programs.iter().enumerate().map(of).collect()
 }
 
-/// The launches of programs at made-up addresses: to be compiled or counted, never run. Needs no driver.
-pub fn describe_launches(vars: &Vars, programs: &[Program]) -> Result<Vec<Vec<Launch>>, CudaError> {
-    device_launches(vars, &Layout::new(vars, programs), programs, (1 << 20, 1 << 40))
+/// The launches of each node of programs at made-up addresses: to be compiled or counted, never run. Needs no driver.
+pub fn describe_launches(
+    vars: &Vars,
+    programs: &[Program],
+    multiply: &Multiply,
+) -> Result<Vec<Vec<Vec<Launch>>>, CudaError> {
+    let bases = Bases { reals: 1 << 20, indices: 1 << 40, apart: 1 << 50 };
+    device_launches(vars, &Layout::new(vars, programs), programs, bases, multiply)
 }
 
 /// The operands of every node of a program.
-fn operands<F: Number>(
-    vars: &Vars,
-    layout: &Layout,
-    which: usize,
-    program: &Program,
-    reals: usize,
-    indices: usize,
-) -> Vec<Cx<F>> {
+fn operands<F: Number>(vars: &Vars, layout: &Layout, which: usize, program: &Program, bases: Bases) -> Vec<Cx<F>> {
     let offsets = &layout.programs[which].offsets;
     let slot = |v: Val| {
         let info = program.info(v);
@@ -334,15 +505,16 @@ fn operands<F: Number>(
             let start = if is_index { layout.persistent.index } else { layout.persistent.real };
             start + offsets[b.0 as usize].expect("invariant: a value that a node touches has an offset")
         };
-        let at = match info.storage {
-            Storage::Activation => owned(v),
-            Storage::View { base, offset } => owned(base) + offset,
+        let arena = if is_index { bases.indices } else { bases.reals };
+        let (block, at) = match info.storage {
+            Storage::Activation => (arena, owned(v)),
+            Storage::View { base, offset } => (arena, owned(base) + offset),
             Storage::Var { var, offset } => {
                 debug_assert_eq!(vars.info(var).dtype, info.dtype);
-                layout.vars[var.0 as usize] + offset
+                (if vars.is_apart(var) { bases.apart } else { arena }, layout.vars[var.0 as usize] + offset)
             }
         };
-        let address = if is_index { indices + at * size_of::<u32>() } else { reals + at * size_of::<F>() };
+        let address = block + at * if is_index { size_of::<u32>() } else { size_of::<F>() };
         Slot { address, len: info.len(), shape: info.shape.clone(), is_index }
     };
     let slots = |vs: &[Val]| vs.iter().map(|&v| slot(v)).collect::<Vec<_>>();
@@ -357,15 +529,8 @@ fn operands<F: Number>(
         .collect()
 }
 
-fn bind<F: Number>(
-    vars: &Vars,
-    layout: &Layout,
-    which: usize,
-    program: Arc<Program>,
-    reals: usize,
-    indices: usize,
-) -> Bound<F> {
-    let cx = operands::<F>(vars, layout, which, &program, reals, indices);
+fn bind<F: Number>(vars: &Vars, layout: &Layout, which: usize, program: Arc<Program>, bases: Bases) -> Bound<F> {
+    let cx = operands::<F>(vars, layout, which, &program, bases);
     let (mut steps, mut stages) = (Vec::<Step>::new(), Vec::<Stage>::new());
     // Address ranges touched since the last barrier, and whether they were written.
     let mut touched: Vec<(usize, usize, bool)> = Vec::new();

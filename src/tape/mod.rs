@@ -3,6 +3,7 @@
 //! Everything is static. Tracing a model records [`Program`]s; [`grad`](mod@grad) appends hand-written adjoints; [`plan`] gives
 //! every value an offset; [`Machine`] allocates once and executes. Operations are known only through [`Op`].
 
+pub mod apart;
 pub mod cuda;
 pub mod exec;
 pub mod fill;
@@ -13,6 +14,7 @@ pub mod profile;
 pub mod program;
 pub mod recompute;
 
+pub use apart::Home;
 pub use exec::Machine;
 pub use grad::{Adjoint, grad};
 pub use op::{Cx, Op};

@@ -23,7 +23,7 @@ pub trait Op: Debug + Send + Sync {
         0
     }
 
-    /// Bytes that a thread's packing workspace must have for the operation's products, whose numbers take `size` bytes:
+    /// Bytes of a thread's packing workspace that the operation's products touch, whose numbers take `size` bytes:
     /// see [`crate::device::cpu::packing`].
     fn packing(&self, _size: usize) -> usize {
         0

@@ -12,7 +12,7 @@ use std::collections::BTreeMap;
 /// Elements are the unit of all offsets. Every value starts at a multiple of this many elements of its type.
 const STEP: usize = ALIGN / 4;
 
-/// Bytes of the workspace that each thread's products need, if a number takes `size`.
+/// Bytes of its workspace that each thread's products touch, if a number takes `size`.
 pub fn packing(programs: &[Program], size: usize) -> usize {
     programs.iter().flat_map(|p| &p.nodes).map(|n| n.op.packing(size)).max().unwrap_or(0)
 }
@@ -52,7 +52,9 @@ pub struct Layout {
     pub persistent: ByType,
     /// Elements of the activation region: the largest program's need.
     pub activations: ByType,
-    /// Elements by region.
+    /// Real numbers outside the arena; offsets of their variables count from the beginning of that block.
+    pub apart: usize,
+    /// Elements by region, of those in the arena.
     pub regions: BTreeMap<Region, ByType>,
     /// For each program its need, and the offset of each value that owns storage, relative to the activation region.
     pub programs: Vec<ProgramLayout>,
@@ -85,7 +87,13 @@ impl Layout {
     pub fn new(vars: &Vars, programs: &[Program]) -> Self {
         let (mut persistent, mut regions) = (ByType::default(), BTreeMap::<Region, ByType>::new());
         let mut offsets = Vec::new();
-        for (_, info) in vars.iter() {
+        let mut apart = 0;
+        for (id, info) in vars.iter() {
+            if vars.is_apart(id) {
+                offsets.push(apart);
+                apart += aligned(info.len());
+                continue;
+            }
             let end = persistent.of(info.dtype);
             offsets.push(*end);
             *end += aligned(info.len());
@@ -97,7 +105,7 @@ impl Layout {
             activations.real = activations.real.max(p.activations.real);
             activations.index = activations.index.max(p.activations.index);
         }
-        Self { vars: offsets, persistent, activations, regions, programs }
+        Self { vars: offsets, persistent, activations, apart, regions, programs }
     }
 
     /// Elements of the whole arena.

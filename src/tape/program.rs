@@ -27,7 +27,10 @@ pub enum Region {
     Parameters,
     Gradients,
     Optimiser,
+    /// Finished episodes: may lie outside the arena.
     Replay,
+    /// Unfinished episodes, and the directory of the finished ones.
+    Episodes,
     Environment,
     Statistics,
     /// Buffers that carry data from one program of an epoch to the next.
@@ -61,6 +64,8 @@ impl VarInfo {
 #[derive(Clone, Debug, Default)]
 pub struct Vars {
     list: Vec<VarInfo>,
+    /// What lies outside the arena.
+    apart: Option<Region>,
 }
 
 impl Vars {
@@ -74,6 +79,24 @@ impl Vars {
 
     pub fn info(&self, var: VarId) -> &VarInfo {
         &self.list[var.0 as usize]
+    }
+
+    /// Takes the variables of a region, all of them real numbers, out of the arena: see [`super::apart`].
+    pub fn set_apart(&mut self, region: Region) {
+        assert!(
+            self.list.iter().all(|v| v.region != region || v.dtype == DType::Real),
+            "invariant: what lies apart are real numbers"
+        );
+        self.apart = Some(region);
+    }
+
+    /// Real numbers of all variables outside the arena, each from a multiple of the alignment on.
+    pub fn apart_len(&self) -> usize {
+        self.iter().filter(|(id, _)| self.is_apart(*id)).map(|(_, info)| super::plan::aligned(info.len())).sum()
+    }
+
+    pub fn is_apart(&self, var: VarId) -> bool {
+        self.apart == Some(self.info(var).region)
     }
 
     pub fn find(&self, name: &str) -> Option<VarId> {

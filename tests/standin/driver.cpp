@@ -2,7 +2,10 @@
 // host. A module is a shared library; streams can be captured; a graph replays what was captured.
 //
 // PWM_STANDIN_ORDER = forward | reverse | hashed: the order in which the threads of a block run.
-// PWM_STANDIN_DEVICES = how many GPUs there are. PWM_STANDIN_MEMORY = bytes that can be allocated.
+// PWM_STANDIN_MAJOR = compute capability, 8 by default. PWM_STANDIN_DEVICES = how many GPUs there are.
+// PWM_STANDIN_MEMORY = bytes that can be allocated, PWM_STANDIN_LOCKED = of the host, locked.
+// PWM_STANDIN_CONTEXT = the status of making a context. PWM_STANDIN_FAIL = after so many graph launches of a process a
+// kernel fails, and everything after it: an error of a kernel stays with its context.
 #include "shim.hpp"
 #include <algorithm>
 #include <cstdio>
@@ -68,6 +71,7 @@ static Order order() {
 static const char* run_block(Block* b, Order order) {
     uint32_t n = b->threads, done = 0, stacks = 0;
     b->live = n, b->arrived = 0, b->error = nullptr;
+    b->boxes.clear();
     memset(b->warp, 0, sizeof b->warp);
     void* spare = nullptr;
     uint32_t step = 1;
@@ -76,6 +80,7 @@ static const char* run_block(Block* b, Order order) {
     for (uint32_t i = 0; i < n; i++) {
         Fiber& f = b->fiber[i];
         f.index = i, f.state = NEW, f.waits_for = nullptr, f.thread = {i, 0, 0};
+        f.open.clear(), f.groups.clear(), f.products.clear(), f.into = nullptr, f.committed = 0, f.fenced = false;
     }
     while (done < n) {
         bool progress = false;
@@ -93,7 +98,12 @@ static const char* run_block(Block* b, Order order) {
             if (b->error) return b->error;
             if (f->state == DONE) done++, spare = f->sp;
         }
-        if (!progress) return "threads wait for each other at different barriers";
+        if (progress) continue;
+        // Copies arrive as late as they may.
+        if (b->boxes.empty()) return "threads wait for each other at different barriers";
+        land(b->boxes.front());
+        b->boxes.erase(b->boxes.begin());
+        if (b->error) return b->error;
     }
     return nullptr;
 }
@@ -102,7 +112,7 @@ static const char* run_block(Block* b, Order order) {
 using namespace shim;
 typedef int Status;
 typedef uint64_t Address;
-enum { SUCCESS = 0, INVALID_VALUE = 1, OUT_OF_MEMORY = 2, INVALID_DEVICE = 101, NOT_FOUND = 500, LAUNCH_FAILED = 719, CAPTURE = 901 };
+enum { SUCCESS = 0, INVALID_VALUE = 1, OUT_OF_MEMORY = 2, UNAVAILABLE = 46, INVALID_DEVICE = 101, NOT_FOUND = 500, LAUNCH_FAILED = 719, CAPTURE = 901 };
 
 struct Module {
     void* handle;
@@ -114,6 +124,8 @@ struct Function {
     std::string name;
     void (*call)(void**);
     int (*sizes)(const uint32_t**);
+    size_t most_dynamic = 48 << 10;
+    uint64_t launched = 0;
 };
 struct Graph {
     std::vector<std::function<Status()>> work;
@@ -121,6 +133,14 @@ struct Graph {
 struct Stream {
     Graph* capture = nullptr;
 };
+// Calls of this thread, by function: tests run side by side.
+static thread_local std::map<std::string, uint64_t> calls;
+extern "C" uint64_t standin_calls(const char* f) { return calls[f]; }
+// Entry points that this thread has launched, each followed by a line feed.
+static thread_local std::string launched_names;
+extern "C" const char* standin_launched() { return launched_names.c_str(); }
+#define COUNT calls[__func__]++
+static Status sticky = SUCCESS;
 static std::string last_error;
 static std::map<Address, size_t> allocations;
 static size_t allocated = 0;
@@ -143,7 +163,7 @@ static int poison_shared(dl_phdr_info* info, size_t, void* base) {
 }
 
 // One kernel at a time: a stream has one order, and the fibers have one stage.
-static Status launch(Function* f, const uint32_t* g, uint32_t threads, void** args) {
+static Status launch(Function* f, const uint32_t* g, uint32_t threads, size_t dynamic, void** args) {
     static std::mutex mutex;
     std::lock_guard<std::mutex> lock(mutex);
     static Block* own = nullptr;
@@ -155,12 +175,19 @@ static Status launch(Function* f, const uint32_t* g, uint32_t threads, void** ar
     if (threads > MAX_THREADS) return INVALID_VALUE;
     Block* b = block = own;
     b->grid_dim = {g[0], g[1], g[2]}, b->block_dim = {threads, 1, 1}, b->threads = threads, b->body = f->call, b->args = args;
+    // A block of its own, so that the address sanitizer knows its end.
+    b->dynamic = (char*)aligned_alloc(1024, std::max<size_t>((dynamic + 1023) / 1024, 1) * 1024), b->dynamic_bytes = dynamic;
+    struct Free {
+        char* p;
+        ~Free() { free(p); }
+    } free_at_the_end = {b->dynamic};
     Order o = order();
     for (uint64_t i = 0; i < (uint64_t)g[0] * g[1] * g[2]; i++) {
         // Blocks may run in any order as well.
         uint64_t k = o == FORWARD ? i : (uint64_t)g[0] * g[1] * g[2] - 1 - i;
         b->block = {(uint32_t)(k % g[0]), (uint32_t)(k / g[0] % g[1]), (uint32_t)(k / g[0] / g[1])};
         dl_iterate_phdr(poison_shared, f->module->base);
+        memset(b->dynamic, 0xff, dynamic);
         if (const char* e = run_block(b, o)) {
             last_error = f->name + ": " + e;
             return LAUNCH_FAILED;
@@ -180,7 +207,10 @@ X cuDeviceGetAttribute(int* v, int a, int) {
     const char* major = getenv("PWM_STANDIN_MAJOR");
     return *v = a == 75 ? (major ? atoi(major) : 8) : a == 76 ? 0 : a == 16 ? 132 : 1, SUCCESS;
 }
-X cuDevicePrimaryCtxRetain(void** c, int) { static int x; return *c = &x, SUCCESS; }
+X cuDevicePrimaryCtxRetain(void** c, int) {
+    static int x;
+    return *c = &x, getenv("PWM_STANDIN_CONTEXT") ? atoi(getenv("PWM_STANDIN_CONTEXT")) : SUCCESS;
+}
 X cuDevicePrimaryCtxRelease_v2(int) { return SUCCESS; }
 X cuCtxSetCurrent(void*) { return SUCCESS; }
 X cuMemGetInfo_v2(size_t* free, size_t* total) {
@@ -189,13 +219,17 @@ X cuMemGetInfo_v2(size_t* free, size_t* total) {
 }
 X cuStreamCreate(Stream** s, unsigned) { return *s = new Stream, SUCCESS; }
 X cuStreamDestroy_v2(Stream* s) { return delete s, SUCCESS; }
-X cuStreamSynchronize(Stream* s) { return s && s->capture ? CAPTURE : SUCCESS; }
+X cuStreamSynchronize(Stream* s) { return COUNT, s && s->capture ? CAPTURE : sticky; }
 X cuEventCreate(void** e, unsigned) { return *e = malloc(1), SUCCESS; }
 X cuEventDestroy_v2(void* e) { return free(e), SUCCESS; }
-X cuEventRecord(void*, Stream*) { return SUCCESS; }
-X cuEventSynchronize(void*) { return SUCCESS; }
+X cuEventRecordWithFlags(void*, Stream* s, unsigned external) {
+    // An external record is one of a graph, and only of a graph.
+    return (external != 0) == (s && s->capture) ? SUCCESS : INVALID_VALUE;
+}
+X cuEventSynchronize(void*) { return sticky; }
 X cuEventElapsedTime(float* t, void*, void*) { return *t = 1, SUCCESS; }
 X cuMemAlloc_v2(Address* p, size_t n) {
+    COUNT;
     size_t free, total;
     cuMemGetInfo_v2(&free, &total);
     if (n > free) return OUT_OF_MEMORY;
@@ -210,13 +244,33 @@ X cuMemFree_v2(Address p) {
     allocated -= allocations[p], allocations.erase(p);
     return free((void*)p), SUCCESS;
 }
+// Device memory is the host's, so locked memory has one address. It counts apart, and is given back by its own function.
+static std::map<void*, size_t> locked;
+X cuMemHostAlloc(void** p, size_t n, unsigned) {
+    COUNT;
+    const char* most = getenv("PWM_STANDIN_LOCKED");
+    if (most && n > strtoull(most, 0, 10)) return OUT_OF_MEMORY;
+    *p = aligned_alloc(256, (n + 255) / 256 * 256);
+    memset(*p, 0xcd, n);
+    return locked[*p] = n, SUCCESS;
+}
+X cuMemHostGetDevicePointer_v2(Address* d, void* p, unsigned) {
+    if (!locked.count(p)) return INVALID_VALUE;
+    return *d = (Address)p, SUCCESS;
+}
+X cuMemFreeHost(void* p) {
+    if (!locked.erase(p)) return INVALID_VALUE;
+    return free(p), SUCCESS;
+}
 X cuMemsetD32Async(Address p, unsigned v, size_t n, Stream* s) {
     return put(s, [=] { for (size_t i = 0; i < n; i++) ((unsigned*)p)[i] = v; return (Status)SUCCESS; });
 }
 X cuMemcpyHtoDAsync_v2(Address d, const void* from, size_t n, Stream* s) {
+    COUNT;
     return put(s, [=] { return memcpy((void*)d, from, n), (Status)SUCCESS; });
 }
 X cuMemcpyDtoHAsync_v2(void* d, Address from, size_t n, Stream* s) {
+    COUNT;
     return put(s, [=] { return memcpy(d, (void*)from, n), (Status)SUCCESS; });
 }
 // The image is the name of a shared library, which the stand-in compiler made.
@@ -238,9 +292,35 @@ X cuModuleGetFunction(Function** f, Module* m, const char* name) {
     if (!call || !sizes) return last_error = std::string("no kernel ") + name, NOT_FOUND;
     return *f = new Function{m, name, call, sizes}, SUCCESS;
 }
-X cuLaunchKernel(Function* f, unsigned gx, unsigned gy, unsigned gz, unsigned bx, unsigned by, unsigned bz, unsigned,
-                 Stream* s, void** args, void**) {
-    if (!gx || !gy || !gz || by != 1 || bz != 1) return INVALID_VALUE;
+// A description of a matrix and a box, checked as the driver checks it.
+X cuTensorMapEncodeTiled(void* map, int type, unsigned rank, void* address, const uint64_t* dim, const uint64_t* stride,
+                         const uint32_t* box, const uint32_t* step, int interleave, int swizzle, int, int fill) {
+    Encoded m = {MAP_MAGIC, (uint64_t)address, (uint32_t)type, type == BFLOAT16 ? 2u : 4u, rank, (uint32_t)swizzle};
+    bool good = (uintptr_t)map % 64 == 0 && rank == 3 && (uintptr_t)address % 16 == 0 && interleave == 0 && fill == 0;
+    good = good && (type == BFLOAT16 || type == FLOAT32 || type == TFLOAT32);
+    for (int i = 0; i < 3 && good; i++) {
+        m.dim[i] = dim[i], m.box[i] = box[i];
+        good = dim[i] > 0 && dim[i] <= 1ull << 32 && box[i] > 0 && box[i] <= 256 && step[i] == 1;
+    }
+    for (int i = 0; i < 2 && good; i++) {
+        m.stride[i] = stride[i];
+        good = stride[i] % 16 == 0 && stride[i] < 1ull << 40;
+    }
+    if (!good || m.box[0] * m.size % 16 || (swizzle == 3 && m.box[0] * m.size > 128)) return INVALID_VALUE;
+    return memcpy(map, &m, sizeof m), SUCCESS;
+}
+// More shared memory than 48 KiB must be asked for, and there is only so much of it (sm_80: 163 KiB, sm_90: 227).
+X cuFuncSetAttribute(Function* f, int a, int value) {
+    int major;
+    cuDeviceGetAttribute(&major, 75, 0);
+    if (a != 8 || value > (major >= 9 ? 227 << 10 : 163 << 10)) return INVALID_VALUE;
+    return f->most_dynamic = value, SUCCESS;
+}
+X cuLaunchKernel(Function* f, unsigned gx, unsigned gy, unsigned gz, unsigned bx, unsigned by, unsigned bz,
+                 unsigned dynamic, Stream* s, void** args, void**) {
+    COUNT;
+    if (!gx || !gy || !gz || by != 1 || bz != 1 || dynamic > f->most_dynamic) return INVALID_VALUE;
+    if (!f->launched++) launched_names += f->name + "\n";
     // The arguments are copied now, as the driver does.
     const uint32_t* size;
     int n = f->sizes(&size);
@@ -250,21 +330,26 @@ X cuLaunchKernel(Function* f, unsigned gx, unsigned gy, unsigned gz, unsigned bx
         std::vector<void*> a;
         for (auto& c : copies) a.push_back(c.data());
         uint32_t g[3] = {gx, gy, gz};
-        return launch(f, g, bx, a.data());
+        return launch(f, g, bx, dynamic, a.data());
     });
 }
-X cuStreamBeginCapture_v2(Stream* s, int) { return s->capture = new Graph, SUCCESS; }
+X cuStreamBeginCapture_v2(Stream* s, int) { return COUNT, s->capture = new Graph, SUCCESS; }
 X cuStreamEndCapture(Stream* s, Graph** g) { return *g = s->capture, s->capture = nullptr, SUCCESS; }
-X cuGraphInstantiateWithFlags(Graph** e, Graph* g, unsigned long long) { return *e = new Graph(*g), SUCCESS; }
+X cuGraphInstantiateWithFlags(Graph** e, Graph* g, unsigned long long) { return COUNT, *e = new Graph(*g), SUCCESS; }
 X cuGraphDestroy(Graph* g) { return delete g, SUCCESS; }
 X cuGraphExecDestroy(Graph* g) { return delete g, SUCCESS; }
 X cuGraphLaunch(Graph* g, Stream*) {
+    COUNT;
+    static int left = getenv("PWM_STANDIN_FAIL") ? atoi(getenv("PWM_STANDIN_FAIL")) : -1;
+    if (left >= 0 && left-- == 0) sticky = LAUNCH_FAILED, last_error = "unspecified launch failure", left = 0;
+    // As on a GPU, where a launch returns before it runs: waiting tells.
+    if (sticky) return SUCCESS;
     for (auto& f : g->work)
         if (Status r = f()) return r;
     return SUCCESS;
 }
 X cuGetErrorString(int code, const char** s) {
     static std::string text;
-    text = code == OUT_OF_MEMORY ? "out of memory" : last_error.empty() ? "error " + std::to_string(code) : last_error;
+    text = code == UNAVAILABLE ? "all CUDA-capable devices are busy or unavailable" : code == OUT_OF_MEMORY ? "out of memory" : last_error.empty() ? "error " + std::to_string(code) : last_error;
     return *s = text.c_str(), SUCCESS;
 }

@@ -5,8 +5,10 @@
 #include <cmath>
 #include <cstdint>
 #include <cstring>
+#include <deque>
 #include <type_traits>
 #include <utility>
+#include <vector>
 #define __global__
 #define __device__
 #define __host__
@@ -14,6 +16,7 @@
 #define __forceinline__ inline __attribute__((always_inline))
 #define __noinline__
 #define __launch_bounds__(...)
+#define __grid_constant__
 #define __align__(n) __attribute__((aligned(n)))
 struct dim3 {
     uint32_t x, y, z;
@@ -29,6 +32,24 @@ static inline float __fadd_rn(float a, float b) { return a + b; }
 namespace shim {
 enum { MAX_THREADS = 1024 };
 enum State : uint8_t { NEW, RUNNING, DONE };
+struct Copy {
+    void* to;
+    uint32_t size;
+    char data[16];
+};
+// A box that the copy unit is to bring, and products of a group of warps that are under way: see hopper.hpp.
+struct Box {
+    uint32_t to;
+    const void* map;
+    int at[3];
+    uint32_t barrier;
+};
+struct Pending {
+    uint64_t a, b;
+    uint32_t add;
+    int n, k;
+    uint32_t group;
+};
 struct Fiber {
     void* sp;
     dim3 thread;
@@ -36,6 +57,13 @@ struct Fiber {
     State state;
     const uint32_t* waits_for;  // a generation counter: the fiber goes on once it differs from `seen`
     uint32_t seen;
+    std::vector<Copy> open;                // asynchronous copies of this thread that are under way
+    std::deque<std::vector<Copy>> groups;  // and its closed groups of them, the oldest first
+    std::deque<Pending> products;
+    std::vector<float> sums;  // of them, while the registers `into` must not be touched
+    float* into;
+    uint32_t committed;
+    bool fenced;
 };
 struct Warp {
     uint32_t mask, arrived, generation;
@@ -51,6 +79,9 @@ struct Block {
     void (*body)(void**);
     void** args;
     const char* error;
+    char* dynamic;  // shared memory that the launch asked for
+    size_t dynamic_bytes;
+    std::vector<Box> boxes;
 };
 extern Block* block;
 extern Fiber* fiber;
@@ -119,6 +150,9 @@ inline void __syncthreads() {
 inline void __syncwarp(uint32_t mask = ~0u) { shim::collective(mask, nullptr, shim::nothing); }
 template <class T>
 inline T __shfl_xor_sync(uint32_t mask, T v, int x) { return shim::shuffle(mask, v, (int)((shim::fiber->index & 31) ^ x)); }
+
+#include "hardware.hpp"
+#include "hopper.hpp"
 
 // What the driver looks up for an entry point.
 #define EXPORT(name)                                                                     \

@@ -86,6 +86,7 @@ pub fn settings(d: &mut Draw) -> Vec<String> {
         for key in ["detach", "critic_shuffle", "ret_norm", "obs_norm", "replay_unfinished"] {
             s.push(format!("{key}={}", d.one(&["true", "false"])));
         }
+        s.push(format!("replay={}", d.one(&["auto", "device", "host", "file"])));
         for key in ["units", "encoder_units", "actor_units", "critic_units"] {
             s.push(format!("{key}={}", d.widths(96)));
         }

@@ -112,7 +112,7 @@ pub(crate) fn play<F: Number>(
 pub(crate) fn state(vars: &Vars, env: &EnvVars, policy_only: bool) -> Vec<VarId> {
     let keep = |r: Region| match r {
         Region::Parameters | Region::Statistics => true,
-        Region::Optimiser | Region::Replay | Region::Environment | Region::Control => !policy_only,
+        Region::Optimiser | Region::Replay | Region::Episodes | Region::Environment | Region::Control => !policy_only,
         Region::Gradients | Region::Exchange => false,
     };
     let e = env;

@@ -192,7 +192,8 @@ impl<F: Number> Fidelity<F> {
             DType::Real => (id, self.machine.real(id).to_vec(), vec![]),
             DType::Index => (id, vec![], self.machine.index(id).to_vec()),
         };
-        let wanted = self.machine.vars().iter().filter(|(_, info)| info.region != Region::Replay);
+        let of_replay = |r| matches!(r, Region::Replay | Region::Episodes);
+        let wanted = self.machine.vars().iter().filter(|(_, info)| !of_replay(info.region));
         wanted.map(|(id, info)| stored((id, info.dtype))).collect()
     }
 

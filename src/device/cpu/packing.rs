@@ -3,7 +3,8 @@
 //! The product crate copies panels of its operands into a workspace that grows when a product needs more. How large its
 //! panels are it decides by the caches of the machine and the product's shape alone, so the most is known beforehand.
 
-use gemmkit::Workspace;
+use crate::mem::ALIGN;
+use gemmkit::{Workspace, tuning};
 use std::cell::RefCell;
 
 thread_local! {
@@ -12,26 +13,36 @@ thread_local! {
 
 /// Register tiles of the crate's kernels, for single and double precision on any processor.
 const TILES: [(usize, usize); 6] = [(32, 12), (16, 12), (16, 6), (16, 4), (8, 6), (4, 4)];
-/// Below this both sides of a product are small, and whole rows are copied instead of panels.
-const SMALL: usize = 64;
+/// Elements by which whole rows are padded.
+const PADDING: usize = 16;
 
-/// Bytes that a workspace must have for a product of `m x k` and `k x n` numbers of `size` bytes: an upper bound.
+/// Bytes of a workspace that a product of `m x k` and `k x n` numbers of `size` bytes into row-major memory touches: an
+/// upper bound.
 pub fn bytes(m: usize, k: usize, n: usize, size: usize) -> usize {
-    let panels = |m: usize, n: usize| {
-        let of = |(mr, nr): (usize, usize)| {
-            let b = gemmkit::topology().blocking(mr, nr, size, m, n, k);
-            (b.mc.min(m).next_multiple_of(mr) + b.nc.min(n).next_multiple_of(nr)) * b.kc
-        };
-        TILES.map(of).into_iter().max().unwrap_or(0)
-    };
-    // A product into row-major memory is computed as the transposed one.
-    let panels = panels(m, n).max(panels(n, m));
-    let rows = if m.max(n) <= SMALL { (m + n) * k.next_multiple_of(SMALL) } else { 0 };
-    // A workspace grows to powers of two.
-    (panels.max(rows) * size + 4 * SMALL).next_power_of_two()
+    // Such a product is computed as the transposed one; a single column is not.
+    let panels = panels(n, k, m, size).max(if n == 1 { panels(m, k, n, size) } else { 0 });
+    // Where both sides are small, whole rows are copied.
+    let rows = if m.max(n) <= tuning::small_mn_dim() { (m + n) * (k.next_multiple_of(PADDING) + PADDING) } else { 0 };
+    panels.max(rows) * size + 2 * ALIGN
 }
 
-/// Lets this thread's workspace be at least `bytes` large, all of it resident.
+/// Numbers of the packed panels of a product into column-major memory. The second operand is read in place if few rows
+/// share it.
+fn panels(m: usize, k: usize, n: usize, size: usize) -> usize {
+    let of = |(mr, nr): (usize, usize)| {
+        let b = gemmkit::topology().blocking(mr, nr, size, m, n, k);
+        let second = if m > tuning::rhs_pack_threshold() { b.nc.min(n).next_multiple_of(nr) } else { 0 };
+        (b.mc.next_multiple_of(mr) + second) * b.kc
+    };
+    TILES.map(of).into_iter().max().unwrap_or(0)
+}
+
+/// Bytes that a workspace takes so that `bytes` of it can be touched: the crate's grow to powers of two.
+pub fn taken(bytes: usize) -> usize {
+    if bytes == 0 { 0 } else { bytes.next_power_of_two().max(ALIGN) }
+}
+
+/// Lets this thread's workspace be at least `bytes` large.
 pub fn reserve(bytes: usize) {
     OWN.with_borrow_mut(|own| *own = Workspace::with_capacity(bytes));
 }

@@ -7,7 +7,7 @@ use std::sync::Arc;
 pub struct Kernel {
     pub file: &'static str,
     pub name: &'static str,
-    /// Threads of a block.
+    /// Threads of a block, if a launch says nothing else.
     pub threads: u32,
     /// Names of the template's parameters, all of them integers.
     pub template: &'static [&'static str],
@@ -29,22 +29,48 @@ pub struct Launch {
     /// Values of the template's parameters.
     pub template: Vec<i64>,
     pub header: Option<Header>,
+    /// Threads of a block, and bytes of shared memory it is given beside those that the kernel declares. The same for
+    /// all launches of an instance.
+    pub threads: u32,
+    pub shared: u32,
     /// Blocks along x, y, z.
     pub grid: [u32; 3],
     /// Bytes of each argument.
     pub args: Vec<Vec<u8>>,
+    /// Arguments that the driver has to encode first: which, and what they describe.
+    pub maps: Vec<(usize, TensorMap)>,
 }
 
 impl Launch {
+    /// Arguments of a kernel, at most.
+    pub const MOST_ARGS: usize = 32;
+
     pub fn new(kernel: Kernel, template: &[i64], grid: [usize; 3], args: Vec<Vec<u8>>) -> Self {
         assert_eq!(kernel.template.len(), template.len(), "invariant: {} has its template arguments", kernel.name);
+        assert!(args.len() <= Self::MOST_ARGS, "invariant: {} takes few arguments", kernel.name);
         let grid = grid.map(|n| u32::try_from(n).expect("invariant: a grid has fewer than 2^32 blocks"));
         assert!(grid[1] < 65_536 && grid[2] < 65_536, "invariant: a grid is long along x only");
-        Self { kernel, template: template.to_vec(), header: None, grid, args }
+        let threads = kernel.threads;
+        Self { kernel, template: template.to_vec(), header: None, threads, shared: 0, grid, args, maps: vec![] }
     }
 
     pub fn with_header(mut self, header: Header) -> Self {
         self.header = Some(header);
+        self
+    }
+
+    pub fn with_threads(mut self, threads: u32) -> Self {
+        self.threads = threads;
+        self
+    }
+
+    pub fn with_maps(mut self, maps: Vec<Option<TensorMap>>) -> Self {
+        self.maps = maps.into_iter().enumerate().filter_map(|(i, m)| Some((i, m?))).collect();
+        self
+    }
+
+    pub fn with_shared(mut self, bytes: u32) -> Self {
+        self.shared = bytes;
         self
     }
 
@@ -69,6 +95,47 @@ pub trait Param {
     /// The type in C.
     const C: &'static str;
     fn bytes(self) -> Vec<u8>;
+    /// What the driver has to encode in place of the bytes.
+    fn map(&self) -> Option<TensorMap> {
+        None
+    }
+}
+
+/// Numbers of a matrix that the copy unit reads.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Element {
+    /// Single precision, rounded to tf32 on the way.
+    Tf32,
+    Bf16,
+}
+
+/// A matrix of lines, for each of several members, and the box of it that the copy unit moves at a time, with the swizzle
+/// of 128 bytes. Lines and members lie multiples of 16 bytes apart, from a multiple of 16 bytes on.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct TensorMap {
+    pub element: Element,
+    pub address: u64,
+    /// Numbers of a line, lines, members.
+    pub size: [usize; 3],
+    /// Bytes between lines and between members.
+    pub step: [usize; 2],
+    /// Numbers of a line (128 bytes), lines, members of a box.
+    pub part: [usize; 3],
+}
+
+impl TensorMap {
+    /// Bytes of an encoded map.
+    pub const BYTES: usize = 128;
+}
+
+impl Param for TensorMap {
+    const C: &'static str = "const __grid_constant__ TensorMap";
+    fn bytes(self) -> Vec<u8> {
+        vec![0; Self::BYTES]
+    }
+    fn map(&self) -> Option<TensorMap> {
+        Some(*self)
+    }
 }
 
 macro_rules! pointer {
@@ -155,6 +222,43 @@ impl Param for Table {
     }
 }
 
+/// Places in device memory with their lengths in words, passed by value.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, bytemuck::Pod, bytemuck::Zeroable)]
+#[repr(C)]
+pub struct Spans {
+    at: [u64; Spans::LEN],
+    len: [u32; Spans::LEN],
+    count: u32,
+    unused: u32,
+}
+
+impl Spans {
+    /// Entries, as in `kernels/common/types.cuh`.
+    pub const LEN: usize = 24;
+
+    /// From addresses and lengths.
+    pub fn new(list: &[(u64, usize)]) -> Self {
+        assert!(list.len() <= Self::LEN, "invariant: a launch touches at most {} places", Self::LEN);
+        let mut s = Self { count: list.len() as u32, ..Self::default() };
+        for (i, &(at, len)) in list.iter().enumerate() {
+            (s.at[i], s.len[i]) = (at, u32::try_from(len).expect("invariant: a variable has fewer than 2^32 numbers"));
+        }
+        s
+    }
+
+    /// Words in all.
+    pub fn words(&self) -> usize {
+        self.len.iter().map(|&n| n as usize).sum()
+    }
+}
+
+impl Param for Spans {
+    const C: &'static str = "Spans";
+    fn bytes(self) -> Vec<u8> {
+        bytemuck::bytes_of(&self).to_vec()
+    }
+}
+
 /// Declares the kernels of one file: a typed function for each, which makes a [`Launch`].
 ///
 /// `fn name[threads]<T, ..>(argument: Type, ..)` launches the template `name<T, ..>` of that file.
@@ -176,8 +280,9 @@ macro_rules! cuda_kernels {
                     template: &[$($(stringify!($t)),*)?],
                     params: &[$(<$ty as $crate::device::cuda::launch::Param>::C),*],
                 };
+                let maps = vec![$($crate::device::cuda::launch::Param::map(&$p)),*];
                 let args = vec![$($crate::device::cuda::launch::Param::bytes($p)),*];
-                $crate::device::cuda::Launch::new(KERNEL, &template, grid, args)
+                $crate::device::cuda::Launch::new(KERNEL, &template, grid, args).with_maps(maps)
             }
         )*
     };

@@ -3,6 +3,7 @@
 //! | file | idea |
 //! |---|---|
 //! | [`launch`] | a kernel's signature, one launch of it, the macro that makes typed launch functions |
+//! | [`multiply`] | in which precision and on which units matrix products run |
 //! | [`unit`](mod@unit) | launches gathered into sources: kernels are templates over sizes, each size one instance |
 //! | [`nvrtc`] | the run-time compiler, and what it reports about registers and spills |
 //! | [`cache`] | compiled code on disk, by the hash of everything it depends on |
@@ -14,6 +15,7 @@
 pub mod cache;
 pub mod driver;
 pub mod launch;
+pub mod multiply;
 pub mod nvrtc;
 pub mod unit;
 
@@ -26,6 +28,16 @@ pub enum CudaError {
     NoDriver(String),
     #[error("the CUDA driver is of version {}.{}, needed is {}.{} or newer", found / 1000, found % 1000 / 10, needed / 1000, needed % 1000 / 10)]
     OldDriver { found: i32, needed: i32 },
+    #[error(
+        "GPU {ordinal}, {name}, is taken: {why}; wait until it is free, or choose another one with device=cuda:N or cpu"
+    )]
+    Busy { ordinal: usize, name: String, why: String },
+    #[error(
+        "the run-time compiler, NVRTC {}.{}, knows no architecture that {name} ({arch}) can run; install a newer \
+         nvidia-cuda-nvrtc and set PWM_NVRTC_PATH to its folder",
+        version.0, version.1
+    )]
+    UnknownArchitecture { name: String, arch: String, version: (i32, i32) },
     #[error("no GPU {ordinal}: the driver shows {count}")]
     NoDevice { ordinal: usize, count: i32 },
     #[error("{name} has compute capability {major}.{minor}, needed is 8.0 or newer")]
@@ -41,8 +53,14 @@ pub enum CudaError {
         "the GPU has no room for {bytes} bytes: {free} of {total} are free; reduce num_envs, wm_batch_size, horizon or wm_buffer_size"
     )]
     Memory { bytes: usize, free: usize, total: usize },
+    #[error(
+        "cannot lock {bytes} bytes of main memory for the GPU: {message}; lower wm_buffer_size, or set replay=device"
+    )]
+    Pinned { bytes: usize, message: String },
     #[error("the operation `{op}` of program `{program}` has no CUDA kernel yet; use device=cpu")]
     NoKernel { op: &'static str, program: &'static str },
+    #[error("PWM_PRODUCTS={0} is none of fma, mma and wgmma")]
+    Products(String),
     #[error("the GPU computes in single precision only")]
     NumberType,
     #[error("CUDA: {call} failed: {message}")]

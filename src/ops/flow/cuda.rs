@@ -1,14 +1,19 @@
-//! CUDA launches of flow dynamics: the layers of the field are those of `ops::linear`, one launch each; what stands
-//! between them is `nn/flow.cu`. As on the CPU the reverse pass computes stages again, one substep at a time, and takes
-//! the weights' gradients over all stages of a substep at once.
+//! CUDA launches of flow dynamics: the layers of the field are those of `ops::linear`; what stands between them is
+//! `nn/flow.cu`. As on the CPU what the fixed inputs add to the first product is computed once, the reverse pass computes
+//! stages again, one substep at a time, and takes the weights' gradients over all stages of a substep at once.
 
 use super::matching::{Interpolate, InterpolateGrad, VelocityError, VelocityErrorGrad};
 use super::simplex::{Project, ProjectGrad, Tangent};
 use super::{Dims, Flow, FlowGrad, Part, Target};
+use crate::config::Precision;
 use crate::device::cuda::Launch;
-use crate::device::cuda::launch::{In, Out, Table};
+use crate::device::cuda::launch::{Element, In, Out, Table};
+use crate::device::cuda::multiply::Multiply;
 use crate::ops::linear::cuda::{
-    ROWS, TILE, code, column_sums, linear, linear_grad_input, linear_grad_rows, linear_grad_weight,
+    Layer, PARTS, SUMS, columns, columns_room, grad_rows, input_gradient, row_blocks, rows, weight_gradient,
+};
+use crate::ops::linear::product::{
+    Lines, Product, fills_tma, pack_rows, round_rows, rounded, rounded_room, split_room,
 };
 use crate::ops::loss::cuda::{basic::total, segments};
 use crate::ops::loss::slices;
@@ -17,6 +22,7 @@ use crate::tape::cuda::{Operands, cover};
 crate::cuda_kernels! {
     "nn/flow.cu";
     fn flow_stage[256](x: In, v: In, u: Out, tau: Out, c: f32, time: f32, n: u32, rows: u32);
+    fn flow_bias[256](bias: In, out: Out, width: u32, n: u32);
     fn flow_advance[256](x: In, v: In, out: Out, kept: Out, w: Table, stages: u32, n: u32);
     fn flow_pull[256](g: In, du: In, dv: Out, w: f32, c: f32, n: u32);
     fn flow_add[256](a: In, b: In, out: Out, n: u32);
@@ -30,8 +36,8 @@ crate::cuda_kernels! {
     fn velocity_error_grad[256](c: In, v: In, z0: In, z1: In, out: Out, w: Table, slice: u32, accumulate: u32);
 }
 
-/// Input parts that the kernel of a layer takes.
-const PARTS: usize = 3;
+/// Columns of a group whose mean the last product removes itself.
+const TANGENT_OF_PRODUCT: usize = 8;
 
 /// Where the parts of the scratch memory begin.
 #[derive(Clone, Debug, Default)]
@@ -39,6 +45,8 @@ struct Scratch {
     /// States `[S, M, D]` and model times `[S, M]` of the stages.
     u: usize,
     tau: usize,
+    /// What fixed inputs and bias add to the first layer's product, `[M, n]`.
+    fixed: usize,
     /// For each layer its product, then its cotangent, and its result, `[S, M, n]` each; the last results are velocities.
     /// The forward pass keeps no products, and of all but the velocities one stage at a time.
     h: Vec<usize>,
@@ -52,6 +60,15 @@ struct Scratch {
     between: usize,
     /// For each layer, stage and block of rows: cotangents of gain and shift.
     sums: Vec<usize>,
+    /// Sums of columns and of weights' gradients on the way.
+    columns: usize,
+    parts: usize,
+    /// A rounded copy of a product's rows.
+    rounded: usize,
+    /// The column of model time of a weight whose transposed copy is a rounded one.
+    time: usize,
+    /// The state's columns of the first weight for the copy unit, and their transpose.
+    packed: [usize; 2],
     total: usize,
 }
 
@@ -61,11 +78,28 @@ impl Scratch {
         let (m, s) = (d.rows, d.stages().len());
         at.u = at.take(m * d.state);
         at.tau = at.take(m);
+        at.fixed = at.take(m * d.widths[0]);
         for (l, n) in d.widths.iter().enumerate() {
             let y = at.take(if l + 1 == d.layers() { s } else { 1 } * m * n);
             at.y.push(y);
         }
+        at.copies(d);
         at
+    }
+
+    /// Room for what products want in another form.
+    fn copies(&mut self, d: &Dims) {
+        let (m, n) = (d.rows, d.widths[0]);
+        let inputs = |l: usize| if l == 0 { d.state } else { d.fan_in(l) };
+        let room =
+            |(l, &n): (usize, &usize)| rounded_room(m, n, inputs(l), 1, 1).max(rounded_room(m, inputs(l), n, 1, 1));
+        let fixed = d.fixed.iter().map(|&k| rounded_room(m, n, k, 1, 1).max(rounded_room(m, k, n, 1, 1)));
+        self.rounded = self.take(d.widths.iter().enumerate().map(room).chain(fixed).max().unwrap_or(0));
+        self.time = self.take(n);
+        let large = rounded_room(m, n, d.state, 1, 1).max(rounded_room(m, d.state, n, 1, 1)) > 0;
+        let line = |k: usize| k.next_multiple_of(8) / 2;
+        let sizes = if large { [n * d.state.max(line(d.state)), d.state * line(n)] } else { [0, 0] };
+        self.packed = sizes.map(|n| self.take(n));
     }
 
     fn reverse(d: &Dims, kept: bool) -> Self {
@@ -73,8 +107,9 @@ impl Scratch {
         let (m, s) = (d.rows, d.stages().len());
         at.u = at.take(s * m * d.state);
         at.tau = at.take(s * m);
+        at.fixed = at.take(m * d.widths[0]);
         for n in &d.widths {
-            let (h, y, sums) = (at.take(s * m * n), at.take(s * m * n), at.take(s * m.div_ceil(ROWS) * 2 * n));
+            let (h, y, sums) = (at.take(s * m * n), at.take(s * m * n), at.take(s * row_blocks(m) * SUMS * n));
             at.h.push(h);
             at.y.push(y);
             at.sums.push(sums);
@@ -84,12 +119,24 @@ impl Scratch {
         at.dy = at.take(m * d.widest());
         at.dfixed = at.take(m * d.widths[0]);
         at.between = at.take(if kept { 0 } else { (d.steps.substeps - 1) * m * d.state });
+        let layers = || d.widths.iter().enumerate();
+        let column_rows = |l: usize| if d.epilogues[l].has_norm() { s * row_blocks(m) } else { s * m };
+        at.columns = at.take(layers().map(|(l, &n)| columns_room(1, column_rows(l), n)).max().unwrap_or(0));
+        let fixed = d.fixed.iter().map(|&k| split_room(d.widths[0], k, m, 1));
+        let of_layer = |(l, &n): (usize, &usize)| match l {
+            0 => split_room(n, d.state, s * m, 1).max(split_room(n, 1, s * m, 1)),
+            _ => split_room(n, d.fan_in(l), s * m, 1),
+        };
+        at.parts = at.take(layers().map(of_layer).chain(fixed).max().unwrap_or(0));
+        at.copies(d);
         at
     }
 
+    /// Each begins where sixteen bytes can be moved as one.
     fn take(&mut self, n: usize) -> usize {
-        self.total += n;
-        self.total - n
+        let from = self.total;
+        self.total += n.next_multiple_of(4);
+        from
     }
 }
 
@@ -101,7 +148,7 @@ struct Draft<'a> {
     list: Vec<Launch>,
 }
 
-impl Draft<'_> {
+impl<'a> Draft<'a> {
     fn scratch(&self, at: usize) -> Out {
         self.x.scratch().at(at)
     }
@@ -116,7 +163,7 @@ impl Draft<'_> {
     }
 
     fn sums(&self, l: usize, s: usize) -> Out {
-        self.scratch(self.at.sums[l] + s * self.d.rows.div_ceil(ROWS) * 2 * self.d.widths[l])
+        self.scratch(self.at.sums[l] + s * row_blocks(self.d.rows) * SUMS * self.d.widths[l])
     }
 
     /// Numbers of a state.
@@ -134,6 +181,117 @@ impl Draft<'_> {
         if self.norm(l) { (self.x.input(at + 3), self.x.input(at + 4)) } else { Default::default() }
     }
 
+    /// Layer `l` on input `x`, which meets the weight's columns from `column` on.
+    fn layer(&self, l: usize, (k, x): (usize, In), column: usize, y: Out, saved: Out) -> Layer {
+        let (d, at) = (self.d, self.d.operand(l));
+        Layer {
+            e: 1,
+            m: d.rows,
+            n: d.widths[l],
+            epilogue: d.epilogues[l],
+            parts: [(k, x), Default::default(), Default::default()],
+            shared_input: true,
+            inputs: d.fan_in(l),
+            column,
+            weight: self.x.input(at),
+            transposed: self.x.input(at + 1),
+            bias: self.x.input(at + 2),
+            gains: self.gains(l),
+            y,
+            saved,
+        }
+    }
+
+    fn how(&self) -> &'a Multiply {
+        self.x.multiply()
+    }
+
+    /// Whether the first weight has a rounded transposed copy.
+    fn rounded(&self) -> bool {
+        rounded(self.how(), self.d.widths[0], self.d.fan_in(0))
+    }
+
+    /// The column of model time in the first weight.
+    fn time(&self) -> In {
+        let (d, column) = (self.d, self.d.column(Part::Time));
+        if self.rounded() {
+            self.scratch(self.at.time).into()
+        } else {
+            self.x.input(d.operand(0) + 1).at(column * d.widths[0])
+        }
+    }
+
+    /// The state's columns of the first weight as lines of their own, if products want them: the weight's lines are as
+    /// long as all inputs together, which with a column for time is seldom a multiple of anything.
+    fn lines(&self, element: Element) -> Option<Lines> {
+        let (d, line) =
+            (self.d, if element == Element::Tf32 { self.d.state } else { self.d.state.next_multiple_of(8) });
+        let at = self.scratch(self.at.packed[0]).0;
+        fills_tma(self.how(), d.rows, d.widths[0]).then_some(Lines { at, element, line, member: 0 })
+    }
+
+    /// The same of the transposed weight, in bf16: in tf32 it can be taken as it is.
+    fn lines_back(&self) -> Option<Lines> {
+        let (d, at) = (self.d, self.scratch(self.at.packed[1]).0);
+        let line = d.widths[0].next_multiple_of(8);
+        fills_tma(self.how(), d.rows, d.state).then_some(Lines { at, element: Element::Bf16, line, member: 0 })
+    }
+
+    /// Copies of the first weight's columns in the forms that products want, for all stages and substeps.
+    fn pack(&mut self, reverse: bool) {
+        let (d, how) = (self.d, *self.how());
+        let (n, inputs, state) = (d.widths[0], d.fan_in(0), d.column(Part::State));
+        let (w, wt) = (self.x.input(d.operand(0)), self.x.input(d.operand(0) + 1));
+        let pack = |x: In, to: Out, width: usize| {
+            pack_rows(cover(n * width, 256), [], x, to, width as u32, inputs as u32, (n * width) as u32)
+        };
+        let round = |x: In, lines: Lines, rows: usize, width: usize, ld: usize| {
+            let (none, pairs, to) = (In::default(), rows * lines.line / 2, Out(lines.at));
+            let [width, ld, line] = [width, ld, lines.line].map(|n| n as u32);
+            round_rows(cover(pairs, 256), [], x, none, none, to, width, 0, 0, ld, line, pairs as u32)
+        };
+        if self.rounded() {
+            if d.parts.contains(&Part::Time) {
+                let to = self.scratch(self.at.time);
+                self.list.push(pack(w.at(d.column(Part::Time)), to, 1));
+            }
+            return;
+        }
+        match how.precision {
+            Precision::Fp32 => {}
+            Precision::Tf32 => {
+                if let Some(lines) = self.lines(Element::Tf32) {
+                    self.list.push(pack(w.at(state), Out(lines.at), d.state));
+                }
+            }
+            Precision::Bf16 => {
+                if let Some(lines) = self.lines(Element::Bf16) {
+                    self.list.push(round(w.at(state), lines, n, d.state, inputs));
+                }
+                if let Some(lines) = self.lines_back().filter(|_| reverse) {
+                    self.list.push(round(wt.at(state * n), lines, d.state, n, n));
+                }
+            }
+        }
+    }
+
+    /// What fixed inputs and bias add to the first product: the same for all stages and substeps.
+    fn prepare(&mut self, reverse: bool) {
+        self.pack(reverse);
+        let (d, to) = (self.d, self.scratch(self.at.fixed));
+        let room = self.scratch(self.at.rounded);
+        if d.fixed.is_empty() {
+            let (n, bias) = (d.rows * d.widths[0], self.x.input(d.operand(0) + 2));
+            return self.list.push(flow_bias(cover(n, 256), [], bias, to, d.widths[0] as u32, n as u32));
+        }
+        for (i, &width) in d.fixed.iter().enumerate() {
+            let layer = self.layer(0, (width, self.x.input(1 + i)), d.column(Part::Fixed(i)), to, Out::default());
+            let bias = if i == 0 { layer.bias } else { In::default() };
+            let product = Product { bias, accumulate: i > 0, ..layer.product(self.how(), to) };
+            product.launch(self.how(), room, &mut self.list);
+        }
+    }
+
     /// Velocity of stage `s` of substep `k`, which starts at `x`, into the last layer's results; with `save` the states
     /// of all stages and the products of all layers stay.
     fn evaluate(&mut self, k: usize, s: usize, x: In, save: bool) {
@@ -146,35 +304,49 @@ impl Draft<'_> {
         // A stage that starts where the substep does has no state of its own, unless it is to stay.
         let own = save || s > 0;
         let (c, time, n) = ((d.h() * d.stages()[s].a) as f32, d.tau(k, s) as f32, self.n());
-        let to = if own { u } else { Out::default() };
-        self.list.push(flow_stage(cover(n.max(m), 256), [], x, v, to, tau, c, time, n as u32, m as u32));
+        if own {
+            // Times of rows are for the gradient of their column.
+            let times = if save { tau } else { Out::default() };
+            self.list.push(flow_stage(cover(n.max(m), 256), [], x, v, u, times, c, time, n as u32, m as u32));
+        }
         let mut input: In = if own { u.into() } else { x };
+        let (how, room) = (*self.how(), self.scratch(self.at.rounded));
         for l in 0..=last {
-            let (epilogue, group) = code(d.epilogues[l]);
-            let part = |i: usize| match (l, d.parts.get(i)) {
-                (0, Some(&part)) => {
-                    let values = match part {
-                        Part::State => input,
-                        Part::Fixed(f) => self.x.input(1 + f),
-                        Part::Time => tau.into(),
-                    };
-                    (d.width_of(part) as i64, values)
-                }
-                (1.., _) if i == 0 => (d.fan_in(l) as i64, input),
-                _ => (0, In::default()),
-            };
-            let [(k0, x0), (k1, x1), (k2, x2)] = [part(0), part(1), part(2)];
-            let (operand, (gain, shift)) = (d.operand(l), self.gains(l));
-            let (wt, bias) = (self.x.input(operand + 1), self.x.input(operand + 2));
             // Velocities of earlier stages are still needed.
             let y = self.y(l, if l == last { s } else { place(s) });
             let saved = if save && self.norm(l) { self.h(l, s) } else { Out::default() };
-            let template = [d.widths[l] as i64, k0, k1, k2, epilogue, group];
-            let grid = [m.div_ceil(ROWS), 1, 1];
-            self.list.push(linear(grid, template, wt, bias, gain, shift, x0, x1, x2, y, saved, m as u32, 0));
+            let h = if saved == Out::default() { y } else { saved };
+            // The mean of a group is removed where the last product is written, if it can be.
+            let tangent = l == last && d.tangent == Some(TANGENT_OF_PRODUCT);
+            if l == 0 {
+                let layer = self.layer(l, (d.state, input), d.column(Part::State), y, saved);
+                // The column of model time, which all rows of a stage share, is a bias that grows with it.
+                let timed = d.parts.contains(&Part::Time);
+                let (bias, scale) = if timed { (self.time(), time) } else { (In::default(), 1.0) };
+                let addend = self.scratch(self.at.fixed).into();
+                let product = Product { bias, scale, addend, tangent, ..layer.product(&how, h) };
+                let b_lines = match how.precision {
+                    _ if self.rounded() => product.b_lines,
+                    Precision::Fp32 => None,
+                    Precision::Tf32 => self.lines(Element::Tf32),
+                    Precision::Bf16 => self.lines(Element::Bf16),
+                };
+                Product { b_lines, ..product }.launch(&how, room, &mut self.list);
+                if self.norm(l) {
+                    self.list.push(rows(1, m, d.widths[l], d.epilogues[l], h.into(), layer.gains, y));
+                }
+            } else {
+                let layer = self.layer(l, (d.fan_in(l), input), 0, y, saved);
+                if tangent {
+                    let product = Product { bias: layer.bias, tangent, ..layer.product(&how, h) };
+                    product.launch(&how, room, &mut self.list);
+                } else {
+                    self.list.extend(layer.launches(&how, room));
+                }
+            }
             input = y.into();
         }
-        if let Some(group) = d.tangent {
+        if let Some(group) = d.tangent.filter(|&g| g != TANGENT_OF_PRODUCT) {
             self.remove_means(self.y(last, s), group);
         }
     }
@@ -200,9 +372,13 @@ impl Draft<'_> {
     /// `dx = dh W`, or added to it, for columns `offset..offset + width` of layer `l`'s weight.
     fn back(&mut self, l: usize, dh: In, offset: usize, width: usize, dx: Out, accumulate: bool) {
         let d = self.d;
-        let template = [d.widths[l], d.fan_in(l), offset, width].map(|n| n as i64);
-        let (grid, w) = ([d.rows.div_ceil(ROWS), 1, 1], self.x.input(d.operand(l)));
-        self.list.push(linear_grad_input(grid, template, dh, w, dx, d.rows as u32, 1, accumulate.into()));
+        let (how, room) = (*self.how(), self.scratch(self.at.rounded));
+        let (w, wt) = (self.x.input(d.operand(l)), self.x.input(d.operand(l) + 1));
+        let product = input_gradient(&how, (d.rows, d.widths[l], width), dh, w, wt, (d.fan_in(l), offset));
+        let of_state = l == 0 && offset == d.column(Part::State) && width == d.state;
+        let packed = of_state && how.precision == Precision::Bf16 && !self.rounded();
+        let b_lines = if packed { self.lines_back() } else { product.b_lines };
+        Product { c: dx, accumulate, b_lines, ..product }.launch(&how, room, &mut self.list);
     }
 
     /// From the cotangent of stage `s`'s velocity, in `dy`, to that of its state, in `du`; products become their
@@ -216,12 +392,8 @@ impl Draft<'_> {
         for l in (0..d.layers()).rev() {
             let h = self.h(l, s);
             if self.norm(l) {
-                let (epilogue, group) = code(d.epilogues[l]);
-                let y = self.y(l, s);
-                let (sums, (gain, shift)) = (self.sums(l, s), self.gains(l));
-                let (grid, template) = ([m.div_ceil(ROWS), 1, 1], [d.widths[l] as i64, epilogue, group]);
-                let (dy, y) = (dy.into(), y.into());
-                self.list.push(linear_grad_rows(grid, template, dy, h.into(), y, gain, shift, h, sums, m as u32));
+                let (operands, sums) = ([dy.into(), h.into(), self.y(l, s).into()], self.sums(l, s));
+                self.list.push(grad_rows(1, m, d.widths[l], d.epilogues[l], operands, self.gains(l), h, sums));
             } else {
                 self.put(dy.into(), h, false, m * d.widths[l]);
             }
@@ -237,14 +409,15 @@ impl Draft<'_> {
     #[allow(clippy::too_many_arguments, reason = "three matrices with their sizes")]
     fn weight(&mut self, l: usize, dh: Out, x: In, offset: usize, width: usize, rows: usize, to: Out, add: bool) {
         let d = self.d;
-        let template = [d.widths[l], d.fan_in(l), offset, width].map(|n| n as i64);
-        let grid = [width.div_ceil(TILE.1) * d.widths[l].div_ceil(TILE.0), 1, 1];
-        self.list.push(linear_grad_weight(grid, template, dh.into(), x, to, rows as u32, 0, add.into()));
+        let product = weight_gradient(d.widths[l], width, rows, dh.into(), x);
+        let product = Product { c: to.at(offset), c_line: d.fan_in(l), accumulate: add, ..product };
+        let parts = self.scratch(self.at.parts);
+        product.launch_split(self.x.multiply(), parts, &mut self.list);
     }
 
     fn columns(&mut self, x: Out, to: Out, rows: usize, n: usize, stride: usize, add: bool) {
-        let grid = [n.div_ceil(32), 1, 1];
-        self.list.push(column_sums(grid, [], x.into(), to, rows as u32, n as u32, stride as u32, add.into()));
+        let room = self.scratch(self.at.columns);
+        columns(&mut self.list, 1, rows, n, stride, x.into(), room, to, add);
     }
 
     /// Gradients of layer `l`'s parameters from substep `k`; the last substep comes first.
@@ -286,13 +459,14 @@ impl Draft<'_> {
                 }
             }
         }
-        if let Some(Target { output, accumulate }) = bias {
-            self.columns(dh, self.x.out(output), s * m, n, n, accumulate || more);
-        }
-        for (which, target) in [gain, shift].into_iter().enumerate() {
-            if let Some(Target { output, accumulate }) = target {
-                let (from, rows) = (self.sums(l, 0).at(which * n), s * m.div_ceil(ROWS));
-                self.columns(from, self.x.out(output), rows, n, 2 * n, accumulate || more);
+        for (which, target) in [gain, shift, bias].into_iter().enumerate() {
+            let Some(Target { output, accumulate }) = target else { continue };
+            let (out, add) = (self.x.out(output), accumulate || more);
+            if self.norm(l) {
+                let (from, rows) = (self.sums(l, 0).at(which * n), s * row_blocks(m));
+                self.columns(from, out, rows, n, SUMS * n, add);
+            } else {
+                self.columns(dh, out, s * m, n, n, add);
             }
         }
     }
@@ -305,6 +479,7 @@ impl Flow {
             return None;
         }
         let mut l = Draft { d, x, at: Scratch::forward(d), list: vec![] };
+        l.prepare(false);
         let out = x.out(0);
         for k in 0..d.steps.substeps {
             let from: In = if k == 0 { x.input(0) } else { out.into() };
@@ -333,6 +508,7 @@ impl FlowGrad {
         let at = Scratch::reverse(d, self.kept);
         let (between, [g0, g1]) = (at.between, at.g);
         let mut l = Draft { d, x, at, list: vec![] };
+        l.prepare(true);
         let (substeps, stages, n) = (d.steps.substeps, d.stages().len(), l.n());
         let start = |l: &Draft, k: usize| -> In {
             match k {

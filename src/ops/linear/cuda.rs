@@ -1,38 +1,222 @@
-//! CUDA launches of fully connected layers.
+//! CUDA launches of fully connected layers: which kernels make a layer and its adjoint.
+//!
+//! | layer | launches |
+//! |---|---|
+//! | a few inputs | `linear`: product and what follows it, eight rows a block; a product this short is not worth two launches |
+//! | a few outputs, no norm | `narrow`: a warp a row; tiles would be nearly empty |
+//! | else | `product` into the place of `h`, then `linear_rows` over its rows, several of which make a block's width |
+//!
+//! The last row is most of the work: rows of a wide layer are longer than any tile with enough neighbours for tensor
+//! cores, so a block cannot see the whole row that LayerNorm needs.
 
-use super::{Epilogue, Linear, LinearGrad, Target, Transpose, first_x};
+use super::product::{
+    Lines, Major, Piece, Product, narrow, round_rows, rounded, rounded_room, split_room, transpose_round,
+};
+use super::{Dims, Epilogue, Linear, LinearGrad, Target, Transpose, first_x};
+use crate::config::Precision;
 use crate::device::cuda::Launch;
-use crate::device::cuda::launch::{In, Out};
-use crate::tape::cuda::Operands;
+use crate::device::cuda::launch::{Element, In, Out};
+use crate::device::cuda::multiply::Multiply;
+use crate::tape::cuda::{Operands, cover};
 
 crate::cuda_kernels! {
     "nn/linear.cu";
     fn linear[256]<N, K0, K1, K2, EPILOGUE, G>(
         wt: In, bias: In, gain: In, shift: In, x0: In, x1: In, x2: In, y: Out, saved: Out, m: u32, shared: u32,
     );
-    fn linear_grad_rows[256]<N, EPILOGUE, G>(
+    fn linear_rows[256]<N, EPILOGUE, G, R>(h: In, gain: In, shift: In, y: Out, m: u32);
+    fn linear_grad_rows[256]<N, EPILOGUE, G, R>(
         dy: In, h: In, y: In, gain: In, shift: In, dh: Out, sums: Out, m: u32,
     );
-    fn linear_grad_input[256]<N, K, OFFSET, WIDTH>(dh: In, w: In, dx: Out, m: u32, members: u32, accumulate: u32);
-    fn linear_grad_weight[256]<N, K, OFFSET, WIDTH>(dh: In, x: In, dw: Out, m: u32, shared: u32, accumulate: u32);
-    fn column_sums[256](x: In, out: Out, rows: u32, n: u32, stride: u32, accumulate: u32);
+    fn column_sums[256](x: In, out: Out, rows: u32, n: u32, stride: u32, chunk: u32, accumulate: u32);
     fn transpose[256](w: In, out: Out, n: u32, k: u32);
 }
 
-/// Rows of a block.
-pub(in crate::ops) const ROWS: usize = 8;
-/// Outputs and inputs of a tile of a weight gradient.
-pub(in crate::ops) const TILE: (usize, usize) = (32, 64);
-/// Input parts that the kernel takes.
-const PARTS: usize = 3;
+/// Input parts that the kernels take.
+pub(in crate::ops) const PARTS: usize = 3;
+/// Inputs of a layer that are few, outputs that are, and outputs that a block of a fused layer holds at the most.
+const FEW_INPUTS: usize = 64;
+const FEW_OUTPUTS: usize = 16;
+const FUSED: usize = 512;
+/// Rows of a block of `linear`.
+const ROWS: usize = 8;
+
+/// Rows of a block that goes over the rows of a layer: few where there are few, so that the blocks are many.
+fn rows_of_block(m: usize) -> usize {
+    match m {
+        0..512 => 1,
+        512..2048 => 4,
+        _ => 8,
+    }
+}
+
+/// Blocks that go over `m` rows.
+pub(in crate::ops) fn row_blocks(m: usize) -> usize {
+    m.div_ceil(rows_of_block(m))
+}
+
+/// Sums that a block of `linear_grad_rows` leaves of each column: gain, shift, bias.
+pub(in crate::ops) const SUMS: usize = 3;
 
 /// Number of the epilogue in the kernels, and its group.
-pub(in crate::ops) fn code(e: Epilogue) -> (i64, i64) {
+fn code(e: Epilogue) -> (i64, i64) {
     match e {
         Epilogue::Bias => (0, 1),
         Epilogue::NormMish => (1, 1),
         Epilogue::NormSimplex { group } => (2, group as i64),
         Epilogue::MishNorm => (3, 1),
+    }
+}
+
+/// `y = epilogue(h)` for `m` rows of each of `e` members; `h` may be `y`.
+#[allow(clippy::too_many_arguments, reason = "sizes and operands of one kernel")]
+pub(in crate::ops) fn rows(e: usize, m: usize, n: usize, epilogue: Epilogue, h: In, gains: (In, In), y: Out) -> Launch {
+    let ((number, group), r) = (code(epilogue), rows_of_block(m));
+    linear_rows([m.div_ceil(r), e, 1], [n as i64, number, group, r as i64], h, gains.0, gains.1, y, m as u32)
+}
+
+/// Adjoint of [`rows`]: `dh`, which may be `h`, and `[e, row_blocks(m), SUMS, n]` sums.
+#[allow(clippy::too_many_arguments, reason = "sizes and operands of one kernel")]
+pub(in crate::ops) fn grad_rows(
+    e: usize,
+    m: usize,
+    n: usize,
+    epilogue: Epilogue,
+    [dy, h, y]: [In; 3],
+    gains: (In, In),
+    dh: Out,
+    sums: Out,
+) -> Launch {
+    let ((number, group), r) = (code(epilogue), rows_of_block(m));
+    let template = [n as i64, number, group, r as i64];
+    linear_grad_rows([m.div_ceil(r), e, 1], template, dy, h, y, gains.0, gains.1, dh, sums, m as u32)
+}
+
+/// Rows that a block adds up; more of them go in two steps.
+const COLUMN_ROWS: usize = 256;
+
+/// Numbers that [`columns`] needs.
+pub(in crate::ops) fn columns_room(e: usize, rows: usize, n: usize) -> usize {
+    let chunks = rows.div_ceil(COLUMN_ROWS);
+    if chunks > 1 { e * chunks * n } else { 0 }
+}
+
+/// `out[e, c] (+)=` the sum of `x[e, row, c]` over rows that lie `stride` apart, in a fixed order; `room` holds
+/// [`columns_room`] numbers.
+#[allow(clippy::too_many_arguments, reason = "a matrix with its sizes")]
+pub(in crate::ops) fn columns(
+    list: &mut Vec<Launch>,
+    e: usize,
+    rows: usize,
+    n: usize,
+    stride: usize,
+    x: In,
+    room: Out,
+    out: Out,
+    accumulate: bool,
+) {
+    let (blocks, chunks) = (n.div_ceil(32), rows.div_ceil(COLUMN_ROWS).max(1));
+    let (n, chunk, add) = (n as u32, COLUMN_ROWS as u32, accumulate.into());
+    if chunks == 1 {
+        return list.push(column_sums([blocks, e, 1], [], x, out, rows as u32, n, stride as u32, chunk, add));
+    }
+    list.push(column_sums([blocks, e, chunks], [], x, room, rows as u32, n, stride as u32, chunk, 0));
+    list.push(column_sums([blocks, e, 1], [], room.into(), out, chunks as u32, n, n, chunks as u32, add));
+}
+
+/// One layer of `e` members with `m` rows each, and where its operands lie.
+#[derive(Clone, Copy, Debug)]
+pub(in crate::ops) struct Layer {
+    pub e: usize,
+    pub m: usize,
+    pub n: usize,
+    pub epilogue: Epilogue,
+    /// Width and place of each input part; the rest are `Default`. One input for all members, or a single part of each.
+    pub parts: [(usize, In); PARTS],
+    pub shared_input: bool,
+    /// All inputs of the weight, and the first of those that are used.
+    pub inputs: usize,
+    pub column: usize,
+    pub weight: In,
+    pub transposed: In,
+    pub bias: In,
+    /// Gain and shift; null without a norm.
+    pub gains: (In, In),
+    pub y: Out,
+    /// Keeps the product; null for not.
+    pub saved: Out,
+}
+
+impl Layer {
+    fn k(&self) -> usize {
+        self.parts.iter().map(|p| p.0).sum()
+    }
+
+    /// `room` is for as many numbers as [`rounded_room`] says.
+    pub fn launches(&self, how: &Multiply, room: Out) -> Vec<Launch> {
+        let [(k0, x0), (k1, x1), (k2, x2)] = self.parts;
+        let (m, n, shared) = (self.m as u32, self.n, u32::from(self.shared_input));
+        if self.k() <= FEW_INPUTS && n <= FUSED {
+            let (epilogue, group) = code(self.epilogue);
+            let template = [n as i64, k0 as i64, k1 as i64, k2 as i64, epilogue, group];
+            let (wt, bias, (gain, shift)) = (self.transposed, self.bias, self.gains);
+            let grid = [self.m.div_ceil(ROWS), self.e, 1];
+            return vec![linear(grid, template, wt, bias, gain, shift, x0, x1, x2, self.y, self.saved, m, shared)];
+        }
+        if n <= FEW_OUTPUTS && !self.epilogue.has_norm() {
+            let [n, k0, k1, k2] = [n, k0, k1, k2].map(|n| n as u32);
+            let (grid, w) = ([self.m.div_ceil(ROWS), self.e, 1], self.weight);
+            return vec![narrow(grid, [], w, self.bias, x0, x1, x2, self.y, m, n, k0, k1, k2, shared)];
+        }
+        let h = if self.saved == Out::default() { self.y } else { self.saved };
+        let mut list = vec![];
+        Product { bias: self.bias, ..self.product(how, h) }.launch(how, room, &mut list);
+        if self.epilogue.has_norm() {
+            list.push(rows(self.e, self.m, n, self.epilogue, h.into(), self.gains, self.y));
+        }
+        list
+    }
+
+    /// `h = x Wᵀ`.
+    pub fn product(&self, how: &Multiply, h: Out) -> Product {
+        let own = self.e > 1 && !self.shared_input;
+        assert!(!own || self.parts[1].0 == 0, "invariant: members with inputs of their own have them in one part");
+        let (n, line, whole) = (self.n, self.inputs, self.n * self.inputs);
+        let rounded = rounded(how, n, line);
+        let b = self.weight.at(self.column);
+        let (b, b_line, b_major) =
+            if rounded { (b, line, Major::Products) } else { (self.transposed.at(self.column * n), n, Major::Rows) };
+        let b_lines = match how.precision {
+            Precision::Fp32 => None,
+            Precision::Bf16 if !rounded => None,
+            Precision::Tf32 => {
+                let at = self.weight.at(self.column).0;
+                Some(Lines { at, element: Element::Tf32, line, member: if self.e > 1 { whole } else { 0 } })
+            }
+            Precision::Bf16 => {
+                let at = self.transposed.0 + 2 * self.column as u64;
+                Some(Lines { at, element: Element::Bf16, line, member: if self.e > 1 { 2 * whole } else { 0 } })
+            }
+        };
+        Product {
+            m: self.m,
+            n,
+            a: self.parts.map(|(k, at)| Piece { at, products: k, line: k }),
+            a_member: if own { self.m * self.k() } else { 0 },
+            b,
+            b_line,
+            b_major,
+            b_lines,
+            b_member: whole,
+            c: h,
+            c_line: n,
+            c_member: self.m * n,
+            bias_member: n,
+            scale: 1.0,
+            batch: self.e,
+            summed: 1,
+            ..Product::default()
+        }
     }
 }
 
@@ -43,15 +227,59 @@ impl Linear {
             return None;
         }
         let norm = d.epilogue.has_norm();
-        let (gain, shift) = if norm { (x.input(3), x.input(4)) } else { Default::default() };
         let first = first_x(d.epilogue);
-        let part = |i: usize| d.parts.get(i).map_or((0, In::default()), |&k| (k as i64, x.input(first + i)));
-        let [(k0, x0), (k1, x1), (k2, x2)] = [part(0), part(1), part(2)];
-        let saved = if norm && x.outputs_len() > 1 { x.out(1) } else { Out::default() };
-        let (epilogue, group) = code(d.epilogue);
-        let (grid, template) = ([d.m.div_ceil(ROWS), d.ensemble, 1], [d.n as i64, k0, k1, k2, epilogue, group]);
-        let (wt, bias, shared) = (x.input(1), x.input(2), d.shared_input.into());
-        Some(vec![linear(grid, template, wt, bias, gain, shift, x0, x1, x2, x.out(0), saved, d.m as u32, shared)])
+        let layer = Layer {
+            e: d.ensemble,
+            m: d.m,
+            n: d.n,
+            epilogue: d.epilogue,
+            parts: std::array::from_fn(|i| d.parts.get(i).map_or_else(Default::default, |&k| (k, x.input(first + i)))),
+            shared_input: d.shared_input,
+            inputs: d.k(),
+            column: 0,
+            weight: x.input(0),
+            transposed: x.input(1),
+            bias: x.input(2),
+            gains: if norm { (x.input(3), x.input(4)) } else { Default::default() },
+            y: x.out(0),
+            saved: if norm && x.outputs_len() > 1 { x.out(1) } else { Out::default() },
+        };
+        let room = if self.cuda_workspace() > 0 { x.scratch() } else { Out::default() };
+        Some(layer.launches(x.multiply(), room))
+    }
+
+    /// Numbers of scratch memory that the kernels need.
+    pub(super) fn cuda_workspace(&self) -> usize {
+        let d = &self.dims;
+        rounded_room(d.m, d.n, d.k(), d.ensemble, if d.shared_input { 1 } else { d.ensemble })
+    }
+}
+
+/// Where the parts of the scratch memory begin.
+struct Scratch {
+    /// Sums of each block of rows.
+    sums: usize,
+    /// Sums of columns on the way.
+    columns: usize,
+    /// Sums of weight gradients on the way.
+    parts: usize,
+    /// A rounded copy of `dh`.
+    rounded: usize,
+    total: usize,
+}
+
+impl Scratch {
+    fn new(d: &Dims) -> Self {
+        let blocks = if d.epilogue.has_norm() { row_blocks(d.m) } else { 0 };
+        let columns = d.ensemble * blocks * SUMS * d.n;
+        let rows = if d.epilogue.has_norm() { blocks } else { d.m };
+        let parts = columns + columns_room(d.ensemble, rows, d.n);
+        let room = d.parts.iter().map(|&k| split_room(d.n, k, d.m, d.ensemble)).max().unwrap_or(0);
+        // Parts of a sum are written sixteen bytes at a time.
+        let parts = parts.next_multiple_of(4);
+        let rounded = (parts + room).next_multiple_of(4);
+        let copies = d.parts.iter().map(|&k| rounded_room(d.m, k, d.n, d.ensemble, d.ensemble)).max().unwrap_or(0);
+        Self { sums: 0, columns, parts, rounded, total: rounded + copies }
     }
 }
 
@@ -60,61 +288,127 @@ impl LinearGrad {
         let d = &self.dims;
         let (e, m, n, k) = (d.ensemble, d.m, d.n, d.k());
         let norm = d.epilogue.has_norm();
-        let blocks = m.div_ceil(ROWS);
-        let (n_, k_, rows) = (n as i64, k as i64, m as u32);
+        let at = Scratch::new(d);
+        let scratch = |place: usize| if at.total > 0 { x.scratch().at(place) } else { Out::default() };
         let mut list = Vec::new();
         let dh: In = if norm {
-            let (epilogue, group) = code(d.epilogue);
-            let (dy, h, y, gain, shift) = (x.input(0), x.input(1), x.input(2), x.input(4), x.input(5));
-            let template = [n_, epilogue, group];
-            list.push(linear_grad_rows([blocks, e, 1], template, dy, h, y, gain, shift, x.out(0), x.scratch(), rows));
+            let (operands, gains) = ([x.input(0), x.input(1), x.input(2)], (x.input(4), x.input(5)));
+            list.push(grad_rows(e, m, n, d.epilogue, operands, gains, x.out(0), scratch(at.sums)));
             x.out(0).into()
         } else {
             x.input(0)
         };
         let first = if norm { 6 } else { 4 };
+        let transposed = x.input(first + d.parts.len());
+        // Numbers between members.
+        let lines_of = |l: Lines| match (e, l.element) {
+            (1, _) => 0,
+            (_, Element::Tf32) => n * k,
+            (_, Element::Bf16) => 2 * n * k,
+        };
         let mut offset = 0;
         for (i, &width) in d.parts.iter().enumerate() {
-            let template = [n_, k_, offset as i64, width as i64];
             if let Some(Target { output, accumulate }) = self.dx[i] {
                 // Members that share an input add up inside one block.
-                let (grid, members) = if self.joined() { ([blocks, 1, 1], e) } else { ([blocks, e, 1], 1) };
-                let (w, dx) = (x.input(3), x.out(output));
-                list.push(linear_grad_input(grid, template, dh, w, dx, rows, members as u32, accumulate.into()));
+                let (batch, summed) = if self.joined() { (1, e) } else { (e, 1) };
+                let product = Product {
+                    a_member: m * n,
+                    b_member: n * k,
+                    c: x.out(output),
+                    c_member: m * width,
+                    batch,
+                    summed,
+                    accumulate,
+                    ..input_gradient(x.multiply(), (m, n, width), dh, x.input(3), transposed, (k, offset))
+                };
+                let product =
+                    Product { b_lines: product.b_lines.map(|l| Lines { member: lines_of(l), ..l }), ..product };
+                product.launch(x.multiply(), scratch(at.rounded), &mut list);
             }
             if let Some(Target { output, accumulate }) = self.params[0] {
-                let grid = [width.div_ceil(TILE.1) * n.div_ceil(TILE.0), e, 1];
-                let (x_, dw, shared) = (x.input(first + i), x.out(output), d.shared_input.into());
-                list.push(linear_grad_weight(grid, template, dh, x_, dw, rows, shared, accumulate.into()));
+                let x_ = x.input(first + i);
+                let product = Product {
+                    c: x.out(output).at(offset),
+                    c_line: k,
+                    c_member: n * k,
+                    batch: e,
+                    accumulate,
+                    b_member: if d.shared_input { 0 } else { m * width },
+                    a_member: m * n,
+                    ..weight_gradient(n, width, m, dh, x_)
+                };
+                product.launch_split(x.multiply(), scratch(at.parts), &mut list);
             }
             offset += width;
         }
-        let columns = [n.div_ceil(32), e, 1];
-        if let Some(Target { output, accumulate }) = self.params[1] {
-            list.push(column_sums(columns, [], dh, x.out(output), rows, n as u32, n as u32, accumulate.into()));
-        }
-        for (which, target) in self.params.iter().skip(2).enumerate() {
-            if let Some(Target { output, accumulate }) = *target {
-                let (sums, stride) = (x.scratch().at(which * n).into(), 2 * n as u32);
-                list.push(column_sums(
-                    columns,
-                    [],
-                    sums,
-                    x.out(output),
-                    blocks as u32,
-                    n as u32,
-                    stride,
-                    accumulate.into(),
-                ));
+        let blocks = row_blocks(m);
+        let room = scratch(at.columns);
+        for (which, target) in self.params.iter().enumerate().skip(1) {
+            let Some(Target { output, accumulate }) = *target else { continue };
+            let out = x.out(output);
+            if norm {
+                // Bias, gain, shift; their sums lie as gain, shift, bias.
+                let from = scratch(at.sums + [2, 0, 1][which - 1] * n).into();
+                columns(&mut list, e, blocks, n, SUMS * n, from, room, out, accumulate);
+            } else {
+                columns(&mut list, e, m, n, n, dh, room, out, accumulate);
             }
         }
         list
     }
 
-    /// Numbers of scratch memory that the kernels need: gain and shift sums of each block of rows.
+    /// Numbers of scratch memory that the kernels need.
     pub(super) fn cuda_workspace(&self) -> usize {
-        let d = &self.dims;
-        if d.epilogue.has_norm() { d.ensemble * d.m.div_ceil(ROWS) * 2 * d.n } else { 0 }
+        Scratch::new(&self.dims).total
+    }
+}
+
+/// `dx = dh W` for `width` columns of W `[N, inputs]` from `column` on; without a place to go, of one member.
+pub(in crate::ops) fn input_gradient(
+    how: &Multiply,
+    (m, n, width): (usize, usize, usize),
+    dh: In,
+    weight: In,
+    transposed: In,
+    (inputs, column): (usize, usize),
+) -> Product {
+    let lines = |at: u64, element: Element| Lines { at, element, line: n, member: 0 };
+    let b_lines = match how.precision {
+        Precision::Tf32 => Some(lines(transposed.at(column * n).0, Element::Tf32)),
+        // After the rounded weight, two numbers in the place of one.
+        Precision::Bf16 if rounded(how, n, inputs) => {
+            Some(lines(transposed.0 + 2 * (n * inputs + column * n) as u64, Element::Bf16))
+        }
+        _ => None,
+    };
+    Product {
+        m,
+        n: width,
+        a: [Piece { at: dh, products: n, line: n }, Piece::default(), Piece::default()],
+        b: weight.at(column),
+        b_line: inputs,
+        b_major: Major::Rows,
+        b_lines,
+        c_line: width,
+        batch: 1,
+        summed: 1,
+        ..Product::default()
+    }
+}
+
+/// `dW = dhᵀ x` over `m` rows, without a place to go.
+pub(in crate::ops) fn weight_gradient(n: usize, width: usize, m: usize, dh: In, x: In) -> Product {
+    Product {
+        m: n,
+        n: width,
+        a: [Piece { at: dh, products: m, line: n }, Piece::default(), Piece::default()],
+        a_major: Major::Rows,
+        b: x,
+        b_line: width,
+        b_major: Major::Rows,
+        batch: 1,
+        summed: 1,
+        ..Product::default()
     }
 }
 
@@ -123,6 +417,18 @@ impl Transpose {
         let s = x.shape(0);
         let (n, k) = (s[s.len() - 2], s[s.len() - 1]);
         let e = if s.len() == 3 { s[0] } else { 1 };
-        vec![transpose([k.div_ceil(32), n.div_ceil(32), e], [], x.input(0), x.out(0), n as u32, k as u32)]
+        let grid = [k.div_ceil(32), n.div_ceil(32), e];
+        if !rounded(x.multiply(), n, k) {
+            return vec![transpose(grid, [], x.input(0), x.out(0), n as u32, k as u32)];
+        }
+        // The weight, then its transpose, in bf16: half the bytes each.
+        let mut list =
+            vec![transpose_round(grid, [], x.input(0), x.out(0).at(n * k / 2), n as u32, k as u32, (n * k) as u64)];
+        for member in 0..e {
+            let (w, to) = (x.input(0).at(member * n * k), x.out(0).at(member * n * k));
+            let (none, k_, pairs) = (In::default(), k as u32, n * k / 2);
+            list.push(round_rows(cover(pairs, 256), [], w, none, none, to, k_, 0, 0, k_, k_, pairs as u32));
+        }
+        list
     }
 }

@@ -15,6 +15,7 @@
 
 mod cpu;
 pub(super) mod cuda;
+pub(super) mod product;
 
 pub(crate) use cpu::{epilogue, row_grad};
 
@@ -167,6 +168,10 @@ impl Op for Linear {
         vec![self.dims.ensemble * self.dims.tiles()]
     }
 
+    fn workspace(&self, _: &[Vec<usize>], _: &[Vec<usize>]) -> usize {
+        self.cuda_workspace()
+    }
+
     fn packing(&self, size: usize) -> usize {
         let d = &self.dims;
         d.parts.iter().map(|&k| packing::bytes(d.tile().min(d.m), k, d.n, size)).max().unwrap_or(0)
@@ -188,6 +193,7 @@ impl Op for Linear {
         }
         let x: Vec<Val> = (0..d.parts.len()).map(|i| a.input(x0 + i)).collect();
         inputs.extend(&x);
+        inputs.push(a.input(1));
         let dx: Vec<Option<Sink>> = (0..d.parts.len()).map(|i| a.sink(x0 + i)).collect();
         let weights: Vec<Option<Sink>> = [0, 2, 3, 4][..if norm { 4 } else { 2 }].iter().map(|&i| a.sink(i)).collect();
         // Without an epilogue the cotangent of h is that of y.
@@ -224,7 +230,7 @@ struct Target {
     accumulate: bool,
 }
 
-/// Reverse of [`Linear`]. Inputs: dy, h, y, W, (gain, shift), x parts. Outputs: (dh), then the targets that are asked for.
+/// Reverse of [`Linear`]. Inputs: dy, h, y, W, (gain, shift), x parts, Wᵀ. Outputs: (dh), then the targets that are asked for.
 #[derive(Debug)]
 struct LinearGrad {
     dims: Dims,
@@ -269,11 +275,9 @@ impl Op for LinearGrad {
 
     fn workspace(&self, _: &[Vec<usize>], _: &[Vec<usize>]) -> usize {
         let d = &self.dims;
-        if !d.epilogue.has_norm() {
-            return 0;
-        }
         // Two rows of temporaries a task, then column sums of each tile and member for gain and shift.
-        (self.row_tasks() * 2 * d.n + d.ensemble * d.tiles() * 2 * d.n).max(self.cuda_workspace())
+        let cpu = self.row_tasks() * 2 * d.n + d.ensemble * d.tiles() * 2 * d.n;
+        self.cuda_workspace().max(if d.epilogue.has_norm() { cpu } else { 0 })
     }
 
     fn phases(&self, _: &[Vec<usize>], _: &[Vec<usize>]) -> Vec<usize> {

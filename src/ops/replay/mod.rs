@@ -101,10 +101,11 @@ impl ReplayVars {
     pub fn new(vars: &mut Vars, spec: &ReplaySpec) -> Self {
         spec.check();
         let (n, s, w) = (spec.num_envs, spec.staging_rows, spec.width());
+        let ring = vars.add(Region::Replay, "replay.ring", DType::Real, &[spec.capacity, w]);
         let mut add =
-            |name: &str, dtype, shape: &[usize]| vars.add(Region::Replay, format!("replay.{name}"), dtype, shape);
+            |name: &str, dtype, shape: &[usize]| vars.add(Region::Episodes, format!("replay.{name}"), dtype, shape);
         Self {
-            ring: add("ring", DType::Real, &[spec.capacity, w]),
+            ring,
             staging: add("staging", DType::Real, &[n, s, w]),
             lengths: add("lengths", DType::Index, &[n]),
             directory: add("directory", DType::Index, &[spec.directory_len(), ENTRY]),

@@ -1,0 +1,469 @@
+//! Products of matrices on a GPU: which kernel, which tile, how a sum is split. The one place that decides it.
+//!
+//! | product | A: rows, products | B: rows, products |
+//! |---|---|---|
+//! | `h = x Wᵀ` | `x` `[M, K]`, by products | `Wᵀ` `[K, N]`, by rows |
+//! | `dx = dh W` | `dh` `[M, N]`, by products | `W` `[N, K]`, by rows |
+//! | `dW = dhᵀ x` | `dh` `[M, N]`, by rows | `x` `[M, K]`, by rows |
+//!
+//! "By products" means that neighbouring products lie side by side in memory. The transposed copy of a weight serves `h`
+//! because its lines are as long as a layer is wide, which is nearly always a multiple of four numbers; those of the
+//! weight itself are as long as the layer's inputs, which often are not.
+//!
+//! `nn/product_tma.cu` wants both matrices by products, in lines of multiples of 16 bytes: `h` takes the weight itself
+//! then, `dx` its transposed copy. In bf16 it wants numbers that are rounded already: those of a large weight are, both
+//! ways round, in the place of its transposed copy ([`rounded`]), those of A are copied before each product.
+
+use crate::config::Precision;
+use crate::device::cuda::Launch;
+use crate::device::cuda::launch::{Element, In, Out, Param, TensorMap};
+use crate::device::cuda::multiply::{Multiply, Units};
+use crate::tape::cuda::cover;
+use bytemuck::{Pod, Zeroable};
+
+crate::cuda_kernels! {
+    "nn/product.cu";
+    fn product[256]<BM, BN, BK, STAGES, WM, WN, WK, A, B, A_WIDE, B_WIDE, PRECISION, GROUP>(x: Arguments,);
+    fn sum_splits[256](part: In, out: Out, splits: u32, rows: u32, width: u32, ld: u32, member: u32, accumulate: u32);
+    fn narrow[256](
+        w: In, bias: In, x0: In, x1: In, x2: In, y: Out, m: u32, n: u32, k0: u32, k1: u32, k2: u32, shared: u32,
+    );
+}
+
+crate::cuda_kernels! {
+    "nn/product_tma.cu";
+    fn product_tma[384]<BN, STAGES, PRECISION, GROUP>(
+        a0: TensorMap, a1: TensorMap, a2: TensorMap, b: TensorMap, x: TmaArguments,
+    );
+    fn round_rows[256](
+        x0: In, x1: In, x2: In, out: Out, k0: u32, k1: u32, k2: u32, ld0: u32, line: u32, n: u32,
+    );
+    fn pack_rows[256](x: In, out: Out, width: u32, ld: u32, n: u32);
+    fn transpose_round[256](w: In, out: Out, n: u32, k: u32, member: u64);
+}
+
+/// `Product` of `nn/product.cu`, field by field.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, Pod, Zeroable)]
+pub(crate) struct Arguments {
+    a: [u64; 3],
+    b: u64,
+    c: u64,
+    bias: u64,
+    addend: u64,
+    a_member: u64,
+    b_member: u64,
+    c_member: u64,
+    bias_member: u64,
+    c_split: u64,
+    m: u32,
+    n: u32,
+    k: [u32; 3],
+    lda: [u32; 3],
+    ldb: u32,
+    ldc: u32,
+    members: u32,
+    splits: u32,
+    chunk: u32,
+    accumulate: u32,
+    wide: u32,
+    scale: f32,
+}
+
+impl Param for Arguments {
+    const C: &'static str = "Product";
+    fn bytes(self) -> Vec<u8> {
+        bytemuck::bytes_of(&self).to_vec()
+    }
+}
+
+/// `ProductTma` of `nn/product_tma.cu`, field by field.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, Pod, Zeroable)]
+pub(crate) struct TmaArguments {
+    c: u64,
+    bias: u64,
+    addend: u64,
+    c_member: u64,
+    bias_member: u64,
+    m: u32,
+    n: u32,
+    k: [u32; 3],
+    ldc: u32,
+    members: u32,
+    a_shared: u32,
+    b_shared: u32,
+    accumulate: u32,
+    scale: f32,
+    filler: u32,
+}
+
+impl Param for TmaArguments {
+    const C: &'static str = "ProductTma";
+    fn bytes(self) -> Vec<u8> {
+        bytemuck::bytes_of(&self).to_vec()
+    }
+}
+
+/// How a matrix of rows and products lies in memory.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(in crate::ops) enum Major {
+    /// Neighbouring products side by side.
+    #[default]
+    Products,
+    /// Neighbouring rows side by side.
+    Rows,
+}
+
+/// A matrix, or a piece of it: where it lies, its products, and the numbers between lines of memory.
+#[derive(Clone, Copy, Debug, Default)]
+pub(in crate::ops) struct Piece {
+    pub at: In,
+    pub products: usize,
+    pub line: usize,
+}
+
+/// Rows of B by products, for the copy unit.
+#[derive(Clone, Copy, Debug)]
+pub(in crate::ops) struct Lines {
+    /// Where the numbers of `element` begin.
+    pub at: u64,
+    pub element: Element,
+    /// Numbers between lines, and between members.
+    pub line: usize,
+    pub member: usize,
+}
+
+/// `C (+)= A Bᵀ + scale bias + addend`, for each member of a batch.
+#[derive(Clone, Copy, Debug, Default)]
+pub(in crate::ops) struct Product {
+    /// Rows and columns of C.
+    pub m: usize,
+    pub n: usize,
+    /// Up to three pieces of A side by side along the products; the rows of B follow on.
+    pub a: [Piece; 3],
+    pub a_major: Major,
+    pub b: In,
+    pub b_line: usize,
+    pub b_major: Major,
+    /// B once more, if it lies by products too.
+    pub b_lines: Option<Lines>,
+    pub c: Out,
+    pub c_line: usize,
+    /// Of each column; null for none.
+    pub bias: In,
+    pub scale: f32,
+    /// As C; null for none.
+    pub addend: In,
+    /// Members, each with its own result, and members that add up in one result.
+    pub batch: usize,
+    pub summed: usize,
+    /// Numbers between members.
+    pub a_member: usize,
+    pub b_member: usize,
+    pub c_member: usize,
+    pub bias_member: usize,
+    pub accumulate: bool,
+    /// Whether the mean of every eight columns is removed.
+    pub tangent: bool,
+}
+
+/// A tile of C and how the warps of a block share it: see `nn/product.cu`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(in crate::ops) struct Tile {
+    m: usize,
+    n: usize,
+    depth: usize,
+    stages: usize,
+    warps: [usize; 3],
+}
+
+/// From the one with the most arithmetic for each number that is fetched to the one that makes the most blocks.
+const TILES: [Tile; 3] = [
+    Tile { m: 128, n: 128, depth: 32, stages: 3, warps: [2, 4, 1] },
+    Tile { m: 64, n: 64, depth: 32, stages: 4, warps: [2, 2, 2] },
+    Tile { m: 32, n: 32, depth: 64, stages: 4, warps: [1, 1, 4] },
+];
+
+/// Rows of a tile of `product_tma`.
+const TMA_ROWS: usize = 128;
+/// Tiles of it, of 128 columns, that are worth it: fewer leave more of the GPU idle than `mma.sync` is slower.
+const TMA_TILES: usize = 64;
+/// Tiles of 256 columns that are at least two for each multiprocessor: then their better ratio of arithmetic to what is
+/// fetched counts more than that the last ones leave some idle.
+const WAVES: usize = 264;
+
+/// Whether a product has tiles enough for `product_tma`.
+fn fills(m: usize, n: usize, batch: usize) -> bool {
+    Product::tma_tiles(m, n, 128) * batch >= TMA_TILES
+}
+
+/// Whether a product of one member runs on `product_tma`, if its matrices lie as that wants them.
+pub(in crate::ops) fn fills_tma(how: &Multiply, m: usize, n: usize) -> bool {
+    how.units == Units::Wgmma && fills(m, n, 1)
+}
+
+/// Numbers of room for a rounded copy of A, `k` products of `m` rows for each of `members`, if the product, of `batch`
+/// results, may need one on some GPU.
+pub(in crate::ops) fn rounded_room(m: usize, n: usize, k: usize, batch: usize, members: usize) -> usize {
+    if fills(m, n, batch) { members * m * k.next_multiple_of(8) / 2 } else { 0 }
+}
+
+/// Whether a weight `[n, k]` has copies in bf16 in the place of its transposed copy, which holds just as many bytes as
+/// two of them: the weight, then its transpose.
+pub(in crate::ops) fn rounded(how: &Multiply, n: usize, k: usize) -> bool {
+    let large = |n: usize| n >= 256 && n.is_multiple_of(8);
+    how.units == Units::Wgmma && how.precision == Precision::Bf16 && large(n) && large(k)
+}
+
+/// Blocks that keep a GPU of 100 to 150 multiprocessors busy. A constant, so that bits do not depend on the GPU.
+const BUSY: usize = 96;
+
+impl Tile {
+    /// The largest tile that `blocks` says makes enough blocks, else the smallest.
+    fn largest(blocks: impl Fn(&Tile) -> usize) -> Tile {
+        *TILES.iter().find(|t| blocks(t) >= BUSY).unwrap_or(&TILES[TILES.len() - 1])
+    }
+
+    /// Tiles that cover a matrix.
+    fn count(&self, m: usize, n: usize) -> usize {
+        m.div_ceil(self.m) * n.div_ceil(self.n)
+    }
+
+    fn threads(&self) -> u32 {
+        32 * self.warps.iter().product::<usize>() as u32
+    }
+
+    /// Bytes on chip.
+    fn shared(&self) -> u32 {
+        (4 * self.stages * self.depth * (self.m + self.n)) as u32
+    }
+}
+
+/// Whether sixteen bytes can be moved as one from every line.
+fn wide(at: u64, steps: &[usize]) -> bool {
+    at.is_multiple_of(16) && steps.iter().all(|s| s.is_multiple_of(4))
+}
+
+/// Number of a precision in the kernels.
+fn code(p: Precision) -> i64 {
+    match p {
+        Precision::Fp32 => 0,
+        Precision::Tf32 => 1,
+        Precision::Bf16 => 2,
+    }
+}
+
+impl Product {
+    fn products(&self) -> usize {
+        self.a.iter().map(|p| p.products).sum()
+    }
+
+    /// Multiplies; `room` is for as many numbers as [`rounded_room`] says.
+    pub fn launch(&self, how: &Multiply, room: Out, list: &mut Vec<Launch>) {
+        if let Some(lines) = self.b_lines.filter(|l| self.fits_tma(how, l)) {
+            return self.launch_tma(how, &lines, room, list);
+        }
+        let tile = Tile::largest(|t| t.count(self.m, self.n) * self.batch);
+        list.push(self.launch_tile(how, tile, 1, self.products(), 0));
+    }
+
+    /// Whether the copy unit can bring both matrices, and there are tiles enough for it.
+    fn fits_tma(&self, how: &Multiply, b: &Lines) -> bool {
+        let a = match b.element {
+            Element::Tf32 => self.a.iter().all(|p| wide(p.at.0, &[p.line, self.a_member])),
+            // It is copied.
+            Element::Bf16 => self.a_member == 0 || self.a_member == self.m * self.a[0].line,
+        };
+        let per_chunk = match b.element {
+            Element::Tf32 => 4,
+            Element::Bf16 => 8,
+        };
+        let b_fits = b.at.is_multiple_of(16) && [b.line, b.member].iter().all(|n| n.is_multiple_of(per_chunk));
+        // Results go two at a time.
+        let c = [self.c.0, self.addend.0].iter().all(|a| a.is_multiple_of(8))
+            && [self.n, self.c_line, self.c_member].iter().all(|n| n.is_multiple_of(2));
+        how.units == Units::Wgmma
+            && self.a_major == Major::Products
+            && a
+            && b_fits
+            && c
+            && fills(self.m, self.n, self.batch)
+    }
+
+    fn launch_tma(&self, how: &Multiply, b: &Lines, room: Out, list: &mut Vec<Launch>) {
+        let members = self.batch * self.summed;
+        let [bytes, per_line] = match b.element {
+            Element::Tf32 => [4, 32],
+            Element::Bf16 => [2, 64],
+        };
+        let matrix = |at: u64, size: [usize; 3], line: usize, member: usize, rows: usize| TensorMap {
+            element: b.element,
+            address: at,
+            size,
+            // A single member has none after it, but its distance is checked all the same.
+            step: [bytes * line, if member == 0 { bytes * line * size[1] } else { bytes * member }],
+            part: [per_line, rows, 1],
+        };
+        let a_shared = self.a_member == 0;
+        let a_members = if a_shared { 1 } else { members };
+        let (mut pieces, mut a_member) = (self.a, self.a_member);
+        if b.element == Element::Bf16 {
+            let (k, [x0, x1, x2]) = (self.products(), self.a);
+            let line = k.next_multiple_of(8);
+            let n = a_members * self.m * line / 2;
+            let [k0, k1, k2] = self.a.map(|p| p.products as u32);
+            let (ld, line_) = (x0.line as u32, line as u32);
+            list.push(round_rows(cover(n, 256), [], x0.at, x1.at, x2.at, room, k0, k1, k2, ld, line_, n as u32));
+            pieces = [Piece { at: room.into(), products: k, line }, Piece::default(), Piece::default()];
+            a_member = if a_shared { 0 } else { self.m * line };
+        }
+        // A piece that is not there is never read; its description must be one all the same.
+        let piece = |i: usize| if pieces[i].products > 0 { pieces[i] } else { pieces[0] };
+        let a = |i: usize| {
+            let p = piece(i);
+            matrix(p.at.0, [p.products, self.m, a_members], p.line, a_member, TMA_ROWS)
+        };
+        let b_shared = b.member == 0;
+        let columns = if Self::tma_tiles(self.m, self.n, 256) * self.batch >= WAVES { 256 } else { 128 };
+        let b_size = [self.products(), self.n, if b_shared { 1 } else { members }];
+        let b = matrix(b.at, b_size, b.line, b.member, columns);
+        let arguments = TmaArguments {
+            c: self.c.0,
+            bias: self.bias.0,
+            addend: self.addend.0,
+            c_member: self.c_member as u64,
+            bias_member: self.bias_member as u64,
+            m: self.m as u32,
+            n: self.n as u32,
+            k: pieces.map(|p| p.products as u32),
+            ldc: self.c_line as u32,
+            members: self.summed as u32,
+            a_shared: a_shared.into(),
+            b_shared: b_shared.into(),
+            accumulate: self.accumulate.into(),
+            scale: self.scale,
+            filler: 0,
+        };
+        let stages = if columns == 256 { 4 } else { 6 };
+        // Buffers at multiples of 1024 bytes, then two barriers for each.
+        let shared = 1024 + stages * (TMA_ROWS + columns) * 128 + 16 * stages;
+        let template = [columns as i64, stages as i64, code(how.precision), if self.tangent { 8 } else { 0 }];
+        let grid = [Self::tma_tiles(self.m, self.n, columns), self.batch, 1];
+        list.push(product_tma(grid, template, a(0), a(1), a(2), b, arguments).with_shared(shared as u32));
+    }
+
+    fn tma_tiles(m: usize, n: usize, columns: usize) -> usize {
+        m.div_ceil(TMA_ROWS) * n.div_ceil(columns)
+    }
+
+    /// Multiplies matrices with many products and few results: blocks share a sum, and `parts`, of as many numbers as
+    /// [`split_room`] says, holds what each came to.
+    pub fn launch_split(&self, how: &Multiply, parts: Out, list: &mut Vec<Launch>) {
+        let (tile, splits, chunk) = split(self.m, self.n, self.products(), self.batch);
+        if splits == 1 {
+            return list.push(self.launch_tile(how, tile, 1, self.products(), 0));
+        }
+        let size = self.m * self.n;
+        let shares = Self { c: parts, c_line: self.n, c_member: splits * size, accumulate: false, ..*self };
+        list.push(shares.launch_tile(how, tile, splits, chunk, size));
+        let [x, _, _] = cover(size, 256);
+        list.push(sum_splits(
+            [x, self.batch, 1],
+            [],
+            parts.into(),
+            self.c,
+            splits as u32,
+            self.m as u32,
+            self.n as u32,
+            self.c_line as u32,
+            self.c_member as u32,
+            self.accumulate.into(),
+        ));
+    }
+
+    fn launch_tile(&self, how: &Multiply, t: Tile, splits: usize, chunk: usize, c_split: usize) -> Launch {
+        let a_wide = self.a.iter().all(|p| wide(p.at.0, &[p.line, self.a_member]));
+        // The rows of B that belong to a later piece of A begin that many lines, or numbers, further on.
+        let offset = if self.b_major == Major::Products { self.a[0].products | self.a[1].products } else { 0 };
+        let b_wide = wide(self.b.0, &[self.b_line, self.b_member, offset]);
+        let template = [
+            t.m as i64,
+            t.n as i64,
+            t.depth as i64,
+            t.stages as i64,
+            t.warps[0] as i64,
+            t.warps[1] as i64,
+            t.warps[2] as i64,
+            self.a_major as i64,
+            self.b_major as i64,
+            a_wide.into(),
+            b_wide.into(),
+            code(how.precision),
+            if self.tangent { 8 } else { 0 },
+        ];
+        let arguments = Arguments {
+            a: self.a.map(|p| p.at.0),
+            b: self.b.0,
+            c: self.c.0,
+            bias: self.bias.0,
+            addend: self.addend.0,
+            a_member: self.a_member as u64,
+            b_member: self.b_member as u64,
+            c_member: self.c_member as u64,
+            bias_member: self.bias_member as u64,
+            c_split: c_split as u64,
+            m: self.m as u32,
+            n: self.n as u32,
+            k: self.a.map(|p| p.products as u32),
+            lda: self.a.map(|p| p.line as u32),
+            ldb: self.b_line as u32,
+            ldc: self.c_line as u32,
+            members: self.summed as u32,
+            splits: splits as u32,
+            chunk: chunk as u32,
+            accumulate: self.accumulate.into(),
+            wide: wide(self.c.0, &[self.c_line, self.c_member, c_split]).into(),
+            scale: self.scale,
+        };
+        let grid = [t.count(self.m, self.n), self.batch * splits, 1];
+        product(grid, template, arguments).with_threads(t.threads()).with_shared(t.shared())
+    }
+}
+
+/// Products that one block of a split sum takes at the least, blocks that share a sum at the most.
+const LEAST: usize = 256;
+const MOST: usize = 8;
+
+/// How a product of `m x n` results of `products` each is split: its tile, the blocks that share a sum, and the products
+/// of each.
+fn split(m: usize, n: usize, products: usize, batch: usize) -> (Tile, usize, usize) {
+    let most = (products / LEAST).clamp(1, MOST);
+    let tile = Tile::largest(|t| t.count(m, n) * batch * most);
+    let wanted = BUSY.div_ceil(tile.count(m, n) * batch).clamp(1, most);
+    let chunk = products.div_ceil(wanted).next_multiple_of(tile.depth);
+    (tile, products.div_ceil(chunk), chunk)
+}
+
+/// Numbers that [`Product::launch_split`] needs.
+pub(in crate::ops) fn split_room(m: usize, n: usize, products: usize, batch: usize) -> usize {
+    let (_, splits, _) = split(m, n, products, batch);
+    if splits == 1 { 0 } else { splits * batch * m * n }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn tiles_follow_shapes() {
+        let tile = |m, n| Tile::largest(|t| t.count(m, n)).m;
+        assert_eq!((tile(1024, 1792), tile(128, 1792), tile(128, 512), tile(1, 1)), (128, 32, 32, 32));
+        // A weight of the large model needs no split, one of the 5M model over a batch of windows does.
+        assert_eq!(split(1792, 1792, 16_384, 1).1, 1);
+        let (t, splits, chunk) = split(512, 512, 4096, 1);
+        assert!(t.m == 128 && splits == 6 && splits * chunk >= 4096 && chunk % t.depth == 0);
+        assert_eq!(split_room(512, 512, 4096, 1), 6 * 512 * 512);
+        assert!(fills(1024, 1792, 1) && !fills(128, 1792, 1) && fills(16_384, 512, 1));
+    }
+}

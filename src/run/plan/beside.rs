@@ -1,0 +1,180 @@
+//! What is held beside the arena: bounds, each with a line.
+//!
+//! On the host they are tight, and measured (`docs/memory.md`). What a driver takes has been measured nowhere yet: its
+//! lines are meant to be generous.
+
+use super::{Item, Memory, Place};
+use crate::algo::sequences;
+use crate::config::{Algorithm, Config, Latent};
+use crate::device::cpu::{packing, team};
+use crate::device::cuda::multiply::Multiply;
+use crate::device::cuda::unit::units;
+use crate::env::ant::OBS;
+use crate::run::film::{self, FILMED};
+use crate::run::signals;
+use crate::tape::cuda::round::{self, MAIL_BYTES, MOST_LAUNCHES};
+use crate::tape::exec::describe_launches;
+use crate::tape::program::Node;
+use crate::tape::{Layout, Program, Vars, plan};
+use std::collections::HashMap;
+use std::sync::Arc;
+
+const KIB: u64 = 1 << 10;
+const MIB: u64 = 1 << 20;
+
+/// Program and libraries as far as a run touches them.
+const CODE: u64 = 7 * MIB + 256 * KIB;
+/// The settings, the command line, the allocator's own books.
+const SETTINGS: u64 = 512 * KIB;
+/// What a run uses of the main thread's stack, of a worker's, and of the signals' thread's.
+const MAIN_STACK: u64 = 320 * KIB;
+const WORKER_STACK: u64 = 320 * KIB;
+const SIGNALS_STACK: u64 = 16 * KIB;
+/// Buffers of metrics, TensorBoard events and the progress line.
+const LOGS: u64 = 128 * KIB;
+/// A checkpoint is written from where the state lies; its header is text.
+const CHECKPOINT: u64 = 128 * KIB;
+/// Numbers and text of a frame of the moving picture, with the pushes of the ground; and the page around them.
+const FRAME: u64 = KIB + 256;
+const PAGE: u64 = 384 * KIB;
+/// The curve of an evaluation: its points, its picture as text, and a row of metrics as it is read back.
+const CURVE: u64 = 192 * KIB;
+
+/// What a context takes of a device before anything is asked of it.
+pub(super) const CONTEXT: u64 = 768 * MIB;
+/// What the driver takes of the host, with the copies it stages.
+const DRIVER: u64 = 512 * MIB;
+/// What the compiler takes of the host while it makes machine code of all files side by side.
+const COMPILER: u64 = 512 * MIB;
+/// Code is loaded in blocks of this size, at least one for each file; an entry point takes less than `ENTRY`.
+const CODE_BLOCK: u64 = 2 * MIB;
+const ENTRY: u64 = 64 * KIB;
+/// A launch in a graph, on the device and on the host.
+const NODE_ON_DEVICE: u64 = 4 * KIB;
+const NODE_ON_HOST: u64 = 8 * KIB;
+
+/// The lines, and address space that is taken and not used.
+pub(super) struct Beside {
+    pub items: Vec<Item>,
+    pub unused: u64,
+}
+
+/// What programs launch on a GPU; nothing on the processor.
+#[derive(Default)]
+pub(super) struct Launches {
+    files: u64,
+    entries: u64,
+    /// Of each operation. One that is computed twice launches the same twice.
+    of: HashMap<*const (), u64>,
+}
+
+impl Launches {
+    pub fn new(c: &Config, place: Place, vars: &Vars, programs: &[Program]) -> Self {
+        if place == Place::Host {
+            return Self::default();
+        }
+        // As on a GPU of compute capability 9. A program that has no kernels is refused when it is bound; it has no
+        // launches to count.
+        let described = describe_launches(vars, programs, &Multiply::best(9, c.precision)).ok();
+        let Some(described) = described else { return Self::default() };
+        let nodes = programs.iter().flat_map(|p| &p.nodes);
+        let of = nodes.zip(described.iter().flatten()).map(|(n, l)| (address(n), l.len() as u64)).collect();
+        let (units, _) = units(described.iter().flatten().flatten());
+        let entries = units.iter().map(|u| u.symbols().count() as u64).sum();
+        Self { files: units.len() as u64, entries, of }
+    }
+
+    /// Launches of a program that was made of those described.
+    fn count(&self, program: &Program) -> u64 {
+        program.nodes.iter().filter_map(|n| self.of.get(&address(n))).sum()
+    }
+
+    /// Of all graphs: each program's, and those of whole rounds.
+    fn in_graphs(&self, programs: &[Program], rounds: &[Vec<(usize, usize)>]) -> u64 {
+        let of: Vec<u64> = programs.iter().map(|p| self.count(p)).collect();
+        let whole = rounds.iter().map(|steps| steps.iter().map(|&(p, runs)| runs as u64 * of[p]).sum::<u64>());
+        // The kernels around a round.
+        let whole = whole.filter(|&n| n <= MOST_LAUNCHES as u64).map(|n| n + round::describe_launches().len() as u64);
+        of.iter().sum::<u64>() + whole.sum::<u64>()
+    }
+}
+
+/// What tells an operation from others: copies share it.
+fn address(n: &Node) -> *const () {
+    Arc::as_ptr(&n.op).cast()
+}
+
+impl Beside {
+    pub fn new(c: &Config, place: Place, programs: &[Program], layout: &Layout, launches: &Launches) -> Self {
+        let threads = team::count(c.threads) as u64;
+        // The processor multiplies nothing if the arena is on a device.
+        let packed = if place == Place::Host { plan::packing(programs, size_of::<f32>()) } else { 0 };
+        let tables = layout.programs.iter().map(|p| p.tables as u64).sum();
+        let steps = c.episode_length as u64;
+        let film = steps * c.eval_episodes.min(FILMED) as u64 * film::FRAME as u64 * size_of::<f32>() as u64;
+        let item = |name, what, bytes| Item { name, what, bytes, on: Memory::Host };
+        let stacks = (threads - 1) * WORKER_STACK + SIGNALS_STACK;
+        let mut items = vec![
+            item("code", "program, libraries, main stack", CODE + MAIN_STACK),
+            item("settings", "settings, command line, the allocator's books", SETTINGS),
+            item("threads", "stacks of the workers and the signals' thread", stacks),
+            item("packing", "workspaces for matrix products, one a thread", threads * packed as u64),
+            item("tables", "operations and operands of all programs", tables),
+            item("logs", "metrics, TensorBoard, progress", LOGS),
+            item(
+                "evaluation",
+                "the film of an evaluation, its pictures, the curve",
+                film + steps * FRAME + PAGE + CURVE,
+            ),
+            item("start", "a critic's weights while they are drawn", drawn(c)),
+            item("checkpoints", "header; the state is written from where it lies", CHECKPOINT),
+        ];
+        if place == Place::Device {
+            items.extend(driver(layout, launches, launches.in_graphs(programs, &sequences(c))));
+        }
+        let reserved = (threads - 1) * team::STACK as u64 + signals::STACK as u64;
+        let unused = reserved - stacks + threads * (packing::taken(packed) - packed) as u64;
+        Self { items, unused }
+    }
+}
+
+/// What a GPU asks for beside the arena, on both sides.
+fn driver(layout: &Layout, launches: &Launches, launched: u64) -> Vec<Item> {
+    let code = (launches.files * CODE_BLOCK).max(launches.entries * ENTRY);
+    let mirror = layout.persistent.bytes(size_of::<f32>()) as u64;
+    let item = |name, what, bytes, on| Item { name, what, bytes, on };
+    vec![
+        item(
+            "mirror",
+            "what the host reads and writes of the device's variables, for checkpoints",
+            mirror,
+            Memory::Host,
+        ),
+        item("mail", "locked: what host and device tell each other about an epoch", MAIL_BYTES as u64, Memory::Host),
+        item("driver", "the driver on the host, with the copies it stages: a bound", DRIVER, Memory::Host),
+        item("compiler", "machine code while it is made, at the start", COMPILER, Memory::Host),
+        item(
+            "graphs",
+            "launches of all programs and of whole epochs, as they are replayed",
+            launched * NODE_ON_HOST,
+            Memory::Host,
+        ),
+        item("context", "the driver on the device: a bound", CONTEXT, Memory::Device),
+        item("kernels", "machine code of all kernels", code, Memory::Device),
+        item(
+            "graphs",
+            "launches of all programs and of whole epochs, as they are replayed",
+            launched * NODE_ON_DEVICE,
+            Memory::Device,
+        ),
+    ]
+}
+
+/// The largest matrix of a critic: it is made orthogonal in double precision before it is stored.
+fn drawn(c: &Config) -> u64 {
+    let encoded = c.algorithm == Algorithm::Pwm && c.latent == Latent::Encoded;
+    let input = if encoded { c.latent_dim } else { OBS };
+    let widths: Vec<usize> = [&[input], &c.critic_units[..], &[1]].concat();
+    let most = widths.windows(2).map(|w| w[0] * w[1]).max().unwrap_or(0);
+    (most * size_of::<f64>()) as u64
+}

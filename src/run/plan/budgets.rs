@@ -1,0 +1,149 @@
+//! What a run may hold, and the refusal of one that would hold more.
+
+use super::fit::smallest_change;
+use super::{Memory, Place, Plan};
+use crate::config::{Algorithm, Bytes, Config, ReplayPlace};
+use crate::mem::{Budget, Limit};
+use std::fmt;
+
+/// Budgets of a run; none means that nothing is known that could be exceeded.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Budgets {
+    pub host: Option<Budget>,
+    pub device: Option<Budget>,
+    pub disk: Option<Budget>,
+}
+
+/// A setting that asks for what the place of the run does not have.
+#[derive(Debug, thiserror::Error)]
+#[error("replay=file cannot be read by a GPU; set replay to host, or device to cpu")]
+pub struct WrongPlace;
+
+impl Budgets {
+    /// To plan with: what the settings ask for, of this machine or of another; else what the system allows here.
+    pub fn of(c: &Config) -> Self {
+        Self {
+            host: c.mem.map(|b| Budget::asked("mem", b)).or_else(Budget::of_host),
+            device: c.device_mem.map(|b| Budget::asked("device_mem", b)),
+            disk: Budget::of_disk(&c.run_folder()),
+        }
+    }
+
+    /// To run with: what the settings ask for, as far as this machine has it. `free` are the free bytes of the device
+    /// whose name follows.
+    pub fn of_run(c: &Config, free: Option<(u64, &str)>) -> Self {
+        let tighter = |a: Option<Budget>, b: Option<Budget>| a.into_iter().chain(b).min_by_key(Budget::usable);
+        let Self { host, device, disk } = Self::of(c);
+        let on_device = free.map(|(free, name)| Budget {
+            // The context is open already, and in the plan.
+            limit: free + super::beside::CONTEXT,
+            from: Limit::Device(name.into()),
+        });
+        Self { host: tighter(host, Budget::of_host()), device: tighter(device, on_device), disk }
+    }
+
+    /// The memories: name, kind, budget.
+    fn all(&self) -> [(&'static str, Memory, &Option<Budget>); 3] {
+        [
+            ("host memory", Memory::Host, &self.host),
+            ("device memory", Memory::Device, &self.device),
+            ("disk", Memory::Disk, &self.disk),
+        ]
+    }
+
+    /// What a plan takes of a budget.
+    fn counted(plan: &Plan, on: Memory, budget: &Budget) -> u64 {
+        let unused = if matches!(budget.from, Limit::Process(_)) { plan.unused } else { 0 };
+        plan.held(on) + unused
+    }
+
+    /// Bytes of a kind of memory that a plan leaves free; none if there is no budget of it.
+    pub fn spare(&self, plan: &Plan, on: Memory) -> Option<u64> {
+        let (_, _, budget) = self.all().into_iter().find(|b| b.1 == on)?;
+        let budget = budget.as_ref()?;
+        Some(budget.usable().saturating_sub(Self::counted(plan, on, budget)))
+    }
+
+    /// Bytes by which a plan exceeds its budgets, all together.
+    pub fn excess(&self, plan: &Plan) -> u64 {
+        let over = |(_, on, budget): (_, _, &Option<Budget>)| {
+            budget.as_ref().map_or(0, |b| Self::counted(plan, on, b).saturating_sub(b.usable()))
+        };
+        self.all().into_iter().map(over).sum()
+    }
+
+    /// Whether a plan keeps within them.
+    pub fn hold(&self, plan: &Plan) -> bool {
+        self.excess(plan) == 0
+    }
+
+    /// Plans a run and refuses one that does not fit.
+    pub fn admit(&self, c: &Config) -> Result<Plan, DoesNotFit> {
+        self.admit_at(c, Place::Host)
+    }
+
+    /// The same with the arena at `place`.
+    pub fn admit_at(&self, c: &Config, place: Place) -> Result<Plan, DoesNotFit> {
+        let plan = Plan::within(c, place, self);
+        if self.hold(&plan) {
+            return Ok(plan);
+        }
+        Err(DoesNotFit::new(c, &plan, self))
+    }
+}
+
+impl Place {
+    /// An error if the settings ask for what this place does not have.
+    pub fn suits(self, c: &Config) -> Result<(), WrongPlace> {
+        let mapped = c.replay == ReplayPlace::File && c.algorithm == Algorithm::Pwm;
+        if mapped && self == Place::Device { Err(WrongPlace) } else { Ok(()) }
+    }
+}
+
+/// A run that would need more memory than it may take. Nothing was allocated.
+#[derive(Clone, Debug)]
+pub struct DoesNotFit {
+    /// Each memory that is too small: name, bytes needed, budget, and its largest items.
+    over: Vec<Over>,
+    change: Option<(&'static str, usize, usize)>,
+}
+
+#[derive(Clone, Debug)]
+struct Over {
+    name: &'static str,
+    bytes: u64,
+    budget: Budget,
+    largest: Vec<(&'static str, u64)>,
+}
+
+impl DoesNotFit {
+    /// Finds the largest items and the smallest change that would make the plan fit.
+    pub fn new(c: &Config, plan: &Plan, budgets: &Budgets) -> Self {
+        let over = |(name, on, budget): (_, _, &Option<Budget>)| {
+            let budget = budget.clone()?;
+            let bytes = Budgets::counted(plan, on, &budget);
+            let largest = plan.largest(on, 3).iter().map(|i| (i.name, i.bytes)).collect();
+            (bytes > budget.usable()).then_some(Over { name, bytes, budget, largest })
+        };
+        Self {
+            over: budgets.all().into_iter().filter_map(over).collect(),
+            change: smallest_change(c, plan.place, budgets),
+        }
+    }
+}
+
+impl fmt::Display for DoesNotFit {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        for Over { name, bytes, budget, largest } in &self.over {
+            writeln!(f, "this run needs {} of {name} and may take {budget}", Bytes(*bytes))?;
+            let largest: Vec<String> = largest.iter().map(|(n, b)| format!("{n} {}", Bytes(*b))).collect();
+            writeln!(f, "  largest: {}", largest.join(", "))?;
+        }
+        match self.change {
+            Some((key, from, to)) => write!(f, "  smallest change that makes it fit: {key}={to} instead of {from}"),
+            None => write!(f, "  no single setting makes it fit: choose a smaller configuration, or more memory"),
+        }
+    }
+}
+
+impl std::error::Error for DoesNotFit {}
