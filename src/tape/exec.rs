@@ -183,6 +183,7 @@ impl<F: Number> Machine<F> {
         if std::any::TypeId::of::<F>() != std::any::TypeId::of::<f32>() {
             return Err(CudaError::NumberType.into());
         }
+        let programs: Vec<_> = programs.into_iter().map(Program::for_device).collect();
         let layout = Layout::new(&vars, &programs);
         let memory = Arc::new(Memory::new(context, &layout)?);
         // A mirror of the variables; its pages are there once they are used.
@@ -389,7 +390,8 @@ pub fn describe_launches(
     multiply: &Multiply,
 ) -> Result<Vec<Vec<Vec<Launch>>>, CudaError> {
     let bases = Bases { reals: 1 << 20, indices: 1 << 40, apart: 1 << 50 };
-    let layout = Layout::new(vars, programs);
+    let programs: Vec<_> = programs.iter().cloned().map(Program::for_device).collect();
+    let layout = Layout::new(vars, &programs);
     let of = |(i, p)| cuda::launches(p, &operands::<f32>(vars, &layout, i, p, bases), multiply);
     programs.iter().enumerate().map(of).collect()
 }
