@@ -188,6 +188,7 @@ impl<F: Number> Machine<F> {
         if std::any::TypeId::of::<F>() != std::any::TypeId::of::<f32>() {
             return Err(CudaError::NumberType.into());
         }
+        let programs: Vec<_> = programs.into_iter().map(Program::for_device).collect();
         let layout = Layout::new(&vars, &programs);
         let memory = Arc::new(Memory::new(context, &layout)?);
         // A mirror of the variables; its pages are there once they are used.
@@ -492,7 +493,8 @@ pub fn describe_launches(
     multiply: &Multiply,
 ) -> Result<Vec<Vec<Vec<Launch>>>, CudaError> {
     let bases = Bases { reals: 1 << 20, indices: 1 << 40, apart: 1 << 50 };
-    device_launches(vars, &Layout::new(vars, programs), programs, bases, multiply)
+    let programs: Vec<_> = programs.iter().cloned().map(Program::for_device).collect();
+    device_launches(vars, &Layout::new(vars, &programs), &programs, bases, multiply)
 }
 
 /// The operands of every node of a program.
