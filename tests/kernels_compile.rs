@@ -25,7 +25,7 @@ fn launches(c: &Config, major: i32) -> Vec<Launch> {
 
 fn described(c: &Config, major: i32, precision: Precision) -> Vec<Launch> {
     let (vars, programs) = written(c);
-    describe_launches(&vars, &programs, &Multiply::best(major, precision)).unwrap().concat().concat()
+    describe_launches(&vars, &programs, &Multiply::best(major, precision)).unwrap().concat()
 }
 
 /// Shipped configurations, and choices that reach the kernels they leave out.

@@ -72,13 +72,26 @@ pub fn cover(n: usize, threads: usize) -> [usize; 3] {
     [n.div_ceil(threads), 1, 1]
 }
 
-/// The launches of each node of a program whose values lie at the addresses of `cx`.
-pub(super) fn launches(program: &Program, cx: &[Cx<f32>], multiply: &Multiply) -> Result<Vec<Vec<Launch>>, CudaError> {
-    let of = |(node, cx): (&Node, &Cx<f32>)| match node.op.cuda(&Operands { cx, multiply }) {
+/// The launches of a program whose values lie at the addresses of `cx`.
+pub(super) fn launches(program: &Program, cx: &[Cx<f32>], multiply: &Multiply) -> Result<Vec<Launch>, CudaError> {
+    let mut list = Vec::new();
+    for (node, cx) in program.nodes.iter().zip(cx) {
+        list.extend(node_launches(program, node, cx, multiply)?);
+    }
+    Ok(list)
+}
+
+/// Those of one of its nodes.
+pub(super) fn node_launches(
+    program: &Program,
+    node: &Node,
+    cx: &Cx<f32>,
+    multiply: &Multiply,
+) -> Result<Vec<Launch>, CudaError> {
+    match node.op.cuda(&Operands { cx, multiply }) {
         Some(l) => Ok(l.into_iter().filter(|l| l.blocks() > 0).collect()),
         None => Err(CudaError::NoKernel { op: node.op.name(), program: program.name }),
-    };
-    program.nodes.iter().zip(cx).map(of).collect()
+    }
 }
 
 /// How a machine uses a GPU.
