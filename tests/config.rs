@@ -202,6 +202,17 @@ fn configurations_that_are_not_there() {
 }
 
 #[test]
+fn the_processor_multiplies_in_single_precision() {
+    let said = overrides(&["device=cpu", "precision=tf32"]);
+    assert!(
+        said.contains("device=cpu multiplies in single precision, precision=tf32 is for a GPU")
+            && said.contains("set precision to fp32, or device to auto or cuda:0"),
+        "{said}"
+    );
+    assert!(overrides(&["precision=fp16"]).contains("allowed: fp32, tf32 or bf16"));
+}
+
+#[test]
 fn settings_that_do_not_go_together() {
     let cases: &[(&[&str], &str)] = &[
         (

@@ -154,6 +154,8 @@ fn a_number_that_is_not_finite_is_named_and_undone() {
     while s.trainer.epoch() < 10 {
         assert_eq!(s.step(&stop).unwrap(), None);
     }
+    // The one of epoch 8, or a later one where epochs are slow.
+    let saved = state::epoch_of(&Checkpoint::load(&folder::latest(&run)).unwrap()).unwrap();
     let poison = |s: &mut Session<Trainer<f32>>| {
         let params = s.trainer.pwm.nets.world.group.params;
         let last = s.trainer.machine.real(params).len() - 1;
@@ -161,7 +163,7 @@ fn a_number_that_is_not_finite_is_named_and_undone() {
         s.step(&stop)
     };
     assert_eq!(poison(&mut s).unwrap(), None);
-    assert_eq!((s.trainer.epoch(), s.trainer.lr_scale(), s.guard().rollbacks), (8, 0.5, 1));
+    assert_eq!((s.trainer.epoch(), s.trainer.lr_scale(), s.guard().rollbacks), (saved, 0.5, 1));
     assert_eq!(s.trainer.non_finite(), None);
     assert_eq!(kinds(&run), [Kind::NonFinite, Kind::Rollback]);
     let text = &incidents::read(&run).unwrap()[0];

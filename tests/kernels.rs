@@ -16,6 +16,8 @@ use pwm::run::state::fingerprint;
 use pwm::tape::Home;
 use pwm::tape::cuda::Options;
 use pwm::tape::exec::Target;
+use std::collections::BTreeSet;
+use std::path::Path;
 
 const PRECISIONS: [Precision; 3] = [Precision::Fp32, Precision::Tf32, Precision::Bf16];
 
@@ -42,6 +44,24 @@ fn check(cases: &[Case], precision: Precision) {
 #[test]
 fn every_case_matches_double_precision() {
     check(&cases(), Precision::Fp32);
+    let mut elsewhere = [&ROUNDS[..], &ON_HOPPER].concat();
+    elsewhere.sort();
+    assert_eq!(missed(), elsewhere, "kernels that no case launches");
+}
+
+/// What no operation launches but a machine of rounds: tests/rounds.rs runs them.
+const ROUNDS: [&str; 3] = ["round_begin", "round_end", "round_watch"];
+/// What is launched in bf16 on a GPU of compute capability 9 alone.
+const ON_HOPPER: [&str; 4] = ["pack_rows", "product_tma", "round_rows", "transpose_round"];
+
+/// Kernels that this thread has not launched.
+fn missed() -> Vec<String> {
+    let launched = standin::launched();
+    let instance = |name: &str| {
+        let of = |s: &String| s.strip_prefix(name).is_some_and(|rest| rest == "_k" || is_template(rest));
+        launched.iter().any(of)
+    };
+    kernels().into_iter().filter(|name| !instance(name)).collect()
 }
 
 /// The cases with matrix products, in every precision and on the units that `PWM_PRODUCTS` leaves.
@@ -49,6 +69,11 @@ fn products(precision: Precision) {
     let with = ["linear", "ensemble", "product", "flow euler", "flow heun", "flow rk4 2"];
     let list: Vec<_> = cases().into_iter().filter(|c| with.iter().any(|w| c.name.starts_with(w))).collect();
     check(&list, precision);
+    let best = std::env::var("PWM_STANDIN_MAJOR").is_ok_and(|m| m == "9") && std::env::var("PWM_PRODUCTS").is_err();
+    if best && precision == Precision::Bf16 {
+        let missed = missed();
+        assert!(ON_HOPPER.iter().all(|k| !missed.iter().any(|m| m == k)), "{missed:?}");
+    }
 }
 
 #[test]
@@ -66,54 +91,55 @@ fn products_in_bf16() {
 fn products_on_other_units() {
     let major = |m: &str| ("PWM_STANDIN_MAJOR", m.to_owned());
     for test in ["products_in_tf32", "products_in_bf16"] {
-        again(test, &[major("9")]);
+        standin::again(test, &[major("9")]);
     }
     for units in ["mma", "fma"] {
-        again("products_in_bf16", &[major("9"), ("PWM_PRODUCTS", units.into())]);
+        standin::again("products_in_bf16", &[major("9"), ("PWM_PRODUCTS", units.into())]);
     }
 }
 
-/// Runs this test binary again in another environment, one test of it.
-fn again(test: &str, environment: &[(&str, String)]) {
-    let me = std::env::current_exe().unwrap();
-    let out = std::process::Command::new(me)
-        .args(["--exact", test, "--nocapture", "--test-threads=1"])
-        .env("PWM_AGAIN", "1")
-        .envs(environment.iter().map(|(k, v)| (k, v)))
-        .output()
-        .unwrap();
-    let text = String::from_utf8_lossy(&out.stdout).into_owned() + &String::from_utf8_lossy(&out.stderr);
-    assert!(out.status.success() && text.contains("1 passed"), "{environment:?}:\n{text}");
+/// `_8_m1_k`: values of template parameters.
+fn is_template(rest: &str) -> bool {
+    let values = rest.strip_prefix('_').and_then(|r| r.strip_suffix("_k"));
+    values.is_some_and(|v| v.split('_').all(|v| v.trim_start_matches('m').parse::<u64>().is_ok()))
 }
 
-/// A missing barrier shows when the threads of a block run in another order.
-#[test]
-fn the_order_of_threads_does_not_matter() {
-    for order in ["reverse", "hashed"] {
-        for test in ["every_case_matches_double_precision", "products_in_tf32", "products_in_bf16"] {
-            again(test, &[("PWM_STANDIN_ORDER", order.into())]);
-            if test.starts_with("products") {
-                again(test, &[("PWM_STANDIN_ORDER", order.into()), ("PWM_STANDIN_MAJOR", "9".into())]);
+/// Names of all kernels, from the tables that declare them.
+fn kernels() -> BTreeSet<String> {
+    fn walk(dir: &Path, names: &mut BTreeSet<String>) {
+        for entry in std::fs::read_dir(dir).unwrap() {
+            let path = entry.unwrap().path();
+            if path.is_dir() {
+                walk(&path, names);
+                continue;
+            }
+            let text = std::fs::read_to_string(&path).unwrap();
+            for table in text.split("cuda_kernels! {").skip(1) {
+                let declared = table.lines().filter_map(|l| l.trim().strip_prefix("fn ")?.split_once('['));
+                names.extend(declared.filter(|(_, rest)| rest.contains(']')).map(|(name, _)| name.to_owned()));
             }
         }
     }
+    let mut names = BTreeSet::new();
+    walk(&Path::new(env!("CARGO_MANIFEST_DIR")).join("src"), &mut names);
+    assert!(names.len() > 50, "{names:?}");
+    names
 }
 
+/// A missing barrier shows when the threads of a block run in another order, a stray access under the sanitizer.
 #[test]
-fn the_address_sanitizer_is_content() {
-    let compiler = std::env::var("CXX").unwrap_or_else(|_| "c++".into());
-    let found = std::process::Command::new(compiler).arg("-print-file-name=libasan.so").output().unwrap();
-    let library = String::from_utf8(found.stdout).unwrap().trim().to_owned();
-    let options = "detect_leaks=0:detect_stack_use_after_return=0:verify_asan_link_order=0";
-    let environment =
-        [("LD_PRELOAD", library), ("ASAN_OPTIONS", options.into()), ("PWM_STANDIN_FLAGS", "-fsanitize=address".into())];
-    for (test, major) in [
+fn neither_the_order_of_threads_nor_a_stray_access_matters() {
+    let tests = [
         ("every_case_matches_double_precision", "8"),
+        ("products_in_tf32", "8"),
         ("products_in_bf16", "8"),
         ("products_in_tf32", "9"),
         ("products_in_bf16", "9"),
-    ] {
-        again(test, &[&environment[..], &[("PWM_STANDIN_MAJOR", major.into())]].concat());
+    ];
+    for environment in standin::harsh() {
+        for (test, major) in tests {
+            standin::again(test, &[&environment[..], &[("PWM_STANDIN_MAJOR", major.into())]].concat());
+        }
     }
 }
 
@@ -262,6 +288,31 @@ fn a_device_has_a_budget_and_a_replay_that_exceeds_it_moves_to_the_host() {
     assert!(!dir.path().join("no").exists());
 }
 
+/// A run says what it multiplies in, and stores it.
+#[test]
+fn the_header_names_the_products() {
+    let dir = tempfile::tempdir().unwrap();
+    let (a, b) = (dir.path().join("a"), dir.path().join("b"));
+    let train = |run: &std::path::Path, device: &str, environment: &[(&str, &str)]| {
+        let run_dir = format!("run_dir={}", run.display());
+        let out = std::process::Command::new(env!("CARGO_BIN_EXE_pwm-train"))
+            .args(tiny::settings(&[&run_dir, device, "precision=bf16", "max_epochs=1", "lr_schedule=constant"]))
+            .envs(standin::environment(""))
+            .envs(environment.iter().copied())
+            .output()
+            .unwrap();
+        assert!(out.status.success(), "{}", String::from_utf8_lossy(&out.stderr));
+        let info = std::fs::read_to_string(run.join("run.json")).unwrap();
+        (String::from_utf8_lossy(&out.stdout).into_owned(), info)
+    };
+    let (text, info) = train(&a, "device=cuda:0", &[]);
+    assert!(text.contains("bf16 products on tensor cores by mma.sync"), "{text}");
+    assert!(info.contains("\"precision\": \"bf16\""), "{info}");
+    let (text, info) = train(&b, "device=auto", &[("LD_LIBRARY_PATH", "/nowhere")]);
+    assert!(text.contains("fp32 (precision=bf16 is for a GPU)"), "{text}");
+    assert!(info.contains("\"precision\": \"fp32\""), "{info}");
+}
+
 /// Whether the command succeeds, what it prints and what it complains of, in an environment of its own.
 fn pwm(args: &[&str], environment: &[(&str, &str)]) -> (bool, String, String) {
     let out = std::process::Command::new(env!("CARGO_BIN_EXE_pwm"))
@@ -286,9 +337,15 @@ fn one_clear_line_for_everything_that_is_missing() {
     failing(&[], "cuda:3", "no GPU 3: the driver shows 1");
     failing(&[("PWM_STANDIN_MAJOR", "7")], "cuda:0", "compute capability 7.0, needed is 8.0");
     failing(&[("PWM_NVRTC_PATH", "/nowhere")], "cuda:0", "no run-time compiler");
+    failing(&[("PWM_PRODUCTS", "wmma")], "cuda:0", "PWM_PRODUCTS=wmma is none of fma, mma and wgmma");
     failing(&[("PWM_STANDIN_MEMORY", "4")], "cuda:0", "the GPU has no room for");
     let (ok, text, _) = pwm(&["doctor"], &[]);
     assert!(ok && ["stand-in, sm_80", "CUDA 13.0", "NVRTC 0.1"].iter().all(|w| text.contains(w)), "{text}");
+    assert!(text.contains("precision=tf32: tf32 products on tensor cores by mma.sync"), "{text}");
+    let (_, text, _) = pwm(&["doctor"], &[("PWM_STANDIN_MAJOR", "9")]);
+    assert!(text.contains("precision=bf16: bf16 products on tensor cores by wgmma"), "{text}");
+    let (_, text, _) = pwm(&["doctor"], &[("PWM_STANDIN_MAJOR", "9"), ("PWM_PRODUCTS", "fma")]);
+    assert!(text.contains("precision=bf16: fp32 products on fused multiply-adds"), "{text}");
     let (ok, text, _) = pwm(&["doctor"], &[("LD_LIBRARY_PATH", "/nowhere"), ("PWM_NVRTC_PATH", "/nowhere")]);
     assert!(ok && text.contains("no CUDA driver") && text.contains("no run-time compiler"), "{text}");
 }

@@ -13,6 +13,7 @@ use pwm::device::cuda::multiply::Multiply;
 use pwm::device::cuda::nvrtc::{Image, Nvrtc, Usage};
 use pwm::device::cuda::unit::{FILES, units};
 use pwm::run::plan::{Place as PlanPlace, Plan};
+use pwm::tape::cuda::round;
 use pwm::tape::exec::describe_launches;
 use std::collections::BTreeSet;
 
@@ -25,7 +26,10 @@ fn launches(c: &Config, major: i32) -> Vec<Launch> {
 
 fn described(c: &Config, major: i32, precision: Precision) -> Vec<Launch> {
     let (vars, programs) = written(c);
-    describe_launches(&vars, &programs, &Multiply::best(major, precision)).unwrap().concat()
+    let multiply = Multiply::best(major, precision);
+    let mut all = describe_launches(&vars, &programs, &multiply).unwrap().concat().concat();
+    all.extend(round::describe_launches());
+    all
 }
 
 /// Shipped configurations, and choices that reach the kernels they leave out.
@@ -50,7 +54,12 @@ fn compile((major, arch): (i32, &str)) -> Vec<Usage> {
     let nvrtc = Nvrtc::load().unwrap();
     let all: Vec<Launch> = configurations().iter().flat_map(|c| launches(c, major)).collect();
     let (units, _) = units(&all);
-    units.iter().flat_map(|u| nvrtc.compile(u, arch).unwrap_or_else(|e| panic!("{e}")).usage).collect()
+    let image = |u| {
+        let image = nvrtc.compile(u, arch).unwrap_or_else(|e| panic!("{e}"));
+        assert!(image.losses.is_empty(), "{arch}: {:?}", image.losses);
+        image.usage
+    };
+    units.iter().flat_map(image).collect()
 }
 
 #[test]

@@ -245,8 +245,8 @@ fn launches_are_counted_as_they_are_described() {
             let described = describe_launches(&vars, &programs, &multiply).unwrap();
             let (counts, kinds) = count_launches(&vars, &programs, &multiply).unwrap();
             let sums = counts.iter().map(|c| c.iter().sum::<usize>());
-            assert!(sums.eq(described.iter().map(Vec::len)), "{alg}");
-            assert_eq!(entries(&kinds), entries(&described.concat()), "{alg}");
+            assert!(sums.eq(described.iter().map(|p| p.iter().map(Vec::len).sum::<usize>())), "{alg}");
+            assert_eq!(entries(&kinds), entries(&described.concat().concat()), "{alg}");
         }
     }
 }

@@ -4,17 +4,20 @@
 For every configuration and phase the two programs take turns (pwm, torch, pwm,
 torch, ...) on the same number of threads, so that what the machine does
 meanwhile hits both alike. Of all turns the median of their medians counts; of
-PyTorch's modes the fastest counts. Shapes come from `pwm config show --json`.
+PyTorch's modes the fastest counts, at each precision. Shapes come from
+`pwm config show --json`.
 
-Writes DIR/<date>_cpu_phases.json (every turn, with the machine it ran on) and
-DIR/<date>_cpu_phases.md (a table with ratios: peer ms / pwm ms).
+Writes DIR/<date>_<cpu|gpu>_phases.json (every turn, with the machine it ran on) and
+DIR/<date>_<cpu|gpu>_phases.md (a table with ratios: peer ms / pwm ms).
 
 Usage: compare.py [--pwm PATH] [--python PATH] [--configs pwm_small,pwm_5M]
                   [--phases ...] [--modes eager] [--seconds 2] [--threads N]
+                  [--device cpu|cuda:0] [--dtypes fp32,tf32,bf16]
                   [--turns 3] [--out DIR] [key=value ...]
 """
 import argparse
 import datetime
+import itertools
 import json
 import os
 import platform
@@ -46,7 +49,14 @@ def shapes(pwm, configs, overrides):
     return merged
 
 
-def machine(threads):
+def machine(threads, device):
+    if device != "cpu":
+        what = ["nvidia-smi", "--query-gpu=name,driver_version", "--format=csv,noheader", "-i", device.split(":")[1]]
+        try:
+            name, driver = subprocess.check_output(what, text=True).strip().split(", ")
+        except (OSError, subprocess.CalledProcessError, ValueError):
+            name, driver = device, "unknown"
+        return {"gpu": name, "driver": driver}
     model = platform.processor()
     try:
         with open("/proc/cpuinfo") as f:
@@ -62,48 +72,57 @@ def measure(a, configs, phases, directory):
     file.write_text(json.dumps(shapes(a.pwm, configs, a.overrides)))
     common = ["--seconds", str(a.seconds), "--threads", str(a.threads)]
     rows = []
+    torch_device = a.device.split(":")[0]
     for config in configs:
         for phase in phases:
-            what = ["--configs", config, "--phases", phase, *common]
-            ours = [a.pwm, "bench", "phases", "--json", *what, *a.overrides]
-            theirs = [a.python, HERE / "torch_phases.py", "--device", "cpu", "--modes", a.modes, "--shapes", file, *what]
-            for turn in range(a.turns):
-                for command in (ours, theirs):
-                    for row in lines(command):
-                        rows.append({**row, "turn": turn})
-                        print(json.dumps(rows[-1]), flush=True)
+            for dtype in a.dtypes.split(","):
+                what = ["--configs", config, "--phases", phase, *common]
+                # Single precision is what there is without being asked for.
+                precision = [] if dtype == "fp32" else [f"precision={dtype}"]
+                ours = [a.pwm, "bench", "phases", "--json", "--device", a.device, *what, *precision, *a.overrides]
+                theirs = [a.python, HERE / "torch_phases.py", "--device", torch_device, "--modes", a.modes,
+                          "--dtypes", dtype, "--shapes", file, *what]
+                for turn in range(a.turns):
+                    for command in (ours, theirs):
+                        for row in lines(command):
+                            rows.append({**row, "dtype": dtype, "turn": turn})
+                            print(json.dumps(rows[-1]), flush=True)
     return rows
 
 
-def summary(rows, configs, phases):
-    """For each configuration and phase: pwm's time, the peer's in its fastest mode, their ratio."""
+def summary(rows, configs, phases, dtypes):
+    """For each configuration, phase and precision: pwm's time, the peer's in its fastest mode, their ratio."""
     table = []
-    for config in configs:
-        for phase in phases:
-            times = {}
-            for row in rows:
-                if (row["config"], row["phase"]) == (config, phase) and "ms" in row:
-                    times.setdefault((row["peer"], row["mode"]), []).append(row["ms"])
-            medians = {key: statistics.median(ms) for key, ms in times.items()}
-            ours = [(ms, key) for key, ms in medians.items() if key[0].startswith("pwm-")]
-            theirs = [(ms, key) for key, ms in medians.items() if not key[0].startswith("pwm-")]
-            if ours and theirs:
-                (mine, _), (best, (peer, mode)) = min(ours), min(theirs)
-                table.append({"config": config, "phase": phase, "pwm_ms": mine, "peer_ms": best, "peer": peer,
-                              "mode": mode, "ratio": round(best / mine, 3)})
+    for config, phase, dtype in itertools.product(configs, phases, dtypes):
+        times = {}
+        for row in rows:
+            if (row["config"], row["phase"], row["dtype"]) == (config, phase, dtype) and "ms" in row:
+                times.setdefault((row["peer"], row["mode"]), []).append(row["ms"])
+        medians = {key: statistics.median(ms) for key, ms in times.items()}
+        ours = [(ms, key) for key, ms in medians.items() if key[0].startswith("pwm-")]
+        theirs = [(ms, key) for key, ms in medians.items() if not key[0].startswith("pwm-")]
+        if ours and theirs:
+            (mine, _), (best, (peer, mode)) = min(ours), min(theirs)
+            table.append({"config": config, "phase": phase, "dtype": dtype, "pwm_ms": mine, "peer_ms": best,
+                          "peer": peer, "mode": mode, "ratio": round(best / mine, 3)})
     return table
 
 
 def markdown(report):
     m = report["machine"]
     settings = f"; settings {' '.join(report['overrides'])}" if report["overrides"] else ""
-    out = [f"# Phases on a processor, {report['date']}", "",
-           f"{m['cpu']}, {m['threads']} threads, load {m['load_before']} before; {report['turns']} turns of "
-           f"{report['seconds']:g} s each, medians{settings}. A ratio above 1 means that pwm is faster.", "",
-           "| configuration | phase | pwm ms | peer ms | peer | ratio |", "|---|---|---:|---:|---|---:|"]
+    if "gpu" in m:
+        title, where = "Phases on a GPU", f"{m['gpu']}, driver {m['driver']}"
+    else:
+        title = "Phases on a processor"
+        where = f"{m['cpu']}, {m['threads']} threads, load {m['load_before']} before"
+    out = [f"# {title}, {report['date']}", "",
+           f"{where}; {report['turns']} turns of {report['seconds']:g} s each, medians{settings}. "
+           "A ratio above 1 means that pwm is faster.", "",
+           "| configuration | phase | precision | pwm ms | peer ms | peer | ratio |", "|---|---|---|---:|---:|---|---:|"]
     for r in report["summary"]:
-        out.append(f"| {r['config']} | {r['phase']} | {r['pwm_ms']:.4g} | {r['peer_ms']:.4g} | {r['peer']} {r['mode']} "
-                   f"| {r['ratio']:.2f} |")
+        out.append(f"| {r['config']} | {r['phase']} | {r['dtype']} | {r['pwm_ms']:.4g} | {r['peer_ms']:.4g} "
+                   f"| {r['peer']} {r['mode']} | {r['ratio']:.2f} |")
     return "\n".join(out) + "\n"
 
 
@@ -113,7 +132,9 @@ def main():
     ap.add_argument("--python", default=sys.executable, help="the interpreter that has PyTorch")
     ap.add_argument("--configs", default="pwm_small,pwm_5M")
     ap.add_argument("--phases", default=PHASES)
-    ap.add_argument("--modes", default="eager", help="PyTorch's: eager, compile; the fastest counts")
+    ap.add_argument("--device", default="cpu", help="cpu or cuda:N")
+    ap.add_argument("--modes", default="eager", help="PyTorch's: eager, compile, graph; the fastest counts")
+    ap.add_argument("--dtypes", default="fp32", help="fp32,tf32,bf16: what both multiply in, on a GPU")
     ap.add_argument("--seconds", type=float, default=2.0, help="time spent on each measurement")
     ap.add_argument("--threads", type=int, default=len(os.sched_getaffinity(0)))
     ap.add_argument("--turns", type=int, default=3)
@@ -122,14 +143,14 @@ def main():
     a = ap.parse_intermixed_args()
     configs, phases = a.configs.split(","), a.phases.split(",")
     date = datetime.date.today().isoformat()
-    report = {"date": date, "machine": machine(a.threads), "turns": a.turns, "seconds": a.seconds,
+    report = {"date": date, "machine": machine(a.threads, a.device), "turns": a.turns, "seconds": a.seconds,
               "overrides": a.overrides}
     with tempfile.TemporaryDirectory() as directory:
         rows = measure(a, configs, phases, directory)
-    report.update(summary=summary(rows, configs, phases), rows=rows)
+    report.update(summary=summary(rows, configs, phases, a.dtypes.split(",")), rows=rows)
     out = Path(a.out)
     out.mkdir(parents=True, exist_ok=True)
-    stem = out / f"{date}_cpu_phases"
+    stem = out / f"{date}_{'cpu' if a.device == 'cpu' else 'gpu'}_phases"
     stem.with_suffix(".json").write_text(json.dumps(report, indent=1) + "\n")
     stem.with_suffix(".md").write_text(markdown(report))
     print(f"\n{markdown(report)}\nwrote {stem}.json and {stem}.md")

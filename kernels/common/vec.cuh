@@ -1,7 +1,7 @@
 // Three-vectors, 3x3 matrices by rows and quaternions (x, y, z, w), as src/sim/{vec3,quat}.rs.
 // defines: V3 M3 Q4 and their functions
 #pragma once
-#include "common/types.cuh"
+#include "common/math.cuh"
 
 struct V3 {
     float x, y, z;
@@ -82,7 +82,7 @@ DEVICE Q4 operator*(Q4 a, Q4 b) {
 // Rotation by `angle` about the unit vector `axis`.
 DEVICE Q4 about(V3 axis, float angle) {
     float s, c;
-    sincosf(angle * 0.5f, &s, &c);
+    sine_cosine(angle * 0.5f, &s, &c);
     return {axis * s, c};
 }
 // A polynomial of the four numbers that never normalises.
@@ -95,9 +95,9 @@ DEVICE M3 matrix(Q4 q) {
 }
 // The zero quaternion becomes the identity.
 DEVICE Q4 normalised(Q4 q) {
-    float norm = sqrtf(fmaf(q.w, q.w, dot(q.v, q.v)));
-    bool positive = 0.f < norm;
-    float inverse = 1.f / (positive ? norm : 1.f);
+    float square = fmaf(q.w, q.w, dot(q.v, q.v));
+    bool positive = 0.f < square;
+    float inverse = inverse_sqrt(positive ? square : 1.f);
     return {q.v * inverse, positive ? q.w * inverse : 1.f};
 }
 
@@ -116,8 +116,8 @@ DEVICE Q4 matrix_adjoint(Q4 q, const M3& m) {
 }
 // Adjoint of `normalised` at q; nothing for the zero quaternion.
 DEVICE Q4 normalised_adjoint(Q4 q, Q4 bar) {
-    float norm = sqrtf(fmaf(q.w, q.w, dot(q.v, q.v)));
-    float inverse = 0.f < norm ? 1.f / norm : 0.f;
+    float square = fmaf(q.w, q.w, dot(q.v, q.v));
+    float inverse = 0.f < square ? inverse_sqrt(square) : 0.f;
     Q4 unit = {q.v * inverse, q.w * inverse};
     float along = -fmaf(unit.w, bar.w, dot(unit.v, bar.v));
     return {scale_add(unit.v, along, bar.v) * inverse, fmaf(unit.w, along, bar.w) * inverse};

@@ -6,7 +6,8 @@ use crate::config::{Algorithm, Config, Recompute};
 use crate::env::step::EnvVars;
 use crate::model::Group;
 use crate::ops::replay::ReplayVars;
-use crate::tape::exec::{Number, Target};
+use crate::tape::cuda::round::MOST_ROWS;
+use crate::tape::exec::{Number, ProgramId, Target};
 use crate::tape::{Home, Machine, Program, Region, VarId, Vars, recompute};
 
 /// What the algorithm of `c` allocates and runs: [`Learner::written`].
@@ -14,6 +15,15 @@ pub fn written(c: &Config) -> (Vars, Vec<Program>) {
     match c.algorithm {
         Algorithm::Pwm => super::pwm::Trainer::<f32>::written(c),
         Algorithm::Shac => super::shac::Trainer::<f32>::written(c),
+    }
+}
+
+/// The rounds of an epoch that are run again and again, as programs by number, each with its runs: see
+/// [`crate::tape::cuda::round`].
+pub fn sequences(c: &Config) -> Vec<Vec<(usize, usize)>> {
+    match c.algorithm {
+        Algorithm::Pwm => super::pwm::trainer::sequences(c),
+        Algorithm::Shac => super::shac::trainer::sequences(c),
     }
 }
 
@@ -46,6 +56,61 @@ impl Arrangement {
     }
 }
 
+/// What the host remembers of an epoch that was begun, to report it.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct Begun {
+    pub learned: bool,
+    /// Updates of the world model.
+    pub updates: usize,
+    pub rates: [f64; 3],
+}
+
+/// Epochs that were begun and not settled, of at most [`MOST_ROWS`].
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Pending {
+    begun: [Begun; MOST_ROWS],
+    count: usize,
+    /// Epochs before the first of them.
+    from: u64,
+}
+
+impl Default for Pending {
+    fn default() -> Self {
+        Self { begun: [Begun::default(); MOST_ROWS], count: 0, from: 0 }
+    }
+}
+
+impl Pending {
+    pub fn push(&mut self, epoch: u64, begun: Begun) {
+        if self.count == 0 {
+            self.from = epoch;
+        }
+        self.begun[self.count] = begun;
+        self.count += 1;
+    }
+
+    /// Those begun, none pending any more.
+    pub fn take(&mut self) -> impl Iterator<Item = (usize, Begun)> + use<> {
+        let (begun, count) = (self.begun, std::mem::take(&mut self.count));
+        // The last one has no round after it.
+        begun.into_iter().take(count).enumerate().map(move |(i, b)| (count - 1 - i, b))
+    }
+
+    /// Epochs begun, if the host need not ask the device.
+    pub fn epoch(&self) -> Option<u64> {
+        (self.count > 0).then(|| self.from + self.count as u64)
+    }
+
+    pub fn is_empty(&self) -> bool {
+        self.count == 0
+    }
+}
+
+/// Rounds that a run of `c` may begin before it looks: as many as lie between two rows of metrics.
+pub(super) fn ahead(c: &Config) -> usize {
+    usize::try_from(c.log_every).map_or(MOST_ROWS, |n| n.min(MOST_ROWS))
+}
+
 /// An algorithm in the middle of a run. See [`super::pwm::Trainer`] for what the methods promise.
 pub trait Learner: Sized {
     type F: Number;
@@ -63,15 +128,29 @@ pub trait Learner: Sized {
     fn groups(&self) -> [Option<&Group>; 3];
     /// The replay buffer, if there is one.
     fn replay(&self) -> Option<&ReplayVars>;
+    /// The programs of an ordinary epoch, in order, and how often each runs.
+    fn steps(&self) -> Vec<(ProgramId, usize)>;
     /// Epochs begun.
     fn epoch(&self) -> u64;
-    fn run_epoch(&mut self) -> Result<EpochReport, TrainError>;
+    /// Begins an epoch. On a GPU it may be under way when this returns; [`Learner::settle`] waits for it.
+    fn begin_epoch(&mut self) -> Result<(), TrainError>;
+    /// Waits for the epochs that were begun, and says of each in order what it did.
+    fn settle(&mut self, each: impl FnMut(&EpochReport)) -> Result<(), TrainError>;
+    /// Whether the next epoch cannot begin before those begun are settled.
+    fn must_settle(&self) -> bool;
+    /// One epoch from beginning to end.
+    fn run_epoch(&mut self) -> Result<EpochReport, TrainError> {
+        self.begin_epoch()?;
+        let mut last = EpochReport::default();
+        self.settle(|r| last = *r)?;
+        Ok(last)
+    }
     fn evaluate(&mut self, watch: impl FnMut(Moment<Self::F>)) -> Result<Evaluation, TrainError>;
     /// What a world model knows, on replayed windows; none without a model, or while there are no windows.
     fn probe(&mut self) -> Result<Option<Probe>, TrainError> {
         Ok(None)
     }
-    /// The first number of the state that is infinite or not a number, named.
+    /// The first number of the state that is infinite or not a number, named. The epochs begun are settled.
     fn non_finite(&self) -> Option<String>;
     /// Whether the first, longer epoch is over.
     fn bootstrapped(&self) -> bool;

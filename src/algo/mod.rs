@@ -6,5 +6,5 @@ pub mod schedule;
 pub mod shac;
 pub mod target;
 
-pub use learner::{Arrangement, Learner, repeats, written};
-pub use target::target;
+pub use learner::{Arrangement, Learner, repeats, sequences, written};
+pub use target::{resolve, target};

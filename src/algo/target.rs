@@ -11,19 +11,25 @@ use crate::tape::exec::Target;
 /// What `device` means on this machine. `auto` takes the first GPU if driver, GPU and compiler are there, else the
 /// processor, which multiplies in single precision whatever `precision` says; `cuda:N` says what is missing.
 pub fn target(device: Device, precision: Precision) -> Result<Target, CudaError> {
+    resolve(device, precision).map(|(target, _)| target)
+}
+
+/// The same, and why `auto` does not take a GPU that is there: none if there is no driver or no GPU.
+pub fn resolve(device: Device, precision: Precision) -> Result<(Target, Option<CudaError>), CudaError> {
     let gpu = |n: u32| {
         let context = Context::open(n as usize)?;
-        Nvrtc::load()?;
-        let multiply = Multiply::on(&context.info, precision)?;
+        let multiply = Multiply::on(&Nvrtc::load()?.sees(&context.info)?, precision)?;
         Ok(Target::Cuda(context, Options { multiply, ..Options::default() }))
     };
     match device {
-        Device::Cpu => Ok(Target::Cpu),
-        Device::Cuda(n) => gpu(n),
+        Device::Cpu => Ok((Target::Cpu, None)),
+        Device::Cuda(n) => Ok((gpu(n)?, None)),
         Device::Auto => match gpu(0) {
+            Ok(target) => Ok((target, None)),
+            Err(CudaError::NoDriver(_) | CudaError::NoDevice { .. }) => Ok((Target::Cpu, None)),
             // A wrong word in the environment is no missing GPU.
             Err(e @ CudaError::Products(_)) => Err(e),
-            found => Ok(found.unwrap_or(Target::Cpu)),
+            Err(e) => Ok((Target::Cpu, Some(e))),
         },
     }
 }

@@ -1,13 +1,16 @@
-//! `pwm bench`: how long things take on this machine, as tables or as one JSON object a line.
+//! `pwm bench`: how long things take on this machine's processor or GPU, as tables or as one JSON object a line.
 //!
 //! The JSON of `pwm bench phases` has the keys of the PyTorch peer (`benches/peers`), so that both can be compared.
 
 pub mod env;
 pub mod epoch;
+pub mod kernels;
 pub mod measure;
 pub mod phases;
 
-use crate::config::{Algorithm, Config, load};
+use crate::algo::target;
+use crate::config::{Algorithm, Config, Device, Precision, load};
+use crate::tape::exec::Target;
 use crate::tape::profile::Profile;
 use measure::{Timing, repeat, timed};
 use phases::{Phase, Subject};
@@ -28,6 +31,14 @@ pub enum BenchCommand {
         #[arg(long)]
         json: bool,
     },
+    /// Every operation of an epoch at the shapes of a configuration, beside the limits of the device
+    Kernels {
+        #[command(flatten)]
+        what: What,
+        /// Print one JSON object a line
+        #[arg(long)]
+        json: bool,
+    },
     /// Whole epochs, and each program of an epoch
     Epoch {
         #[command(flatten)]
@@ -36,7 +47,7 @@ pub enum BenchCommand {
         #[arg(long)]
         json: bool,
     },
-    /// Steps of the Ant on one thread
+    /// Steps of the Ant on one thread or a GPU
     Env {
         #[command(flatten)]
         what: What,
@@ -78,6 +89,9 @@ pub struct What {
     /// Threads; 0 means one for each core
     #[arg(long, default_value_t = 0)]
     threads: usize,
+    /// Where to compute: auto, cpu or cuda:N
+    #[arg(long, value_name = "DEVICE")]
+    device: Option<Device>,
     /// Settings as key=value, for all configurations
     overrides: Vec<String>,
 }
@@ -89,6 +103,7 @@ impl What {
             let mut settings = vec![format!("alg={name}")];
             settings.extend_from_slice(&self.overrides);
             settings.push(format!("threads={}", self.threads));
+            settings.extend(self.device.map(|d| format!("device={d}")));
             load(&settings)
         };
         self.configs.iter().map(|name| Ok((name.as_str(), one(name)?))).collect()
@@ -108,6 +123,7 @@ impl What {
 pub fn run(command: &BenchCommand, out: &mut dyn Write) -> anyhow::Result<()> {
     match command {
         BenchCommand::Phases { what, phases, json } => time_phases(what, phases, *json, out),
+        BenchCommand::Kernels { what, json } => time_kernels(what, *json, out),
         BenchCommand::Epoch { what, json } => time_epochs(what, *json, out),
         BenchCommand::Env { what, envs, adjoint, json } => time_env(what, envs, *adjoint, *json, out),
         BenchCommand::Ops { what, epoch: true, shapes, .. } => look_into_epoch(what, *shapes, out),
@@ -128,10 +144,11 @@ fn time_phases(what: &What, phases: &[Phase], json: bool, out: &mut dyn Write) -
         header(out)?;
     }
     for (config, c) in what.models()? {
+        let on = On::new(&c)?;
         for &phase in phases {
             let (timing, tflops) = time_phase(phase, &c, what.seconds)?;
             if json {
-                let mut row = object(config, phase.name(), timing);
+                let mut row = object(&on, config, phase.name(), timing);
                 if let Some(tflops) = tflops {
                     row["tflops"] = json!(digits(tflops, 3));
                 }
@@ -146,20 +163,71 @@ fn time_phases(what: &What, phases: &[Phase], json: bool, out: &mut dyn Write) -
     Ok(())
 }
 
+fn time_kernels(what: &What, json: bool, out: &mut dyn Write) -> anyhow::Result<()> {
+    for (config, c) in what.load()? {
+        let (on, ceilings) = (On::new(&c)?, kernels::ceilings(&c)?);
+        // Kinds are many, and what is short needs no long look.
+        let list = kernels::kernels(&c, what.seconds / 20.0)?;
+        if !json {
+            let [gb, gflop] = [ceilings.bytes, ceilings.flops].map(|x| x * 1e-9);
+            writeln!(
+                out,
+                "{config} on {}, {} products: at most {gb:.0} GB/s; {gflop:.0} GFLOP/s without tensor cores",
+                on.device, on.dtype
+            )?;
+            let columns = ["ms an epoch", "calls", "us a call", "GB/s", "of most", "GFLOP/s", "of most"];
+            let [a, b, c, d, e, f, g] = columns;
+            writeln!(out, "{a:>11} {b:>6} {c:>10} {d:>8} {e:>7} {f:>8} {g:>7}  program operation shapes")?;
+        }
+        for k in list {
+            let [memory, arithmetic] = k.shares(ceilings);
+            let rates = [k.bytes, k.flops].map(|x| x / k.timing.median * 1e-9);
+            if json {
+                let mut row = object(&on, config, k.op, k.timing);
+                let more = json!({
+                    "program": k.program, "shapes": k.shapes, "calls": k.calls, "bytes": k.bytes, "flops": number(k.flops),
+                    "gb_per_s": digits(rates[0], 3), "gflops": number(digits(rates[1], 3)),
+                    "of_memory": number(digits(memory, 4)), "of_arithmetic": number(digits(arithmetic, 4)),
+                });
+                row.as_object_mut().into_iter().for_each(|o| o.extend(more.as_object().cloned().unwrap_or_default()));
+                writeln!(out, "{row}")?;
+            } else {
+                let us = k.timing.median * 1e6;
+                let text = |x: f64, places: usize| if x.is_finite() { format!("{x:.places$}") } else { "-".into() };
+                writeln!(
+                    out,
+                    "{:>11.4} {:>6} {us:>10.2} {:>8} {:>7} {:>8} {:>7}  {} {} {}",
+                    us * 1e-3 * k.calls as f64,
+                    k.calls,
+                    text(rates[0], 2),
+                    text(memory, 3),
+                    text(rates[1], 2),
+                    text(arithmetic, 3),
+                    k.program,
+                    k.op,
+                    k.shapes
+                )?;
+            }
+        }
+        out.flush()?;
+    }
+    Ok(())
+}
+
 fn time_epochs(what: &What, json: bool, out: &mut dyn Write) -> anyhow::Result<()> {
     if !json {
         header(out)?;
     }
     for (config, c) in what.models()? {
-        let e = epoch::epoch(&c, what.seconds)?;
+        let (on, e) = (On::new(&c)?, epoch::epoch(&c, what.seconds)?);
         let rate = e.env_steps as f64 / e.epoch.median;
         if json {
             for &(name, runs, timing) in &e.programs {
-                let mut row = object(config, name, timing);
+                let mut row = object(&on, config, name, timing);
                 row["runs"] = json!(runs);
                 writeln!(out, "{row}")?;
             }
-            let mut row = object(config, "epoch", e.epoch);
+            let mut row = object(&on, config, "epoch", e.epoch);
             row["env_steps_per_s"] = json!(digits(rate, 1));
             writeln!(out, "{row}")?;
         } else {
@@ -178,6 +246,8 @@ fn time_env(what: &What, envs: &[usize], adjoint: bool, json: bool, out: &mut dy
         header(out)?;
     }
     for (config, c) in what.load()? {
+        let on = On::new(&c)?;
+        let place = if on.gpu { "the GPU" } else { "one thread" };
         for &n in envs {
             let forward = env::env(&c, n, false, what.seconds)?;
             let both = adjoint.then(|| env::env(&c, n, true, what.seconds)).transpose()?;
@@ -186,7 +256,7 @@ fn time_env(what: &What, envs: &[usize], adjoint: bool, json: bool, out: &mut dy
                 let (name, rate) = (format!("{name}_{n}"), n as f64 / timing.median);
                 let times = timing.median / forward.median;
                 if json {
-                    let mut row = object(config, &name, timing);
+                    let mut row = object(&on, config, &name, timing);
                     row["envs"] = json!(n);
                     row["env_steps_per_s"] = json!(digits(rate, 1));
                     if adjoint {
@@ -195,7 +265,7 @@ fn time_env(what: &What, envs: &[usize], adjoint: bool, json: bool, out: &mut dy
                     writeln!(out, "{row}")?;
                 } else {
                     let note = if adjoint { format!(", {times:.2} times the forward") } else { String::new() };
-                    table_row(out, config, &name, timing, &format!("{rate:.0} steps/s on one thread{note}"))?;
+                    table_row(out, config, &name, timing, &format!("{rate:.0} steps/s on {place}{note}"))?;
                 }
                 out.flush()?;
             }
@@ -208,7 +278,7 @@ fn time_env(what: &What, envs: &[usize], adjoint: bool, json: bool, out: &mut dy
 fn look_into(what: &What, phases: &[Phase], shapes: bool, out: &mut dyn Write) -> anyhow::Result<()> {
     for (config, c) in what.models()? {
         for &phase in phases {
-            let mut subject = Subject::new(phase, &Config { threads: 1, ..c.clone() })?;
+            let mut subject = Subject::new(phase, &Config { threads: 1, device: Device::Cpu, ..c.clone() })?;
             let whole = repeat(what.seconds, || timed(|| subject.run()))?;
             let repetitions = whole.n.max(5);
             let profile = subject.profile(repetitions).grouped(shapes, shapes);
@@ -255,12 +325,36 @@ fn table_row(out: &mut dyn Write, config: &str, phase: &str, t: Timing, note: &s
     writeln!(out, "{}", line.trim_end())
 }
 
+/// What is measured, as figures are labelled.
+struct On {
+    device: String,
+    /// What products multiply in.
+    dtype: String,
+    gpu: bool,
+}
+
+impl On {
+    fn new(c: &Config) -> anyhow::Result<Self> {
+        Ok(match target(c.device, c.precision)? {
+            Target::Cpu => Self { device: "cpu".into(), dtype: Precision::Fp32.to_string(), gpu: false },
+            Target::Cuda(context, o) => {
+                Self { device: context.info.name.clone(), dtype: o.multiply.precision.to_string(), gpu: true }
+            }
+        })
+    }
+}
+
+/// A number of JSON; null for what is not known.
+fn number(x: f64) -> serde_json::Value {
+    if x.is_finite() { json!(x) } else { serde_json::Value::Null }
+}
+
 /// A line with the peer's keys.
-fn object(config: &str, phase: &str, t: Timing) -> serde_json::Value {
+fn object(on: &On, config: &str, phase: &str, t: Timing) -> serde_json::Value {
     let ms = |x: f64| digits(x * 1e3, 4);
     json!({
-        "peer": concat!("pwm-", env!("CARGO_PKG_VERSION")), "device": "cpu", "phase": phase, "config": config,
-        "mode": "program", "dtype": "fp32", "ms": ms(t.median), "ms_min": ms(t.min), "ms_max": ms(t.max), "n": t.n,
+        "peer": concat!("pwm-", env!("CARGO_PKG_VERSION")), "device": on.device, "phase": phase, "config": config,
+        "mode": "program", "dtype": on.dtype, "ms": ms(t.median), "ms_min": ms(t.min), "ms_max": ms(t.max), "n": t.n,
     })
 }
 

@@ -350,8 +350,9 @@ fn product_cases(list: &mut Vec<Case>) {
     };
     let mut sizes: Vec<[usize; 4]> = (0..16).map(|_| [pick(), pick(), pick(), pick()]).collect();
     sizes.extend([[1281, 1153, 66, 36], [640, 772, 65, 3], [1031, 96, 68, 4], [2051, 33, 129, 1]]);
-    // For `product_tma`: lines of multiples of 16 bytes; weights that are kept rounded; tiles of 256 columns.
-    sizes.extend([[8201, 40, 36, 36], [2700, 520, 256, 8], [17_001, 300, 60, 8]]);
+    // For `product_tma`: lines of multiples of 16 bytes, more of them than its ring holds; weights that are kept rounded;
+    // tiles of 256 columns.
+    sizes.extend([[8201, 40, 260, 36], [2700, 512, 264, 160], [17_001, 300, 60, 8]]);
     for [m, n, k0, k1] in sizes {
         list.push(case(format!("product {m}x{n}x[{k0}, {k1}]"), move |l| {
             let w = layer(l, 1, n, k0 + k1, false);

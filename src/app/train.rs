@@ -4,9 +4,9 @@ use std::io::Write;
 use std::path::{Path, PathBuf};
 
 use super::say;
-use crate::algo::{Learner, pwm, shac, target};
+use crate::algo::{Learner, pwm, resolve, shac};
 use crate::config::{
-    Algorithm, Bytes, Config, ConfigError, ConfigErrors, KEYS, Key, Place, Precision, load_with_notes,
+    Algorithm, Bytes, Config, ConfigError, ConfigErrors, Device, KEYS, Key, Place, Precision, load_with_notes,
 };
 use crate::device::cpu::team;
 use crate::device::cuda::multiply::FORCE;
@@ -37,6 +37,9 @@ pub struct TrainArgs {
     /// Memory of the accelerator the run may take
     #[arg(long, value_name = "SIZE")]
     pub device_mem: Option<Bytes>,
+    /// Where to compute: auto, cpu or cuda:N
+    #[arg(long, value_name = "DEVICE")]
+    pub device: Option<Device>,
     /// How to show where the run is; by default what fits: a dashboard on a terminal, lines in a file
     #[arg(long, value_name = "HOW")]
     pub ui: Option<Ui>,
@@ -46,7 +49,8 @@ impl TrainArgs {
     /// The settings, with those that flags give at the end: the last one counts.
     fn settings(&self) -> Vec<String> {
         let flag = |key: &str, b: Option<Bytes>| b.map(|Bytes(b)| format!("{key}={b}"));
-        let flags = [flag("mem", self.mem), flag("device_mem", self.device_mem)];
+        let device = self.device.map(|d| format!("device={d}"));
+        let flags = [flag("mem", self.mem), flag("device_mem", self.device_mem), device];
         self.overrides.iter().cloned().chain(flags.into_iter().flatten()).collect()
     }
 }
@@ -223,7 +227,10 @@ struct Memory {
 
 /// Nothing has been allocated when a plan is refused.
 fn admit(c: &Config) -> anyhow::Result<Memory> {
-    let target = target(c.device, c.precision)?;
+    let (target, why_not) = resolve(c.device, c.precision)?;
+    if let Some(e) = why_not {
+        let _ = writeln!(std::io::stderr(), "device=auto takes the processor: {e}");
+    }
     let device = match &target {
         Target::Cpu => None,
         Target::Cuda(context, _) => Some((context.memory()?.0 as u64, context.info.name.as_str())),

@@ -15,19 +15,26 @@ crate::cuda_kernels! {
         action: In, q: Out, qd: Out, obs: Out, progress: IndexOut, alive: In,
         before: Out, reward: Out, done: Out, terminated: Out, evaluate: u32, n: u32,
     );
-    fn env_reset[64](
-        q: Out, qd: Out, obs: Out, progress: IndexOut, episodes: IndexOut, total: Out, alive: Out, meters: Out,
-        seed: u64, stream: u32, evaluate: u32, n: u32,
-    );
-    fn env_books[128](
-        reward: In, done: Out, q: Out, qd: Out, obs: Out, progress: IndexOut, episodes: IndexOut, total: Out, alive: Out,
-        meters: Out, seed: u64, stream: u32, evaluate: u32, n: u32,
-    );
     fn env_adjoint[32](
         action: In, q: In, qd: In, before: In, done: In, q_bar: In, qd_bar: In, obs_bar: In, before_bar: In,
         reward_bar: In, to_action: Out, to_q: Out, to_qd: Out, to_obs: Out, flags: Out, accumulate: u32, bound: f32, n: u32,
     );
-    fn env_count[128](flags: In, counts: Out, n: u32);
+}
+
+mod books {
+    use super::{In, IndexOut, Out};
+    crate::cuda_kernels! {
+        "sim/books.cu";
+        fn env_reset[64](
+            q: Out, qd: Out, obs: Out, progress: IndexOut, episodes: IndexOut, total: Out, alive: Out, meters: Out,
+            seed: u64, stream: u32, evaluate: u32, n: u32,
+        );
+        fn env_books[128](
+            reward: In, done: Out, q: Out, qd: Out, obs: Out, progress: IndexOut, episodes: IndexOut, total: Out,
+            alive: Out, meters: Out, seed: u64, stream: u32, evaluate: u32, n: u32,
+        );
+        fn env_count[128](flags: In, counts: Out, n: u32);
+    }
 }
 
 mod basic {
@@ -168,7 +175,7 @@ impl EnvReset {
         let (q, qd, obs, progress) = (x.out(Q), x.out(QD), x.out(OBS), x.out_index(PROGRESS));
         let (episodes, total, alive, meters) = (x.out_index(EPISODES), x.out(RETURN), x.out(ALIVE), x.out(METERS));
         let (seed, stream, evaluate) = (self.rng.seed(), self.rng.stream(), (self.mode == Mode::Evaluate).into());
-        let launch = env_reset(
+        let launch = books::env_reset(
             cover(n.max(4), THREADS),
             [],
             q,
@@ -212,7 +219,7 @@ impl EnvStep {
             evaluate,
             n as u32,
         );
-        let books = env_books(
+        let books = books::env_books(
             [1, 1, 1],
             [],
             reward.into(),
@@ -288,7 +295,7 @@ impl EnvStepAdjoint {
             self.bound.min(f64::from(f32::MAX)) as f32,
             n as u32,
         );
-        let count = env_count([1, 1, 1], [], x.scratch().into(), x.out(output), n as u32);
+        let count = books::env_count([1, 1, 1], [], x.scratch().into(), x.out(output), n as u32);
         let header = header(&self.ant)?;
         Some(vec![adjoint.with_header(header.clone()), count.with_header(header)])
     }

@@ -130,6 +130,9 @@ pub struct Session<L: Learner> {
     rates: [f64; 3],
     phases: [f64; 3],
     epoch_seconds: f64,
+    /// When the first of the epochs was begun that are not settled, and whether the last one was an ordinary one.
+    from: Option<Instant>,
+    was_bootstrapped: bool,
     eval_seconds: f64,
     save_seconds: f64,
 }
@@ -219,6 +222,8 @@ where
             rates: [f64::NAN; 3],
             phases: [0.0; 3],
             epoch_seconds: f64::NAN,
+            from: None,
+            was_bootstrapped: false,
             eval_seconds: 0.0,
             save_seconds: 0.0,
         }
@@ -281,15 +286,16 @@ where
         let c = self.trainer.config();
         let (max_epochs, seconds, eval_every, save_every, keep_every) =
             (c.max_epochs, c.max_minutes * 60.0, c.eval_every, c.save_every, c.keep_every);
-        if let Some(reason) = stop.reason() {
-            return Ok(Some(Ending::Asked(reason)));
-        }
         let before = self.trainer.epoch();
-        if before >= max_epochs {
-            return Ok(Some(Ending::Finished));
-        }
-        if seconds > 0.0 && self.begun.elapsed().as_secs_f64() >= seconds {
-            return Ok(Some(Ending::TimeUp));
+        let over = match stop.reason() {
+            Some(reason) => Some(Ending::Asked(reason)),
+            None if before >= max_epochs => Some(Ending::Finished),
+            None if seconds > 0.0 && self.begun.elapsed().as_secs_f64() >= seconds => Some(Ending::TimeUp),
+            None => None,
+        };
+        if over.is_some() {
+            stop.interruptible(|| self.settle())?;
+            return Ok(over);
         }
         let from = Instant::now();
         self.settled = false;
@@ -314,6 +320,7 @@ where
             self.keep_policy(&keep::epoch_at(&self.folder.checkpoints(), epoch))?;
         }
         if epoch.is_multiple_of(save_every) || self.save_is_wise(from.elapsed()) {
+            self.settle()?;
             self.save()?;
         }
         Ok(ending)
@@ -326,19 +333,42 @@ where
         slow && self.saved_at.elapsed().as_secs_f64() >= 20.0 * self.save_seconds
     }
 
-    /// One epoch, its row of metrics if one is due, and the progress line. Allocates nothing, unless the state is no longer
-    /// finite: then the run goes back to its last checkpoint.
+    /// Begins an epoch. If something is due after it, or the trainer cannot go on without: what it did and those before
+    /// it, the row of metrics, the progress line. Allocates nothing, unless the state is no longer finite: then the run goes
+    /// back to its last checkpoint.
     pub fn epoch(&mut self) -> Result<(), RunError> {
-        let (from, was_bootstrapped) = (Instant::now(), self.trainer.bootstrapped());
-        let report = self.trainer.run_epoch()?;
-        let seconds = from.elapsed().as_secs_f64();
-        self.tracker.add(&report, self.trainer.skipped(), seconds);
+        self.was_bootstrapped = self.trainer.bootstrapped();
+        self.from.get_or_insert_with(Instant::now);
+        self.trainer.begin_epoch()?;
+        let (epoch, c) = (self.trainer.epoch(), self.trainer.config());
+        let every = [c.log_every, c.eval_every, c.save_every, c.keep_every];
+        if every.iter().any(|&n| n > 0 && epoch.is_multiple_of(n)) || self.trainer.must_settle() {
+            self.settle()?;
+        }
+        Ok(())
+    }
+
+    /// Waits for the epochs that were begun and does what is due after the last of them.
+    fn settle(&mut self) -> Result<(), RunError> {
+        let Some(from) = self.from.take() else { return Ok(()) };
+        let epochs = self.trainer.machine().pending() as f64;
+        let (tracker, mut last, mut seconds) = (&mut self.tracker, None, f64::NAN);
+        self.trainer.settle(|r| {
+            // The first of them is told when all are over.
+            if last.is_none() {
+                seconds = from.elapsed().as_secs_f64() / epochs;
+            }
+            tracker.add(r, r.skipped, seconds);
+            last = Some((r.rates, r.seconds));
+        })?;
         // The first epoch that learns is many times longer than those after it, and those before it shorter.
-        if was_bootstrapped {
+        if self.was_bootstrapped {
             let old = if self.epoch_seconds.is_nan() { seconds } else { self.epoch_seconds };
             self.epoch_seconds = old + NEWEST * (seconds - old);
         }
-        (self.rates, self.phases) = (report.rates, report.seconds);
+        if let Some(last) = last {
+            (self.rates, self.phases) = last;
+        }
         self.show(seconds);
         let epoch = self.trainer.epoch();
         if let Some(tensor) = self.trainer.non_finite() {

@@ -19,8 +19,9 @@ const STOPPING: [i32; 3] = [SIGINT, SIGTERM, SIGUSR1];
 #[cfg(not(unix))]
 const STOPPING: [i32; 2] = [SIGINT, SIGTERM];
 
-/// How long an epoch or evaluation may go on after SIGTERM or SIGUSR1.
-pub const GRACE: Duration = Duration::from_secs(4);
+/// How long an epoch or evaluation may go on after SIGTERM or SIGUSR1: five seconds are what a run may take to be gone,
+/// and a process of some gigabytes takes a part of one to go.
+pub const GRACE: Duration = Duration::from_secs(3);
 /// Stack of the thread that sees to it, bytes.
 pub const STACK: usize = 64 << 10;
 

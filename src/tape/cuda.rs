@@ -4,17 +4,20 @@
 //! The plan is the CPU's: the same [`Layout`], the same offsets. Variables have a mirror on the host that is filled when
 //! it is read and sent when it was written, so whoever owns a [`super::Machine`] need not know where it runs.
 
+pub(super) mod mirror;
+pub mod round;
+
 use super::op::Cx;
 use super::plan::Layout;
-use super::program::{DType, Node, Program, VarId, Vars};
+use super::program::{DType, Node, Program};
 use crate::device::cuda::driver::{Buffer, Context, Function, Graph, Module};
 use crate::device::cuda::launch::{In, IndexIn, IndexOut, Out};
 use crate::device::cuda::multiply::Multiply;
 use crate::device::cuda::nvrtc::Nvrtc;
 use crate::device::cuda::unit::units;
 use crate::device::cuda::{CudaError, Launch, cache};
+use round::{Frame, MOST_LAUNCHES, Mail, Rounds};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 
 /// The operands of a node: shapes and device addresses, and how matrix products are made.
 #[derive(Debug)]
@@ -72,13 +75,9 @@ pub fn cover(n: usize, threads: usize) -> [usize; 3] {
     [n.div_ceil(threads), 1, 1]
 }
 
-/// The launches of a program whose values lie at the addresses of `cx`.
-pub(super) fn launches(program: &Program, cx: &[Cx<f32>], multiply: &Multiply) -> Result<Vec<Launch>, CudaError> {
-    let mut list = Vec::new();
-    for (node, cx) in program.nodes.iter().zip(cx) {
-        list.extend(node_launches(program, node, cx, multiply)?);
-    }
-    Ok(list)
+/// The launches of each node of a program whose values lie at the addresses of `cx`.
+pub(super) fn launches(program: &Program, cx: &[Cx<f32>], multiply: &Multiply) -> Result<Vec<Vec<Launch>>, CudaError> {
+    program.nodes.iter().zip(cx).map(|(node, cx)| node_launches(program, node, cx, multiply)).collect()
 }
 
 /// Those of one of its nodes.
@@ -107,16 +106,28 @@ pub struct Options {
 pub struct CudaPrograms {
     // Graphs and functions are dropped before the modules, and these before the memory.
     programs: Vec<Recorded>,
-    #[allow(dead_code, reason = "functions live as long as their modules")]
+    rounds: Option<RecordedRounds>,
     modules: Vec<Module>,
     memory: Arc<Memory>,
     options: Options,
 }
 
+type Loaded = Vec<(Function, Launch)>;
+
 #[derive(Debug)]
 struct Recorded {
     graph: Option<Graph>,
-    launches: Vec<(Function, Launch)>,
+    launches: Loaded,
+    /// Where the launches of each operation end.
+    ends: Vec<usize>,
+}
+
+/// What surrounds the programs of a round, and the rounds that are one graph.
+#[derive(Debug)]
+struct RecordedRounds {
+    begin: Loaded,
+    end: Loaded,
+    whole: Vec<(Vec<(usize, usize)>, Graph)>,
 }
 
 /// Device memory: real numbers, then indices.
@@ -150,54 +161,127 @@ impl Memory {
         self.buffer.words * 4
     }
 
+    fn address(&self, word: usize) -> u64 {
+        self.buffer.address + 4 * word as u64
+    }
+
     fn word(&self, dtype: DType, offset: usize) -> usize {
         if dtype == DType::Index { self.reals + offset } else { offset }
     }
 }
 
 impl CudaPrograms {
-    /// Compiles and records `programs`: for each its launches on `memory`.
-    pub fn new(memory: Arc<Memory>, programs: Vec<Vec<Launch>>, options: Options) -> Result<Self, CudaError> {
-        let context = memory.context.clone();
-        let (units, which) = units(programs.iter().flatten());
-        let arch = context.info.arch();
+    /// Compiles and records `programs`: for each of its operations the launches on `memory`.
+    pub fn new(memory: Arc<Memory>, programs: Vec<Vec<Vec<Launch>>>, options: Options) -> Result<Self, CudaError> {
+        let mut all = Self { programs: vec![], rounds: None, modules: vec![], memory, options };
+        let context = all.memory.context.clone();
+        let sums = |nodes: &Vec<Vec<Launch>>| {
+            let mut end = 0;
+            nodes
+                .iter()
+                .map(|n| {
+                    end += n.len();
+                    end
+                })
+                .collect::<Vec<_>>()
+        };
+        let ends: Vec<_> = programs.iter().map(sums).collect();
+        let flat = programs.into_iter().map(|nodes| nodes.into_iter().flatten().collect()).collect();
+        for (launches, ends) in all.load(flat)?.into_iter().zip(ends) {
+            let graph = match options.eager || launches.is_empty() {
+                true => None,
+                false => Some(context.capture(|| launch_all(&context, &launches))?),
+            };
+            all.programs.push(Recorded { graph, launches, ends });
+        }
+        context.synchronise()?;
+        Ok(all)
+    }
+
+    /// Compiles what the launches need and finds their entry points.
+    fn load(&mut self, lists: Vec<Vec<Launch>>) -> Result<Vec<Loaded>, CudaError> {
+        let context = &self.memory.context;
+        let (units, which) = units(lists.iter().flatten());
         let nvrtc = Nvrtc::load()?;
+        let arch = nvrtc.arch(&context.info)?;
         // Units are compiled side by side: they know nothing of each other.
         let codes: Vec<Result<Vec<u8>, CudaError>> = std::thread::scope(|scope| {
             let (nvrtc, arch) = (&nvrtc, &arch);
             let jobs: Vec<_> = units.iter().map(|u| scope.spawn(move || cache::compile(nvrtc, u, arch))).collect();
             jobs.into_iter().map(|j| j.join().expect("invariant: the compiler does not panic")).collect()
         });
-        let mut modules = Vec::new();
+        let first = self.modules.len();
         for code in codes {
-            modules.push(Module::load(&context, &code?)?);
+            self.modules.push(Module::load(context, &code?)?);
         }
         let mut which = which.into_iter();
-        let mut recorded = Vec::new();
-        for launches in programs {
-            let mut list = Vec::with_capacity(launches.len());
-            for mut launch in launches {
-                let module = &modules[which.next().expect("invariant: every launch has its unit")];
-                let function = module.function(&launch.symbol())?;
-                function.allow_shared(launch.shared)?;
-                context.encode(&mut launch)?;
-                list.push((function, launch));
+        let mut loaded = |mut launch: Launch| {
+            let unit = which.next().expect("invariant: every launch has its unit");
+            let function = self.modules[first + unit].function(&launch.symbol())?;
+            function.allow_shared(launch.shared)?;
+            context.encode(&mut launch)?;
+            Ok((function, launch))
+        };
+        lists.into_iter().map(|list| list.into_iter().map(&mut loaded).collect()).collect()
+    }
+
+    /// Records the rounds that will be run again and again, each as one graph.
+    fn record_rounds(&mut self, rounds: &Rounds, mail: &Mail, frame: Frame) -> Result<(), CudaError> {
+        let mut loaded = self.load(vec![frame.begin, frame.end])?.into_iter();
+        let mut next = || loaded.next().expect("invariant: as many lists as were given");
+        let mut recorded = RecordedRounds { begin: next(), end: next(), whole: vec![] };
+        let context = self.memory.context.clone();
+        for steps in &rounds.sequences {
+            let launches: usize = steps.iter().map(|&(p, runs)| runs * self.launches(p)).sum();
+            if self.options.eager || launches > MOST_LAUNCHES {
+                continue;
             }
-            let all = || list.iter().try_for_each(|(f, l)| context.launch(*f, l));
-            let graph = if options.eager || list.is_empty() { None } else { Some(context.capture(all)?) };
-            recorded.push(Recorded { graph, launches: list });
+            let program = |i: usize| launch_all(&context, &self.programs[i].launches);
+            let graph = context.capture(|| round(&context, &recorded, mail, steps, true, program))?;
+            recorded.whole.push((steps.clone(), graph));
         }
-        context.synchronise()?;
-        Ok(Self { programs: recorded, modules, memory, options })
+        self.rounds = Some(recorded);
+        context.synchronise()
     }
 
     /// Puts a program on the stream; returns before it is done.
     pub fn run(&self, i: usize) -> Result<(), CudaError> {
         let p = &self.programs[i];
         match &p.graph {
-            Some(g) if !self.options.eager => g.replay(),
-            _ => p.launches.iter().try_for_each(|(f, l)| self.memory.context.launch(*f, l)),
+            Some(g) => g.replay(),
+            None => launch_all(&self.memory.context, &p.launches),
         }
+    }
+
+    /// Puts a round on the stream: one launch if it was recorded as a whole.
+    fn run_round(&self, mail: &Mail, steps: &[(usize, usize)]) -> Result<(), CudaError> {
+        let rounds = self.rounds.as_ref().expect("invariant: the machine was made for rounds");
+        match rounds.whole.iter().find(|(s, _)| s == steps) {
+            Some((_, graph)) => graph.replay(),
+            None => round(&self.memory.context, rounds, mail, steps, false, |i| self.run(i)),
+        }
+    }
+
+    /// Runs one operation of a program.
+    pub fn run_node(&self, i: usize, node: usize) -> Result<(), CudaError> {
+        launch_all(&self.memory.context, self.node(i, node))
+    }
+
+    /// Seconds that one operation of a program takes, `samples` times: each is the mean of `repeats` runs in a row, so that
+    /// the time between launches counts as it does in a graph.
+    pub fn time_node(&self, i: usize, node: usize, samples: usize, repeats: usize) -> Result<Vec<f64>, CudaError> {
+        let (context, launches) = (&self.memory.context, self.node(i, node));
+        if launches.is_empty() {
+            return Ok(vec![0.0; samples]);
+        }
+        let graph = context.capture(|| (0..repeats).try_for_each(|_| launch_all(context, launches)))?;
+        graph.replay()?;
+        (0..samples).map(|_| Ok(context.time(|| graph.replay())? / repeats as f64)).collect()
+    }
+
+    fn node(&self, i: usize, node: usize) -> &[(Function, Launch)] {
+        let p = &self.programs[i];
+        &p.launches[node.checked_sub(1).map_or(0, |before| p.ends[before])..p.ends[node]]
     }
 
     /// Kernels that one run of a program launches.
@@ -215,94 +299,24 @@ impl CudaPrograms {
     }
 }
 
-/// Which side has the newest numbers of each variable.
-#[derive(Debug)]
-pub(super) struct Mirror {
-    pub programs: CudaPrograms,
-    /// The host's copy is older than the device's.
-    stale: Vec<AtomicBool>,
-    /// The host's copy is newer.
-    written: Vec<bool>,
-    /// A read that failed: `run` reports it.
-    failed: std::sync::Mutex<Option<CudaError>>,
+fn launch_all(context: &Context, launches: &[(Function, Launch)]) -> Result<(), CudaError> {
+    launches.iter().try_for_each(|(f, l)| context.launch(*f, l))
 }
 
-impl Mirror {
-    pub fn new(programs: CudaPrograms, vars: &Vars) -> Self {
-        let n = vars.iter().count();
-        // Fresh memory is zero on both sides.
-        let stale = (0..n).map(|_| AtomicBool::new(false)).collect();
-        Self { programs, stale, written: vec![false; n], failed: std::sync::Mutex::new(None) }
+/// Orders, programs, reports, with marks between the steps.
+fn round(
+    context: &Context,
+    frame: &RecordedRounds,
+    mail: &Mail,
+    steps: &[(usize, usize)],
+    captured: bool,
+    program: impl Fn(usize) -> Result<(), CudaError>,
+) -> Result<(), CudaError> {
+    launch_all(context, &frame.begin)?;
+    mail.mark(0, captured)?;
+    for (step, &(which, runs)) in steps.iter().enumerate() {
+        (0..runs).try_for_each(|_| program(which))?;
+        mail.mark(step + 1, captured)?;
     }
-
-    /// Brings the host's copy of `var`, at `host`, up to date.
-    ///
-    /// # Safety
-    /// `host` is the variable's place in the mirror, and nothing borrowed from it while it was stale is alive.
-    pub unsafe fn fetch(&self, var: VarId, dtype: DType, offset: usize, len: usize, host: *mut u8) {
-        if !self.stale[var.0 as usize].swap(false, Relaxed) {
-            return;
-        }
-        let memory = self.programs.memory();
-        // SAFETY: the caller's promise; both number types have four bytes.
-        let to = unsafe { std::slice::from_raw_parts_mut(host, 4 * len) };
-        if let Err(e) = memory.buffer.read(memory.word(dtype, offset), to) {
-            self.failed.lock().unwrap_or_else(|e| e.into_inner()).get_or_insert(e);
-        }
-    }
-
-    /// Waits until no kernel writes `var` any more, which lies where the host reads it in place.
-    pub fn settle(&self, var: VarId) {
-        if self.stale[var.0 as usize].swap(false, Relaxed)
-            && let Err(e) = self.programs.memory().context.synchronise()
-        {
-            self.failed.lock().unwrap_or_else(|e| e.into_inner()).get_or_insert(e);
-        }
-    }
-
-    pub fn touched(&mut self, var: VarId) {
-        self.written[var.0 as usize] = true;
-    }
-
-    /// Sends what the host wrote, runs a program, and lets the host's copies age.
-    pub fn run(
-        &mut self,
-        i: usize,
-        vars: &Vars,
-        layout: &Layout,
-        reals: *const u8,
-        indices: *const u8,
-    ) -> Result<(), CudaError> {
-        if let Some(e) = self.failed.lock().unwrap_or_else(|e| e.into_inner()).take() {
-            return Err(e);
-        }
-        let memory = self.programs.memory();
-        for (id, info) in vars.iter().filter(|(id, _)| self.written[id.0 as usize] && !vars.is_apart(*id)) {
-            let offset = layout.vars[id.0 as usize];
-            let base = if info.dtype == DType::Index { indices } else { reals };
-            // SAFETY: the variable's place in the mirror.
-            let from = unsafe { std::slice::from_raw_parts(base.add(4 * offset), 4 * info.len()) };
-            memory.buffer.write(memory.word(info.dtype, offset), from)?;
-        }
-        self.written.fill(false);
-        self.programs.run(i)?;
-        for s in &mut self.stale {
-            *s.get_mut() = true;
-        }
-        Ok(())
-    }
-
-    /// Waits for the stream; an earlier read that failed is reported here too.
-    pub fn wait(&self) -> Result<(), CudaError> {
-        self.programs.memory().context.synchronise()?;
-        self.failed.lock().unwrap_or_else(|e| e.into_inner()).take().map_or(Ok(()), Err)
-    }
-
-    /// Poison in the activation region.
-    pub fn poison(&self, layout: &Layout) {
-        let (from, len) = (layout.persistent.real, layout.activations.real);
-        if let Err(e) = self.programs.memory().buffer.fill(from, len, POISON) {
-            self.failed.lock().unwrap_or_else(|e| e.into_inner()).get_or_insert(e);
-        }
-    }
+    launch_all(context, &frame.end)
 }

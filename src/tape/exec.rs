@@ -1,7 +1,9 @@
 //! The machine: one arena, programs bound to fixed addresses, run by a team of threads.
 
 use super::apart::{Apart, Home};
-use super::cuda::{self, CudaPrograms, Memory, Mirror};
+use super::cuda::mirror::{Host, Mirror};
+use super::cuda::round::{Rounds, STEPS};
+use super::cuda::{self, CudaPrograms, Memory};
 use super::op::{Cx, Op, Slot};
 use super::plan::{ByType, Layout, packing};
 use super::program::{DType, Program, Storage, Val, VarId, Vars};
@@ -71,14 +73,17 @@ pub(super) struct Bound<F> {
 
 /// Programs and their memory, ready to run.
 pub struct Machine<F: Number> {
-    vars: Vars,
-    layout: Layout,
+    pub(super) vars: Vars,
+    pub(super) layout: Layout,
     reals: Arena<F>,
     indices: Arena<u32>,
     pub(super) bound: Vec<Bound<F>>,
     team: Arc<Team>,
     /// Present if the programs run on a GPU: the arenas are then its mirror, without activations.
-    gpu: Option<Mirror>,
+    pub(super) gpu: Option<Mirror>,
+    /// On the processor: rounds since the last [`Machine::settle`], and what the last one took.
+    rounds: usize,
+    seconds: [f64; STEPS],
     /// Given back after the GPU has let go of it.
     apart: Apart<F>,
 }
@@ -166,7 +171,7 @@ impl<F: Number> Machine<F> {
         let bases = Bases { reals: reals_at, indices: indices_at, apart: apart.address() };
         let programs = programs.into_iter().enumerate();
         let bound = programs.map(|(i, p)| bind(&vars, &layout, i, Arc::new(p), bases)).collect();
-        Ok(Self { vars, layout, reals, indices, bound, team, gpu: None, apart })
+        Ok(Self { vars, layout, reals, indices, bound, team, gpu: None, rounds: 0, seconds: [0.0; STEPS], apart })
     }
 
     /// A machine on `target`, with what [`Vars::set_apart`] took out of the arena at `home`; the team serves the CPU.
@@ -198,7 +203,23 @@ impl<F: Number> Machine<F> {
         let kept = |p| Bound { program: Arc::new(p), cx: vec![], steps: vec![], stages: vec![] };
         let bound = programs.into_iter().map(kept).collect();
         let gpu = Some(Mirror::new(on_gpu, &vars));
-        Ok(Self { vars, layout, reals, indices, bound, team, gpu, apart })
+        Ok(Self { vars, layout, reals, indices, bound, team, gpu, rounds: 0, seconds: [0.0; STEPS], apart })
+    }
+
+    /// As [`Machine::on`], for programs that will run in rounds: see [`cuda::round`].
+    pub fn with_rounds(
+        target: &Target,
+        vars: Vars,
+        programs: Vec<Program>,
+        rounds: &Rounds,
+        team: Arc<Team>,
+        home: &Home,
+    ) -> Result<Self, BindError> {
+        let mut machine = Self::on(target, vars, programs, team, home)?;
+        if let Some(gpu) = &mut machine.gpu {
+            gpu.prepare(rounds, &machine.vars, &machine.layout)?;
+        }
+        Ok(machine)
     }
 
     /// Whether the programs run on a GPU.
@@ -280,11 +301,93 @@ impl<F: Number> Machine<F> {
 
     /// Runs a program once. On a GPU it is only begun; reading a variable waits for it.
     pub fn run(&mut self, id: ProgramId) -> Result<(), RunError> {
+        let host = self.host();
         if let Some(gpu) = &mut self.gpu {
-            let (reals, indices) = (self.reals.as_ptr().cast(), self.indices.as_ptr().cast());
-            return Ok(gpu.run(id.0, &self.vars, &self.layout, reals, indices)?);
+            return Ok(gpu.run(id.0, &self.vars, &self.layout, host)?);
         }
         Ok(self.team.run(&self.bound[id.0])?)
+    }
+
+    pub(super) fn host(&self) -> Host {
+        Host { reals: self.reals.as_ptr().cast(), indices: self.indices.as_ptr().cast() }
+    }
+
+    /// What a variable will be when the next round begins: one of [`Rounds::orders`], to be written before every round.
+    pub fn order(&mut self, var: VarId) -> &mut [F] {
+        if self.gpu.is_none() {
+            return self.real_mut(var);
+        }
+        self.gpu.as_mut().expect("invariant: just looked").mail_mut().order(var)
+    }
+
+    /// Runs programs one after another, each as often as it says. On a GPU the round is only begun, and not more of them
+    /// than [`Rounds::ahead`] without a [`Machine::settle`].
+    pub fn round(&mut self, steps: &[(ProgramId, usize)]) -> Result<(), RunError> {
+        assert!(steps.len() <= STEPS, "invariant: a round has at most {STEPS} steps");
+        let host = self.host();
+        if let Some(gpu) = &mut self.gpu {
+            let mut all = [(0, 0); STEPS];
+            all.iter_mut().zip(steps).for_each(|(to, &(id, runs))| *to = (id.0, runs));
+            return Ok(gpu.run_round(&all[..steps.len()], &self.vars, &self.layout, host)?);
+        }
+        for (i, &(id, runs)) in steps.iter().enumerate() {
+            let from = std::time::Instant::now();
+            for _ in 0..runs {
+                self.team.run(&self.bound[id.0])?;
+            }
+            self.seconds[i] = from.elapsed().as_secs_f64();
+        }
+        self.rounds = 1;
+        Ok(())
+    }
+
+    /// Rounds begun whose reports were not waited for.
+    pub fn pending(&self) -> usize {
+        self.gpu.as_ref().map_or(self.rounds, |gpu| gpu.mail().pending())
+    }
+
+    /// Whether the next round must wait for those before it.
+    pub fn must_settle(&self) -> bool {
+        self.gpu.as_ref().map_or(self.rounds > 0, |gpu| gpu.mail().is_full())
+    }
+
+    /// Waits for all rounds that were begun: how many since the last time. Their reports can be read until the next
+    /// round begins.
+    pub fn settle(&mut self) -> Result<usize, RunError> {
+        let host = self.host();
+        match &mut self.gpu {
+            None => Ok(std::mem::take(&mut self.rounds)),
+            // SAFETY: the machine's own mirror, borrowed exclusively.
+            Some(gpu) => Ok(unsafe { gpu.settle_rounds(&self.vars, &self.layout, host) }?),
+        }
+    }
+
+    /// What a variable of [`Rounds::reports`] was after the round `back` rounds before the last settled one; on the
+    /// processor there is only the last.
+    pub fn reported(&self, back: usize, var: VarId) -> &[F] {
+        match &self.gpu {
+            None => self.real(var),
+            Some(gpu) => bytemuck::cast_slice(gpu.mail().report(back, var)),
+        }
+    }
+
+    /// The same of indices.
+    pub fn reported_index(&self, back: usize, var: VarId) -> &[u32] {
+        match &self.gpu {
+            None => self.index(var),
+            Some(gpu) => gpu.mail().report(back, var),
+        }
+    }
+
+    /// Whether a variable of [`Rounds::watched`] may hold a number that is not finite: on a GPU what the last settled
+    /// rounds found, on the processor nobody looked.
+    pub fn alarm(&self) -> bool {
+        self.gpu.as_ref().is_none_or(|gpu| gpu.mail().alarm)
+    }
+
+    /// Seconds of each step of the last settled round.
+    pub fn seconds(&self) -> [f64; STEPS] {
+        self.gpu.as_ref().map_or(self.seconds, |gpu| gpu.mail().seconds)
     }
 
     /// Waits for everything that was begun on a GPU, and says whether it went well.
@@ -378,7 +481,7 @@ fn device_launches(
     programs: &[Program],
     bases: Bases,
     multiply: &Multiply,
-) -> Result<Vec<Vec<Launch>>, CudaError> {
+) -> Result<Vec<Vec<Vec<Launch>>>, CudaError> {
     let of = |(i, p)| cuda::launches(p, &operands::<f32>(vars, layout, i, p, bases), multiply);
     programs.iter().enumerate().map(of).collect()
 }
@@ -391,7 +494,7 @@ pub fn describe_launches(
     vars: &Vars,
     programs: &[Program],
     multiply: &Multiply,
-) -> Result<Vec<Vec<Launch>>, CudaError> {
+) -> Result<Vec<Vec<Vec<Launch>>>, CudaError> {
     device_launches(vars, &Layout::new(vars, programs), programs, NOWHERE, multiply)
 }
 

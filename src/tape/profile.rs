@@ -4,7 +4,8 @@
 //! against the time of [`Machine::run`] on one thread is what the executor costs; against several threads it shows how
 //! well the work divides.
 
-use super::exec::{Machine, Number, ProgramId};
+use super::exec::{Machine, Number, ProgramId, RunError};
+use super::program::{Node, Program, Val};
 use std::collections::HashMap;
 use std::time::Instant;
 
@@ -100,11 +101,125 @@ impl<F: Number> Machine<F> {
     }
 }
 
+/// Operations of a program that do the same work: one operation on the same shapes.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Kind {
+    pub op: &'static str,
+    pub shapes: String,
+    /// Such operations in one run of the program.
+    pub calls: usize,
+    /// Bytes of one call's operands, each once: the least it can move.
+    pub bytes: usize,
+    /// Arithmetic of one call as the planner counts it: [`super::Op::operations`].
+    pub operations: usize,
+    /// Seconds of a call, several times.
+    pub seconds: Vec<f64>,
+}
+
+/// Samples of a kind on a GPU, and runs of each.
+const SAMPLES: usize = 20;
+const REPEATS: usize = 20;
+
+impl<F: Number> Machine<F> {
+    /// Runs a program once, operation by operation, and where one is the first of its kind again and again: on this thread
+    /// for about `seconds`, on a GPU in a graph. So every operation sees operands of an ordinary run; what it leaves behind
+    /// is that of many runs.
+    pub fn kinds(&mut self, id: ProgramId, seconds: f64) -> Result<Vec<Kind>, RunError> {
+        if self.gpu.is_some() {
+            return self.kinds_on_gpu(id);
+        }
+        let mut kinds = vec![];
+        self.visit_kinds(id, &mut |kind, run| {
+            let (mut samples, start) = (vec![], Instant::now());
+            while samples.len() < 5 || (start.elapsed().as_secs_f64() < seconds && samples.len() < 1000) {
+                let from = Instant::now();
+                run();
+                samples.push(from.elapsed().as_secs_f64());
+            }
+            kinds.push(Kind { seconds: samples, ..kind.clone() });
+        });
+        Ok(kinds)
+    }
+
+    /// The same on this thread, for whoever times by himself: `visit` sees each kind and what runs it once.
+    pub fn visit_kinds(&mut self, id: ProgramId, visit: &mut dyn FnMut(&Kind, &mut dyn FnMut())) {
+        let program = self.bound[id.0].program.clone();
+        let kinds = kinds_of(&program);
+        for i in 0..program.nodes.len() {
+            self.run_node(id, i);
+            if let Some((_, kind)) = kinds.iter().find(|(first, _)| *first == i) {
+                visit(kind, &mut || self.run_node(id, i));
+            }
+        }
+    }
+
+    fn kinds_on_gpu(&mut self, id: ProgramId) -> Result<Vec<Kind>, RunError> {
+        let (program, host) = (self.bound[id.0].program.clone(), self.host());
+        let gpu = self.gpu.as_mut().expect("invariant: the caller looked");
+        gpu.send(&self.vars, &self.layout, host)?;
+        let mut kinds = kinds_of(&program);
+        for i in 0..program.nodes.len() {
+            gpu.programs.run_node(id.0, i)?;
+            if let Some((_, kind)) = kinds.iter_mut().find(|(first, _)| *first == i) {
+                kind.seconds = gpu.programs.time_node(id.0, i, SAMPLES, REPEATS)?;
+            }
+        }
+        gpu.age();
+        gpu.wait()?;
+        Ok(kinds.into_iter().map(|(_, k)| k).collect())
+    }
+
+    /// One operation on this thread.
+    fn run_node(&self, id: ProgramId, node: usize) {
+        let bound = &self.bound[id.0];
+        // The steps of a node are next to each other.
+        let from = bound.steps.partition_point(|s| s.node < node);
+        for step in bound.steps[from..].iter().take_while(|s| s.node == node) {
+            for task in 0..step.tasks {
+                F::run(&*bound.program.nodes[node].op, &bound.cx[node], step.phase, task);
+            }
+        }
+    }
+}
+
+/// The kinds of a program, each with its first node.
+fn kinds_of(p: &Program) -> Vec<(usize, Kind)> {
+    let mut kinds: Vec<(usize, Kind)> = vec![];
+    for (i, node) in p.nodes.iter().enumerate() {
+        let new = kind(p, node);
+        match kinds.iter_mut().find(|(_, k)| k.op == new.op && k.shapes == new.shapes && k.bytes == new.bytes) {
+            Some((_, known)) => known.calls += 1,
+            None => kinds.push((i, new)),
+        }
+    }
+    kinds
+}
+
+fn kind(p: &Program, node: &Node) -> Kind {
+    let shapes = |vs: &[Val]| vs.iter().map(|&v| p.shape(v).to_vec()).collect::<Vec<_>>();
+    let (inputs, outputs) = (shapes(&node.inputs), shapes(&node.outputs));
+    let mut seen: Vec<Val> = node.inputs.iter().chain(&node.outputs).copied().collect();
+    seen.sort();
+    seen.dedup();
+    Kind {
+        op: node.op.name(),
+        shapes: text(inputs.iter().chain(&outputs).map(Vec::as_slice)),
+        calls: 1,
+        bytes: seen.iter().map(|&v| 4 * p.len_of(v)).sum(),
+        operations: node.op.operations(&inputs, &outputs),
+        seconds: vec![],
+    }
+}
+
 /// `64x128 128x136`: operands in order, each shape once, vectors left out.
 fn shapes<F>(cx: &super::Cx<F>) -> String {
+    text(cx.inputs.iter().chain(&cx.outputs).map(|s| &s.shape[..]))
+}
+
+fn text<'a>(shapes: impl Iterator<Item = &'a [usize]>) -> String {
     let mut seen: Vec<String> = vec![];
-    for slot in cx.inputs.iter().chain(&cx.outputs).filter(|s| s.shape.len() > 1) {
-        let text = slot.shape.iter().map(usize::to_string).collect::<Vec<_>>().join("x");
+    for shape in shapes.filter(|s| s.len() > 1) {
+        let text = shape.iter().map(usize::to_string).collect::<Vec<_>>().join("x");
         if !seen.contains(&text) {
             seen.push(text);
         }

@@ -2,8 +2,10 @@
 // host. A module is a shared library; streams can be captured; a graph replays what was captured.
 //
 // PWM_STANDIN_ORDER = forward | reverse | hashed: the order in which the threads of a block run.
-// PWM_STANDIN_MAJOR = compute capability, 8 by default. PWM_STANDIN_DEVICES = how many GPUs there are. PWM_STANDIN_MEMORY = bytes that can be allocated,
-// PWM_STANDIN_LOCKED = of the host, locked.
+// PWM_STANDIN_MAJOR = compute capability, 8 by default. PWM_STANDIN_DEVICES = how many GPUs there are.
+// PWM_STANDIN_MEMORY = bytes that can be allocated, PWM_STANDIN_LOCKED = of the host, locked.
+// PWM_STANDIN_CONTEXT = the status of making a context. PWM_STANDIN_FAIL = after so many graph launches of a process a
+// kernel fails, and everything after it: an error of a kernel stays with its context.
 #include "shim.hpp"
 #include <algorithm>
 #include <cstdio>
@@ -99,9 +101,9 @@ static const char* run_block(Block* b, Order order) {
         if (progress) continue;
         // Copies arrive as late as they may.
         if (b->boxes.empty()) return "threads wait for each other at different barriers";
-        std::vector<Box> boxes;
-        boxes.swap(b->boxes);
-        for (auto& box : boxes) land(box);
+        land(b->boxes.front());
+        b->boxes.erase(b->boxes.begin());
+        if (b->error) return b->error;
     }
     return nullptr;
 }
@@ -110,7 +112,7 @@ static const char* run_block(Block* b, Order order) {
 using namespace shim;
 typedef int Status;
 typedef uint64_t Address;
-enum { SUCCESS = 0, INVALID_VALUE = 1, OUT_OF_MEMORY = 2, INVALID_DEVICE = 101, NOT_FOUND = 500, LAUNCH_FAILED = 719, CAPTURE = 901 };
+enum { SUCCESS = 0, INVALID_VALUE = 1, OUT_OF_MEMORY = 2, UNAVAILABLE = 46, INVALID_DEVICE = 101, NOT_FOUND = 500, LAUNCH_FAILED = 719, CAPTURE = 901 };
 
 struct Module {
     void* handle;
@@ -123,6 +125,7 @@ struct Function {
     void (*call)(void**);
     int (*sizes)(const uint32_t**);
     size_t most_dynamic = 48 << 10;
+    uint64_t launched = 0;
 };
 struct Graph {
     std::vector<std::function<Status()>> work;
@@ -130,6 +133,14 @@ struct Graph {
 struct Stream {
     Graph* capture = nullptr;
 };
+// Calls of this thread, by function: tests run side by side.
+static thread_local std::map<std::string, uint64_t> calls;
+extern "C" uint64_t standin_calls(const char* f) { return calls[f]; }
+// Entry points that this thread has launched, each followed by a line feed.
+static thread_local std::string launched_names;
+extern "C" const char* standin_launched() { return launched_names.c_str(); }
+#define COUNT calls[__func__]++
+static Status sticky = SUCCESS;
 static std::string last_error;
 static std::map<Address, size_t> allocations;
 static size_t allocated = 0;
@@ -196,7 +207,10 @@ X cuDeviceGetAttribute(int* v, int a, int) {
     const char* major = getenv("PWM_STANDIN_MAJOR");
     return *v = a == 75 ? (major ? atoi(major) : 8) : a == 76 ? 0 : a == 16 ? 132 : 1, SUCCESS;
 }
-X cuDevicePrimaryCtxRetain(void** c, int) { static int x; return *c = &x, SUCCESS; }
+X cuDevicePrimaryCtxRetain(void** c, int) {
+    static int x;
+    return *c = &x, getenv("PWM_STANDIN_CONTEXT") ? atoi(getenv("PWM_STANDIN_CONTEXT")) : SUCCESS;
+}
 X cuDevicePrimaryCtxRelease_v2(int) { return SUCCESS; }
 X cuCtxSetCurrent(void*) { return SUCCESS; }
 X cuMemGetInfo_v2(size_t* free, size_t* total) {
@@ -205,13 +219,17 @@ X cuMemGetInfo_v2(size_t* free, size_t* total) {
 }
 X cuStreamCreate(Stream** s, unsigned) { return *s = new Stream, SUCCESS; }
 X cuStreamDestroy_v2(Stream* s) { return delete s, SUCCESS; }
-X cuStreamSynchronize(Stream* s) { return s && s->capture ? CAPTURE : SUCCESS; }
+X cuStreamSynchronize(Stream* s) { return COUNT, s && s->capture ? CAPTURE : sticky; }
 X cuEventCreate(void** e, unsigned) { return *e = malloc(1), SUCCESS; }
 X cuEventDestroy_v2(void* e) { return free(e), SUCCESS; }
-X cuEventRecord(void*, Stream*) { return SUCCESS; }
-X cuEventSynchronize(void*) { return SUCCESS; }
+X cuEventRecordWithFlags(void*, Stream* s, unsigned external) {
+    // An external record is one of a graph, and only of a graph.
+    return (external != 0) == (s && s->capture) ? SUCCESS : INVALID_VALUE;
+}
+X cuEventSynchronize(void*) { return sticky; }
 X cuEventElapsedTime(float* t, void*, void*) { return *t = 1, SUCCESS; }
 X cuMemAlloc_v2(Address* p, size_t n) {
+    COUNT;
     size_t free, total;
     cuMemGetInfo_v2(&free, &total);
     if (n > free) return OUT_OF_MEMORY;
@@ -229,6 +247,7 @@ X cuMemFree_v2(Address p) {
 // Device memory is the host's, so locked memory has one address. It counts apart, and is given back by its own function.
 static std::map<void*, size_t> locked;
 X cuMemHostAlloc(void** p, size_t n, unsigned) {
+    COUNT;
     const char* most = getenv("PWM_STANDIN_LOCKED");
     if (most && n > strtoull(most, 0, 10)) return OUT_OF_MEMORY;
     *p = aligned_alloc(256, (n + 255) / 256 * 256);
@@ -247,9 +266,11 @@ X cuMemsetD32Async(Address p, unsigned v, size_t n, Stream* s) {
     return put(s, [=] { for (size_t i = 0; i < n; i++) ((unsigned*)p)[i] = v; return (Status)SUCCESS; });
 }
 X cuMemcpyHtoDAsync_v2(Address d, const void* from, size_t n, Stream* s) {
+    COUNT;
     return put(s, [=] { return memcpy((void*)d, from, n), (Status)SUCCESS; });
 }
 X cuMemcpyDtoHAsync_v2(void* d, Address from, size_t n, Stream* s) {
+    COUNT;
     return put(s, [=] { return memcpy(d, (void*)from, n), (Status)SUCCESS; });
 }
 // The image is the name of a shared library, which the stand-in compiler made.
@@ -297,7 +318,9 @@ X cuFuncSetAttribute(Function* f, int a, int value) {
 }
 X cuLaunchKernel(Function* f, unsigned gx, unsigned gy, unsigned gz, unsigned bx, unsigned by, unsigned bz,
                  unsigned dynamic, Stream* s, void** args, void**) {
+    COUNT;
     if (!gx || !gy || !gz || by != 1 || bz != 1 || dynamic > f->most_dynamic) return INVALID_VALUE;
+    if (!f->launched++) launched_names += f->name + "\n";
     // The arguments are copied now, as the driver does.
     const uint32_t* size;
     int n = f->sizes(&size);
@@ -310,18 +333,23 @@ X cuLaunchKernel(Function* f, unsigned gx, unsigned gy, unsigned gz, unsigned bx
         return launch(f, g, bx, dynamic, a.data());
     });
 }
-X cuStreamBeginCapture_v2(Stream* s, int) { return s->capture = new Graph, SUCCESS; }
+X cuStreamBeginCapture_v2(Stream* s, int) { return COUNT, s->capture = new Graph, SUCCESS; }
 X cuStreamEndCapture(Stream* s, Graph** g) { return *g = s->capture, s->capture = nullptr, SUCCESS; }
-X cuGraphInstantiateWithFlags(Graph** e, Graph* g, unsigned long long) { return *e = new Graph(*g), SUCCESS; }
+X cuGraphInstantiateWithFlags(Graph** e, Graph* g, unsigned long long) { return COUNT, *e = new Graph(*g), SUCCESS; }
 X cuGraphDestroy(Graph* g) { return delete g, SUCCESS; }
 X cuGraphExecDestroy(Graph* g) { return delete g, SUCCESS; }
 X cuGraphLaunch(Graph* g, Stream*) {
+    COUNT;
+    static int left = getenv("PWM_STANDIN_FAIL") ? atoi(getenv("PWM_STANDIN_FAIL")) : -1;
+    if (left >= 0 && left-- == 0) sticky = LAUNCH_FAILED, last_error = "unspecified launch failure", left = 0;
+    // As on a GPU, where a launch returns before it runs: waiting tells.
+    if (sticky) return SUCCESS;
     for (auto& f : g->work)
         if (Status r = f()) return r;
     return SUCCESS;
 }
 X cuGetErrorString(int code, const char** s) {
     static std::string text;
-    text = code == OUT_OF_MEMORY ? "out of memory" : last_error.empty() ? "error " + std::to_string(code) : last_error;
+    text = code == UNAVAILABLE ? "all CUDA-capable devices are busy or unavailable" : code == OUT_OF_MEMORY ? "out of memory" : last_error.empty() ? "error " + std::to_string(code) : last_error;
     return *s = text.c_str(), SUCCESS;
 }

@@ -64,6 +64,7 @@ inline void land(const Box& c) {
             }
     Barrier* b = barrier_at(c.barrier);
     b->bytes -= i / 16;
+    if (b->bytes < 0) block->error = "more bytes arrive than a barrier expects";
     settle(b);
 }
 

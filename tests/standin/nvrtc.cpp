@@ -1,6 +1,6 @@
 // A stand-in for the run-time compiler: the same calls, but the source is compiled as C++ behind the shim. The "code" it
 // gives is the name of a shared library. PWM_STANDIN_CXX is the compiler with its options, PWM_STANDIN_SHIM the folder of
-// shim.hpp, PWM_STANDIN_OUT a folder to work in.
+// shim.hpp, PWM_STANDIN_OUT a folder to work in, PWM_STANDIN_ARCH the newest architecture that it knows.
 #include <atomic>
 #include <cstdio>
 #include <cstdlib>
@@ -57,3 +57,16 @@ X nvrtcGetProgramLogSize(Program* p, size_t* n) { return *n = p->log.size() + 1,
 X nvrtcGetProgramLog(Program* p, char* s) { return strcpy(s, p->log.c_str()), 0; }
 X nvrtcGetCUBINSize(Program* p, size_t* n) { return *n = p->library.size() + 1, 0; }
 X nvrtcGetCUBIN(Program* p, char* s) { return strcpy(s, p->library.c_str()), 0; }
+X nvrtcGetPTXSize(Program* p, size_t* n) { return nvrtcGetCUBINSize(p, n); }
+X nvrtcGetPTX(Program* p, char* s) { return nvrtcGetCUBIN(p, s); }
+static const int ARCHITECTURES[] = {50, 75, 80, 90, 100};
+X nvrtcGetNumSupportedArchs(int* n) {
+    *n = 0;
+    for (int a : ARCHITECTURES) *n += a <= (getenv("PWM_STANDIN_ARCH") ? atoi(getenv("PWM_STANDIN_ARCH")) : 100);
+    return 0;
+}
+X nvrtcGetSupportedArchs(int* list) {
+    int n;
+    nvrtcGetNumSupportedArchs(&n);
+    return memcpy(list, ARCHITECTURES, n * sizeof *list), 0;
+}

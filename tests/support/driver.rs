@@ -47,7 +47,7 @@ impl Browser {
             "--disable-background-networking",
             "--disable-component-update",
             "--disable-sync",
-            "--window-size=500,400",
+            "--window-size=760,400",
             &folder,
         ];
         let args = [&usual[..], flags].concat();

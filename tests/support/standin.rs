@@ -1,6 +1,7 @@
 //! The stand-in driver and compiler: built with the C++ compiler of this machine, loaded in place of the real ones.
 #![allow(dead_code)] // each test binary uses a part
 
+use std::ffi::{CStr, c_char};
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::sync::{Mutex, OnceLock};
@@ -76,4 +77,54 @@ pub fn load() {
         };
         std::mem::forget(lib.expect("the stand-in driver loads"));
     });
+}
+
+/// A function of the stand-in driver, loaded for everyone and never unloaded.
+fn function<T: Copy>(name: &[u8]) -> T {
+    load();
+    // SAFETY: the caller names the function's type.
+    unsafe { *libloading::os::unix::Library::this().get::<T>(name).unwrap() }
+}
+
+/// How often this thread has called a function of the driver. Allocates nothing once it was called.
+pub fn calls(name: &CStr) -> u64 {
+    type Calls = unsafe extern "C" fn(*const c_char) -> u64;
+    static CALLS: OnceLock<Calls> = OnceLock::new();
+    // SAFETY: its only argument is a string.
+    unsafe { CALLS.get_or_init(|| function(b"standin_calls\0"))(name.as_ptr()) }
+}
+
+/// Entry points that this thread has launched.
+pub fn launched() -> Vec<String> {
+    let list: unsafe extern "C" fn() -> *const c_char = function(b"standin_launched\0");
+    // SAFETY: a string that lives as long as this thread, and grows only when it launches.
+    unsafe { CStr::from_ptr(list()) }.to_str().unwrap().lines().map(str::to_owned).collect()
+}
+
+/// Runs this test binary again in another environment, one test of it.
+pub fn again(test: &str, environment: &[(&str, String)]) {
+    let me = std::env::current_exe().unwrap();
+    let out = Command::new(me)
+        .args(["--exact", test, "--nocapture", "--test-threads=1"])
+        .envs(environment.iter().map(|(k, v)| (k, v)))
+        .output()
+        .unwrap();
+    let text = String::from_utf8_lossy(&out.stdout).into_owned() + &String::from_utf8_lossy(&out.stderr);
+    assert!(out.status.success() && text.contains("1 passed"), "{environment:?}:\n{text}");
+}
+
+/// Environments in which threads run in other orders, and under the address sanitizer.
+pub fn harsh() -> Vec<Vec<(&'static str, String)>> {
+    let found = Command::new(compiler()).arg("-print-file-name=libasan.so").output().unwrap();
+    let library = String::from_utf8(found.stdout).unwrap().trim().to_owned();
+    let options = "detect_leaks=0:detect_stack_use_after_return=0:verify_asan_link_order=0";
+    vec![
+        vec![("PWM_STANDIN_ORDER", "reverse".into())],
+        vec![("PWM_STANDIN_ORDER", "hashed".into())],
+        vec![
+            ("LD_PRELOAD", library),
+            ("ASAN_OPTIONS", options.into()),
+            ("PWM_STANDIN_FLAGS", "-fsanitize=address".into()),
+        ],
+    ]
 }

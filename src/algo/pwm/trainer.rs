@@ -4,6 +4,7 @@ use super::evaluate::{self, Evaluation, Moment};
 use super::rollout::{EnvStepVals, rollout};
 use super::world::Batch;
 use super::{Loss, Probe, Pwm, RewardLoss, critic, probe, world};
+use crate::algo::learner::{Begun, Pending, ahead};
 use crate::algo::schedule::{Network, Schedule};
 use crate::algo::{Arrangement, Learner, repeats};
 use crate::config::Config;
@@ -16,10 +17,10 @@ use crate::model::Group;
 use crate::ops::control::{clip, meter, tick};
 use crate::ops::random::normal;
 use crate::ops::replay::{ReplayVars, Transition, replay_begin, replay_record, replay_sample};
+use crate::tape::cuda::round::Rounds;
 use crate::tape::exec::{BindError, Number, ProgramId, RunError, Target};
 use crate::tape::{Machine, Program, VarId, Vars};
 use std::sync::Arc;
-use std::time::Instant;
 
 /// What an epoch did. Losses are means over its updates; `NaN` where there was none.
 #[derive(Clone, Copy, Debug, Default)]
@@ -45,8 +46,8 @@ pub struct EpochReport {
     pub blown_up: f64,
     /// Gradients of single environment steps that were scaled down, and those that were not finite and left out.
     pub bounded: [f64; 2],
-    /// Updates skipped since the start because a gradient was not finite.
-    pub skipped: u32,
+    /// Updates of each network skipped since the start because a gradient was not finite.
+    pub skipped: [u32; 3],
 }
 
 /// Anything that stops a trainer.
@@ -80,10 +81,6 @@ impl From<BindError> for TrainError {
 struct Programs {
     begin: ProgramId,
     collect: ProgramId,
-    actor: ProgramId,
-    targets: ProgramId,
-    critic: ProgramId,
-    world: ProgramId,
     eval_begin: ProgramId,
     eval_step: ProgramId,
     probe: ProgramId,
@@ -98,6 +95,9 @@ pub struct Trainer<F: Number> {
     bootstrapped: bool,
     /// Factor on all learning rates: below 1 after a rollback.
     lr_scale: f64,
+    pending: Pending,
+    /// Windows in the replay after the last epoch that was settled.
+    windows: usize,
 }
 
 /// Variables and programs of a run, before anything is allocated: what `Layout` plans.
@@ -182,6 +182,41 @@ fn act(vars: &Vars, pwm: &Pwm, learn: bool) -> Program {
     })
 }
 
+/// What must be finite beside the networks.
+fn others(pwm: &Pwm) -> [Option<VarId>; 6] {
+    let (nets, e) = (&pwm.nets, &pwm.env);
+    [Some(nets.rew_stats), Some(nets.ret_stats), nets.obs_stats, Some(e.q), Some(e.qd), Some(e.obs)]
+}
+
+/// The programs of an epoch that learns, by number, and how often each runs.
+fn steps(c: &Config, updates: usize) -> [(usize, usize); 4] {
+    [(2, 1), (3, 1), (4, c.critic_iterations), (5, updates)]
+}
+
+/// An epoch that learns, and one that waits for replay.
+pub(in crate::algo) fn sequences(c: &Config) -> Vec<Vec<(usize, usize)>> {
+    vec![steps(c, c.wm_iterations).into(), vec![(1, 1)]]
+}
+
+/// What host and device tell each other about an epoch.
+fn rounds(pwm: &Pwm) -> Rounds {
+    let (c, nets) = (&pwm.config, &pwm.nets);
+    let groups = [&nets.actor.group, &nets.critics.group, &nets.world.group];
+    let sums = [pwm.losses, pwm.env.meters];
+    let mut watched: Vec<VarId> = groups.iter().flat_map(|g| [g.params, g.m, g.v]).collect();
+    watched.extend(others(pwm).into_iter().flatten());
+    Rounds {
+        orders: groups.iter().flat_map(|g| [g.rate, g.norm]).chain(sums).collect(),
+        reports: (groups.iter().flat_map(|g| [g.norm, g.skipped]))
+            .chain(sums)
+            .chain([pwm.epoch, pwm.replay.ready])
+            .collect(),
+        watched,
+        sequences: sequences(c),
+        ahead: ahead(c),
+    }
+}
+
 impl<F: Number> Trainer<F> {
     /// Plans, allocates and initialises a run, on the processor whatever `device` says.
     pub fn new(c: &Config) -> Result<Self, TrainError> {
@@ -220,20 +255,20 @@ impl<F: Number> Trainer<F> {
         let team = Arc::new(Team::new(c.threads)?);
         let (vars, pwm, eval_env, programs) = written;
         let (vars, programs) = arrangement.of(vars, &programs);
-        let machine = Machine::on(target, vars, programs, team, &arrangement.replay)?;
+        let rounds = rounds(&pwm);
+        let machine = Machine::with_rounds(target, vars, programs, &rounds, team, &arrangement.replay)?;
         let id = |i| machine.program(i);
-        let programs = Programs {
-            begin: id(0),
-            collect: id(1),
-            actor: id(2),
-            targets: id(3),
-            critic: id(4),
-            world: id(5),
-            eval_begin: id(6),
-            eval_step: id(7),
-            probe: id(8),
+        let programs = Programs { begin: id(0), collect: id(1), eval_begin: id(6), eval_step: id(7), probe: id(8) };
+        let mut t = Self {
+            pwm,
+            eval_env,
+            machine,
+            programs,
+            bootstrapped: false,
+            lr_scale: 1.0,
+            pending: Pending::default(),
+            windows: 0,
         };
-        let mut t = Self { pwm, eval_env, machine, programs, bootstrapped: false, lr_scale: 1.0 };
         t.init()?;
         Ok(t)
     }
@@ -250,7 +285,7 @@ impl<F: Number> Trainer<F> {
 
     /// Epochs begun, warm-up included.
     pub fn epoch(&self) -> u64 {
-        u64::from(self.machine.index(self.pwm.epoch)[0])
+        self.pending.epoch().unwrap_or_else(|| u64::from(self.machine.index(self.pwm.epoch)[0]))
     }
 
     /// True steps of the training environments so far.
@@ -258,72 +293,93 @@ impl<F: Number> Trainer<F> {
         self.epoch() * (self.pwm.config.horizon * self.pwm.config.num_envs) as u64
     }
 
-    /// One epoch. While the replay holds no window the environments are only driven.
+    /// One epoch from beginning to end: see [`Learner`].
     pub fn run_epoch(&mut self) -> Result<EpochReport, TrainError> {
-        let c = &self.pwm.config;
-        let (iterations, passes, batches) = (c.wm_iterations, c.critic_iterations, c.critic_batches);
-        let e = self.epoch();
-        let scale = self.lr_scale;
+        Learner::run_epoch(self)
+    }
+
+    /// Begins an epoch. While the replay holds no window the environments are only driven.
+    fn begin(&mut self) -> Result<(), TrainError> {
+        assert!(!self.must_settle(), "invariant: epochs are settled when they must be");
+        let (c, e, scale) = (&self.pwm.config, self.epoch(), self.lr_scale);
         let rates = [Network::Actor, Network::Critic, Network::Model].map(|n| scale * Schedule::of(c, n).rate(e));
-        let first = c.bootstrap_updates();
+        let (usual, first) = (c.wm_iterations, c.bootstrap_updates());
         let nets = &self.pwm.nets;
-        let groups = [&nets.actor.group, &nets.critics.group, &nets.world.group].map(|g| (g.rate, g.norm, g.skipped));
-        for ((rate, norm, _), lr) in groups.iter().zip(rates) {
-            self.machine.real_mut(*rate)[0] = F::of(lr);
-            self.machine.real_mut(*norm)[0] = F::of(f64::NAN);
+        let groups = [&nets.actor.group, &nets.critics.group, &nets.world.group].map(|g| (g.rate, g.norm));
+        for ((rate, norm), lr) in groups.into_iter().zip(rates) {
+            self.machine.order(rate)[0] = F::of(lr);
+            self.machine.order(norm)[0] = F::of(f64::NAN);
         }
-        let (losses, meters) = (self.pwm.losses, self.pwm.env.meters);
-        self.machine.real_mut(losses).fill(F::zero());
-        self.machine.real_mut(meters).fill(F::zero());
-        let ready = self.can_learn();
-        let (mut updates, mut seconds) = (0, [0.0; 3]);
-        let began = Instant::now();
-        if ready {
-            updates = if self.bootstrapped { iterations } else { first.max(iterations) };
+        for sums in [self.pwm.losses, self.pwm.env.meters] {
+            self.machine.order(sums).fill(F::zero());
+        }
+        // Between two looks there are windows if there were enough.
+        let learned = if self.pending.is_empty() { self.can_learn() } else { true };
+        let mut updates = 0;
+        if learned {
+            updates = if self.bootstrapped { usual } else { first.max(usual) };
             self.bootstrapped = true;
-            for ((program, runs), phase) in self.schedule(updates).into_iter().zip([0, 1, 1, 2]) {
-                let from = Instant::now();
-                for _ in 0..runs {
-                    self.machine.run(program)?;
-                }
-                seconds[phase] += from.elapsed().as_secs_f64();
-            }
+            self.machine.round(&self.schedule(updates))?;
         } else {
-            self.machine.run(self.programs.collect)?;
-            seconds[0] = began.elapsed().as_secs_f64();
+            self.machine.round(&[(self.programs.collect, 1)])?;
         }
-        let real = |v: VarId, i: usize| self.machine.real(v)[i].value();
-        let over = |sum: f64, n: usize| if n > 0 { sum / n as f64 } else { f64::NAN };
-        let meter = |m: Meter| real(meters, m as usize);
-        let episodes = meter(Meter::Episodes);
-        let per_episode = |m: Meter| if episodes > 0.0 { meter(m) / episodes } else { f64::NAN };
-        let report = EpochReport {
-            learned: ready,
-            actor_loss: if ready { real(losses, Loss::Actor as usize) } else { f64::NAN },
-            critic_loss: over(real(losses, Loss::Critic as usize), if ready { passes * batches } else { 0 }),
-            dynamics_loss: over(real(losses, Loss::Dynamics as usize), updates),
-            reward_loss: over(real(losses, Loss::Reward as usize), updates),
-            actor_grad_norm: real(groups[0].1, 0),
-            critic_grad_norm: real(groups[1].1, 0),
-            wm_grad_norm: real(groups[2].1, 0),
-            rates,
-            seconds,
-            episodes,
-            train_return: per_episode(Meter::Return),
-            train_length: per_episode(Meter::Length),
-            blown_up: meter(Meter::BlownUp),
-            bounded: [0.0; 2],
-            skipped: groups.iter().map(|g| self.machine.index(g.2)[0]).sum(),
-        };
-        // A read from a GPU that failed is an error of this epoch.
-        self.machine.wait()?;
-        Ok(report)
+        self.pending.push(e, Begun { learned, updates, rates });
+        Ok(())
+    }
+
+    /// Whether the next epoch must know what the last one left: while there are so few windows that they might run out
+    /// unseen.
+    fn must_look(&self) -> bool {
+        let (c, s) = (&self.pwm.config, &self.pwm.replay.spec);
+        let rows = s.num_envs * (s.staging_rows + ahead(c) * c.horizon);
+        // Each row that comes pushes out at most one window's start.
+        !self.pending.is_empty() && self.windows <= rows
+    }
+
+    /// Says of each epoch that was begun what it did.
+    fn settle_each(&mut self, mut each: impl FnMut(&EpochReport)) -> Result<(), TrainError> {
+        self.machine.settle()?;
+        let [actor, targets, critics, world] = self.machine.seconds();
+        let (c, nets, m) = (&self.pwm.config, &self.pwm.nets, &self.machine);
+        let groups = [&nets.actor.group, &nets.critics.group, &nets.world.group];
+        for (back, begun) in self.pending.take() {
+            let Begun { learned, updates, rates } = begun;
+            let real = |v: VarId, i: usize| m.reported(back, v)[i].value();
+            let loss = |l: Loss, n: usize| {
+                let sum = real(self.pwm.losses, l as usize);
+                if n > 0 { sum / n as f64 } else { f64::NAN }
+            };
+            let meter = |m: Meter| real(self.pwm.env.meters, m as usize);
+            let episodes = meter(Meter::Episodes);
+            let per_episode = |m: Meter| if episodes > 0.0 { meter(m) / episodes } else { f64::NAN };
+            let norms = groups.map(|g| real(g.norm, 0));
+            let passes = c.critic_iterations * c.critic_batches;
+            each(&EpochReport {
+                learned,
+                actor_loss: loss(Loss::Actor, learned.into()),
+                critic_loss: loss(Loss::Critic, if learned { passes } else { 0 }),
+                dynamics_loss: loss(Loss::Dynamics, updates),
+                reward_loss: loss(Loss::Reward, updates),
+                actor_grad_norm: norms[0],
+                critic_grad_norm: norms[1],
+                wm_grad_norm: norms[2],
+                rates,
+                seconds: if learned { [actor, targets + critics, world] } else { [actor, 0.0, 0.0] },
+                episodes,
+                train_return: per_episode(Meter::Return),
+                train_length: per_episode(Meter::Length),
+                blown_up: meter(Meter::BlownUp),
+                bounded: [0.0; 2],
+                skipped: groups.map(|g| m.reported_index(back, g.skipped)[0]),
+            });
+            self.windows = m.reported_index(back, self.pwm.replay.ready)[0] as usize;
+        }
+        Ok(())
     }
 
     /// The programs of an epoch that learns, in order, and how often each runs.
     pub fn schedule(&self, updates: usize) -> [(ProgramId, usize); 4] {
-        let p = &self.programs;
-        [(p.actor, 1), (p.targets, 1), (p.critic, self.pwm.config.critic_iterations), (p.world, updates)]
+        steps(&self.pwm.config, updates).map(|(i, runs)| (self.machine.program(i), runs))
     }
 
     /// Whether there is anything to learn from: a window in the replay and, unless unfinished episodes count, one
@@ -387,15 +443,16 @@ impl<F: Number> Trainer<F> {
     /// The first number of the state that is infinite or not a number, named: networks by tensor, the rest by
     /// variable. The replay's ring is left out: its rows were environment states, which are looked at every epoch.
     pub fn non_finite(&self) -> Option<String> {
+        if !self.machine.alarm() {
+            return None;
+        }
         let nets = &self.pwm.nets;
         let groups = [&nets.actor.group, &nets.critics.group, &nets.world.group];
         if let Some(name) = groups.iter().find_map(|g| g.non_finite(&self.machine)) {
             return Some(name);
         }
-        let e = &self.pwm.env;
-        let stats = [Some(nets.rew_stats), Some(nets.ret_stats), nets.obs_stats, Some(e.q), Some(e.qd), Some(e.obs)];
         let bad = |id: &VarId| !self.machine.real(*id).iter().fold(true, |fine, x| fine & x.value().is_finite());
-        stats.into_iter().flatten().find(bad).map(|id| self.machine.vars().info(id).name.clone())
+        others(&self.pwm).into_iter().flatten().find(bad).map(|id| self.machine.vars().info(id).name.clone())
     }
 }
 
@@ -428,11 +485,20 @@ impl<F: Number> Learner for Trainer<F> {
     fn replay(&self) -> Option<&ReplayVars> {
         Some(&self.pwm.replay)
     }
+    fn steps(&self) -> Vec<(ProgramId, usize)> {
+        self.schedule(self.pwm.config.wm_iterations).into()
+    }
     fn epoch(&self) -> u64 {
         self.epoch()
     }
-    fn run_epoch(&mut self) -> Result<EpochReport, TrainError> {
-        self.run_epoch()
+    fn begin_epoch(&mut self) -> Result<(), TrainError> {
+        self.begin()
+    }
+    fn settle(&mut self, each: impl FnMut(&EpochReport)) -> Result<(), TrainError> {
+        self.settle_each(each)
+    }
+    fn must_settle(&self) -> bool {
+        self.machine.must_settle() || self.must_look()
     }
     fn evaluate(&mut self, watch: impl FnMut(Moment<F>)) -> Result<Evaluation, TrainError> {
         self.evaluate(watch)

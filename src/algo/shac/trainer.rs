@@ -2,6 +2,7 @@
 
 use super::rollout::{observe, rollout};
 use super::{Loss, Shac};
+use crate::algo::learner::{Begun, Pending, ahead};
 use crate::algo::pwm::trainer::TrainError;
 use crate::algo::pwm::{EpochReport, Evaluation, Moment, critic, evaluate};
 use crate::algo::schedule::{Network, Schedule};
@@ -14,10 +15,10 @@ use crate::model::Group;
 use crate::ops::control::{meter, tick};
 use crate::ops::random::normal;
 use crate::ops::replay::ReplayVars;
+use crate::tape::cuda::round::Rounds;
 use crate::tape::exec::{Number, ProgramId, Target};
 use crate::tape::{Machine, Program, VarId, Vars};
 use std::sync::Arc;
-use std::time::Instant;
 
 /// How many there are of [`Programs`].
 const PROGRAMS: usize = 6;
@@ -26,9 +27,6 @@ const PROGRAMS: usize = 6;
 #[derive(Clone, Copy, Debug)]
 struct Programs {
     begin: ProgramId,
-    actor: ProgramId,
-    targets: ProgramId,
-    critic: ProgramId,
     evaluate: [ProgramId; 2],
 }
 
@@ -40,6 +38,7 @@ pub struct Trainer<F: Number> {
     programs: Programs,
     /// Factor on all learning rates: below 1 after a rollback.
     lr_scale: f64,
+    pending: Pending,
 }
 
 /// Variables and programs of a run, before anything is allocated: what `Layout` plans.
@@ -78,6 +77,39 @@ fn act(vars: &Vars, s: &Shac) -> Program {
     program
 }
 
+/// What must be finite beside the networks.
+fn others(s: &Shac) -> [VarId; 5] {
+    let (nets, e) = (&s.nets, &s.env);
+    [nets.obs_stats, nets.ret_stats, e.q, e.qd, e.obs]
+}
+
+/// Sums over an epoch, which begin at zero.
+fn sums(s: &Shac) -> [VarId; 3] {
+    [s.losses, s.env.meters, s.bounded]
+}
+
+/// The programs of an epoch, by number, and how often each runs.
+fn steps(c: &Config) -> [(usize, usize); 3] {
+    [(1, 1), (2, 1), (3, c.critic_iterations)]
+}
+
+/// Every epoch is the same.
+pub(in crate::algo) fn sequences(c: &Config) -> Vec<Vec<(usize, usize)>> {
+    vec![steps(c).into()]
+}
+
+/// What host and device tell each other about an epoch.
+fn rounds(s: &Shac) -> Rounds {
+    let groups = [&s.nets.actor.group, &s.nets.critics.group];
+    Rounds {
+        orders: groups.iter().flat_map(|g| [g.rate, g.norm]).chain(sums(s)).collect(),
+        reports: groups.iter().flat_map(|g| [g.norm, g.skipped]).chain(sums(s)).chain([s.epoch]).collect(),
+        watched: groups.iter().flat_map(|g| [g.params, g.m, g.v]).chain(others(s)).collect(),
+        sequences: sequences(&s.config),
+        ahead: ahead(&s.config),
+    }
+}
+
 impl<F: Number> Trainer<F> {
     /// Plans, allocates and initialises a run, on the processor whatever `device` says.
     pub fn new(c: &Config) -> Result<Self, TrainError> {
@@ -97,10 +129,11 @@ impl<F: Number> Learner for Trainer<F> {
         let team = Arc::new(Team::new(c.threads)?);
         let (vars, shac, eval_env, programs) = write(c);
         let (vars, programs) = arrangement.of(vars, &programs);
-        let machine = Machine::on(target, vars, programs, team, &arrangement.replay)?;
+        let rounds = rounds(&shac);
+        let machine = Machine::with_rounds(target, vars, programs, &rounds, team, &arrangement.replay)?;
         let id = |i| machine.program(i);
-        let programs = Programs { begin: id(0), actor: id(1), targets: id(2), critic: id(3), evaluate: [id(4), id(5)] };
-        let mut t = Self { shac, eval_env, machine, programs, lr_scale: 1.0 };
+        let programs = Programs { begin: id(0), evaluate: [id(4), id(5)] };
+        let mut t = Self { shac, eval_env, machine, programs, lr_scale: 1.0, pending: Pending::default() };
         t.shac.nets.init(&mut t.machine, c.seed);
         t.machine.run(t.programs.begin)?;
         Ok(t)
@@ -130,60 +163,66 @@ impl<F: Number> Learner for Trainer<F> {
         None
     }
 
-    fn epoch(&self) -> u64 {
-        u64::from(self.machine.index(self.shac.epoch)[0])
+    fn steps(&self) -> Vec<(ProgramId, usize)> {
+        steps(&self.shac.config).map(|(i, runs)| (self.machine.program(i), runs)).into()
     }
 
-    /// One epoch: rollout and actor, targets, critics.
-    fn run_epoch(&mut self) -> Result<EpochReport, TrainError> {
-        let c = &self.shac.config;
-        let e = self.epoch();
-        let (passes, batches) = (c.critic_iterations, c.critic_batches);
+    fn epoch(&self) -> u64 {
+        self.pending.epoch().unwrap_or_else(|| u64::from(self.machine.index(self.shac.epoch)[0]))
+    }
+
+    /// Rollout and actor, targets, critics.
+    fn begin_epoch(&mut self) -> Result<(), TrainError> {
+        let (c, e) = (&self.shac.config, self.epoch());
         let rates = [Network::Actor, Network::Critic].map(|n| self.lr_scale * Schedule::of(c, n).rate(e));
-        let nets = &self.shac.nets;
-        let groups = [&nets.actor.group, &nets.critics.group].map(|g| (g.rate, g.norm, g.skipped));
-        for ((rate, norm, _), lr) in groups.iter().zip(rates) {
-            self.machine.real_mut(*rate)[0] = F::of(lr);
-            self.machine.real_mut(*norm)[0] = F::of(f64::NAN);
+        let groups = self.groups().map(|g| g.map(|g| (g.rate, g.norm)));
+        for ((rate, norm), lr) in groups.into_iter().flatten().zip(rates) {
+            self.machine.order(rate)[0] = F::of(lr);
+            self.machine.order(norm)[0] = F::of(f64::NAN);
         }
-        let (losses, meters, bounded) = (self.shac.losses, self.shac.env.meters, self.shac.bounded);
-        for sums in [losses, meters, bounded] {
-            self.machine.real_mut(sums).fill(F::zero());
+        for sums in sums(&self.shac) {
+            self.machine.order(sums).fill(F::zero());
         }
-        let mut seconds = [0.0; 3];
-        let phases = [(self.programs.actor, 1, 0), (self.programs.targets, 1, 1), (self.programs.critic, passes, 1)];
-        for (program, runs, phase) in phases {
-            let from = Instant::now();
-            for _ in 0..runs {
-                self.machine.run(program)?;
-            }
-            seconds[phase] += from.elapsed().as_secs_f64();
+        self.machine.round(&steps(&self.shac.config).map(|(i, runs)| (self.machine.program(i), runs)))?;
+        self.pending.push(e, Begun { learned: true, updates: 0, rates: [rates[0], rates[1], f64::NAN] });
+        Ok(())
+    }
+
+    fn settle(&mut self, mut each: impl FnMut(&EpochReport)) -> Result<(), TrainError> {
+        self.machine.settle()?;
+        let (s, m, [actor, targets, critics, _]) = (&self.shac, &self.machine, self.machine.seconds());
+        let passes = s.config.critic_iterations * s.config.critic_batches;
+        let groups = [&s.nets.actor.group, &s.nets.critics.group];
+        for (back, begun) in self.pending.take() {
+            let real = |v: VarId, i: usize| m.reported(back, v)[i].value();
+            let meter = |m: Meter| real(s.env.meters, m as usize);
+            let episodes = meter(Meter::Episodes);
+            let per_episode = |m: Meter| if episodes > 0.0 { meter(m) / episodes } else { f64::NAN };
+            let [actor_skipped, critic_skipped] = groups.map(|g| m.reported_index(back, g.skipped)[0]);
+            each(&EpochReport {
+                learned: true,
+                actor_loss: real(s.losses, Loss::Actor as usize),
+                critic_loss: real(s.losses, Loss::Critic as usize) / passes as f64,
+                dynamics_loss: f64::NAN,
+                reward_loss: f64::NAN,
+                actor_grad_norm: real(groups[0].norm, 0),
+                critic_grad_norm: real(groups[1].norm, 0),
+                wm_grad_norm: f64::NAN,
+                rates: begun.rates,
+                seconds: [actor, targets + critics, 0.0],
+                episodes,
+                train_return: per_episode(Meter::Return),
+                train_length: per_episode(Meter::Length),
+                blown_up: meter(Meter::BlownUp),
+                bounded: [real(s.bounded, 0), real(s.bounded, 1)],
+                skipped: [actor_skipped, critic_skipped, 0],
+            });
         }
-        let real = |v: VarId, i: usize| self.machine.real(v)[i].value();
-        let meter = |m: Meter| real(meters, m as usize);
-        let episodes = meter(Meter::Episodes);
-        let per_episode = |m: Meter| if episodes > 0.0 { meter(m) / episodes } else { f64::NAN };
-        let report = EpochReport {
-            learned: true,
-            actor_loss: real(losses, Loss::Actor as usize),
-            critic_loss: real(losses, Loss::Critic as usize) / (passes * batches) as f64,
-            dynamics_loss: f64::NAN,
-            reward_loss: f64::NAN,
-            actor_grad_norm: real(groups[0].1, 0),
-            critic_grad_norm: real(groups[1].1, 0),
-            wm_grad_norm: f64::NAN,
-            rates: [rates[0], rates[1], f64::NAN],
-            seconds,
-            episodes,
-            train_return: per_episode(Meter::Return),
-            train_length: per_episode(Meter::Length),
-            blown_up: meter(Meter::BlownUp),
-            bounded: [real(bounded, 0), real(bounded, 1)],
-            skipped: groups.iter().map(|g| self.machine.index(g.2)[0]).sum(),
-        };
-        // A read from a GPU that failed is an error of this epoch.
-        self.machine.wait()?;
-        Ok(report)
+        Ok(())
+    }
+
+    fn must_settle(&self) -> bool {
+        self.machine.must_settle()
     }
 
     fn evaluate(&mut self, watch: impl FnMut(Moment<F>)) -> Result<Evaluation, TrainError> {
@@ -192,14 +231,16 @@ impl<F: Number> Learner for Trainer<F> {
     }
 
     fn non_finite(&self) -> Option<String> {
-        let (nets, e) = (&self.shac.nets, &self.shac.env);
+        if !self.machine.alarm() {
+            return None;
+        }
+        let nets = &self.shac.nets;
         let groups = [&nets.actor.group, &nets.critics.group];
         if let Some(name) = groups.iter().find_map(|g| g.non_finite(&self.machine)) {
             return Some(name);
         }
         let bad = |id: &VarId| !self.machine.real(*id).iter().all(|x| x.value().is_finite());
-        let vars = [nets.obs_stats, nets.ret_stats, e.q, e.qd, e.obs];
-        vars.into_iter().find(bad).map(|id| self.machine.vars().info(id).name.clone())
+        others(&self.shac).into_iter().find(bad).map(|id| self.machine.vars().info(id).name.clone())
     }
 
     /// No epoch is longer than another.

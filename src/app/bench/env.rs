@@ -1,15 +1,16 @@
-//! Ant steps a second on one thread, as a training epoch takes them: dynamics, observation, reward, resets; and as SHAC
+//! Ant steps a second on one thread or a GPU, as a training epoch takes them: dynamics, observation, reward, resets; and as SHAC
 //! takes them, with the gradient of all that they earn.
 
 use super::measure::{Timing, repeat, timed};
 use crate::algo::pwm::trainer::TrainError;
+use crate::algo::target;
 use crate::config::Config;
 use crate::device::cpu::team::Team;
 use crate::device::philox::{Philox, Stream};
 use crate::env::ant::{ACT, OBS};
 use crate::env::step::{Bound, EnvVars, Mode, ant_from_config};
 use crate::ops::returns::{ActorLossSpec, Bootstrap, actor_loss};
-use crate::tape::{DType, Machine, Program, Region, VarId, Vars, grad};
+use crate::tape::{DType, Home, Machine, Program, Region, VarId, Vars, grad};
 use std::sync::Arc;
 
 /// Steps of one run of the program.
@@ -35,14 +36,16 @@ pub fn env(c: &Config, envs: usize, adjoint: bool, seconds: f64) -> Result<Timin
             env.step(&mut steps, &vars, action, None);
         }
     }
-    let mut machine = Machine::<f32>::new(vars, vec![begin, steps], Arc::new(Team::new(1)?))?;
+    let team = Arc::new(Team::new(1)?);
+    let mut machine =
+        Machine::<f32>::on(&target(c.device, c.precision)?, vars, vec![begin, steps], team, &Home::Arena)?;
     for (i, a) in machine.real_mut(actions).iter_mut().enumerate() {
         *a = 2.0 * random.uniform(0, i as u32) as f32 - 1.0;
     }
     machine.run(machine.program(0))?;
     let steps = machine.program(1);
     (0..SETTLE).try_for_each(|_| machine.run(steps))?;
-    let t = repeat(seconds, || timed(|| machine.run(steps)))?;
+    let t = repeat(seconds, || timed(|| machine.run(steps).and_then(|()| machine.wait())))?;
     let each = |x: f64| x / STEPS as f64;
     Ok(Timing { median: each(t.median), min: each(t.min), max: each(t.max), n: t.n })
 }

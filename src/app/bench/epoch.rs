@@ -48,7 +48,7 @@ pub fn profiles(c: &Config, seconds: f64) -> anyhow::Result<Vec<Profile>> {
 }
 
 /// A run whose replay has something to learn from.
-fn learning(c: &Config) -> anyhow::Result<Trainer<f32>> {
+pub fn learning(c: &Config) -> anyhow::Result<Trainer<f32>> {
     let mut t = Trainer::<f32>::on(c, &target(c.device, c.precision)?)?;
     t.set_bootstrapped(true);
     for _ in 0..PATIENCE {

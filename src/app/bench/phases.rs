@@ -16,8 +16,10 @@ use crate::algo::pwm::rollout::{EnvStepVals, rollout};
 use crate::algo::pwm::trainer::TrainError;
 use crate::algo::pwm::world::Batch;
 use crate::algo::pwm::{Exchange, Nets, critic, world};
+use crate::algo::target;
 use crate::config::{Config, Dynamics, FlowHead, Latent};
 use crate::device::cpu::team::Team;
+use crate::device::cuda::Launch;
 use crate::device::philox::{Philox, Stream};
 use crate::env::ant::{ACT, OBS};
 use crate::model::Group;
@@ -25,10 +27,11 @@ use crate::model::mlp::{Mlp, MlpInit, MlpSpec};
 use crate::model::params::{GroupBuilder, Init};
 use crate::ops::linear::{Epilogue, LayerVals, linear};
 use crate::ops::optim::AdamSpec;
+use crate::tape::cuda::Operands;
 use crate::tape::exec::{ProgramId, RunError};
 use crate::tape::fill::Fill;
 use crate::tape::profile::Profile;
-use crate::tape::{Adjoint, Cx, DType, Machine, Op, Program, Region, VarId, Vars, grad};
+use crate::tape::{Adjoint, Cx, DType, Home, Machine, Op, Program, Region, VarId, Vars, grad};
 use std::sync::Arc;
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
@@ -72,7 +75,7 @@ pub struct Subject {
 }
 
 impl Subject {
-    /// Writes and binds the phase on `c.threads` threads. The same seed gives the same data.
+    /// Writes and binds the phase on `c.device`, or `c.threads` threads. The same seed gives the same data.
     pub fn new(phase: Phase, c: &Config) -> Result<Self, TrainError> {
         let mut d = Draft::new(phase.name());
         let (rows, width) = (c.wm_batch_size * c.horizon, c.units[0]);
@@ -100,9 +103,9 @@ impl Subject {
         Ok(Self { phase, machine, program, runs, groups, flops })
     }
 
-    /// One repetition.
+    /// One repetition, waited for.
     pub fn run(&mut self) -> Result<(), RunError> {
-        (0..self.runs).try_for_each(|_| self.machine.run(self.program))
+        (0..self.runs).try_for_each(|_| self.machine.run(self.program)).and_then(|()| self.machine.wait())
     }
 
     /// Time by operation of one run of the program, on one thread. `critic_update` is `critic_iterations` such runs.
@@ -283,7 +286,7 @@ impl Draft {
 
     fn bind(self, c: &Config) -> Result<(Machine<f32>, ProgramId), TrainError> {
         let team = Arc::new(Team::new(c.threads)?);
-        let mut machine = Machine::new(self.vars, vec![self.p], team)?;
+        let mut machine = Machine::on(&target(c.device, c.precision)?, self.vars, vec![self.p], team, &Home::Arena)?;
         let random = Philox::new(c.seed, Stream::Test);
         for (step, (var, data)) in self.data.into_iter().enumerate() {
             let x = machine.real_mut(var);
@@ -321,6 +324,9 @@ impl Op for Ones {
     }
     fn phases(&self, _: &[Vec<usize>], _: &[Vec<usize>]) -> Vec<usize> {
         vec![1]
+    }
+    fn cuda(&self, _: &Operands) -> Option<Vec<Launch>> {
+        Some(vec![])
     }
     fn adjoint(&self, a: &mut Adjoint) {
         if let Some(s) = a.sink(0) {

@@ -15,15 +15,19 @@ fn check(call: &'static str, status: sys::CUresult) -> Result<(), CudaError> {
     if status == sys::CUresult::CUDA_SUCCESS {
         return Ok(());
     }
+    Err(CudaError::Driver { call, message: message(status) })
+}
+
+/// What the driver says of a status.
+fn message(status: sys::CUresult) -> String {
     let mut text = std::ptr::null();
     // SAFETY: the driver is loaded, since it gave a status; the text is static.
-    let message = unsafe {
+    unsafe {
         match sys::cuGetErrorString(status, &mut text) {
             sys::CUresult::CUDA_SUCCESS if !text.is_null() => CStr::from_ptr(text).to_string_lossy().into_owned(),
             _ => format!("{status:?}"),
         }
-    };
-    Err(CudaError::Driver { call, message })
+    }
 }
 
 /// Calls a function of the driver; its name goes into the error.
@@ -44,6 +48,10 @@ pub struct DeviceInfo {
     pub minor: i32,
     pub multiprocessors: i32,
     pub memory: usize,
+    /// Clock of the multiprocessors and of the memory in kHz, and bits of the memory's bus; 0 where it is not told.
+    pub clock: i32,
+    pub memory_clock: i32,
+    pub bus: i32,
 }
 
 impl DeviceInfo {
@@ -51,6 +59,14 @@ impl DeviceInfo {
     pub fn arch(&self) -> String {
         let own = if matches!((self.major, self.minor), (9, 0) | (10, _) | (12, _)) { "a" } else { "" };
         format!("sm_{}{}{own}", self.major, self.minor)
+    }
+
+    /// Bytes a second that memory can give, and operations a second of the plain units in single precision (a fused
+    /// multiply-add is two), by its clocks; 0 where they are not told.
+    pub fn ceilings(&self) -> [f64; 2] {
+        let lanes = if (self.major, self.minor) == (8, 0) { 64.0 } else { 128.0 };
+        let memory = 2.0 * f64::from(self.memory_clock) * 1e3 * f64::from(self.bus) / 8.0;
+        [memory, 2.0 * lanes * f64::from(self.multiprocessors) * f64::from(self.clock) * 1e3]
     }
 }
 
@@ -96,6 +112,9 @@ fn info(ordinal: usize) -> Result<DeviceInfo, CudaError> {
         minor: attribute(A::CU_DEVICE_ATTRIBUTE_COMPUTE_CAPABILITY_MINOR)?,
         multiprocessors: attribute(A::CU_DEVICE_ATTRIBUTE_MULTIPROCESSOR_COUNT)?,
         memory,
+        clock: attribute(A::CU_DEVICE_ATTRIBUTE_CLOCK_RATE).unwrap_or(0),
+        memory_clock: attribute(A::CU_DEVICE_ATTRIBUTE_MEMORY_CLOCK_RATE).unwrap_or(0),
+        bus: attribute(A::CU_DEVICE_ATTRIBUTE_GLOBAL_MEMORY_BUS_WIDTH).unwrap_or(0),
     })
 }
 
@@ -123,7 +142,20 @@ impl Context {
         }
         let (mut device, mut context, mut stream) = (0, std::ptr::null_mut(), std::ptr::null_mut());
         cu!(cuDeviceGet(&mut device, ordinal as i32))?;
-        cu!(cuDevicePrimaryCtxRetain(&mut context, device))?;
+        // SAFETY: a place for the handle.
+        let status = unsafe { sys::cuDevicePrimaryCtxRetain(&mut context, device) };
+        use sys::CUresult as S;
+        let why = match status {
+            S::CUDA_ERROR_DEVICE_UNAVAILABLE => {
+                "a process that does not share it has it to itself (exclusive mode)".into()
+            }
+            S::CUDA_ERROR_OUT_OF_MEMORY => "its memory is full, there is no room for a context".into(),
+            S::CUDA_SUCCESS => String::new(),
+            other => message(other),
+        };
+        if status != S::CUDA_SUCCESS {
+            return Err(CudaError::Busy { ordinal, name: info.name, why });
+        }
         cu!(cuCtxSetCurrent(context))?;
         cu!(cuStreamCreate(&mut stream, sys::CUstream_flags_enum::CU_STREAM_NON_BLOCKING as u32))?;
         Ok(Arc::new(Self { info, device, context, stream }))
@@ -148,20 +180,13 @@ impl Context {
     }
 
     /// Seconds that `work` takes on the stream.
-    pub fn time(&self, work: impl FnOnce() -> Result<(), CudaError>) -> Result<f64, CudaError> {
-        self.enter()?;
-        let (mut from, mut to) = (std::ptr::null_mut(), std::ptr::null_mut());
-        cu!(cuEventCreate(&mut from, 0))?;
-        cu!(cuEventCreate(&mut to, 0))?;
-        cu!(cuEventRecord(from, self.stream))?;
+    pub fn time(self: &Arc<Self>, work: impl FnOnce() -> Result<(), CudaError>) -> Result<f64, CudaError> {
+        let (from, to) = (Event::new(self)?, Event::new(self)?);
+        from.record(false)?;
         work()?;
-        cu!(cuEventRecord(to, self.stream))?;
-        cu!(cuEventSynchronize(to))?;
-        let mut ms = 0.0;
-        cu!(cuEventElapsedTime(&mut ms, from, to))?;
-        cu!(cuEventDestroy_v2(from))?;
-        cu!(cuEventDestroy_v2(to))?;
-        Ok(f64::from(ms) * 1e-3)
+        to.record(false)?;
+        self.synchronise()?;
+        to.since(&from)
     }
 }
 
@@ -267,12 +292,67 @@ impl Pinned {
     pub fn as_ptr(&self) -> *mut u32 {
         self.host.cast()
     }
+
+    /// What lies there. Whoever asks has waited for the launches that write it.
+    pub fn words(&self, from: usize, len: usize) -> &[u32] {
+        assert!(from + len <= self.words, "invariant: a view stays inside its memory");
+        // SAFETY: inside the block, which was filled when it was made.
+        unsafe { std::slice::from_raw_parts(self.as_ptr().add(from), len) }
+    }
+
+    /// The same, to be written. No launch that is under way reads it.
+    pub fn words_mut(&mut self, from: usize, len: usize) -> &mut [u32] {
+        assert!(from + len <= self.words, "invariant: a view stays inside its memory");
+        // SAFETY: as above, and exclusive.
+        unsafe { std::slice::from_raw_parts_mut(self.as_ptr().add(from), len) }
+    }
 }
 
 impl Drop for Pinned {
     fn drop(&mut self) {
         let _ = self.context.enter();
         let _ = cu!(cuMemFreeHost(self.host));
+    }
+}
+
+/// A moment of the stream.
+#[derive(Debug)]
+pub struct Event {
+    context: Arc<Context>,
+    event: sys::CUevent,
+}
+
+// SAFETY: a handle of the driver.
+unsafe impl Send for Event {}
+// SAFETY: as above.
+unsafe impl Sync for Event {}
+
+impl Event {
+    pub fn new(context: &Arc<Context>) -> Result<Self, CudaError> {
+        context.enter()?;
+        let mut event = std::ptr::null_mut();
+        cu!(cuEventCreate(&mut event, 0))?;
+        Ok(Self { context: context.clone(), event })
+    }
+
+    /// Marks what was put on the stream so far; `captured` if it is being recorded, so that each replay marks anew.
+    pub fn record(&self, captured: bool) -> Result<(), CudaError> {
+        let external = sys::CUevent_record_flags_enum::CU_EVENT_RECORD_EXTERNAL as u32;
+        cu!(cuEventRecordWithFlags(self.event, self.context.stream, if captured { external } else { 0 }))
+    }
+
+    /// Seconds from `earlier` to this one; both have passed.
+    pub fn since(&self, earlier: &Self) -> Result<f64, CudaError> {
+        let mut ms = 0.0;
+        cu!(cuEventElapsedTime(&mut ms, earlier.event, self.event))?;
+        Ok(f64::from(ms) * 1e-3)
+    }
+}
+
+impl Drop for Event {
+    fn drop(&mut self) {
+        let _ = self.context.enter();
+        let _ = cu!(cuEventDestroy_v2(self.event));
     }
 }
 
@@ -377,7 +457,9 @@ impl Context {
         if launch.blocks() == 0 {
             return Ok(());
         }
-        let mut args: Vec<*mut c_void> = launch.args.iter().map(|a| a.as_ptr().cast_mut().cast()).collect();
+        // On the stack: launches happen in loops that allocate nothing.
+        let mut args = [std::ptr::null_mut::<c_void>(); Launch::MOST_ARGS];
+        args.iter_mut().zip(&launch.args).for_each(|(to, a)| *to = a.as_ptr().cast_mut().cast());
         let [x, y, z] = launch.grid;
         let (threads, shared, none) = (launch.threads, launch.shared, std::ptr::null_mut());
         cu!(cuLaunchKernel(function.0, x, y, z, threads, 1, 1, shared, self.stream, args.as_mut_ptr(), none))

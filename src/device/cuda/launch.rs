@@ -42,8 +42,12 @@ pub struct Launch {
 }
 
 impl Launch {
+    /// Arguments of a kernel, at most.
+    pub const MOST_ARGS: usize = 32;
+
     pub fn new(kernel: Kernel, template: &[i64], grid: [usize; 3], args: Vec<Vec<u8>>) -> Self {
         assert_eq!(kernel.template.len(), template.len(), "invariant: {} has its template arguments", kernel.name);
+        assert!(args.len() <= Self::MOST_ARGS, "invariant: {} takes few arguments", kernel.name);
         let grid = grid.map(|n| u32::try_from(n).expect("invariant: a grid has fewer than 2^32 blocks"));
         assert!(grid[1] < 65_536 && grid[2] < 65_536, "invariant: a grid is long along x only");
         let threads = kernel.threads;
@@ -215,6 +219,43 @@ impl Param for Table {
     const C: &'static str = "Table";
     fn bytes(self) -> Vec<u8> {
         bytemuck::bytes_of(&self.0).to_vec()
+    }
+}
+
+/// Places in device memory with their lengths in words, passed by value.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, bytemuck::Pod, bytemuck::Zeroable)]
+#[repr(C)]
+pub struct Spans {
+    at: [u64; Spans::LEN],
+    len: [u32; Spans::LEN],
+    count: u32,
+    unused: u32,
+}
+
+impl Spans {
+    /// Entries, as in `kernels/common/types.cuh`.
+    pub const LEN: usize = 24;
+
+    /// From addresses and lengths.
+    pub fn new(list: &[(u64, usize)]) -> Self {
+        assert!(list.len() <= Self::LEN, "invariant: a launch touches at most {} places", Self::LEN);
+        let mut s = Self { count: list.len() as u32, ..Self::default() };
+        for (i, &(at, len)) in list.iter().enumerate() {
+            (s.at[i], s.len[i]) = (at, u32::try_from(len).expect("invariant: a variable has fewer than 2^32 numbers"));
+        }
+        s
+    }
+
+    /// Words in all.
+    pub fn words(&self) -> usize {
+        self.len.iter().map(|&n| n as usize).sum()
+    }
+}
+
+impl Param for Spans {
+    const C: &'static str = "Spans";
+    fn bytes(self) -> Vec<u8> {
+        bytemuck::bytes_of(&self).to_vec()
     }
 }
 

@@ -28,6 +28,16 @@ pub enum CudaError {
     NoDriver(String),
     #[error("the CUDA driver is of version {}.{}, needed is {}.{} or newer", found / 1000, found % 1000 / 10, needed / 1000, needed % 1000 / 10)]
     OldDriver { found: i32, needed: i32 },
+    #[error(
+        "GPU {ordinal}, {name}, is taken: {why}; wait until it is free, or choose another one with device=cuda:N or cpu"
+    )]
+    Busy { ordinal: usize, name: String, why: String },
+    #[error(
+        "the run-time compiler, NVRTC {}.{}, knows no architecture that {name} ({arch}) can run; install a newer \
+         nvidia-cuda-nvrtc and set PWM_NVRTC_PATH to its folder",
+        version.0, version.1
+    )]
+    UnknownArchitecture { name: String, arch: String, version: (i32, i32) },
     #[error("no GPU {ordinal}: the driver shows {count}")]
     NoDevice { ordinal: usize, count: i32 },
     #[error("{name} has compute capability {major}.{minor}, needed is 8.0 or newer")]

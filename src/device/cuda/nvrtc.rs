@@ -1,6 +1,7 @@
 //! The run-time compiler, loaded from where it is found.
 
 use super::CudaError;
+use super::driver::DeviceInfo;
 use super::unit::Unit;
 use libloading::Library;
 use std::ffi::{CStr, CString, c_char, c_int, c_void};
@@ -28,6 +29,8 @@ pub struct Image {
     pub code: Vec<u8>,
     /// One a entry point; empty if the compiler does not report.
     pub usage: Vec<Usage>,
+    /// What the assembler says about lost speed, as that products by groups of warps wait for each other.
+    pub losses: Vec<String>,
 }
 
 macro_rules! symbols {
@@ -54,6 +57,10 @@ symbols! {
     nvrtcGetProgramLog: fn(Program, *mut c_char);
     nvrtcGetCUBINSize: fn(Program, *mut usize);
     nvrtcGetCUBIN: fn(Program, *mut c_char);
+    nvrtcGetPTXSize: fn(Program, *mut usize);
+    nvrtcGetPTX: fn(Program, *mut c_char);
+    nvrtcGetNumSupportedArchs: fn(*mut c_int);
+    nvrtcGetSupportedArchs: fn(*mut c_int);
 }
 
 /// The compiler.
@@ -110,7 +117,35 @@ impl Nvrtc {
         Err(CudaError::NoCompiler(format!("tried {}", tried.join(", "))))
     }
 
-    /// Compiles a unit for an architecture such as `sm_90a`.
+    /// What to compile for on a GPU: its own architecture, or the newest that the compiler knows and the GPU can run, as
+    /// instructions that the driver translates (`compute_90`).
+    pub fn arch(&self, gpu: &DeviceInfo) -> Result<String, CudaError> {
+        let mut count = 0;
+        // SAFETY: a place for a number; then room for as many numbers as the library said.
+        let known = unsafe {
+            (self.symbols.nvrtcGetNumSupportedArchs)(&mut count);
+            let mut known = vec![0; count.max(0) as usize];
+            (self.symbols.nvrtcGetSupportedArchs)(known.as_mut_ptr());
+            known
+        };
+        let own = 10 * gpu.major + gpu.minor;
+        match known.into_iter().filter(|&k| k <= own).max() {
+            Some(k) if k == own => Ok(gpu.arch()),
+            // The kernels are written for 8.0 and newer.
+            Some(k) if k >= 80 => Ok(format!("compute_{k}")),
+            _ => {
+                Err(CudaError::UnknownArchitecture { name: gpu.name.clone(), arch: gpu.arch(), version: self.version })
+            }
+        }
+    }
+
+    /// The GPU as the compiler sees it: without units of its own if it is newer than the compiler.
+    pub fn sees(&self, gpu: &DeviceInfo) -> Result<DeviceInfo, CudaError> {
+        let own = self.arch(gpu)? == gpu.arch();
+        Ok(DeviceInfo { major: if own { gpu.major } else { 8 }, ..gpu.clone() })
+    }
+
+    /// Compiles a unit for an architecture such as `sm_90a`; for one such as `compute_90` to what the driver translates.
     pub fn compile(&self, unit: &Unit, arch: &str) -> Result<Image, CudaError> {
         let error =
             |log: String| CudaError::Compile { unit: unit.describe(), arch: arch.into(), log: first_lines(&log) };
@@ -147,15 +182,20 @@ impl Nvrtc {
                 log = CStr::from_bytes_until_nul(&text).map_or(String::new(), |t| t.to_string_lossy().into_owned());
             }
             let mut code = Vec::new();
-            if status == 0 && (s.nvrtcGetCUBINSize)(program, &mut size) == 0 {
+            let (measure, get) = match arch.starts_with("compute") {
+                true => (s.nvrtcGetPTXSize, s.nvrtcGetPTX),
+                false => (s.nvrtcGetCUBINSize, s.nvrtcGetCUBIN),
+            };
+            if status == 0 && measure(program, &mut size) == 0 {
                 code = vec![0u8; size];
-                (s.nvrtcGetCUBIN)(program, code.as_mut_ptr().cast());
+                get(program, code.as_mut_ptr().cast());
             }
             (s.nvrtcDestroyProgram)(&mut program);
             if status != 0 || code.is_empty() {
                 return Err(error(if log.is_empty() { format!("status {status}") } else { log }));
             }
-            Ok(Image { code, usage: usage(&log) })
+            let losses = log.lines().filter(|l| l.contains("Performance Loss")).map(str::to_owned).collect();
+            Ok(Image { code, usage: usage(&log), losses })
         }
     }
 }

@@ -30,10 +30,18 @@ embedded!(
     "rl/policy.cu",
     "rl/returns.cu",
     "rl/replay.cu",
+    "sim/chains.cuh",
+    "sim/body.cuh",
+    "sim/contact.cuh",
+    "sim/mass_matrix.cuh",
+    "sim/substep.cuh",
+    "sim/observe.cuh",
+    "sim/books.cu",
     "sim/env.cu",
     "tape/basic.cu",
     "tape/probe.cu",
     "tape/random.cu",
+    "tape/round.cu",
     "tape/stats.cu",
 );
 

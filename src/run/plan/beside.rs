@@ -4,6 +4,7 @@
 //! lines are meant to be generous.
 
 use super::{Item, Memory, Place};
+use crate::algo::sequences;
 use crate::config::{Algorithm, Config, Latent};
 use crate::device::cpu::{packing, team};
 use crate::device::cuda::multiply::Multiply;
@@ -11,6 +12,7 @@ use crate::device::cuda::unit::units;
 use crate::env::ant::OBS;
 use crate::run::film::{self, FILMED};
 use crate::run::signals;
+use crate::tape::cuda::round::{self, MAIL_BYTES, MOST_LAUNCHES};
 use crate::tape::exec::count_launches;
 use crate::tape::program::Node;
 use crate::tape::{Layout, Program, Vars, plan};
@@ -83,9 +85,18 @@ impl Launches {
         Self { files: units.len() as u64, entries, of }
     }
 
-    /// Launches of programs that were made of those described.
-    fn count(&self, programs: &[Program]) -> u64 {
-        programs.iter().flat_map(|p| &p.nodes).filter_map(|n| self.of.get(&address(n))).sum()
+    /// Launches of a program that was made of those described.
+    fn count(&self, program: &Program) -> u64 {
+        program.nodes.iter().filter_map(|n| self.of.get(&address(n))).sum()
+    }
+
+    /// Of all graphs: each program's, and those of whole rounds.
+    fn in_graphs(&self, programs: &[Program], rounds: &[Vec<(usize, usize)>]) -> u64 {
+        let of: Vec<u64> = programs.iter().map(|p| self.count(p)).collect();
+        let whole = rounds.iter().map(|steps| steps.iter().map(|&(p, runs)| runs as u64 * of[p]).sum::<u64>());
+        // The kernels around a round.
+        let whole = whole.filter(|&n| n <= MOST_LAUNCHES as u64).map(|n| n + round::describe_launches().len() as u64);
+        of.iter().sum::<u64>() + whole.sum::<u64>()
     }
 }
 
@@ -120,7 +131,7 @@ impl Beside {
             item("checkpoints", "header; the state is written from where it lies", CHECKPOINT),
         ];
         if place == Place::Device {
-            items.extend(driver(programs, layout, launches));
+            items.extend(driver(layout, launches, launches.in_graphs(programs, &sequences(c))));
         }
         let reserved = (threads - 1) * team::STACK as u64 + signals::STACK as u64;
         let unused = reserved - stacks + threads * (packing::taken(packed) - packed) as u64;
@@ -129,8 +140,8 @@ impl Beside {
 }
 
 /// What a GPU asks for beside the arena, on both sides.
-fn driver(programs: &[Program], layout: &Layout, launches: &Launches) -> Vec<Item> {
-    let (code, launched) = ((launches.files * CODE_BLOCK).max(launches.entries * ENTRY), launches.count(programs));
+fn driver(layout: &Layout, launches: &Launches, launched: u64) -> Vec<Item> {
+    let code = (launches.files * CODE_BLOCK).max(launches.entries * ENTRY);
     let mirror = layout.persistent.bytes(size_of::<f32>()) as u64;
     let item = |name, what, bytes, on| Item { name, what, bytes, on };
     vec![
@@ -140,12 +151,23 @@ fn driver(programs: &[Program], layout: &Layout, launches: &Launches) -> Vec<Ite
             mirror,
             Memory::Host,
         ),
+        item("mail", "locked: what host and device tell each other about an epoch", MAIL_BYTES as u64, Memory::Host),
         item("driver", "the driver on the host, with the copies it stages: a bound", DRIVER, Memory::Host),
         item("compiler", "machine code while it is made, at the start", COMPILER, Memory::Host),
-        item("graphs", "launches of all programs, as they are replayed", launched * NODE_ON_HOST, Memory::Host),
+        item(
+            "graphs",
+            "launches of all programs and of whole epochs, as they are replayed",
+            launched * NODE_ON_HOST,
+            Memory::Host,
+        ),
         item("context", "the driver on the device: a bound", CONTEXT, Memory::Device),
         item("kernels", "machine code of all kernels", code, Memory::Device),
-        item("graphs", "launches of all programs, as they are replayed", launched * NODE_ON_DEVICE, Memory::Device),
+        item(
+            "graphs",
+            "launches of all programs and of whole epochs, as they are replayed",
+            launched * NODE_ON_DEVICE,
+            Memory::Device,
+        ),
     ]
 }
 
