@@ -74,7 +74,7 @@ def main():
         cells = [mean(x for rows in kinds[k] if (x := at(rows, "step", s, "eval/return_mean")) is not None) for s in STEPS]
         out.append(f"| {k} | {len(kinds[k])} | {costs.get(k, float('nan')):.0f} | " + " | ".join(cells) + " |")
     # Half the time of the fastest kind, and the times at which kinds end.
-    ends = sorted({round(max(rows[-1]["minutes"] for rows in kinds[k]), 2) for k in order})
+    ends = sorted({round(max(rows[-1]["minutes"] for rows in kinds[k]), 1) for k in order})
     times = [ends[0] / 2, *ends]
     out += ["", "| dynamics | " + " | ".join(f"return after {t:.1f} min" for t in times) + " | best | error, 1 step | error, horizon |"]
     out.append("|---" * (4 + len(times)) + "|")
