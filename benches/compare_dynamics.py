@@ -3,7 +3,8 @@
 
     benches/compare_dynamics.py OUT.md OUT.svg RUNS [KIND=MS ...]
 
-RUNS holds the folders KIND_sSEED that compare_dynamics.sh makes. MS is what an epoch of that kind takes on one idle thread
+RUNS holds the folders KIND_sSEED that compare_dynamics.sh makes, or is the file OUT.jsonl of an earlier comparison: beside
+the table every evaluation that went into it is kept there. MS is what an epoch of that kind takes on one idle thread
 (`pwm bench epoch threads=1`): runs that shared their cores with others are compared by it, and not by their own clocks.
 Every number is the mean over seeds, with the half-width of its 95 % interval (Student's t over seeds).
 """
@@ -21,9 +22,17 @@ STEPS = [1e6, 2e6, 3e6, 4e6, 5e6]
 T = [12.706, 4.303, 3.182, 2.776, 2.571, 2.447, 2.365, 2.306, 2.262]
 
 
-def evaluations(folder):
-    rows = [json.loads(line) for line in open(folder / "metrics.jsonl", encoding="utf-8")]
-    return [r for r in rows if "eval/return_mean" in r]
+def evaluations(runs):
+    """Rows with an evaluation, by run."""
+    if runs.is_file():
+        rows = [json.loads(line) for line in open(runs, encoding="utf-8")]
+        return {run: [r for r in rows if r["run"] == run] for run in sorted({r["run"] for r in rows})}
+    found = {}
+    for path in sorted(runs.glob("*_s*/metrics.jsonl")):
+        rows = [json.loads(line) for line in open(path, encoding="utf-8")]
+        run = path.parent.name
+        found[run] = [{"run": run, **r} for r in rows if "eval/return_mean" in r]
+    return found
 
 
 def mean(values):
@@ -49,9 +58,11 @@ def main():
     table, figure, runs, *costs = sys.argv[1:]
     costs = {k: float(v) for k, v in (c.split("=") for c in costs)}
     kinds = defaultdict(list)
-    for folder in sorted(p.parent for p in Path(runs).glob("*_s*/metrics.jsonl")):
-        kind = folder.name.rsplit("_s", 1)[0]
-        rows = evaluations(folder)
+    found = evaluations(Path(runs))
+    stored = "".join(json.dumps(r, separators=(",", ":")) + "\n" for rows in found.values() for r in rows)
+    Path(table).with_suffix(".jsonl").write_text(stored, encoding="utf-8")
+    for run, rows in found.items():
+        kind = run.rsplit("_s", 1)[0]
         for r in rows:
             r["minutes"] = r["epoch"] * costs[kind] / 60e3 if kind in costs else r["time/elapsed_s"] / 60
         kinds[kind].append(rows)
@@ -62,8 +73,9 @@ def main():
     for k in order:
         cells = [mean(x for rows in kinds[k] if (x := at(rows, "step", s, "eval/return_mean")) is not None) for s in STEPS]
         out.append(f"| {k} | {len(kinds[k])} | {costs.get(k, float('nan')):.0f} | " + " | ".join(cells) + " |")
-    fastest = min(max(rows[-1]["minutes"] for rows in kinds[k]) for k in order)
-    times = [fastest / 2, fastest, 2 * fastest]
+    # Half the time of the fastest kind, and the times at which kinds end.
+    ends = sorted({round(max(rows[-1]["minutes"] for rows in kinds[k]), 2) for k in order})
+    times = [ends[0] / 2, *ends]
     out += ["", "| dynamics | " + " | ".join(f"return after {t:.1f} min" for t in times) + " | best | error, 1 step | error, horizon |"]
     out.append("|---" * (4 + len(times)) + "|")
     for k in order:

@@ -9,7 +9,8 @@ out=${OUT:-runs/compare_dynamics}
 seeds=${SEEDS:-0 1 2}
 # Epochs of 2,048 steps: 5 M steps.
 epochs=${EPOCHS:-2450}
-flow=dynamics=flow,flow_head=linear
+# With the published loss; DYNAMICS="heun2-consistency1:dynamics=flow,..,flow_consistency=1" adds the endpoint's error to it.
+flow=dynamics=flow,flow_head=linear,flow_consistency=0
 dynamics=${DYNAMICS:-mlp:dynamics=mlp heun2:$flow,flow_integrator=heun,flow_substeps=2 \
     heun4:$flow,flow_integrator=heun,flow_substeps=4 rk42:$flow,flow_integrator=rk4,flow_substeps=2}
 cargo build --release

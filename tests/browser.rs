@@ -72,6 +72,12 @@ fn at_rest(b: &Browser) -> Vec<u8> {
     }
 }
 
+/// What is drawn at rest once it is no longer `before`: a slow browser may show an old picture for a while.
+fn changed(b: &Browser, before: &[u8], what: &str) -> Vec<u8> {
+    b.wait(what, || drawn(b) != before);
+    at_rest(b)
+}
+
 /// Seconds that the page's clock shows, and those of the whole film.
 fn clock(b: &Browser) -> (f64, f64) {
     let text = b.text("#clock");
@@ -104,7 +110,7 @@ fn the_moving_ant_plays_scrubs_and_turns() {
         // It plays by itself, and the button stops and starts it.
         let (first, then) = (drawn(&b), clock(&b).0);
         b.wait("time goes on", || clock(&b).0 != then);
-        assert!(first != drawn(&b), "the ant moves");
+        b.wait("the ant moves", || drawn(&b) != first);
         b.click("#play");
         let rest = at_rest(&b);
         let stopped = clock(&b).0;
@@ -114,32 +120,29 @@ fn the_moving_ant_plays_scrubs_and_turns() {
         // A click in the middle of the slider goes there.
         b.click("#scrub");
         b.wait("it goes to the middle", || (clock(&b).0 - end / 2.0).abs() < 0.1 * end);
-        let middle = at_rest(&b);
-        assert!(middle != rest, "another moment is drawn");
+        let (middle, time) = (changed(&b, &rest, "another moment is drawn"), clock(&b).0);
         b.key("\u{E014}");
-        b.wait("the next frame", || clock(&b).0 > end / 2.0 - 0.1 * end);
+        b.wait("the next frame", || clock(&b).0 > time);
+        changed(&b, &middle, "the next frame is drawn");
 
         // A drag turns the view, the wheel comes nearer; time stands still.
         let before = (at_rest(&b), clock(&b).0);
         b.pointer("#marks", &[Step::Down, Step::Move(120, -40), Step::Up]);
-        let turned = at_rest(&b);
-        assert!(turned != before.0, "the view turns");
+        let turned = changed(&b, &before.0, "the view turns");
         b.wheel("#marks", -400);
-        let near = at_rest(&b);
-        assert!(near != turned, "the view comes nearer");
+        let near = changed(&b, &turned, "the view comes nearer");
         assert_eq!(clock(&b).0, before.1);
 
         // Arrows for the forces of the ground, on and off.
         assert_eq!(b.script("return push.length > 0"), true, "feet push");
         let touching = "const i = [...Array(F).keys()].findIndex(i => first[i + 1] > first[i]); t = i / FPS; jump = true; return i >= 0";
         assert_eq!(b.script(touching), true, "a frame with a force");
-        let plain = at_rest(&b);
+        let plain = changed(&b, &near, "that frame is drawn");
         b.click("#forces");
-        let arrows = at_rest(&b);
-        assert!(arrows != plain, "forces are drawn");
+        changed(&b, &plain, "forces are drawn");
         keep_picture(&b, if shader { "page.png" } else { "page_flat.png" });
         b.click("#forces");
-        assert!(at_rest(&b) == plain, "and not any more");
+        b.wait("and not any more", || drawn(&b) == plain);
 
         // The space bar plays on, to the end and round again.
         b.key(" ");

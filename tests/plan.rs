@@ -7,12 +7,16 @@ use std::sync::Arc;
 
 use pwm::algo::written;
 use pwm::app::plan::{self, PlanArgs};
-use pwm::config::{Bytes, Config, Kind, Shipped, load};
+use pwm::config::{Bytes, Config, Kind, Precision, Shipped, load};
 use pwm::device::cpu::team::Team;
+use pwm::device::cuda::Launch;
+use pwm::device::cuda::multiply::Multiply;
+use pwm::device::cuda::unit::units;
 use pwm::mem::Budget;
 use pwm::run::plan::{Budgets, KNOBS, Memory, Place, Plan};
 use pwm::tape::Home;
 use pwm::tape::Machine;
+use pwm::tape::exec::{count_launches, describe_launches};
 use pwm::tape::plan::aligned;
 use random_config::Draw;
 
@@ -210,6 +214,7 @@ fn a_plan_for_a_device_needs_none() {
     for knob in &KNOBS {
         assert!(text.contains(&format!("  {:<15} up to ", knob.key)), "{text}");
     }
+    let args = PlanArgs { overrides: vec!["alg=pwm_5M_flow_v2".into()], ..args };
     let json: serde_json::Value = serde_json::from_str(&printed(PlanArgs { json: true, ..args.clone() })).unwrap();
     let sum = |on: &str| json["lines"].as_array().unwrap().iter().map(|l| l[on].as_u64().unwrap()).sum::<u64>();
     for on in ["host", "device", "disk"] {
@@ -224,5 +229,24 @@ fn a_plan_for_a_device_needs_none() {
     let all = printed(PlanArgs { overrides: vec![], all: true, ..args });
     for name in Shipped::names(Kind::Alg) {
         assert!(all.lines().any(|l| l.starts_with(name) && l.ends_with("fits")), "{name} in {all}");
+    }
+}
+
+/// What is counted is what would be launched, and no entry point is missed.
+#[test]
+fn launches_are_counted_as_they_are_described() {
+    let entries = |launches: &[Launch]| {
+        units(launches).0.iter().flat_map(|u| u.symbols().map(str::to_string).collect::<Vec<_>>()).collect::<Vec<_>>()
+    };
+    for alg in ["pwm_small", "pwm_5M_flow_v2", "shac_small"] {
+        let (vars, programs) = written(&load(&[format!("alg={alg}")]).unwrap());
+        for precision in [Precision::Fp32, Precision::Bf16] {
+            let multiply = Multiply::best(9, precision);
+            let described = describe_launches(&vars, &programs, &multiply).unwrap();
+            let (counts, kinds) = count_launches(&vars, &programs, &multiply).unwrap();
+            let sums = counts.iter().map(|c| c.iter().sum::<usize>());
+            assert!(sums.eq(described.iter().map(|p| p.iter().map(Vec::len).sum::<usize>())), "{alg}");
+            assert_eq!(entries(&kinds), entries(&described.concat().concat()), "{alg}");
+        }
     }
 }

@@ -46,6 +46,10 @@ def shapes(pwm, configs, overrides):
     for name in configs:
         text = subprocess.check_output([pwm, "config", "show", "--json", f"alg={name}", *overrides], text=True)
         merged.update(json.loads(text))
+    for c in merged.values():
+        # The peer has no setting for dynamics: an integrator makes them a flow.
+        if c["dynamics"] == "flow":
+            c.update(integrator=c["flow_integrator"], substeps=c["flow_substeps"], head=c["flow_head"])
     return merged
 
 

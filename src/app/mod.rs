@@ -37,6 +37,8 @@ use crate::run::metrics::MetricsError;
 use crate::run::plan::{DoesNotFit, WrongPlace};
 use crate::run::report::ReportError;
 use crate::run::session::RunError;
+use crate::tape::exec::BindError;
+use selftest::SelftestError;
 use std::fmt;
 use std::io::Write;
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -114,6 +116,11 @@ fn reason(e: &(dyn std::error::Error + 'static)) -> Option<u8> {
             TrainError::File(_) => Some(3),
             _ => None,
         };
+    }
+    if let Some(SelftestError::Bind(BindError::Memory(_) | BindError::Cuda(CudaError::Memory { .. }))) =
+        e.downcast_ref()
+    {
+        return Some(6);
     }
     if e.is::<OutOfMemory>() || e.is::<DoesNotFit>() {
         return Some(6);

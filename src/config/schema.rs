@@ -269,8 +269,9 @@ keys! {
         /// Model times at which flow dynamics are trained.
         flow_tau_sampling: TauSampling = TauSampling::Uniform, Any, "";
         /// Weight of the integrated latent's squared error in the loss of flow dynamics. Matching velocities alone never sees
-        /// what the integrator makes of them; 0 is the published loss.
-        flow_consistency: f64 = 0.0, AtLeast(0.0), "";
+        /// what the integrator makes of them: with 1 a small model learned sooner and erred less (docs/RESULTS.md). 0 is the
+        /// published loss.
+        flow_consistency: f64 = 1.0, AtLeast(0.0), "";
         /// Whether latents between substeps are kept for the reverse pass. Without, memory does not grow with
         /// `flow_substeps`, and the integration is done once more: about a quarter of its cost.
         flow_keep_substeps: bool = true, Any, "";

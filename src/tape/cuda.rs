@@ -77,11 +77,20 @@ pub fn cover(n: usize, threads: usize) -> [usize; 3] {
 
 /// The launches of each node of a program whose values lie at the addresses of `cx`.
 pub(super) fn launches(program: &Program, cx: &[Cx<f32>], multiply: &Multiply) -> Result<Vec<Vec<Launch>>, CudaError> {
-    let of = |(node, cx): (&Node, &Cx<f32>)| match node.op.cuda(&Operands { cx, multiply }) {
+    program.nodes.iter().zip(cx).map(|(node, cx)| node_launches(program, node, cx, multiply)).collect()
+}
+
+/// Those of one of its nodes.
+pub(super) fn node_launches(
+    program: &Program,
+    node: &Node,
+    cx: &Cx<f32>,
+    multiply: &Multiply,
+) -> Result<Vec<Launch>, CudaError> {
+    match node.op.cuda(&Operands { cx, multiply }) {
         Some(l) => Ok(l.into_iter().filter(|l| l.blocks() > 0).collect()),
         None => Err(CudaError::NoKernel { op: node.op.name(), program: program.name }),
-    };
-    program.nodes.iter().zip(cx).map(of).collect()
+    }
 }
 
 /// How a machine uses a GPU.

@@ -15,6 +15,7 @@ use crate::device::cuda::{CudaError, Launch};
 use crate::device::{Dual, Real};
 use crate::mem::{Arena, MapError, OutOfMemory};
 use bytemuck::Pod;
+use std::collections::HashMap;
 use std::marker::PhantomData;
 use std::sync::Arc;
 
@@ -188,6 +189,7 @@ impl<F: Number> Machine<F> {
         if std::any::TypeId::of::<F>() != std::any::TypeId::of::<f32>() {
             return Err(CudaError::NumberType.into());
         }
+        let programs: Vec<_> = programs.into_iter().map(Program::for_device).collect();
         let layout = Layout::new(&vars, &programs);
         let memory = Arc::new(Memory::new(context, &layout)?);
         // A mirror of the variables; its pages are there once they are used.
@@ -485,14 +487,49 @@ fn device_launches(
     programs.iter().enumerate().map(of).collect()
 }
 
-/// The launches of each node of programs at made-up addresses: to be compiled or counted, never run. Needs no driver.
+/// Made-up addresses: of launches that are compiled or counted, and never run.
+const NOWHERE: Bases = Bases { reals: 1 << 20, indices: 1 << 40, apart: 1 << 50 };
+
+/// The launches of programs at made-up addresses. Needs no driver.
 pub fn describe_launches(
     vars: &Vars,
     programs: &[Program],
     multiply: &Multiply,
 ) -> Result<Vec<Vec<Vec<Launch>>>, CudaError> {
-    let bases = Bases { reals: 1 << 20, indices: 1 << 40, apart: 1 << 50 };
-    device_launches(vars, &Layout::new(vars, programs), programs, bases, multiply)
+    let programs: Vec<_> = programs.iter().cloned().map(Program::for_device).collect();
+    device_launches(vars, &Layout::new(vars, &programs), &programs, NOWHERE, multiply)
+}
+
+/// How many launches each node of programs makes, and one of every kind: for plans. Nodes of the same operation and
+/// shapes launch the same, so that of a rollout's many steps one is described.
+pub fn count_launches(
+    vars: &Vars,
+    programs: &[Program],
+    multiply: &Multiply,
+) -> Result<(Vec<Vec<usize>>, Vec<Launch>), CudaError> {
+    let layout = Layout::new(vars, programs);
+    let (mut known, mut kinds) = (HashMap::<String, usize>::new(), Vec::new());
+    let mut counts = Vec::with_capacity(programs.len());
+    for (i, p) in programs.iter().enumerate() {
+        let cx = operands::<f32>(vars, &layout, i, p, NOWHERE);
+        let mut of = Vec::with_capacity(cx.len());
+        for (node, cx) in p.nodes.iter().zip(&cx) {
+            let shapes = |s: &[Slot]| s.iter().map(|s| s.shape.clone()).collect::<Vec<_>>();
+            let key = format!("{:?} {:?} {:?}", node.op, shapes(&cx.inputs), shapes(&cx.outputs));
+            let count = match known.get(&key) {
+                Some(&count) => count,
+                None => {
+                    let launches = cuda::node_launches(p, node, cx, multiply)?;
+                    known.insert(key, launches.len());
+                    kinds.extend_from_slice(&launches);
+                    launches.len()
+                }
+            };
+            of.push(count);
+        }
+        counts.push(of);
+    }
+    Ok((counts, kinds))
 }
 
 /// The operands of every node of a program.

@@ -23,6 +23,11 @@ pub trait Op: Debug + Send + Sync {
         0
     }
 
+    /// The same on a GPU, whichever it is and however it multiplies.
+    fn device_workspace(&self, inputs: &[Vec<usize>], outputs: &[Vec<usize>]) -> usize {
+        self.workspace(inputs, outputs)
+    }
+
     /// Bytes of a thread's packing workspace that the operation's products touch, whose numbers take `size` bytes:
     /// see [`crate::device::cpu::packing`].
     fn packing(&self, _size: usize) -> usize {

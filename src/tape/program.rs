@@ -142,7 +142,7 @@ impl ValueInfo {
 }
 
 /// One operation of a program.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub struct Node {
     pub op: Arc<dyn Op>,
     pub inputs: Vec<Val>,
@@ -153,7 +153,7 @@ pub struct Node {
 }
 
 /// A straight line of operations.
-#[derive(Debug, Default)]
+#[derive(Clone, Debug, Default)]
 pub struct Program {
     pub name: &'static str,
     pub nodes: Vec<Node>,
@@ -281,8 +281,23 @@ impl Program {
     /// Appends an operation. `outputs` were made by [`Program::real`], [`Program::view`] or [`Program::var`].
     pub fn push(&mut self, op: impl Op + 'static, inputs: &[Val], outputs: &[Val]) {
         let shapes = |p: &Self, vs: &[Val]| vs.iter().map(|&v| p.shape(v).to_vec()).collect::<Vec<_>>();
-        let size = op.workspace(&shapes(self, inputs), &shapes(self, outputs));
-        let workspace = (size > 0).then(|| self.real(&[size]));
+        let (i, o) = (shapes(self, inputs), shapes(self, outputs));
+        let size = op.workspace(&i, &o);
+        // One of no numbers has a place all the same, for a device that needs some.
+        let workspace = (size.max(op.device_workspace(&i, &o)) > 0).then(|| self.real(&[size]));
         self.nodes.push(Node { op: Arc::new(op), inputs: inputs.to_vec(), outputs: outputs.to_vec(), workspace });
+    }
+
+    /// The same program with the scratch memory that its operations need on a GPU.
+    #[must_use]
+    pub fn for_device(mut self) -> Self {
+        for node in &self.nodes {
+            let shapes = |vs: &[Val]| vs.iter().map(|&v| self.values[v.0 as usize].shape.clone()).collect::<Vec<_>>();
+            if let Some(w) = node.workspace {
+                let size = node.op.device_workspace(&shapes(&node.inputs), &shapes(&node.outputs));
+                self.values[w.0 as usize].shape = vec![size];
+            }
+        }
+        self
     }
 }

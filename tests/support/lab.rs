@@ -296,6 +296,8 @@ pub fn config(g: &Golden, world: &str, actor: &str, critics: &str) -> Config {
         // The published dynamics and how its golden runs integrate them.
         (c.dynamics, c.flow_head) = (Dynamics::Flow, FlowHead::Simnorm);
         (c.flow_integrator, c.flow_substeps) = (Integrator::Heun, 2);
+        // The published loss.
+        c.flow_consistency = 0.0;
     }
     let outputs = outputs.expect("a reward head");
     if outputs > 1 {

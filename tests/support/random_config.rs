@@ -72,7 +72,7 @@ pub fn settings(d: &mut Draw) -> Vec<String> {
                 ("flow_projection", &["none", "simplex"]),
                 ("flow_tau_sampling", &["uniform", "midpoint"]),
                 ("flow_keep_substeps", &["true", "false"]),
-                ("flow_consistency", &["0", "0.5"]),
+                ("flow_consistency", &["0", "1"]),
             ] {
                 s.push(format!("{key}={}", d.one(words)));
             }

@@ -66,8 +66,11 @@ pub fn kernels(c: &Config, seconds: f64) -> anyhow::Result<Vec<Kernel>> {
     Ok(all)
 }
 
-/// Shows `visit` each kind of operation of an epoch on the processor, with its program and what runs it once.
-pub fn visit(c: &Config, visit: &mut dyn FnMut(&str, &Kind, &mut dyn FnMut())) -> anyhow::Result<()> {
+/// What is shown a kind of operation: the name of its program, the kind, and what runs it once.
+pub type Visitor<'a> = &'a mut dyn FnMut(&str, &Kind, &mut dyn FnMut());
+
+/// Shows `visit` each kind of operation of an epoch on the processor.
+pub fn visit(c: &Config, visit: Visitor) -> anyhow::Result<()> {
     each_program(&Config { device: Device::Cpu, ..c.clone() }, &mut |machine, id, _| {
         let program = machine.name(id);
         machine.visit_kinds(id, &mut |kind, run| visit(program, kind, run));

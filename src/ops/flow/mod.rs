@@ -220,7 +220,11 @@ impl Op for Flow {
     }
 
     fn workspace(&self, _: &[Vec<usize>], _: &[Vec<usize>]) -> usize {
-        (self.dims.rows * cpu::scratch_row(&self.dims)).max(self.cuda_workspace())
+        self.dims.rows * cpu::scratch_row(&self.dims)
+    }
+
+    fn device_workspace(&self, _: &[Vec<usize>], _: &[Vec<usize>]) -> usize {
+        self.cuda_workspace()
     }
 
     fn phases(&self, _: &[Vec<usize>], _: &[Vec<usize>]) -> Vec<usize> {
@@ -295,7 +299,11 @@ impl Op for FlowGrad {
     }
 
     fn workspace(&self, _: &[Vec<usize>], _: &[Vec<usize>]) -> usize {
-        cpu_grad::Scratch::new(&self.dims, self.kept).total.max(self.cuda_workspace())
+        cpu_grad::Scratch::new(&self.dims, self.kept).total
+    }
+
+    fn device_workspace(&self, _: &[Vec<usize>], _: &[Vec<usize>]) -> usize {
+        self.cuda_workspace()
     }
 
     /// For each substep, the last first: rows, then columns of the weights. Without weights rows go through all at once.

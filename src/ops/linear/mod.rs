@@ -168,7 +168,7 @@ impl Op for Linear {
         vec![self.dims.ensemble * self.dims.tiles()]
     }
 
-    fn workspace(&self, _: &[Vec<usize>], _: &[Vec<usize>]) -> usize {
+    fn device_workspace(&self, _: &[Vec<usize>], _: &[Vec<usize>]) -> usize {
         self.cuda_workspace()
     }
 
@@ -275,9 +275,15 @@ impl Op for LinearGrad {
 
     fn workspace(&self, _: &[Vec<usize>], _: &[Vec<usize>]) -> usize {
         let d = &self.dims;
+        if !d.epilogue.has_norm() {
+            return 0;
+        }
         // Two rows of temporaries a task, then column sums of each tile and member for gain and shift.
-        let cpu = self.row_tasks() * 2 * d.n + d.ensemble * d.tiles() * 2 * d.n;
-        self.cuda_workspace().max(if d.epilogue.has_norm() { cpu } else { 0 })
+        self.row_tasks() * 2 * d.n + d.ensemble * d.tiles() * 2 * d.n
+    }
+
+    fn device_workspace(&self, _: &[Vec<usize>], _: &[Vec<usize>]) -> usize {
+        self.cuda_workspace()
     }
 
     fn phases(&self, _: &[Vec<usize>], _: &[Vec<usize>]) -> Vec<usize> {

@@ -13,7 +13,7 @@ use crate::env::ant::OBS;
 use crate::run::film::{self, FILMED};
 use crate::run::signals;
 use crate::tape::cuda::round::{self, MAIL_BYTES, MOST_LAUNCHES};
-use crate::tape::exec::describe_launches;
+use crate::tape::exec::count_launches;
 use crate::tape::program::Node;
 use crate::tape::{Layout, Program, Vars, plan};
 use std::collections::HashMap;
@@ -75,11 +75,12 @@ impl Launches {
         }
         // As on a GPU of compute capability 9. A program that has no kernels is refused when it is bound; it has no
         // launches to count.
-        let described = describe_launches(vars, programs, &Multiply::best(9, c.precision)).ok();
-        let Some(described) = described else { return Self::default() };
+        let Ok((counts, kinds)) = count_launches(vars, programs, &Multiply::best(9, c.precision)) else {
+            return Self::default();
+        };
         let nodes = programs.iter().flat_map(|p| &p.nodes);
-        let of = nodes.zip(described.iter().flatten()).map(|(n, l)| (address(n), l.len() as u64)).collect();
-        let (units, _) = units(described.iter().flatten().flatten());
+        let of = nodes.zip(counts.iter().flatten()).map(|(n, &count)| (address(n), count as u64)).collect();
+        let (units, _) = units(&kinds);
         let entries = units.iter().map(|u| u.symbols().count() as u64).sum();
         Self { files: units.len() as u64, entries, of }
     }

@@ -96,7 +96,10 @@ struct Written {
 
 impl Written {
     fn new(c: &Config, place: Place) -> Self {
-        let (vars, programs) = written(c);
+        let (vars, mut programs) = written(c);
+        if place == Place::Device {
+            programs = programs.into_iter().map(Program::for_device).collect();
+        }
         Self { launches: Launches::new(c, place, &vars, &programs), vars, programs }
     }
 }

@@ -1,0 +1,49 @@
+//! The replay: episodes recorded, windows drawn.
+
+use super::lab::{Case, case};
+use crate::ops::replay::{ReplaySpec, ReplayVars, Sampling, Transition, replay_begin, replay_record, replay_sample};
+
+pub(super) fn replay_cases(list: &mut Vec<Case>) {
+    for (num_envs, capacity, batch) in [(1, 9, 1), (5, 60, 70), (300, 900, 33)] {
+        for sampling in [Sampling::Row, Sampling::Episode] {
+            for unfinished in [false, true] {
+                let name = format!("replay {num_envs} {capacity} {sampling:?} unfinished {unfinished}");
+                list.push(case(name, move |l| {
+                    let (obs_dim, act_dim) = (5, 2);
+                    let spec = ReplaySpec {
+                        num_envs,
+                        horizon: 3,
+                        capacity,
+                        staging_rows: 9,
+                        obs_dim,
+                        act_dim,
+                        batch,
+                        sampling,
+                        unfinished,
+                        seed: 3,
+                    };
+                    let r = ReplayVars::new(&mut l.vars, &spec);
+                    let obs = l.real(&[num_envs, obs_dim]);
+                    replay_begin(&mut l.p, &l.vars, &r, obs);
+                    for _ in 0..25 {
+                        let t = Transition {
+                            obs: l.real(&[num_envs, obs_dim]),
+                            action: l.real(&[num_envs, act_dim]),
+                            reward: l.real(&[num_envs]),
+                            done: l.flags(&[num_envs], -1.2),
+                            next: l.real(&[num_envs, obs_dim]),
+                        };
+                        replay_record(&mut l.p, &l.vars, &r, &t);
+                    }
+                    for _ in 0..2 {
+                        let (o, a, w) = replay_sample(&mut l.p, &l.vars, &r);
+                        l.keep(o);
+                        l.keep(a);
+                        l.keep(w);
+                    }
+                    l.runs = 3;
+                }));
+            }
+        }
+    }
+}
