@@ -327,6 +327,23 @@ fn a_schedulers_signal_does_not_wait_for_a_long_epoch() {
     assert_eq!(ended.status.code(), Some(143), "{said}");
     assert!(said.contains("SIGTERM inside an epoch"), "{said}");
     state::epoch_of(&Checkpoint::load(&folder::latest(&run)).unwrap()).unwrap();
+
+    // Nor for a first evaluation that takes as long.
+    let run = dir.path().join("first");
+    let wide = ["actor_units=[3000,3000]", "threads=1"];
+    let long = ["eval_episodes=64", "episode_length=1000", "early_termination=false"];
+    let mut command = Command::new(env!("CARGO_BIN_EXE_pwm-train"));
+    command
+        .args(tiny::settings(&[&wide[..], &long, &[&run_dir(&run)]].concat()))
+        .stdout(Stdio::null())
+        .stderr(Stdio::null());
+    let child = command.spawn().unwrap();
+    while !RunFolder::holds_run(&run) {
+        std::thread::sleep(Duration::from_millis(20));
+    }
+    signal(&child, "USR1");
+    assert_eq!(child.wait_with_output().unwrap().status.code(), Some(138));
+    assert!(!folder::latest(&run).exists());
 }
 
 /// The largest shipped flow model. How long its checkpoint takes with a full replay buffer is printed: that is the disk's
@@ -350,20 +367,21 @@ fn the_48m_flow_model_is_gone_within_five_seconds_of_a_signal() {
     drop(t);
 
     let run = dir.path().join("r");
-    let start = || {
+    // Waits until it is in its epochs for the `sitting`-th time, from 0.
+    let start = |sitting: Option<u64>| {
         let mut command = Command::new(env!("CARGO_BIN_EXE_pwm-train"));
         let child = command.args(settings).arg(run_dir(&run)).stdout(Stdio::null()).stderr(Stdio::piped()).spawn();
         let child = child.unwrap();
-        let resumed = || folder::read_info(&run).is_ok_and(|i| i.is_some_and(|i| i.finished.is_none()));
+        let resumed = |n: u64| folder::read_info(&run).is_ok_and(|i| i.is_some_and(|i| i.resumed == n));
         let from = Instant::now();
-        while !(folder::latest(&run).is_file() && resumed()) {
+        while sitting.is_some_and(|n| !(folder::latest(&run).is_file() && resumed(n))) {
             assert!(from.elapsed().as_secs() < 600, "it does not begin");
             std::thread::sleep(Duration::from_millis(50));
         }
         child
     };
     for (i, name) in ["TERM", "USR1", "TERM", "USR1", "TERM"].into_iter().enumerate() {
-        let child = start();
+        let child = start(Some(i as u64));
         // Anywhere in what it does then.
         std::thread::sleep(Duration::from_millis(700 + 2300 * i as u64));
         let from = Instant::now();
@@ -374,7 +392,15 @@ fn the_48m_flow_model_is_gone_within_five_seconds_of_a_signal() {
         println!("SIG{name}: {seconds:.2} s, status {:?}, saved epoch {epoch}", ended.status.code());
         assert!(seconds <= 5.0 && matches!(ended.status.code(), Some(0 | 138 | 143)));
     }
-    let child = start();
+    // While it begins.
+    let child = start(None);
+    std::thread::sleep(Duration::from_millis(300));
+    let from = Instant::now();
+    signal(&child, "TERM");
+    let ended = child.wait_with_output().unwrap();
+    println!("SIGTERM at its beginning: {:.2} s, status {:?}", from.elapsed().as_secs_f64(), ended.status.code());
+    assert!(from.elapsed().as_secs_f64() <= 5.0);
+    let child = start(Some(folder::read_info(&run).unwrap().unwrap().resumed + 1));
     std::thread::sleep(Duration::from_millis(1500));
     signal(&child, "TERM");
     std::thread::sleep(Duration::from_millis(300));

@@ -108,6 +108,25 @@ fn drive<L: Learner<F = f32>>(
     out: &mut dyn Write,
     stop: &StopFlag,
 ) -> anyhow::Result<()> {
+    let budget = run.memory.budgets.host.as_ref().map(|b| b.usable());
+    // A large model takes a while to begin, and its first evaluation longer: a scheduler does not wait for that either.
+    let mut session = stop.interruptible(|| set_up::<L>(run, out))?;
+    if let Some(ui) = ui {
+        session.progress.set_ui(ui);
+    }
+    if let Some(budget) = budget {
+        session.progress.set_budget(budget);
+    }
+    let ending = session.run(stop)?;
+    conclude(&session, &ending, out);
+    if let Ending::Collapsed(what) = ending {
+        return Err(RunError::Collapsed(what).into());
+    }
+    Ok(())
+}
+
+/// The run in its folder, new or as it was left.
+fn set_up<L: Learner<F = f32>>(run: Accepted, out: &mut dyn Write) -> anyhow::Result<Session<L>> {
     let Accepted { config, memory, folder, latest } = run;
     let trainer = L::arranged(&config, &memory.target, &memory.plan.arrangement())?;
     let (folder, info) = match folder {
@@ -121,26 +140,14 @@ fn drive<L: Learner<F = f32>>(
     let mut info = describe(&trainer, &memory.plan, info.unwrap_or_else(|| RunInfo::begin(config.seed)));
     info.finished = None;
     announce(&trainer, &memory, &folder, &info, out);
-    let mut session = match latest {
+    Ok(match latest {
         Some(latest) => {
             say(out, format_args!("  continues      after epoch {}", state::epoch_of(&latest)?));
             Session::resume(trainer, folder, info, &latest)?
         }
         // A new run, or one that was ended before it could write its first checkpoint.
         None => Session::begin(trainer, folder, info)?,
-    };
-    if let Some(ui) = ui {
-        session.progress.set_ui(ui);
-    }
-    if let Some(budget) = &memory.budgets.host {
-        session.progress.set_budget(budget.usable());
-    }
-    let ending = session.run(stop)?;
-    conclude(&session, &ending, out);
-    if let Ending::Collapsed(what) = ending {
-        return Err(RunError::Collapsed(what).into());
-    }
-    Ok(())
+    })
 }
 
 fn begin(args: &TrainArgs, out: &mut dyn Write) -> anyhow::Result<Accepted> {

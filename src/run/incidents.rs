@@ -30,6 +30,18 @@ pub enum Kind {
     EarlyStop,
 }
 
+impl Kind {
+    /// In words, for a picture.
+    pub fn name(self) -> &'static str {
+        match self {
+            Kind::Collapse => "collapse",
+            Kind::Rollback => "rollback",
+            Kind::NonFinite => "not finite",
+            Kind::EarlyStop => "early stop",
+        }
+    }
+}
+
 /// One of them.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Incident {

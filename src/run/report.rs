@@ -358,14 +358,20 @@ fn returns(runs: &[Run], groups: &[Group]) -> Plot {
     references.push(Reference { label: "random actions, doing nothing".into(), low: 104.0, high: 149.0 });
     let near = LEVELS.iter().filter(|(_, level)| *level <= 1.35 * top);
     references.extend(near.map(|(name, level)| Reference { label: (*name).into(), low: *level, high: *level }));
-    let marks =
-        runs.iter().flat_map(|r| r.incidents.iter().map(|i| (i.step as f64, format!("{:?}", i.kind).to_lowercase())));
+    // A collapse and the rollback that follows it are one mark.
+    let mut marks: Vec<(f64, String)> = Vec::new();
+    for i in runs.iter().flat_map(|r| &r.incidents) {
+        match marks.last_mut() {
+            Some((step, names)) if *step == i.step as f64 => *names += &format!(", {}", i.kind.name()),
+            _ => marks.push((i.step as f64, i.kind.name().into())),
+        }
+    }
     Plot {
         title: "Return on the true environment".into(),
         subtitle: "deterministic policy, closed loop, undiscounted; published returns as dashed lines".into(),
         series,
         references,
-        marks: marks.collect(),
+        marks,
         ..Plot::returns()
     }
 }
