@@ -18,6 +18,7 @@ use crate::device::cuda::unit::units;
 use crate::device::cuda::{CudaError, Launch, cache};
 use round::{Frame, MOST_LAUNCHES, Mail, Rounds};
 use std::sync::Arc;
+use std::time::Instant;
 
 /// The operands of a node: shapes and device addresses, and how matrix products are made.
 #[derive(Debug)]
@@ -100,6 +101,9 @@ pub struct Options {
     pub eager: bool,
     pub multiply: Multiply,
 }
+
+/// Runs of an operation that are timed together.
+const REPEATS: usize = 20;
 
 /// Programs on a GPU.
 #[derive(Debug)]
@@ -267,16 +271,21 @@ impl CudaPrograms {
         launch_all(&self.memory.context, self.node(i, node))
     }
 
-    /// Seconds that one operation of a program takes, `samples` times: each is the mean of `repeats` runs in a row, so that
-    /// the time between launches counts as it does in a graph.
-    pub fn time_node(&self, i: usize, node: usize, samples: usize, repeats: usize) -> Result<Vec<f64>, CudaError> {
+    /// Seconds that one operation of a program takes, sampled for about `seconds`: each is the mean of some runs in a row,
+    /// so that the time between launches counts as it does in a graph.
+    pub fn time_node(&self, i: usize, node: usize, seconds: f64) -> Result<Vec<f64>, CudaError> {
         let (context, launches) = (&self.memory.context, self.node(i, node));
         if launches.is_empty() {
-            return Ok(vec![0.0; samples]);
+            return Ok(vec![0.0]);
         }
-        let graph = context.capture(|| (0..repeats).try_for_each(|_| launch_all(context, launches)))?;
+        let graph = context.capture(|| (0..REPEATS).try_for_each(|_| launch_all(context, launches)))?;
         graph.replay()?;
-        (0..samples).map(|_| Ok(context.time(|| graph.replay())? / repeats as f64)).collect()
+        context.synchronise()?;
+        let (mut samples, start) = (vec![], Instant::now());
+        while samples.len() < 3 || (samples.len() < 50 && start.elapsed().as_secs_f64() < seconds) {
+            samples.push(context.time(|| graph.replay())? / REPEATS as f64);
+        }
+        Ok(samples)
     }
 
     fn node(&self, i: usize, node: usize) -> &[(Function, Launch)] {

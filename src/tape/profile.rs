@@ -116,17 +116,13 @@ pub struct Kind {
     pub seconds: Vec<f64>,
 }
 
-/// Samples of a kind on a GPU, and runs of each.
-const SAMPLES: usize = 20;
-const REPEATS: usize = 20;
-
 impl<F: Number> Machine<F> {
     /// Runs a program once, operation by operation, and where one is the first of its kind again and again: on this thread
     /// for about `seconds`, on a GPU in a graph. So every operation sees operands of an ordinary run; what it leaves behind
     /// is that of many runs.
     pub fn kinds(&mut self, id: ProgramId, seconds: f64) -> Result<Vec<Kind>, RunError> {
         if self.gpu.is_some() {
-            return self.kinds_on_gpu(id);
+            return self.kinds_on_gpu(id, seconds);
         }
         let mut kinds = vec![];
         self.visit_kinds(id, &mut |kind, run| {
@@ -153,7 +149,7 @@ impl<F: Number> Machine<F> {
         }
     }
 
-    fn kinds_on_gpu(&mut self, id: ProgramId) -> Result<Vec<Kind>, RunError> {
+    fn kinds_on_gpu(&mut self, id: ProgramId, seconds: f64) -> Result<Vec<Kind>, RunError> {
         let (program, host) = (self.bound[id.0].program.clone(), self.host());
         let gpu = self.gpu.as_mut().expect("invariant: the caller looked");
         gpu.send(&self.vars, &self.layout, host)?;
@@ -161,7 +157,7 @@ impl<F: Number> Machine<F> {
         for i in 0..program.nodes.len() {
             gpu.programs.run_node(id.0, i)?;
             if let Some((_, kind)) = kinds.iter_mut().find(|(first, _)| *first == i) {
-                kind.seconds = gpu.programs.time_node(id.0, i, SAMPLES, REPEATS)?;
+                kind.seconds = gpu.programs.time_node(id.0, i, seconds)?;
             }
         }
         gpu.age();
