@@ -42,6 +42,8 @@ impl Browser {
             "--headless",
             "--no-sandbox",
             "--disable-dev-shm-usage",
+            // A slow machine is no reason to give up on its drawing.
+            "--disable-gpu-watchdog",
             "--disable-quic",
             "--no-first-run",
             "--disable-background-networking",
