@@ -114,7 +114,8 @@ fn kernels() -> BTreeSet<String> {
                 continue;
             }
             let text = std::fs::read_to_string(&path).unwrap();
-            for table in text.split("cuda_kernels! {").skip(1) {
+            // A table ends with the first brace at the beginning of a line.
+            for table in text.split("cuda_kernels! {").skip(1).filter_map(|t| t.split("\n}").next()) {
                 let declared = table.lines().filter_map(|l| l.trim().strip_prefix("fn ")?.split_once('['));
                 names.extend(declared.filter(|(_, rest)| rest.contains(']')).map(|(name, _)| name.to_owned()));
             }

@@ -57,6 +57,13 @@ pub(super) fn flow_cases(list: &mut Vec<Case>) {
             l.follow(y);
         }));
     }
+    list.push(case("flow of a state and time alone 17x16".into(), |l| {
+        let layers = [(layer(l, 1, 33, 17, true), Epilogue::NormMish), (layer(l, 1, 16, 33, false), Epilogue::Bias)];
+        let field = Field { layers: &layers, parts: &[Part::State, Part::Time], tangent: None };
+        let z = l.leaf(&[17, 16]);
+        let y = integrate(&mut l.p, &field, Steps { integrator: Heun, substeps: 2 }, z, &[], true, None);
+        l.follow(y);
+    }));
     for (t, rows, d) in [(1, 1, 8), (3, 70, 16), (66, 5, 24)] {
         list.push(case(format!("flow matching {t}x{rows}x{d}"), move |l| {
             let shape = [t * rows, d];
