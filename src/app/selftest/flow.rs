@@ -57,7 +57,7 @@ pub(super) fn flow_cases(list: &mut Vec<Case>) {
             l.follow(y);
         }));
     }
-    list.push(case("flow of a state and time alone 17x16".into(), |l| {
+    list.push(case("flow of a state and time alone 17x16", |l| {
         let layers = [(layer(l, 1, 33, 17, true), Epilogue::NormMish), (layer(l, 1, 16, 33, false), Epilogue::Bias)];
         let field = Field { layers: &layers, parts: &[Part::State, Part::Time], tangent: None };
         let z = l.leaf(&[17, 16]);
