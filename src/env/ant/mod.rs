@@ -94,7 +94,7 @@ impl Default for AntSettings {
 }
 
 /// The task, its robot compiled for every number type it is stepped in.
-#[derive(Clone, Debug)]
+#[derive(Clone)]
 pub struct Ant {
     pub settings: AntSettings,
     pub robot: Articulation,
@@ -104,6 +104,13 @@ pub struct Ant {
     /// Present where the processor has the instructions.
     #[cfg(target_arch = "x86_64")]
     pub(crate) avx: Option<Model<Avx8>>,
+}
+
+/// Its settings, which make the rest: operations that hold a task are told apart by how they print.
+impl std::fmt::Debug for Ant {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Ant").field("settings", &self.settings).finish_non_exhaustive()
+    }
 }
 
 fn compile<S: Scalar>(robot: &Articulation, settings: &AntSettings) -> Model<S> {
