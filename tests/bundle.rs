@@ -55,14 +55,22 @@ fn a_bundle_runs_from_an_empty_folder() {
     let with_compiler: Vec<_> =
         gpu.iter().cloned().chain([("PWM_NVRTC_PATH", text_of(&bundle.join("nvrtc")))]).collect();
     train("run_dir=gpu", "cuda:0", &with_compiler);
-    let o = run(&bundle, "measure", &["doctor".into(), "bits_same".into()], &gpu);
+    let o = run(&bundle, "measure", &["doctor".into(), "bits_fp32_same".into()], &gpu);
     // There is nothing to compare yet: the step fails, says so, and does not keep the others from running.
-    assert!(!o.status.success() && text(&o).contains("bits_same.txt"), "{}", text(&o));
+    assert!(!o.status.success() && text(&o).contains("bits_fp32_same.txt"), "{}", text(&o));
     let doctor = std::fs::read_to_string(bundle.join("results/doctor.txt")).unwrap();
     let commit = std::fs::read_to_string(bundle.join("COMMIT")).unwrap();
     let head: Vec<_> = doctor.lines().take(2).collect();
     assert!(head[0] == "# pwm doctor" && head[1].contains(commit.lines().next().unwrap()), "{doctor}");
     assert!(doctor.contains("stand-in, sm_80") && doctor.contains("nvrtc"), "{doctor}");
+
+    let o = run(&bundle, "measure", &["docter".into()], &gpu);
+    assert!(!o.status.success() && text(&o).contains("there is no step docter"), "{}", text(&o));
+    // Results of another build are not mixed with those of this one.
+    std::fs::write(bundle.join("COMMIT"), "another\n").unwrap();
+    let o = run(&bundle, "measure", &["doctor".into()], &gpu);
+    assert!(o.status.success() && text(&o).contains("results of another build are in"), "{}", text(&o));
+    assert!(!bundle.join("results/bits_fp32_same.txt").exists());
 
     // Every step of the script is one that the documents name.
     let o = run(&bundle, "measure", &["--list".into()], &gpu);

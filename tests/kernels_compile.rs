@@ -59,7 +59,16 @@ fn compile((major, arch): (i32, &str)) -> Vec<Usage> {
         assert!(image.losses.is_empty(), "{arch}: {:?}", image.losses);
         image.usage
     };
-    units.iter().flat_map(image).collect()
+    // Side by side.
+    let next = std::sync::atomic::AtomicUsize::new(0);
+    let work = || {
+        let unit = || units.get(next.fetch_add(1, std::sync::atomic::Ordering::Relaxed));
+        std::iter::from_fn(unit).flat_map(image).collect::<Vec<_>>()
+    };
+    std::thread::scope(|s| {
+        let threads = [s.spawn(work), s.spawn(work)];
+        threads.into_iter().flat_map(|t| t.join().unwrap()).collect()
+    })
 }
 
 #[test]
@@ -79,6 +88,9 @@ fn every_kernel_compiles_without_spills() {
                 u.spill_stores + u.spill_loads
             );
         }
+        // The state of an environment lives in registers and in memory on the chip, from reset to reward.
+        let off_chip: Vec<_> = usage.iter().filter(|u| u.symbol.starts_with("env_") && u.stack > 0).collect();
+        assert!(off_chip.is_empty(), "{arch}: {off_chip:#?}");
         // Every kernel is meant to have none.
         let spilling: Vec<_> = usage.iter().filter(|u| u.spill_stores + u.spill_loads > 0).collect();
         assert!(spilling.is_empty(), "{arch}: {spilling:#?}");
@@ -135,6 +147,23 @@ fn resident_peak() -> u64 {
     let status = std::fs::read_to_string("/proc/self/status").unwrap();
     let line = status.lines().find_map(|l| l.strip_prefix("VmHWM:")).unwrap();
     line.trim().trim_end_matches(" kB").parse::<u64>().unwrap() << 10
+}
+
+/// The list of files is kept by hand.
+#[test]
+fn every_file_is_in_the_list() {
+    fn walk(dir: &std::path::Path, root: &std::path::Path, found: &mut BTreeSet<String>) {
+        for path in std::fs::read_dir(dir).unwrap().map(|e| e.unwrap().path()) {
+            if path.is_dir() {
+                walk(&path, root, found);
+            } else {
+                found.insert(path.strip_prefix(root).unwrap().to_str().unwrap().to_owned());
+            }
+        }
+    }
+    let (mut found, root) = (BTreeSet::new(), std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("kernels"));
+    walk(&root, &root, &mut found);
+    assert_eq!(found, FILES.iter().map(|f| f.0.to_owned()).collect());
 }
 
 #[test]

@@ -7,8 +7,9 @@ meanwhile hits both alike. Of all turns the median of their medians counts; of
 PyTorch's modes the fastest counts, at each precision. Shapes come from
 `pwm config show --json`.
 
-Writes DIR/<date>_<cpu|gpu>_phases.json (every turn, with the machine it ran on) and
-DIR/<date>_<cpu|gpu>_phases.md (a table with ratios: peer ms / pwm ms).
+Writes DIR/<date>_<cpu|gpu>_phases<what>.json (every turn, with the machine it ran on) and
+the same as .md (a table with ratios: peer ms / pwm ms); <what> are the phases, unless they
+are those measured by default, and the settings.
 
 Usage: compare.py [--pwm PATH] [--python PATH] [--configs pwm_small,pwm_5M]
                   [--phases ...] [--modes eager] [--seconds 2] [--threads N]
@@ -21,6 +22,7 @@ import itertools
 import json
 import os
 import platform
+import re
 import statistics
 import subprocess
 import sys
@@ -30,6 +32,10 @@ from pathlib import Path
 HERE = Path(__file__).resolve().parent
 ROOT = HERE.parent.parent
 PHASES = "gemm,mlp_block,critic_update,actor_rollout,wm_update"
+
+
+GEMM = (" In bf16 the operands of the peer's `gemm` are rounded beforehand, and so is its result; pwm rounds the rows of "
+        "its input in the time measured, and writes single precision.")
 
 
 def lines(command):
@@ -70,13 +76,12 @@ def machine(threads, device):
     return {"cpu": model, "cores": os.cpu_count(), "threads": threads, "load_before": round(os.getloadavg()[0], 2)}
 
 
-def measure(a, configs, phases, directory):
-    """Every turn of both, as the rows they print and the number of the turn."""
+def measure(a, configs, phases, directory, rows):
+    """Adds every turn of both to `rows`: what they print, and the number of the turn."""
+    subprocess.run([a.python, "-c", "import torch"], check=True)  # before the first turn of pwm
     file = Path(directory) / "shapes.json"
     file.write_text(json.dumps(shapes(a.pwm, configs, a.overrides)))
     common = ["--seconds", str(a.seconds), "--threads", str(a.threads)]
-    rows = []
-    torch_device = a.device.split(":")[0]
     for config in configs:
         for phase in phases:
             for dtype in a.dtypes.split(","):
@@ -84,14 +89,13 @@ def measure(a, configs, phases, directory):
                 # Single precision is what there is without being asked for.
                 precision = [] if dtype == "fp32" else [f"precision={dtype}"]
                 ours = [a.pwm, "bench", "phases", "--json", "--device", a.device, *what, *precision, *a.overrides]
-                theirs = [a.python, HERE / "torch_phases.py", "--device", torch_device, "--modes", a.modes,
+                theirs = [a.python, HERE / "torch_phases.py", "--device", a.device, "--modes", a.modes,
                           "--dtypes", dtype, "--shapes", file, *what]
                 for turn in range(a.turns):
                     for command in (ours, theirs):
                         for row in lines(command):
                             rows.append({**row, "dtype": dtype, "turn": turn})
                             print(json.dumps(rows[-1]), flush=True)
-    return rows
 
 
 def summary(rows, configs, phases, dtypes):
@@ -122,7 +126,9 @@ def markdown(report):
         where = f"{m['cpu']}, {m['threads']} threads, load {m['load_before']} before"
     out = [f"# {title}, {report['date']}", "",
            f"{where}; {report['turns']} turns of {report['seconds']:g} s each, medians{settings}. "
-           "A ratio above 1 means that pwm is faster.", "",
+           "A ratio above 1 means that pwm is faster."
+           + (GEMM if any((r["phase"], r["dtype"]) == ("gemm", "bf16") for r in report["summary"]) else ""),
+           "",
            "| configuration | phase | precision | pwm ms | peer ms | peer | ratio |", "|---|---|---|---:|---:|---|---:|"]
     for r in report["summary"]:
         out.append(f"| {r['config']} | {r['phase']} | {r['dtype']} | {r['pwm_ms']:.4g} | {r['peer_ms']:.4g} "
@@ -146,18 +152,27 @@ def main():
     ap.add_argument("overrides", nargs="*", metavar="key=value", help="settings for all configurations")
     a = ap.parse_intermixed_args()
     configs, phases = a.configs.split(","), a.phases.split(",")
-    date = datetime.date.today().isoformat()
-    report = {"date": date, "machine": machine(a.threads, a.device), "turns": a.turns, "seconds": a.seconds,
-              "overrides": a.overrides}
-    with tempfile.TemporaryDirectory() as directory:
-        rows = measure(a, configs, phases, directory)
+    report = {"date": datetime.date.today().isoformat(), "machine": machine(a.threads, a.device), "turns": a.turns,
+              "seconds": a.seconds, "overrides": a.overrides}
+    rows = []
+    try:
+        with tempfile.TemporaryDirectory() as directory:
+            measure(a, configs, phases, directory, rows)
+    finally:  # a turn that fails does not take the others with it
+        write(a, report, rows)
+
+
+def write(a, report, rows):
+    configs, phases = a.configs.split(","), a.phases.split(",")
     report.update(summary=summary(rows, configs, phases, a.dtypes.split(",")), rows=rows)
     out = Path(a.out)
     out.mkdir(parents=True, exist_ok=True)
-    stem = out / f"{date}_{'cpu' if a.device == 'cpu' else 'gpu'}_phases"
-    stem.with_suffix(".json").write_text(json.dumps(report, indent=1) + "\n")
-    stem.with_suffix(".md").write_text(markdown(report))
-    print(f"\n{markdown(report)}\nwrote {stem}.json and {stem}.md")
+    what = [] if set(phases) == set(PHASES.split(",")) else phases
+    of = "".join("_" + re.sub(r"[^\w]+", "", word) for word in [*what, *a.overrides])
+    stem = f"{report['date']}_{'cpu' if a.device == 'cpu' else 'gpu'}_phases{of}"
+    (out / f"{stem}.json").write_text(json.dumps(report, indent=1) + "\n")
+    (out / f"{stem}.md").write_text(markdown(report))
+    print(f"\n{markdown(report)}\nwrote {out / stem}.json and .md")
 
 
 if __name__ == "__main__":

@@ -12,7 +12,6 @@
 // take, the same for all precisions, and results leave in rows of eight neighbours.
 #include "common/mma.cuh"
 
-enum Precision { FP32, TF32, BF16 };
 // How a matrix of rows (of A or B) and products lies in memory: which of the two has neighbours side by side.
 enum Major { PRODUCTS, ROWS };
 

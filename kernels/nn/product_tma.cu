@@ -7,8 +7,6 @@
 // the copy unit rounds, in bf16 rounded copies.
 #include "common/hopper.cuh"
 
-enum Precision { FP32, TF32, BF16 };
-
 struct ProductTma {
     float* c;
     const float* bias;    // of each column, `scale` times; or null

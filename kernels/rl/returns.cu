@@ -1,14 +1,11 @@
 // Returns over a horizon, time-major [H, N]: one thread an environment.
-#include "common/math.cuh"
-#include "common/reduce.cuh"
-#include "tape/stats.cu"
+#include "common/moments.cuh"
 
 // How returns are counted; see src/ops/returns.
 struct Returns {
     double gamma, lambda;
     u32 reference;
 };
-
 
 // Calls segment(weight of the last value, first step, last step, keeps its rewards) for each segment of an environment.
 template <class F>

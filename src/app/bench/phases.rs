@@ -5,6 +5,7 @@
 //! | `gemm` | a product, `wm_batch_size * horizon` rows, `units[0]` wide, as an output layer does it (with bias) |
 //! | `mlp_block` | Linear, LayerNorm, Mish on as many rows; the reverse pass to input and parameters |
 //! | `flow_step` | one step of flow dynamics (of the same widths, if the configuration has others) on `wm_batch_size` rows; the reverse pass to latent, action and parameters |
+//! | `velocity` | `horizon` evaluations of its velocity one after another, as a rollout makes them, on as many rows |
 //! | `critic_update` | `critic_iterations` passes over the minibatches of a rollout |
 //! | `actor_rollout` | a rollout without simulator, the reverse pass, clipping, Adam |
 //! | `wm_update` | one update on a fixed batch: encoder, rollout, losses, reverse pass, clipping, Adam |
@@ -17,7 +18,7 @@ use crate::algo::pwm::trainer::TrainError;
 use crate::algo::pwm::world::Batch;
 use crate::algo::pwm::{Exchange, Nets, critic, world};
 use crate::algo::target;
-use crate::config::{Config, Dynamics, FlowHead, Latent};
+use crate::config::{Config, Dynamics, FlowHead, Integrator, Latent};
 use crate::device::cpu::team::Team;
 use crate::device::cuda::Launch;
 use crate::device::philox::{Philox, Stream};
@@ -39,6 +40,7 @@ use std::sync::Arc;
 pub enum Phase {
     Gemm,
     MlpBlock,
+    Velocity,
     FlowStep,
     CriticUpdate,
     ActorRollout,
@@ -46,13 +48,21 @@ pub enum Phase {
 }
 
 impl Phase {
-    pub const ALL: [Phase; 6] =
-        [Phase::Gemm, Phase::MlpBlock, Phase::FlowStep, Phase::CriticUpdate, Phase::ActorRollout, Phase::WmUpdate];
+    pub const ALL: [Phase; 7] = [
+        Phase::Gemm,
+        Phase::MlpBlock,
+        Phase::Velocity,
+        Phase::FlowStep,
+        Phase::CriticUpdate,
+        Phase::ActorRollout,
+        Phase::WmUpdate,
+    ];
 
     pub fn name(self) -> &'static str {
         match self {
             Phase::Gemm => "gemm",
             Phase::MlpBlock => "mlp_block",
+            Phase::Velocity => "velocity",
             Phase::FlowStep => "flow_step",
             Phase::CriticUpdate => "critic_update",
             Phase::ActorRollout => "actor_rollout",
@@ -90,6 +100,7 @@ impl Subject {
                 d.mlp_block(rows, width);
                 None
             }
+            Phase::Velocity => Some(d.velocity(c)),
             Phase::FlowStep => Some(d.flow_step(c)),
             Phase::CriticUpdate => {
                 runs = c.critic_iterations;
@@ -137,6 +148,17 @@ fn start(nets: &Nets, machine: &mut Machine<f32>, c: &Config) -> Vec<Group> {
             group.clone()
         })
         .collect()
+}
+
+/// The configuration with dynamics that are a flow.
+fn flow(c: &Config) -> Config {
+    let flow_head = if c.latent == Latent::Observed { FlowHead::Linear } else { c.flow_head };
+    Config { dynamics: Dynamics::Flow, flow_head, ..c.clone() }
+}
+
+/// What latents are filled with.
+fn latents(c: &Config) -> Data {
+    if c.latent == Latent::Encoded { Data::Simplex(c.simnorm_dim) } else { Data::Normal }
 }
 
 /// What fills a variable before the first repetition.
@@ -221,13 +243,30 @@ impl Draft {
         grad(p, &[(root, 1.0)], &wrt);
     }
 
+    /// A step of Euler's method is an evaluation and a sum.
+    fn velocity(&mut self, c: &Config) -> Nets {
+        let c = Config { flow_integrator: Integrator::Euler, flow_substeps: 1, ..flow(c) };
+        let nets = Nets::new(&mut self.vars, &c, OBS, ACT);
+        let [z, a] = self.start(&c, nets.world.width);
+        let world = nets.world.bind(&mut self.p, &self.vars);
+        let (mut at, a) = (self.p.var(&self.vars, z), self.p.var(&self.vars, a));
+        for _ in 0..c.horizon {
+            at = world.next(&mut self.p, at, a, false, None);
+        }
+        nets
+    }
+
+    /// Latents and actions that a step begins with.
+    fn start(&mut self, c: &Config, width: usize) -> [VarId; 2] {
+        let (rows, latents) = (c.wm_batch_size, latents(c));
+        [self.random("z", &[rows, width], latents), self.random("a", &[rows, ACT], Data::Action)]
+    }
+
     fn flow_step(&mut self, c: &Config) -> Nets {
-        let flow_head = if c.latent == Latent::Observed { FlowHead::Linear } else { c.flow_head };
-        let c = Config { dynamics: Dynamics::Flow, flow_head, ..c.clone() };
+        let c = flow(c);
         let nets = Nets::new(&mut self.vars, &c, OBS, ACT);
         let (rows, width) = (c.wm_batch_size, nets.world.width);
-        let latents = if c.latent == Latent::Encoded { Data::Simplex(c.simnorm_dim) } else { Data::Normal };
-        let (z, a) = (self.random("z", &[rows, width], latents), self.random("a", &[rows, ACT], Data::Action));
+        let [z, a] = self.start(&c, width);
         let (dz, da) = (self.zeros("dz", &[rows, width]), self.zeros("da", &[rows, ACT]));
         let (p, vars, group) = (&mut self.p, &self.vars, &nets.world.group);
         let [z, a, dz, da] = [z, a, dz, da].map(|v| p.var(vars, v));
@@ -248,8 +287,7 @@ impl Draft {
     fn critic_update(&mut self, c: &Config) -> Nets {
         let nets = Nets::new(&mut self.vars, c, OBS, ACT);
         let exchange = Exchange::new(&mut self.vars, c, nets.world.width);
-        let latents = if c.latent == Latent::Encoded { Data::Simplex(c.simnorm_dim) } else { Data::Normal };
-        self.data.push((exchange.latents, latents));
+        self.data.push((exchange.latents, latents(c)));
         self.data.push((exchange.targets, Data::Normal));
         let passes = self.vars.add(Region::Control, "passes", DType::Index, &[1]);
         let loss = self.zeros("loss", &[1]);

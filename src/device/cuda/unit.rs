@@ -17,6 +17,7 @@ embedded!(
     "common/mma.cuh",
     "common/hopper.cuh",
     "common/reduce.cuh",
+    "common/moments.cuh",
     "common/philox.cuh",
     "common/vec.cuh",
     "common/spatial.cuh",
