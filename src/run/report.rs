@@ -31,24 +31,6 @@ pub const REFERENCES: [(&str, &str); 7] = [
 /// The published ones as levels, drawn where the curves come near them.
 const LEVELS: [(&str, f64); 4] = [("TD-MPC2", 6183.0), ("PPO", 6605.0), ("SHAC", 7641.0), ("PWM", 9559.0)];
 
-/// Settings that make no other experiment.
-const NEUTRAL: [&str; 14] = [
-    "seed",
-    "run_dir",
-    "threads",
-    "device",
-    "mem",
-    "device_mem",
-    "recompute",
-    "max_minutes",
-    "eval_every",
-    "eval_episodes",
-    "save_every",
-    "log_every",
-    "keep_best",
-    "keep_every",
-];
-
 /// What keeps a run out of a report.
 #[derive(Debug, thiserror::Error)]
 pub enum ReportError {
@@ -127,7 +109,7 @@ pub struct Group {
 /// Groups runs by the settings that decide what is learned; labels say what tells groups apart.
 pub fn group(runs: &[Run]) -> Vec<Group> {
     let decisive = |r: &Run| -> Vec<(&'static str, String)> {
-        let keys = KEYS.iter().filter(|k| !NEUTRAL.contains(&k.name));
+        let keys = KEYS.iter().filter(|k| k.effect.is_experiment());
         keys.filter_map(|k| Some((k.name, r.config.get(k.name)?.to_string()))).collect()
     };
     let all: Vec<_> = runs.iter().map(decisive).collect();
