@@ -97,8 +97,41 @@ pub struct RunInfo {
     pub planned_bytes: Option<u64>,
     /// Where the replay lies, in words; none without one.
     pub replay: Option<String>,
-    /// Why it ended; none while it runs, and after a crash.
+    /// Why it ended, in words; none while it runs, and after a crash.
     pub finished: Option<String>,
+    /// The same for programs. Files of earlier builds lack it.
+    pub ended: Option<Ended>,
+}
+
+/// How a sitting ended, for programs.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Ended {
+    pub kind: End,
+    /// The exit status that goes with it.
+    pub status: u8,
+}
+
+/// What ended a sitting.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum End {
+    /// `max_epochs` are done.
+    Epochs,
+    /// `max_minutes` are over.
+    Time,
+    /// SIGINT, SIGTERM or SIGUSR1.
+    Signal,
+    /// The program that the run is part of.
+    Request,
+    /// No better evaluation for a while.
+    EarlyStop,
+    /// Evaluations collapsed.
+    Collapse,
+    /// An error.
+    Error,
+    /// A word of a later build.
+    #[serde(other)]
+    Other,
 }
 
 impl RunInfo {
