@@ -6,7 +6,8 @@ use std::path::{Path, PathBuf};
 use super::say;
 use crate::algo::{Learner, pwm, resolve, shac};
 use crate::config::{
-    Algorithm, Bytes, Config, ConfigError, ConfigErrors, Device, KEYS, Key, LrSchedule, Place, Precision, load_with_notes,
+    Algorithm, Bytes, Config, ConfigError, ConfigErrors, Device, KEYS, Key, LrSchedule, Place, Precision,
+    load_with_notes,
 };
 use crate::device::cpu::team;
 use crate::device::cuda::multiply::FORCE;
@@ -140,7 +141,10 @@ fn begin(args: &TrainArgs, out: &mut dyn Write) -> anyhow::Result<Option<Accepte
         let info = folder::read_info(&path)?.unwrap_or_default();
         if info.epoch >= config.max_epochs {
             let (run, epochs) = (path.display(), info.epoch);
-            say(out, format_args!("{run}: this run is over, its {epochs} epochs are done; there is nothing left to do"));
+            say(
+                out,
+                format_args!("{run}: this run is over, its {epochs} epochs are done; there is nothing left to do"),
+            );
             say(out, format_args!("  go on          {}", go_on(&path, &longer(&config))));
             return Ok(None);
         }
