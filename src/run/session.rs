@@ -331,10 +331,9 @@ where
             None => None,
         };
         if over.is_some() {
+            // After the last epoch nothing is left to settle, as its evaluation was due: a run that is over is not rolled back.
             stop.interruptible(|| self.settle())?;
-            // The last epochs may have been undone just now: then there are some left.
-            let left = self.trainer.epoch() < max_epochs;
-            return Ok(over.filter(|o| !(left && *o == Ending::Finished)));
+            return Ok(over);
         }
         let from = Instant::now();
         self.settled = false;
