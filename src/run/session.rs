@@ -300,10 +300,9 @@ where
         if let Err(e) = &ended {
             self.info.finished = Some(format!("error: {e}"));
             self.info.ended = Some(Ended { kind: End::Error, status: status::reason(e).unwrap_or(1) });
-            if self.settled && e.state_is_good() {
-                // The error is what is reported; a checkpoint that cannot be written either leaves the last one.
-                let _ = self.save();
-            } else {
+            // The error is what is reported; a checkpoint that cannot be written either leaves the last one.
+            let saved = self.settled && e.state_is_good() && self.save().is_ok();
+            if !saved {
                 let _ = self.folder.write_info(&self.info);
             }
         }
