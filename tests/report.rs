@@ -105,7 +105,7 @@ fn a_report_says_what_the_metrics_say() {
         assert!(row["MiB"].parse::<f64>().unwrap() > 0.0);
     }
     // Of every experiment: inter-quartile means over seeds, with their intervals.
-    for (name, label) in [("mlp", "pwm_small"), ("flow", "pwm_small dynamics=flow flow_substeps=2")] {
+    for (name, label) in [("mlp", "pwm_small"), ("flow", "pwm_small dynamics=flow")] {
         let (peaks, finals) = (scores(name, true), scores(name, false));
         for of in [&peaks, &finals] {
             let mut sorted = of.clone();

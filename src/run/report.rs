@@ -5,6 +5,7 @@
 //! spread over its seeds, an inter-quartile mean with its bootstrap interval. Peak is the highest evaluation of a run and
 //! so a maximum over noise; final is the last one.
 
+use std::collections::BTreeSet;
 use std::fmt::Write as _;
 use std::path::{Path, PathBuf};
 
@@ -133,10 +134,10 @@ pub struct Group {
     pub runs: Vec<usize>,
 }
 
-/// Groups runs by the settings that decide what is learned; labels say what tells groups apart.
+/// Groups runs by the settings that decide what is learned and are read; labels say what tells groups apart.
 pub fn group(runs: &[Run]) -> Vec<Group> {
-    let decisive = |r: &Run| -> Vec<(&'static str, String)> {
-        let keys = KEYS.iter().filter(|k| k.effect.is_experiment());
+    let decisive = |r: &Run| -> Vec<Setting> {
+        let keys = KEYS.iter().filter(|k| k.effect.is_experiment() && r.config.unread(k.name).is_none());
         keys.filter_map(|k| Some((k.name, r.config.get(k.name)?.to_string()))).collect()
     };
     let all: Vec<_> = runs.iter().map(decisive).collect();
@@ -151,39 +152,38 @@ pub fn group(runs: &[Run]) -> Vec<Group> {
     groups
 }
 
-/// Adds to the name of each group that shares it with others the settings that tell them apart and are not those of the
-/// shipped configuration of that name (of a file's: the defaults): as few as make all of them different, but no more than
-/// three where those do.
-fn name_apart(groups: &mut [Group], all: &[Vec<(&'static str, String)>]) {
+/// A key and its value.
+type Setting = (&'static str, String);
+
+/// Adds to the label of each group that shares it with others the settings that tell them apart: as few keys as make all of
+/// them different, without the values that the shipped configuration of that name has (of a file's name, the defaults).
+fn name_apart(groups: &mut [Group], all: &[Vec<Setting>]) {
     let mut names: Vec<String> = groups.iter().map(|g| g.label.clone()).collect();
     names.sort();
     names.dedup();
     for name in names {
         let mut family: Vec<&mut Group> = groups.iter_mut().filter(|g| g.label == name).collect();
-        if family.len() < 2 {
-            continue;
-        }
-        let usual =
-            Shipped::find(Kind::Alg, &name).and_then(|_| load(&[format!("alg={name}")]).ok()).unwrap_or_default();
-        let members: Vec<usize> = family.iter().map(|g| g.runs[0]).collect();
-        let varies = |i: &usize| members.iter().any(|&m| all[m][*i] != all[members[0]][*i]);
-        let varying: Vec<usize> = (0..all[members[0]].len()).filter(varies).collect();
-        let label = |run: usize, most: usize| {
-            let told = varying.iter().map(|&i| &all[run][i]);
-            let told = told.filter(|(key, value)| usual.get(key).is_none_or(|u| u.to_string() != *value));
-            let told: Vec<String> = told.take(most).map(|(key, value)| format!("{key}={value}")).collect();
-            if told.is_empty() { name.clone() } else { format!("{name} {}", told.join(" ")) }
+        let shipped = Shipped::find(Kind::Alg, &name).and_then(|_| load(&[format!("alg={name}")]).ok());
+        let usual = shipped.unwrap_or_default();
+        let told = |g: &Group, key: &str| {
+            let (_, value) = all[g.runs[0]].iter().find(|(k, _)| *k == key)?;
+            (usual.get(key)?.to_string() != *value).then(|| format!(" {key}={value}"))
         };
-        let apart = |most: usize| {
-            let mut labels: Vec<String> = members.iter().map(|&m| label(m, most)).collect();
-            labels.sort();
-            labels.windows(2).all(|w| w[0] != w[1])
-        };
-        let most = (3..varying.len()).find(|&n| apart(n)).unwrap_or(varying.len());
-        for (g, &m) in family.iter_mut().zip(&members) {
-            g.label = label(m, most);
+        let mut additions = vec![String::new(); family.len()];
+        for key in KEYS.iter().filter(|k| k.name != "alg") {
+            let with = |(g, a): (&&mut Group, &String)| format!("{a}{}", told(g, key.name).unwrap_or_default());
+            let longer: Vec<String> = family.iter().zip(&additions).map(with).collect();
+            // A key that tells nobody apart now never will.
+            if distinct(&longer) > distinct(&additions) {
+                additions = longer;
+            }
         }
+        family.iter_mut().zip(additions).for_each(|(g, a)| g.label += &a);
     }
+}
+
+fn distinct(of: &[String]) -> usize {
+    of.iter().collect::<BTreeSet<_>>().len()
 }
 
 /// What must be said of runs whose last evaluations are compared: which of them are not over or have none, and that they
@@ -339,17 +339,13 @@ impl Report {
 
     /// One page with everything in it: figures as data addresses, no script, nothing fetched.
     pub fn html(&self) -> String {
-        let mut body = String::new();
-        // Writing to a String cannot fail.
-        let mut image = |f: &Figure| {
-            let _ = writeln!(
-                body,
-                "<figure><img alt=\"{}\" src=\"data:image/svg+xml;base64,{}\"></figure>",
-                escape(f.name),
-                base64(f.svg.as_bytes())
-            );
+        let image = |f: &Figure| {
+            let data = base64(f.svg.as_bytes());
+            format!("<figure><img alt=\"{}\" src=\"data:image/svg+xml;base64,{data}\"></figure>\n", escape(f.name))
         };
-        self.figures.iter().for_each(&mut image);
+        // The curves come first: they are what one looks for.
+        let (first, others) = self.figures.split_at(1);
+        let [first, others] = [first, others].map(|figures| figures.iter().map(image).collect::<String>());
         let tables: String = self.tables.iter().map(Table::html).collect();
         let list = |lines: &[String]| {
             let lines: String = lines.iter().map(|n| format!("<li>{}</li>\n", escape(n))).collect();
@@ -361,7 +357,8 @@ impl Report {
             .replace("<!--TABLES-->", &tables)
             .replace("<!--RESERVATIONS-->", &list(&self.reservations))
             .replace("<!--NOTES-->", &incidents)
-            .replace("<!--FIGURES-->", &body)
+            .replace("<!--FIRST-->", &first)
+            .replace("<!--FIGURES-->", &others)
     }
 
     /// Every file of the report: name and contents.
@@ -719,7 +716,10 @@ mod tests {
         // Three differences in common, and a fourth that counts.
         let four = |lr: f64| move |c: &mut Config| (c.gamma, c.horizon, c.lam, c.model_lr) = (0.5, 3, 0.5, lr);
         let many = labels(&[with("pwm_small", &|_| {}), with("pwm_small", &four(0.1)), with("pwm_small", &four(0.2))]);
-        assert!(many[1] != many[2] && many[2].ends_with("model_lr=0.2"), "{many:?}");
+        let [b, c] = [0.1, 0.2].map(|lr| format!("pwm_small horizon=3 model_lr={lr}"));
+        assert_eq!(many, ["pwm_small".to_owned(), b, c]);
+        // A setting that is not read makes no other experiment.
+        assert_eq!(labels(&[with("pwm_small", &|_| {}), with("pwm_small", &|c| c.flow_substeps = 9)]).len(), 1);
         // Where the replay lies makes no other experiment, nor does any other setting that changes nothing.
         let mut elsewhere = with("pwm_small", &|_| {});
         elsewhere.config = elsewhere.config.with_defaults(|k| !k.effect.is_experiment());
