@@ -27,7 +27,7 @@ use rows::rows;
 fn start(run: &Path, epochs: u64, replay: &str) -> std::process::Child {
     let mut command = Command::new(env!("CARGO_BIN_EXE_pwm-train"));
     let length = format!("max_epochs={epochs}");
-    command.args(tiny::settings(&[&length, "threads=1", "save_every=3", "log_every=4", "eval_every=6", "keep_best=2"]));
+    command.args(tiny::settings(&[&length, "threads=1", "save_every=5", "log_every=4", "eval_every=6", "keep_best=2"]));
     command.args(["collapse=rollback", "collapse_fraction=0.8", "max_rollbacks=1000", "rollback_lr_factor=0.98"]);
     command.arg(format!("run_dir={}", run.display())).arg(format!("replay={replay}"));
     command.stdout(Stdio::null()).stderr(Stdio::piped()).spawn().unwrap()
