@@ -385,10 +385,13 @@ fn has_constant_rates(c: &Config) -> bool {
 
 /// The command that goes on with a run, to be pasted into a shell.
 fn go_on(run: &Path, more: &str) -> String {
-    let run = run.display().to_string();
+    format!("{} --resume {} {more}", program(), quoted(&run.display().to_string())).trim_end().into()
+}
+
+/// A path as a shell reads it.
+fn quoted(path: &str) -> String {
     let plain = |c: char| c.is_alphanumeric() || "/._-+=:,@%".contains(c);
-    let run = if run.chars().all(plain) { run } else { format!("'{}'", run.replace('\'', "'\\''")) };
-    format!("{} --resume {run} {more}", program()).trim_end().into()
+    if path.chars().all(plain) { path.into() } else { format!("'{}'", path.replace('\'', "'\\''")) }
 }
 
 /// How this program was called, to be called again.
@@ -397,5 +400,5 @@ fn program() -> String {
     if std::env::var_os("CARGO_MANIFEST_DIR").is_some() {
         return "cargo run --release --bin pwm-train --".into();
     }
-    std::env::args().next().unwrap_or_else(|| "pwm-train".into())
+    quoted(&std::env::args().next().unwrap_or_else(|| "pwm-train".into()))
 }
