@@ -267,6 +267,56 @@ fn a_wall_clock_that_is_set_changes_nothing() {
     assert!(states[0] == states[2] && states[1] == states[2]);
 }
 
+/// A clock of the time of day that is set back and forth by a dozen years at every look, under a run that is stopped by
+/// its own time and goes on.
+#[cfg(target_os = "linux")]
+#[test]
+fn a_wall_clock_that_jumps_in_mid_run_changes_nothing() {
+    let dir = tempfile::tempdir().unwrap();
+    let (source, shim) = (dir.path().join("clock.c"), dir.path().join("clock.so"));
+    let text = "#define _GNU_SOURCE\n#include <dlfcn.h>\n#include <time.h>\n\
+        int clock_gettime(clockid_t id, struct timespec *t) {\n\
+            static int (*real)(clockid_t, struct timespec *);\n\
+            static long looks;\n\
+            if (!real) real = (int (*)(clockid_t, struct timespec *))dlsym(RTLD_NEXT, \"clock_gettime\");\n\
+            int r = real(id, t);\n\
+            if (id == CLOCK_REALTIME) t->tv_sec += looks++ % 2 ? 400000000 : -400000000;\n\
+            return r;\n\
+        }\n";
+    std::fs::write(&source, text).unwrap();
+    // What Rust links with.
+    let cc = Command::new("cc").args(["-shared", "-fPIC", "-o"]).args([&shim, &source]).arg("-ldl").output().unwrap();
+    assert!(cc.status.success(), "{}", said(&cc));
+    let sit = |name: &str, minutes: &str, shim: Option<&Path>| {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_pwm-train"));
+        command.args(tiny::settings(&[
+            "max_epochs=200",
+            "threads=1",
+            "eval_every=50",
+            "save_every=50",
+            "log_every=10",
+            minutes,
+        ]));
+        command.arg(format!("run_dir={}", dir.path().join(name).display()));
+        shim.iter().for_each(|s| {
+            command.env("LD_PRELOAD", s);
+        });
+        let o = command.output().unwrap();
+        assert!(o.status.success(), "{}", said(&o));
+        folder::read_info(&dir.path().join(name)).unwrap().unwrap()
+    };
+    assert!(sit("steady", "max_minutes=0", None).elapsed_seconds < 600.0);
+    let first = sit("jumps", "max_minutes=0.002", Some(&shim));
+    assert!(first.ended.unwrap().kind == End::Time && first.epoch > 0, "{first:?}");
+    let info = sit("jumps", "max_minutes=0", Some(&shim));
+    let year: u32 = info.updated[..4].parse().unwrap();
+    assert!(year < 2020 || year > 2035, "the clock was set: {}", info.updated);
+    assert!(info.elapsed_seconds < 600.0, "durations are none of its business");
+    let (a, b) = (dir.path().join("steady"), dir.path().join("jumps"));
+    assert!(std::fs::read(folder::latest(&a)).unwrap() == std::fs::read(folder::latest(&b)).unwrap());
+    assert_eq!(rows(&a), rows(&b));
+}
+
 /// Where the source asks for the time of day: to write it down, and to see that a file is another one than before.
 #[test]
 fn the_time_of_day_is_asked_for_in_three_places() {
