@@ -11,9 +11,9 @@ use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
 use pwm::algo::Learner;
 use pwm::algo::pwm::{TrainError, Trainer};
 use pwm::app::train::{self, TrainArgs};
-use pwm::config::{Bytes, Config, ReplayPlace, load};
+use pwm::config::{Bytes, load};
 use pwm::run::metrics::{FILE_NAME, column, read_metrics};
-use pwm::run::plan::{DoesNotFit, Place, Plan};
+use pwm::run::plan::{DoesNotFit, Place, Planner};
 use pwm::run::session::RunError;
 use pwm::run::signals::StopFlag;
 use pwm::tape::exec::Target;
@@ -87,7 +87,8 @@ fn trained(ended: anyhow::Result<()>) {
 
 // Without the test harness (Cargo.toml), whose threads allocate too.
 fn main() {
-    let dir = tempfile::tempdir().unwrap();
+    // On a disk: a folder for passing files may lie in main memory.
+    let dir = tempfile::tempdir_in(env!("CARGO_TARGET_TMPDIR")).unwrap();
     let (mut draw, mut accepted, mut refused, mut unbound, mut closest) = (Draw::new(77), 0, 0, 0, 0.0f64);
     for i in 0..50 {
         let mut settings = random_config::settings(&mut draw);
@@ -99,16 +100,7 @@ fn main() {
         settings.extend(["wm_bootstrap_iterations=2".into(), "replay_unfinished=true".into()]);
         settings.push(format!("run_dir={}", run.display()));
         let c = load(&settings).unwrap();
-        // The least that a run can do with: all or nothing computed twice, the replay in memory or, if it may, in a file,
-        // whichever holds least.
-        let with = |more: &str| load(&settings.iter().cloned().chain([more.into()]).collect::<Vec<_>>()).unwrap();
-        let mut choices = vec![c.clone(), with("recompute=all")];
-        if c.replay == ReplayPlace::Auto {
-            let in_a_file = |c: &Config| Config { replay: ReplayPlace::File, ..c.clone() };
-            choices.extend([in_a_file(&choices[0]), in_a_file(&choices[1])]);
-        }
-        let plans: Vec<Plan> = choices.iter().map(|c| Plan::new(c, Place::Host)).collect();
-        let plan = plans.iter().min_by_key(|p| p.host()).unwrap();
+        let plan = Planner::new(&c, Place::Host).least();
         // From well below to well above, and in every third case as close as can be.
         let need = plan.host();
         let budget = match i % 3 {

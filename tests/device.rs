@@ -75,6 +75,17 @@ fn an_architecture_that_the_compiler_does_not_know() {
     assert!(pwm(&["doctor"], &older).out.contains("knows no architecture"));
 }
 
+/// What a compiler of CUDA 13 makes is nothing that a driver of CUDA 12 runs.
+#[test]
+fn a_compiler_newer_than_the_driver_is_not_used() {
+    let newer = [("PWM_STANDIN_NVRTC", "13"), ("PWM_STANDIN_VERSION", "12040")];
+    let words = "is NVRTC 13.1, and the driver, of CUDA 12.4, runs only what older ones make";
+    one_line(&pwm(&["selftest", "--device", "cuda:0"], &newer).err, words);
+    assert!(pwm(&["doctor"], &newer).out.contains(words));
+    let same = pwm(&["doctor"], &[("PWM_STANDIN_NVRTC", "12"), ("PWM_STANDIN_VERSION", "12040")]);
+    assert!(same.out.contains("NVRTC 12.1"), "{}", same.out);
+}
+
 /// `auto` takes the processor, and says why if there is a GPU that it could have taken.
 #[test]
 fn auto_says_why_not() {

@@ -51,7 +51,7 @@ fn every_case_matches_double_precision() {
 
 /// What no operation launches but a machine of rounds: tests/rounds.rs runs them.
 const ROUNDS: [&str; 3] = ["round_begin", "round_end", "round_watch"];
-/// What is launched in bf16 on a GPU of compute capability 9 alone.
+/// What is launched in tf32 and bf16 on a GPU of compute capability 9 alone.
 const ON_HOPPER: [&str; 4] = ["pack_rows", "product_tma", "round_rows", "transpose_round"];
 
 /// Kernels that this thread has not launched.

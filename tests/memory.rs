@@ -77,6 +77,11 @@ fn results_do_not_depend_on_old_activations() {
     assert_eq!(train(false), train(true));
 }
 
+/// A folder on a disk: the one for passing files may lie in main memory.
+fn on_disk() -> tempfile::TempDir {
+    tempfile::tempdir_in(env!("CARGO_TARGET_TMPDIR")).unwrap()
+}
+
 /// To whoever watches, past the harness, which keeps what tests print.
 #[cfg(target_os = "linux")]
 fn say(line: &str) {
@@ -126,7 +131,7 @@ impl Limit {
 /// Where the system enforces a limit, at the planned figure plus 5 %: a run ends well, and has seen the limit.
 #[cfg(target_os = "linux")]
 fn completes(limit: &Limit, settings: &[String], need: u64) -> String {
-    let dir = tempfile::tempdir().unwrap();
+    let dir = on_disk();
     let run = limit.train(settings, &dir.path().join("run"));
     assert!(run.status.success(), "{:?} {}", run.status, String::from_utf8_lossy(&run.stderr));
     let said = String::from_utf8_lossy(&run.stdout).into_owned();
@@ -159,7 +164,7 @@ fn the_system_need_not_stop_a_run_that_fits_and_one_that_does_not_says_so_itself
         completes(&data, &settings, need);
         completes(&Limit::new(need * 105 / 100), &settings, need);
 
-        let (limit, dir) = (Limit::new(need / 2), tempfile::tempdir().unwrap());
+        let (limit, dir) = (Limit::new(need / 2), on_disk());
         let half = limit.train(&settings, &dir.path().join("half"));
         let said = String::from_utf8_lossy(&half.stderr);
         assert_eq!(half.status.code(), Some(6), "{said}");
@@ -179,13 +184,13 @@ fn a_replay_that_does_not_fit_goes_into_a_file() {
     settings.extend(["wm_buffer_size=1_000_000".into(), "critic_batches=1".into(), "wm_bootstrap_iterations=1".into()]);
     let with = |replay: &str| settings.iter().cloned().chain([format!("replay={replay}")]).collect::<Vec<_>>();
     let plan = Plan::new(&load(&with("file")).unwrap(), Place::Host);
-    assert_eq!(plan.disk(), 1_000_000 * 4 * 46);
+    assert_eq!(plan.mapped_bytes(), 1_000_000 * 4 * 46);
     let need = plan.host();
     let limit = Limit::new(need * 105 / 100);
     let said = completes(&limit, &settings, need);
     assert!(said.contains("in a file without a name"), "{said}");
     assert!(150 * 256 * 8 * 4 * 46 > 2 * need, "more than fits is written");
-    let dir = tempfile::tempdir().unwrap();
+    let dir = on_disk();
     let refused = limit.train(&with("host"), &dir.path().join("run"));
     assert_eq!(refused.status.code(), Some(6), "{}", String::from_utf8_lossy(&refused.stderr));
 }
@@ -194,7 +199,7 @@ fn a_replay_that_does_not_fit_goes_into_a_file() {
 #[test]
 #[cfg(unix)]
 fn a_disk_without_room_for_the_replay_is_an_error_at_the_start() {
-    let dir = tempfile::tempdir().unwrap();
+    let dir = on_disk();
     let run = dir.path().join("run");
     let script = "trap '' XFSZ; ulimit -f 1000; exec \"$0\" \"$@\"";
     let mut command = Command::new("sh");
@@ -212,7 +217,8 @@ fn a_disk_without_room_for_the_replay_is_an_error_at_the_start() {
     assert!(!run.exists(), "nothing is left");
     // And a plan that knows better refuses before that.
     let c = tiny::config(&["replay=file"]);
-    let budgets = Budgets { disk: Some(Budget::asked("disk", Bytes(100_000))), ..Budgets::default() };
+    let disk = Plan::new(&c, Place::Host).disk();
+    let budgets = Budgets { disk: Some(Budget::asked("disk", Bytes(disk - 1))), ..Budgets::default() };
     let refusal = budgets.admit(&c).unwrap_err().to_string();
     assert!(refusal.contains("of disk") && refusal.contains("wm_buffer_size="), "{refusal}");
 }
@@ -232,7 +238,7 @@ fn wherever_the_replay_lies_the_bits_are_the_same() {
             assert!(t.bootstrapped());
             (fingerprint(&t), t.machine.bytes() + t.machine.apart_bytes(), t.machine.apart_bytes() > 0)
         };
-        let dir = tempfile::tempdir().unwrap();
+        let dir = on_disk();
         let (arena, file) = (train(Home::Arena), train(Home::File(dir.path().into())));
         assert_eq!((arena.0, arena.1), (file.0, file.1), "{more:?}");
         assert!(!arena.2 && file.2);
@@ -242,11 +248,13 @@ fn wherever_the_replay_lies_the_bits_are_the_same() {
 
 #[test]
 fn what_is_computed_twice_changes_memory_and_no_bit() {
-    let settings: [&[&str]; 4] = [
+    let settings: [&[&str]; 6] = [
         &[],
         &["latent=observed", "rollout=anchored", "obs_norm=true"],
         &["reward_head=two_hot", "rew_norm=none", "detach=false", "actor_lambda=0.9"],
         &["critic_shuffle=true", "units=[48,40,32]", "ret_norm=false"],
+        &["latent=encoded", "obs_norm=false", "dynamics=flow", "flow_substeps=2", "flow_consistency=1"],
+        &["dynamics=flow", "flow_head=linear", "flow_integrator=rk4", "actor=flow", "actor_flow_substeps=2"],
     ];
     for more in settings {
         let c = tiny::config(more);

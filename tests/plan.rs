@@ -12,12 +12,11 @@ use pwm::device::cpu::team::Team;
 use pwm::device::cuda::Launch;
 use pwm::device::cuda::multiply::Multiply;
 use pwm::device::cuda::unit::units;
-use pwm::mem::Budget;
-use pwm::run::plan::{Budgets, KNOBS, Memory, Place, Plan};
-use pwm::tape::Home;
-use pwm::tape::Machine;
+use pwm::mem::{Budget, Limit};
+use pwm::run::plan::{Budgets, Fit, KNOBS, Memory, Place, Plan, Planner};
 use pwm::tape::exec::{count_launches, describe_launches};
 use pwm::tape::plan::aligned;
+use pwm::tape::{Home, Layout, Machine, Program};
 use random_config::Draw;
 
 fn budget(bytes: u64) -> Budgets {
@@ -28,7 +27,7 @@ fn budget(bytes: u64) -> Budgets {
 fn agree(c: &Config, what: &str) {
     let plan = Plan::new(c, Place::Host);
     let (vars, programs) = written(c);
-    let (vars, programs) = plan.arrangement().of(vars, &programs);
+    let (vars, programs) = plan.arrangement().of(vars, programs);
     let team = Arc::new(Team::new(1).unwrap());
     let machine = Machine::<f32>::reserve_at(vars, programs, team, &plan.replay).unwrap();
     assert_eq!(plan.arena_bytes(), machine.bytes() as u64, "{what}");
@@ -51,11 +50,100 @@ fn ten_thousand_random_configurations_bind_what_is_planned() {
             s.spawn(move || {
                 let mut draw = Draw::new(half);
                 for i in 0..5_000 {
-                    agree(&random_config::config(&mut draw), &format!("configuration {i} of seed {half}"));
+                    let (c, what) = (random_config::config(&mut draw), format!("configuration {i} of seed {half}"));
+                    agree(&c, &what);
+                    if i % 4 == 0 {
+                        agree_on_a_device(&c, &what);
+                    }
                 }
             });
         }
     });
+}
+
+/// On a device the arena is what its programs' layout says, which is what is allocated there.
+fn agree_on_a_device(c: &Config, what: &str) {
+    if Place::Device.suits(c).is_err() {
+        return;
+    }
+    let plan = Plan::new(c, Place::Device);
+    let (vars, programs) = written(c);
+    let (vars, programs) = plan.arrangement().of(vars, programs.into_iter().map(Program::for_device).collect());
+    let layout = Layout::new(&vars, &programs);
+    assert_eq!(plan.arena_bytes(), layout.total().bytes(size_of::<f32>()) as u64, "{what}, on a device");
+}
+
+/// Memory does not fall with every operation that is computed twice: what holds least is not where all are.
+#[test]
+fn the_least_is_found_where_all_twice_holds_more() {
+    let settings = [
+        "alg=pwm_5M",
+        "replay=device",
+        "num_envs=256",
+        "critic_batches=1",
+        "wm_batch_size=256",
+        "episode_length=64",
+        "wm_buffer_size=20000",
+        "units=[512,64,512]",
+        "latent_dim=8",
+        "simnorm_dim=8",
+        "num_critics=1",
+        "horizon=8",
+    ];
+    let c = load(&settings).unwrap();
+    let all = Plan::new(&load(&[&settings[..], &["recompute=all"]].concat()).unwrap(), Place::Host);
+    let planner = Planner::new(&c, Place::Host);
+    let (none, least) = (planner.within(&Budgets::default()), planner.least());
+    assert!(least.host() + (4 << 20) < all.host(), "{} of {}", least.host(), all.host());
+    let mem = (least.host() + all.host()) / 2;
+    let plan = budget(mem).admit(&c).unwrap();
+    assert!(plan.host() <= mem);
+    assert!(Fit::new(&planner, &budget(mem)).largest(&KNOBS[1]).unwrap() >= c.num_envs);
+    // Quarters of the way, each for more arithmetic.
+    let ladder = planner.ladder(&none);
+    assert!(ladder.is_sorted_by(|a, b| a.host() >= b.host()) && ladder[4].host() == least.host());
+}
+
+/// The least value that the rules allow may lie between powers of two, and above half of the present one.
+#[test]
+fn a_setting_is_searched_from_its_least_value_on() {
+    let settings = ["alg=pwm_small", "num_envs=32768", "replay=device", "recompute=none"];
+    let c = load(&settings).unwrap();
+    let planner = Planner::new(&c, Place::Host);
+    let need = planner.within(&Budgets::default()).host();
+    let budgets = budget(need - 1);
+    let n = Fit::new(&planner, &budgets).largest(&KNOBS[3]).unwrap();
+    assert!((557_056..1_000_000).contains(&n), "{n}");
+}
+
+/// Main memory that looks like a disk is main memory; and a limit of address space counts what is mapped.
+#[test]
+fn a_file_in_memory_saves_none() {
+    let shared = std::path::Path::new("/dev/shm");
+    if pwm::mem::in_memory(shared) {
+        let settings = ["alg=pwm_5M", "run_dir=/dev/shm/pwm-test"];
+        let c = load(&settings).unwrap();
+        assert!(Planner::new(&c, Place::Host).least().mapped_bytes() == 0);
+        let asked = load(&[&settings[..], &["replay=file"]].concat()).unwrap();
+        assert!(Place::Host.suits(&asked).unwrap_err().to_string().contains("lies in main memory"));
+    }
+    let c = load(&["alg=pwm_5M", "replay=file"]).unwrap();
+    let plan = Plan::new(&c, Place::Host);
+    for (from, counted) in [(Limit::Data, 0), (Limit::AddressSpace, plan.mapped_bytes())] {
+        let limit = (plan.host() + plan.unused + counted) * 50 / 49 + 50;
+        let budgets = |limit| Budgets { host: Some(Budget { limit, from: from.clone() }), ..Budgets::default() };
+        assert!(budgets(limit).hold(&plan) && !budgets(limit - 200).hold(&plan), "{from}");
+    }
+}
+
+/// Checkpoints are on the disk too: a replay that fills it leaves no room for them.
+#[test]
+fn a_disk_holds_checkpoints() {
+    let c = load(&["alg=pwm_5M", "replay=file"]).unwrap();
+    let plan = Plan::new(&c, Place::Host);
+    assert!(plan.disk() > 3 * plan.mapped_bytes());
+    let disk = |bytes| Budgets { disk: Some(Budget::asked("disk", Bytes(bytes))), ..Budgets::default() };
+    assert!(disk(plan.disk()).hold(&plan) && !disk(plan.disk() - 1).hold(&plan));
 }
 
 #[test]
@@ -66,7 +154,7 @@ fn lines_add_up_on_host_and_device() {
         let beside = |on| plan.fixed.iter().filter(|i| i.on == on).map(|i| i.bytes).sum::<u64>();
         assert_eq!(plan.host(), plan.fixed_bytes() + host * plan.arena_bytes());
         assert_eq!(plan.device(), beside(Memory::Device) + device * plan.arena_bytes());
-        assert_eq!((plan.disk(), beside(Memory::Disk)), (0, 0));
+        assert_eq!(plan.disk(), beside(Memory::Disk));
         let sums = plan.lines().fold([0; 3], |s, (_, b)| [s[0] + b[0], s[1] + b[1], s[2] + b[2]]);
         assert_eq!(sums, [plan.host(), plan.device(), plan.disk()]);
     }
@@ -76,11 +164,12 @@ fn lines_add_up_on_host_and_device() {
 fn what_fits_is_the_largest_that_fits() {
     // Where the replay may move into a file, a disk bounds it.
     let disk = Some(Budget::asked("disk", Bytes(2 << 30)));
-    for (mem, replay) in [(400 << 20, "device"), (1 << 30, "device"), (400 << 20, "auto")] {
+    for (mem, replay) in [(400 << 20, "device"), (400 << 20, "auto")] {
         let c = load(&["alg=pwm_5M", &format!("replay={replay}")]).unwrap();
         let budgets = Budgets { disk: disk.clone(), ..budget(mem) };
+        let fit = Fit::new(&Planner::new(&c, Place::Host), &budgets);
         for knob in &KNOBS {
-            let n = knob.largest(&c, Place::Host, &budgets).unwrap();
+            let n = fit.largest(knob).unwrap();
             let fits = |n| {
                 let c = knob.with(&c, n);
                 c.broken_rules().is_empty() && budgets.hold(&Plan::within(&c, Place::Host, &budgets))
@@ -97,13 +186,14 @@ fn what_fits_is_the_largest_that_fits() {
 fn the_replay_goes_where_the_budget_lets_it() {
     let c = load(&["alg=pwm_5M"]).unwrap();
     let with = |settings: &[&str]| load(&[&["alg=pwm_5M"], settings].concat()).unwrap();
-    let [none, all] = ["none", "all"].map(|r| Plan::new(&with(&[&format!("recompute={r}")]), Place::Host));
+    let none = Plan::new(&with(&["recompute=none"]), Place::Host);
+    let least = Planner::new(&with(&["replay=device"]), Place::Host).least();
     let on_host = |mem| budget(mem).admit(&c).unwrap();
-    let (ample, tight, tiny) = (on_host(none.host()), on_host(all.host()), on_host(all.host() - 1));
+    let (ample, tight, tiny) = (on_host(none.host()), on_host(least.host()), on_host(least.host() - 1));
     assert_eq!((ample.replay, ample.levels.iter().map(|l| l.taken).max()), (Home::Arena, Some(0)));
     assert!(tight.replay == Home::Arena && tight.repeats().iter().sum::<usize>() > 0);
     assert_eq!(tiny.replay, Home::File(c.run_folder()));
-    assert_eq!(tiny.disk(), tiny.apart_bytes());
+    assert_eq!(tiny.disk() - none.disk(), tiny.apart_bytes());
     assert_eq!(tiny.repeats().iter().sum::<usize>(), 0, "room enough without the replay");
 
     let none = Plan::new(&with(&["recompute=none"]), Place::Device);
@@ -135,8 +225,11 @@ fn a_rollout_through_the_simulator_has_a_plan() {
     let refusal = budget(plan.host() - plan.arena_bytes() / 2).admit(&c).unwrap_err().to_string();
     assert!(refusal.contains("num_envs=") && !refusal.contains("wm_"), "{refusal}");
     let most = KNOBS.iter().find(|k| k.key == "num_envs").unwrap();
-    let n = most.largest(&c, Place::Host, &budget(plan.host())).unwrap();
-    assert!(n >= c.num_envs, "{n} environments");
+    let largest = |c: &Config, mem| Fit::new(&Planner::new(c, Place::Host), &budget(mem)).largest(most);
+    assert!(largest(&c, plan.host()).unwrap() >= c.num_envs);
+    // Nor is it bound by the size of a replay that it does not have.
+    let less = load(&["alg=shac", "wm_buffer_size=20000"]).unwrap();
+    assert_eq!(largest(&c, 16 << 30), largest(&less, 16 << 30));
 }
 
 #[test]
@@ -159,8 +252,8 @@ fn a_plan_that_does_not_fit_says_what_would() {
 #[test]
 fn recompute_is_as_little_as_the_budget_asks_for() {
     let c = load(&["alg=pwm_48M", "replay=device"]).unwrap();
-    let [none, all] = ["none", "all"]
-        .map(|r| Plan::new(&load(&["alg=pwm_48M".into(), format!("recompute={r}")]).unwrap(), Place::Host));
+    let planner = Planner::new(&c, Place::Host);
+    let (none, all) = (planner.within(&Budgets::default()), planner.least());
     assert!(all.host() < none.host());
     let repeated = |p: &Plan| p.repeats().iter().sum::<usize>();
     let mut before = 0;
@@ -222,7 +315,7 @@ fn a_plan_for_a_device_needs_none() {
         assert_eq!(json[on].as_u64().unwrap(), sum(on), "{on}");
     }
     // A device that is too small for it: what is large there, and what would fit.
-    let small = printed(PlanArgs { device_mem: size("1G"), ..args.clone() });
+    let small = printed(PlanArgs { device_mem: size("900M"), ..args.clone() });
     assert!(
         small.contains("verdict      does not fit: this run needs") && small.contains("of device memory"),
         "{small}"
@@ -244,7 +337,9 @@ fn launches_are_counted_as_they_are_described() {
         for precision in [Precision::Fp32, Precision::Bf16] {
             let multiply = Multiply::best(9, precision);
             let described = describe_launches(&vars, &programs, &multiply).unwrap();
-            let (counts, kinds) = count_launches(&vars, &programs, &multiply).unwrap();
+            let layout = Layout::new(&vars, &programs);
+            let listed: Vec<&Program> = programs.iter().collect();
+            let (counts, kinds) = count_launches(&vars, &layout, &listed, &multiply).unwrap();
             let sums = counts.iter().map(|c| c.iter().sum::<usize>());
             assert!(sums.eq(described.iter().map(|p| p.iter().map(Vec::len).sum::<usize>())), "{alg}");
             assert_eq!(entries(&kinds), entries(&described.concat().concat()), "{alg}");

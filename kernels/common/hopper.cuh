@@ -1,7 +1,7 @@
 // Products by groups of four warps from shared memory, memory that the copy unit fills in boxes, and the barriers on
 // which it reports: compute capability 9.0 alone. The tests give each function a plain twin (tests/standin/hopper.hpp).
-// defines: TensorMap barrier_init barrier_fence barrier_expect barrier_arrive barrier_wait copy_box matrix_descriptor
-//          wgmma_fence wgmma_commit wgmma_wait wgmma_tf32 wgmma_bf16 fewer_registers more_registers
+// defines: TensorMap barrier_init barrier_fence barrier_expect barrier_arrive barrier_wait copy_box prefetch_map
+//          matrix_descriptor wgmma_fence wgmma_commit wgmma_wait wgmma_settle wgmma_tf32 wgmma_bf16 fewer_registers more_registers
 #pragma once
 #include "common/mma.cuh"
 
@@ -78,6 +78,13 @@ DEVICE void wgmma_commit() { asm volatile("wgmma.commit_group.sync.aligned;\n" :
 template <int N>
 DEVICE void wgmma_wait() {
     asm volatile("wgmma.wait_group.sync.aligned %0;\n" ::"n"(N) : "memory");
+}
+
+// After the last wait, before sums are read: the compiler does not know that products wrote them in the meantime.
+template <int N>
+DEVICE void wgmma_settle(float (&d)[N]) {
+#pragma unroll
+    for (int i = 0; i < N; i++) asm volatile("" : "+f"(d[i]));
 }
 
 // D = A B^T, or D += A B^T with `add`: 64 rows, as many columns as 2 numbers of each thread make, 32 bytes of products.

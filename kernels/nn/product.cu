@@ -250,16 +250,21 @@ static __device__ void product(Product x) {
     }
 
     float* out = x.c + (size_t)member * x.c_member + (size_t)split * x.c_split;
-    const float* bias = x.bias ? x.bias + (size_t)member * x.bias_member : nullptr;
+    u32 c[2];
+    // All rows of a thread have the same columns. Read here, once: behind a row that is written the compiler must read anew.
+    float bias[2][4] = {};
+#pragma unroll
+    for (int u = 0; u < 2; u++) {
+        c[u] = column + wn * 32 + (PRECISION == FP32 ? 16 * u + 4 * t : 8 * t + 4 * u);
+#pragma unroll
+        for (int i = 0; i < 4; i++)
+            if (x.bias && c[u] + i < x.n) bias[u][i] = x.scale * x.bias[(size_t)member * x.bias_member + c[u] + i];
+    }
 #pragma unroll
     for (int mb = 0; mb < MB; mb++) {
 #pragma unroll
         for (int j = 0; j < 4; j++) {
             u32 r = row + wm * MB * 32 + 32 * mb + 4 * g + j;
-            u32 c[2];
-#pragma unroll
-            for (int u = 0; u < 2; u++)
-                c[u] = column + wn * 32 + (PRECISION == FP32 ? 16 * u + 4 * t : 8 * t + 4 * u);
             float* line = out + (size_t)r * x.ldc;
             float v[2][4];
 #pragma unroll
@@ -268,7 +273,7 @@ static __device__ void product(Product x) {
                 for (int i = 0; i < 4; i++) {
                     v[u][i] = acc[mb][j][4 * u + i];
                     if (r >= x.m || c[u] + i >= x.n) continue;
-                    if (bias) v[u][i] += x.scale * bias[c[u] + i];
+                    v[u][i] += bias[u][i];
                     if (x.addend) v[u][i] += x.addend[(size_t)r * x.ldc + c[u] + i];
                 }
             if constexpr (GROUP == 8) {

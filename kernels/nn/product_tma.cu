@@ -104,38 +104,49 @@ static __device__ void product_tma(const TensorMap& a0, const TensorMap& a1, con
         if (s > 0 && lane == 0) barrier_arrive(free + 8 * ((s - 1) % STAGES));
     }
     wgmma_wait<0>();
+    wgmma_settle(acc);
 
     int g = lane >> 2, t = lane & 3;
     float* out = x.c + (size_t)member * x.c_member;
     const float* bias = x.bias ? x.bias + (size_t)member * x.bias_member : nullptr;
+    // Of so many pairs of columns everything is read before anything is written: behind what is written the compiler reads
+    // one after another.
+    constexpr int PAIRS = 4;
 #pragma unroll
-    for (int j = 0; j < BN / 8; j++) {
-        u32 c = column + 8 * j + 2 * t;
-        bool in = c < x.n;  // n is even
-        float b0 = in && bias ? x.scale * bias[c] : 0.f, b1 = in && bias ? x.scale * bias[c + 1] : 0.f;
+    for (int first = 0; first < BN / 8; first += PAIRS) {
+        Two b[PAIRS], more[PAIRS][2], old[PAIRS][2];
 #pragma unroll
-        for (int h = 0; h < 2; h++) {
-            u32 r = row + 64 * (group - 1) + 16 * warp + g + 8 * h;
-            Two v = {acc[4 * j + 2 * h] + b0, acc[4 * j + 2 * h + 1] + b1};
-            bool there = in && r < x.m;
-            size_t place = (size_t)r * x.ldc + c;
-            if (there && x.addend) {
-                Two w = *(const Two*)(x.addend + place);
-                v.x += w.x, v.y += w.y;
+        for (int u = 0; u < PAIRS; u++) {
+            u32 c = column + 8 * (first + u) + 2 * t;
+            bool in = c < x.n;  // n is even
+            b[u].x = in && bias ? x.scale * bias[c] : 0.f, b[u].y = in && bias ? x.scale * bias[c + 1] : 0.f;
+#pragma unroll
+            for (int h = 0; h < 2; h++) {
+                u32 r = row + 64 * (group - 1) + 16 * warp + g + 8 * h;
+                bool there = in && r < x.m;
+                size_t place = (size_t)r * x.ldc + c;
+                more[u][h] = there && x.addend ? *(const Two*)(x.addend + place) : Two{0.f, 0.f};
+                old[u][h] = there && x.accumulate ? *(const Two*)(out + place) : Two{0.f, 0.f};
             }
-            if constexpr (GROUP == 8) {
-                float sum = v.x + v.y;
-                sum += __shfl_xor_sync(0xffffffffu, sum, 1);
-                sum += __shfl_xor_sync(0xffffffffu, sum, 2);
-                v.x -= sum * 0.125f, v.y -= sum * 0.125f;
+        }
+#pragma unroll
+        for (int u = 0; u < PAIRS; u++) {
+            u32 c = column + 8 * (first + u) + 2 * t;
+#pragma unroll
+            for (int h = 0; h < 2; h++) {
+                u32 r = row + 64 * (group - 1) + 16 * warp + g + 8 * h;
+                const float* sum = acc + 4 * (first + u) + 2 * h;
+                Two v = {sum[0] + b[u].x, sum[1] + b[u].y};
+                v.x += more[u][h].x, v.y += more[u][h].y;
+                if constexpr (GROUP == 8) {
+                    float s = v.x + v.y;
+                    s += __shfl_xor_sync(0xffffffffu, s, 1);
+                    s += __shfl_xor_sync(0xffffffffu, s, 2);
+                    v.x -= s * 0.125f, v.y -= s * 0.125f;
+                }
+                v.x += old[u][h].x, v.y += old[u][h].y;
+                if (c < x.n && r < x.m) *(Two*)(out + (size_t)r * x.ldc + c) = v;
             }
-            if (!there) continue;
-            Two* to = (Two*)(out + place);
-            if (x.accumulate) {
-                Two old = *to;
-                v.x += old.x, v.y += old.y;
-            }
-            *to = v;
         }
     }
 #endif

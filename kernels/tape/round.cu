@@ -2,7 +2,7 @@
 // round, so that neither side waits for the other: the host writes rows ahead and reads rows when it likes.
 #include "common/math.cuh"
 
-// Numbers between the counter of rounds and the first row, of a row before its reports.
+// Numbers before the first row: the counter of rounds, and room to a multiple of what is fetched at once.
 constexpr u32 HEAD = 16;
 
 DEVICE u32* row(u32* mail, u32 rows, u32 width) { return mail + HEAD + (size_t)(mail[0] % rows) * width; }

@@ -48,11 +48,12 @@ impl Arrangement {
     }
 
     /// Variables and programs as they are bound.
-    pub fn of(&self, mut vars: Vars, programs: &[Program]) -> (Vars, Vec<Program>) {
+    pub fn of(&self, mut vars: Vars, programs: Vec<Program>) -> (Vars, Vec<Program>) {
         if self.replay != Home::Arena {
             vars.set_apart(Region::Replay);
         }
-        (vars, programs.iter().zip(&self.repeats).map(|(p, &taken)| recompute::with(p, taken).0).collect())
+        let programs = programs.into_iter().zip(&self.repeats);
+        (vars, programs.map(|(p, &taken)| recompute::repeating(p, taken)).collect())
     }
 }
 

@@ -6,7 +6,7 @@ use serde_json::{Value, json};
 
 use crate::config::{Bytes, Config, Device, Kind, ReplayPlace, Shipped, load};
 use crate::mem::Budget;
-use crate::run::plan::{Budgets, DoesNotFit, Knob, Memory, Place, Plan, knobs};
+use crate::run::plan::{Budgets, DoesNotFit, Fit, Knob, Memory, Place, Plan, Planner, knobs};
 use crate::tape::Home;
 
 /// Say what memory a run takes, and what fits, before anything is allocated.
@@ -34,11 +34,12 @@ pub fn run(args: &PlanArgs, out: &mut dyn Write) -> anyhow::Result<()> {
         return all(args, out);
     }
     let (c, place, budgets) = configure(args, None)?;
-    let plan = Plan::within(&c, place, &budgets);
+    let planner = Planner::new(&c, place);
+    let plan = planner.within(&budgets);
     if args.json {
-        writeln!(out, "{}", to_json(&c, &plan, &budgets))?;
+        writeln!(out, "{}", to_json(&c, &planner, &plan, &budgets))?;
     } else {
-        show(&c, &plan, &budgets, out)?;
+        show(&c, &planner, &plan, &budgets, out)?;
     }
     Ok(())
 }
@@ -61,7 +62,7 @@ fn configure(args: &PlanArgs, alg: Option<&str>) -> anyhow::Result<(Config, Plac
     Ok((c, place, budgets))
 }
 
-fn show(c: &Config, plan: &Plan, budgets: &Budgets, out: &mut dyn Write) -> anyhow::Result<()> {
+fn show(c: &Config, planner: &Planner, plan: &Plan, budgets: &Budgets, out: &mut dyn Write) -> anyhow::Result<()> {
     let number = |b: u64| if b == 0 { "-".to_string() } else { Bytes(b).to_string() };
     writeln!(out, "{:<14} {:>10} {:>10} {:>10}", c.alg, "host", "device", "disk")?;
     let mut line = |name: &str, bytes: [u64; 3], what: &str| {
@@ -77,7 +78,7 @@ fn show(c: &Config, plan: &Plan, budgets: &Budgets, out: &mut dyn Write) -> anyh
     programs.sort_by_key(|p| std::cmp::Reverse(p.1));
     let programs: Vec<String> = programs.iter().map(|(name, b)| format!("{name} {}", Bytes(*b))).collect();
     writeln!(out, "\nactivations  {}", programs.join(", "))?;
-    show_levels(c, plan, out)?;
+    show_levels(planner, plan, out)?;
     if let Some(place) = plan.replay_place() {
         let chosen = if c.replay == ReplayPlace::Auto { ", by budget (replay=auto)" } else { "" };
         writeln!(out, "replay       {place}{chosen}")?;
@@ -95,16 +96,29 @@ fn show(c: &Config, plan: &Plan, budgets: &Budgets, out: &mut dyn Write) -> anyh
             _ => {}
         }
     }
-    if budgets.hold(plan) {
-        writeln!(out, "verdict      fits{}", spare(plan, budgets))?;
+    if !budgets.hold(plan) {
+        writeln!(out, "verdict      does not fit: {}", DoesNotFit::new(planner, plan, budgets))?;
+    } else if plan.place == Place::Device && budgets.device.is_none() {
+        writeln!(out, "verdict      fits on the host; on the device if {} are free", Bytes(plan.device()))?;
     } else {
-        writeln!(out, "verdict      does not fit: {}", DoesNotFit::new(c, plan, budgets))?;
+        writeln!(out, "verdict      fits{}", spare(plan, budgets))?;
     }
+    let least = planner.least();
+    writeln!(
+        out,
+        "least        {}: {}",
+        held(&least),
+        least.replay_place().map_or("".into(), |p| format!("replay {p}, ")) + &costs(&least)
+    )?;
     if budgets.host.is_some() || budgets.device.is_some() {
         writeln!(out, "\nwhat fits, one setting changed and the others as they are")?;
-        for (knob, most) in knobs(c).map(|k| (k, k.largest(c, plan.place, budgets))) {
-            let most = most.map_or("none".into(), |n| format!("up to {n} {}", knob.unit));
-            let own = in_arena(knob, c, plan.place, budgets).map_or(String::new(), |most| {
+        let fit = Fit::new(planner, budgets);
+        for (knob, most) in knobs(c).map(|k| (k, fit.largest(k))) {
+            let most = most.map_or("none".into(), |n| {
+                let bound = if knob.is_most(c, n) { ", the most that other settings allow" } else { "" };
+                format!("up to {n} {}{bound}", knob.unit)
+            });
+            let own = in_arena(knob, c, &fit).map_or(String::new(), |most| {
                 let most = most.map_or("none".into(), |n| n.to_string());
                 format!(", {most} of them with replay=device")
             });
@@ -115,25 +129,44 @@ fn show(c: &Config, plan: &Plan, budgets: &Budgets, out: &mut dyn Write) -> anyh
 }
 
 /// The largest replay that fits without leaving the arena, if it may leave it.
-fn in_arena(knob: &Knob, c: &Config, place: Place, budgets: &Budgets) -> Option<Option<usize>> {
+fn in_arena(knob: &Knob, c: &Config, fit: &Fit) -> Option<Option<usize>> {
     let asks = knob.key == "wm_buffer_size" && c.replay == ReplayPlace::Auto;
     let c = Config { replay: ReplayPlace::Device, ..c.clone() };
-    asks.then(|| knob.largest(&c, place, budgets))
+    asks.then(|| fit.of(&c).largest(knob))
+}
+
+/// The most that a plan holds, where it is held.
+fn held(plan: &Plan) -> String {
+    let host = format!("{} of host memory", Bytes(plan.host()));
+    if plan.place == Place::Device { format!("{host}, {} of the device's", Bytes(plan.device())) } else { host }
+}
+
+/// What a plan computes twice.
+fn costs(plan: &Plan) -> String {
+    let repeated = plan.levels.iter().filter(|l| l.taken > 0);
+    let parts: Vec<String> =
+        repeated.map(|l| format!("{} {} of {} (+{:.1} %)", l.program, l.taken, l.of, 100.0 * l.extra)).collect();
+    if parts.is_empty() {
+        "nothing computed twice".to_string()
+    } else {
+        format!("computed twice: {}", parts.join(", "))
+    }
 }
 
 /// What computing again saves and costs.
-fn show_levels(c: &Config, plan: &Plan, out: &mut dyn Write) -> anyhow::Result<()> {
-    let costs = |plan: &Plan| {
-        let repeated = plan.levels.iter().filter(|l| l.taken > 0);
-        let parts: Vec<String> =
-            repeated.map(|l| format!("{} {} of {} (+{:.0} %)", l.program, l.taken, l.of, 100.0 * l.extra)).collect();
-        if parts.is_empty() { "nothing".to_string() } else { parts.join(", ") }
+fn show_levels(planner: &Planner, plan: &Plan, out: &mut dyn Write) -> anyhow::Result<()> {
+    let ladder = planner.ladder(plan);
+    writeln!(out, "\nrecompute                peak      saves  for more arithmetic of that program")?;
+    let mut line = |name: &str, level: &Plan| {
+        let saved = ladder[0].working().saturating_sub(level.working());
+        let [peak, saves] = [level.working(), saved].map(|b| Bytes(b).to_string());
+        writeln!(out, "  {name:<16} {peak:>10} {saves:>10}  {}", costs(level))
     };
-    writeln!(out, "\nrecompute    peak         operations computed twice (more arithmetic of that program)")?;
-    for (name, level) in ["none", "a quarter", "half", "3 quarters", "all"].iter().zip(plan.ladder(c)) {
-        writeln!(out, "  {name:<10} {:<12} {}", Bytes(level.working()).to_string(), costs(&level))?;
+    for (name, level) in ["none", "a quarter", "half", "three quarters", "all that saves"].iter().zip(&ladder) {
+        line(name, level)?;
     }
-    writeln!(out, "  {:<10} {:<12} {}\n", "this plan", Bytes(plan.working()).to_string(), costs(plan))?;
+    line("this plan", plan)?;
+    writeln!(out)?;
     Ok(())
 }
 
@@ -154,9 +187,10 @@ fn all(args: &PlanArgs, out: &mut dyn Write) -> anyhow::Result<()> {
     }
     for name in Shipped::names(Kind::Alg) {
         let (c, place, budgets) = configure(args, Some(name))?;
-        let plan = Plan::within(&c, place, &budgets);
+        let planner = Planner::new(&c, place);
+        let plan = planner.within(&budgets);
         if args.json {
-            writeln!(out, "{}", to_json(&c, &plan, &budgets))?;
+            writeln!(out, "{}", to_json(&c, &planner, &plan, &budgets))?;
             continue;
         }
         let lines: Vec<_> = plan.lines().map(|(i, _)| i).collect();
@@ -198,7 +232,7 @@ fn verdict(plan: &Plan, budgets: &Budgets) -> String {
     format!("fits{replay}{recompute}")
 }
 
-fn to_json(c: &Config, plan: &Plan, budgets: &Budgets) -> Value {
+fn to_json(c: &Config, planner: &Planner, plan: &Plan, budgets: &Budgets) -> Value {
     let lines = plan.lines().map(|(i, [host, device, disk])| {
         json!({"name": i.name, "what": i.what, "host": host, "device": device, "disk": disk})
     });
@@ -208,8 +242,10 @@ fn to_json(c: &Config, plan: &Plan, budgets: &Budgets) -> Value {
             .map(|b| json!({"usable": b.usable(), "limit": b.limit, "margin": b.margin(), "from": b.from.to_string()}))
     };
     let fits = budgets.hold(plan);
-    let most = knobs(c).map(|k| (k.key.to_string(), json!(k.largest(c, plan.place, budgets))));
-    let own = knobs(c).find_map(|k| in_arena(k, c, plan.place, budgets)).flatten();
+    let fit = Fit::new(planner, budgets);
+    let most = knobs(c).map(|k| (k.key.to_string(), json!(fit.largest(k))));
+    let own = knobs(c).find_map(|k| in_arena(k, c, &fit)).flatten();
+    let least = planner.least();
     json!({
         "alg": c.alg,
         "lines": lines.collect::<Vec<_>>(),
@@ -223,13 +259,14 @@ fn to_json(c: &Config, plan: &Plan, budgets: &Budgets) -> Value {
         "recompute": plan.levels.iter().filter(|l| l.taken > 0).map(|l| json!({
             "program": l.program, "taken": l.taken, "of": l.of, "extra": l.extra,
         })).collect::<Vec<_>>(),
-        "levels": plan.ladder(c).iter().map(|p| json!({
+        "levels": planner.ladder(plan).iter().map(|p| json!({
             "host": p.host(), "device": p.device(),
             "extra": p.levels.iter().map(|l| (l.program.to_string(), json!(l.extra))).collect::<serde_json::Map<_, _>>(),
         })).collect::<Vec<_>>(),
         "budget": {"host": budget(&budgets.host), "device": budget(&budgets.device), "disk": budget(&budgets.disk)},
         "fits": fits,
-        "refusal": (!fits).then(|| DoesNotFit::new(c, plan, budgets).to_string()),
+        "least": {"host": least.host(), "device": least.device(), "disk": least.disk()},
+        "refusal": (!fits).then(|| DoesNotFit::new(planner, plan, budgets).to_string()),
         "largest": most.collect::<serde_json::Map<_, _>>(),
         "largest_replay_in_arena": own,
     })

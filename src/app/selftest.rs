@@ -12,7 +12,7 @@ mod replay;
 pub mod training;
 
 pub use lab::{Case, Lab, Outcome, SelftestError};
-pub use training::{ENCODED, Training, train_beside_cpu};
+pub use training::{ENCODED, Training, same_bits, train_beside_cpu};
 
 use super::say;
 use crate::algo::target;
@@ -69,6 +69,11 @@ pub fn run(args: &SelftestArgs, out: &mut dyn Write) -> anyhow::Result<()> {
             let training = train_beside_cpu(&target, 20, more)?;
             say(out, format_args!("{training}"));
             passed &= training.passed();
+            if matches!(target, Target::Cuda(..)) {
+                let (words, same) = same_bits(&target, more)?;
+                say(out, format_args!("{words}"));
+                passed &= same;
+            }
         }
         // The processor knows no other precision.
         if matches!(target, Target::Cpu) {

@@ -191,7 +191,7 @@ keys! {
         /// What learns.
         algorithm: Algorithm = Algorithm::Pwm, Any, "";
         /// Steps of a rollout, in the environment, in the latent and in a replay window.
-        horizon: usize = 16, Within(1.0, 65_536.0), "steps";
+        horizon: usize = 16, Within(1.0, 4096.0), "steps";
         /// Discount of a step.
         gamma: f64 = 0.99, Within(0.0, 1.0), "";
         /// Weight of longer returns in the critic's targets (TD-lambda).

@@ -22,6 +22,8 @@ pub struct OutOfMemory {
 pub struct Arena<T: Pod> {
     ptr: NonNull<T>,
     len: usize,
+    /// What the allocator gave: the numbers begin at the first multiple of `ALIGN` in it.
+    block: NonNull<u8>,
 }
 
 // SAFETY: the arena owns its block; every access goes through the executor, which orders conflicting ones.
@@ -42,12 +44,20 @@ impl<T: Pod> Arena<T> {
         let bytes = len.saturating_mul(size_of::<T>());
         let refuse = || OutOfMemory { what, bytes };
         if len == 0 {
-            return Ok(Self { ptr: NonNull::dangling(), len });
+            return Ok(Self { ptr: NonNull::dangling(), len, block: NonNull::dangling() });
         }
-        let layout = Layout::from_size_align(bytes, ALIGN).map_err(|_| refuse())?;
+        let layout = Self::layout(bytes).ok_or_else(refuse)?;
         // SAFETY: the layout has a non-zero size; all-zero bytes are a value of every `Pod` type.
-        let ptr = NonNull::new(unsafe { std::alloc::alloc_zeroed(layout) }.cast::<T>()).ok_or_else(refuse)?;
-        Ok(Self { ptr, len })
+        let block = NonNull::new(unsafe { std::alloc::alloc_zeroed(layout) }).ok_or_else(refuse)?;
+        // SAFETY: the block is longer than the numbers by what is skipped here.
+        let ptr = unsafe { block.add(block.align_offset(ALIGN)) }.cast();
+        Ok(Self { ptr, len, block })
+    }
+
+    /// What is asked of the allocator. Were it asked for the alignment too, it would write the zeros itself, page by page,
+    /// instead of taking pages that are zero already.
+    fn layout(bytes: usize) -> Option<Layout> {
+        Layout::from_size_align(bytes.checked_add(ALIGN)?, align_of::<T>()).ok()
     }
 
     pub fn len(&self) -> usize {
@@ -77,11 +87,9 @@ impl<T: Pod> Arena<T> {
 impl<T: Pod> Drop for Arena<T> {
     fn drop(&mut self) {
         if self.len > 0 {
-            // SAFETY: the layout `new` allocated with.
-            unsafe {
-                let layout = Layout::from_size_align_unchecked(self.len * size_of::<T>(), ALIGN);
-                std::alloc::dealloc(self.ptr.as_ptr().cast(), layout);
-            }
+            let layout = Self::layout(self.len * size_of::<T>()).expect("invariant: it was allocated with this");
+            // SAFETY: the block and the layout of `reserve`.
+            unsafe { std::alloc::dealloc(self.block.as_ptr(), layout) };
         }
     }
 }

@@ -17,8 +17,10 @@ pub enum Limit {
     Asked(&'static str),
     /// The file of a control group.
     ControlGroup(PathBuf),
-    /// A limit of the process (`ulimit`).
-    Process(&'static str),
+    /// The process's limit of private memory (`ulimit -d`).
+    Data,
+    /// The process's limit of address space (`ulimit -v`), which maps of files take too.
+    AddressSpace,
     /// Physical memory, which other programs need too.
     Machine,
     /// What is free on the accelerator of this name.
@@ -33,7 +35,7 @@ impl Limit {
     fn margin(&self) -> u64 {
         match self {
             Limit::Asked(_) => u64::MAX,
-            Limit::ControlGroup(_) | Limit::Process(_) | Limit::Device(_) => 50,
+            Limit::ControlGroup(_) | Limit::Data | Limit::AddressSpace | Limit::Device(_) => 50,
             Limit::Machine | Limit::Disk(_) => 10,
         }
     }
@@ -44,7 +46,8 @@ impl fmt::Display for Limit {
         match self {
             Limit::Asked(key) => write!(f, "{key}"),
             Limit::ControlGroup(path) => write!(f, "the control group's {}", path.display()),
-            Limit::Process(name) => write!(f, "the process's limit of {name}"),
+            Limit::Data => f.write_str("the process's limit of data"),
+            Limit::AddressSpace => f.write_str("the process's limit of address space"),
             Limit::Machine => f.write_str("the machine's memory"),
             Limit::Device(name) => write!(f, "free on {name}, what it holds for this process included"),
             Limit::Disk(folder) => write!(f, "free on the disk of {}", folder.display()),
@@ -125,12 +128,15 @@ fn control_groups(text: &str) -> Vec<PathBuf> {
 
 /// Soft limits of `/proc/self/limits`, in bytes.
 fn process_limits(text: &str) -> Vec<Budget> {
-    let limit = |row: &str, name: &'static str| {
+    let limit = |row: &str, from: Limit| {
         let line = text.lines().find(|l| l.starts_with(row))?;
         let limit = line[row.len()..].split_whitespace().next()?.parse().ok()?;
-        Some(Budget { limit, from: Limit::Process(name) })
+        Some(Budget { limit, from })
     };
-    [limit("Max data size", "data"), limit("Max address space", "address space")].into_iter().flatten().collect()
+    [limit("Max data size", Limit::Data), limit("Max address space", Limit::AddressSpace)]
+        .into_iter()
+        .flatten()
+        .collect()
 }
 
 /// Bytes that this user may still write to the disk of `folder`.
@@ -168,7 +174,7 @@ mod tests {
         let text = "Limit                     Soft Limit           Hard Limit           Units     \n\
                     Max data size             1048576              unlimited            bytes     \n\
                     Max address space         unlimited            unlimited            bytes     \n";
-        assert_eq!(process_limits(text), [Budget { limit: 1 << 20, from: Limit::Process("data") }]);
+        assert_eq!(process_limits(text), [Budget { limit: 1 << 20, from: Limit::Data }]);
         assert_eq!(physical("MemTotal:       1024 kB\nMemFree: 3 kB"), Some(1 << 20));
     }
 

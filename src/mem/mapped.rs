@@ -82,6 +82,21 @@ pub fn existing(folder: &Path) -> PathBuf {
     above.map_or_else(|| PathBuf::from("."), Path::to_path_buf)
 }
 
+/// Whether a file in `folder`, or in the nearest one above it that is there, lies in main memory after all.
+pub fn in_memory(folder: &Path) -> bool {
+    #[cfg(target_os = "linux")]
+    {
+        /// How the system numbers tmpfs and ramfs.
+        const MEMORY: [u32; 2] = [0x0102_1994, 0x8584_58f6];
+        rustix::fs::statfs(&existing(folder)).is_ok_and(|disk| MEMORY.contains(&(disk.f_type as u32)))
+    }
+    #[cfg(not(target_os = "linux"))]
+    {
+        let _ = folder;
+        false
+    }
+}
+
 /// Gives the file `bytes` zeros, each with its place on the disk.
 fn allocate(file: &File, bytes: usize) -> io::Result<()> {
     #[cfg(target_os = "linux")]
@@ -116,6 +131,14 @@ mod tests {
         map.as_mut_slice()[99_999] = 3.0;
         assert_eq!(map.as_slice()[99_999], 3.0);
         assert_eq!(std::fs::read_dir(dir.path()).unwrap().count(), 0);
+    }
+
+    #[test]
+    #[cfg(target_os = "linux")]
+    fn files_in_memory_are_told_from_others() {
+        assert!(!in_memory(Path::new(env!("CARGO_MANIFEST_DIR"))));
+        let shared = Path::new("/dev/shm");
+        assert!(!shared.is_dir() || in_memory(&shared.join("not/there/yet")));
     }
 
     #[test]

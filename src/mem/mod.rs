@@ -7,4 +7,4 @@ pub mod mapped;
 
 pub use arena::{ALIGN, Arena, OutOfMemory};
 pub use budget::{Budget, Limit};
-pub use mapped::{MapError, Mapped};
+pub use mapped::{MapError, Mapped, in_memory};

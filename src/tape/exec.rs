@@ -504,14 +504,14 @@ pub fn describe_launches(
 /// shapes launch the same, so that of a rollout's many steps one is described.
 pub fn count_launches(
     vars: &Vars,
-    programs: &[Program],
+    layout: &Layout,
+    programs: &[&Program],
     multiply: &Multiply,
 ) -> Result<(Vec<Vec<usize>>, Vec<Launch>), CudaError> {
-    let layout = Layout::new(vars, programs);
     let (mut known, mut kinds) = (HashMap::<String, usize>::new(), Vec::new());
     let mut counts = Vec::with_capacity(programs.len());
     for (i, p) in programs.iter().enumerate() {
-        let cx = operands::<f32>(vars, &layout, i, p, NOWHERE);
+        let cx = operands::<f32>(vars, layout, i, p, NOWHERE);
         let mut of = Vec::with_capacity(cx.len());
         for (node, cx) in p.nodes.iter().zip(&cx) {
             let shapes = |s: &[Slot]| s.iter().map(|s| s.shape.clone()).collect::<Vec<_>>();

@@ -9,6 +9,7 @@ pub mod exec;
 pub mod fill;
 pub mod grad;
 pub mod op;
+mod place;
 pub mod plan;
 pub mod profile;
 pub mod program;

@@ -5,6 +5,7 @@
 //! before that of the other begins. Offsets come from greedy placement by size, the largest first, each at the lowest
 //! free offset (Pisarchyk and Lee, "Efficient memory management for deep neural net inference", 2020).
 
+use super::place::Taken;
 use super::program::{DType, Program, Region, Storage, Val, Vars};
 use crate::mem::arena::ALIGN;
 use std::collections::BTreeMap;
@@ -13,8 +14,8 @@ use std::collections::BTreeMap;
 const STEP: usize = ALIGN / 4;
 
 /// Bytes of its workspace that each thread's products touch, if a number takes `size`.
-pub fn packing(programs: &[Program], size: usize) -> usize {
-    programs.iter().flat_map(|p| &p.nodes).map(|n| n.op.packing(size)).max().unwrap_or(0)
+pub fn packing<'a>(programs: impl IntoIterator<Item = &'a Program>, size: usize) -> usize {
+    programs.into_iter().flat_map(|p| &p.nodes).map(|n| n.op.packing(size)).max().unwrap_or(0)
 }
 
 /// Elements that a value of so many takes.
@@ -85,6 +86,11 @@ fn tables(p: &Program) -> usize {
 impl Layout {
     /// Plans variables and programs together. Touches no device and allocates nothing but this table.
     pub fn new(vars: &Vars, programs: &[Program]) -> Self {
+        Self::of(vars, programs.iter().map(plan_program).collect())
+    }
+
+    /// The same of programs that are planned already.
+    pub fn of(vars: &Vars, programs: Vec<ProgramLayout>) -> Self {
         let (mut persistent, mut regions) = (ByType::default(), BTreeMap::<Region, ByType>::new());
         let mut offsets = Vec::new();
         let mut apart = 0;
@@ -99,7 +105,6 @@ impl Layout {
             *end += aligned(info.len());
             *regions.entry(info.region).or_default().of(info.dtype) += aligned(info.len());
         }
-        let programs: Vec<_> = programs.iter().map(plan_program).collect();
         let mut activations = ByType::default();
         for p in &programs {
             activations.real = activations.real.max(p.activations.real);
@@ -131,7 +136,8 @@ pub(crate) fn lifetimes(p: &Program) -> Vec<Option<(usize, usize)>> {
     life
 }
 
-pub(super) fn plan_program(p: &Program) -> ProgramLayout {
+/// Where the values of one program lie.
+pub fn plan_program(p: &Program) -> ProgramLayout {
     let life = lifetimes(p);
     let mut offsets = vec![None; life.len()];
     let (mut need, mut unshared) = (ByType::default(), ByType::default());
@@ -142,22 +148,9 @@ pub(super) fn plan_program(p: &Program) -> ProgramLayout {
             .filter_map(|(v, info)| Some((aligned(info.len()), v, life[v.0 as usize]?)))
             .collect();
         todo.sort_by_key(|&(len, v, _)| (std::cmp::Reverse(len), v));
-        // Placed so far: start, end, life.
-        let mut placed: Vec<(usize, usize, (usize, usize))> = Vec::with_capacity(todo.len());
-        for (len, v, (first, last)) in todo {
-            let mut at = 0;
-            // `placed` is kept in order of start, so the first gap that is large enough is the lowest.
-            for &(start, end, (f, l)) in &placed {
-                if l < first || last < f {
-                    continue;
-                }
-                if at + len <= start {
-                    break;
-                }
-                at = at.max(end);
-            }
-            let slot = placed.partition_point(|&(start, ..)| start < at);
-            placed.insert(slot, (at, at + len, (first, last)));
+        let mut taken = Taken::new(p.nodes.len());
+        for (len, v, life) in todo {
+            let at = taken.place(len, life);
             offsets[v.0 as usize] = Some(at);
             let top = need.of(dtype);
             *top = (*top).max(at + len);

@@ -9,9 +9,11 @@
 //! Operations are ranked by the numbers they save for an operation of arithmetic repeated, the largest first (Chen et al.,
 //! "Training deep nets with sublinear memory cost", 2016, keeps square-root many; here the budget decides how many).
 
-use super::plan::{aligned, plan_program};
+use super::plan::{ProgramLayout, aligned, plan_program};
 use super::program::{DType, Node, Program, Storage, Val};
-use std::collections::HashMap;
+use std::borrow::Cow;
+use std::cell::RefCell;
+use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 
 /// An operation that can be repeated.
@@ -183,32 +185,109 @@ pub struct Level {
     pub extra: f64,
 }
 
-/// A program that repeats the first `taken` of its candidates.
-pub fn with(p: &Program, taken: usize) -> (Program, Level) {
-    let ranked = candidates(p);
-    let taken = taken.min(ranked.len());
-    let nodes: Vec<usize> = ranked[..taken].iter().map(|c| c.node).collect();
-    let out = repeat(p, &nodes);
-    let shapes = |vs: &[Val]| vs.iter().map(|&v| p.shape(v).to_vec()).collect::<Vec<_>>();
-    let whole: usize = p.nodes.iter().map(|n| n.op.operations(&shapes(&n.inputs), &shapes(&n.outputs))).sum();
-    let again: usize = ranked[..taken].iter().map(|c| c.costs).sum();
-    let reals = plan_program(&out).activations.real;
-    (out, Level { program: p.name, taken, of: ranked.len(), reals, extra: again as f64 / whole.max(1) as f64 })
+/// Parts of a program's candidates that are looked at.
+const PARTS: usize = 16;
+
+/// A program that repeats some of its candidates.
+#[derive(Clone, Debug)]
+pub struct Repeated<'a> {
+    pub program: Cow<'a, Program>,
+    pub layout: ProgramLayout,
+    pub level: Level,
 }
 
-/// How few candidates must be repeated for the activations to keep within `reals` numbers; none if all are too few.
-pub fn least(p: &Program, reals: usize) -> Option<usize> {
-    let fits = |taken| with(p, taken).1.reals <= reals;
-    let (mut low, mut high) = (0, candidates(p).len());
-    if fits(low) {
-        return Some(low);
+/// A program with what can be repeated in it.
+#[derive(Debug)]
+pub struct Repeatable {
+    program: Program,
+    layout: ProgramLayout,
+    ranked: Vec<Candidate>,
+    /// Arithmetic of the program.
+    whole: usize,
+    /// What was asked: numbers of the activation region, by how many are repeated.
+    known: RefCell<BTreeMap<usize, usize>>,
+}
+
+impl Repeatable {
+    pub fn new(program: Program) -> Self {
+        let shapes = |vs: &[Val]| vs.iter().map(|&v| program.shape(v).to_vec()).collect::<Vec<_>>();
+        let operations = |n: &Node| n.op.operations(&shapes(&n.inputs), &shapes(&n.outputs));
+        let whole = program.nodes.iter().map(operations).sum();
+        let (ranked, layout) = (candidates(&program), plan_program(&program));
+        let known = RefCell::new(BTreeMap::from([(0, layout.activations.real)]));
+        Self { program, layout, ranked, whole, known }
     }
-    if !fits(high) {
-        return None;
+
+    /// Operations that can be repeated.
+    pub fn most(&self) -> usize {
+        self.ranked.len()
     }
-    while high - low > 1 {
-        let middle = low + (high - low) / 2;
-        *(if fits(middle) { &mut high } else { &mut low }) = middle;
+
+    /// The program as it is, and where its values lie.
+    pub fn plain(&self) -> (&Program, &ProgramLayout) {
+        (&self.program, &self.layout)
     }
-    Some(high)
+
+    /// The first `taken` candidates repeated.
+    pub fn repeating(&self, taken: usize) -> Repeated<'_> {
+        let taken = taken.min(self.most());
+        let (program, layout) = match taken {
+            0 => (Cow::Borrowed(&self.program), self.layout.clone()),
+            _ => {
+                let nodes: Vec<usize> = self.ranked[..taken].iter().map(|c| c.node).collect();
+                let program = repeat(&self.program, &nodes);
+                let layout = plan_program(&program);
+                (Cow::Owned(program), layout)
+            }
+        };
+        let again: usize = self.ranked[..taken].iter().map(|c| c.costs).sum();
+        let (reals, extra) = (layout.activations.real, again as f64 / self.whole.max(1) as f64);
+        self.known.borrow_mut().insert(taken, reals);
+        let level = Level { program: program.name, taken, of: self.most(), reals, extra };
+        Repeated { program, layout, level }
+    }
+
+    fn reals(&self, taken: usize) -> usize {
+        let known = self.known.borrow().get(&taken).copied();
+        known.unwrap_or_else(|| self.repeating(taken).level.reals)
+    }
+
+    /// From nothing repeated to all that can be, in [`PARTS`] steps.
+    fn parts(&self) -> impl Iterator<Item = usize> + '_ {
+        (0..=PARTS).map(|i| self.most() * i / PARTS)
+    }
+
+    /// The fewest numbers that the activations can be brought to. Memory does not fall with every operation that is
+    /// repeated: what a copy reads lives as long as the copy needs it, and copies that need each other are there at once.
+    pub fn floor(&self) -> usize {
+        self.parts().map(|taken| self.reals(taken)).min().unwrap_or(0)
+    }
+
+    /// How few candidates must be repeated for the activations to keep within `reals` numbers; none if that cannot be.
+    pub fn least(&self, reals: usize) -> Option<usize> {
+        let fits = |taken| self.reals(taken) <= reals;
+        let mut low = 0;
+        for part in self.parts() {
+            if !fits(part) {
+                low = part;
+                continue;
+            }
+            let mut high = part;
+            while high - low > 1 {
+                let middle = low + (high - low) / 2;
+                *(if fits(middle) { &mut high } else { &mut low }) = middle;
+            }
+            return Some(high);
+        }
+        None
+    }
+}
+
+/// A program that repeats the first `taken` of its candidates.
+pub fn repeating(p: Program, taken: usize) -> Program {
+    if taken == 0 {
+        return p;
+    }
+    let nodes: Vec<usize> = candidates(&p).iter().take(taken).map(|c| c.node).collect();
+    repeat(&p, &nodes)
 }

@@ -158,6 +158,10 @@ inline void wgmma_wait() {
     }
 }
 template <int N>
+inline void wgmma_settle(float (&)[N]) {
+    if (shim::fiber->into) shim::fail("sums are read before products into them are waited for");
+}
+template <int N>
 inline void wgmma_tf32(float (&d)[N], uint64_t a, uint64_t b, uint32_t add) { shim::begin(d, a, b, add, 8); }
 template <int N>
 inline void wgmma_bf16(float (&d)[N], uint64_t a, uint64_t b, uint32_t add) { shim::begin(d, a, b, add, 16); }

@@ -1,6 +1,7 @@
 // A stand-in for the run-time compiler: the same calls, but the source is compiled as C++ behind the shim. The "code" it
 // gives is the name of a shared library. PWM_STANDIN_CXX is the compiler with its options, PWM_STANDIN_SHIM the folder of
-// shim.hpp, PWM_STANDIN_OUT a folder to work in, PWM_STANDIN_ARCH the newest architecture that it knows.
+// shim.hpp, PWM_STANDIN_OUT a folder to work in, PWM_STANDIN_ARCH the newest architecture that it knows, PWM_STANDIN_NVRTC
+// the major version that it says it is of.
 #include <atomic>
 #include <cstdio>
 #include <cstdlib>
@@ -25,7 +26,7 @@ static void write_file(const std::string& path, const std::string& text) {
 }
 
 #define X extern "C" Status
-X nvrtcVersion(int* major, int* minor) { return *major = 0, *minor = 1, 0; }
+X nvrtcVersion(int* major, int* minor) { return *major = getenv("PWM_STANDIN_NVRTC") ? atoi(getenv("PWM_STANDIN_NVRTC")) : 0, *minor = 1, 0; }
 X nvrtcCreateProgram(Program** p, const char* source, const char*, int n, const char** texts, const char** names) {
     *p = new Program{source, "", "", {}};
     for (int i = 0; i < n; i++) (*p)->headers.push_back({names[i], texts[i]});
@@ -33,8 +34,13 @@ X nvrtcCreateProgram(Program** p, const char* source, const char*, int n, const 
 }
 X nvrtcDestroyProgram(Program** p) { return delete *p, *p = nullptr, 0; }
 X nvrtcCompileProgram(Program* p, int, const char**) {
-    // By content: the same source is compiled once.
+    // By content, with that of the shim: the same source is compiled once.
     std::string all = p->source + env("PWM_STANDIN_CXX");
+    for (const char* name : {"shim.hpp", "hardware.hpp", "hopper.hpp"}) {
+        std::stringstream text;
+        text << std::ifstream(env("PWM_STANDIN_SHIM") + "/" + name).rdbuf();
+        all += text.str();
+    }
     for (auto& h : p->headers) all += h.first + h.second;
     std::string dir = env("PWM_STANDIN_OUT") + "/" + std::to_string(std::hash<std::string>()(all));
     p->library = dir + "/unit.so";

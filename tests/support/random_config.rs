@@ -87,6 +87,7 @@ pub fn settings(d: &mut Draw) -> Vec<String> {
             s.push(format!("{key}={}", d.one(&["true", "false"])));
         }
         s.push(format!("replay={}", d.one(&["auto", "device", "host", "file"])));
+        s.push(format!("recompute={}", d.one(&["auto", "auto", "auto", "none", "all"])));
         for key in ["units", "encoder_units", "actor_units", "critic_units"] {
             s.push(format!("{key}={}", d.widths(96)));
         }

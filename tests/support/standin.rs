@@ -25,7 +25,8 @@ pub fn build(flags: &str) -> PathBuf {
         let newer = |a: &Path, b: &Path| {
             a.metadata().and_then(|m| m.modified()).ok() > b.metadata().and_then(|m| m.modified()).ok()
         };
-        if newer(&path, &sources.join(source)) && newer(&path, &sources.join("shim.hpp")) {
+        let parts = [source, "shim.hpp", "hardware.hpp", "hopper.hpp"];
+        if parts.iter().all(|part| newer(&path, &sources.join(part))) {
             continue;
         }
         let status = Command::new(compiler())

@@ -254,7 +254,7 @@ impl<F: Number> Trainer<F> {
     ) -> Result<Self, TrainError> {
         let team = Arc::new(Team::new(c.threads)?);
         let (vars, pwm, eval_env, programs) = written;
-        let (vars, programs) = arrangement.of(vars, &programs);
+        let (vars, programs) = arrangement.of(vars, programs);
         let rounds = rounds(&pwm);
         let machine = Machine::with_rounds(target, vars, programs, &rounds, team, &arrangement.replay)?;
         let id = |i| machine.program(i);

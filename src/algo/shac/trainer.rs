@@ -128,7 +128,7 @@ impl<F: Number> Learner for Trainer<F> {
     fn arranged(c: &Config, target: &Target, arrangement: &Arrangement) -> Result<Self, TrainError> {
         let team = Arc::new(Team::new(c.threads)?);
         let (vars, shac, eval_env, programs) = write(c);
-        let (vars, programs) = arrangement.of(vars, &programs);
+        let (vars, programs) = arrangement.of(vars, programs);
         let rounds = rounds(&shac);
         let machine = Machine::with_rounds(target, vars, programs, &rounds, team, &arrangement.replay)?;
         let id = |i| machine.program(i);

@@ -8,7 +8,7 @@ use crate::tape::profile::Profile;
 use anyhow::bail;
 
 /// Epochs without learning after which the measurement gives up: more than an episode lasts.
-const PATIENCE: usize = 4096;
+pub(super) const PATIENCE: usize = 4096;
 
 /// What an epoch takes.
 #[derive(Clone, Debug)]

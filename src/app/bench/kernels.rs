@@ -1,6 +1,7 @@
 //! Every operation of an epoch by itself, at the shapes of a configuration, forward and reverse: what it takes, beside
 //! what its operands' bytes and its arithmetic would take at the limits of the device.
 
+use super::epoch::PATIENCE;
 use super::measure::Timing;
 use crate::algo::{Arrangement, Learner, pwm, repeats, shac, target, written};
 use crate::config::{Algorithm, Config, Device};
@@ -80,11 +81,15 @@ pub fn visit(c: &Config, visit: Visitor) -> anyhow::Result<()> {
 
 type Each<'a> = &'a mut dyn FnMut(&mut Machine<f32>, ProgramId, usize) -> Result<(), RunError>;
 
-/// The programs of an ordinary epoch of `c`, each with its runs, after an epoch: shapes never change.
+/// The programs of an ordinary epoch of `c`, each with its runs, once the replay has something to learn from: shapes never
+/// change, but what is drawn from an empty replay is not read.
 fn each_program(c: &Config, each: Each) -> anyhow::Result<()> {
     fn of<L: Learner<F = f32>>(mut t: L, each: Each) -> anyhow::Result<()> {
         t.set_bootstrapped(true);
-        t.run_epoch()?;
+        let mut epochs = 0..PATIENCE;
+        while !t.run_epoch()?.learned {
+            anyhow::ensure!(epochs.next().is_some(), "no episode ended in {PATIENCE} epochs");
+        }
         for (id, runs) in t.steps() {
             each(t.machine_mut(), id, runs)?;
         }

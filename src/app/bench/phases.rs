@@ -25,7 +25,7 @@ use crate::env::ant::{ACT, OBS};
 use crate::model::Group;
 use crate::model::mlp::{Mlp, MlpInit, MlpSpec};
 use crate::model::params::{GroupBuilder, Init};
-use crate::ops::linear::{Epilogue, LayerVals, linear};
+use crate::ops::linear::{Epilogue, LayerVals, linear, transpose_to};
 use crate::ops::optim::AdamSpec;
 use crate::tape::cuda::Operands;
 use crate::tape::exec::{ProgramId, RunError};
@@ -152,13 +152,15 @@ enum Data {
 /// A program in the making.
 struct Draft {
     vars: Vars,
+    /// What is not measured: run once, after the variables are filled.
+    before: Program,
     p: Program,
     data: Vec<(VarId, Data)>,
 }
 
 impl Draft {
     fn new(name: &'static str) -> Self {
-        Self { vars: Vars::default(), p: Program::new(name), data: vec![] }
+        Self { vars: Vars::default(), before: Program::new("before"), p: Program::new(name), data: vec![] }
     }
 
     /// A variable of random numbers.
@@ -175,8 +177,12 @@ impl Draft {
 
     fn gemm(&mut self, rows: usize, width: usize) {
         let x = self.random("x", &[rows, width], Data::Normal);
-        let [weight, transposed] = ["weight", "transposed"].map(|n| self.random(n, &[width, width], Data::Normal));
-        let bias = self.zeros("bias", &[width]);
+        let weight = self.random("weight", &[width, width], Data::Normal);
+        // An epoch makes this copy once for many products. On a GPU it holds what a unit wants of the weight, so it must
+        // be the operation's own work.
+        let (transposed, bias) = (self.zeros("transposed", &[width, width]), self.zeros("bias", &[width]));
+        let [from, to] = [weight, transposed].map(|v| self.before.var(&self.vars, v));
+        transpose_to(&mut self.before, from, to);
         let [x, weight, transposed, bias] = [x, weight, transposed, bias].map(|v| self.p.var(&self.vars, v));
         let layer = LayerVals { weight, transposed, bias, norm: None };
         linear(&mut self.p, &[x], &layer, Epilogue::Bias, false, None);
@@ -286,7 +292,10 @@ impl Draft {
 
     fn bind(self, c: &Config) -> Result<(Machine<f32>, ProgramId), TrainError> {
         let team = Arc::new(Team::new(c.threads)?);
-        let mut machine = Machine::on(&target(c.device, c.precision)?, self.vars, vec![self.p], team, &Home::Arena)?;
+        let mut programs = vec![self.p];
+        programs.extend((!self.before.nodes.is_empty()).then_some(self.before));
+        let prepared = programs.len() > 1;
+        let mut machine = Machine::on(&target(c.device, c.precision)?, self.vars, programs, team, &Home::Arena)?;
         let random = Philox::new(c.seed, Stream::Test);
         for (step, (var, data)) in self.data.into_iter().enumerate() {
             let x = machine.real_mut(var);
@@ -301,6 +310,9 @@ impl Draft {
                     g.iter_mut().for_each(|x| *x /= sum);
                 }),
             }
+        }
+        if prepared {
+            machine.run(machine.program(1))?;
         }
         let program = machine.program(0);
         Ok((machine, program))

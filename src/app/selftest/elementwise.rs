@@ -37,9 +37,9 @@ pub(super) fn elementwise_cases(list: &mut Vec<Case>) {
         list.push(case(format!("random {n}"), move |l| {
             let step = l.index(vec![11]);
             let x = normal(&mut l.p, 0x1234_5678_9abc, Stream::Policy, step, &[n]);
-            l.keep(x);
+            l.keep_drawn(x, 2);
             let x = uniform(&mut l.p, 77, Stream::Tau, step, &[n]);
-            l.keep(x);
+            l.keep_drawn(x, 0);
             let order = permutation(&mut l.p, 5, Stream::Critic, step, n);
             let x = l.real(&[n, 3]);
             let y = gather_rows(&mut l.p, x, order);

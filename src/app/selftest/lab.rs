@@ -6,6 +6,7 @@ use crate::device::philox::{Philox, Stream};
 use crate::ops::control::copy;
 use crate::ops::loss::squared_error;
 use crate::tape::exec::{BindError, Number, RunError, Target};
+use crate::tape::plan::packing;
 use crate::tape::{DType, Home, Machine, Program, Region, Val, VarId, Vars, grad};
 use std::sync::Arc;
 
@@ -19,6 +20,8 @@ pub struct Lab {
     indices: Vec<(VarId, Vec<u32>)>,
     leaves: Vec<(Val, Val)>,
     roots: Vec<(Val, f64)>,
+    /// Variables that must be what the processor's single precision gives, but for so many units in the last place.
+    drawn_alike: Vec<(VarId, u32)>,
     /// How often the program runs.
     pub runs: usize,
 }
@@ -34,6 +37,7 @@ impl Lab {
             indices: vec![],
             leaves: vec![],
             roots: vec![],
+            drawn_alike: vec![],
             runs: 1,
         }
     }
@@ -94,6 +98,12 @@ impl Lab {
         let shape = self.p.shape(v).to_vec();
         let out = self.given(&shape, vec![f64::NAN; self.p.len_of(v)]);
         copy(&mut self.p, v, out);
+    }
+
+    /// Compares `v`, a random number, with the processor's in single precision too: to `ulps` units in the last place.
+    pub fn keep_drawn(&mut self, v: Val, ulps: u32) {
+        self.keep(v);
+        self.drawn_alike.extend(self.reals.last().map(|(var, _)| (*var, ulps)));
     }
 
     /// Compares `v` and follows it backwards to the leaves.
@@ -226,7 +236,9 @@ impl Case {
         let exact = l.run::<f64>(&Target::Cpu, p)?;
         let single = l.run::<f32>(&Target::Cpu, lab().1)?;
         let device = l.run::<f32>(target, lab().1)?;
-        let precision = precision_of(target);
+        // Only where there are products is anything rounded; the processor packs operands for them.
+        let multiplies = packing([&lab().1], size_of::<f32>()) > 0;
+        let precision = if multiplies { precision_of(target) } else { Precision::Fp32 };
         let mut outcome =
             Outcome { name: self.name.clone(), error: 0.0, cpu_error: 0.0, passed: true, detail: String::new() };
         for (i, (_, info)) in l.vars.iter().enumerate() {
@@ -244,8 +256,25 @@ impl Case {
                 outcome.detail += &format!(" {} {:?} at {k}: {a:e}, wanted {b:e};", info.name, info.shape);
             }
         }
+        for &(var, ulps) in &l.drawn_alike {
+            let i = var.0 as usize;
+            let apart = device[i].iter().zip(&single[i]).map(|(a, b)| ulps_between(*a as f32, *b as f32)).max();
+            if apart.is_some_and(|apart| apart > ulps) {
+                outcome.passed = false;
+                outcome.detail += &format!(" {apart:?} units in the last place, {ulps} allowed;");
+            }
+        }
         Ok(outcome)
     }
+}
+
+/// Numbers of single precision from one to the other.
+fn ulps_between(a: f32, b: f32) -> u32 {
+    let order = |x: f32| {
+        let bits = x.to_bits() as i32;
+        if bits < 0 { i32::MIN.wrapping_sub(bits) } else { bits }
+    };
+    order(a).abs_diff(order(b))
 }
 
 /// What products are rounded to on `target`.

@@ -337,6 +337,7 @@ impl Event {
 
     /// Marks what was put on the stream so far; `captured` if it is being recorded, so that each replay marks anew.
     pub fn record(&self, captured: bool) -> Result<(), CudaError> {
+        self.context.enter()?;
         let external = sys::CUevent_record_flags_enum::CU_EVENT_RECORD_EXTERNAL as u32;
         cu!(cuEventRecordWithFlags(self.event, self.context.stream, if captured { external } else { 0 }))
     }
@@ -457,6 +458,7 @@ impl Context {
         if launch.blocks() == 0 {
             return Ok(());
         }
+        self.enter()?;
         // On the stack: launches happen in loops that allocate nothing.
         let mut args = [std::ptr::null_mut::<c_void>(); Launch::MOST_ARGS];
         args.iter_mut().zip(&launch.args).for_each(|(to, a)| *to = a.as_ptr().cast_mut().cast());
@@ -473,9 +475,10 @@ impl Context {
         let (mut graph, mut exec) = (std::ptr::null_mut(), std::ptr::null_mut());
         // A capture must end even if the work failed.
         let ended = cu!(cuStreamEndCapture(self.stream, &mut graph));
-        worked.and(ended)?;
-        let made = cu!(cuGraphInstantiateWithFlags(&mut exec, graph, 0));
-        let _ = cu!(cuGraphDestroy(graph));
+        let made = worked.and(ended).and_then(|()| cu!(cuGraphInstantiateWithFlags(&mut exec, graph, 0)));
+        if !graph.is_null() {
+            let _ = cu!(cuGraphDestroy(graph));
+        }
         made?;
         Ok(Graph { context: self.clone(), exec })
     }

@@ -47,6 +47,12 @@ pub enum CudaError {
          and set PWM_NVRTC_PATH to the folder that holds libnvrtc.so.12"
     )]
     NoCompiler(String),
+    #[error(
+        "the run-time compiler {path} is NVRTC {}.{}, and the driver, of CUDA {}.{}, runs only what older ones make; update \
+         the driver, or install nvidia-cuda-nvrtc-cu{} and set PWM_NVRTC_PATH to its folder",
+        version.0, version.1, driver / 1000, driver % 1000 / 10, driver / 1000
+    )]
+    NewCompiler { path: String, version: (i32, i32), driver: i32 },
     #[error("cannot compile {unit} for {arch}: {log}")]
     Compile { unit: String, arch: String, log: String },
     #[error(

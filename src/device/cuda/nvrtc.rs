@@ -1,7 +1,7 @@
 //! The run-time compiler, loaded from where it is found.
 
 use super::CudaError;
-use super::driver::DeviceInfo;
+use super::driver::{self, DeviceInfo};
 use super::unit::Unit;
 use libloading::Library;
 use std::ffi::{CStr, CString, c_char, c_int, c_void};
@@ -87,9 +87,11 @@ fn folders() -> Vec<PathBuf> {
 }
 
 impl Nvrtc {
-    /// Finds and loads the library: in `PWM_NVRTC_PATH` if that is set, else where the system looks, else beside CUDA.
+    /// Finds and loads the library: in `PWM_NVRTC_PATH` if that is set, else where the system looks, else beside CUDA. Of a
+    /// driver that is there, it must be no newer: a driver runs what compilers of its own major version and older make.
     pub fn load() -> Result<Self, CudaError> {
-        let mut tried = Vec::new();
+        let driver = driver::version().ok();
+        let (mut tried, mut newer) = (Vec::new(), None);
         for dir in folders() {
             // Its helper library is found by name once it is loaded, and not at all in a Python package otherwise.
             for helper in builtins(&dir) {
@@ -103,18 +105,29 @@ impl Nvrtc {
                 // SAFETY: as above.
                 match unsafe { Library::new(&path) } {
                     Ok(lib) => {
-                        let symbols = Symbols::load(&lib).map_err(CudaError::NoCompiler)?;
-                        std::mem::forget(lib);
+                        let symbols = match Symbols::load(&lib) {
+                            Ok(symbols) => symbols,
+                            Err(e) => {
+                                tried.push(e);
+                                continue;
+                            }
+                        };
                         let (mut major, mut minor) = (0, 0);
                         // SAFETY: two valid places.
                         unsafe { (symbols.nvrtcVersion)(&mut major, &mut minor) };
-                        return Ok(Self { symbols, path: path.display().to_string(), version: (major, minor) });
+                        let (path, version) = (path.display().to_string(), (major, minor));
+                        if let Some(driver) = driver.filter(|d| major > d / 1000) {
+                            newer.get_or_insert(CudaError::NewCompiler { path, version, driver });
+                            continue;
+                        }
+                        std::mem::forget(lib);
+                        return Ok(Self { symbols, path, version });
                     }
                     Err(_) => tried.push(path.display().to_string()),
                 }
             }
         }
-        Err(CudaError::NoCompiler(format!("tried {}", tried.join(", "))))
+        Err(newer.unwrap_or_else(|| CudaError::NoCompiler(format!("tried {}", tried.join(", ")))))
     }
 
     /// What to compile for on a GPU: its own architecture, or the newest that the compiler knows and the GPU can run, as

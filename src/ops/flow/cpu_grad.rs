@@ -88,7 +88,7 @@ impl Scratch {
 }
 
 /// Outputs a column task takes.
-fn out_tile(n: usize) -> usize {
+pub(super) fn out_tile(n: usize) -> usize {
     if n <= 256 { 32 } else { 64 }
 }
 

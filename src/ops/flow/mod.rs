@@ -26,6 +26,7 @@ pub mod matching;
 pub mod simplex;
 
 use crate::config::Integrator;
+use crate::device::cpu::packing;
 use crate::device::cuda::Launch;
 use crate::ops::linear::{Epilogue, LayerVals};
 use crate::tape::cuda::Operands;
@@ -188,6 +189,18 @@ impl Dims {
         if layer == 0 { self.inputs() } else { self.widths[layer - 1] }
     }
 
+    /// Inputs and outputs of each product of a rows task: the first layer takes its parts one by one.
+    fn products(&self) -> impl Iterator<Item = (usize, usize)> {
+        let first = [self.state].into_iter().chain(self.fixed.iter().copied()).map(|k| (k, self.widths[0]));
+        first.chain(self.widths.windows(2).map(|w| (w[0], w[1])))
+    }
+
+    /// Bytes that the products of a rows task pack.
+    fn packing(&self, size: usize) -> usize {
+        let rows = self.tile().min(self.rows);
+        self.products().map(|(k, n)| packing::bytes(rows, k, n, size)).max().unwrap_or(0)
+    }
+
     /// Widest output of a layer.
     fn widest(&self) -> usize {
         self.widths.iter().copied().max().unwrap_or(0)
@@ -229,6 +242,10 @@ impl Op for Flow {
 
     fn phases(&self, _: &[Vec<usize>], _: &[Vec<usize>]) -> Vec<usize> {
         vec![self.dims.tiles()]
+    }
+
+    fn packing(&self, size: usize) -> usize {
+        self.dims.packing(size)
     }
 
     fn adjoint(&self, a: &mut Adjoint) {
@@ -314,6 +331,15 @@ impl Op for FlowGrad {
         } else {
             vec![d.tiles()]
         }
+    }
+
+    fn packing(&self, size: usize) -> usize {
+        let d = &self.dims;
+        let (rows, all) = (d.tile().min(d.rows), d.stages().len() * d.rows);
+        let back = d.products().map(|(k, n)| packing::bytes(rows, n, k, size));
+        let columns = |(k, n): (usize, usize)| packing::bytes(cpu_grad::out_tile(n).min(n), all, k, size);
+        let weights = d.products().filter(|_| self.wants_params()).map(columns);
+        back.chain(weights).max().unwrap_or(0).max(d.packing(size))
     }
 
     fn cuda(&self, x: &Operands) -> Option<Vec<Launch>> {

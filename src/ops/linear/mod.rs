@@ -140,8 +140,13 @@ pub fn transpose(p: &mut Program, w: Val) -> Val {
         [e, n, k] => p.real(&[e, k, n]),
         _ => panic!("invariant: weights have two axes, or three for an ensemble"),
     };
-    p.push(Transpose, &[w], &[t]);
+    transpose_to(p, w, t);
     t
+}
+
+/// As [`transpose`], into `t`, which may be a variable: for a weight that several programs read and none of them changes.
+pub fn transpose_to(p: &mut Program, w: Val, t: Val) {
+    p.push(Transpose, &[w], &[t]);
 }
 
 #[derive(Debug)]

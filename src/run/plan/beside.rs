@@ -15,7 +15,8 @@ use crate::run::signals;
 use crate::tape::cuda::round::{self, MAIL_BYTES, MOST_LAUNCHES};
 use crate::tape::exec::count_launches;
 use crate::tape::program::Node;
-use crate::tape::{Layout, Program, Vars, plan};
+use crate::tape::recompute::Repeatable;
+use crate::tape::{Layout, Program, Region, Vars, plan};
 use std::collections::HashMap;
 use std::sync::Arc;
 
@@ -69,13 +70,15 @@ pub(super) struct Launches {
 }
 
 impl Launches {
-    pub fn new(c: &Config, place: Place, vars: &Vars, programs: &[Program]) -> Self {
+    pub fn new(c: &Config, place: Place, vars: &Vars, programs: &[Repeatable]) -> Self {
         if place == Place::Host {
             return Self::default();
         }
         // As on a GPU of compute capability 9. A program that has no kernels is refused when it is bound; it has no
         // launches to count.
-        let Ok((counts, kinds)) = count_launches(vars, programs, &Multiply::best(9, c.precision)) else {
+        let layout = Layout::of(vars, programs.iter().map(|p| p.plain().1.clone()).collect());
+        let programs: Vec<&Program> = programs.iter().map(|p| p.plain().0).collect();
+        let Ok((counts, kinds)) = count_launches(vars, &layout, &programs, &Multiply::best(9, c.precision)) else {
             return Self::default();
         };
         let nodes = programs.iter().flat_map(|p| &p.nodes);
@@ -91,7 +94,7 @@ impl Launches {
     }
 
     /// Of all graphs: each program's, and those of whole rounds.
-    fn in_graphs(&self, programs: &[Program], rounds: &[Vec<(usize, usize)>]) -> u64 {
+    fn in_graphs(&self, programs: &[&Program], rounds: &[Vec<(usize, usize)>]) -> u64 {
         let of: Vec<u64> = programs.iter().map(|p| self.count(p)).collect();
         let whole = rounds.iter().map(|steps| steps.iter().map(|&(p, runs)| runs as u64 * of[p]).sum::<u64>());
         // The kernels around a round.
@@ -106,10 +109,10 @@ fn address(n: &Node) -> *const () {
 }
 
 impl Beside {
-    pub fn new(c: &Config, place: Place, programs: &[Program], layout: &Layout, launches: &Launches) -> Self {
+    pub fn new(c: &Config, place: Place, programs: &[&Program], layout: &Layout, launches: &Launches) -> Self {
         let threads = team::count(c.threads) as u64;
         // The processor multiplies nothing if the arena is on a device.
-        let packed = if place == Place::Host { plan::packing(programs, size_of::<f32>()) } else { 0 };
+        let packed = if place == Place::Host { plan::packing(programs.iter().copied(), size_of::<f32>()) } else { 0 };
         let tables = layout.programs.iter().map(|p| p.tables as u64).sum();
         let steps = c.episode_length as u64;
         let film = steps * c.eval_episodes.min(FILMED) as u64 * film::FRAME as u64 * size_of::<f32>() as u64;
@@ -130,6 +133,12 @@ impl Beside {
             item("start", "a critic's weights while they are drawn", drawn(c)),
             item("checkpoints", "header; the state is written from where it lies", CHECKPOINT),
         ];
+        items.push(Item {
+            name: "run folder",
+            what: "the latest checkpoint and the next one beside it, the best policies",
+            bytes: files(c, layout),
+            on: Memory::Disk,
+        });
         if place == Place::Device {
             items.extend(driver(layout, launches, launches.in_graphs(programs, &sequences(c))));
         }
@@ -137,6 +146,17 @@ impl Beside {
         let unused = reserved - stacks + threads * (packing::taken(packed) - packed) as u64;
         Self { items, unused }
     }
+}
+
+/// Bytes of the checkpoints of a run, once its replay is full. Those of every `keep_every` epochs add to it, and what
+/// metrics and pictures take.
+fn files(c: &Config, layout: &Layout) -> u64 {
+    let real = size_of::<f32>();
+    let state = layout.persistent.bytes(real) + layout.apart * real;
+    let region = |r| layout.regions.get(&r).map_or(0, |b| b.bytes(real));
+    let policy = region(Region::Parameters) + region(Region::Statistics);
+    let policies = c.keep_best + 2;
+    (2 * state + policies * policy) as u64
 }
 
 /// What a GPU asks for beside the arena, on both sides.

@@ -1,10 +1,11 @@
 //! What a run may hold, and the refusal of one that would hold more.
 
-use super::fit::smallest_change;
-use super::{Memory, Place, Plan};
+use super::fit::Fit;
+use super::{Memory, Place, Plan, Planner};
 use crate::config::{Algorithm, Bytes, Config, ReplayPlace};
-use crate::mem::{Budget, Limit};
+use crate::mem::{Budget, Limit, in_memory};
 use std::fmt;
+use std::path::PathBuf;
 
 /// Budgets of a run; none means that nothing is known that could be exceeded.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -16,8 +17,12 @@ pub struct Budgets {
 
 /// A setting that asks for what the place of the run does not have.
 #[derive(Debug, thiserror::Error)]
-#[error("replay=file cannot be read by a GPU; set replay to host, or device to cpu")]
-pub struct WrongPlace;
+pub enum WrongPlace {
+    #[error("replay=file cannot be read by a GPU; set replay to host, or device to cpu")]
+    Gpu,
+    #[error("replay=file has no disk: {0} lies in main memory; set run_dir to a folder on a disk, or replay to device")]
+    Memory(PathBuf),
+}
 
 impl Budgets {
     /// To plan with: what the settings ask for, of this machine or of another; else what the system allows here.
@@ -53,8 +58,12 @@ impl Budgets {
 
     /// What a plan takes of a budget.
     fn counted(plan: &Plan, on: Memory, budget: &Budget) -> u64 {
-        let unused = if matches!(budget.from, Limit::Process(_)) { plan.unused } else { 0 };
-        plan.held(on) + unused
+        plan.held(on)
+            + match budget.from {
+                Limit::Data => plan.unused,
+                Limit::AddressSpace => plan.unused + plan.mapped_bytes(),
+                _ => 0,
+            }
     }
 
     /// Bytes of a kind of memory that a plan leaves free; none if there is no budget of it.
@@ -84,11 +93,12 @@ impl Budgets {
 
     /// The same with the arena at `place`.
     pub fn admit_at(&self, c: &Config, place: Place) -> Result<Plan, DoesNotFit> {
-        let plan = Plan::within(c, place, self);
+        let planner = Planner::new(c, place);
+        let plan = planner.within(self);
         if self.hold(&plan) {
             return Ok(plan);
         }
-        Err(DoesNotFit::new(c, &plan, self))
+        Err(DoesNotFit::new(&planner, &plan, self))
     }
 }
 
@@ -96,7 +106,12 @@ impl Place {
     /// An error if the settings ask for what this place does not have.
     pub fn suits(self, c: &Config) -> Result<(), WrongPlace> {
         let mapped = c.replay == ReplayPlace::File && c.algorithm == Algorithm::Pwm;
-        if mapped && self == Place::Device { Err(WrongPlace) } else { Ok(()) }
+        let folder = c.run_folder();
+        match self {
+            Place::Device if mapped => Err(WrongPlace::Gpu),
+            Place::Host if mapped && in_memory(&folder) => Err(WrongPlace::Memory(folder)),
+            _ => Ok(()),
+        }
     }
 }
 
@@ -118,7 +133,7 @@ struct Over {
 
 impl DoesNotFit {
     /// Finds the largest items and the smallest change that would make the plan fit.
-    pub fn new(c: &Config, plan: &Plan, budgets: &Budgets) -> Self {
+    pub fn new(planner: &Planner, plan: &Plan, budgets: &Budgets) -> Self {
         let over = |(name, on, budget): (_, _, &Option<Budget>)| {
             let budget = budget.clone()?;
             let bytes = Budgets::counted(plan, on, &budget);
@@ -127,7 +142,7 @@ impl DoesNotFit {
         };
         Self {
             over: budgets.all().into_iter().filter_map(over).collect(),
-            change: smallest_change(c, plan.place, budgets),
+            change: Fit::new(planner, budgets).smallest_change(),
         }
     }
 }

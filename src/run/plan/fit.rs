@@ -1,7 +1,7 @@
 //! What fits: the largest value of each setting that decides how much memory a run takes, and the smallest change of one
 //! that makes a run fit.
 
-use super::{Budgets, Place, Plan};
+use super::{Budgets, Place, Planner};
 use crate::config::{Algorithm, Config};
 
 /// A setting that decides how much memory a run takes.
@@ -32,7 +32,7 @@ pub const KNOBS: [Knob; 4] = [
         unit: "environments",
         get: |c| c.num_envs,
         set: |c, n| c.num_envs = n,
-        most: |c| (c.wm_buffer_size / (c.horizon + 1)).min(((1 << 30) - 1) / (c.episode_length + 1)).min(1 << 20),
+        most: |c| ring(c, c.horizon + 1).min(((1 << 30) - 1) / (c.episode_length + 1)).min(1 << 20),
         step: |c| c.critic_batches / gcd(c.critic_batches, c.horizon),
     },
     Knob {
@@ -40,7 +40,7 @@ pub const KNOBS: [Knob; 4] = [
         unit: "steps",
         get: |c| c.horizon,
         set: |c, n| c.horizon = n,
-        most: |c| c.episode_length.min((c.wm_buffer_size / c.num_envs).saturating_sub(1)).min(MAX_HORIZON),
+        most: |c| c.episode_length.min(ring(c, c.num_envs).saturating_sub(1)).min(MAX_HORIZON),
         step: |c| c.critic_batches / gcd(c.critic_batches, c.num_envs),
     },
     Knob {
@@ -59,6 +59,11 @@ pub fn knobs(c: &Config) -> impl Iterator<Item = &'static Knob> {
     KNOBS.iter().filter(move |k| world || !k.key.starts_with("wm_"))
 }
 
+/// How many blocks of so many rows the replay has; without a world model there is none, and no bound.
+fn ring(c: &Config, rows: usize) -> usize {
+    if c.algorithm == Algorithm::Pwm { c.wm_buffer_size / rows } else { usize::MAX }
+}
+
 /// Longer rollouts are not searched: a program grows with them, and so does the time to plan it.
 const MAX_HORIZON: usize = 1024;
 
@@ -74,45 +79,87 @@ impl Knob {
         c
     }
 
-    /// The largest value that keeps within the budgets, all other settings as they are; none if not even the least does.
-    pub fn largest(&self, c: &Config, place: Place, budgets: &Budgets) -> Option<usize> {
-        self.largest_below(c, place, budgets, (self.most)(c) + 1)
+    /// Whether `value` is the most that the other settings allow, whatever the memory.
+    pub fn is_most(&self, c: &Config, value: usize) -> bool {
+        let step = (self.step)(c).max(1);
+        value / step == (self.most)(c) / step
+    }
+}
+
+/// The search for what fits.
+pub struct Fit<'a> {
+    c: &'a Config,
+    place: Place,
+    budgets: &'a Budgets,
+    /// What each program computes twice where `c` holds least: tried at other values of a setting too, which multiply the
+    /// same program.
+    shares: Vec<f64>,
+}
+
+impl<'a> Fit<'a> {
+    /// Of values that keep the run that is planned within the budgets.
+    pub fn new(planner: &Planner<'a>, budgets: &'a Budgets) -> Self {
+        Self { c: planner.c, place: planner.place, budgets, shares: planner.shares() }
     }
 
-    /// As [`Knob::largest`], of the values less than `end`. Memory grows with every one of these settings, but for how
-    /// well values happen to pack: bisection finds the place, and the values right above it are tried too.
-    fn largest_below(&self, c: &Config, place: Place, budgets: &Budgets, end: usize) -> Option<usize> {
-        let step = (self.step)(c).max(1);
-        let allowed = |n: usize| self.with(c, n * step).broken_rules().is_empty();
-        let fits = |n: usize| allowed(n) && Plan::fits(&self.with(c, n * step), place, budgets);
+    /// The largest value of a setting that keeps within the budgets, all others as they are; none if not even the least
+    /// does.
+    pub fn largest(&self, knob: &Knob) -> Option<usize> {
+        self.largest_below(knob, (knob.most)(self.c) + 1)
+    }
+
+    /// The same with another configuration that differs in nothing that programs are made of.
+    pub fn of<'b>(&self, c: &'b Config) -> Fit<'b>
+    where
+        'a: 'b,
+    {
+        Fit { c, place: self.place, budgets: self.budgets, shares: self.shares.clone() }
+    }
+
+    /// As [`Fit::largest`], of the values less than `end`. Memory grows with every one of these settings, but for how well
+    /// values happen to pack: bisection finds the place, and the values right above it are tried too.
+    fn largest_below(&self, knob: &Knob, end: usize) -> Option<usize> {
+        let (c, step) = (self.c, (knob.step)(self.c).max(1));
+        let allowed = |n: usize| knob.with(c, n * step).broken_rules().is_empty();
+        let fits =
+            |n: usize| allowed(n) && Planner::new(&knob.with(c, n * step), self.place).fits(self.budgets, &self.shares);
         let most = (end.max(1) - 1) / step;
-        // Below the least value that the rules allow nothing fits, whatever the budget.
-        let least = (0..24).map(|i| 1usize << i).find(|&n| allowed(n)).filter(|n| *n <= most)?;
-        if fits(most) {
+        if most > 0 && fits(most) {
             return Some(most * step);
         }
+        // The least value that the rules allow: below it nothing fits, whatever the budget.
+        let some = (0..usize::BITS).map(|i| 1usize << i).chain([(knob.get)(c) / step, most]);
+        let some = some.filter(|&n| (1..=most).contains(&n) && allowed(n)).min()?;
+        let least = bisect(0, some, |n| !allowed(n)) + 1;
         if !fits(least) {
             return None;
         }
-        let (mut low, mut high) = (least, most);
-        while high - low > 1 {
-            let middle = low + (high - low) / 2;
-            *(if fits(middle) { &mut low } else { &mut high }) = middle;
+        let mut found = bisect(least, most, fits);
+        while let Some(above) = (found + 1..most.min(found + NEAR)).rev().find(|&n| fits(n)) {
+            found = above;
         }
-        let above = (low + 1..most.min(low + NEAR)).rev().find(|&n| fits(n));
-        Some(above.unwrap_or(low) * step)
+        Some(found * step)
     }
+
+    /// The one setting that must shrink by the smallest factor: key, from, to.
+    pub(super) fn smallest_change(&self) -> Option<(&'static str, usize, usize)> {
+        knobs(self.c)
+            .filter_map(|k| {
+                let from = (k.get)(self.c);
+                Some((k.key, from, self.largest_below(k, from)?))
+            })
+            .max_by(|a, b| (a.2 as f64 / a.1 as f64).total_cmp(&(b.2 as f64 / b.1 as f64)))
+    }
+}
+
+/// The last number for which `holds`, if it does at `low`, does not at `high`, and changes once in between.
+fn bisect(mut low: usize, mut high: usize, holds: impl Fn(usize) -> bool) -> usize {
+    while high - low > 1 {
+        let middle = low + (high - low) / 2;
+        *(if holds(middle) { &mut low } else { &mut high }) = middle;
+    }
+    low
 }
 
 /// Values above the bisected one that are tried too.
 const NEAR: usize = 16;
-
-/// The one setting that must shrink by the smallest factor: key, from, to.
-pub(super) fn smallest_change(c: &Config, place: Place, budgets: &Budgets) -> Option<(&'static str, usize, usize)> {
-    knobs(c)
-        .filter_map(|k| {
-            let from = (k.get)(c);
-            Some((k.key, from, k.largest_below(c, place, budgets, from)?))
-        })
-        .max_by(|a, b| (a.2 as f64 / a.1 as f64).total_cmp(&(b.2 as f64 / b.1 as f64)))
-}

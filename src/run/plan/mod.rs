@@ -2,7 +2,8 @@
 //!
 //! | file | idea |
 //! |---|---|
-//! | `mod.rs` | the plan: where everything lies, and how much is computed twice, to keep within budgets |
+//! | `mod.rs` | the plan: what is held, line by line |
+//! | `planner.rs` | where everything lies, and how much is computed twice, to keep within budgets |
 //! | `beside.rs` | what is held beside the arena: bounds, on the host and on a device |
 //! | `budgets.rs` | what may be held, and the refusal of what is more |
 //! | `fit.rs` | the largest settings that fit |
@@ -14,15 +15,16 @@
 mod beside;
 mod budgets;
 mod fit;
+mod planner;
 
 pub use budgets::{Budgets, DoesNotFit, WrongPlace};
-pub use fit::{KNOBS, Knob, knobs};
+pub use fit::{Fit, KNOBS, Knob, knobs};
+pub use planner::Planner;
 
-use crate::algo::{Arrangement, repeats, written};
-use crate::config::{Config, Recompute, ReplayPlace};
-use crate::tape::recompute::{self, Level};
-use crate::tape::{Home, Layout, Program, Region, Vars};
-use beside::{Beside, Launches};
+use crate::algo::Arrangement;
+use crate::config::Config;
+use crate::tape::recompute::Level;
+use crate::tape::{Home, Region};
 
 /// The line that recompute makes smaller.
 const ACTIVATIONS: &str = "activations";
@@ -87,32 +89,6 @@ pub struct Plan {
     index_activations: usize,
 }
 
-/// What a run is made of, before anything is decided.
-struct Written {
-    vars: Vars,
-    programs: Vec<Program>,
-    launches: Launches,
-}
-
-impl Written {
-    fn new(c: &Config, place: Place) -> Self {
-        let (vars, mut programs) = written(c);
-        if place == Place::Device {
-            programs = programs.into_iter().map(Program::for_device).collect();
-        }
-        Self { launches: Launches::new(c, place, &vars, &programs), vars, programs }
-    }
-}
-
-/// How much a plan may compute twice.
-#[derive(Clone, Copy)]
-enum Twice {
-    /// What the settings say where no budget decides.
-    AsSet,
-    /// As little as keeps within the budgets.
-    Least,
-}
-
 impl Plan {
     /// Plans a run of `c`, whose rules hold, with the arena at `place` and no budget to keep to.
     pub fn new(c: &Config, place: Place) -> Self {
@@ -122,104 +98,7 @@ impl Plan {
     /// As [`Plan::new`]; with `recompute=auto` and `replay=auto` whatever is cheapest and keeps within the budgets. If
     /// nothing does, what exceeds them least.
     pub fn within(c: &Config, place: Place, budgets: &Budgets) -> Self {
-        let written = Written::new(c, place);
-        let mut nearest: Option<Self> = None;
-        for (home, twice) in choices(c, place, &written.vars) {
-            let plan = Self::at(c, place, &home, twice, &written, budgets);
-            let excess = budgets.excess(&plan);
-            if excess == 0 {
-                return plan;
-            }
-            if nearest.as_ref().is_none_or(|n| excess < budgets.excess(n)) {
-                nearest = Some(plan);
-            }
-        }
-        nearest.expect("invariant: there is a choice")
-    }
-
-    /// With the replay at `home`. If nothing that is computed twice makes it keep within the budgets, all that can be is.
-    fn at(c: &Config, place: Place, home: &Home, twice: Twice, written: &Written, budgets: &Budgets) -> Self {
-        let of = |taken: &[usize]| Self::of(c, place, home, written, taken);
-        let programs = &written.programs;
-        let none = of(&repeats(c, programs.len()));
-        if matches!(twice, Twice::AsSet) || c.recompute != Recompute::Auto || budgets.hold(&none) {
-            return none;
-        }
-        let all = of(&vec![usize::MAX; programs.len()]);
-        if !budgets.hold(&all) {
-            return all;
-        }
-        // What activations may take beside all else, whose tables are at most those of `all`.
-        let activations = all.arena.iter().find(|i| i.name == ACTIVATIONS).map_or(0, |i| i.bytes);
-        let room = activations + budgets.spare(&all, place.memory()).unwrap_or(u64::MAX - activations);
-        // Index activations are few: the largest program's are set aside.
-        let indices = (all.index_activations * size_of::<u32>()) as u64;
-        let reals = (room.saturating_sub(indices) / size_of::<f32>() as u64) as usize;
-        let taken: Vec<usize> = programs.iter().map(|p| recompute::least(p, reals).unwrap_or(usize::MAX)).collect();
-        of(&taken)
-    }
-
-    /// Whether a run keeps within the budgets, whatever it takes.
-    fn fits(c: &Config, place: Place, budgets: &Budgets) -> bool {
-        let written = Written::new(c, place);
-        let programs = written.programs.len();
-        let mut taken = vec![repeats(c, programs)];
-        if c.recompute == Recompute::Auto {
-            taken.push(vec![usize::MAX; programs]);
-        }
-        let fits = |home: &Home| taken.iter().any(|t| budgets.hold(&Self::of(c, place, home, &written, t)));
-        choices(c, place, &written.vars).iter().any(|(home, _)| fits(home))
-    }
-
-    /// The plan with so many candidates of each program computed twice.
-    fn of(c: &Config, place: Place, home: &Home, written: &Written, taken: &[usize]) -> Self {
-        let programs = written.programs.iter().zip(taken);
-        let (programs, levels): (Vec<_>, Vec<_>) = programs.map(|(p, &taken)| recompute::with(p, taken)).unzip();
-        let mut vars = written.vars.clone();
-        if *home != Home::Arena {
-            vars.set_apart(Region::Replay);
-        }
-        let layout = Layout::new(&vars, &programs);
-        let (real, on) = (size_of::<f32>(), place.memory());
-        let mut arena: Vec<Item> = (layout.regions.iter())
-            .map(|(&region, elements)| {
-                let (name, what) = describe(region);
-                Item { name, what, bytes: elements.bytes(real) as u64, on }
-            })
-            .collect();
-        arena.push(Item {
-            name: ACTIVATIONS,
-            what: "what a program computes on the way; programs share it",
-            bytes: layout.activations.bytes(real) as u64,
-            on,
-        });
-        let (on, what) = match home {
-            Home::Arena => (on, ""),
-            Home::Pinned => (Memory::Host, "finished episodes, in locked memory that the device reads"),
-            Home::File(_) => (Memory::Disk, "finished episodes, in a file that is mapped"),
-        };
-        let apart = (layout.apart * real) as u64;
-        let beside = Beside::new(c, place, &programs, &layout, &written.launches);
-        Self {
-            place,
-            replay: home.clone(),
-            arena,
-            apart: (apart > 0).then_some(Item { name: describe(Region::Replay).0, what, bytes: apart, on }),
-            programs: layout.programs.iter().map(|p| (p.name, p.activations.bytes(real) as u64)).collect(),
-            fixed: beside.items,
-            levels,
-            unused: beside.unused,
-            index_activations: layout.activations.index,
-        }
-    }
-
-    /// The same run at five levels of recompute, from nothing to all that can be: plans to compare.
-    pub fn ladder(&self, c: &Config) -> Vec<Self> {
-        let written = Written::new(c, self.place);
-        let most: Vec<usize> = written.programs.iter().map(|p| recompute::candidates(p).len()).collect();
-        let share = |quarters: usize| most.iter().map(|n| n * quarters / 4).collect::<Vec<_>>();
-        let of = |quarters| Self::of(c, self.place, &self.replay, &written, &share(quarters));
-        (0..=4).map(of).collect()
+        Planner::new(c, place).within(budgets)
     }
 
     /// How many operations each program repeats.
@@ -260,6 +139,11 @@ impl Plan {
         self.apart.as_ref().map_or(0, |i| i.bytes)
     }
 
+    /// Bytes of files that are mapped.
+    pub fn mapped_bytes(&self) -> u64 {
+        if matches!(self.replay, Home::File(_)) { self.apart_bytes() } else { 0 }
+    }
+
     /// Host memory beside the arena.
     pub fn fixed_bytes(&self) -> u64 {
         self.fixed.iter().filter(|i| i.on == Memory::Host).map(|i| i.bytes).sum()
@@ -285,7 +169,7 @@ impl Plan {
         self.held(self.place.memory())
     }
 
-    /// Bytes of the file that is mapped.
+    /// Bytes of files: checkpoints, and the replay if it is mapped.
     pub fn disk(&self) -> u64 {
         self.held(Memory::Disk)
     }
@@ -307,24 +191,6 @@ impl Plan {
         items.sort_by_key(|i| std::cmp::Reverse(i.bytes));
         items.truncate(count);
         items
-    }
-}
-
-/// Where the replay may lie and how much may be computed twice, the cheapest first. Arithmetic costs what it costs; a
-/// disk may be slow, so it comes after. What a GPU reads of the host's memory is a few windows an update, cheaper than most
-/// of what it could compute twice; and the host holds the replay in any case, to write checkpoints from.
-fn choices(c: &Config, place: Place, vars: &Vars) -> Vec<(Home, Twice)> {
-    use Twice::{AsSet, Least};
-    let file = || Home::File(c.run_folder());
-    if vars.iter().all(|(_, info)| info.region != Region::Replay) {
-        return vec![(Home::Arena, Least)];
-    }
-    match (c.replay, place) {
-        (ReplayPlace::Auto, Place::Host) => vec![(Home::Arena, Least), (file(), Least)],
-        (ReplayPlace::Auto, Place::Device) => vec![(Home::Arena, AsSet), (Home::Pinned, Least)],
-        (ReplayPlace::Device, _) | (ReplayPlace::Host, Place::Host) => vec![(Home::Arena, Least)],
-        (ReplayPlace::Host, Place::Device) => vec![(Home::Pinned, Least)],
-        (ReplayPlace::File, _) => vec![(file(), Least)],
     }
 }
 

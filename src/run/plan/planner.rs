@@ -1,0 +1,203 @@
+//! How a run is arranged: where the replay lies and how much each program computes twice, so that all of it keeps within
+//! the budgets.
+
+use super::beside::{Beside, Launches};
+use super::{ACTIVATIONS, Budgets, Item, Memory, Place, Plan, describe};
+use crate::algo::{repeats, written};
+use crate::config::{Config, Recompute, ReplayPlace};
+use crate::mem::{Budget, Limit, in_memory};
+use crate::tape::recompute::Repeatable;
+use crate::tape::{Home, Layout, Program, Region, Vars};
+
+/// A run of a configuration at a place, written down: what all its plans have in common. Nothing is allocated but the
+/// tables of its programs.
+pub struct Planner<'a> {
+    pub(super) c: &'a Config,
+    pub(super) place: Place,
+    vars: Vars,
+    programs: Vec<Repeatable>,
+    launches: Launches,
+}
+
+/// A plan that exceeds the budgets by more than this part of what it holds is far from them.
+const NEAR: u64 = 16;
+/// Operations of programs that are too long to try many plans of them.
+const LONG: usize = 8000;
+
+/// How much a plan may compute twice.
+#[derive(Clone, Copy)]
+enum Twice {
+    /// What the settings say where no budget decides.
+    AsSet,
+    /// As little as keeps within the budgets.
+    Least,
+}
+
+impl<'a> Planner<'a> {
+    pub fn new(c: &'a Config, place: Place) -> Self {
+        let (vars, mut programs) = written(c);
+        if place == Place::Device {
+            programs = programs.into_iter().map(Program::for_device).collect();
+        }
+        let programs: Vec<_> = programs.into_iter().map(Repeatable::new).collect();
+        Self { c, place, launches: Launches::new(c, place, &vars, &programs), vars, programs }
+    }
+
+    /// With `recompute=auto` and `replay=auto` whatever is cheapest and keeps within the budgets. If nothing does, what
+    /// exceeds them least.
+    pub fn within(&self, budgets: &Budgets) -> Plan {
+        let mut nearest: Option<Plan> = None;
+        for (home, twice) in choices(self.c, self.place, &self.vars) {
+            let plan = self.at(&home, twice, budgets);
+            let excess = budgets.excess(&plan);
+            if excess == 0 {
+                return plan;
+            }
+            if nearest.as_ref().is_none_or(|n| excess < budgets.excess(n)) {
+                nearest = Some(plan);
+            }
+        }
+        nearest.expect("invariant: there is a choice")
+    }
+
+    /// What the run holds where it holds least.
+    pub fn least(&self) -> Plan {
+        let nothing = |name| Some(Budget { limit: 0, from: Limit::Asked(name) });
+        self.within(&Budgets { host: nothing("mem"), device: nothing("device_mem"), disk: None })
+    }
+
+    /// The run at five levels of recompute, from nothing to where it holds least, each a quarter of the way: plans to
+    /// compare with `plan`.
+    pub fn ladder(&self, plan: &Plan) -> Vec<Plan> {
+        let (most, floor) = (self.unrepeated(), self.floor());
+        let of = |quarters| self.of(&plan.replay, &self.repeated(most - (most - floor) * quarters / 4));
+        (0..=4).map(of).collect()
+    }
+
+    /// With the replay at `home`.
+    fn at(&self, home: &Home, twice: Twice, budgets: &Budgets) -> Plan {
+        let none = self.of(home, &repeats(self.c, self.programs.len()));
+        if matches!(twice, Twice::AsSet) || self.c.recompute != Recompute::Auto || budgets.hold(&none) {
+            return none;
+        }
+        let tightest = self.of(home, &self.repeated(0));
+        if !budgets.hold(&tightest) {
+            return if budgets.excess(&none) <= budgets.excess(&tightest) { none } else { tightest };
+        }
+        // What activations may take beside all else; no program repeats more, and has larger tables, than in `tightest`.
+        let activations = tightest.arena.iter().find(|i| i.name == ACTIVATIONS).map_or(0, |i| i.bytes);
+        let room = activations + budgets.spare(&tightest, self.place.memory()).unwrap_or(u64::MAX - activations);
+        // Index activations are few: the largest program's are set aside.
+        let indices = (tightest.index_activations * size_of::<u32>()) as u64;
+        let reals = (room.saturating_sub(indices) / size_of::<f32>() as u64) as usize;
+        let plan = self.of(home, &self.repeated(reals));
+        if budgets.hold(&plan) { plan } else { tightest }
+    }
+
+    /// Whether a run keeps within the budgets. `shares` of what can be computed twice are known to hold about the least:
+    /// far from it nothing else is tried, nor where programs are so long that trying takes seconds.
+    pub(super) fn fits(&self, budgets: &Budgets, shares: &[f64]) -> bool {
+        let choices = choices(self.c, self.place, &self.vars);
+        let excess = |taken: &[usize]| {
+            let plans = choices.iter().map(|(home, _)| self.of(home, taken));
+            plans.map(|p| (budgets.excess(&p), p.working())).min().unwrap_or((0, 0))
+        };
+        if excess(&repeats(self.c, self.programs.len())).0 == 0 {
+            return true;
+        }
+        if self.c.recompute != Recompute::Auto {
+            return false;
+        }
+        let share = |(p, share): (&Repeatable, &f64)| (p.most() as f64 * share).round() as usize;
+        let (excess, holds) = excess(&self.programs.iter().zip(shares).map(share).collect::<Vec<_>>());
+        let nodes: usize = self.programs.iter().map(|p| p.plain().0.nodes.len()).sum();
+        excess == 0 || excess < holds / NEAR && nodes < LONG && budgets.hold(&self.within(budgets))
+    }
+
+    /// Shares of what each program can compute twice with which it holds least.
+    pub(super) fn shares(&self) -> Vec<f64> {
+        let share = |p: &Repeatable| p.least(p.floor()).unwrap_or(0) as f64 / p.most().max(1) as f64;
+        self.programs.iter().map(share).collect()
+    }
+
+    /// How much of each program is repeated, as little as keeps its activations within `reals` numbers; within all
+    /// programs' floor if that is more.
+    fn repeated(&self, reals: usize) -> Vec<usize> {
+        let reals = reals.max(self.floor());
+        let least = |p: &Repeatable| p.least(reals).expect("invariant: no program's floor is above that of all");
+        self.programs.iter().map(least).collect()
+    }
+
+    /// The fewest numbers that the activations of all programs can be brought to: they share one region.
+    fn floor(&self) -> usize {
+        self.programs.iter().map(Repeatable::floor).max().unwrap_or(0)
+    }
+
+    /// Numbers of the activation region if nothing is repeated.
+    fn unrepeated(&self) -> usize {
+        self.programs.iter().map(|p| p.plain().1.activations.real).max().unwrap_or(0)
+    }
+
+    /// The plan with so many candidates of each program computed twice.
+    fn of(&self, home: &Home, taken: &[usize]) -> Plan {
+        let repeated: Vec<_> = self.programs.iter().zip(taken).map(|(p, &taken)| p.repeating(taken)).collect();
+        let programs: Vec<&Program> = repeated.iter().map(|r| &*r.program).collect();
+        let mut vars = self.vars.clone();
+        if *home != Home::Arena {
+            vars.set_apart(Region::Replay);
+        }
+        let layout = Layout::of(&vars, repeated.iter().map(|r| r.layout.clone()).collect());
+        let (real, on) = (size_of::<f32>(), self.place.memory());
+        let mut arena: Vec<Item> = (layout.regions.iter())
+            .map(|(&region, elements)| {
+                let (name, what) = describe(region);
+                Item { name, what, bytes: elements.bytes(real) as u64, on }
+            })
+            .collect();
+        arena.push(Item {
+            name: ACTIVATIONS,
+            what: "what a program computes on the way; programs share it",
+            bytes: layout.activations.bytes(real) as u64,
+            on,
+        });
+        let (on, what) = match home {
+            Home::Arena => (on, ""),
+            Home::Pinned => (Memory::Host, "finished episodes, in locked memory that the device reads"),
+            Home::File(_) => (Memory::Disk, "finished episodes, in a file that is mapped"),
+        };
+        let apart = (layout.apart * real) as u64;
+        let beside = Beside::new(self.c, self.place, &programs, &layout, &self.launches);
+        Plan {
+            place: self.place,
+            replay: home.clone(),
+            arena,
+            apart: (apart > 0).then_some(Item { name: describe(Region::Replay).0, what, bytes: apart, on }),
+            programs: layout.programs.iter().map(|p| (p.name, p.activations.bytes(real) as u64)).collect(),
+            fixed: beside.items,
+            levels: repeated.iter().map(|r| r.level).collect(),
+            unused: beside.unused,
+            index_activations: layout.activations.index,
+        }
+    }
+}
+
+/// Where the replay may lie and how much may be computed twice, the cheapest first. Arithmetic costs what it costs; a
+/// disk may be slow, so it comes after. What a GPU reads of the host's memory is a few windows an update, cheaper than most
+/// of what it could compute twice; and the host holds the replay in any case, to write checkpoints from.
+fn choices(c: &Config, place: Place, vars: &Vars) -> Vec<(Home, Twice)> {
+    use Twice::{AsSet, Least};
+    let file = || Home::File(c.run_folder());
+    // A file in main memory saves nothing there.
+    let disk = !in_memory(&c.run_folder());
+    if vars.iter().all(|(_, info)| info.region != Region::Replay) {
+        return vec![(Home::Arena, Least)];
+    }
+    match (c.replay, place) {
+        (ReplayPlace::Auto, Place::Host) if disk => vec![(Home::Arena, Least), (file(), Least)],
+        (ReplayPlace::Auto, Place::Host) => vec![(Home::Arena, Least)],
+        (ReplayPlace::Auto, Place::Device) => vec![(Home::Arena, AsSet), (Home::Pinned, Least)],
+        (ReplayPlace::Device, _) | (ReplayPlace::Host, Place::Host) => vec![(Home::Arena, Least)],
+        (ReplayPlace::Host, Place::Device) => vec![(Home::Pinned, Least)],
+        (ReplayPlace::File, _) => vec![(file(), Least)],
+    }
+}
