@@ -8,31 +8,46 @@ rewrites the rows of the epochs it lived through again; such rows are sent once,
 """
 
 import argparse
+import fcntl
 import json
 import pathlib
 import sys
 import time
 
 
-def rows(path, follow, finished):
+def goes_on(run):
+    """Whether a process works on the run: it holds a lock, which ends with it however it ends."""
+    try:
+        with (run / "run.lock").open("rb") as f:
+            fcntl.flock(f, fcntl.LOCK_SH | fcntl.LOCK_NB)
+        return False
+    except BlockingIOError:
+        return True
+    except FileNotFoundError:
+        return False
+
+
+def rows(path, follow, over):
     """Yields (step, values) of each whole line; with `follow` waits for more until the run is over."""
-    at, buffered = 0, b""
+    # Bytes read so far, the last of them, and what they hold of a line that is not whole yet.
+    at, last, buffered = 0, b"", b""
     while True:
-        over = finished()
-        size = path.stat().st_size if path.exists() else 0
-        if size < at:
-            at, buffered = 0, b""
-        if size > at:
+        ended = over()
+        if path.exists():
             with path.open("rb") as f:
+                # A run that goes on from an earlier checkpoint cuts its file and writes on, maybe past where this was.
+                f.seek(at - len(last))
+                if f.read(len(last)) != last:
+                    at, last, buffered = 0, b"", b""
                 f.seek(at)
-                buffered += f.read()
-                at = f.tell()
+                new = f.read()
+            at, last, buffered = at + len(new), (last + new)[-4096:], buffered + new
         *lines, buffered = buffered.split(b"\n")
         for line in lines:
             values = json.loads(line)
             step = values.pop("step")
             yield step, {k: v for k, v in values.items() if v is not None}
-        if not follow or over:
+        if not follow or ended:
             return
         time.sleep(2)
 
@@ -45,10 +60,6 @@ def main():
     parser.add_argument("--dry-run", action="store_true")
     args = parser.parse_args()
 
-    def finished():
-        info = args.run / "run.json"
-        return info.exists() and json.loads(info.read_text()).get("finished") is not None
-
     metrics = args.run / "metrics.jsonl"
     if not metrics.exists():
         sys.exit(f"{metrics}: no such file; give the folder of a run")
@@ -60,9 +71,8 @@ def main():
         config = dict(line.split(": ", 1) for line in (args.run / "config.yaml").read_text().splitlines() if ": " in line)
         log = wandb.init(project=args.project, name=args.run.name, id=args.run.name, resume="allow", config=config).log
     last = -1
-    for step, values in rows(metrics, args.follow, finished):
-        # The evaluation at the end has a row of its own at the last step.
-        if step >= last:
+    for step, values in rows(metrics, args.follow, lambda: not goes_on(args.run)):
+        if step > last:
             log(values, step=step)
             last = step
 

@@ -1,9 +1,10 @@
 //! Runs from the outside: what they leave, that they go on to the same bits, and how they end.
 
+#[path = "support/rows.rs"]
+mod rows;
 #[path = "support/tiny.rs"]
 mod tiny;
 
-use std::collections::BTreeMap;
 use std::path::Path;
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
@@ -13,11 +14,13 @@ use pwm::app::{eval, train};
 use pwm::config::load;
 use pwm::ops::replay::Counter;
 use pwm::run::checkpoint::Checkpoint;
-use pwm::run::folder::{self, RunFolder, RunInfo};
+use pwm::run::folder::{self, End, Ended, RunFolder, RunInfo};
+use pwm::run::incidents;
 use pwm::run::metrics::{column, read_metrics};
-use pwm::run::session::{CURVE, MOVIE, STILL, Session};
+use pwm::run::session::{CURVE, Ending, MOVIE, STILL, Session};
 use pwm::run::signals::StopFlag;
 use pwm::run::state;
+use rows::rows as rows_of;
 
 fn train_args(settings: &[&str], resume: Option<&Path>) -> train::TrainArgs {
     let overrides = match resume {
@@ -34,7 +37,7 @@ fn train(settings: &[&str], resume: Option<&Path>) -> anyhow::Result<String> {
     Ok(String::from_utf8(out)?)
 }
 
-fn evaluate(path: &Path, more: impl FnOnce(&mut eval::EvalArgs)) -> anyhow::Result<String> {
+fn eval_args(path: &Path, more: impl FnOnce(&mut eval::EvalArgs)) -> eval::EvalArgs {
     let mut args = eval::EvalArgs {
         checkpoint: path.into(),
         all: false,
@@ -47,8 +50,12 @@ fn evaluate(path: &Path, more: impl FnOnce(&mut eval::EvalArgs)) -> anyhow::Resu
         threads: 1,
     };
     more(&mut args);
+    args
+}
+
+fn evaluate(path: &Path, more: impl FnOnce(&mut eval::EvalArgs)) -> anyhow::Result<String> {
     let mut out = Vec::new();
-    eval::run(&args, &mut out)?;
+    eval::run(&eval_args(path, more), &mut out)?;
     Ok(String::from_utf8(out)?)
 }
 
@@ -59,7 +66,7 @@ fn run_dir(dir: &Path) -> String {
 #[test]
 fn a_run_leaves_its_folder_and_is_evaluated_to_the_same_number() {
     let dir = tempfile::tempdir().unwrap();
-    let run = dir.path().join("a");
+    let run = dir.path().join("a run");
     let said = train(&[&run_dir(&run)], None).unwrap();
     for file in ["config.yaml", "run.json", "metrics.jsonl", CURVE, MOVIE, STILL] {
         assert!(run.join(file).is_file(), "{file}");
@@ -91,13 +98,26 @@ fn a_run_leaves_its_folder_and_is_evaluated_to_the_same_number() {
     let fresh = evaluate(&run, |a| (a.fresh, a.episodes) = (true, Some(7))).unwrap();
     assert!(fresh.contains("(7 episodes), fresh starts") && !fresh.contains(number), "{fresh}");
 
-    let error = train(&[&run_dir(&run)], None).unwrap_err();
-    let text = error.to_string();
+    // Pictures of it go into its own folder unless somebody says where.
+    let page = eval::RenderArgs { checkpoint: run.clone(), out: None, episodes: 2 };
+    eval::render(&page, &mut vec![]).unwrap();
+    assert!(["best.html", "best.svg", "best.gif"].iter().all(|n| run.join("render").join(n).is_file()));
+
+    // Nothing is left to do for the same command; another run in this folder is refused.
+    let again = train(&[&run_dir(&run)], None).unwrap();
+    let command = format!("--resume '{}' max_epochs=40 max_minutes=0", run.display());
+    assert!(again.contains("this run is over") && again.contains(&command), "{again}");
+    let text = train(&[&run_dir(&run), "seed=5"], None).unwrap_err().to_string();
     assert!(text.contains("--resume") && text.contains("run_dir="), "{text}");
-    assert!(said.contains("--resume") && said.contains("max_epochs=40"), "{said}");
-    // A finished run can be made longer.
+    assert!(said.contains(&command) && said.contains("learning rates fall over max_epochs"), "{said}");
+    // A finished run can be made longer. Its new end has an evaluation and one row, though it is logged anyway.
     let said = train(&["max_epochs=22"], Some(&run)).unwrap();
     assert!(said.contains("22 of 22 epochs"), "{said}");
+    let rows = read_metrics(&run.join("metrics.jsonl")).unwrap();
+    assert!(rows.windows(2).all(|w| w[0].epoch < w[1].epoch), "no epoch stands twice");
+    assert!(rows.last().unwrap().epoch == 22 && rows.last().unwrap().values.contains_key("eval/return_mean"));
+    let info = folder::read_info(&run).unwrap().unwrap();
+    assert_eq!(info.ended, Some(Ended { kind: End::Epochs, status: 0 }));
 }
 
 #[test]
@@ -125,8 +145,47 @@ fn every_checkpoint_of_several_runs_stands_in_one_table() {
     assert_eq!(best[4..], twin[4..]);
     assert!(rows.iter().all(|r| r.len() == 10 && r[9] == "6" && r[8].parse::<usize>().unwrap() <= 6));
     assert_eq!(all(dir.path()), said, "a folder of runs means all of them");
-    let one = evaluate(&dir.path().join("seed=0"), |a| a.all = true).unwrap();
+    let run = dir.path().join("seed=0");
+    let one = evaluate(&run, |a| a.all = true).unwrap();
     assert_eq!(one.lines().count(), 2 + 4, "{one}");
+
+    // One that is damaged costs its own line and the status, not the others.
+    let best = folder::best(&run);
+    let mut bytes = std::fs::read(&best).unwrap();
+    *bytes.last_mut().unwrap() ^= 1;
+    std::fs::write(&best, bytes).unwrap();
+    let mut out = vec![];
+    let args = eval_args(&run, |a| (a.all, a.episodes, a.csv) = (true, Some(2), Some(csv.clone())));
+    let error = eval::run(&args, &mut out).unwrap_err();
+    assert!(pwm::app::status(&error) == 4 && format!("{error:#}").contains("3 checkpoints were judged"), "{error:#}");
+    assert_eq!(String::from_utf8(out).unwrap().lines().count(), 2 + 3);
+    assert_eq!(std::fs::read_to_string(&csv).unwrap().lines().count(), 1 + 3);
+}
+
+/// A process that is killed between writing its best policy and its state lives through that evaluation again, and then
+/// leaves what it would have left.
+#[test]
+fn a_run_killed_beside_its_best_policy_tells_of_it() {
+    let dir = tempfile::tempdir().unwrap();
+    let run = dir.path().join("r");
+    // With constant rates a run that is cut short is the beginning of the longer one.
+    let settings = ["eval_every=1", "save_every=1000", "lr_schedule=constant", &run_dir(&run)];
+    let config = tiny::config(&settings);
+    let folder = RunFolder::create(&run, &config.to_yaml()).unwrap();
+    let mut s = Session::begin(Trainer::<f32>::new(&config).unwrap(), folder, RunInfo::begin(config.seed)).unwrap();
+    let stop = StopFlag::detached();
+    while s.best().unwrap().epoch == 0 {
+        assert_eq!(s.step(&stop).unwrap(), None);
+    }
+    let best = s.best().unwrap();
+    assert_eq!(folder::read_info(&run).unwrap().unwrap().best_epoch, Some(0), "as at its first checkpoint");
+    drop(s);
+    let pictures = [MOVIE, STILL].map(|n| run.join(n));
+    pictures.iter().for_each(|p| std::fs::write(p, "of an older policy").unwrap());
+    train(&[&format!("max_epochs={}", best.epoch)], Some(&run)).unwrap();
+    let info = folder::read_info(&run).unwrap().unwrap();
+    assert_eq!((info.best_return, info.best_epoch), (Some(best.mean), Some(best.epoch)));
+    assert!(pictures.iter().all(|p| std::fs::metadata(p).unwrap().len() > 1000), "drawn again");
 }
 
 #[test]
@@ -152,19 +211,16 @@ fn a_resumed_run_goes_on_to_the_same_bits() {
     assert_eq!(rows_of(&a), rows_of(&b));
 }
 
-/// Rows of metrics without the columns that tell of this machine and sitting; numbers as bits.
-fn rows_of(run: &Path) -> Vec<(u64, u64, BTreeMap<String, u64>)> {
-    let of_the_run = |k: &String| !k.starts_with("time/") && !k.starts_with("memory/");
-    let values = |v: BTreeMap<String, f64>| v.into_iter().filter(|(k, _)| of_the_run(k)).map(|(k, v)| (k, v.to_bits()));
-    let rows = read_metrics(&run.join("metrics.jsonl")).unwrap().into_iter();
-    rows.map(|r| (r.step, r.epoch, values(r.values).collect())).collect()
-}
-
-/// Epochs 3 to 19 do not fall on a row: what the next one is made of must be in the checkpoint.
+/// Epochs 3 to 19 do not fall on a row: what the next one is made of must be in the checkpoint. Nor does an evaluation
+/// fall on them: the one that ends a sitting must not count, or the run would be rolled back to a policy that another never
+/// had.
 #[test]
 fn a_run_that_goes_on_between_two_rows_writes_the_same_ones() {
     let dir = tempfile::tempdir().unwrap();
-    let grid = ["max_epochs=24", "log_every=7", "eval_every=10", "save_every=100"];
+    let every = ["max_epochs=24", "log_every=7", "eval_every=10", "save_every=100"];
+    let collapse =
+        ["keep_best=1", "collapse=rollback", "collapse_fraction=0.9999", "collapse_evals=1", "max_rollbacks=99"];
+    let grid = [&every[..], &collapse].concat();
     let whole = dir.path().join("whole");
     train(&[&grid[..], &[&run_dir(&whole)]].concat(), None).unwrap();
     let rows = rows_of(&whole);
@@ -182,18 +238,19 @@ fn a_run_that_goes_on_between_two_rows_writes_the_same_ones() {
             s.save().unwrap();
             assert_eq!(s.step(&stop).unwrap(), None, "an epoch that is lost");
         } else {
+            let best = s.best();
             stop.request();
-            s.run(&stop).unwrap();
+            assert_eq!(s.run(&stop).unwrap(), Ending::Asked("a request"));
+            assert!(s.evaluation().is_some() && s.best() == best, "shown, and not counted");
         }
         drop(s);
         train(&["threads=1"], Some(&run)).unwrap();
-        let mut again = rows_of(&run);
-        if !killed {
-            // A sitting that is ended ends with an evaluation, which has a row of its own.
-            let extra = again.remove(again.iter().position(|r| r.1 == at).unwrap());
-            assert!(extra.2.contains_key("eval/return_mean"));
-        }
-        assert_eq!(again, rows, "killed {killed}, at epoch {at}");
+        assert_eq!(rows_of(&run), rows, "killed {killed}, at epoch {at}");
+        let told = |run: &Path| {
+            let i = folder::read_info(run).unwrap().unwrap();
+            (i.best_return, i.best_epoch, incidents::read(run).unwrap(), std::fs::read(folder::best(run)).unwrap())
+        };
+        assert!(told(&run) == told(&whole), "killed {killed}, at epoch {at}");
         let state = |run: &Path| std::fs::read(folder::latest(run)).unwrap();
         assert!(state(&run) == state(&whole), "killed {killed}, at epoch {at}: the state differs");
     }
@@ -298,6 +355,7 @@ fn signals_end_a_run_with_everything_saved() {
         assert_eq!(said.contains("last policy"), evaluates, "{said}");
         let info = folder::read_info(&run).unwrap().unwrap();
         assert!(info.epoch > 0 && info.finished.is_some(), "{info:?}");
+        assert_eq!(info.ended, Some(Ended { kind: End::Signal, status: 0 }));
         assert!(folder::latest(&run).is_file() && run.join(CURVE).is_file() && run.join(MOVIE).is_file());
     }
 }
@@ -344,6 +402,30 @@ fn a_schedulers_signal_does_not_wait_for_a_long_epoch() {
     signal(&child, "USR1");
     assert_eq!(child.wait_with_output().unwrap().status.code(), Some(138));
     assert!(!folder::latest(&run).exists());
+
+    // Nor for the evaluation that ends a sitting: the run is saved by then. Its first checkpoint is written here, as its
+    // first evaluation would take as long.
+    let run = dir.path().join("last");
+    let config = tiny::config(&[&wide[..], &long, &["max_minutes=1e-4", &run_dir(&run)]].concat());
+    drop(RunFolder::create(&run, &config.to_yaml()).unwrap());
+    let mut trainer = Trainer::<f32>::new(&config).unwrap();
+    trainer.run_epoch().unwrap();
+    state::save_latest(&folder::latest(&run), &trainer, &state::Memory::default()).unwrap();
+    drop(trainer);
+    let mut command = Command::new(env!("CARGO_BIN_EXE_pwm-train"));
+    let mut child = command.arg("--resume").arg(&run).stdout(Stdio::null()).stderr(Stdio::piped()).spawn().unwrap();
+    let ended = || folder::read_info(&run).is_ok_and(|i| i.is_some_and(|i| i.ended.is_some()));
+    while !ended() {
+        assert!(child.try_wait().unwrap().is_none(), "it ended by itself");
+        std::thread::sleep(Duration::from_millis(20));
+    }
+    let from = Instant::now();
+    signal(&child, "TERM");
+    let said = child.wait_with_output().unwrap();
+    assert_eq!(said.status.code(), Some(143), "{}", String::from_utf8_lossy(&said.stderr));
+    assert!(from.elapsed() < Duration::from_secs(5), "{:?}", from.elapsed());
+    let said = String::from_utf8_lossy(&said.stderr).into_owned();
+    assert!(said.contains("metrics.jsonl: no rows; what was measured up to epoch 1 is lost"), "{said}");
 }
 
 /// The largest shipped flow model. How long its checkpoint takes with a full replay buffer is printed: that is the disk's
@@ -427,10 +509,8 @@ fn a_killed_run_goes_on() {
     let said = train(&[&format!("max_epochs={end}")], Some(&run)).unwrap();
     assert!(said.contains("finished"), "{said}");
     let rows = read_metrics(&run.join("metrics.jsonl")).unwrap();
-    // The last evaluation may add a row to an epoch that has one; otherwise each stands once, in order.
-    let (last, earlier) = rows.split_last().unwrap();
-    assert!(earlier.windows(2).all(|w| w[0].epoch < w[1].epoch), "no epoch stands twice");
-    assert!(earlier.last().is_none_or(|e| e.epoch <= last.epoch) && last.epoch == end);
+    assert!(rows.windows(2).all(|w| w[0].epoch < w[1].epoch), "no epoch stands twice");
+    assert_eq!(rows.last().unwrap().epoch, end);
 }
 
 #[test]
@@ -440,6 +520,9 @@ fn help_lists_every_setting_and_a_wrong_command_is_refused() {
     for key in pwm::config::KEYS {
         assert!(text.contains(&format!("{}=", key.name)), "{}", key.name);
     }
+    let after = text.split("When a run is continued").nth(1).unwrap();
+    assert!(after.contains("max_minutes") && after.contains("collapse_evals") && !after.contains("gamma"), "{after}");
+    assert!(after.contains("Exit status:") && after.contains("138, 143"), "{after}");
     let code = |args: &[&str]| Command::new(env!("CARGO_BIN_EXE_pwm-train")).args(args).output().unwrap().status.code();
     assert_eq!(code(&["--nonsense"]), Some(2));
     assert_eq!(code(&["alg=unheard_of"]), Some(2));

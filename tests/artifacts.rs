@@ -8,7 +8,7 @@ use std::path::Path;
 use pwm::run::checkpoint::{self, Checkpoint, CheckpointError, Section, Tensor};
 use pwm::run::curve::LearningCurve;
 use pwm::run::metrics::{Metrics, Row, Start, read_metrics};
-use pwm::run::plot;
+use pwm::run::plot::{Look, Plot, Series};
 use pwm::run::viewer::{Movie, Readout, Shape};
 
 /// A small generator with no dependency; the tests want variety, not quality.
@@ -267,11 +267,13 @@ fn plots_hold_every_point_of_the_metrics() {
     assert_eq!(svg.matches("<circle").count(), 25 + 1, "a dot a point and one in the legend");
     assert!(svg.contains("1,144–1,174") && svg.contains("149") && svg.ends_with("</svg>\n"));
     assert_eq!(svg, one.svg());
-    let runs: Vec<(&str, &[_])> =
-        ["seed 1", "seed 2", "seed 3"].into_iter().zip(all.iter().map(Vec::as_slice)).collect();
-    let many =
-        plot::compare_runs("Three made-up curves", "test picture: no run behind it", &runs, "eval_return", "eval_std")
-            .svg();
+    // The evaluations of all three in one picture.
+    let series = all.iter().enumerate().map(|(color, rows)| {
+        let points = curve(rows).plot("", "").series.remove(1).points;
+        Series { label: format!("seed {}", color + 1), points, look: Look::Measured, color }
+    });
+    let title = "Three made-up curves".into();
+    let many = Plot { title, series: series.collect(), ..Plot::returns() }.svg();
     keep_file("runs.svg", &many);
     assert_eq!(many.matches("<polyline").count(), 3);
     // A short run before anything was learned.

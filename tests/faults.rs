@@ -1,18 +1,23 @@
 //! Disks that are full, files that are broken, folders that vanish: a typed error, the documented exit status, and what
 //! was saved before is still there.
 
+#[path = "support/rows.rs"]
+mod rows;
 #[path = "support/tiny.rs"]
 mod tiny;
 
 use std::path::Path;
 use std::process::{Command, Output, Stdio};
 
+use pwm::algo::pwm::Trainer;
 use pwm::app;
 use pwm::device::philox::{Philox, Stream};
 use pwm::run::checkpoint::Checkpoint;
-use pwm::run::folder;
+use pwm::run::folder::{self, End, Ended, RunFolder, RunInfo};
 use pwm::run::metrics::read_metrics;
+use pwm::run::session::{CURVE, MOVIE, Session};
 use pwm::run::signals::StopFlag;
+use rows::rows;
 
 fn train(run: &Path, more: &[&str]) -> Output {
     let mut command = Command::new(env!("CARGO_BIN_EXE_pwm-train"));
@@ -102,6 +107,76 @@ fn a_rename_that_fails_leaves_the_run_as_it_was() {
     assert!(resume(&run).status.success());
 }
 
+/// A checkpoint or a description that cannot be put in place or synced, in the middle of a run: a typed error, the file as
+/// it was, no half one beside it; and with the obstacle gone the run goes on.
+#[cfg(unix)]
+#[test]
+fn a_file_that_cannot_be_put_in_place_is_an_error_and_nothing_is_lost() {
+    let dir = tempfile::tempdir().unwrap();
+    let run = dir.path().join("r");
+    let config = tiny::config(&[&format!("run_dir={}", run.display())]);
+    let folder = RunFolder::create(&run, &config.to_yaml()).unwrap();
+    let mut s = Session::begin(Trainer::<f32>::new(&config).unwrap(), folder, RunInfo::begin(0)).unwrap();
+    for file in [folder::latest(&run), run.join("run.json")] {
+        let temp = pwm::run::atomic::temp_path(&file);
+        let fails = |s: &mut Session<Trainer<f32>>, doing: &str| {
+            s.epoch().unwrap();
+            let e = anyhow::Error::from(s.save().unwrap_err());
+            assert!(app::status(&e) == 3 && e.to_string().contains(doing), "{e:#}");
+            assert!(!temp.exists(), "no half file stays");
+        };
+        let before = std::fs::read(&file).unwrap();
+        // A pipe takes every byte and cannot be synced.
+        assert!(Command::new("mkfifo").arg(&temp).status().unwrap().success());
+        let pipe = temp.clone();
+        let reader = std::thread::spawn(move || std::fs::read(pipe).unwrap().len());
+        fails(&mut s, "syncing it to disk");
+        assert!(reader.join().unwrap() > 100);
+        assert!(std::fs::read(&file).unwrap() == before, "as it was");
+        // A folder with something in it cannot be renamed over.
+        std::fs::remove_file(&file).unwrap();
+        std::fs::create_dir_all(file.join("full")).unwrap();
+        fails(&mut s, "renaming it in place");
+        std::fs::remove_dir_all(&file).unwrap();
+        s.save().unwrap();
+    }
+    drop(s);
+    Checkpoint::load(&folder::latest(&run)).unwrap();
+    assert!(resume(&run).status.success());
+}
+
+/// A run that has to end for an error says so with the status it ends with.
+#[test]
+fn an_error_is_written_down_with_its_status() {
+    let dir = tempfile::tempdir().unwrap();
+    let run = dir.path().join("r");
+    let config = tiny::config(&["save_every=3", &format!("run_dir={}", run.display())]);
+    let folder = RunFolder::create(&run, &config.to_yaml()).unwrap();
+    let mut s = Session::begin(Trainer::<f32>::new(&config).unwrap(), folder, RunInfo::begin(0)).unwrap();
+    std::fs::remove_file(folder::latest(&run)).unwrap();
+    std::fs::create_dir_all(folder::latest(&run).join("full")).unwrap();
+    let e = anyhow::Error::from(s.run(&StopFlag::detached()).unwrap_err());
+    let info = folder::read_info(&run).unwrap().unwrap();
+    assert_eq!(info.ended, Some(Ended { kind: End::Error, status: 3 }));
+    assert!(app::status(&e) == 3 && info.finished.unwrap().contains("renaming it in place"), "{e:#}");
+}
+
+/// Pictures can be made again, so nothing that goes wrong with them ends a run.
+#[test]
+fn a_picture_that_cannot_be_drawn_is_a_note() {
+    let dir = tempfile::tempdir().unwrap();
+    let run = dir.path().join("r");
+    for name in [CURVE, MOVIE] {
+        std::fs::create_dir_all(run.join(name).join("full")).unwrap();
+    }
+    let o = train(&run, &[]);
+    assert_eq!(o.status.code(), Some(0), "{}", said(&o));
+    for name in [CURVE, MOVIE] {
+        assert!(said(&o).contains(&format!("no {name}, the run goes on: ")), "{}", said(&o));
+    }
+    assert_eq!(folder::read_info(&run).unwrap().unwrap().epoch, 20);
+}
+
 #[test]
 fn broken_files_are_named_with_their_own_status() {
     let dir = tempfile::tempdir().unwrap();
@@ -141,7 +216,20 @@ fn broken_files_are_named_with_their_own_status() {
     let o = resume(&run);
     assert!(o.status.code() == Some(2) && said(&o).contains("`gamma`"), "{}", said(&o));
     std::fs::write(&config, text).unwrap();
-    assert!(resume(&run).status.success());
+    // What a power cut leaves behind the rows of the checkpoint is cut off.
+    use std::io::Write;
+    let metrics = run.join("metrics.jsonl");
+    std::fs::File::options().append(true).open(&metrics).unwrap().write_all(b"\0\0\0\n").unwrap();
+    let o = resume(&run);
+    assert!(o.status.success() && said(&o).contains("is no row") && said(&o).contains("cut off"), "{}", said(&o));
+    // Without its metrics a run goes on, and says what is gone.
+    std::fs::remove_file(&metrics).unwrap();
+    let o = resume(&run);
+    assert!(
+        o.status.success() && said(&o).contains("no rows; what was measured up to epoch 30 is lost"),
+        "{}",
+        said(&o)
+    );
 }
 
 /// The wall clock may be set while a run goes on or between its parts. It is only written down: durations are those of
@@ -179,6 +267,56 @@ fn a_wall_clock_that_is_set_changes_nothing() {
     assert!(states[0] == states[2] && states[1] == states[2]);
 }
 
+/// A clock of the time of day that is set back and forth by a dozen years at every look, under a run that is stopped by
+/// its own time and goes on.
+#[cfg(target_os = "linux")]
+#[test]
+fn a_wall_clock_that_jumps_in_mid_run_changes_nothing() {
+    let dir = tempfile::tempdir().unwrap();
+    let (source, shim) = (dir.path().join("clock.c"), dir.path().join("clock.so"));
+    let text = "#define _GNU_SOURCE\n#include <dlfcn.h>\n#include <time.h>\n\
+        int clock_gettime(clockid_t id, struct timespec *t) {\n\
+            static int (*real)(clockid_t, struct timespec *);\n\
+            static long looks;\n\
+            if (!real) real = (int (*)(clockid_t, struct timespec *))dlsym(RTLD_NEXT, \"clock_gettime\");\n\
+            int r = real(id, t);\n\
+            if (id == CLOCK_REALTIME) t->tv_sec += looks++ % 2 ? 400000000 : -400000000;\n\
+            return r;\n\
+        }\n";
+    std::fs::write(&source, text).unwrap();
+    // What Rust links with.
+    let cc = Command::new("cc").args(["-shared", "-fPIC", "-o"]).args([&shim, &source]).arg("-ldl").output().unwrap();
+    assert!(cc.status.success(), "{}", said(&cc));
+    let sit = |name: &str, minutes: &str, shim: Option<&Path>| {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_pwm-train"));
+        command.args(tiny::settings(&[
+            "max_epochs=200",
+            "threads=1",
+            "eval_every=50",
+            "save_every=50",
+            "log_every=10",
+            minutes,
+        ]));
+        command.arg(format!("run_dir={}", dir.path().join(name).display()));
+        shim.iter().for_each(|s| {
+            command.env("LD_PRELOAD", s);
+        });
+        let o = command.output().unwrap();
+        assert!(o.status.success(), "{}", said(&o));
+        folder::read_info(&dir.path().join(name)).unwrap().unwrap()
+    };
+    assert!(sit("steady", "max_minutes=0", None).elapsed_seconds < 600.0);
+    let first = sit("jumps", "max_minutes=0.002", Some(&shim));
+    assert!(first.ended.unwrap().kind == End::Time && first.epoch > 0, "{first:?}");
+    let info = sit("jumps", "max_minutes=0", Some(&shim));
+    let year: u32 = info.updated[..4].parse().unwrap();
+    assert!(!(2020..=2035).contains(&year), "the clock was set: {}", info.updated);
+    assert!(info.elapsed_seconds < 600.0, "durations are none of its business");
+    let (a, b) = (dir.path().join("steady"), dir.path().join("jumps"));
+    assert!(std::fs::read(folder::latest(&a)).unwrap() == std::fs::read(folder::latest(&b)).unwrap());
+    assert_eq!(rows(&a), rows(&b));
+}
+
 /// Where the source asks for the time of day: to write it down, and to see that a file is another one than before.
 #[test]
 fn the_time_of_day_is_asked_for_in_three_places() {
@@ -198,7 +336,7 @@ fn the_time_of_day_is_asked_for_in_three_places() {
 }
 
 /// Runs the rest of a test in a process with mounts of its own, as root there; false in the process that only starts it.
-/// Where the system allows no such thing nothing is shown, and a line says so.
+/// Where the system allows no such thing it fails, unless PWM_NO_MOUNTS says that it is to be left out.
 #[cfg(target_os = "linux")]
 fn with_own_mounts(test: &str) -> bool {
     if std::env::var_os("PWM_TEST_MOUNTS").is_some() {
@@ -212,7 +350,8 @@ fn with_own_mounts(test: &str) -> bool {
     let probe = tempfile::tempdir().unwrap();
     let possible = unshare().args(["mount", "-t", "tmpfs", "tmpfs"]).arg(probe.path()).output();
     if !possible.is_ok_and(|o| o.status.success()) {
-        println!("{test}: mounts are not allowed here, so this is not shown");
+        let skip = std::env::var_os("PWM_NO_MOUNTS").is_some();
+        assert!(skip, "{test}: mounts are not allowed here, so this cannot be shown; PWM_NO_MOUNTS=1 leaves it out");
         return false;
     }
     let mut inner = unshare();
@@ -226,16 +365,6 @@ fn with_own_mounts(test: &str) -> bool {
 fn mount(args: &[&str], at: &Path) {
     let o = Command::new("mount").args(args).arg(at).output().unwrap();
     assert!(o.status.success(), "mount {args:?}: {}", said(&o));
-}
-
-/// Rows of metrics without the columns that tell of this machine and sitting.
-fn rows(run: &Path) -> Vec<(u64, Vec<(String, u64)>)> {
-    let of_the_run = |k: &String| !k.starts_with("time/") && !k.starts_with("memory/");
-    let rows = read_metrics(&run.join("metrics.jsonl")).unwrap().into_iter();
-    rows.map(|r| {
-        (r.epoch, r.values.into_iter().filter(|(k, _)| of_the_run(k)).map(|(k, v)| (k, v.to_bits())).collect())
-    })
-    .collect()
 }
 
 /// A disk that is full again and again, at whatever the run was writing then: it ends as if there had been room.

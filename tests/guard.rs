@@ -10,7 +10,7 @@ use pwm::algo::{Learner, shac};
 use pwm::app::train;
 use pwm::config::{Config, load};
 use pwm::run::checkpoint::Checkpoint;
-use pwm::run::folder::{self, RunFolder, RunInfo};
+use pwm::run::folder::{self, End, Ended, RunFolder, RunInfo};
 use pwm::run::incidents::{self, Kind};
 use pwm::run::metrics::{column, read_metrics};
 use pwm::run::report::{Report, Run};
@@ -39,7 +39,7 @@ fn a_run_without_gains_ends_early() {
     assert_eq!(s.trainer.epoch(), 6);
     assert_eq!(kinds(&run), [Kind::EarlyStop]);
     let info = folder::read_info(&run).unwrap().unwrap();
-    assert!(info.finished.unwrap().contains("early"));
+    assert!(info.finished.unwrap().contains("early") && info.ended.unwrap().kind == End::EarlyStop);
 }
 
 /// Learning rates a hundred times too high in the middle of a run that learns.
@@ -206,6 +206,31 @@ fn a_collapse_can_end_a_run() {
     assert_eq!(kinds(&run), [Kind::Collapse]);
     let said = String::from_utf8(out).unwrap();
     assert!(said.contains("collapsed") && said.contains("best policy") && folder::best(&run).is_file(), "{said}");
+    let info = folder::read_info(&run).unwrap().unwrap();
+    assert_eq!(info.ended, Some(Ended { kind: End::Collapse, status: 5 }));
+    // Who lets it go on sees it end at the next collapse, not train below it for ever.
+    let error = train::run(&args, &mut vec![], &StopFlag::detached()).unwrap_err();
+    assert_eq!(pwm::app::status(&error), 5, "{error:#}");
+    assert_eq!(kinds(&run), [Kind::Collapse, Kind::Collapse]);
+    assert!(folder::read_info(&run).unwrap().unwrap().epoch < 60);
+}
+
+/// A rollback saves the state in the middle of an evaluation's work: nothing of that evaluation may be missing.
+#[test]
+fn a_rollback_saves_what_the_probes_have_shown() {
+    let dir = tempfile::tempdir().unwrap();
+    let run = dir.path().join("r");
+    let collapse = ["collapse=rollback", "collapse_fraction=0.9999", "collapse_evals=1"];
+    let every = ["eval_every=4", "save_every=1000", "guard_warmup=12"];
+    let mut s = session(&run, &[&collapse[..], &every].concat());
+    let stop = StopFlag::detached();
+    while s.guard().rollbacks == 0 {
+        assert_eq!(s.step(&stop).unwrap(), None);
+    }
+    let latest = Checkpoint::load(&folder::latest(&run)).unwrap();
+    assert_eq!(state::epoch_of(&latest).unwrap(), s.trainer.epoch());
+    let vitals = latest.meta_str("vitals").unwrap();
+    assert!(vitals.contains(&format!("\"epoch\":{},", s.trainer.epoch())), "{vitals}");
 }
 
 #[test]
@@ -280,7 +305,7 @@ fn the_same_command_again_goes_on() {
     let said = again(&[]).unwrap();
     assert!(said.contains("continues      after epoch 0") && said.contains("20 of 20 epochs"), "{said}");
     // A finished run is not begun again, and neither is one with other settings.
-    assert!(again(&[]).unwrap_err().to_string().contains("holds a run already"));
+    assert!(again(&[]).unwrap().contains("nothing left to do"));
     assert!(again(&["seed=5", "max_epochs=30"]).unwrap_err().to_string().contains("holds a run already"));
     assert!(again(&["max_epochs=22"]).unwrap().contains("22 of 22 epochs"));
 }

@@ -87,6 +87,22 @@ fn a_published_checkpoint_becomes_a_policy_that_computes_the_same() {
     assert!(o.status.success() && text(&o.stdout).contains("(2 episodes)"), "{}", text(&o.stderr));
 }
 
+/// Published names hold returns with a dot in them.
+#[test]
+fn files_with_dots_in_their_names_do_not_overwrite_each_other() {
+    let dir = tempfile::tempdir().unwrap();
+    let names = ["a_reward76.12", "a_reward76.34"];
+    let import = |name: &str| {
+        let pt = dir.path().join(format!("{name}.pt"));
+        std::fs::write(&pt, PT).unwrap();
+        pwm(&["import", pt.to_str().unwrap(), "--out", dir.path().to_str().unwrap()])
+    };
+    assert!(names.iter().all(|n| import(n).status.success()));
+    assert!(names.iter().all(|n| dir.path().join(format!("{n}.safetensors")).is_file()));
+    let again = import(names[0]);
+    assert!(again.status.code() == Some(1) && text(&again.stderr).contains("is there already"));
+}
+
 #[test]
 fn what_does_not_fit_is_said_and_nothing_is_written() {
     let dir = tempfile::tempdir().unwrap();

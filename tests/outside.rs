@@ -1,17 +1,20 @@
 //! What others see of a run while it goes on: a terminal, a log file, TensorBoard, wandb, a second process that evaluates.
 #![cfg(unix)]
 
+#[path = "support/events.rs"]
+mod events;
 #[path = "support/tiny.rs"]
 mod tiny;
 
-use std::collections::BTreeMap;
 use std::io::{BufRead, BufReader};
 use std::path::Path;
 use std::process::{Child, Command, Output, Stdio};
 use std::time::{Duration, Instant};
 
+use events::events;
+use pwm::run::folder::{self, End, Ended, RunFolder};
 use pwm::run::metrics::{Row, read_metrics};
-use pwm::run::{folder, tensorboard};
+use pwm::run::tensorboard;
 
 const TRAIN: &str = env!("CARGO_BIN_EXE_pwm-train");
 
@@ -86,67 +89,6 @@ fn a_run_shows_what_fits_where_it_is_shown() {
     assert_eq!(wrong.status.code(), Some(2));
 }
 
-/// One event: step, and numbers by tag. A reader of its own, from the description of the format: records of a length, its
-/// masked CRC-32C, a protocol buffer, and its masked CRC-32C.
-fn events(file: &Path) -> Vec<(u64, BTreeMap<String, f32>)> {
-    fn crc(bytes: &[u8]) -> u32 {
-        let mut c = !0u32;
-        for b in bytes {
-            c ^= u32::from(*b);
-            (0..8).for_each(|_| c = if c & 1 == 1 { (c >> 1) ^ 0x82f6_3b78 } else { c >> 1 });
-        }
-        (!c).rotate_right(15).wrapping_add(0xa282_ead8)
-    }
-    fn varint(b: &mut &[u8]) -> u64 {
-        let mut n = 0;
-        for i in 0.. {
-            let byte = b[0];
-            *b = &b[1..];
-            n |= u64::from(byte & 127) << (7 * i);
-            if byte < 128 {
-                break;
-            }
-        }
-        n
-    }
-    /// Fields of a message: number, and what it holds as bytes or as a whole number.
-    fn fields(mut b: &[u8]) -> Vec<(u64, &[u8], u64)> {
-        let mut out = vec![];
-        while !b.is_empty() {
-            let key = varint(&mut b);
-            let (len, number) = match key & 7 {
-                0 => (0, varint(&mut b)),
-                1 => (8, 0),
-                2 => (varint(&mut b) as usize, 0),
-                5 => (4, 0),
-                other => panic!("wire type {other}"),
-            };
-            out.push((key >> 3, &b[..len], number));
-            b = &b[len..];
-        }
-        out
-    }
-    let bytes = std::fs::read(file).unwrap();
-    let (mut b, mut out) = (&bytes[..], vec![]);
-    while !b.is_empty() {
-        let len = u64::from_le_bytes(b[..8].try_into().unwrap()) as usize;
-        assert_eq!(crc(&b[..8]).to_le_bytes(), b[8..12]);
-        let event = &b[12..12 + len];
-        assert_eq!(crc(event).to_le_bytes(), b[12 + len..16 + len]);
-        b = &b[16 + len..];
-        let of = |n: u64| fields(event).into_iter().filter(move |f| f.0 == n);
-        if out.is_empty() && of(3).any(|f| f.1 == b"brain.Event:2") {
-            continue;
-        }
-        let values = of(5).flat_map(|summary| fields(summary.1)).filter(|f| f.0 == 1).map(|value| {
-            let part = |n: u64| fields(value.1).into_iter().find(|f| f.0 == n).unwrap().1;
-            (String::from_utf8(part(1).to_vec()).unwrap(), f32::from_le_bytes(part(2).try_into().unwrap()))
-        });
-        out.push((of(2).map(|f| f.2).next().unwrap_or(0), values.collect()));
-    }
-    out
-}
-
 #[test]
 fn tensorboard_and_wandb_get_every_row() {
     let dir = tempfile::tempdir().unwrap();
@@ -155,7 +97,8 @@ fn tensorboard_and_wandb_get_every_row() {
     let o = Command::new(TRAIN).arg("--resume").arg(&run).arg("max_epochs=16").output().unwrap();
     assert!(o.status.success());
     let rows = rows(&run);
-    assert!(rows.len() > 8);
+    // Epoch 16 has one row, though it is logged and is the last: a step stands once.
+    assert!(rows.len() > 8 && rows.windows(2).all(|w| w[0].step < w[1].step));
     let events = events(&run.join(tensorboard::FILE_NAME));
     assert_eq!(events.len(), rows.len());
     for (row, (step, values)) in rows.iter().zip(&events) {
@@ -177,25 +120,52 @@ fn tensorboard_and_wandb_get_every_row() {
     }
 }
 
-/// `pwm eval --watch` beside a run: a line for every checkpoint as it appears, and an end when the run ends.
+/// What is cut and written on past the place that was read is read from the beginning.
+#[test]
+fn a_feed_does_not_stumble_over_a_run_that_goes_back() {
+    let dir = tempfile::tempdir().unwrap();
+    let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("scripts/wandb_feed.py");
+    let text = r#"
+import importlib.util, pathlib, sys
+spec = importlib.util.spec_from_file_location("feed", sys.argv[1])
+feed = importlib.util.module_from_spec(spec)
+spec.loader.exec_module(feed)
+path = pathlib.Path(sys.argv[2])
+row = lambda step, more="": '{"step":%d,"epoch":1,"a":0.5%s}\n' % (step, more)
+path.write_text(row(1) + row(2) + '{"step":3,"ep')
+later = [row(1) + row(2, "0123456789012345678901234567890123456789") + row(4), None]
+feed.time.sleep = lambda seconds: path.write_text(later.pop(0))
+print([step for step, _ in feed.rows(path, True, lambda: later[0] is None)])
+"#;
+    let o = Command::new("python3").args(["-c", text]).arg(&script).arg(dir.path().join("m")).output().unwrap();
+    assert!(o.status.success(), "{}", String::from_utf8_lossy(&o.stderr));
+    assert_eq!(String::from_utf8_lossy(&o.stdout), "[1, 2, 1, 2, 4]\n");
+}
+
+/// `pwm eval --watch` in a process of its own; its errors are kept.
+fn watch(run: &Path, more: &[&str]) -> Child {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_pwm"));
+    command.args(["eval", "--watch", "--episodes", "3"]).args(more).arg(run);
+    command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap()
+}
+
+/// `pwm eval --watch` beside a run that is not there yet: a line for every checkpoint as it appears, and an end when the run
+/// ends, with or without a word.
 #[test]
 fn a_run_is_evaluated_while_it_goes_on() {
     let dir = tempfile::tempdir().unwrap();
     let run = dir.path().join("r");
     let csv = dir.path().join("t.csv");
+    let mut beside = watch(&run, &["--csv", csv.to_str().unwrap()]);
+    let mut notes = BufReader::new(beside.stderr.take().unwrap()).lines().map(Result::unwrap);
+    assert!(notes.next().unwrap().contains("no run there yet"));
     let child = spawn(&run);
-    wait_for("a first checkpoint", || folder::latest(&run).is_file());
-    let mut watch = Command::new(env!("CARGO_BIN_EXE_pwm"))
-        .args(["eval", "--watch", "--episodes", "3", "--csv"])
-        .args([&csv, &run])
-        .stdout(Stdio::piped())
-        .spawn()
-        .unwrap();
-    let mut lines = BufReader::new(watch.stdout.take().unwrap()).lines().map(Result::unwrap);
-    let mut latest = vec![];
+    let mut lines = BufReader::new(beside.stdout.take().unwrap()).lines().map(Result::unwrap);
+    let (mut latest, mut heads) = (vec![], 0);
     let epoch = |line: &str| line.split('|').nth(4).map(|e| e.trim().parse::<u64>().unwrap());
     while latest.len() < 3 {
         let line = lines.next().expect("it goes on as long as the run");
+        heads += usize::from(line.contains("| checkpoint |"));
         if line.contains("| latest |") {
             latest.push(epoch(&line).unwrap());
         }
@@ -203,12 +173,35 @@ fn a_run_is_evaluated_while_it_goes_on() {
     signal(&child, "TERM");
     child.wait_with_output().unwrap();
     latest.extend(lines.filter(|l| l.contains("| latest |")).filter_map(|l| epoch(&l)));
-    assert!(watch.wait().unwrap().success());
-    assert!(latest.windows(2).all(|w| w[0] < w[1]), "{latest:?}");
+    assert!(beside.wait().unwrap().success());
+    assert!(latest.windows(2).all(|w| w[0] < w[1]) && heads == 1, "{latest:?}, {heads} heads");
     let end = folder::read_info(&run).unwrap().unwrap().epoch;
     assert_eq!(latest.last(), Some(&end), "also the last one");
     let table = std::fs::read_to_string(&csv).unwrap();
     assert!(table.lines().any(|l| l.contains(&format!(",latest,0,{end},"))), "{table}");
+
+    // A run that was over and is taken up again: what it said at its end is no reason to leave.
+    let held = RunFolder::open(&run).unwrap();
+    assert!(held.read_info().unwrap().unwrap().finished.is_some());
+    let mut beside = watch(&run, &[]);
+    std::thread::sleep(Duration::from_millis(2500));
+    assert!(beside.try_wait().unwrap().is_none(), "a process works on it");
+    // One that is killed says nothing at all.
+    let info = folder::RunInfo { finished: None, ended: None, ..held.read_info().unwrap().unwrap() };
+    held.write_info(&info).unwrap();
+    let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("scripts/wandb_feed.py");
+    let mut feed = Command::new("python3")
+        .arg(&script)
+        .arg(&run)
+        .args(["--dry-run", "--follow"])
+        .stdout(Stdio::null())
+        .spawn()
+        .unwrap();
+    drop(held);
+    wait_for("the end of the watch", || beside.try_wait().unwrap().is_some());
+    let said = beside.wait_with_output().unwrap();
+    assert!(said.status.success() && String::from_utf8_lossy(&said.stderr).contains("no process works on it"));
+    wait_for("the end of the feed", || feed.try_wait().unwrap().is_some());
 }
 
 /// `scripts/train.sbatch` with stand-ins for SLURM's own commands: told of the time limit the run ends and its job is
@@ -227,12 +220,15 @@ fn a_job_of_slurm_is_queued_again_until_the_run_is_over() {
     }
     let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("scripts/train.sbatch");
     let path = format!("{}:{}", bin.display(), std::env::var("PATH").unwrap());
-    let job = || {
+    let job = |more: &[&str]| {
         let mut c = Command::new("bash");
-        c.arg(&script).arg(&run).args(tiny::settings(&["max_epochs=400", "threads=1"])).env("PATH", &path);
+        c.arg(&script)
+            .arg(&run)
+            .args(tiny::settings(&[&["max_epochs=400", "threads=1"], more].concat()))
+            .env("PATH", &path);
         c.env("PWM_TRAIN", TRAIN).env("SLURM_JOB_ID", "7").stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap()
     };
-    let mut first = job();
+    let mut first = job(&[]);
     wait_for("rows", || read_metrics(&run.join("metrics.jsonl")).is_ok_and(|r| r.len() > 4));
     // SLURM sends its signal to the program, not to the script. Who holds the run's lock is that program.
     let program = std::fs::read_to_string(run.join("run.lock")).unwrap();
@@ -241,8 +237,14 @@ fn a_job_of_slurm_is_queued_again_until_the_run_is_over() {
     assert_eq!(std::fs::read_to_string(&queued).unwrap(), "requeue 7\n");
     let stopped_at = folder::read_info(&run).unwrap().unwrap().epoch;
     assert!(stopped_at < 400);
-    assert!(job().wait().unwrap().success());
+    // A start that fails is not tried for ever, though the run still says that a signal ended it.
+    assert_eq!(job(&["mem=1M"]).wait().unwrap().code(), Some(6));
+    assert_eq!(std::fs::read_to_string(&queued).unwrap(), "requeue 7\n", "not for want of memory");
+    assert!(job(&[]).wait().unwrap().success());
     let info = folder::read_info(&run).unwrap().unwrap();
     assert_eq!((info.epoch, info.finished.as_deref(), info.resumed), (400, Some("max_epochs are done"), 1));
+    assert_eq!(info.ended, Some(Ended { kind: End::Epochs, status: 0 }));
+    // Nor is a job that finds its run over a failure.
+    assert!(job(&[]).wait().unwrap().success());
     assert_eq!(std::fs::read_to_string(&queued).unwrap(), "requeue 7\n", "not once more");
 }

@@ -105,7 +105,7 @@ fn a_report_says_what_the_metrics_say() {
         assert!(row["MiB"].parse::<f64>().unwrap() > 0.0);
     }
     // Of every experiment: inter-quartile means over seeds, with their intervals.
-    for (name, label) in [("mlp", "pwm_small dynamics=mlp"), ("flow", "pwm_small")] {
+    for (name, label) in [("mlp", "pwm_small"), ("flow", "pwm_small dynamics=flow")] {
         let (peaks, finals) = (scores(name, true), scores(name, false));
         for of in [&peaks, &finals] {
             let mut sorted = of.clone();
@@ -120,7 +120,7 @@ fn a_report_says_what_the_metrics_say() {
             std(&finals)
         );
         for place in [&text, &file("groups.md")] {
-            let found = place.lines().find(|l| l.starts_with(&format!("| {label}")) && l.contains(&line));
+            let found = place.lines().find(|l| l.starts_with(&format!("| {label} |")) && l.contains(&line));
             assert!(found.is_some(), "{label}: {line} in\n{place}");
         }
     }
@@ -208,6 +208,14 @@ fn a_comparison_says_whether_a_difference_is_significant() {
     // Long episodes pay more, whatever the seed.
     assert!(said_of("mlp", "long", false).ends_with("significant at 5 %: B is better\n"));
     assert!(said_of("mlp", "mlp", false).ends_with("not significant at 5 %\n"));
+    // What is compared is said: runs of several experiments on one side, and one that has only begun.
+    let young = RUNS.path().join("young");
+    std::fs::create_dir_all(&young).unwrap();
+    std::fs::copy(folder("mlp", 0).join("config.yaml"), young.join("config.yaml")).unwrap();
+    let mixed = said(&["compare", "*l*_s1", "mlp_s?"]);
+    assert!(mixed.contains("note: A is 3 different experiments: ") && !mixed.contains("note: B"), "{mixed}");
+    let report = said(&["report", "mlp_s0", "young", "--out", "young_report"]);
+    assert!(report.contains("note: young has no evaluation") && report.contains("| 1 of 2 |"), "{report}");
     let few = said(&["compare", "mlp_s0", "long_s0"]);
     assert!(few.contains("not decidable") && few.contains("run more seeds"), "{few}");
 }

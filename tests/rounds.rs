@@ -12,7 +12,8 @@ use pwm::config::Config;
 use pwm::device::cuda::driver::Context;
 use pwm::run::folder::{RunFolder, RunInfo};
 use pwm::run::metrics::{FILE_NAME, read_metrics};
-use pwm::run::session::Session;
+use pwm::run::session::{Ending, Session};
+use pwm::run::signals::StopFlag;
 use pwm::run::state::fingerprint;
 use pwm::tape::cuda::Options;
 use pwm::tape::exec::Target;
@@ -184,6 +185,25 @@ fn the_device_raises_the_alarm() {
     epochs(&mut t, 2, 5);
     assert!(t.machine.alarm());
     assert!(t.non_finite().is_some_and(|name| name.contains("second moment")), "{:?}", t.non_finite());
+}
+
+/// The last epochs of a run are rolled back as any others: it is not over before they are done again.
+#[test]
+fn a_run_that_is_rolled_back_at_its_end_is_not_over() {
+    let c = settings(&["max_epochs=23", "eval_every=10"]);
+    let dir = tempfile::tempdir().unwrap();
+    let folder = RunFolder::create(&dir.path().join("run"), &c.to_yaml()).unwrap();
+    let mut s = Session::begin(trainer(&c, Options::default()), folder, RunInfo::begin(c.seed)).unwrap();
+    let stop = StopFlag::detached();
+    while s.trainer.epoch() < 22 {
+        assert_eq!(s.step(&stop).unwrap(), None);
+    }
+    s.save().unwrap();
+    let v = s.trainer.pwm.nets.critics.group.v;
+    s.trainer.machine.real_mut(v)[1] = f32::INFINITY;
+    assert_eq!(s.run(&stop).unwrap(), Ending::Finished);
+    assert_eq!((s.guard().rollbacks, s.trainer.epoch()), (1, 23));
+    assert_eq!(read_metrics(&dir.path().join("run").join(FILE_NAME)).unwrap().last().unwrap().epoch, 23);
 }
 
 /// The kernels of rounds, and all others of an epoch, with threads in other orders and with every access checked.

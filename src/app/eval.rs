@@ -10,7 +10,7 @@ use anyhow::{Context, ensure};
 
 use crate::algo::pwm::Evaluator;
 use crate::device::philox::Stream;
-use crate::run::atomic::replace_bytes;
+use crate::run::atomic::{FileError, replace_bytes};
 use crate::run::checkpoint::Checkpoint;
 use crate::run::film::Film;
 use crate::run::folder::RunFolder;
@@ -26,7 +26,8 @@ pub struct EvalArgs {
     /// Every checkpoint of a single run, too
     #[arg(long)]
     pub all: bool,
-    /// Go on evaluating checkpoints as they appear, until the runs end
+    /// Go on evaluating checkpoints as they appear, until no process works on the runs any more; waits for a run that is
+    /// not there yet
     #[arg(long)]
     pub watch: bool,
     /// Write the table to this file as CSV
@@ -44,7 +45,8 @@ pub struct EvalArgs {
     /// Write the episode of median return as a moving picture to this file (and beside it a .gif, and a still as .svg)
     #[arg(long, value_name = "FILE.html")]
     pub movie: Option<PathBuf>,
-    /// Worker threads; 0 means one for each core. The result does not depend on it
+    /// Worker threads, which share the episodes of one checkpoint after another; 0 means one for each core. The result does
+    /// not depend on it
     #[arg(long, value_name = "N", default_value_t = 0)]
     pub threads: usize,
 }
@@ -54,9 +56,10 @@ pub struct EvalArgs {
 pub struct RenderArgs {
     /// A checkpoint, or the folder of a run: then its best checkpoint
     pub checkpoint: PathBuf,
-    /// The page; the others are written beside it
-    #[arg(long, value_name = "FILE.html", default_value = "ant.html")]
-    pub out: PathBuf,
+    /// The page; the others are written beside it. By default it is called as the checkpoint: in the folder `render` of the
+    /// run, or beside a checkpoint that is in none
+    #[arg(long, value_name = "FILE.html")]
+    pub out: Option<PathBuf>,
     /// Episodes to choose the one of median return from
     #[arg(long, value_name = "N", default_value_t = 32, value_parser = clap::value_parser!(u32).range(1..=1_048_576))]
     pub episodes: u32,
@@ -64,18 +67,34 @@ pub struct RenderArgs {
 
 /// Carries `pwm render` out: an evaluation that is filmed.
 pub fn render(args: &RenderArgs, out: &mut dyn Write) -> anyhow::Result<()> {
+    let checkpoint = checkpoint_in(&args.checkpoint)?;
+    let page = match &args.out {
+        Some(file) => file.clone(),
+        None => page_of(&checkpoint)?,
+    };
     let eval = EvalArgs {
-        checkpoint: args.checkpoint.clone(),
+        checkpoint,
         all: false,
         watch: false,
         csv: None,
         markdown: None,
         episodes: Some(args.episodes),
         fresh: false,
-        movie: Some(args.out.clone()),
+        movie: Some(page),
         threads: 0,
     };
     run(&eval, out)
+}
+
+/// Where the page of a checkpoint goes if nobody says; the folder is made.
+fn page_of(checkpoint: &Path) -> anyhow::Result<PathBuf> {
+    let mut page = checkpoint.file_stem().context("the checkpoint has no name")?.to_os_string();
+    page.push(".html");
+    let of_a_run = checkpoint.parent().filter(|p| p.ends_with("checkpoints")).and_then(Path::parent);
+    let Some(run) = of_a_run else { return Ok(checkpoint.with_file_name(page)) };
+    let folder = run.join("render");
+    std::fs::create_dir_all(&folder).map_err(FileError::at(&folder, "creating the folder"))?;
+    Ok(folder.join(page))
 }
 
 /// Carries the command out; `out` is standard output, or a test's buffer.
@@ -135,43 +154,70 @@ fn many(args: &EvalArgs, out: &mut dyn Write) -> anyhow::Result<()> {
         rows: vec![],
     };
     let mut seen: BTreeMap<PathBuf, SystemTime> = BTreeMap::new();
-    loop {
+    let (mut begun, mut waits, mut left_out) = (false, false, Vec::new());
+    let runs = loop {
         let runs = select::runs(&args.checkpoint);
+        let missing = format!("{}: no run there", args.checkpoint.display());
+        if runs.is_empty() && args.watch {
+            if !std::mem::replace(&mut waits, true) {
+                let _ = writeln!(std::io::stderr(), "{missing} yet; waiting for one");
+            }
+            std::thread::sleep(WATCH);
+            continue;
+        }
         ensure!(
             !runs.is_empty(),
-            "{}: no run there; a table is made of runs: give the folder of one, of several, or a pattern",
-            args.checkpoint.display()
+            "{missing}; a table is made of runs: give the folder of one, of several, or a pattern"
         );
         // Before the files are looked at: what a run writes last is still seen.
-        let over = runs.iter().all(|r| folder::read_info(r).is_ok_and(|i| i.is_some_and(|i| i.finished.is_some())));
-        let first = table.rows.len();
+        let over = !runs.iter().any(|r| folder::goes_on(r));
+        if !std::mem::replace(&mut begun, true) {
+            table.markdown().lines().try_for_each(|l| writeln!(out, "{l}"))?;
+            write_tables(args, &table)?;
+        }
         for (run, path) in runs.iter().flat_map(|r| checkpoints(r).into_iter().map(move |p| (r, p))) {
             let written = std::fs::metadata(&path).and_then(|m| m.modified()).unwrap_or(SystemTime::UNIX_EPOCH);
             if seen.insert(path.clone(), written) == Some(written) {
                 continue;
             }
             match judge(args, run, &path) {
-                Ok(row) => table.rows.push(row),
+                Ok(row) => {
+                    let line = Table { rows: vec![row.clone()], ..table.clone() }.markdown();
+                    line.lines().skip(2).try_for_each(|l| writeln!(out, "{l}"))?;
+                    out.flush()?;
+                    table.rows.push(row);
+                    write_tables(args, &table)?;
+                }
                 // A policy that is no longer among the best may go between the look and the read.
                 Err(_) if args.watch && !path.exists() => {}
-                Err(e) => return Err(e),
-            }
-        }
-        let fresh = Table { rows: table.rows[first..].to_vec(), ..table.clone() };
-        if first == 0 || !fresh.rows.is_empty() {
-            let lines = fresh.markdown();
-            let skip = if first == 0 { 0 } else { 2 };
-            lines.lines().skip(skip).try_for_each(|l| writeln!(out, "{l}"))?;
-            out.flush()?;
-            for (file, text) in [(&args.csv, table.csv()), (&args.markdown, table.markdown())] {
-                file.as_ref().map_or(Ok(()), |f| replace_bytes(f, text.as_bytes()))?;
+                // The others are worth having all the same.
+                Err(e) => {
+                    let _ = writeln!(std::io::stderr(), "left out: {e:#}");
+                    left_out.push(e);
+                }
             }
         }
         if !args.watch || over {
-            return Ok(());
+            break runs;
         }
         std::thread::sleep(WATCH);
+    };
+    let silent = |r: &&PathBuf| folder::read_info(r).is_ok_and(|i| i.is_none_or(|i| i.finished.is_none()));
+    for run in runs.iter().filter(silent).filter(|r| !folder::goes_on(r)) {
+        let _ = writeln!(std::io::stderr(), "{}: it is not over, and no process works on it", run.display());
     }
+    let judged = table.rows.len();
+    match left_out.into_iter().next() {
+        Some(e) => Err(e.context(format!("{judged} checkpoints were judged, others could not be; the first"))),
+        None => Ok(()),
+    }
+}
+
+fn write_tables(args: &EvalArgs, table: &Table) -> Result<(), FileError> {
+    for (file, text) in [(&args.csv, table.csv()), (&args.markdown, table.markdown())] {
+        file.as_ref().map_or(Ok(()), |f| replace_bytes(f, text.as_bytes()))?;
+    }
+    Ok(())
 }
 
 /// Time between two looks of `--watch`.
@@ -212,7 +258,7 @@ fn judge(args: &EvalArgs, run: &Path, path: &Path) -> anyhow::Result<Vec<String>
 
 /// A checkpoint of which only the policy will be used: damage to the rest of the file is a warning.
 pub(super) fn policy_in(path: &Path) -> anyhow::Result<Checkpoint> {
-    let stored = Checkpoint::salvage(path)?;
+    let stored = Checkpoint::salvage(path)?.with_policy()?;
     if let Some(loss) = stored.loss() {
         let _ = writeln!(std::io::stderr(), "warning: {}: {loss}; only its policy is used", path.display());
     }

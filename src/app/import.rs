@@ -3,7 +3,7 @@
 use std::io::Write;
 use std::path::PathBuf;
 
-use anyhow::Context;
+use anyhow::{Context, ensure};
 
 use crate::config;
 use crate::run::atomic::FileError;
@@ -35,8 +35,12 @@ pub fn run(args: &ImportArgs, out: &mut dyn Write) -> anyhow::Result<()> {
     imported.complete(&args.file)?;
     let mut target = args.out.clone();
     if target.is_dir() {
-        target.push(args.file.file_stem().context("the file has no name")?);
-        target.set_extension("safetensors");
+        // A return in the name has a dot of its own.
+        let mut name = args.file.file_stem().context("the file has no name")?.to_os_string();
+        name.push(".safetensors");
+        target.push(name);
+        // Nobody chose this name.
+        ensure!(!target.exists(), "{}: is there already; give the file to write with --out", target.display());
     }
     imported.save(&target)?;
     writeln!(out, "written: {0}; pwm eval {0}", target.display())?;

@@ -6,7 +6,7 @@ use std::path::PathBuf;
 use anyhow::{Context, ensure};
 
 use crate::run::atomic::{FileError, replace_bytes};
-use crate::run::report::{Report, Run};
+use crate::run::report::{Report, Run, group, reservations};
 use crate::run::select;
 use crate::run::stats::{
     interval, interval_of_difference, iqm, mean, permutation_test, probability_of_improvement, std,
@@ -68,6 +68,10 @@ pub fn report(args: &ReportArgs, out: &mut dyn Write) -> anyhow::Result<()> {
     // All but what a return is worth, which is the same for everyone.
     let own = report.tables.iter().filter(|t| t.name != "references");
     own.map(|t| t.markdown()).try_for_each(|t| write!(out, "\n{t}"))?;
+    if !report.reservations.is_empty() {
+        writeln!(out)?;
+        report.reservations.iter().try_for_each(|r| writeln!(out, "note: {r}"))?;
+    }
     writeln!(
         out,
         "\nwrote {} (open it in a browser) and its figures and tables",
@@ -78,13 +82,14 @@ pub fn report(args: &ReportArgs, out: &mut dyn Write) -> anyhow::Result<()> {
 
 /// Carries `pwm compare` out.
 pub fn compare(args: &CompareArgs, out: &mut dyn Write) -> anyhow::Result<()> {
-    let score = |r: &Run| if args.peak { r.peak().1 } else { r.last() };
-    let side = |what: &PathBuf| -> anyhow::Result<Vec<f64>> {
-        let scores: Vec<f64> = read(std::slice::from_ref(what))?.iter().map(score).filter(|s| s.is_finite()).collect();
+    let (runs_a, runs_b) = (read(std::slice::from_ref(&args.a))?, read(std::slice::from_ref(&args.b))?);
+    let side = |what: &PathBuf, runs: &[Run]| -> anyhow::Result<Vec<f64>> {
+        let score = |r: &Run| if args.peak { r.peak().1 } else { r.last() };
+        let scores: Vec<f64> = runs.iter().map(score).filter(|s| s.is_finite()).collect();
         ensure!(!scores.is_empty(), "{}: no run there has an evaluation", what.display());
         Ok(scores)
     };
-    let (a, b) = (side(&args.a)?, side(&args.b)?);
+    let (a, b) = (side(&args.a, &runs_a)?, side(&args.b, &runs_b)?);
     let what = if args.peak { "highest" } else { "last" };
     writeln!(out, "the {what} evaluation of every run (one number a run)")?;
     for (name, path, x) in [("A", &args.a, &a), ("B", &args.b, &b)] {
@@ -99,6 +104,14 @@ pub fn compare(args: &CompareArgs, out: &mut dyn Write) -> anyhow::Result<()> {
             iqm(x)
         )?;
     }
+    for (name, runs) in [("A", &runs_a), ("B", &runs_b)] {
+        let labels: Vec<String> = group(runs).into_iter().map(|g| g.label).collect();
+        if labels.len() > 1 {
+            writeln!(out, "  note: {name} is {} different experiments: {}", labels.len(), labels.join("; "))?;
+        }
+    }
+    let both: Vec<&Run> = runs_a.iter().chain(&runs_b).collect();
+    reservations("A and B", &both).iter().try_for_each(|r| writeln!(out, "  note: {r}"))?;
     let (low, high) = interval_of_difference(&a, &b, mean);
     writeln!(out, "  B - A  {:.0}, 95 % bootstrap interval [{low:.0}, {high:.0}]", mean(&b) - mean(&a))?;
     writeln!(out, "  a run of B is better than one of A with probability {:.2}", probability_of_improvement(&a, &b))?;

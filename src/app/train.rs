@@ -6,7 +6,8 @@ use std::path::{Path, PathBuf};
 use super::say;
 use crate::algo::{Learner, pwm, resolve, shac};
 use crate::config::{
-    Algorithm, Bytes, Config, ConfigError, ConfigErrors, Device, KEYS, Key, Place, Precision, load_with_notes,
+    Algorithm, Bytes, Config, ConfigError, ConfigErrors, Device, KEYS, Key, LrSchedule, Place, Precision,
+    load_with_notes,
 };
 use crate::device::cpu::team;
 use crate::device::cuda::multiply::FORCE;
@@ -28,7 +29,8 @@ use crate::tape::exec::Target;
 pub struct TrainArgs {
     /// Settings as key=value, as in alg=pwm_5M seed=3 (all of them are listed below)
     pub overrides: Vec<String>,
-    /// Continue the run in this folder; only the length of the run and how it is logged can be changed
+    /// Continue the run in this folder. What decides how it learns stays as it was; its length, when it stops, how often it
+    /// is evaluated and saved and where it computes may be given anew (the end of this help lists them)
     #[arg(long, value_name = "DIR")]
     pub resume: Option<PathBuf>,
     /// Host memory the run may take, as in 128G; by default what the control group or the machine has
@@ -55,38 +57,13 @@ impl TrainArgs {
     }
 }
 
-/// Settings that may differ when a run is continued. All others decide what is learned, or where it is written.
-const CHANGEABLE: [&str; 22] = [
-    "max_epochs",
-    "max_minutes",
-    "threads",
-    "device",
-    "precision",
-    "mem",
-    "device_mem",
-    "recompute",
-    "replay",
-    "eval_every",
-    "save_every",
-    "log_every",
-    "keep_best",
-    "keep_every",
-    "early_stop_patience",
-    "early_stop_min_gain",
-    "guard_warmup",
-    "collapse",
-    "collapse_fraction",
-    "collapse_evals",
-    "rollback_lr_factor",
-    "max_rollbacks",
-];
-
 /// Trains from beginning to end. `out` is standard output, or a test's buffer; progress goes to stderr.
 pub fn run(args: &TrainArgs, out: &mut dyn Write, stop: &StopFlag) -> anyhow::Result<()> {
     let run = match &args.resume {
         None => begin(args, out)?,
-        Some(dir) => resume(dir, args)?,
+        Some(dir) => Some(resume(dir, args)?),
     };
+    let Some(run) = run else { return Ok(()) };
     match run.config.algorithm {
         Algorithm::Pwm => drive::<pwm::Trainer<f32>>(run, args.ui, out, stop),
         Algorithm::Shac => drive::<shac::Trainer<f32>>(run, args.ui, out, stop),
@@ -137,8 +114,7 @@ fn set_up<L: Learner<F = f32>>(run: Accepted, out: &mut dyn Write) -> anyhow::Re
             (folder, info)
         }
     };
-    let mut info = describe(&trainer, &memory.plan, info.unwrap_or_else(|| RunInfo::begin(config.seed)));
-    info.finished = None;
+    let info = describe(&trainer, &memory.plan, info.unwrap_or_else(|| RunInfo::begin(config.seed)));
     announce(&trainer, &memory, &folder, &info, out);
     Ok(match latest {
         Some(latest) => {
@@ -150,7 +126,8 @@ fn set_up<L: Learner<F = f32>>(run: Accepted, out: &mut dyn Write) -> anyhow::Re
     })
 }
 
-fn begin(args: &TrainArgs, out: &mut dyn Write) -> anyhow::Result<Accepted> {
+/// A new run, or the one that the same command began; none where that is over and nothing is left to do.
+fn begin(args: &TrainArgs, out: &mut dyn Write) -> anyhow::Result<Option<Accepted>> {
     let (config, notes) = load_with_notes(&args.settings())?;
     for note in notes {
         say(out, format_args!("  {note}"));
@@ -158,27 +135,34 @@ fn begin(args: &TrainArgs, out: &mut dyn Write) -> anyhow::Result<Accepted> {
     let path = config.run_folder();
     // Before a minute is spent on anything else; `create` asks again when it holds the lock.
     if RunFolder::holds_run(&path) {
-        return if is_unfinished(&path, &config)? {
-            let goes_on = |o: &&String| o.split_once('=').is_some_and(|(k, _)| CHANGEABLE.contains(&k.trim()));
-            let overrides = args.overrides.iter().filter(goes_on).cloned().collect();
-            resume(&path, &TrainArgs { overrides, resume: Some(path.clone()), ..args.clone() })
-        } else {
-            Err(FolderError::Exists { path }.into())
-        };
+        if !is_same(&path, &config)? {
+            return Err(FolderError::Exists { path }.into());
+        }
+        let info = folder::read_info(&path)?.unwrap_or_default();
+        if info.epoch >= config.max_epochs {
+            let (run, epochs) = (path.display(), info.epoch);
+            say(
+                out,
+                format_args!("{run}: this run is over, its {epochs} epochs are done; there is nothing left to do"),
+            );
+            say(out, format_args!("  go on          {}", go_on(&path, &longer(&config))));
+            return Ok(None);
+        }
+        let is_free = |key: &str| Key::free().any(|k| k.name == key);
+        let goes_on = |o: &&String| o.split_once('=').is_some_and(|(k, _)| is_free(k.trim()));
+        let overrides = args.overrides.iter().filter(goes_on).cloned().collect();
+        return Ok(Some(resume(&path, &TrainArgs { overrides, resume: Some(path.clone()), ..args.clone() })?));
     }
     let memory = admit(&config)?;
-    Ok(Accepted { config, memory, folder: None, latest: None })
+    Ok(Some(Accepted { config, memory, folder: None, latest: None }))
 }
 
-/// Whether the run in a folder is the one that `config` describes, and has epochs left: then the same command again
-/// goes on with it.
-fn is_unfinished(path: &Path, config: &Config) -> anyhow::Result<bool> {
+/// Whether the run in a folder is the one that `config` describes: then the same command again goes on with it.
+fn is_same(path: &Path, config: &Config) -> anyhow::Result<bool> {
     let name = path.join("config.yaml");
     let text = std::fs::read_to_string(&name).map_err(FileError::at(&name, "reading it"))?;
     let stored = Config::from_yaml::<&str>(&name.display().to_string(), &text, &[])?;
-    let decides = |k: &&Key| !CHANGEABLE.contains(&k.name) && k.name != "run_dir";
-    let same = KEYS.iter().filter(decides).all(|k| stored.get(k.name) == config.get(k.name));
-    Ok(same && folder::read_info(path)?.is_none_or(|info| info.epoch < config.max_epochs))
+    Ok(KEYS.iter().filter(|k| !k.effect.is_free()).all(|k| stored.get(k.name) == config.get(k.name)))
 }
 
 fn resume(dir: &Path, args: &TrainArgs) -> anyhow::Result<Accepted> {
@@ -201,7 +185,7 @@ fn resume(dir: &Path, args: &TrainArgs) -> anyhow::Result<Accepted> {
 /// Nothing that decides what is learned may change in the middle of a run.
 fn refuse_changes(old: &Config, new: &Config, overrides: &[String], file: &str) -> Result<(), ConfigErrors> {
     let mut errors = Vec::new();
-    for key in KEYS.iter().filter(|k| !CHANGEABLE.contains(&k.name)) {
+    for key in KEYS.iter().filter(|k| !k.effect.is_free() || k.name == "run_dir") {
         let given = overrides.iter().find(|o| o.split_once('=').is_some_and(|(k, _)| k.trim() == key.name));
         let (was, is) = (old.get(key.name), new.get(key.name));
         // The folder is where --resume says, whatever it was called when the run began.
@@ -215,7 +199,7 @@ fn refuse_changes(old: &Config, new: &Config, overrides: &[String], file: &str) 
                 "`{}` cannot change from {was} to {is} when a run is continued\n  what can: {}; for the rest start a \
                  new run",
                 key.name,
-                CHANGEABLE.join(", ")
+                Key::free().map(|k| k.name).collect::<Vec<_>>().join(", ")
             );
             errors.push(ConfigError::Syntax { place, message });
         }
@@ -365,22 +349,49 @@ fn conclude<L: Learner<F = f32>>(s: &Session<L>, ending: &Ending, out: &mut dyn 
     if s.blown_up() > 0.0 {
         say(out, format_args!("  blown up       {} states left physics and were reset", s.blown_up()));
     }
-    say(out, format_args!("  curve          {}", path.join(CURVE).display()));
+    if path.join(CURVE).is_file() {
+        say(out, format_args!("  curve          {}", path.join(CURVE).display()));
+    }
     if path.join(MOVIE).is_file() {
         say(out, format_args!("  moving ant     {} (open it in a browser)", path.join(MOVIE).display()));
         say(out, format_args!("  still ant      {}", path.join(STILL).display()));
     }
     say(out, format_args!("  numbers        {} and TensorBoard events", path.join("metrics.jsonl").display()));
     let more = match ending {
-        Ending::Finished => format!(" max_epochs={} max_minutes=0", 2 * c.max_epochs),
-        Ending::TimeUp => format!(" max_minutes={}", 4.0 * c.max_minutes),
+        Ending::Finished => longer(c),
+        Ending::TimeUp => format!("max_minutes={}", 4.0 * c.max_minutes),
         Ending::Asked(_) => String::new(),
-        Ending::Stalled => " early_stop_patience=0".into(),
-        Ending::Collapsed(_) => " collapse=warn".into(),
+        Ending::Stalled => "early_stop_patience=0".into(),
+        Ending::Collapsed(_) => "collapse=warn".into(),
     };
-    say(out, format_args!("  go on          {} --resume {}{more}", program(), path.display()));
+    say(out, format_args!("  go on          {}", go_on(path, &more)));
+    if *ending == Ending::Finished && !has_constant_rates(c) {
+        let why = "learning rates fall over max_epochs: with more of them they are higher again at first";
+        say(out, format_args!("                 ({why})"));
+    }
     say(out, format_args!("                 (max_minutes counts each sitting anew; 0 is no limit)"));
     let _ = out.flush();
+}
+
+/// Settings with which a run that is over goes on.
+fn longer(c: &Config) -> String {
+    format!("max_epochs={} max_minutes=0", 2 * c.max_epochs)
+}
+
+fn has_constant_rates(c: &Config) -> bool {
+    let own = [c.actor_lr_schedule, c.critic_lr_schedule, c.model_lr_schedule];
+    own.iter().all(|own| own.unwrap_or(c.lr_schedule) == LrSchedule::Constant)
+}
+
+/// The command that goes on with a run, to be pasted into a shell.
+fn go_on(run: &Path, more: &str) -> String {
+    format!("{} --resume {} {more}", program(), quoted(&run.display().to_string())).trim_end().into()
+}
+
+/// A path as a shell reads it.
+fn quoted(path: &str) -> String {
+    let plain = |c: char| c.is_alphanumeric() || "/._-+=:,@%".contains(c);
+    if path.chars().all(plain) { path.into() } else { format!("'{}'", path.replace('\'', "'\\''")) }
 }
 
 /// How this program was called, to be called again.
@@ -389,5 +400,5 @@ fn program() -> String {
     if std::env::var_os("CARGO_MANIFEST_DIR").is_some() {
         return "cargo run --release --bin pwm-train --".into();
     }
-    std::env::args().next().unwrap_or_else(|| "pwm-train".into())
+    quoted(&std::env::args().next().unwrap_or_else(|| "pwm-train".into()))
 }

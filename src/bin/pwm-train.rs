@@ -13,7 +13,8 @@ struct Cli {
 }
 
 fn main() -> ExitCode {
-    let matches = Cli::command().after_help(pwm::config::help_text()).get_matches();
+    let matches =
+        Cli::command().after_help(format!("{}\n{}", pwm::config::help_text(), pwm::app::EXIT_STATUS)).get_matches();
     let cli = Cli::from_arg_matches(&matches).unwrap_or_else(|e| e.exit());
     pwm::app::exit(|out| train::run(&cli.args, out, &StopFlag::install()?))
 }

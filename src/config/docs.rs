@@ -32,12 +32,21 @@ pub fn help_text() -> String {
             }
         }
     }
+    out += "\nWhen a run is continued these may differ from what it began with:\n";
+    wrap(&free(""), WIDTH - 2).iter().for_each(|line| out += &format!("  {line}\n"));
     out
+}
+
+/// The settings that may differ when a run is continued.
+fn free(mark: &str) -> String {
+    Key::free().map(|key| format!("{mark}{}{mark}", key.name)).collect::<Vec<_>>().join(", ")
 }
 
 /// The text of `docs/CONFIG.md`.
 pub fn markdown() -> String {
     let mut out = String::from(HEAD);
+    out += "\nWhen a run is continued (`--resume`, or the same command again) these may differ from what it began with, and all\n";
+    out += &format!("others are refused: {}.\n", free("`"));
     out += "\n## Shipped configurations\n\n| choice | what it is |\n|---|---|\n";
     for shipped in SHIPPED {
         out += &format!("| `{}={}` | {} |\n", shipped.kind.key(), shipped.name, shipped.summary());

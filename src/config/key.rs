@@ -7,6 +7,7 @@ pub struct Key {
     /// The name in YAML, on the command line and of the field.
     pub name: &'static str,
     pub section: Section,
+    pub effect: Effect,
     /// What type of value it takes ("whole number").
     pub kind: &'static str,
     /// The words it takes, where it is a choice.
@@ -41,6 +42,39 @@ impl Section {
             Section::Algorithm => "Algorithm",
             Section::Guard => "Stopping and keeping",
         }
+    }
+}
+
+/// What a setting decides. Which settings may differ when a run is continued, which make another experiment and which are
+/// part of a checkpoint follows from this and is written nowhere else.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Effect {
+    /// What is learned.
+    Learns,
+    /// Which of the runs of an experiment this is, and how exactly it is measured.
+    Repeats,
+    /// What is learned from where it is changed on: how long a run is, when it stops or is rolled back, how it rounds.
+    Steers,
+    /// How often it is looked at, which is part of its history and changes nothing that it learns.
+    Watches,
+    /// Where, how fast and for how long it is computed, and what of it is written down.
+    Hosts,
+}
+
+impl Effect {
+    /// Whether it may differ when a run is continued.
+    pub fn is_free(self) -> bool {
+        matches!(self, Effect::Steers | Effect::Watches | Effect::Hosts)
+    }
+
+    /// Whether runs that differ in it are of different experiments.
+    pub fn is_experiment(self) -> bool {
+        matches!(self, Effect::Learns | Effect::Steers)
+    }
+
+    /// Whether the state of a run depends on it, so that it belongs into a checkpoint.
+    pub fn is_state(self) -> bool {
+        self != Effect::Hosts
     }
 }
 
@@ -89,6 +123,11 @@ impl Key {
     /// The key of this name, if there is one. Aliases are not names.
     pub fn find(name: &str) -> Option<&'static Key> {
         super::schema::KEYS.iter().find(|key| key.name == name)
+    }
+
+    /// The settings that may differ when a run is continued. Its folder is where it is, whatever `run_dir` says.
+    pub fn free() -> impl Iterator<Item = &'static Key> {
+        super::schema::KEYS.iter().filter(|key| key.effect.is_free() && key.name != "run_dir")
     }
 
     /// The built-in default as YAML.

@@ -72,6 +72,16 @@ impl Config {
         resolver.finish()
     }
 
+    /// The same with the built-in defaults of the settings that `which` chooses.
+    pub fn with_defaults(&self, which: impl Fn(&Key) -> bool) -> Config {
+        let (mut config, defaults) = (self.clone(), Config::default());
+        for key in super::schema::KEYS.iter().filter(|key| which(key)) {
+            let default = defaults.get(key.name).expect("a key of the table is a field");
+            assert!(config.set(key.name, &default), "invariant: a default is allowed");
+        }
+        config
+    }
+
     /// Checks the rules between settings.
     pub fn validate(&self) -> Result<(), ConfigErrors> {
         let errors: Vec<_> =

@@ -32,7 +32,7 @@ pub use choices::{
 pub use docs::{help_text, markdown};
 pub use error::{Broken, ConfigError, ConfigErrors, Place};
 pub use fork::{Note, NoteKind};
-pub use key::{Key, Range, Section};
+pub use key::{Effect, Key, Range, Section};
 pub use load::{load, load_with_notes};
 pub use names::ALIASES;
 pub use schema::{Config, KEYS};

@@ -1,17 +1,17 @@
 //! The key table: every key's name, type, default, range, unit and explanation, once.
 //!
-//! The macro turns a row into a field of `Config`, its default, a row of `KEYS` and an arm of `set` and `get`;
+//! A row that says nothing of its effect decides what is learned. The macro turns a row into a field of `Config`, its default, a row of `KEYS` and an arm of `set` and `get`;
 //! validation of ranges, error messages, `--help`, `docs/CONFIG.md` and the resolved YAML all read `KEYS`.
 //! The defaults are the published PWM's for one task (its 5M model), except where that is known to be wrong;
 //! `configs/alg/*.yaml` change them for a size.
 
 use super::bytes::Bytes;
 use super::choices::*;
-use super::key::{Key, Range, Section};
+use super::key::{Effect, Key, Range, Section};
 use super::value::{Field, Value};
 
 macro_rules! keys {
-    ($( $section:ident { $( $(#[doc = $doc:literal])+ $name:ident: $ty:ty = $default:expr, $range:expr, $unit:literal; )+ } )+) => {
+    ($( $section:ident { $( $(#[doc = $doc:literal])+ $name:ident: $ty:ty = $default:expr, $range:expr, $unit:literal $(, $effect:ident)?; )+ } )+) => {
         /// Every setting of a run, resolved. Built by `load`, which has also validated it.
         #[derive(Clone, Debug, PartialEq)]
         pub struct Config {
@@ -29,6 +29,7 @@ macro_rules! keys {
             $($( Key {
                 name: stringify!($name),
                 section: Section::$section,
+                effect: [$(Effect::$effect,)? Effect::Learns][0],
                 kind: <$ty as Field>::KIND,
                 words: <$ty as Field>::WORDS,
                 meanings: <$ty as Field>::MEANINGS,
@@ -71,37 +72,37 @@ keys! {
         /// The algorithm's configuration: a shipped name or a path ending in `.yaml`.
         alg: String = "pwm_small".into(), Any, "";
         /// Decides every random number of the run.
-        seed: u64 = 0, Any, "";
+        seed: u64 = 0, Any, "", Repeats;
         /// Length of the run, and what the learning-rate schedules count against.
-        max_epochs: u64 = 15_000, AtLeast(1.0), "epochs";
+        max_epochs: u64 = 15_000, AtLeast(1.0), "epochs", Steers;
         /// Stops a sitting after this time without touching the schedules, so the run can be resumed; 0 means no limit.
-        max_minutes: f64 = 0.0, AtLeast(0.0), "minutes";
+        max_minutes: f64 = 0.0, AtLeast(0.0), "minutes", Hosts;
         /// Folder of the run; empty means `runs/<env>_<alg>_s<seed>`.
-        run_dir: String = String::new(), Any, "";
+        run_dir: String = String::new(), Any, "", Hosts;
         /// Worker threads; 0 means one for each core. The result does not depend on it.
-        threads: usize = 0, Within(0.0, 1024.0), "threads";
+        threads: usize = 0, Within(0.0, 1024.0), "threads", Hosts;
         /// Where the computation runs.
-        device: Device = Device::Auto, Any, "";
+        device: Device = Device::Auto, Any, "", Hosts;
         /// What the factors of matrix products are rounded to on a GPU, where tf32 and bf16 run on tensor cores; sums, statistics,
         /// weights and the optimiser stay in single precision. The processor multiplies in fp32.
-        precision: Precision = Precision::Fp32, Any, "";
+        precision: Precision = Precision::Fp32, Any, "", Steers;
         /// Host memory the run may take; a run whose plan needs more does not start. null means what the control group or
         /// the machine has, less a margin.
-        mem: Option<Bytes> = None, Any, "";
+        mem: Option<Bytes> = None, Any, "", Hosts;
         /// Memory of the accelerator the run may take; null means what is free there.
-        device_mem: Option<Bytes> = None, Any, "";
+        device_mem: Option<Bytes> = None, Any, "", Hosts;
         /// What the reverse pass computes again instead of keeping it. The result does not depend on it.
-        recompute: Recompute = Recompute::Auto, Any, "";
+        recompute: Recompute = Recompute::Auto, Any, "", Hosts;
         /// Where the replay's finished episodes lie. The result does not depend on it.
-        replay: ReplayPlace = ReplayPlace::Auto, Any, "";
+        replay: ReplayPlace = ReplayPlace::Auto, Any, "", Hosts;
         /// Time between evaluations on the true environment.
-        eval_every: u64 = 100, AtLeast(1.0), "epochs";
+        eval_every: u64 = 100, AtLeast(1.0), "epochs", Watches;
         /// Episodes of an evaluation, one in each evaluation environment.
-        eval_episodes: usize = 32, Within(1.0, 1_048_576.0), "episodes";
+        eval_episodes: usize = 32, Within(1.0, 1_048_576.0), "episodes", Repeats;
         /// Time between checkpoints; one is also written before the first epoch and at the end.
-        save_every: u64 = 100, AtLeast(1.0), "epochs";
+        save_every: u64 = 100, AtLeast(1.0), "epochs", Hosts;
         /// Time between rows of the metrics, which are means over the epochs since the last one.
-        log_every: u64 = 10, AtLeast(1.0), "epochs";
+        log_every: u64 = 10, AtLeast(1.0), "epochs", Hosts;
     }
     Env {
         /// The environment: a shipped name or a path ending in `.yaml`.
@@ -295,24 +296,24 @@ keys! {
     }
     Guard {
         /// Policies kept, by evaluation: the best as `best.safetensors`, and with more than one each also under its epoch.
-        keep_best: usize = 3, Within(1.0, 1000.0), "policies";
+        keep_best: usize = 3, Within(1.0, 1000.0), "policies", Hosts;
         /// The policy is also kept every so many epochs, for good; 0 means never.
-        keep_every: u64 = 0, Any, "epochs";
+        keep_every: u64 = 0, Any, "epochs", Hosts;
         /// The run ends after so many evaluations in a row without a better one; 0 means never.
-        early_stop_patience: u64 = 0, Any, "evaluations";
+        early_stop_patience: u64 = 0, Any, "evaluations", Steers;
         /// What an evaluation must be above the best before to count as better.
-        early_stop_min_gain: f64 = 0.0, AtLeast(0.0), "return";
+        early_stop_min_gain: f64 = 0.0, AtLeast(0.0), "return", Steers;
         /// Evaluations before this epoch are neither counted against the run nor judged as a collapse.
-        guard_warmup: u64 = 0, Any, "epochs";
+        guard_warmup: u64 = 0, Any, "epochs", Steers;
         /// What happens when evaluations collapse.
-        collapse: Collapse = Collapse::Warn, Any, "";
+        collapse: Collapse = Collapse::Warn, Any, "", Steers;
         /// An evaluation below this fraction of the best one (where that is positive) is low.
-        collapse_fraction: f64 = 0.5, Below(0.0, 1.0), "";
+        collapse_fraction: f64 = 0.5, Below(0.0, 1.0), "", Steers;
         /// Low evaluations in a row that make a collapse.
-        collapse_evals: u64 = 2, AtLeast(1.0), "evaluations";
+        collapse_evals: u64 = 2, AtLeast(1.0), "evaluations", Steers;
         /// Factor on all learning rates at a rollback, whether after a collapse or after numbers that were not finite.
-        rollback_lr_factor: f64 = 0.5, Within(0.0, 1.0), "";
+        rollback_lr_factor: f64 = 0.5, Within(0.0, 1.0), "", Steers;
         /// Rollbacks before the run gives up.
-        max_rollbacks: u64 = 3, Any, "rollbacks";
+        max_rollbacks: u64 = 3, Any, "rollbacks", Steers;
     }
 }

@@ -8,7 +8,7 @@ use super::yaml::Setting;
 
 impl Config {
     /// The setting, as `key=value`, because of which `key` is not read; none if it is.
-    fn unread(&self, key: &str) -> Option<&'static str> {
+    pub fn unread(&self, key: &str) -> Option<&'static str> {
         let schedules = [self.actor_lr_schedule, self.critic_lr_schedule, self.model_lr_schedule];
         let constant = schedules.iter().all(|s| s.unwrap_or(self.lr_schedule) == LrSchedule::Constant);
         let (off, why) = match key {

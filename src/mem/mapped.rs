@@ -88,7 +88,7 @@ pub fn in_memory(folder: &Path) -> bool {
     {
         /// How the system numbers tmpfs and ramfs.
         const MEMORY: [u32; 2] = [0x0102_1994, 0x8584_58f6];
-        rustix::fs::statfs(&existing(folder)).is_ok_and(|disk| MEMORY.contains(&(disk.f_type as u32)))
+        rustix::fs::statfs(existing(folder)).is_ok_and(|disk| MEMORY.contains(&(disk.f_type as u32)))
     }
     #[cfg(not(target_os = "linux"))]
     {

@@ -273,13 +273,23 @@ impl Checkpoint {
         Ok(digits(&crc) == listed.checksum)
     }
 
+    /// Whether what a policy is made of is whole.
+    fn has_policy(&self) -> bool {
+        [Section::Networks, Section::Statistics].iter().all(|s| self.whole.contains(s))
+    }
+
+    /// Itself, if what a policy is made of is whole; all of it must be if that is not told by section.
+    pub fn with_policy(self) -> Result<Self, CheckpointError> {
+        if self.has_policy() { Ok(self) } else { self.entire() }
+    }
+
     /// Itself, if all of it is whole.
     fn entire(self) -> Result<Self, CheckpointError> {
         let found = self.source.len().map_err(FileError::at(&self.path, "reading it"))?;
         let expected = self.tensors.values().map(|t| t.range.end).max().unwrap_or(found);
         match self.loss() {
             _ if expected > found => Err(CheckpointError::Truncated { path: self.path, found, expected }),
-            Some(what) if [Section::Networks, Section::Statistics].iter().all(|s| self.whole.contains(s)) => {
+            Some(what) if self.has_policy() => {
                 let what = format!("{what}; `pwm eval` and `pwm export` still take its policy");
                 Err(CheckpointError::Damaged { path: self.path, what })
             }

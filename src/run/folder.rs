@@ -16,7 +16,7 @@
 use std::fs::{File, OpenOptions, TryLockError};
 use std::io::{Seek, Write};
 use std::path::{Path, PathBuf};
-use std::time::{SystemTime, UNIX_EPOCH};
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use serde::{Deserialize, Serialize};
 
@@ -61,6 +61,9 @@ pub enum FolderError {
     },
 }
 
+/// How often a lock that is taken is tried again, ten milliseconds apart.
+const PATIENCE: usize = 10;
+
 /// The contents of `run.json`.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(default)]
@@ -97,8 +100,41 @@ pub struct RunInfo {
     pub planned_bytes: Option<u64>,
     /// Where the replay lies, in words; none without one.
     pub replay: Option<String>,
-    /// Why it ended; none while it runs, and after a crash.
+    /// Why it ended, in words; none while it runs, and after a crash.
     pub finished: Option<String>,
+    /// The same for programs. Files of earlier builds lack it.
+    pub ended: Option<Ended>,
+}
+
+/// How a sitting ended, for programs.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Ended {
+    pub kind: End,
+    /// The exit status that goes with it.
+    pub status: u8,
+}
+
+/// What ended a sitting.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum End {
+    /// `max_epochs` are done.
+    Epochs,
+    /// `max_minutes` are over.
+    Time,
+    /// SIGINT, SIGTERM or SIGUSR1.
+    Signal,
+    /// The program that the run is part of.
+    Request,
+    /// No better evaluation for a while.
+    EarlyStop,
+    /// Evaluations collapsed.
+    Collapse,
+    /// An error.
+    Error,
+    /// A word of a later build.
+    #[serde(other)]
+    Other,
 }
 
 impl RunInfo {
@@ -161,7 +197,16 @@ impl RunFolder {
             .write(true)
             .open(&name)
             .map_err(FileError::at(&name, "opening the lock"))?;
-        match file.try_lock() {
+        // A reader holds the lock for a moment, to see whether the run goes on.
+        let mut taken = file.try_lock();
+        for _ in 0..PATIENCE {
+            if !matches!(taken, Err(TryLockError::WouldBlock)) {
+                break;
+            }
+            std::thread::sleep(Duration::from_millis(10));
+            taken = file.try_lock();
+        }
+        match taken {
             Ok(()) => {}
             Err(TryLockError::WouldBlock) => {
                 let pid = std::fs::read_to_string(&name).unwrap_or_default();
@@ -250,6 +295,18 @@ pub fn best(run: &Path) -> PathBuf {
     run.join("checkpoints").join("best.safetensors")
 }
 
+/// Whether a process works on a run. Its lock ends with it, however it ends: a run that was killed does not go on, one that
+/// was over and is taken up again does. Where the file system knows no locks, whether it has not said that it
+/// ended.
+pub fn goes_on(run: &Path) -> bool {
+    let Ok(lock) = File::open(run.join("run.lock")) else { return false };
+    match lock.try_lock_shared() {
+        Ok(()) => false,
+        Err(TryLockError::WouldBlock) => true,
+        Err(TryLockError::Error(_)) => read_info(run).is_ok_and(|i| i.is_some_and(|i| i.finished.is_none())),
+    }
+}
+
 /// Reads a run's description; for readers, who need no lock.
 pub fn read_info(run: &Path) -> Result<Option<RunInfo>, FolderError> {
     let path = run.join("run.json");
@@ -311,11 +368,34 @@ mod tests {
     #[test]
     fn one_writer_at_a_time() {
         let dir = tempfile::tempdir().unwrap();
+        assert!(!goes_on(dir.path()));
         let held = RunFolder::create(dir.path(), "a: 1\n").unwrap();
+        assert!(goes_on(dir.path()) && goes_on(dir.path()));
         let text = RunFolder::open(dir.path()).unwrap_err().to_string();
         assert!(text.contains(&format!("process {}", std::process::id())), "{text}");
         drop(held);
+        assert!(!goes_on(dir.path()));
+        // A reader that looks just now is waited for.
+        let reader = File::open(dir.path().join("run.lock")).unwrap();
+        reader.lock_shared().unwrap();
+        let late = std::thread::spawn(move || {
+            std::thread::sleep(Duration::from_millis(30));
+            drop(reader);
+        });
         RunFolder::open(dir.path()).unwrap();
+        late.join().unwrap();
+    }
+
+    #[test]
+    fn how_it_ended_is_a_fixed_word_and_older_and_newer_files_are_read() {
+        let ended = Some(Ended { kind: End::Signal, status: 0 });
+        let text = serde_json::to_string(&RunInfo { ended, ..RunInfo::begin(7) }).unwrap();
+        assert!(text.contains("\"ended\":{\"kind\":\"signal\",\"status\":0}"), "{text}");
+        let read = |text: &str| serde_json::from_str::<RunInfo>(text).unwrap();
+        assert_eq!(read(&text).ended, ended);
+        let old = read("{\"finished\": \"max_epochs are done\"}");
+        assert_eq!((old.finished.as_deref(), old.ended), (Some("max_epochs are done"), None));
+        assert_eq!(read("{\"ended\": {\"kind\": \"bored\", \"status\": 9}}").ended.unwrap().kind, End::Other);
     }
 
     #[test]

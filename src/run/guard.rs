@@ -86,6 +86,12 @@ impl Guard {
         true
     }
 
+    /// The run ends because of a collapse. If somebody lets it go on, it is judged anew: what is still low after as many
+    /// evaluations as before is a collapse again.
+    pub fn stop(&mut self) {
+        (self.low, self.reported) = (0, false);
+    }
+
     /// The run has gone back to where `earlier` was stored: evaluations since then are forgotten, rollbacks are not.
     pub fn back_to(self, earlier: Guard) -> Guard {
         Guard { rollbacks: self.rollbacks, incidents: self.incidents, ..earlier }

@@ -67,6 +67,7 @@ pub struct Metrics {
     keys: Vec<String>,
     buf: Vec<u8>,
     events: EventWriter,
+    cut: Option<String>,
 }
 
 /// Longest text of `{"step":..,"epoch":..}` and of a number as `write_number` writes it.
@@ -85,8 +86,8 @@ impl Metrics {
             .write(true)
             .open(&path)
             .map_err(at("opening it"))?;
-        let (good, next_step) = match start {
-            Start::Fresh => (0, 0),
+        let (good, next_step, cut) = match start {
+            Start::Fresh => (0, 0, None),
             Start::FromEpoch(epoch) => keep(&path, epoch)?,
         };
         // A device such as /dev/null has no length to cut; a file whose length is right needs no cut.
@@ -98,7 +99,13 @@ impl Metrics {
         let keys: Vec<String> = columns.iter().map(|c| format!(",{}:", serde_json::Value::from(*c))).collect();
         let room = ROW_ROOM + keys.iter().map(|k| k.len() + NUMBER_ROOM).sum::<usize>();
         let events = EventWriter::open(dir, columns, next_step)?;
-        Ok(Self { path, file, good, keys, buf: Vec::with_capacity(room), events })
+        Ok(Self { path, file, good, keys, buf: Vec::with_capacity(room), events, cut })
+    }
+
+    /// Lines behind the rows that were kept and are no rows, as a power cut leaves them, in words; none where there were
+    /// none. They are gone.
+    pub fn cut(&self) -> Option<&str> {
+        self.cut.as_deref()
     }
 
     /// Appends one row to both files and hands it to the system. Allocates nothing unless it fails.
@@ -210,18 +217,28 @@ fn parse(line: &[u8]) -> Result<Row, String> {
     Ok(Row { step, epoch, values: map.into_iter().map(|(k, v)| (k, v.unwrap_or(f64::NAN))).collect() })
 }
 
-/// Length of the rows before `epoch`, and the first step that may be written after them.
-fn keep(path: &Path, epoch: u64) -> Result<(u64, u64), MetricsError> {
-    let (mut good, mut next_step) = (0, 0);
+/// Length of the rows before `epoch`, the first step that may be written after them, and what is wrong with the lines
+/// behind them. A line that is no row is an error only where a row to keep follows it.
+fn keep(path: &Path, epoch: u64) -> Result<(u64, u64, Option<String>), MetricsError> {
+    let (mut good, mut next_step, mut bad) = (0, 0, None);
     let mut rows = Rows::open(path)?;
     while let Some(row) = rows.next() {
-        let row = row?;
-        if row.epoch >= epoch {
-            return Ok((good, row.step.max(next_step)));
+        match (row, bad) {
+            (Ok(row), Some(e)) if row.epoch < epoch => return Err(e),
+            (Ok(row), None) if row.epoch < epoch => (good, next_step, bad) = (rows.end, row.step + 1, None),
+            (Ok(row), None) => return Ok((good, row.step.max(next_step), None)),
+            (Err(e @ MetricsError::File(_)), _) => return Err(e),
+            (Ok(_), e) => bad = e,
+            (Err(e), first) => bad = first.or(Some(e)),
         }
-        (good, next_step) = (rows.end, row.step + 1);
     }
-    Ok((good, next_step))
+    let cut = bad.map(|e| match e {
+        MetricsError::BadRow { path, line, what } => {
+            format!("{}: line {line} is no row ({what}); it and those behind it are cut off", path.display())
+        }
+        e => e.to_string(),
+    });
+    Ok((good, next_step, cut))
 }
 
 #[cfg(test)]
@@ -278,6 +295,24 @@ mod tests {
         let path = dir.path().join(FILE_NAME);
         std::fs::write(&path, "{\"step\":1,\"epoch\":0}\n{\"step\"oops\n{\"step\":2,\"epoch\":1}\n").unwrap();
         assert!(read_metrics(&path).unwrap_err().to_string().contains("metrics.jsonl:2"));
+    }
+
+    #[test]
+    fn a_bad_line_behind_what_is_kept_is_cut_and_told() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join(FILE_NAME);
+        let kept = "{\"step\":1,\"epoch\":0}\n{\"step\":2,\"epoch\":1}\n";
+        let open = |behind: &str| {
+            std::fs::write(&path, format!("{kept}{behind}")).unwrap();
+            Metrics::open(dir.path(), &["a"], Start::FromEpoch(2))
+        };
+        for behind in ["\0\0\0\n", "oops\n{\"step\":3,\"epoch\":2}\n", "oops\n\0\n{\"st"] {
+            let m = open(behind).unwrap();
+            assert!(m.cut().unwrap().contains("metrics.jsonl: line 3"), "{:?}", m.cut());
+            assert_eq!(std::fs::read_to_string(&path).unwrap(), kept);
+        }
+        assert_eq!(open("{\"step\":3,\"epoch\":2}\noops\n").unwrap().cut(), None, "behind rows that are cut anyway");
+        assert!(open("oops\n{\"step\":3,\"epoch\":1}\n").unwrap_err().to_string().contains("metrics.jsonl:3"));
     }
 
     #[cfg(target_os = "linux")]

@@ -27,6 +27,7 @@ pub mod signals;
 pub mod source;
 pub mod state;
 pub mod stats;
+pub mod status;
 pub mod tensorboard;
 pub mod tensors;
 pub mod torch;

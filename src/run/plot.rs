@@ -6,8 +6,6 @@
 
 use std::fmt::{self, Write as _};
 
-use super::metrics::Row;
-
 /// One measured point.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Point {
@@ -80,33 +78,16 @@ pub struct Plot {
 }
 
 pub(super) const COLORS: [&str; 7] = ["#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00", "#56b4e9", "#555555"];
+/// Dashes that tell curves of the same colour apart, where there are more curves than colours.
+const DASHES: [&str; 4] = ["", "9 5", "2 4", "10 4 2 4"];
 const W: f64 = 960.0;
+/// Height with a legend of one row.
 const H: f64 = 540.0;
 const LEFT: f64 = 86.0;
 const RIGHT: f64 = 36.0;
 const BOTTOM: f64 = 64.0;
-
-/// Evaluations of several runs in one picture: `(label, rows)`.
-pub fn compare_runs(title: &str, subtitle: &str, runs: &[(&str, &[Row])], mean: &str, std: &str) -> Plot {
-    let series = runs
-        .iter()
-        .enumerate()
-        .map(|(i, (label, rows))| Series {
-            label: (*label).into(),
-            points: banded(rows, mean, std),
-            look: Look::Measured,
-            color: i,
-        })
-        .collect();
-    Plot { title: title.into(), subtitle: subtitle.into(), references: ant_references(), series, ..Plot::returns() }
-}
-
-fn banded(rows: &[Row], mean: &str, std: &str) -> Vec<Point> {
-    let number = |r: &Row, name: &str| r.values.get(name).copied().filter(|v| v.is_finite());
-    rows.iter()
-        .filter_map(|r| Some(Point { x: r.step as f64, y: number(r, mean)?, spread: number(r, std).unwrap_or(0.0) }))
-        .collect()
-}
+/// Height of a row of the legend.
+const ROW: f64 = 22.0;
 
 /// Round values from at or below `low` to at or above `high`, about `count` of them: steps of 1, 2 or 5 times ten to a
 /// power.
@@ -190,21 +171,26 @@ impl Plot {
         low = points().map(|p| p.y - p.spread).fold(low, f64::min).max(low - 0.25 * reach);
         high = points().map(|p| p.y + p.spread).fold(high, f64::max).min(high + 0.5 * reach);
         let (xs, ys) = (ticks(0.0, if max_x > 0.0 { max_x } else { 1.0 }, 7), ticks(low, high, 8));
-        let top = if self.subtitle.is_empty() { 104.0 } else { 126.0 };
+        let legend = legend(&shown);
+        // The picture grows with its legend, so that the curves keep their room.
+        let more = ROW * legend.last().map_or(0.0, |entry| entry.row as f64);
+        let height = H + more;
+        let first = if self.subtitle.is_empty() { 68.0 } else { 90.0 };
+        let top = first + 36.0 + more;
         // The horizontal axis ends where the data does; the vertical one at round numbers.
         let x_end = if max_x > 0.0 { max_x } else { 1.0 };
         let (y0, y1) = (ys[0], ys[ys.len() - 1]);
         let px = |x: f64| LEFT + (W - LEFT - RIGHT) * x / x_end;
-        let py = |y: f64| top + (H - BOTTOM - top) * (y1 - y) / (y1 - y0);
-        let (plot_right, plot_bottom) = (W - RIGHT, H - BOTTOM);
+        let py = |y: f64| top + (height - BOTTOM - top) * (y1 - y) / (y1 - y0);
+        let (plot_right, plot_bottom) = (W - RIGHT, height - BOTTOM);
 
         write!(
             s,
-            "<svg xmlns=\"http://www.w3.org/2000/svg\" viewBox=\"0 0 {W} {H}\" width=\"{W}\" height=\"{H}\" \
+            "<svg xmlns=\"http://www.w3.org/2000/svg\" viewBox=\"0 0 {W} {height}\" width=\"{W}\" height=\"{height}\" \
              font-family=\"Inter, Helvetica, Arial, 'DejaVu Sans', sans-serif\">\n\
              <title>{title}</title>\n\
              <defs><clipPath id=\"area\"><rect x=\"{LEFT}\" y=\"{top}\" width=\"{w}\" height=\"{h}\"/></clipPath></defs>\n\
-             <rect width=\"{W}\" height=\"{H}\" rx=\"10\" fill=\"#ffffff\"/>\n\
+             <rect width=\"{W}\" height=\"{height}\" rx=\"10\" fill=\"#ffffff\"/>\n\
              <text x=\"{LEFT}\" y=\"42\" font-size=\"21\" font-weight=\"600\" fill=\"#1a1f26\">{title}</text>\n",
             title = escape(&self.title),
             w = plot_right - LEFT,
@@ -217,7 +203,7 @@ impl Plot {
                 escape(&self.subtitle)
             )?;
         }
-        self.legend(s, &shown, top - 36.0)?;
+        legend.iter().try_for_each(|entry| entry.draw(s, first))?;
 
         for &y in &ys {
             let at = py(y);
@@ -250,7 +236,7 @@ impl Plot {
             s,
             "<text x=\"{:.1}\" y=\"{:.1}\" font-size=\"13.5\" fill=\"#3c4550\" text-anchor=\"middle\">{}</text>",
             (LEFT + plot_right) / 2.0,
-            H - 16.0,
+            height - 16.0,
             escape(&self.x_label)
         )?;
         writeln!(
@@ -329,31 +315,71 @@ impl Plot {
         }
         writeln!(s, "</svg>")
     }
+}
 
-    fn legend(&self, s: &mut String, shown: &[&Series], y: f64) -> fmt::Result {
-        let mut x = LEFT;
-        for c in shown {
-            let color = COLORS[c.color % COLORS.len()];
-            let (width, opacity) = if c.look == Look::Faint { (1.6, 0.45) } else { (2.6, 1.0) };
-            write!(
-                s,
-                "<line x1=\"{x:.1}\" x2=\"{:.1}\" y1=\"{y}\" y2=\"{y}\" stroke=\"{color}\" stroke-width=\"{width}\" opacity=\"{opacity}\" stroke-linecap=\"round\"/>",
-                x + 24.0
-            )?;
-            if c.look == Look::Measured {
-                write!(s, "<circle cx=\"{:.1}\" cy=\"{y}\" r=\"3.6\" fill=\"{color}\"/>", x + 12.0)?;
-            }
-            writeln!(
-                s,
-                "<text x=\"{:.1}\" y=\"{:.1}\" font-size=\"13.5\" fill=\"#3c4550\">{}</text>",
-                x + 32.0,
-                y + 4.7,
-                escape(&c.label)
-            )?;
-            // About the width of the text; an exact one needs a font.
-            x += 32.0 + 7.1 * c.label.chars().count() as f64 + 28.0;
+/// A name in the legend and where it stands.
+struct Entry<'a> {
+    series: &'a Series,
+    label: String,
+    x: f64,
+    row: usize,
+}
+
+/// The legend in rows as wide as the plot.
+fn legend<'a>(shown: &[&'a Series]) -> Vec<Entry<'a>> {
+    // About the width of a character; an exact one needs a font.
+    const CHARACTER: f64 = 7.1;
+    const BEFORE: f64 = 32.0;
+    const BETWEEN: f64 = 28.0;
+    let room = ((W - LEFT - RIGHT - BEFORE) / CHARACTER) as usize;
+    let (mut x, mut row, mut entries) = (LEFT, 0, Vec::new());
+    for &series in shown {
+        let mut label = series.label.clone();
+        if label.chars().count() > room {
+            label = label.chars().take(room - 1).chain(['…']).collect();
         }
-        Ok(())
+        let width = BEFORE + CHARACTER * label.chars().count() as f64;
+        if x > LEFT && x + width > W - RIGHT {
+            (x, row) = (LEFT, row + 1);
+        }
+        entries.push(Entry { series, label, x, row });
+        x += width + BETWEEN;
+    }
+    entries
+}
+
+impl Entry<'_> {
+    fn draw(&self, s: &mut String, first: f64) -> fmt::Result {
+        let (c, x, y) = (self.series, self.x, first + ROW * self.row as f64);
+        let (width, opacity) = if c.look == Look::Faint { (1.6, 0.45) } else { (2.6, 1.0) };
+        let (color, dash) = (color(c), dash(c));
+        write!(
+            s,
+            "<line x1=\"{x:.1}\" x2=\"{:.1}\" y1=\"{y}\" y2=\"{y}\" stroke=\"{color}\"{dash} stroke-width=\"{width}\" opacity=\"{opacity}\" stroke-linecap=\"round\"/>",
+            x + 24.0
+        )?;
+        if c.look == Look::Measured {
+            write!(s, "<circle cx=\"{:.1}\" cy=\"{y}\" r=\"3.6\" fill=\"{color}\"/>", x + 12.0)?;
+        }
+        writeln!(
+            s,
+            "<text x=\"{:.1}\" y=\"{:.1}\" font-size=\"13.5\" fill=\"#3c4550\">{}</text>",
+            x + 32.0,
+            y + 4.7,
+            escape(&self.label)
+        )
+    }
+}
+
+fn color(c: &Series) -> &'static str {
+    COLORS[c.color % COLORS.len()]
+}
+
+/// The attribute that dashes a curve; nothing for the first of its colour.
+fn dash(c: &Series) -> String {
+    match DASHES[c.color / COLORS.len() % DASHES.len()] {
+        "" => String::new(),
+        dashes => format!(" stroke-dasharray=\"{dashes}\""),
     }
 }
 
@@ -365,7 +391,7 @@ fn band(s: &mut String, c: &Series, px: &impl Fn(f64) -> f64, py: &impl Fn(f64) 
     if !finite(c).any(|p| p.spread > 0.0) {
         return Ok(());
     }
-    write!(s, "<polygon fill=\"{}\" opacity=\"0.15\" points=\"", COLORS[c.color % COLORS.len()])?;
+    write!(s, "<polygon fill=\"{}\" opacity=\"0.15\" points=\"", color(c))?;
     for p in finite(c) {
         write!(s, "{:.1},{:.1} ", px(p.x), py(p.y + p.spread))?;
     }
@@ -377,11 +403,11 @@ fn band(s: &mut String, c: &Series, px: &impl Fn(f64) -> f64, py: &impl Fn(f64) 
 }
 
 fn curve(s: &mut String, c: &Series, px: &impl Fn(f64) -> f64, py: &impl Fn(f64) -> f64) -> fmt::Result {
-    let color = COLORS[c.color % COLORS.len()];
+    let (color, dash) = (color(c), dash(c));
     let (width, opacity) = if c.look == Look::Faint { (1.2, 0.4) } else { (2.4, 1.0) };
     write!(
         s,
-        "<polyline fill=\"none\" stroke=\"{color}\" stroke-width=\"{width}\" opacity=\"{opacity}\" stroke-linejoin=\"round\" stroke-linecap=\"round\" points=\""
+        "<polyline fill=\"none\" stroke=\"{color}\"{dash} stroke-width=\"{width}\" opacity=\"{opacity}\" stroke-linejoin=\"round\" stroke-linecap=\"round\" points=\""
     )?;
     for p in finite(c) {
         write!(s, "{:.1},{:.1} ", px(p.x), py(p.y))?;
@@ -393,7 +419,7 @@ fn curve(s: &mut String, c: &Series, px: &impl Fn(f64) -> f64, py: &impl Fn(f64)
 /// Dots show where evaluations were; past fifty they only thicken the line.
 fn dots(s: &mut String, c: &Series, px: &impl Fn(f64) -> f64, py: &impl Fn(f64) -> f64) -> fmt::Result {
     if c.look == Look::Measured && finite(c).count() <= 50 {
-        let color = COLORS[c.color % COLORS.len()];
+        let color = color(c);
         for p in finite(c) {
             let (x, y) = (px(p.x), py(p.y));
             write!(s, "<circle cx=\"{x:.1}\" cy=\"{y:.1}\" r=\"3.1\" fill=\"{color}\" stroke=\"#ffffff\"/>")?;
@@ -424,6 +450,36 @@ mod tests {
             [s(0.0), s(1500.0), s(-1500.0), s(250_000.0), s(1.5e6), s(0.30000000000000004), s(-0.0), s(-3e-7 * 1.1)],
             ["0", "1,500", "−1,500", "250k", "1.5M", "0.3", "0", "−3.3e-7"]
         );
+    }
+
+    #[test]
+    fn a_legend_of_many_curves_stays_on_the_picture_and_tells_them_apart() {
+        let points = vec![Point { x: 0.0, y: 1.0, spread: 0.0 }, Point { x: 1.0, y: 2.0, spread: 0.0 }];
+        let series = |i: usize| Series {
+            label: format!("run_with_a_name_of_its_own_s{i}{}", "x".repeat(if i == 5 { 200 } else { 0 })),
+            points: points.clone(),
+            look: Look::Faint,
+            color: i,
+        };
+        let svg = Plot { series: (0..16).map(series).collect(), ..Plot::returns() }.svg();
+        let numbers = |key: &str| -> Vec<f64> {
+            let names = svg.lines().filter(|l| l.contains("run_with_a_name"));
+            names
+                .map(|l| l.split("<text").nth(1).unwrap().split(key).nth(1).unwrap())
+                .map(|l| l.split('"').next().unwrap().parse().unwrap())
+                .collect()
+        };
+        let (x, y) = (numbers(" x=\""), numbers(" y=\""));
+        assert!(x.len() == 16 && x.iter().all(|x| *x < W - RIGHT - 200.0), "{x:?}");
+        assert!(y.windows(2).all(|y| y[0] <= y[1]) && y[15] > y[0] + 4.0 * ROW, "{y:?}");
+        let mut looks: Vec<&str> = svg
+            .lines()
+            .filter(|l| l.starts_with("<polyline"))
+            .map(|l| l.split(" stroke-width").next().unwrap())
+            .collect();
+        looks.sort_unstable();
+        looks.dedup();
+        assert_eq!(looks.len(), 16, "{looks:?}");
     }
 
     #[test]

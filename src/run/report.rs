@@ -5,9 +5,11 @@
 //! spread over its seeds, an inter-quartile mean with its bootstrap interval. Peak is the highest evaluation of a run and
 //! so a maximum over noise; final is the last one.
 
+use std::collections::BTreeSet;
 use std::fmt::Write as _;
 use std::path::{Path, PathBuf};
 
+use super::atomic::FileError;
 use super::folder::{self, FolderError, RunInfo};
 use super::incidents::{self, Incident};
 use super::metrics::{self, MetricsError, Row, column};
@@ -16,7 +18,7 @@ use super::progress::{Short, Time};
 use super::stats::{interval, interval_of_difference, iqm, mean, permutation_test, probability_of_improvement, std};
 use super::tracker::{EVAL_MEAN, EVAL_STD, RSS, TIMES, TRAIN_RETURN};
 use super::viewer::base64;
-use crate::config::{Algorithm, Config, ConfigErrors, Dynamics, KEYS};
+use crate::config::{Algorithm, Config, ConfigErrors, Dynamics, KEYS, Kind, Shipped, load};
 
 /// Published returns on dFlex's Ant, and what they say.
 pub const REFERENCES: [(&str, &str); 7] = [
@@ -31,24 +33,6 @@ pub const REFERENCES: [(&str, &str); 7] = [
 /// The published ones as levels, drawn where the curves come near them.
 const LEVELS: [(&str, f64); 4] = [("TD-MPC2", 6183.0), ("PPO", 6605.0), ("SHAC", 7641.0), ("PWM", 9559.0)];
 
-/// Settings that make no other experiment.
-const NEUTRAL: [&str; 14] = [
-    "seed",
-    "run_dir",
-    "threads",
-    "device",
-    "mem",
-    "device_mem",
-    "recompute",
-    "max_minutes",
-    "eval_every",
-    "eval_episodes",
-    "save_every",
-    "log_every",
-    "keep_best",
-    "keep_every",
-];
-
 /// What keeps a run out of a report.
 #[derive(Debug, thiserror::Error)]
 pub enum ReportError {
@@ -59,7 +43,7 @@ pub enum ReportError {
     #[error(transparent)]
     Config(#[from] ConfigErrors),
     #[error(transparent)]
-    File(#[from] super::atomic::FileError),
+    File(#[from] FileError),
 }
 
 /// A run as the report sees it.
@@ -76,13 +60,17 @@ impl Run {
     /// Reads a run folder; the run may still be going on.
     pub fn read(path: &Path) -> Result<Self, ReportError> {
         let file = path.join("config.yaml");
-        let text = std::fs::read_to_string(&file).map_err(super::atomic::FileError::at(&file, "reading it"))?;
+        let text = std::fs::read_to_string(&file).map_err(FileError::at(&file, "reading it"))?;
         Ok(Self {
             path: path.into(),
             // A run of an older build lacks keys that are younger than it: they have their defaults.
             config: Config::from_yaml::<&str>(&file.display().to_string(), &text, &[])?,
             info: folder::read_info(path)?.unwrap_or_default(),
-            rows: metrics::read_metrics(&path.join(metrics::FILE_NAME))?,
+            // A run that has just begun has none yet.
+            rows: match metrics::read_metrics(&path.join(metrics::FILE_NAME)) {
+                Err(MetricsError::File(FileError::Missing { .. })) => vec![],
+                rows => rows?,
+            },
             incidents: incidents::read(path)?,
         })
     }
@@ -102,9 +90,31 @@ impl Run {
         self.evaluations().into_iter().fold((f64::NAN, f64::NAN), |best, e| if best.1 >= e.1 { best } else { e })
     }
 
-    /// The last evaluation; NaN if there was none.
+    /// The last evaluation; NaN if there was none, or if it was not finite.
     pub fn last(&self) -> f64 {
-        self.evaluations().last().map_or(f64::NAN, |e| e.1)
+        self.last_row().map_or(f64::NAN, |r| r.values[EVAL_MEAN])
+    }
+
+    /// The row of the last evaluation, finite or not.
+    fn last_row(&self) -> Option<&Row> {
+        self.rows.iter().rev().find(|r| r.values.contains_key(EVAL_MEAN))
+    }
+
+    /// What a reader of its last evaluation should know, if it is not that of a whole run.
+    fn reservation(&self) -> Option<String> {
+        let (name, epochs) = (self.name(), self.config.max_epochs);
+        let done = self.rows.last().map_or(0, |r| r.epoch);
+        match self.last_row() {
+            None => Some(format!("{name} has no evaluation and is left out of statistics")),
+            Some(r) if !r.values[EVAL_MEAN].is_finite() => {
+                Some(format!("the last evaluation of {name} is not finite, and left out of statistics"))
+            }
+            Some(_) if done < epochs => {
+                let why = self.info.finished.as_deref().unwrap_or("running, or killed");
+                Some(format!("{name} has {done} of {epochs} epochs ({why}); its last evaluation counts as final"))
+            }
+            Some(_) => None,
+        }
     }
 
     fn final_value(&self, name: &str) -> f64 {
@@ -124,10 +134,10 @@ pub struct Group {
     pub runs: Vec<usize>,
 }
 
-/// Groups runs by the settings that decide what is learned; labels say what tells groups apart.
+/// Groups runs by the settings that decide what is learned and are read; labels say what tells groups apart.
 pub fn group(runs: &[Run]) -> Vec<Group> {
-    let decisive = |r: &Run| -> Vec<(&'static str, String)> {
-        let keys = KEYS.iter().filter(|k| !NEUTRAL.contains(&k.name));
+    let decisive = |r: &Run| -> Vec<Setting> {
+        let keys = KEYS.iter().filter(|k| k.effect.is_experiment() && r.config.unread(k.name).is_none());
         keys.filter_map(|k| Some((k.name, r.config.get(k.name)?.to_string()))).collect()
     };
     let all: Vec<_> = runs.iter().map(decisive).collect();
@@ -138,18 +148,55 @@ pub fn group(runs: &[Run]) -> Vec<Group> {
             None => groups.push(Group { label: runs[i].config.alg.clone(), runs: vec![i] }),
         }
     }
-    let first = groups.first().map(|g| g.runs[0]);
-    for g in &mut groups {
-        let (mine, of) = (&all[g.runs[0]], &all[first.unwrap_or(0)]);
-        let differs = |(a, b): &(&(&str, String), &(&str, String))| a != b && a.0 != "alg";
-        // More than a few differences are a list, not a name; the algorithm's own name must do then.
-        let changed: Vec<String> =
-            mine.iter().zip(of).filter(differs).map(|(a, _)| format!("{}={}", a.0, a.1)).take(3).collect();
-        if runs[g.runs[0]].config.alg == runs[first.unwrap_or(0)].config.alg && !changed.is_empty() {
-            g.label = format!("{} {}", g.label, changed.join(" "));
-        }
-    }
+    name_apart(&mut groups, &all);
     groups
+}
+
+/// A key and its value.
+type Setting = (&'static str, String);
+
+/// Adds to the label of each group that shares it with others the settings that tell them apart: as few keys as make all of
+/// them different, without the values that the shipped configuration of that name has (of a file's name, the defaults).
+fn name_apart(groups: &mut [Group], all: &[Vec<Setting>]) {
+    let mut names: Vec<String> = groups.iter().map(|g| g.label.clone()).collect();
+    names.sort();
+    names.dedup();
+    for name in names {
+        let mut family: Vec<&mut Group> = groups.iter_mut().filter(|g| g.label == name).collect();
+        let shipped = Shipped::find(Kind::Alg, &name).and_then(|_| load(&[format!("alg={name}")]).ok());
+        let usual = shipped.unwrap_or_default();
+        let told = |g: &Group, key: &str| {
+            let (_, value) = all[g.runs[0]].iter().find(|(k, _)| *k == key)?;
+            (usual.get(key)?.to_string() != *value).then(|| format!(" {key}={value}"))
+        };
+        let mut additions = vec![String::new(); family.len()];
+        for key in KEYS.iter().filter(|k| k.name != "alg") {
+            let with = |(g, a): (&&mut Group, &String)| format!("{a}{}", told(g, key.name).unwrap_or_default());
+            let longer: Vec<String> = family.iter().zip(&additions).map(with).collect();
+            // A key that tells nobody apart now never will.
+            if distinct(&longer) > distinct(&additions) {
+                additions = longer;
+            }
+        }
+        family.iter_mut().zip(additions).for_each(|(g, a)| g.label += &a);
+    }
+}
+
+fn distinct(of: &[String]) -> usize {
+    of.iter().collect::<BTreeSet<_>>().len()
+}
+
+/// What must be said of runs whose last evaluations are compared: which of them are not over or have none, and that they
+/// are of different lengths.
+pub fn reservations(what: &str, runs: &[&Run]) -> Vec<String> {
+    let mut told: Vec<String> = runs.iter().filter_map(|r| r.reservation()).collect();
+    let steps = runs.iter().filter_map(|r| r.last_row().map(|row| row.step));
+    let (least, most) = (steps.clone().min().unwrap_or(0), steps.max().unwrap_or(0));
+    if least < most {
+        let (least, most) = (Short(least as f64), Short(most as f64));
+        told.push(format!("final evaluations of {what} are after {least} to {most} environment steps"));
+    }
+    told
 }
 
 /// A table with a name for its files.
@@ -232,7 +279,9 @@ pub struct Report {
     pub title: String,
     pub figures: Vec<Figure>,
     pub tables: Vec<Table>,
-    notes: Vec<String>,
+    /// What must be known to read them.
+    pub reservations: Vec<String>,
+    incidents: Vec<String>,
 }
 
 /// A number of points, without digits that mean nothing.
@@ -270,35 +319,46 @@ impl Report {
         for key in probes {
             figures.extend(line_figure(runs, "probe", key, "", key));
         }
-        let notes = runs.iter().flat_map(|r| {
+        let reservations = groups.iter().flat_map(|g| {
+            let own: Vec<&Run> = g.runs.iter().map(|&i| &runs[i]).collect();
+            reservations(&g.label, &own)
+        });
+        let incidents = runs.iter().flat_map(|r| {
             r.incidents.iter().map(|i| format!("{}, epoch {}: {}", r.name(), i.epoch, i.text)).collect::<Vec<_>>()
         });
         let tables =
             [Some(of_runs(runs)), Some(of_groups(runs, &groups)), differences(runs, &groups), Some(references())];
-        Self { title, figures, tables: tables.into_iter().flatten().collect(), notes: notes.collect() }
+        Self {
+            title,
+            figures,
+            tables: tables.into_iter().flatten().collect(),
+            reservations: reservations.collect(),
+            incidents: incidents.collect(),
+        }
     }
 
     /// One page with everything in it: figures as data addresses, no script, nothing fetched.
     pub fn html(&self) -> String {
-        let mut body = String::new();
-        // Writing to a String cannot fail.
-        let mut image = |f: &Figure| {
-            let _ = writeln!(
-                body,
-                "<figure><img alt=\"{}\" src=\"data:image/svg+xml;base64,{}\"></figure>",
-                escape(f.name),
-                base64(f.svg.as_bytes())
-            );
+        let image = |f: &Figure| {
+            let data = base64(f.svg.as_bytes());
+            format!("<figure><img alt=\"{}\" src=\"data:image/svg+xml;base64,{data}\"></figure>\n", escape(f.name))
         };
-        self.figures.iter().for_each(&mut image);
+        // The curves come first: they are what one looks for.
+        let (first, others) = self.figures.split_at(1);
+        let [first, others] = [first, others].map(|figures| figures.iter().map(image).collect::<String>());
         let tables: String = self.tables.iter().map(Table::html).collect();
-        let notes: String = self.notes.iter().map(|n| format!("<li>{}</li>\n", escape(n))).collect();
-        let notes = if notes.is_empty() { "<p>No incidents.</p>".into() } else { format!("<ul>{notes}</ul>") };
+        let list = |lines: &[String]| {
+            let lines: String = lines.iter().map(|n| format!("<li>{}</li>\n", escape(n))).collect();
+            if lines.is_empty() { String::new() } else { format!("<ul>{lines}</ul>") }
+        };
+        let incidents = if self.incidents.is_empty() { "<p>No incidents.</p>".into() } else { list(&self.incidents) };
         include_str!("report.html")
             .replace("<!--TITLE-->", &escape(&self.title))
             .replace("<!--TABLES-->", &tables)
-            .replace("<!--NOTES-->", &notes)
-            .replace("<!--FIGURES-->", &body)
+            .replace("<!--RESERVATIONS-->", &list(&self.reservations))
+            .replace("<!--NOTES-->", &incidents)
+            .replace("<!--FIRST-->", &first)
+            .replace("<!--FIGURES-->", &others)
     }
 
     /// Every file of the report: name and contents.
@@ -346,8 +406,13 @@ fn returns(runs: &[Run], groups: &[Group]) -> Plot {
             let label = format!("{} (± std of episodes)", g.label);
             series.push(Series { label, points: measured.collect(), look: Look::Measured, color });
         } else {
-            let curves: Vec<Vec<(f64, f64)>> = g.runs.iter().map(|&i| runs[i].evaluations()).collect();
-            let label = format!("{} ({} seeds, ± std of seeds)", g.label, curves.len());
+            let mut curves: Vec<Vec<(f64, f64)>> = g.runs.iter().map(|&i| runs[i].evaluations()).collect();
+            curves.retain(|c| !c.is_empty());
+            let ends = curves.iter().map(|c| c[c.len() - 1].0);
+            let (first, last) = (ends.clone().fold(f64::INFINITY, f64::min), ends.fold(0.0, f64::max));
+            let go_on = curves.iter().filter(|c| c[c.len() - 1].0 > first).count();
+            let fewer = if first < last { format!(", {go_on} after {} steps", Short(first)) } else { String::new() };
+            let label = format!("{} ({} seeds{fewer}, ± std of seeds)", g.label, curves.len());
             series.push(Series { label, points: over_seeds(&curves), look: Look::Measured, color });
         }
     }
@@ -376,23 +441,23 @@ fn returns(runs: &[Run], groups: &[Group]) -> Plot {
     }
 }
 
-/// Mean and deviation of several curves at every place where one of them was measured, as far as all of them reach.
+/// Mean and deviation of several curves at every place where one of them was measured, of those that reach so far. Each
+/// curve has a point.
 fn over_seeds(curves: &[Vec<(f64, f64)>]) -> Vec<Point> {
-    let end = curves.iter().map(|c| c.last().map_or(0.0, |p| p.0)).fold(f64::INFINITY, f64::min);
-    let mut xs: Vec<f64> = curves.iter().flatten().map(|p| p.0).filter(|x| *x <= end).collect();
+    let mut xs: Vec<f64> = curves.iter().flatten().map(|p| p.0).collect();
     xs.sort_by(f64::total_cmp);
     xs.dedup();
-    let at = |c: &[(f64, f64)], x: f64| {
+    let at = |c: &Vec<(f64, f64)>, x: f64| {
         let after = c.partition_point(|p| p.0 < x);
         match (after.checked_sub(1).map(|i| c[i]), c.get(after)) {
-            (_, Some(b)) if b.0 == x => b.1,
-            (Some(a), Some(b)) => a.1 + (b.1 - a.1) * (x - a.0) / (b.0 - a.0),
-            (Some(a), None) => a.1,
-            (None, b) => b.map_or(f64::NAN, |b| b.1),
+            (_, Some(b)) if b.0 == x => Some(b.1),
+            (Some(a), Some(b)) => Some(a.1 + (b.1 - a.1) * (x - a.0) / (b.0 - a.0)),
+            (Some(_), None) => None,
+            (None, b) => b.map(|b| b.1),
         }
     };
     let point = |&x: &f64| {
-        let values: Vec<f64> = curves.iter().map(|c| at(c, x)).collect();
+        let values: Vec<f64> = curves.iter().filter_map(|c| at(c, x)).collect();
         Point { x, y: mean(&values), spread: std(&values) }
     };
     xs.iter().map(point).collect()
@@ -475,6 +540,11 @@ fn bars(title: &str, of: &Bars) -> String {
     s + "</svg>\n"
 }
 
+/// How a number is shown, if there is one.
+fn told(v: f64, shown: impl std::fmt::Display) -> String {
+    if v.is_finite() { shown.to_string() } else { "-".into() }
+}
+
 fn of_runs(runs: &[Run]) -> Table {
     let row = |r: &Run| {
         let (at, peak) = r.peak();
@@ -485,9 +555,9 @@ fn of_runs(runs: &[Run]) -> Table {
             r.rows.last().map_or(0, |row| row.epoch).to_string(),
             Short(r.rows.last().map_or(0, |row| row.step) as f64).to_string(),
             points(peak),
-            Short(at).to_string(),
+            told(at, Short(at)),
             points(r.last()),
-            Time(r.final_value("time/elapsed_s")).to_string(),
+            told(r.final_value("time/elapsed_s"), Time(r.final_value("time/elapsed_s"))),
             points(mean(&column(&r.rows, "time/steps_per_s").iter().map(|p| p.1).collect::<Vec<_>>())),
             r.info.planned_bytes.map_or("-".into(), |b| points(b as f64 / f64::from(1 << 20))),
             r.incidents.len().to_string(),
@@ -531,9 +601,10 @@ fn of_groups(runs: &[Run], groups: &[Group]) -> Table {
         };
         let (peaks, finals) = (of(&|r| r.peak().1), of(&Run::last));
         let spread = if finals.len() > 1 { points(std(&finals)) } else { "-".into() };
+        let (all, used) = (g.runs.len(), finals.len());
         vec![
             g.label.clone(),
-            g.runs.len().to_string(),
+            if used == all { all.to_string() } else { format!("{used} of {all}") },
             with_interval(&peaks),
             with_interval(&finals),
             points(mean(&finals)),
@@ -621,8 +692,63 @@ mod tests {
         assert_eq!(groups[1].label, "a model_lr=0.001");
         let points = over_seeds(&[runs[0].evaluations(), runs[1].evaluations()]);
         let xy: Vec<(f64, f64)> = points.iter().map(|p| (p.x, p.y)).collect();
-        assert_eq!(xy, [(0.0, 1.0), (50.0, 4.0), (100.0, 7.0)]);
+        // The second goes on alone, and the legend says so.
+        assert_eq!(xy, [(0.0, 1.0), (50.0, 4.0), (100.0, 7.0), (200.0, 6.0)]);
+        assert!(Report::new(&runs).figures[0].svg.contains("a (2 seeds, 1 after 100 steps, ± std of seeds)"));
         assert!((points[1].spread - std(&[5.0, 3.0])).abs() < 1e-12);
+    }
+
+    #[test]
+    fn experiments_of_one_name_are_told_apart() {
+        let labels = |runs: &[Run]| group(runs).into_iter().map(|g| g.label).collect::<Vec<_>>();
+        let with = |alg: &str, change: &dyn Fn(&mut Config)| {
+            let mut r = run(0, alg, &[]);
+            r.config = load(&[format!("alg={alg}")]).unwrap();
+            change(&mut r.config);
+            r
+        };
+        let rate = |lr: f64| move |c: &mut Config| c.actor_lr = lr;
+        let three = [with("pwm_small", &|_| {}), with("shac_small", &rate(1e-3)), with("shac_small", &rate(3e-3))];
+        assert_eq!(labels(&three), ["pwm_small", "shac_small actor_lr=0.001", "shac_small actor_lr=0.003"]);
+        // Wherever it stands, what is shipped has its plain name.
+        let flow = |c: &mut Config| c.dynamics = Dynamics::Flow;
+        assert_eq!(labels(&[with("pwm_small", &flow), with("pwm_small", &|_| {})])[1], "pwm_small");
+        // Three differences in common, and a fourth that counts.
+        let four = |lr: f64| move |c: &mut Config| (c.gamma, c.horizon, c.lam, c.model_lr) = (0.5, 3, 0.5, lr);
+        let many = labels(&[with("pwm_small", &|_| {}), with("pwm_small", &four(0.1)), with("pwm_small", &four(0.2))]);
+        let [b, c] = [0.1, 0.2].map(|lr| format!("pwm_small horizon=3 model_lr={lr}"));
+        assert_eq!(many, ["pwm_small".to_owned(), b, c]);
+        // A setting that is not read makes no other experiment.
+        assert_eq!(labels(&[with("pwm_small", &|_| {}), with("pwm_small", &|c| c.flow_substeps = 9)]).len(), 1);
+        // Where the replay lies makes no other experiment, nor does any other setting that changes nothing.
+        let mut elsewhere = with("pwm_small", &|_| {});
+        elsewhere.config = elsewhere.config.with_defaults(|k| !k.effect.is_experiment());
+        elsewhere.config.replay = crate::config::ReplayPlace::Host;
+        assert_eq!(labels(&[with("pwm_small", &|_| {}), elsewhere]), ["pwm_small"]);
+    }
+
+    /// Runs as they are found in a folder: one that has just begun, one that was killed early, one that ended in NaN, one
+    /// with a single evaluation.
+    #[test]
+    fn odd_runs_are_told_of_and_take_nothing_from_the_others() {
+        let whole = |seed| run(seed, "a", &[(0, 100.0), (150_000, 300.0 + seed as f64)]);
+        let killed = run(2, "a", &[(0, 100.0), (10_000, 120.0)]);
+        let nan = run(3, "a", &[(0, 100.0), (150_000, f64::NAN)]);
+        let runs = [whole(0), whole(1), killed, nan, run(4, "a", &[]), run(5, "a", &[(0, 90.0)])];
+        let report = Report::new(&runs);
+        let text: String = report.files().into_iter().filter(|f| f.0 != "report.html").map(|f| f.1).collect();
+        assert!(!text.contains("NaN"), "{text}");
+        let curve = over_seeds(&[runs[0].evaluations(), runs[1].evaluations()]);
+        assert!(curve[1].y == 300.5 && report.figures[0].svg.matches("<circle").count() > 3);
+        let (of_runs, of_groups) = (&report.tables[0], &report.tables[1]);
+        assert_eq!((&of_runs.rows[3][7][..], &of_runs.rows[4][5][..], &of_runs.rows[4][6][..]), ("-", "-", "-"));
+        assert_eq!(of_groups.rows[0][1], "4 of 6");
+        let told = report.reservations.join("\n");
+        for what in
+            ["a_4 has no evaluation", "of a_3 is not finite", "a_2 has 1000 of 15000 epochs", "0 to 150.0k environment"]
+        {
+            assert!(told.contains(what) && report.html().contains(what), "{what} in {told}");
+        }
     }
 
     #[test]

@@ -9,7 +9,7 @@ use super::atomic::FileError;
 use super::checkpoint::{Checkpoint, CheckpointError};
 use super::curve::LearningCurve;
 use super::film::Film;
-use super::folder::{FolderError, RunFolder, RunInfo, utc_now};
+use super::folder::{End, Ended, FolderError, RunFolder, RunInfo, utc_now};
 use super::guard::{Guard, Verdict};
 use super::incidents::{self, Incident, Kind};
 use super::keep::{self, Kept};
@@ -17,6 +17,7 @@ use super::metrics::{self, Metrics, MetricsError, Rows, Start};
 use super::progress::{Progress, Short, Status, Time};
 use super::signals::{GRACE, StopFlag};
 use super::state::{self, Best, Stored};
+use super::status;
 use super::tracker::{COLUMNS, EVAL_MEAN, EVAL_STD, NETWORKS, PATIENCE, Pending, TRAIN_RETURN, Tracker};
 use super::viewer::ViewerError;
 use super::vitals::{self, Vitals};
@@ -45,8 +46,6 @@ pub enum RunError {
     File(#[from] FileError),
     #[error(transparent)]
     Metrics(#[from] MetricsError),
-    #[error(transparent)]
-    Picture(#[from] ViewerError),
     #[error(
         "epoch {epoch}: no update of the {network} for {PATIENCE} epochs, its gradient is not finite. Nothing was saved \
          since the last checkpoint, which a resume goes back to. If it happens again there, begin a run with a lower \
@@ -70,6 +69,17 @@ impl RunError {
     fn state_is_good(&self) -> bool {
         !matches!(self, Self::Train(_) | Self::Dead { .. } | Self::NonFinite { .. })
     }
+}
+
+/// What a picture may fail of. No run ends for that.
+#[derive(Debug, thiserror::Error)]
+enum PictureError {
+    #[error(transparent)]
+    Viewer(#[from] ViewerError),
+    #[error(transparent)]
+    Folder(#[from] FolderError),
+    #[error(transparent)]
+    Metrics(#[from] MetricsError),
 }
 
 /// Why a session ended.
@@ -99,6 +109,24 @@ impl std::fmt::Display for Ending {
     }
 }
 
+impl Ending {
+    /// The same for programs.
+    fn ended(&self) -> Ended {
+        let kind = match self {
+            Self::Finished => End::Epochs,
+            Self::TimeUp => End::Time,
+            Self::Asked(reason) if reason.starts_with("SIG") => End::Signal,
+            Self::Asked(_) => End::Request,
+            Self::Stalled => End::EarlyStop,
+            Self::Collapsed(what) => {
+                let error = RunError::Collapsed(what.clone());
+                return Ended { kind: End::Collapse, status: status::reason(&error).unwrap_or(1) };
+            }
+        };
+        Ended { kind, status: 0 }
+    }
+}
+
 /// A run in this process: the trainer and its folder.
 pub struct Session<L: Learner> {
     pub trainer: L,
@@ -115,8 +143,6 @@ pub struct Session<L: Learner> {
     evaluation: Option<(u64, Evaluation)>,
     vitals: Vitals,
     probe: Option<(u64, Probe)>,
-    /// Epoch of the newest row with an evaluation.
-    recorded: Option<u64>,
     /// Whether the present epoch has its row and its judgement. Only then is it worth a checkpoint: a run that went on
     /// from another would lack a row for good.
     settled: bool,
@@ -162,17 +188,28 @@ where
         let start = Start::FromEpoch(trainer.epoch() + 1);
         let metrics = Metrics::open(folder.path(), &all_columns(), start)?;
         let mut s = Self::new(trainer, folder, info, metrics, best);
+        // A process may have been killed between the two files.
+        (s.info.best_return, s.info.best_epoch) = (best.map(|b| b.mean), best.map(|b| b.epoch));
         s.saved = Some(s.trainer.epoch());
         s.info.resumed += 1;
         let memory = state::memory_of(latest)?;
         s.tracker = Tracker::new(s.trainer.config(), s.trainer.skipped(), memory.pending);
         (s.guard, s.vitals) = (memory.guard, memory.vitals);
+        let mut empty = true;
         for row in Rows::open(&s.folder.file(metrics::FILE_NAME))? {
-            let row = row?;
-            if let Some(mean) = row.values.get(EVAL_MEAN) {
-                s.recorded = Some(row.epoch);
+            empty = false;
+            if let Some(mean) = row?.values.get(EVAL_MEAN) {
                 s.progress.evaluated(*mean);
             }
+        }
+        if let Some(what) = s.metrics.cut() {
+            s.progress.note(format_args!("{what}"));
+        }
+        // A run writes its first row before its first checkpoint.
+        if empty {
+            let (path, epoch) = (s.folder.file(metrics::FILE_NAME), s.trainer.epoch());
+            let path = path.display();
+            s.progress.note(format_args!("{path}: no rows; what was measured up to epoch {epoch} is lost"));
         }
         s.incidents = incidents::read(s.folder.path())?;
         s.incidents.truncate(s.guard.incidents as usize);
@@ -201,7 +238,7 @@ where
             before: info.elapsed_seconds,
             trainer,
             folder,
-            info,
+            info: RunInfo { finished: None, ended: None, ..info },
             progress: Progress::stderr(title),
             metrics,
             tracker,
@@ -213,7 +250,6 @@ where
             evaluation: None,
             vitals: Vitals::default(),
             probe: None,
-            recorded: None,
             settled: true,
             saved: None,
             saved_at: Instant::now(),
@@ -257,16 +293,16 @@ where
     /// Trains until the end, a signal or an error; then evaluates, saves and draws.
     pub fn run(&mut self, stop: &StopFlag) -> Result<Ending, RunError> {
         let ended = self.learn(stop).and_then(|ending| {
-            self.finish(&ending)?;
+            self.finish(&ending, stop)?;
             Ok(ending)
         });
         self.progress.finish();
         if let Err(e) = &ended {
             self.info.finished = Some(format!("error: {e}"));
-            if self.settled && e.state_is_good() {
-                // The error is what is reported; a checkpoint that cannot be written either leaves the last one.
-                let _ = self.save();
-            } else {
+            self.info.ended = Some(Ended { kind: End::Error, status: status::reason(e).unwrap_or(1) });
+            // The error is what is reported; a checkpoint that cannot be written either leaves the last one.
+            let saved = self.settled && e.state_is_good() && self.save().is_ok();
+            if !saved {
                 let _ = self.folder.write_info(&self.info);
             }
         }
@@ -284,8 +320,8 @@ where
     /// One epoch with the evaluation, the checkpoint and the judgement that are due after it; the ending, if it is over.
     pub fn step(&mut self, stop: &StopFlag) -> Result<Option<Ending>, RunError> {
         let c = self.trainer.config();
-        let (max_epochs, seconds, eval_every, save_every, keep_every) =
-            (c.max_epochs, c.max_minutes * 60.0, c.eval_every, c.save_every, c.keep_every);
+        let (max_epochs, seconds, save_every, keep_every) =
+            (c.max_epochs, c.max_minutes * 60.0, c.save_every, c.keep_every);
         let before = self.trainer.epoch();
         let over = match stop.reason() {
             Some(reason) => Some(Ending::Asked(reason)),
@@ -294,6 +330,7 @@ where
             None => None,
         };
         if over.is_some() {
+            // After the last epoch nothing is left to settle, as its evaluation was due: a run that is over is not rolled back.
             stop.interruptible(|| self.settle())?;
             return Ok(over);
         }
@@ -307,13 +344,15 @@ where
             return Ok(None);
         }
         let mut ending = None;
-        if epoch.is_multiple_of(eval_every) {
+        if self.evaluates_at(epoch) {
             stop.interruptible(|| self.evaluate())?;
             self.row()?;
+            // Before the judgement, which may save the state.
+            let signal = self.check_signal();
             ending = self.judge()?;
             self.settled = true;
-            self.draw_curve()?;
-            self.check_signal()?;
+            self.draw_curve();
+            signal?;
         }
         self.settled = true;
         if keep_every > 0 && epoch.is_multiple_of(keep_every) {
@@ -324,6 +363,12 @@ where
             self.save()?;
         }
         Ok(ending)
+    }
+
+    /// Whether an evaluation is due after so many epochs: every `eval_every` of them, and after the last.
+    fn evaluates_at(&self, epoch: u64) -> bool {
+        let c = self.trainer.config();
+        epoch.is_multiple_of(c.eval_every) || epoch == c.max_epochs
     }
 
     /// A scheduler's signal may cut slow epochs and evaluations short; then no more should be lost than the one it cuts,
@@ -341,8 +386,9 @@ where
         self.from.get_or_insert_with(Instant::now);
         self.trainer.begin_epoch()?;
         let (epoch, c) = (self.trainer.epoch(), self.trainer.config());
-        let every = [c.log_every, c.eval_every, c.save_every, c.keep_every];
-        if every.iter().any(|&n| n > 0 && epoch.is_multiple_of(n)) || self.trainer.must_settle() {
+        let every = [c.log_every, c.save_every, c.keep_every];
+        let due = self.evaluates_at(epoch) || every.iter().any(|&n| n > 0 && epoch.is_multiple_of(n));
+        if due || self.trainer.must_settle() {
             self.settle()?;
         }
         Ok(())
@@ -380,9 +426,8 @@ where
             let what = format!("no update of the {network} for {PATIENCE} epochs, its gradient is not finite");
             return self.roll_back(&what, RunError::Dead { epoch, network });
         }
-        let c = self.trainer.config();
         // An evaluation writes the row itself.
-        if epoch.is_multiple_of(c.log_every) && !epoch.is_multiple_of(c.eval_every) {
+        if epoch.is_multiple_of(self.trainer.config().log_every) && !self.evaluates_at(epoch) {
             self.row()?;
         }
         Ok(())
@@ -446,7 +491,6 @@ where
         tracked.copy_from_slice(&self.tracker.row(eval, elapsed, rollbacks));
         self.metrics.row(self.trainer.env_steps(), epoch, &row)?;
         self.tracker.written();
-        self.recorded = eval.map(|_| epoch).or(self.recorded);
         Ok(())
     }
 
@@ -459,15 +503,20 @@ where
         }
     }
 
-    /// Evaluates the present policy and probes the model; the best policy so far is saved and filmed.
-    fn evaluate(&mut self) -> Result<(), RunError> {
-        let from = Instant::now();
+    /// Plays the present policy on the true environment, filmed.
+    fn play(&mut self) -> Result<Evaluation, RunError> {
         self.film.clear();
         let film = &mut self.film;
         let e = self.trainer.evaluate(|moment| film.frame(moment))?;
-        let epoch = self.trainer.epoch();
-        self.progress.note(format_args!("epoch {epoch}: evaluation {e}"));
+        self.progress.note(format_args!("epoch {}: evaluation {e}", self.trainer.epoch()));
         self.progress.evaluated(e.mean());
+        Ok(e)
+    }
+
+    /// The evaluation that is due: of the policy, with a probe of the model; the best policy so far is saved and drawn.
+    fn evaluate(&mut self) -> Result<(), RunError> {
+        let from = Instant::now();
+        let (e, epoch) = (self.play()?, self.trainer.epoch());
         self.probe = self.trainer.probe()?.map(|p| (epoch, p));
         if !e.mean().is_finite() {
             self.progress.note(format_args!("epoch {epoch}: the evaluation is not finite and cannot be the best"));
@@ -478,11 +527,14 @@ where
                 self.kept.add(&folder, epoch, e.mean(), count)?;
             }
         }
-        if e.mean().is_finite() && self.best.is_none_or(|b| e.mean() > b.mean) {
+        // A process that was killed after its best policy was written and before its state was comes by here again: then
+        // what belongs to that policy may be missing.
+        let is_best = |b: Best| e.mean() > b.mean || (e.mean() == b.mean && epoch == b.epoch);
+        if e.mean().is_finite() && self.best.is_none_or(is_best) {
             let best = state::save_best(&self.folder.best(), &self.trainer, &e)?;
             self.best = Some(best);
             (self.info.best_return, self.info.best_epoch) = (Some(best.mean), Some(best.epoch));
-            self.draw_movie(&e)?;
+            self.draw_movie(&e);
         }
         self.evaluation = Some((epoch, e));
         self.eval_seconds = from.elapsed().as_secs_f64();
@@ -520,8 +572,12 @@ where
                 self.incident(Kind::Collapse, what.clone())?;
                 match c.collapse {
                     Collapse::Warn => Ok(None),
-                    Collapse::Stop => Ok(Some(Ending::Collapsed(what))),
+                    Collapse::Stop => {
+                        self.guard.stop();
+                        Ok(Some(Ending::Collapsed(what)))
+                    }
                     Collapse::Rollback if !self.guard.roll_back(&c) => {
+                        self.guard.stop();
                         let what = format!("{what}; rolled back {} times before (max_rollbacks)", c.max_rollbacks);
                         Ok(Some(Ending::Collapsed(what)))
                     }
@@ -596,7 +652,12 @@ where
         Ok(incidents::write(self.folder.path(), &self.incidents)?)
     }
 
-    fn draw_movie(&mut self, e: &Evaluation) -> Result<(), RunError> {
+    fn draw_movie(&mut self, e: &Evaluation) {
+        let drawn = self.movie(e);
+        self.note_undrawn(MOVIE, drawn);
+    }
+
+    fn movie(&self, e: &Evaluation) -> Result<(), PictureError> {
         let c = self.trainer.config();
         let (title, env) = (format!("Ant, {}, seed {}", c.alg, c.seed), self.film.episode(e));
         let subtitle = format!(
@@ -607,22 +668,18 @@ where
             e.returns[env],
             e.lengths[env],
         );
-        match self.film.pictures(&self.trainer.eval_env().ant, e, env, &title, &subtitle) {
-            Ok(p) => {
-                self.folder.write_file(MOVIE, &p.html)?;
-                self.folder.write_file(STILL, &p.svg)?;
-                Ok(())
-            }
-            // An episode that blew up in its first step leaves nothing to show.
-            Err(ViewerError::Empty) => {
-                self.progress.note(format_args!("no movie: the episode to show has no finite state"));
-                Ok(())
-            }
-            Err(e) => Err(e.into()),
-        }
+        let p = self.film.pictures(&self.trainer.eval_env().ant, e, env, &title, &subtitle)?;
+        self.folder.write_file(MOVIE, &p.html)?;
+        self.folder.write_file(STILL, &p.svg)?;
+        Ok(())
     }
 
-    fn draw_curve(&self) -> Result<(), RunError> {
+    fn draw_curve(&mut self) {
+        let drawn = self.curve();
+        self.note_undrawn(CURVE, drawn);
+    }
+
+    fn curve(&self) -> Result<(), PictureError> {
         let c = self.trainer.config();
         let title = format!("{} on the Ant: {}, seed {}", c.algorithm.title(), c.alg, c.seed);
         let subtitle = format!(
@@ -637,6 +694,19 @@ where
         }
         self.folder.write_file(CURVE, &curve.plot(&title, &subtitle).svg())?;
         Ok(())
+    }
+
+    /// A picture can be made again, the run cannot: it goes on without.
+    fn note_undrawn(&mut self, name: &str, drawn: Result<(), PictureError>) {
+        let epoch = self.trainer.epoch();
+        match drawn {
+            Ok(()) => {}
+            // An episode that blew up in its first step leaves nothing to show.
+            Err(PictureError::Viewer(ViewerError::Empty)) => {
+                self.progress.note(format_args!("epoch {epoch}: no {name}: the episode to show has no finite state"));
+            }
+            Err(e) => self.progress.note(format_args!("epoch {epoch}: no {name}, the run goes on: {e}")),
+        }
     }
 
     /// Writes the latest checkpoint and the description of the run.
@@ -658,19 +728,18 @@ where
     }
 
     /// The state first: what follows can be had again. A scheduler that sends a signal may not wait for an evaluation.
-    /// The evaluation that ends a sitting is one more: a run that goes on makes its rows as if there had been none.
-    fn finish(&mut self, ending: &Ending) -> Result<(), RunError> {
-        self.info.finished = Some(ending.to_string());
+    /// The evaluation that ends a sitting is one more than is due. It is shown and is no part of the run: neither its
+    /// metrics nor its best policies, so that stopping changes nothing.
+    fn finish(&mut self, ending: &Ending, stop: &StopFlag) -> Result<(), RunError> {
+        (self.info.finished, self.info.ended) = (Some(ending.to_string()), Some(ending.ended()));
         self.save()?;
         let in_a_hurry = matches!(ending, Ending::Asked("SIGTERM" | "SIGUSR1"));
         if !in_a_hurry && self.evaluation().is_none() {
-            self.evaluate()?;
-            if self.recorded != Some(self.trainer.epoch()) {
-                self.row()?;
-            }
-            self.save()?;
+            let e = stop.interruptible(|| self.play())?;
+            self.evaluation = Some((self.trainer.epoch(), e));
         }
-        self.draw_curve()
+        self.draw_curve();
+        Ok(())
     }
 }
 

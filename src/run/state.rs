@@ -59,21 +59,8 @@ fn describe(t: &impl Learner, kind: &str) -> BTreeMap<String, String> {
 
 /// What stands beside the tensors of any checkpoint.
 pub(super) fn about(config: &Config, kind: &str, epoch: u64) -> BTreeMap<String, String> {
-    let mut c = config.clone();
-    // These choose where and how fast a run is computed, and change none of its results.
-    let neutral = Config::default();
-    c.run_dir = neutral.run_dir;
-    c.threads = neutral.threads;
-    c.device = neutral.device;
-    c.mem = neutral.mem;
-    c.device_mem = neutral.device_mem;
-    c.recompute = neutral.recompute;
-    c.replay = neutral.replay;
-    c.max_minutes = neutral.max_minutes;
-    c.save_every = neutral.save_every;
-    c.log_every = neutral.log_every;
-    c.keep_best = neutral.keep_best;
-    c.keep_every = neutral.keep_every;
+    // Settings that change no result have their defaults there.
+    let c = config.with_defaults(|key| !key.effect.is_state());
     BTreeMap::from([
         (key::KIND.into(), kind.into()),
         (key::CONFIG.into(), c.to_yaml()),

@@ -235,7 +235,9 @@ impl Tracker {
     /// The row since the last one. `eval`: mean, deviation, length.
     pub fn row(&self, eval: Option<[f64; 3]>, elapsed: f64, rollbacks: u64) -> [f64; COLUMNS.len()] {
         let n = self.pending.now;
-        let [mean, std, length] = eval.unwrap_or([f64::NAN; 3]);
+        // NaN is "not measured" in a row; what was measured and is no number is written as an infinity.
+        let measured = |x: f64| if x.is_nan() { f64::INFINITY } else { x };
+        let [mean, std, length] = eval.map_or([f64::NAN; 3], |e| e.map(measured));
         let rate = |i: usize| n.rates.map_or(f64::NAN, |r| r[i]);
         let lost: u32 = [n.actor, n.critic, n.dynamics, n.reward].iter().map(|m| m.lost).sum();
         [
@@ -315,6 +317,7 @@ mod tests {
         assert_eq!((at(&row, "nonfinite_losses"), at(&row, "time/steps_per_s")), (1.0, 4096.0));
         t.written();
         assert!(at(&row, EVAL_MEAN).is_nan() && at(&t.row(None, 8.0, 0), "loss/actor").is_nan());
+        assert_eq!(at(&t.row(Some([f64::NAN, 0.0, 5.0]), 8.0, 0), EVAL_MEAN), f64::INFINITY, "measured, and no number");
     }
 
     #[test]

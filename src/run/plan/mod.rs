@@ -8,9 +8,10 @@
 //! | `budgets.rs` | what may be held, and the refusal of what is more |
 //! | `fit.rs` | the largest settings that fit |
 //!
-//! The arena's lines come from the run's own [`Layout`], the one that the machine binds, so they are exact. Beside the
-//! arena a run holds code, threads, tables of operations, buffers of files and what an evaluation is drawn from: each is
-//! bounded by a constant or by the settings, and has a line. Nothing is allocated but the tables of the programs.
+//! The arena's lines come from the run's own [`Layout`](crate::tape::Layout), the one that the machine binds, so they are
+//! exact. Beside the arena a run holds code, threads, tables of operations, buffers of files and what an evaluation is drawn
+//! from: each is bounded by a constant or by the settings, and has a line. Nothing is allocated but the tables of the
+//! programs.
 
 mod beside;
 mod budgets;

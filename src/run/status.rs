@@ -1,0 +1,79 @@
+//! The exit status that each kind of error stands for (`app::EXIT_STATUS` lists what they mean). It is here and not with
+//! the commands because a run writes the status it ends with into its folder.
+
+use std::error::Error;
+
+use super::atomic::FileError;
+use super::checkpoint::CheckpointError;
+use super::folder::FolderError;
+use super::import::ImportError;
+use super::metrics::MetricsError;
+use super::plan::{DoesNotFit, WrongPlace};
+use super::report::ReportError;
+use super::session::RunError;
+use crate::algo::pwm::TrainError;
+use crate::config::ConfigErrors;
+use crate::device::cuda::CudaError;
+use crate::mem::OutOfMemory;
+
+/// The status of an error by itself, not of what caused it; none where it says nothing better than 1.
+pub fn reason(e: &(dyn Error + 'static)) -> Option<u8> {
+    if e.is::<ConfigErrors>() {
+        return Some(2);
+    }
+    if e.is::<ImportError>() {
+        return Some(4);
+    }
+    if let Some(e) = e.downcast_ref::<RunError>() {
+        return match e {
+            RunError::Dead { .. }
+            | RunError::DeadSignal { .. }
+            | RunError::NonFinite { .. }
+            | RunError::Collapsed(_) => Some(5),
+            RunError::Train(e) => reason(e),
+            RunError::Checkpoint(e) => reason(e),
+            RunError::Folder(e) => reason(e),
+            RunError::Metrics(e) => reason(e),
+            RunError::File(_) => Some(3),
+        };
+    }
+    if let Some(e) = e.downcast_ref::<ReportError>() {
+        return match e {
+            ReportError::Folder(e) => reason(e),
+            ReportError::Metrics(e) => reason(e),
+            ReportError::Config(_) => Some(2),
+            ReportError::File(_) => Some(3),
+        };
+    }
+    if let Some(e) = e.downcast_ref::<CheckpointError>() {
+        return match e {
+            CheckpointError::File(_) => Some(3),
+            CheckpointError::BadInput { .. } => None,
+            _ => Some(4),
+        };
+    }
+    if let Some(e) = e.downcast_ref::<MetricsError>() {
+        return Some(if matches!(e, MetricsError::File(_)) { 3 } else { 4 });
+    }
+    if let Some(e) = e.downcast_ref::<FolderError>() {
+        return match e {
+            FolderError::File(_) => Some(3),
+            FolderError::BadInfo { .. } => Some(4),
+            _ => None,
+        };
+    }
+    if let Some(e) = e.downcast_ref::<TrainError>() {
+        return match e {
+            TrainError::Memory(_) | TrainError::Cuda(CudaError::Memory { .. } | CudaError::Pinned { .. }) => Some(6),
+            TrainError::File(_) => Some(3),
+            _ => None,
+        };
+    }
+    if e.is::<OutOfMemory>() || e.is::<DoesNotFit>() {
+        return Some(6);
+    }
+    if e.is::<WrongPlace>() {
+        return Some(2);
+    }
+    e.is::<FileError>().then_some(3)
+}
