@@ -107,45 +107,48 @@ static __device__ void product_tma(const TensorMap& a0, const TensorMap& a1, con
     int g = lane >> 2, t = lane & 3;
     float* out = x.c + (size_t)member * x.c_member;
     const float* bias = x.bias ? x.bias + (size_t)member * x.bias_member : nullptr;
-    // Of so many pairs of columns everything is read before anything is written: behind what is written the compiler reads
-    // one after another.
-    constexpr int PAIRS = 4;
+    // Everything is read before anything is written: behind what is written the compiler reads one after another.
+    const bool in_row[2] = {row + 64 * (group - 1) + 16 * warp + g < x.m, row + 64 * (group - 1) + 16 * warp + g + 8 < x.m};
+    size_t line = (size_t)(row + 64 * (group - 1) + 16 * warp + g) * x.ldc, below = (size_t)8 * x.ldc;
+    // Adds two neighbours of each pair of columns, from `from` as C lies, to the sums.
+    auto add = [&](const float* from) {
 #pragma unroll
-    for (int first = 0; first < BN / 8; first += PAIRS) {
-        Two b[PAIRS], more[PAIRS][2], old[PAIRS][2];
-#pragma unroll
-        for (int u = 0; u < PAIRS; u++) {
-            u32 c = column + 8 * (first + u) + 2 * t;
-            bool in = c < x.n;  // n is even
-            b[u].x = in && bias ? x.scale * bias[c] : 0.f, b[u].y = in && bias ? x.scale * bias[c + 1] : 0.f;
+        for (int j = 0; j < BN / 8; j++) {
+            u32 c = column + 8 * j + 2 * t;  // n is even
 #pragma unroll
             for (int h = 0; h < 2; h++) {
-                u32 r = row + 64 * (group - 1) + 16 * warp + g + 8 * h;
-                bool there = in && r < x.m;
-                size_t place = (size_t)r * x.ldc + c;
-                more[u][h] = there && x.addend ? *(const Two*)(x.addend + place) : Two{0.f, 0.f};
-                old[u][h] = there && x.accumulate ? *(const Two*)(out + place) : Two{0.f, 0.f};
+                if (c >= x.n || !in_row[h]) continue;
+                Two v = *(const Two*)(from + line + h * below + c);
+                acc[4 * j + 2 * h] += v.x, acc[4 * j + 2 * h + 1] += v.y;
             }
         }
+    };
+    if (bias) {
 #pragma unroll
-        for (int u = 0; u < PAIRS; u++) {
-            u32 c = column + 8 * (first + u) + 2 * t;
-#pragma unroll
-            for (int h = 0; h < 2; h++) {
-                u32 r = row + 64 * (group - 1) + 16 * warp + g + 8 * h;
-                const float* sum = acc + 4 * (first + u) + 2 * h;
-                Two v = {sum[0] + b[u].x, sum[1] + b[u].y};
-                v.x += more[u][h].x, v.y += more[u][h].y;
-                if constexpr (GROUP == 8) {
-                    float s = v.x + v.y;
-                    s += __shfl_xor_sync(0xffffffffu, s, 1);
-                    s += __shfl_xor_sync(0xffffffffu, s, 2);
-                    v.x -= s * 0.125f, v.y -= s * 0.125f;
-                }
-                v.x += old[u][h].x, v.y += old[u][h].y;
-                if (c < x.n && r < x.m) *(Two*)(out + (size_t)r * x.ldc + c) = v;
-            }
+        for (int j = 0; j < BN / 8; j++) {
+            u32 c = column + 8 * j + 2 * t;
+            if (c >= x.n) continue;
+            Two v = {x.scale * bias[c], x.scale * bias[c + 1]};
+            acc[4 * j] += v.x, acc[4 * j + 1] += v.y, acc[4 * j + 2] += v.x, acc[4 * j + 3] += v.y;
         }
+    }
+    if (x.addend) add(x.addend);
+    if constexpr (GROUP == 8) {
+#pragma unroll
+        for (int i = 0; i < BN / 2; i += 2) {
+            float sum = acc[i] + acc[i + 1];
+            sum += __shfl_xor_sync(0xffffffffu, sum, 1);
+            sum += __shfl_xor_sync(0xffffffffu, sum, 2);
+            acc[i] -= sum * 0.125f, acc[i + 1] -= sum * 0.125f;
+        }
+    }
+    if (x.accumulate) add(out);
+#pragma unroll
+    for (int j = 0; j < BN / 8; j++) {
+        u32 c = column + 8 * j + 2 * t;
+#pragma unroll
+        for (int h = 0; h < 2; h++)
+            if (c < x.n && in_row[h]) *(Two*)(out + line + h * below + c) = {acc[4 * j + 2 * h], acc[4 * j + 2 * h + 1]};
     }
 #endif
 }

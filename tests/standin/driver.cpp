@@ -321,11 +321,17 @@ X cuLaunchKernel(Function* f, unsigned gx, unsigned gy, unsigned gz, unsigned bx
     COUNT;
     if (!gx || !gy || !gz || by != 1 || bz != 1 || dynamic > f->most_dynamic) return INVALID_VALUE;
     if (!f->launched++) launched_names += f->name + "\n";
-    // The arguments are copied now, as the driver does.
+    // The arguments are copied now, as the driver does, to where each may lie.
+    struct alignas(64) Line {
+        char bytes[64];
+    };
     const uint32_t* size;
     int n = f->sizes(&size);
-    std::vector<std::vector<char>> copies;
-    for (int i = 0; i < n; i++) copies.emplace_back((char*)args[i], (char*)args[i] + size[i]);
+    std::vector<std::vector<Line>> copies;
+    for (int i = 0; i < n; i++) {
+        copies.emplace_back((size[i] + 63) / 64);
+        memcpy(copies.back().data(), args[i], size[i]);
+    }
     return put(s, [=]() mutable {
         std::vector<void*> a;
         for (auto& c : copies) a.push_back(c.data());
