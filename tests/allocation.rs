@@ -105,7 +105,7 @@ fn fits<F: Real>(m: usize, k: usize, n: usize) {
     let (a, b, mut c) = (vec![F::one(); m * k], vec![F::one(); k * n], vec![F::zero(); m * n]);
     let bytes = packing::bytes(m, k, n, size_of::<F>());
     PAINT.store(true, Ordering::Relaxed);
-    packing::reserve(bytes);
+    packing::reserve::<F>(bytes, &[]);
     PAINT.store(false, Ordering::Relaxed);
     let (workspace, len) = (LAST.load(Ordering::Relaxed), LAST_LEN.load(Ordering::Relaxed));
     assert_eq!(len, packing::taken(bytes));

@@ -82,7 +82,7 @@ fn phases_epochs_and_the_environment_on_both() {
         let on = ["--device", device];
         let phases = bench(&[&["phases", "--configs", "pwm_small"][..], &on].concat(), &[], environment);
         comparable(&phases, name);
-        assert_eq!(phases.len(), 6);
+        assert_eq!(phases.len(), 7);
         let epoch = bench(&[&["epoch", "--configs", "pwm_small"][..], &on].concat(), &["wm_iterations=1"], environment);
         comparable(&epoch, name);
         assert_eq!(epoch.last().unwrap()["phase"], "epoch");

@@ -297,7 +297,7 @@ fn a_plan_for_a_device_needs_none() {
     {
         assert!(line(&text, name)[0] == "-" && line(&text, name)[1] != "-", "{name} is on the device: {text}");
     }
-    for name in ["code", "evaluation", "checkpoints", "mirror", "driver", "compiler"] {
+    for name in ["code", "film", "passing", "mirror", "driver", "compiler"] {
         assert!(line(&text, name)[0] != "-" && line(&text, name)[1] == "-", "{name} is on the host: {text}");
     }
     for words in

@@ -138,7 +138,8 @@ impl<F: Number> Machine<F> {
         let packing = packing(&programs, size_of::<F>());
         let mut machine = Self::reserve_beside(vars, programs, team, apart)?;
         // A thread that did not get its workspace now gets it with its first product.
-        let _ = machine.team.on_each(&|| packing::reserve(packing));
+        let zeros = machine.reals.as_slice();
+        let _ = machine.team.on_each(&|| packing::reserve(packing, zeros));
         let persistent = machine.layout.persistent.real;
         machine.reals.as_mut_slice()[..persistent].fill(F::default());
         machine.indices.as_mut_slice().fill(0);

@@ -74,9 +74,9 @@ pub struct ProgramLayout {
 
 /// Heap bytes of a node (with its operation, context and step), of one of its operands, and of a value, each with the
 /// allocator's overhead and the slack of grown vectors. A test compares with what is allocated.
-const NODE_BYTES: usize = 768;
-const OPERAND_BYTES: usize = 144;
-const VALUE_BYTES: usize = 192;
+const NODE_BYTES: usize = 640;
+const OPERAND_BYTES: usize = 120;
+const VALUE_BYTES: usize = 160;
 
 fn tables(p: &Program) -> usize {
     let operands: usize = p.nodes.iter().map(|n| n.inputs.len() + n.outputs.len()).sum();

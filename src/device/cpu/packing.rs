@@ -3,6 +3,7 @@
 //! The product crate copies panels of its operands into a workspace that grows when a product needs more. How large its
 //! panels are it decides by the caches of the machine and the product's shape alone, so the most is known beforehand.
 
+use crate::device::Real;
 use crate::mem::ALIGN;
 use gemmkit::{Workspace, tuning};
 use std::cell::RefCell;
@@ -42,10 +43,23 @@ pub fn taken(bytes: usize) -> usize {
     if bytes == 0 { 0 } else { bytes.next_power_of_two().max(ALIGN) }
 }
 
-/// Lets this thread's workspace be at least `bytes` large.
-pub fn reserve(bytes: usize) {
+/// Lets this thread's workspace be at least `bytes` large, and writes all of it, so that what is planned is there from the
+/// start: by a product whose operands are `zeros`, if there are enough of them.
+pub fn reserve<F: Real>(bytes: usize, zeros: &[F]) {
     OWN.with_borrow_mut(|own| *own = Workspace::with_capacity(bytes));
+    // Of two operands whose rows lie across the products, whole rows are copied.
+    let mut sums = [F::zero(); SIDE * SIDE];
+    let products = (bytes / (2 * SIDE * size_of::<F>())).saturating_sub(2 * PADDING);
+    if products <= tuning::small_mn_pack_min_k() || tuning::small_mn_dim() < SIDE || zeros.len() < products * SIDE {
+        return;
+    }
+    let zeros = zeros.as_ptr();
+    // SAFETY: both operands are the same products x SIDE numbers, the sums are SIDE x SIDE of this function's own.
+    unsafe { F::gemm((SIDE, products, SIDE), (zeros, 1, SIDE), (zeros, SIDE, 1), false, (sums.as_mut_ptr(), SIDE, 1)) };
 }
+
+/// Rows of each operand of the product that writes a workspace.
+const SIDE: usize = 16;
 
 /// Runs a product with this thread's workspace.
 #[inline]

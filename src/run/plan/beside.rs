@@ -125,13 +125,12 @@ impl Beside {
             item("packing", "workspaces for matrix products, one a thread", threads * packed as u64),
             item("tables", "operations and operands of all programs", tables),
             item("logs", "metrics, TensorBoard, progress", LOGS),
+            item("film", "the film of an evaluation", film),
             item(
-                "evaluation",
-                "the film of an evaluation, its pictures, the curve",
-                film + steps * FRAME + PAGE + CURVE,
+                "passing",
+                "one at a time: pictures and curve, a checkpoint's header, a critic's weights as they are drawn",
+                (steps * FRAME + PAGE + CURVE).max(CHECKPOINT).max(drawn(c)),
             ),
-            item("start", "a critic's weights while they are drawn", drawn(c)),
-            item("checkpoints", "header; the state is written from where it lies", CHECKPOINT),
         ];
         items.push(Item {
             name: "run folder",
