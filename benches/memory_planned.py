@@ -5,13 +5,17 @@
 
 Each runs for an epoch that learns, with one update of each kind, an evaluation and a checkpoint: nothing a run holds
 comes later. The settings after `--` go to plan and run alike (`early_termination=false threads=2` for evaluations of
-full length on two threads). Peak memory is what the kernel reports at the end.
+full length on two threads). Peak memory is what the kernel reports at the end. The fixed part, pages of the program and
+its libraries, is subtracted on both sides: how many of them are there is the kernel's choice, and differs by a MiB from
+run to run.
 """
 import json
 import os
 import subprocess
 import sys
 import tempfile
+import threading
+import time
 
 SHORT = ["max_minutes=0", "wm_iterations=1", "wm_bootstrap_iterations=1", "replay_unfinished=true", "max_epochs=2",
          "eval_every=2", "save_every=2", "log_every=1"]
@@ -24,17 +28,31 @@ def plan(folder, settings):
 
 
 def peak(folder, settings):
-    """Most resident bytes of a run, and whether it learned."""
+    """Most resident bytes of a run, those of them that are pages of files, and whether it learned."""
     with tempfile.TemporaryDirectory() as run:
         child = subprocess.Popen([f"{folder}/pwm-train", *settings, f"run_dir={run}/run"],
                                  stdout=subprocess.DEVNULL, stderr=subprocess.PIPE)
-        said = child.stderr.read().decode()
-        _, status, usage = os.wait4(child.pid, 0)
+        said = []
+        reader = threading.Thread(target=lambda: said.append(child.stderr.read().decode()))
+        reader.start()
+        pages, status = 0, None
+        while status is None:
+            try:
+                with open(f"/proc/{child.pid}/status") as f:
+                    # They only become more; a file that is mapped for the replay is shared.
+                    held = next((int(line.split()[1]) for line in f if line.startswith("RssFile:")), 0)
+                pages = max(pages, held * 1024)
+            except OSError:
+                pass
+            time.sleep(0.005)
+            pid, code, usage = os.wait4(child.pid, os.WNOHANG)
+            status = code if pid else None
+        reader.join()
         if status != 0:
-            sys.exit(f"{' '.join(settings)}: {said}")
+            sys.exit(f"{' '.join(settings)}: {said[0]}")
         with open(f"{run}/run/metrics.jsonl") as f:
             learned = any("loss/actor" in line for line in f)
-    return usage.ru_maxrss * 1024, learned
+    return usage.ru_maxrss * 1024, pages, learned
 
 
 def main():
@@ -44,18 +62,20 @@ def main():
         more = args[args.index("--") + 1:]
         args = args[:args.index("--")]
     folder, *names = args
-    print("| configuration | arena | beside, planned | peak, planned | peak, measured | measured less planned | of the arena | of the peak |")
+    print("| configuration | arena | peak, planned | of it code | peak, measured | of it code | measured less planned, without code | of what is planned |")
     print("|---|---|---|---|---|---|---|---|", flush=True)
     for name in names:
         settings = [f"alg={name}", *SHORT, *more]
         p = plan(folder, settings)
-        measured, learned = peak(folder, settings)
+        measured, pages, learned = peak(folder, settings)
         if not learned:
             sys.exit(f"{name}: no epoch learned")
-        over = measured - p["host"]
+        code = sum(line["host"] for line in p["lines"] if line["name"] == "code")
+        planned = p["host"] - code
+        over = measured - pages - planned
         mib = lambda b: f"{b / MIB:,.1f}"
-        print(f"| `{name}` | {mib(p['arena'])} | {mib(p['fixed'])} | {mib(p['host'])} | {mib(measured)} | {mib(over)} "
-              f"| {100 * over / p['arena']:+.1f} % | {100 * over / p['host']:+.1f} % |", flush=True)
+        print(f"| `{name}` | {mib(p['arena'])} | {mib(p['host'])} | {mib(code)} | {mib(measured)} | {mib(pages)} "
+              f"| {over / MIB:+.1f} | {100 * over / planned:+.1f} % |", flush=True)
 
 
 if __name__ == "__main__":

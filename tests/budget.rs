@@ -108,7 +108,7 @@ fn main() {
             _ => (need as f64 * draw.number(70, 130) as f64 / 100.0) as u64,
         };
         // Code and stacks are no business of the allocator.
-        let elsewhere: u64 = plan.fixed.iter().filter(|f| ["code", "threads"].contains(&f.name)).map(|f| f.bytes).sum();
+        let elsewhere: u64 = plan.fixed.iter().filter(|f| ["code", "stacks"].contains(&f.name)).map(|f| f.bytes).sum();
         let args = TrainArgs { overrides: settings, mem: Some(Bytes(budget)), ..TrainArgs::default() };
         let accepts = budget >= need;
         // Planning takes the tables, which the rest of a budget that is refused may not hold.

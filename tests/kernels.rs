@@ -68,10 +68,13 @@ fn missed() -> Vec<String> {
 /// are left for that.
 const LONG: [&str; 6] = ["2730x256", "8203x40", "17001x300", "1281x1153", "3x2817", "3x2900"];
 
-/// Every case, or in a run of a test in a harsh environment every short one.
+/// Whether this is a run of a test again, in another environment: of the short cases then.
+fn short() -> bool {
+    ["PWM_STANDIN_ORDER", "PWM_STANDIN_FLAGS", "PWM_PRODUCTS"].iter().any(|v| std::env::var(v).is_ok())
+}
+
 fn every_case() -> Vec<Case> {
-    let harsh = std::env::var("PWM_STANDIN_ORDER").is_ok() || std::env::var("PWM_STANDIN_FLAGS").is_ok();
-    cases().into_iter().filter(|c| !harsh || !LONG.iter().any(|l| c.name.contains(l))).collect()
+    cases().into_iter().filter(|c| !short() || !LONG.iter().any(|l| c.name.contains(l))).collect()
 }
 
 /// The cases with matrix products, in every precision and on the units that `PWM_PRODUCTS` leaves.
@@ -79,7 +82,7 @@ fn products(precision: Precision) {
     let with = ["linear", "ensemble", "product", "flow euler", "flow heun", "flow rk4 2"];
     let list: Vec<_> = every_case().into_iter().filter(|c| with.iter().any(|w| c.name.starts_with(w))).collect();
     check(&list, precision);
-    let best = std::env::var("PWM_STANDIN_MAJOR").is_ok_and(|m| m == "9") && std::env::var("PWM_PRODUCTS").is_err();
+    let best = std::env::var("PWM_STANDIN_MAJOR").is_ok_and(|m| m == "9") && !short();
     if best && precision == Precision::Bf16 {
         let missed = missed();
         assert!(ON_HOPPER.iter().all(|k| !missed.iter().any(|m| m == k)), "{missed:?}");
