@@ -148,6 +148,10 @@ fn every_checkpoint_of_several_runs_stands_in_one_table() {
     let run = dir.path().join("seed=0");
     let one = evaluate(&run, |a| a.all = true).unwrap();
     assert_eq!(one.lines().count(), 2 + 4, "{one}");
+    let asked = evaluate(&run, |a| a.episodes = Some(6)).unwrap();
+    assert_eq!(asked.lines().count(), 2 + 4, "{asked}");
+    let fresh = evaluate(&run, |a| (a.episodes, a.fresh) = (Some(6), true)).unwrap();
+    assert_eq!(fresh.lines().count(), 2, "the best policy alone: {fresh}");
 
     // One that is damaged costs its own line and the status, not the others.
     let best = folder::best(&run);

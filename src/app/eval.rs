@@ -20,10 +20,10 @@ use crate::run::{folder, select, state, stats};
 /// Evaluate a stored policy: closed loop, deterministic, acting on what is observed at each step.
 #[derive(Clone, Debug, clap::Args)]
 pub struct EvalArgs {
-    /// A checkpoint; the folder of a run: then its best checkpoint; a folder of runs or a pattern as in 'runs/ant_*': then
-    /// every checkpoint of them
+    /// A checkpoint; the folder of a run: then its best checkpoint, or with --episodes every one; a folder of runs or a
+    /// pattern as in 'runs/ant_*': then every checkpoint of them
     pub checkpoint: PathBuf,
-    /// Every checkpoint of a single run, too
+    /// Every checkpoint of a single run
     #[arg(long)]
     pub all: bool,
     /// Go on evaluating checkpoints as they appear, until no process works on the runs any more; waits for a run that is
@@ -100,7 +100,9 @@ fn page_of(checkpoint: &Path) -> anyhow::Result<PathBuf> {
 /// Carries the command out; `out` is standard output, or a test's buffer.
 pub fn run(args: &EvalArgs, out: &mut dyn Write) -> anyhow::Result<()> {
     let several = !args.checkpoint.exists() || (args.checkpoint.is_dir() && !RunFolder::holds_run(&args.checkpoint));
-    let table = args.all || args.watch || args.csv.is_some() || args.markdown.is_some();
+    let of_run =
+        RunFolder::holds_run(&args.checkpoint) && args.episodes.is_some() && !args.fresh && args.movie.is_none();
+    let table = args.all || args.watch || args.csv.is_some() || args.markdown.is_some() || of_run;
     if table || (several && !select::runs(&args.checkpoint).is_empty()) {
         return many(args, out);
     }
