@@ -140,21 +140,32 @@ fn kernels() -> BTreeSet<String> {
     names
 }
 
-/// A missing barrier shows when the threads of a block run in another order, a stray access under the sanitizer.
-#[test]
-fn neither_the_order_of_threads_nor_a_stray_access_matters() {
-    let tests = [
-        ("every_case_matches_double_precision", "8"),
-        ("products_in_tf32", "8"),
-        ("products_in_bf16", "8"),
-        ("products_in_tf32", "9"),
-        ("products_in_bf16", "9"),
-    ];
-    for environment in standin::harsh() {
-        for (test, major) in tests {
-            standin::again(test, &[&environment[..], &[("PWM_STANDIN_MAJOR", major.into())]].concat());
-        }
+/// The cases again in an environment of [`standin::harsh`], with these precisions on GPUs of compute capability 8 and 9.
+fn again(which: usize, precisions: &[&str]) {
+    let environment = &standin::harsh()[which];
+    let run = |test: &str, major: &str| {
+        standin::again(test, &[&environment[..], &[("PWM_STANDIN_MAJOR", major.into())]].concat());
+    };
+    run("every_case_matches_double_precision", "8");
+    for precision in precisions {
+        ["8", "9"].map(|major| run(&format!("products_in_{precision}"), major));
     }
+}
+
+/// A missing barrier shows when the threads of a block run in another order: in any precision, as all have the same.
+#[test]
+fn the_order_of_threads_does_not_matter_from_behind() {
+    again(0, &["bf16"]);
+}
+
+#[test]
+fn the_order_of_threads_does_not_matter_at_random() {
+    again(1, &["tf32"]);
+}
+
+#[test]
+fn no_access_is_stray() {
+    again(2, &["tf32", "bf16"]);
 }
 
 /// Settings that reach other operations than the defaults do.
