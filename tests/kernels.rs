@@ -148,7 +148,9 @@ fn again(which: usize, precisions: &[&str]) {
     };
     run("every_case_matches_double_precision", "8");
     for precision in precisions {
-        ["8", "9"].map(|major| run(&format!("products_in_{precision}"), major));
+        for major in ["8", "9"] {
+            run(&format!("products_in_{precision}"), major);
+        }
     }
 }
 
