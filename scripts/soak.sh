@@ -6,6 +6,9 @@ PWM_KILLS="${PWM_KILLS:-200}" cargo test --release --test kill -- --nocapture
 # The largest model under signals, and the drill on what is shipped.
 cargo test --release --test app -- --ignored --nocapture 48m
 cargo test --release --test guard -- --ignored --nocapture drill
+# The gradient of a step at a million states; SHAC until it runs.
+cargo test --release --test physics_adjoint -- --ignored --nocapture
+cargo test --release --test shac -- --ignored --nocapture
 export PROPTEST_CASES="${PROPTEST_CASES:-1000000}"
 # Checkpoints, golden files, settings, metrics; files of torch.save.
 cargo test --release --test parsers -- --nocapture

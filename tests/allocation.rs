@@ -4,14 +4,21 @@
 mod tiny;
 
 use std::alloc::{GlobalAlloc, Layout, System};
+use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicPtr, AtomicUsize, Ordering};
 
 use pwm::algo::pwm::Trainer;
+use pwm::config::Integrator;
 use pwm::device::Real;
 use pwm::device::cpu::packing;
+use pwm::device::cpu::team::Team;
+use pwm::ops::flow::matching::velocity_error;
+use pwm::ops::flow::{Field, Part, Steps, integrate};
+use pwm::ops::linear::{Epilogue, LayerVals, transpose};
 use pwm::run::folder::{RunFolder, RunInfo};
 use pwm::run::metrics::{FILE_NAME, read_metrics};
 use pwm::run::session::Session;
+use pwm::tape::{DType, Machine, Program, Region, Vars, grad};
 
 struct Counting;
 static ALLOCATIONS: AtomicUsize = AtomicUsize::new(0);
@@ -74,8 +81,53 @@ fn main() {
     // The row before the first epoch, and one for each.
     assert_eq!(read_metrics(&metrics).unwrap().len(), 131);
     println!("epochs_allocate_nothing ... ok");
+    flows_pack_into_what_is_reserved();
+    println!("flows_pack_into_what_is_reserved ... ok");
     products_fit_into_what_is_reserved();
     println!("products_fit_into_what_is_reserved ... ok");
+}
+
+/// Programs of a flow alone, there and back: no other product of theirs reserves what it needs.
+fn flows_pack_into_what_is_reserved() {
+    const ROWS: usize = 4000;
+    const STATE: usize = 8;
+    const HIDDEN: usize = 600;
+    for back in [false, true] {
+        let (mut vars, mut p) = (Vars::default(), Program::new("flow"));
+        let mut count = 0;
+        let mut add = |region, shape: &[usize]| {
+            count += 1;
+            vars.add(region, format!("variable {count}"), DType::Real, shape)
+        };
+        let start = add(Region::Exchange, &[ROWS, STATE]);
+        // Weight and bias of each layer; the first also takes the time.
+        let shapes = [vec![HIDDEN, STATE + 1], vec![HIDDEN], vec![STATE, HIDDEN], vec![STATE]];
+        let parameters: Vec<_> = shapes.iter().map(|s| add(Region::Parameters, s)).collect();
+        let gradients: Vec<_> = shapes.iter().map(|s| add(Region::Gradients, s)).collect();
+
+        let v: Vec<_> = parameters.iter().map(|&x| p.var(&vars, x)).collect();
+        let layers: Vec<_> = (v.chunks(2))
+            .map(|v| {
+                (
+                    LayerVals { weight: v[0], transposed: transpose(&mut p, v[0]), bias: v[1], norm: None },
+                    Epilogue::Bias,
+                )
+            })
+            .collect();
+        let field = Field { layers: &layers, parts: &[Part::State, Part::Time], tangent: None };
+        let steps = Steps { integrator: Integrator::Heun, substeps: 2 };
+        let start = p.var(&vars, start);
+        let end = integrate(&mut p, &field, steps, start, &[], true, None);
+        let error = velocity_error(&mut p, end, start, start, vec![1.0]);
+        if back {
+            let wrt: Vec<_> = v.iter().zip(&gradients).map(|(&v, &g)| (v, p.var(&vars, g))).collect();
+            grad(&mut p, &[(error, 1.0)], &wrt);
+        }
+        let mut m = Machine::<f32>::new(vars, vec![p], Arc::new(Team::new(1).unwrap())).unwrap();
+        let before = ALLOCATIONS.load(Ordering::Relaxed);
+        m.run(m.program(0)).unwrap();
+        assert_eq!(ALLOCATIONS.load(Ordering::Relaxed) - before, 0, "back: {back}");
+    }
 }
 
 /// Products of the widest shipped layers, forward and backward, in both precisions: they touch no more than is counted.

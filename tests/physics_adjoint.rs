@@ -469,7 +469,7 @@ fn no_gradient_is_lost() {
 }
 
 #[test]
-#[ignore = "a million states: a minute"]
+#[ignore = "a million states, a minute: scripts/soak.sh"]
 fn no_gradient_is_lost_in_a_million_states() {
     all_finite(1_000_000);
 }

@@ -13,11 +13,15 @@ use pwm::device::cuda::Launch;
 use pwm::device::cuda::multiply::Multiply;
 use pwm::device::cuda::unit::units;
 use pwm::mem::{Budget, Limit};
-use pwm::run::plan::{Budgets, Fit, KNOBS, Memory, Place, Plan, Planner};
+use pwm::run::plan::{Budgets, Fit, KNOBS, Knob, Memory, Place, Plan, Planner};
 use pwm::tape::exec::{count_launches, describe_launches};
 use pwm::tape::plan::aligned;
 use pwm::tape::{Home, Layout, Machine, Program};
 use random_config::Draw;
+
+fn knob(key: &str) -> &'static Knob {
+    KNOBS.iter().find(|k| k.key == key).unwrap()
+}
 
 fn budget(bytes: u64) -> Budgets {
     Budgets { host: Some(Budget::asked("mem", Bytes(bytes))), ..Budgets::default() }
@@ -98,7 +102,7 @@ fn the_least_is_found_where_all_twice_holds_more() {
     let mem = (least.host() + all.host()) / 2;
     let plan = budget(mem).admit(&c).unwrap();
     assert!(plan.host() <= mem);
-    assert!(Fit::new(&planner, &budget(mem)).largest(&KNOBS[1]).unwrap() >= c.num_envs);
+    assert!(Fit::new(&planner, &budget(mem)).largest(knob("num_envs")).unwrap() >= c.num_envs);
     // Quarters of the way, each for more arithmetic.
     let ladder = planner.ladder(&none);
     assert!(ladder.is_sorted_by(|a, b| a.host() >= b.host()) && ladder[4].host() == least.host());
@@ -112,7 +116,7 @@ fn a_setting_is_searched_from_its_least_value_on() {
     let planner = Planner::new(&c, Place::Host);
     let need = planner.within(&Budgets::default()).host();
     let budgets = budget(need - 1);
-    let n = Fit::new(&planner, &budgets).largest(&KNOBS[3]).unwrap();
+    let n = Fit::new(&planner, &budgets).largest(knob("wm_buffer_size")).unwrap();
     assert!((557_056..1_000_000).contains(&n), "{n}");
 }
 
@@ -224,7 +228,7 @@ fn a_rollout_through_the_simulator_has_a_plan() {
     assert_eq!(replay, 0);
     let refusal = budget(plan.host() - plan.arena_bytes() / 2).admit(&c).unwrap_err().to_string();
     assert!(refusal.contains("num_envs=") && !refusal.contains("wm_"), "{refusal}");
-    let most = KNOBS.iter().find(|k| k.key == "num_envs").unwrap();
+    let most = knob("num_envs");
     let largest = |c: &Config, mem| Fit::new(&Planner::new(c, Place::Host), &budget(mem)).largest(most);
     assert!(largest(&c, plan.host()).unwrap() >= c.num_envs);
     // Nor is it bound by the size of a replay that it does not have.
@@ -297,7 +301,7 @@ fn a_plan_for_a_device_needs_none() {
     {
         assert!(line(&text, name)[0] == "-" && line(&text, name)[1] != "-", "{name} is on the device: {text}");
     }
-    for name in ["code", "film", "passing", "mirror", "driver", "compiler"] {
+    for name in ["code", "film", "pictures", "mirror", "driver", "compiler"] {
         assert!(line(&text, name)[0] != "-" && line(&text, name)[1] == "-", "{name} is on the host: {text}");
     }
     for words in

@@ -1,7 +1,8 @@
 // Products by groups of four warps from shared memory, memory that the copy unit fills in boxes, and the barriers on
 // which it reports: compute capability 9.0 alone. The tests give each function a plain twin (tests/standin/hopper.hpp).
 // defines: TensorMap barrier_init barrier_fence barrier_expect barrier_arrive barrier_wait copy_box prefetch_map
-//          matrix_descriptor wgmma_fence wgmma_commit wgmma_wait wgmma_settle wgmma_tf32 wgmma_bf16 fewer_registers more_registers
+//          matrix_descriptor wgmma_fence wgmma_commit wgmma_wait wgmma_settle wgmma_tf32 wgmma_bf16 fewer_registers
+//          more_registers
 #pragma once
 #include "common/mma.cuh"
 

@@ -1,6 +1,7 @@
 // Instructions of the hardware that C++ has no word for, each behind a function: copies that run beside the arithmetic,
 // and products of small matrices by a warp. The tests give each a plain twin (tests/standin/hardware.hpp).
-// defines: Precision Four Two dynamic_shared shared_address copy_async_16 copy_async_4 copy_commit copy_wait to_tf32 pack_bf16 mma_tf32 mma_bf16
+// defines: Precision Four Two dynamic_shared shared_address copy_async_16 copy_async_4 copy_commit copy_wait to_tf32
+//          pack_bf16 mma_tf32 mma_bf16
 #pragma once
 #include "common/types.cuh"
 

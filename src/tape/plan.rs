@@ -137,7 +137,7 @@ pub(crate) fn lifetimes(p: &Program) -> Vec<Option<(usize, usize)>> {
 }
 
 /// Where the values of one program lie.
-pub fn plan_program(p: &Program) -> ProgramLayout {
+pub(super) fn plan_program(p: &Program) -> ProgramLayout {
     let life = lifetimes(p);
     let mut offsets = vec![None; life.len()];
     let (mut need, mut unshared) = (ByType::default(), ByType::default());

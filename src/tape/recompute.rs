@@ -234,8 +234,7 @@ impl Repeatable {
         let (program, layout) = match taken {
             0 => (Cow::Borrowed(&self.program), self.layout.clone()),
             _ => {
-                let nodes: Vec<usize> = self.ranked[..taken].iter().map(|c| c.node).collect();
-                let program = repeat(&self.program, &nodes);
+                let program = repeat_first(&self.program, &self.ranked, taken);
                 let layout = plan_program(&program);
                 (Cow::Owned(program), layout)
             }
@@ -288,6 +287,10 @@ pub fn repeating(p: Program, taken: usize) -> Program {
     if taken == 0 {
         return p;
     }
-    let nodes: Vec<usize> = candidates(&p).iter().take(taken).map(|c| c.node).collect();
-    repeat(&p, &nodes)
+    repeat_first(&p, &candidates(&p), taken)
+}
+
+fn repeat_first(p: &Program, ranked: &[Candidate], taken: usize) -> Program {
+    let nodes: Vec<usize> = ranked.iter().take(taken).map(|c| c.node).collect();
+    repeat(p, &nodes)
 }

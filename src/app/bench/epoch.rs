@@ -2,13 +2,13 @@
 
 use super::measure::{Timing, repeat, timed};
 use crate::algo::pwm::Trainer;
-use crate::algo::target;
+use crate::algo::{Learner, target};
 use crate::config::{Config, Device};
 use crate::tape::profile::Profile;
 use anyhow::bail;
 
 /// Epochs without learning after which the measurement gives up: more than an episode lasts.
-pub(super) const PATIENCE: usize = 4096;
+const PATIENCE: usize = 4096;
 
 /// What an epoch takes.
 #[derive(Clone, Debug)]
@@ -50,10 +50,16 @@ pub fn profiles(c: &Config, seconds: f64) -> anyhow::Result<Vec<Profile>> {
 /// A run whose replay has something to learn from.
 pub fn learning(c: &Config) -> anyhow::Result<Trainer<f32>> {
     let mut t = Trainer::<f32>::on(c, &target(c.device, c.precision)?)?;
+    until_it_learns(&mut t)?;
+    Ok(t)
+}
+
+/// Runs epochs until one learns: the replay then has something to draw from.
+pub(super) fn until_it_learns<L: Learner>(t: &mut L) -> anyhow::Result<()> {
     t.set_bootstrapped(true);
     for _ in 0..PATIENCE {
         if t.run_epoch()?.learned {
-            return Ok(t);
+            return Ok(());
         }
     }
     bail!("no episode ended in {PATIENCE} epochs")

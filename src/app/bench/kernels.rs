@@ -1,7 +1,7 @@
 //! Every operation of an epoch by itself, at the shapes of a configuration, forward and reverse: what it takes, beside
 //! what its operands' bytes and its arithmetic would take at the limits of the device.
 
-use super::epoch::PATIENCE;
+use super::epoch::until_it_learns;
 use super::measure::Timing;
 use crate::algo::{Arrangement, Learner, pwm, repeats, shac, target, written};
 use crate::config::{Algorithm, Config, Device};
@@ -85,11 +85,7 @@ type Each<'a> = &'a mut dyn FnMut(&mut Machine<f32>, ProgramId, usize) -> Result
 /// change, but what is drawn from an empty replay is not read.
 fn each_program(c: &Config, each: Each) -> anyhow::Result<()> {
     fn of<L: Learner<F = f32>>(mut t: L, each: Each) -> anyhow::Result<()> {
-        t.set_bootstrapped(true);
-        let mut epochs = 0..PATIENCE;
-        while !t.run_epoch()?.learned {
-            anyhow::ensure!(epochs.next().is_some(), "no episode ended in {PATIENCE} epochs");
-        }
+        until_it_learns(&mut t)?;
         for (id, runs) in t.steps() {
             each(t.machine_mut(), id, runs)?;
         }

@@ -116,6 +116,7 @@ pub fn integrate(
         steps,
     };
     assert_eq!(dims.inputs(), p.shape(field.layers[0].0.weight)[1], "invariant: the field takes these inputs");
+    assert!(field.parts.contains(&Part::Time), "invariant: a velocity depends on time");
     assert_eq!(dims.widths.last(), Some(&dims.state), "invariant: a velocity has the state's width");
     let mut inputs = vec![state];
     inputs.extend(fixed);

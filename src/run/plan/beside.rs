@@ -127,8 +127,8 @@ impl Beside {
             item("logs", "metrics, TensorBoard, progress", LOGS),
             item("film", "the film of an evaluation", film),
             item(
-                "passing",
-                "one at a time: the pictures and the curve of an evaluation, a checkpoint's header",
+                "pictures",
+                "of an evaluation, and its curve; or a checkpoint's header",
                 (steps * FRAME + PAGE + CURVE).max(CHECKPOINT),
             ),
             // The allocator may keep what it had for them.

@@ -1,0 +1,141 @@
+//! The tables of a report: runs, experiments, their differences, and what a return is worth.
+
+use super::runs::{Group, Run};
+use super::table::{Table, points, told};
+use crate::config::{Algorithm, Dynamics};
+use crate::run::metrics::column;
+use crate::run::progress::{Short, Time};
+use crate::run::stats::{
+    interval, interval_of_difference, iqm, mean, permutation_test, probability_of_improvement, std,
+};
+
+/// Published returns on dFlex's Ant, and what they say.
+pub const REFERENCES: [(&str, &str); 7] = [
+    ("random actions", "104-126"),
+    ("doing nothing", "149"),
+    ("standing still", "1,144-1,174"),
+    ("TD-MPC2, published", "6,183"),
+    ("PPO, published", "6,605"),
+    ("SHAC, published", "7,641"),
+    ("PWM, published", "9,559"),
+];
+pub(super) fn of_runs(runs: &[Run]) -> Table {
+    let row = |r: &Run| {
+        let (at, peak) = r.peak();
+        vec![
+            r.name(),
+            r.config.alg.clone(),
+            r.config.seed.to_string(),
+            r.rows.last().map_or(0, |row| row.epoch).to_string(),
+            Short(r.rows.last().map_or(0, |row| row.step) as f64).to_string(),
+            points(peak),
+            told(at, Short(at)),
+            points(r.last()),
+            told(r.final_value("time/elapsed_s"), Time(r.final_value("time/elapsed_s"))),
+            points(mean(&column(&r.rows, "time/steps_per_s").iter().map(|p| p.1).collect::<Vec<_>>())),
+            r.info.planned_bytes.map_or("-".into(), |b| points(b as f64 / f64::from(1 << 20))),
+            r.incidents.len().to_string(),
+            r.info.finished.clone().unwrap_or_else(|| "running, or killed".into()),
+        ]
+    };
+    Table {
+        name: "runs",
+        caption: "Runs. Peak is the highest evaluation and so a maximum over noise; memory is what was planned.".into(),
+        head: vec![
+            "run",
+            "configuration",
+            "seed",
+            "epochs",
+            "steps",
+            "peak",
+            "at steps",
+            "final",
+            "time",
+            "steps/s",
+            "MiB",
+            "incidents",
+            "ended",
+        ],
+        rows: runs.iter().map(row).collect(),
+    }
+}
+
+pub(super) fn of_groups(runs: &[Run], groups: &[Group]) -> Table {
+    let row = |g: &Group| {
+        let of = |f: &dyn Fn(&Run) -> f64| -> Vec<f64> {
+            g.runs.iter().map(|&i| f(&runs[i])).filter(|v| v.is_finite()).collect()
+        };
+        let with_interval = |x: &[f64]| match x.len() {
+            0 => "-".into(),
+            1 => points(x[0]),
+            _ => {
+                let (low, high) = interval(x, iqm);
+                format!("{} [{}, {}]", points(iqm(x)), points(low), points(high))
+            }
+        };
+        let (peaks, finals) = (of(&|r| r.peak().1), of(&Run::last));
+        let spread = if finals.len() > 1 { points(std(&finals)) } else { "-".into() };
+        let (all, used) = (g.runs.len(), finals.len());
+        vec![
+            g.label.clone(),
+            if used == all { all.to_string() } else { format!("{used} of {all}") },
+            with_interval(&peaks),
+            with_interval(&finals),
+            points(mean(&finals)),
+            spread,
+        ]
+    };
+    Table {
+        name: "groups",
+        caption:
+            "Experiments: inter-quartile mean over seeds [95 % bootstrap interval]; mean and deviation of the final \
+                  evaluations."
+                .into(),
+        head: vec!["experiment", "runs", "peak, IQM", "final, IQM", "final, mean", "std"],
+        rows: groups.iter().map(row).collect(),
+    }
+}
+
+/// Every experiment against the baseline: the first one whose model is PWM's own, as flow models are meant to be better
+/// than it; where there is none, the first. Nothing with a single experiment.
+pub(super) fn differences(runs: &[Run], groups: &[Group]) -> Option<Table> {
+    let is_baseline = |g: &Group| {
+        let c = &runs[g.runs[0]].config;
+        c.algorithm == Algorithm::Pwm && c.dynamics == Dynamics::Mlp
+    };
+    let baseline = groups.iter().position(is_baseline).unwrap_or(0);
+    let finals = |g: &Group| -> Vec<f64> { g.runs.iter().map(|&i| runs[i].last()).filter(|v| v.is_finite()).collect() };
+    let base = finals(groups.get(baseline)?);
+    let row = |(_, g): (usize, &Group)| {
+        let own = finals(g);
+        let mut cells = vec![g.label.clone(), groups[baseline].label.clone()];
+        if own.is_empty() || base.is_empty() {
+            cells.extend(["-"; 3].map(String::from));
+        } else {
+            let (low, high) = interval_of_difference(&base, &own, mean);
+            let difference = points(mean(&own) - mean(&base));
+            cells.push(format!("{difference} [{}, {}]", points(low), points(high)));
+            cells.push(format!("{:.2}", probability_of_improvement(&base, &own)));
+            cells.push(format!("{:.3}", permutation_test(&base, &own).p));
+        }
+        cells
+    };
+    (groups.len() > 1).then(|| Table {
+        name: "differences",
+        caption:
+            "Final evaluations against the baseline: difference of the means [95 % bootstrap interval], probability \
+                  that a run is better than one of the baseline, two-sided permutation test."
+                .into(),
+        head: vec!["experiment", "baseline", "difference", "better", "p"],
+        rows: groups.iter().enumerate().filter(|(i, _)| *i != baseline).map(row).collect(),
+    })
+}
+
+pub(super) fn references() -> Table {
+    Table {
+        name: "references",
+        caption: "What a return is worth on this Ant.".into(),
+        head: vec!["policy", "return"],
+        rows: REFERENCES.iter().map(|(a, b)| vec![(*a).into(), (*b).into()]).collect(),
+    }
+}
