@@ -64,9 +64,11 @@ fn missed() -> Vec<String> {
     kernels().into_iter().filter(|name| !instance(name)).collect()
 }
 
-/// Cases that take a processor seconds: not under every order of threads. Two of those that the copy unit takes part in
-/// are left for that.
-const LONG: [&str; 6] = ["2730x256", "8203x40", "17001x300", "1281x1153", "3x2817", "3x2900"];
+/// Cases that take a processor seconds: not under every order of threads. Three of those that the copy unit takes part in
+/// are left for that, one of them with clusters.
+const LONG: [&str; 9] = [
+    "2730x256", "8203x40", "17001x300", "1281x1153", "3x2817", "3x2900", "1x3100", "1x1540", "4x3080",
+];
 
 /// Whether this is a run of a test again, in another environment: of the short cases then.
 fn short() -> bool {
@@ -79,7 +81,7 @@ fn every_case() -> Vec<Case> {
 
 /// The cases with matrix products, in every precision and on the units that `PWM_PRODUCTS` leaves.
 fn products(precision: Precision) {
-    let with = ["linear", "ensemble", "product", "flow euler", "flow heun", "flow rk4 2"];
+    let with = ["linear", "ensemble", "product", "cluster", "flow euler", "flow heun", "flow rk4 2"];
     let list: Vec<_> = every_case().into_iter().filter(|c| with.iter().any(|w| c.name.starts_with(w))).collect();
     check(&list, precision);
     let best = std::env::var("PWM_STANDIN_MAJOR").is_ok_and(|m| m == "9") && !short();
@@ -106,7 +108,7 @@ fn products_on_other_units() {
     for test in ["products_in_tf32", "products_in_bf16"] {
         standin::again(test, &[major("9")]);
     }
-    for units in ["mma", "fma"] {
+    for units in ["wgmma", "mma", "fma"] {
         standin::again("products_in_bf16", &[major("9"), ("PWM_PRODUCTS", units.into())]);
     }
 }
@@ -364,13 +366,13 @@ fn one_clear_line_for_everything_that_is_missing() {
     failing(&[], "cuda:3", "no GPU 3: the driver shows 1");
     failing(&[("PWM_STANDIN_MAJOR", "7")], "cuda:0", "compute capability 7.0, needed is 8.0");
     failing(&[("PWM_NVRTC_PATH", "/nowhere")], "cuda:0", "no run-time compiler");
-    failing(&[("PWM_PRODUCTS", "wmma")], "cuda:0", "PWM_PRODUCTS=wmma is none of fma, mma and wgmma");
+    failing(&[("PWM_PRODUCTS", "wmma")], "cuda:0", "PWM_PRODUCTS=wmma is none of fma, mma, wgmma and clusters");
     failing(&[("PWM_STANDIN_MEMORY", "4")], "cuda:0", "the GPU has no room for");
     let (ok, text, _) = pwm(&["doctor"], &[]);
     assert!(ok && ["stand-in, sm_80", "CUDA 13.0", "NVRTC 0.1"].iter().all(|w| text.contains(w)), "{text}");
     assert!(text.contains("precision=tf32: tf32 products on tensor cores by mma.sync"), "{text}");
     let (_, text, _) = pwm(&["doctor"], &[("PWM_STANDIN_MAJOR", "9")]);
-    assert!(text.contains("precision=bf16: bf16 products on tensor cores by wgmma"), "{text}");
+    assert!(text.contains("precision=bf16: bf16 products on tensor cores by wgmma in clusters"), "{text}");
     let (_, text, _) = pwm(&["doctor"], &[("PWM_STANDIN_MAJOR", "9"), ("PWM_PRODUCTS", "fma")]);
     assert!(text.contains("precision=bf16: fp32 products on fused multiply-adds"), "{text}");
     let (ok, text, _) = pwm(&["doctor"], &[("LD_LIBRARY_PATH", "/nowhere"), ("PWM_NVRTC_PATH", "/nowhere")]);

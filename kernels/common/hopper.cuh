@@ -2,9 +2,16 @@
 // which it reports: compute capability 9.0 alone. The tests give each function a plain twin (tests/standin/hopper.hpp).
 // defines: TensorMap barrier_init barrier_fence barrier_expect barrier_arrive barrier_wait copy_box prefetch_map
 //          matrix_descriptor wgmma_fence wgmma_commit wgmma_wait wgmma_settle wgmma_tf32 wgmma_bf16 fewer_registers
-//          more_registers
+//          more_registers CLUSTER cluster_arrive cluster_wait cluster_read
 #pragma once
 #include "common/mma.cuh"
+
+// Blocks of an entry point that run side by side and see each other's shared memory.
+#if defined(__CUDA_ARCH_FEAT_SM90_ALL)
+#define CLUSTER(n) __cluster_dims__(n, 1, 1)
+#elif !defined(CUDA_ON_CPU)
+#define CLUSTER(n)
+#endif
 
 // A box of a matrix in memory, as the driver encodes it. Kernels take it by value, in memory of the launch.
 struct __align__(64) TensorMap {
@@ -70,6 +77,21 @@ DEVICE void more_registers() {
 #endif
 }
 
+// A barrier of all threads of a cluster that have not ended, in two halves: what was written before the first is there
+// after the second.
+DEVICE void cluster_arrive() { asm volatile("barrier.cluster.arrive.release.aligned;\n" ::: "memory"); }
+DEVICE void cluster_wait() { asm volatile("barrier.cluster.wait.acquire.aligned;\n" ::: "memory"); }
+// Two numbers of block `rank` of the cluster, where this block has `at`.
+DEVICE Two cluster_read(const Two* at, u32 rank) {
+    Two v;
+    asm volatile(
+        "{\n.reg .b32 there;\nmapa.shared::cluster.u32 there, %2, %3;\nld.shared::cluster.v2.f32 {%0, %1}, [there];\n}\n"
+        : "=f"(v.x), "=f"(v.y)
+        : "r"(shared_address(at)), "r"(rank)
+        : "memory");
+    return v;
+}
+
 #ifdef __CUDA_ARCH_FEAT_SM90_ALL
 // Orders earlier uses of the registers of sums before products into them.
 DEVICE void wgmma_fence() { asm volatile("wgmma.fence.sync.aligned;\n" ::: "memory"); }
@@ -114,6 +136,36 @@ DEVICE void wgmma_bf16(float (&d)[64], u64 a, u64 b, u32 add) {
         "%48, %49, %50, %51, %52, %53, %54, %55, %56, %57, %58, %59, %60, %61, %62, %63"
         "}, %64, %65, p, 1, 1, 0, 0;\n}\n"
         : R16(0), R16(16), R16(32), R16(48)
+        : "l"(a), "l"(b), "r"(add));
+}
+DEVICE void wgmma_tf32(float (&d)[112], u64 a, u64 b, u32 add) {
+    asm volatile(
+        "{\n.reg .pred p;\nsetp.ne.b32 p, %114, 0;\n"
+        "wgmma.mma_async.sync.aligned.m64n224k8.f32.tf32.tf32 {"
+        "%0, %1, %2, %3, %4, %5, %6, %7, %8, %9, %10, %11, %12, %13, %14, %15, "
+        "%16, %17, %18, %19, %20, %21, %22, %23, %24, %25, %26, %27, %28, %29, %30, %31, "
+        "%32, %33, %34, %35, %36, %37, %38, %39, %40, %41, %42, %43, %44, %45, %46, %47, "
+        "%48, %49, %50, %51, %52, %53, %54, %55, %56, %57, %58, %59, %60, %61, %62, %63, "
+        "%64, %65, %66, %67, %68, %69, %70, %71, %72, %73, %74, %75, %76, %77, %78, %79, "
+        "%80, %81, %82, %83, %84, %85, %86, %87, %88, %89, %90, %91, %92, %93, %94, %95, "
+        "%96, %97, %98, %99, %100, %101, %102, %103, %104, %105, %106, %107, %108, %109, %110, %111"
+        "}, %112, %113, p, 1, 1;\n}\n"
+        : R16(0), R16(16), R16(32), R16(48), R16(64), R16(80), R16(96)
+        : "l"(a), "l"(b), "r"(add));
+}
+DEVICE void wgmma_bf16(float (&d)[112], u64 a, u64 b, u32 add) {
+    asm volatile(
+        "{\n.reg .pred p;\nsetp.ne.b32 p, %114, 0;\n"
+        "wgmma.mma_async.sync.aligned.m64n224k16.f32.bf16.bf16 {"
+        "%0, %1, %2, %3, %4, %5, %6, %7, %8, %9, %10, %11, %12, %13, %14, %15, "
+        "%16, %17, %18, %19, %20, %21, %22, %23, %24, %25, %26, %27, %28, %29, %30, %31, "
+        "%32, %33, %34, %35, %36, %37, %38, %39, %40, %41, %42, %43, %44, %45, %46, %47, "
+        "%48, %49, %50, %51, %52, %53, %54, %55, %56, %57, %58, %59, %60, %61, %62, %63, "
+        "%64, %65, %66, %67, %68, %69, %70, %71, %72, %73, %74, %75, %76, %77, %78, %79, "
+        "%80, %81, %82, %83, %84, %85, %86, %87, %88, %89, %90, %91, %92, %93, %94, %95, "
+        "%96, %97, %98, %99, %100, %101, %102, %103, %104, %105, %106, %107, %108, %109, %110, %111"
+        "}, %112, %113, p, 1, 1, 0, 0;\n}\n"
+        : R16(0), R16(16), R16(32), R16(48), R16(64), R16(80), R16(96)
         : "l"(a), "l"(b), "r"(add));
 }
 DEVICE void wgmma_tf32(float (&d)[128], u64 a, u64 b, u32 add) {

@@ -3,10 +3,9 @@
 //
 // A block takes R rows and all N columns of them, so that a row's LayerNorm needs no second pass over memory: each
 // thread owns columns c, c + T, ... for all R rows in registers. Numbers are read once and written once.
+#include "common/epilogue.cuh"
 #include "common/math.cuh"
 #include "common/reduce.cuh"
-
-enum Epilogue { BIAS, NORM_MISH, NORM_SIMPLEX, MISH_NORM };
 
 // Threads of a block, inputs that lie on chip at a time.
 constexpr int T = 256, KT = 64;
@@ -56,7 +55,7 @@ static __device__ void multiply(float (&acc)[ceil_div(N, T)][R], const float* x,
     }
 }
 
-// Mean and 1 / sqrt(variance + 1e-5) of R rows whose columns the block's threads hold.
+// Mean and 1 / sqrt(variance + epsilon) of R rows whose columns the block's threads hold.
 template <int N, int R>
 static __device__ void row_moments(const float (&u)[ceil_div(N, T)][R], float (&mean)[R], float (&rstd)[R]) {
     constexpr int C = ceil_div(N, T);
@@ -80,7 +79,7 @@ static __device__ void row_moments(const float (&u)[ceil_div(N, T)][R], float (&
     }
     block_sums<T, R>(rstd);
 #pragma unroll
-    for (int r = 0; r < R; r++) rstd[r] = 1.f / sqrtf(rstd[r] * (1.f / (float)N) + 1e-5f);
+    for (int r = 0; r < R; r++) rstd[r] = 1.f / sqrtf(rstd[r] * (1.f / (float)N) + NORM_EPSILON);
 }
 
 // Softmax over groups of G neighbouring columns. A group lies in the lanes of one warp if G divides 32, else its

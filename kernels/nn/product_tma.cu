@@ -5,12 +5,19 @@
 // 128 bytes of products for each row of A and B; two others multiply, 64 rows each, straight from the ring. Barriers say
 // when a buffer is full and when it is free. Both matrices lie by products: in tf32 they are the numbers themselves, which
 // the copy unit rounds, in bf16 rounded copies.
+//
+// SPREAD blocks side by side make a cluster. Where LayerNorm follows, the cluster has whole rows of C, and each block
+// learns from the others' shared memory what it does not see.
+#include "common/epilogue.cuh"
 #include "common/hopper.cuh"
+#include "common/math.cuh"
 
 struct ProductTma {
-    float* c;
+    float* c;             // or null, if only `y` is wanted
     const float* bias;    // of each column, `scale` times; or null
     const float* addend;  // laid out as C; or null
+    float* y;             // what follows a row of C, laid out as C
+    const float *gain, *shift;  // of each column, as `bias`
     u64 c_member, bias_member;
     u32 m, n;  // rows and columns of C
     u32 k[3];  // products of each piece of A; rows of B follow on
@@ -27,8 +34,88 @@ struct ProductTma {
 #define HOPPER 1
 #endif
 
-// C (+)= A B^T + scale bias + addend, less the mean of each GROUP of eight columns if GROUP is not 0.
-template <int BN, int STAGES, int PRECISION, int GROUP>
+// The sum over the four threads that hold a row of sums.
+DEVICE float quad_sum(float v) {
+    v += __shfl_xor_sync(0xffffffffu, v, 1);
+    return v + __shfl_xor_sync(0xffffffffu, v, 2);
+}
+DEVICE float quad_max(float v) {
+    v = fmaxf(v, __shfl_xor_sync(0xffffffffu, v, 1));
+    return fmaxf(v, __shfl_xor_sync(0xffffffffu, v, 2));
+}
+
+// Mean and 1 / sqrt(variance + epsilon) of the rows h = 0, 1 of sums, acc[4j + 2h] and acc[4j + 2h + 1]. `seen`, eight
+// lines apart, is for what this block sees of them; the cluster may read it until the next barrier.
+template <int BN, int SPREAD>
+static __device__ void row_moments(const float (&acc)[BN / 2], Two* seen, float (&mean)[2], float (&rstd)[2]) {
+#pragma unroll
+    for (int h = 0; h < 2; h++) {
+        float sum = 0.f, squares = 0.f;
+#pragma unroll
+        for (int i = 2 * h; i < BN / 2; i += 4) sum += acc[i] + acc[i + 1];
+        mean[h] = quad_sum(sum) * (1.f / BN);
+#pragma unroll
+        for (int i = 2 * h; i < BN / 2; i += 4) {
+            float d0 = acc[i] - mean[h], d1 = acc[i + 1] - mean[h];
+            squares += d0 * d0 + d1 * d1;
+        }
+        rstd[h] = quad_sum(squares);
+        if (SPREAD > 1 && (threadIdx.x & 3) == 0) seen[8 * h] = {mean[h], rstd[h]};
+    }
+    if constexpr (SPREAD > 1) {
+        cluster_arrive();
+        cluster_wait();
+        // Parts of as many numbers each, in the same order in all blocks (Chan et al.).
+#pragma unroll
+        for (int h = 0; h < 2; h++) {
+            Two all = cluster_read(seen + 8 * h, 0);
+#pragma unroll
+            for (int r = 1; r < SPREAD; r++) {
+                Two part = cluster_read(seen + 8 * h, r);
+                float d = part.x - all.x;
+                all.x += d * (1.f / (r + 1));
+                all.y += part.y + d * d * ((float)BN * r / (r + 1));
+            }
+            mean[h] = all.x, rstd[h] = all.y;
+        }
+        cluster_arrive();
+    }
+#pragma unroll
+    for (int h = 0; h < 2; h++) rstd[h] = 1.f / sqrtf(rstd[h] * (1.f / (BN * SPREAD)) + NORM_EPSILON);
+}
+
+// What follows the product, in place. `gain` and `shift` begin at the first of the thread's columns, eight apart.
+template <int BN, int EPILOGUE, int SPREAD>
+static __device__ void follow(float (&acc)[BN / 2], Two* seen, const float* gain, const float* shift) {
+    if constexpr (EPILOGUE == MISH_NORM) {
+#pragma unroll
+        for (int i = 0; i < BN / 2; i++) acc[i] = mish(acc[i]);
+    }
+    float mean[2], rstd[2];
+    row_moments<BN, SPREAD>(acc, seen, mean, rstd);
+#pragma unroll
+    for (int j = 0; j < BN / 8; j++) {
+        Two g = *(const Two*)(gain + 8 * j), s = *(const Two*)(shift + 8 * j);
+#pragma unroll
+        for (int h = 0; h < 2; h++) {
+            float &u = acc[4 * j + 2 * h], &v = acc[4 * j + 2 * h + 1];
+            u = (u - mean[h]) * rstd[h] * g.x + s.x;
+            v = (v - mean[h]) * rstd[h] * g.y + s.y;
+            if constexpr (EPILOGUE == NORM_MISH) u = mish(u), v = mish(v);
+            if constexpr (EPILOGUE == NORM_SIMPLEX) {
+                // Groups of eight columns.
+                float top = quad_max(fmaxf(u, v));
+                u = expf(u - top), v = expf(v - top);
+                float sum = quad_sum(u + v);
+                u /= sum, v /= sum;
+            }
+        }
+    }
+}
+
+// C (+)= A B^T + scale bias + addend, less the mean of each GROUP of eight columns if GROUP is not 0; then what follows a
+// row, if EPILOGUE is not BIAS: SPREAD blocks have all its columns.
+template <int BN, int STAGES, int PRECISION, int GROUP, int EPILOGUE, int SPREAD>
 static __device__ void product_tma(const TensorMap& a0, const TensorMap& a1, const TensorMap& a2, const TensorMap& b,
                                    ProductTma x) {
 #ifdef HOPPER
@@ -36,7 +123,7 @@ static __device__ void product_tma(const TensorMap& a0, const TensorMap& a1, con
     static_assert(GROUP == 0 || GROUP == 8, "groups of eight columns lie in four neighbouring threads");
     // The swizzle goes by addresses, so buffers begin at multiples of eight lines.
     u32 ring = (shared_address(dynamic_shared()) + 1023) & ~1023u;
-    u32 full = ring + STAGES * STAGE, free = full + 8 * STAGES;
+    u32 full = ring + STAGES * STAGE, free = full + 8 * STAGES, seen = free + 8 * STAGES;
     u32 across = (x.n + BN - 1) / BN, member = blockIdx.y;
     u32 row = blockIdx.x / across * BM, column = blockIdx.x % across * BN;
     int group = threadIdx.x >> 7, lane = threadIdx.x & 31, warp = threadIdx.x >> 5 & 3;
@@ -136,19 +223,28 @@ static __device__ void product_tma(const TensorMap& a0, const TensorMap& a1, con
     if constexpr (GROUP == 8) {
 #pragma unroll
         for (int i = 0; i < BN / 2; i += 2) {
-            float sum = acc[i] + acc[i + 1];
-            sum += __shfl_xor_sync(0xffffffffu, sum, 1);
-            sum += __shfl_xor_sync(0xffffffffu, sum, 2);
+            float sum = quad_sum(acc[i] + acc[i + 1]);
             acc[i] -= sum * 0.125f, acc[i + 1] -= sum * 0.125f;
         }
     }
     if (x.accumulate) add(out);
+    auto store = [&](float* to) {
 #pragma unroll
-    for (int j = 0; j < BN / 8; j++) {
-        u32 c = column + 8 * j + 2 * t;
+        for (int j = 0; j < BN / 8; j++) {
+            u32 c = column + 8 * j + 2 * t;
 #pragma unroll
-        for (int h = 0; h < 2; h++)
-            if (c < x.n && in_row[h]) *(Two*)(out + line + h * below + c) = {acc[4 * j + 2 * h], acc[4 * j + 2 * h + 1]};
+            for (int h = 0; h < 2; h++)
+                if (c < x.n && in_row[h]) *(Two*)(to + line + h * below + c) = {acc[4 * j + 2 * h], acc[4 * j + 2 * h + 1]};
+        }
+    };
+    if (EPILOGUE == BIAS || x.c) store(out);
+    if constexpr (EPILOGUE != BIAS) {
+        size_t first = (size_t)member * x.bias_member + column + 2 * t;
+        Two* mine = (Two*)(dynamic_shared() + (seen - shared_address(dynamic_shared()))) + 64 * (group - 1) + 16 * warp + g;
+        follow<BN, EPILOGUE, SPREAD>(acc, mine, x.gain + first, x.shift + first);
+        store(x.y + (size_t)member * x.c_member);
+        // Nobody leaves while others read.
+        if (SPREAD > 1) cluster_wait();
     }
 #endif
 }

@@ -25,6 +25,7 @@ pub fn cases() -> Vec<Case> {
     let mut list = Vec::new();
     linear::linear_cases(&mut list);
     linear::product_cases(&mut list);
+    linear::cluster_cases(&mut list);
     elementwise::elementwise_cases(&mut list);
     loss::loss_cases(&mut list);
     flow::flow_cases(&mut list);

@@ -14,6 +14,7 @@
 #include <functional>
 #include <link.h>
 #include <map>
+#include <memory>
 #include <mutex>
 #include <string>
 #include <sys/mman.h>
@@ -55,7 +56,10 @@ static void entry() {
     for (;;) {
         Block* b = block;
         b->body(b->args);
+        if (fiber->between) fail("a thread ends between the halves of a barrier of its cluster");
         fiber->state = DONE, b->live--;
+        Cluster* c = b->cluster;
+        if (--c->live && c->arrived == c->live) c->arrived = 0, c->generation++;
         if (b->arrived && b->arrived == b->live) b->arrived = 0, b->generation++;
         fiber->waits_for = nullptr;
         to_scheduler();
@@ -68,44 +72,61 @@ static Order order() {
     return !o ? FORWARD : !strcmp(o, "reverse") ? REVERSE : !strcmp(o, "hashed") ? HASHED : FORWARD;
 }
 
-static const char* run_block(Block* b, Order order) {
-    uint32_t n = b->threads, done = 0, stacks = 0;
-    b->live = n, b->arrived = 0, b->error = nullptr;
+static void begin(Block* b) {
+    b->live = b->threads, b->arrived = 0, b->error = nullptr, b->stacks_used = b->done = 0, b->spare = nullptr;
     b->boxes.clear();
     memset(b->warp, 0, sizeof b->warp);
-    void* spare = nullptr;
-    uint32_t step = 1;
-    if (order == HASHED)
-        for (step = n * 5 / 8 | 1; std::__gcd(step, n) != 1;) step += 2;
-    for (uint32_t i = 0; i < n; i++) {
+    for (uint32_t i = 0; i < b->threads; i++) {
         Fiber& f = b->fiber[i];
         f.index = i, f.state = NEW, f.waits_for = nullptr, f.thread = {i, 0, 0};
         f.open.clear(), f.groups.clear(), f.products.clear(), f.into = nullptr, f.committed = 0, f.fenced = false;
+        f.between = false;
     }
-    while (done < n) {
-        bool progress = false;
-        for (uint32_t k = 0; k < n; k++) {
-            uint32_t i = order == FORWARD ? k : order == REVERSE ? n - 1 - k : (uint32_t)((uint64_t)k * step % n);
-            Fiber* f = &b->fiber[i];
-            if (f->state == DONE || (f->waits_for && *f->waits_for == f->seen)) continue;
-            if (f->state == NEW) {
-                f->state = RUNNING;
-                f->sp = spare ? spare : first_frame(b->stacks + (size_t)(++stacks) * STACK, entry);
-                spare = nullptr;
-            }
-            fiber = f, f->waits_for = nullptr, progress = true;
-            shim_switch(&b->scheduler, f->sp);
-            if (b->error) return b->error;
-            if (f->state == DONE) done++, spare = f->sp;
+}
+
+// Lets each thread of a block that can go on do so, once. Whether there was one.
+static bool sweep(Block* b, Order order) {
+    uint32_t n = b->threads, step = 1;
+    bool progress = false;
+    if (order == HASHED)
+        for (step = n * 5 / 8 | 1; std::__gcd(step, n) != 1;) step += 2;
+    block = b;
+    for (uint32_t k = 0; k < n && !b->error; k++) {
+        uint32_t i = order == FORWARD ? k : order == REVERSE ? n - 1 - k : (uint32_t)((uint64_t)k * step % n);
+        Fiber* f = &b->fiber[i];
+        if (f->state == DONE || (f->waits_for && *f->waits_for == f->seen)) continue;
+        if (f->state == NEW) {
+            f->state = RUNNING;
+            f->sp = b->spare ? b->spare : first_frame(b->stacks + (size_t)(++b->stacks_used) * STACK, entry);
+            b->spare = nullptr;
         }
+        fiber = f, f->waits_for = nullptr, progress = true;
+        shim_switch(&b->scheduler, f->sp);
+        if (f->state == DONE) b->done++, b->spare = f->sp;
+    }
+    return progress;
+}
+
+static const char* run_cluster(Cluster* c, Order order) {
+    for (;;) {
+        bool progress = false, done = true;
+        Block* arrives = nullptr;
+        for (uint32_t k = 0; k < c->size; k++) {
+            Block* b = c->block[order == FORWARD ? k : c->size - 1 - k];
+            progress |= sweep(b, order);
+            if (b->error) return b->error;
+            done &= b->done == b->threads;
+            if (!arrives && !b->boxes.empty()) arrives = b;
+        }
+        if (done) return nullptr;
         if (progress) continue;
         // Copies arrive as late as they may.
-        if (b->boxes.empty()) return "threads wait for each other at different barriers";
-        land(b->boxes.front());
-        b->boxes.erase(b->boxes.begin());
-        if (b->error) return b->error;
+        if (!arrives) return "threads wait for each other at different barriers";
+        block = arrives;
+        land(arrives->boxes.front());
+        arrives->boxes.erase(arrives->boxes.begin());
+        if (arrives->error) return arrives->error;
     }
-    return nullptr;
 }
 }  // namespace shim
 
@@ -124,6 +145,7 @@ struct Function {
     std::string name;
     void (*call)(void**);
     int (*sizes)(const uint32_t**);
+    uint32_t cluster;
     size_t most_dynamic = 48 << 10;
     uint64_t launched = 0;
 };
@@ -166,29 +188,39 @@ static int poison_shared(dl_phdr_info* info, size_t, void* base) {
 static Status launch(Function* f, const uint32_t* g, uint32_t threads, size_t dynamic, void** args) {
     static std::mutex mutex;
     std::lock_guard<std::mutex> lock(mutex);
-    static Block* own = nullptr;
-    if (!own) {
-        own = new Block();
-        own->stacks = (char*)mmap(nullptr, (size_t)(MAX_THREADS + 1) * STACK, PROT_READ | PROT_WRITE,
-                                  MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
-    }
-    if (threads > MAX_THREADS) return INVALID_VALUE;
-    Block* b = block = own;
-    b->grid_dim = {g[0], g[1], g[2]}, b->block_dim = {threads, 1, 1}, b->threads = threads, b->body = f->call, b->args = args;
+    static Cluster cluster;
+    if (threads > MAX_THREADS || f->cluster > sizeof cluster.block / sizeof *cluster.block) return INVALID_VALUE;
     // A block of its own, so that the address sanitizer knows its end.
-    b->dynamic = (char*)aligned_alloc(1024, std::max<size_t>((dynamic + 1023) / 1024, 1) * 1024), b->dynamic_bytes = dynamic;
     struct Free {
-        char* p;
-        ~Free() { free(p); }
-    } free_at_the_end = {b->dynamic};
+        void operator()(char* p) { free(p); }
+    };
+    std::vector<std::unique_ptr<char, Free>> dynamics;
+    for (uint32_t r = 0; r < f->cluster; r++) {
+        Block*& b = cluster.block[r];
+        if (!b) {
+            b = new Block();
+            b->stacks = (char*)mmap(nullptr, (size_t)(MAX_THREADS + 1) * STACK, PROT_READ | PROT_WRITE,
+                                    MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+        }
+        b->grid_dim = {g[0], g[1], g[2]}, b->block_dim = {threads, 1, 1}, b->threads = threads, b->body = f->call, b->args = args;
+        dynamics.emplace_back((char*)aligned_alloc(1024, std::max<size_t>((dynamic + 1023) / 1024, 1) * 1024));
+        b->dynamic = dynamics.back().get(), b->dynamic_bytes = dynamic, b->cluster = &cluster;
+    }
     Order o = order();
-    for (uint64_t i = 0; i < (uint64_t)g[0] * g[1] * g[2]; i++) {
-        // Blocks may run in any order as well.
-        uint64_t k = o == FORWARD ? i : (uint64_t)g[0] * g[1] * g[2] - 1 - i;
-        b->block = {(uint32_t)(k % g[0]), (uint32_t)(k / g[0] % g[1]), (uint32_t)(k / g[0] / g[1])};
+    uint64_t blocks = (uint64_t)g[0] * g[1] * g[2];
+    for (uint64_t i = 0; i < blocks; i += f->cluster) {
+        // Clusters may run in any order as well.
+        uint64_t first = o == FORWARD ? i : blocks - f->cluster - i;
+        cluster.size = f->cluster, cluster.live = f->cluster * threads, cluster.arrived = 0;
         dl_iterate_phdr(poison_shared, f->module->base);
-        memset(b->dynamic, 0xff, dynamic);
-        if (const char* e = run_block(b, o)) {
+        for (uint32_t r = 0; r < f->cluster; r++) {
+            uint64_t k = first + r;
+            Block* b = cluster.block[r];
+            b->block = {(uint32_t)(k % g[0]), (uint32_t)(k / g[0] % g[1]), (uint32_t)(k / g[0] / g[1])};
+            memset(b->dynamic, 0xff, dynamic);
+            begin(b);
+        }
+        if (const char* e = run_cluster(&cluster, o)) {
             last_error = f->name + ": " + e;
             return LAUNCH_FAILED;
         }
@@ -289,8 +321,9 @@ X cuModuleUnload(Module* m) { return delete m, SUCCESS; }
 X cuModuleGetFunction(Function** f, Module* m, const char* name) {
     auto call = (void (*)(void**))dlsym(m->handle, (std::string(name) + "_call").c_str());
     auto sizes = (int (*)(const uint32_t**))dlsym(m->handle, (std::string(name) + "_sizes").c_str());
-    if (!call || !sizes) return last_error = std::string("no kernel ") + name, NOT_FOUND;
-    return *f = new Function{m, name, call, sizes}, SUCCESS;
+    auto cluster = (int (*)())dlsym(m->handle, (std::string(name) + "_cluster").c_str());
+    if (!call || !sizes || !cluster) return last_error = std::string("no kernel ") + name, NOT_FOUND;
+    return *f = new Function{m, name, call, sizes, (uint32_t)cluster()}, SUCCESS;
 }
 // A description of a matrix and a box, checked as the driver checks it.
 X cuTensorMapEncodeTiled(void* map, int type, unsigned rank, void* address, const uint64_t* dim, const uint64_t* stride,
@@ -319,7 +352,7 @@ X cuFuncSetAttribute(Function* f, int a, int value) {
 X cuLaunchKernel(Function* f, unsigned gx, unsigned gy, unsigned gz, unsigned bx, unsigned by, unsigned bz,
                  unsigned dynamic, Stream* s, void** args, void**) {
     COUNT;
-    if (!gx || !gy || !gz || by != 1 || bz != 1 || dynamic > f->most_dynamic) return INVALID_VALUE;
+    if (!gx || !gy || !gz || by != 1 || bz != 1 || dynamic > f->most_dynamic || gx % f->cluster) return INVALID_VALUE;
     if (!f->launched++) launched_names += f->name + "\n";
     // The arguments are copied now, as the driver does, to where each may lie.
     struct alignas(64) Line {

@@ -12,7 +12,7 @@ inline char* dynamic_shared() { return shim::block->dynamic; }
 namespace shim {
 inline void inside_shared(const void* p, size_t n) {
     const char* at = (const char*)p;
-    if (at < block->dynamic || at + n > block->dynamic + block->dynamic_bytes) fail("an asynchronous copy misses shared memory");
+    if (at < block->dynamic || at + n > block->dynamic + block->dynamic_bytes) fail("an access misses shared memory");
 }
 inline void copy_async(void* to, const void* from, uint32_t size, uint32_t bytes) {
     if ((uintptr_t)to % size || (uintptr_t)from % size) fail("an asynchronous copy is not aligned");

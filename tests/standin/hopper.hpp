@@ -143,6 +143,30 @@ inline void fewer_registers() { static_assert(N % 8 == 0 && N >= 24 && N <= 256)
 template <int N>
 inline void more_registers() { static_assert(N % 8 == 0 && N >= 24 && N <= 256); }
 
+// Threads that have ended are not waited for.
+inline void cluster_arrive() {
+    shim::Cluster* c = shim::block->cluster;
+    if (shim::fiber->between) shim::fail("a thread arrives twice at a barrier of its cluster");
+    shim::fiber->between = true, shim::fiber->phase = c->generation;
+    if (++c->arrived == c->live) c->arrived = 0, c->generation++;
+}
+inline void cluster_wait() {
+    if (!shim::fiber->between) shim::fail("a thread waits for a barrier of its cluster without having arrived");
+    shim::Cluster* c = shim::block->cluster;
+    while (c->generation == shim::fiber->phase) shim::wait_for(&c->generation);
+    shim::fiber->between = false;
+}
+template <class Two>
+inline Two cluster_read(const Two* at, uint32_t rank) {
+    const shim::Cluster* c = shim::block->cluster;
+    if (rank >= c->size) shim::fail("a cluster has fewer blocks");
+    if (c->block[rank]->live == 0) shim::fail("shared memory is read of a block that has ended");
+    shim::inside_shared(at, sizeof *at);
+    Two v;
+    memcpy(&v, c->block[rank]->dynamic + ((const char*)at - shim::block->dynamic), sizeof v);
+    return v;
+}
+
 inline void wgmma_fence() { shim::fiber->fenced = true; }
 inline void wgmma_commit() { shim::fiber->committed++; }
 template <int N>

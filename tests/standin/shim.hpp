@@ -1,5 +1,6 @@
 // CUDA C++ on a CPU: what a kernel file needs to be compiled as C++ and run. One OS thread runs a block; its threads are
-// fibers, made when they first run. Shared memory is thread-local memory of the module, poisoned before each block.
+// fibers, made when they first run. Shared memory is thread-local memory of the module, poisoned before each block; the
+// blocks of a cluster run in turns, so they may use none but what their launch asks for.
 #pragma once
 #define CUDA_ON_CPU 1
 #include <cmath>
@@ -64,17 +65,27 @@ struct Fiber {
     float* into;
     uint32_t committed;
     bool fenced;
+    bool between;  // the halves of a barrier of the cluster, whose phase was:
+    uint32_t phase;
 };
 struct Warp {
     uint32_t mask, arrived, generation;
     void* slot[32];
 };
+struct Block;
+struct Cluster {
+    uint32_t size, live, arrived, generation;
+    Block* block[8];
+};
 struct Block {
+    Cluster* cluster;
     dim3 block, block_dim, grid_dim;
     uint32_t threads, live, arrived, generation;
     Warp warp[MAX_THREADS / 32];
     Fiber fiber[MAX_THREADS];
     char* stacks;
+    uint32_t stacks_used, done;
+    void* spare;
     void* scheduler;
     void (*body)(void**);
     void** args;
@@ -155,6 +166,8 @@ inline T __shfl_xor_sync(uint32_t mask, T v, int x) { return shim::shuffle(mask,
 #include "hopper.hpp"
 
 // What the driver looks up for an entry point.
-#define EXPORT(name)                                                                     \
-    extern "C" void name##_call(void** a) { shim::invoke(name, a); }                      \
-    extern "C" int name##_sizes(const uint32_t** p) { return shim::sizes(name, p); }
+#define CLUSTER(n)
+#define EXPORT(name, cluster)                                                           \
+    extern "C" void name##_call(void** a) { shim::invoke(name, a); }                     \
+    extern "C" int name##_sizes(const uint32_t** p) { return shim::sizes(name, p); }     \
+    extern "C" int name##_cluster() { return cluster; }

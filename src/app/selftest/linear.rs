@@ -67,6 +67,26 @@ pub(super) fn linear_cases(list: &mut Vec<Case>) {
     }
 }
 
+/// Layers whose rows the blocks of a cluster share, in every width of a tile: four, eight, one and two blocks a row. Weights
+/// of the first two are kept rounded.
+pub(super) fn cluster_cases(list: &mut Vec<Case>) {
+    for (epilogue, [e, m, n, k]) in [
+        (Epilogue::NormMish, [1, 3100, 512, 264]),
+        (Epilogue::NormSimplex { group: 8 }, [1, 1540, 1792, 264]),
+        (Epilogue::MishNorm, [4, 3080, 256, 36]),
+        (Epilogue::NormMish, [2, 3090, 512, 40]),
+    ] {
+        list.push(case(format!("cluster {epilogue:?} {e}x{m}x{n}x{k}"), move |l| {
+            let w = layer(l, e, n, k, true);
+            let x = l.leaf(&[m, k]);
+            let y = linear(&mut l.p, &[x], &w, epilogue, true, None);
+            l.follow(y);
+            let unsaved = linear(&mut l.p, &[x], &w, epilogue, false, None);
+            l.keep(unsaved);
+        }));
+    }
+}
+
 /// Layers of random sizes, each a step from the edge of a tile, one or a prime; sizes that fill a GPU with the larger
 /// tiles, on all units; sums over so many rows that blocks share them.
 pub(super) fn product_cases(list: &mut Vec<Case>) {

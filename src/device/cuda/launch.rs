@@ -33,6 +33,9 @@ pub struct Launch {
     /// all launches of an instance.
     pub threads: u32,
     pub shared: u32,
+    /// Blocks along x that run side by side and see each other's shared memory: a divisor of all that there are. The same
+    /// for all launches of an instance.
+    pub cluster: u32,
     /// Blocks along x, y, z.
     pub grid: [u32; 3],
     /// Bytes of each argument.
@@ -51,7 +54,17 @@ impl Launch {
         let grid = grid.map(|n| u32::try_from(n).expect("invariant: a grid has fewer than 2^32 blocks"));
         assert!(grid[1] < 65_536 && grid[2] < 65_536, "invariant: a grid is long along x only");
         let threads = kernel.threads;
-        Self { kernel, template: template.to_vec(), header: None, threads, shared: 0, grid, args, maps: vec![] }
+        Self {
+            kernel,
+            template: template.to_vec(),
+            header: None,
+            threads,
+            shared: 0,
+            cluster: 1,
+            grid,
+            args,
+            maps: vec![],
+        }
     }
 
     pub fn with_header(mut self, header: Header) -> Self {
@@ -71,6 +84,12 @@ impl Launch {
 
     pub fn with_shared(mut self, bytes: u32) -> Self {
         self.shared = bytes;
+        self
+    }
+
+    pub fn with_cluster(mut self, blocks: u32) -> Self {
+        assert!(self.grid[0].is_multiple_of(blocks), "invariant: clusters are whole");
+        self.cluster = blocks;
         self
     }
 

@@ -65,7 +65,7 @@ pub enum CudaError {
     Pinned { bytes: usize, message: String },
     #[error("the operation `{op}` of program `{program}` has no CUDA kernel yet; use device=cpu")]
     NoKernel { op: &'static str, program: &'static str },
-    #[error("PWM_PRODUCTS={0} is none of fma, mma and wgmma")]
+    #[error("PWM_PRODUCTS={0} is none of fma, mma, wgmma and clusters")]
     Products(String),
     #[error("the GPU computes in single precision only")]
     NumberType,

@@ -13,6 +13,8 @@ pub enum Units {
     Mma,
     /// Tensor cores by groups of warps from shared memory that is filled by the copy unit (`wgmma`, TMA): 9.0 alone.
     Wgmma,
+    /// The same with blocks in clusters, which have whole rows together: LayerNorm follows the product in its registers.
+    Clusters,
 }
 
 /// How products are made.
@@ -36,17 +38,19 @@ impl Multiply {
     pub fn best(major: i32, precision: Precision) -> Self {
         let units = match (precision, major) {
             (Precision::Fp32, _) => Units::Fma,
-            (_, 9) => Units::Wgmma,
+            (_, 9) => Units::Clusters,
             _ => Units::Mma,
         };
         Self { precision, units }.settled()
     }
 
-    /// The best of `info`'s GPU, or what the environment forces: [`FORCE`] is `fma`, `mma` or `wgmma`.
+    /// The best of `info`'s GPU, or what the environment forces: [`FORCE`] is `fma`, `mma`, `wgmma` or
+    /// `clusters`.
     pub fn on(info: &DeviceInfo, precision: Precision) -> Result<Self, CudaError> {
         let best = Self::best(info.major, precision);
         let at_most = match std::env::var(FORCE).as_deref() {
-            Err(_) | Ok("" | "wgmma") => Units::Wgmma,
+            Err(_) | Ok("" | "clusters") => Units::Clusters,
+            Ok("wgmma") => Units::Wgmma,
             Ok("mma") => Units::Mma,
             Ok("fma") => Units::Fma,
             Ok(other) => return Err(CudaError::Products(other.into())),
@@ -66,6 +70,7 @@ impl std::fmt::Display for Multiply {
             Units::Fma => "fused multiply-adds",
             Units::Mma => "tensor cores by mma.sync",
             Units::Wgmma => "tensor cores by wgmma",
+            Units::Clusters => "tensor cores by wgmma in clusters",
         };
         write!(f, "{} products on {units}", self.precision)
     }
@@ -80,7 +85,7 @@ mod tests {
         let units = |major, precision| Multiply::best(major, precision).units;
         assert_eq!(units(9, Precision::Fp32), Units::Fma);
         assert_eq!(units(8, Precision::Tf32), Units::Mma);
-        assert_eq!(units(9, Precision::Bf16), Units::Wgmma);
+        assert_eq!(units(9, Precision::Bf16), Units::Clusters);
         assert_eq!(units(10, Precision::Bf16), Units::Mma);
         let none = Multiply { precision: Precision::Bf16, units: Units::Fma };
         assert_eq!(none.settled().precision, Precision::Fp32);

@@ -13,6 +13,7 @@ macro_rules! embedded {
 }
 embedded!(
     "common/types.cuh",
+    "common/epilogue.cuh",
     "common/math.cuh",
     "common/mma.cuh",
     "common/hopper.cuh",
@@ -62,20 +63,22 @@ impl Unit {
 
     /// The translation unit: includes the file, then one entry point an instance.
     pub fn source(&self) -> String {
-        let mut s = format!("#include \"{}\"\n#ifndef EXPORT\n#define EXPORT(name)\n#endif\n", self.file);
+        let mut s = format!("#include \"{}\"\n#ifndef EXPORT\n#define EXPORT(name, cluster)\n#endif\n", self.file);
         for (symbol, launch) in &self.instances {
             let k = &launch.kernel;
             let typed: Vec<_> = k.params.iter().enumerate().map(|(i, c)| format!("{c} a{i}")).collect();
             let names: Vec<_> = (0..k.params.len()).map(|i| format!("a{i}")).collect();
             let template: Vec<_> = launch.template.iter().map(i64::to_string).collect();
             let template = if template.is_empty() { String::new() } else { format!("<{}>", template.join(", ")) };
+            let cluster = if launch.cluster > 1 { format!(" CLUSTER({})", launch.cluster) } else { String::new() };
             let _ = writeln!(
                 s,
-                "extern \"C\" __global__ void __launch_bounds__({}, 1) {symbol}({}) {{ {}{template}({}); }}\nEXPORT({symbol})",
+                "extern \"C\" __global__ void{cluster} __launch_bounds__({}, 1) {symbol}({}) {{ {}{template}({}); }}\nEXPORT({symbol}, {})",
                 launch.threads,
                 typed.join(", "),
                 k.name,
                 names.join(", "),
+                launch.cluster,
             );
         }
         s

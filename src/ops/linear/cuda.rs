@@ -4,13 +4,14 @@
 //! |---|---|
 //! | a few inputs | `linear`: product and what follows it, eight rows a block; a product this short is not worth two launches |
 //! | a few outputs, no norm | `narrow`: a warp a row; tiles would be nearly empty |
+//! | many rows, a norm, clusters of blocks | `product_tma` with what follows it: [`Product::spread`] |
 //! | else | `product` into the place of `h`, then `linear_rows` over its rows, several of which make a block's width |
 //!
-//! The last row is most of the work: rows of a wide layer are longer than any tile with enough neighbours for tensor
-//! cores, so a block cannot see the whole row that LayerNorm needs.
+//! The last two rows are most of the work: rows of a wide layer are longer than any tile with enough neighbours for tensor
+//! cores, so a block alone cannot see the whole row that LayerNorm needs.
 
 use super::product::{
-    Lines, Major, Piece, Product, narrow, round_rows, rounded, rounded_room, split_room, transpose_round,
+    Follow, Lines, Major, Piece, Product, narrow, round_rows, rounded, rounded_room, split_room, transpose_round,
 };
 use super::{Dims, Epilogue, Linear, LinearGrad, Target, Transpose, first_x};
 use crate::config::Precision;
@@ -58,14 +59,22 @@ pub(in crate::ops) fn row_blocks(m: usize) -> usize {
 /// Sums that a block of `linear_grad_rows` leaves of each column: gain, shift, bias.
 pub(in crate::ops) const SUMS: usize = 3;
 
+impl Epilogue {
+    /// Its number in the kernels.
+    pub(super) fn code(self) -> i64 {
+        match self {
+            Self::Bias => 0,
+            Self::NormMish => 1,
+            Self::NormSimplex { .. } => 2,
+            Self::MishNorm => 3,
+        }
+    }
+}
+
 /// Number of the epilogue in the kernels, and its group.
 fn code(e: Epilogue) -> (i64, i64) {
-    match e {
-        Epilogue::Bias => (0, 1),
-        Epilogue::NormMish => (1, 1),
-        Epilogue::NormSimplex { group } => (2, group as i64),
-        Epilogue::MishNorm => (3, 1),
-    }
+    let group = if let Epilogue::NormSimplex { group } = e { group as i64 } else { 1 };
+    (e.code(), group)
 }
 
 /// `y = epilogue(h)` for `m` rows of each of `e` members; `h` may be `y`.
@@ -168,8 +177,18 @@ impl Layer {
             let (grid, w) = ([self.m.div_ceil(ROWS), self.e, 1], self.weight);
             return vec![narrow(grid, [], w, self.bias, x0, x1, x2, self.y, m, n, k0, k1, k2, shared)];
         }
-        let h = if self.saved == Out::default() { self.y } else { self.saved };
         let mut list = vec![];
+        let (gain, shift) = self.gains;
+        let whole = Product {
+            bias: self.bias,
+            follow: Some(Follow { epilogue: self.epilogue, gain, shift, y: self.y }),
+            ..self.product(how, self.saved)
+        };
+        if whole.spread(how, self.epilogue).is_some() {
+            whole.launch(how, room, &mut list);
+            return list;
+        }
+        let h = if self.saved == Out::default() { self.y } else { self.saved };
         Product { bias: self.bias, ..self.product(how, h) }.launch(how, room, &mut list);
         if self.epilogue.has_norm() {
             list.push(rows(self.e, self.m, n, self.epilogue, h.into(), self.gains, self.y));

@@ -14,6 +14,7 @@
 //! then, `dx` its transposed copy. In bf16 it wants numbers that are rounded already: those of a large weight are, both
 //! ways round, in the place of its transposed copy ([`rounded`]), those of A are copied before each product.
 
+use super::Epilogue;
 use crate::config::Precision;
 use crate::device::cuda::Launch;
 use crate::device::cuda::launch::{Element, In, Out, Param, TensorMap};
@@ -32,7 +33,7 @@ crate::cuda_kernels! {
 
 crate::cuda_kernels! {
     "nn/product_tma.cu";
-    fn product_tma[384]<BN, STAGES, PRECISION, GROUP>(
+    fn product_tma[384]<BN, STAGES, PRECISION, GROUP, EPILOGUE, SPREAD>(
         a0: TensorMap, a1: TensorMap, a2: TensorMap, b: TensorMap, x: TmaArguments,
     );
     fn round_rows[256](
@@ -84,6 +85,9 @@ pub(crate) struct TmaArguments {
     c: u64,
     bias: u64,
     addend: u64,
+    y: u64,
+    gain: u64,
+    shift: u64,
     c_member: u64,
     bias_member: u64,
     m: u32,
@@ -134,6 +138,17 @@ pub(in crate::ops) struct Lines {
     pub member: usize,
 }
 
+/// What follows a row of C, in the same launch: LayerNorm with what goes with it. See [`Product::spread`].
+#[derive(Clone, Copy, Debug)]
+pub(in crate::ops) struct Follow {
+    pub epilogue: Epilogue,
+    /// Of each column, members as far apart as their biases.
+    pub gain: In,
+    pub shift: In,
+    /// Laid out as C.
+    pub y: Out,
+}
+
 /// `C (+)= A Bᵀ + scale bias + addend`, for each member of a batch.
 #[derive(Clone, Copy, Debug, Default)]
 pub(in crate::ops) struct Product {
@@ -148,6 +163,7 @@ pub(in crate::ops) struct Product {
     pub b_major: Major,
     /// B once more, if it lies by products too.
     pub b_lines: Option<Lines>,
+    /// Null if only what follows it is wanted.
     pub c: Out,
     pub c_line: usize,
     /// Of each column; null for none.
@@ -166,6 +182,8 @@ pub(in crate::ops) struct Product {
     pub accumulate: bool,
     /// Whether the mean of every eight columns is removed.
     pub tangent: bool,
+    /// Only where [`Product::spread`] finds it possible.
+    pub follow: Option<Follow>,
 }
 
 /// A tile of C and how the warps of a block share it: see `nn/product.cu`.
@@ -192,6 +210,10 @@ const TMA_TILES: usize = 64;
 /// Tiles of 256 columns that are at least two for each multiprocessor: then their better ratio of arithmetic to what is
 /// fetched counts more than that the last ones leave some idle.
 const WAVES: usize = 264;
+/// Columns of a tile of it where LayerNorm follows, and how many such tiles may share a row: those that leave at most one
+/// of the 16 multiprocessors idle that see each other's memory, and no more than every such GPU takes.
+const SHARES: [usize; 3] = [256, 224, 128];
+const SPREADS: [usize; 6] = [1, 2, 3, 4, 5, 8];
 
 /// Whether a product has tiles enough for `product_tma`.
 fn fills(m: usize, n: usize, batch: usize) -> bool {
@@ -200,7 +222,7 @@ fn fills(m: usize, n: usize, batch: usize) -> bool {
 
 /// Whether a product of one member runs on `product_tma`, if its matrices lie as that wants them.
 pub(in crate::ops) fn fills_tma(how: &Multiply, m: usize, n: usize) -> bool {
-    how.units == Units::Wgmma && fills(m, n, 1)
+    how.units >= Units::Wgmma && fills(m, n, 1)
 }
 
 /// Numbers of room for a rounded copy of A, `k` products of `m` rows for each of `members`, if the product, of `batch`
@@ -213,7 +235,7 @@ pub(in crate::ops) fn rounded_room(m: usize, n: usize, k: usize, batch: usize, m
 /// two of them: the weight, then its transpose.
 pub(in crate::ops) fn rounded(how: &Multiply, n: usize, k: usize) -> bool {
     let large = |n: usize| n >= 256 && n.is_multiple_of(8);
-    how.units == Units::Wgmma && how.precision == Precision::Bf16 && large(n) && large(k)
+    how.units >= Units::Wgmma && how.precision == Precision::Bf16 && large(n) && large(k)
 }
 
 /// Blocks that keep a GPU of 100 to 150 multiprocessors busy. A constant, so that bits do not depend on the GPU.
@@ -268,6 +290,27 @@ impl Product {
         list.push(self.launch_tile(how, tile, 1, self.products(), 0));
     }
 
+    /// Columns of a tile, and tiles that share a row, if LayerNorm can follow in the same launch. Such tiles must fill the
+    /// GPU: a launch of its own for the rows costs less than half of the multiprocessors.
+    pub fn spread(&self, how: &Multiply, epilogue: Epilogue) -> Option<[usize; 2]> {
+        let follows = match epilogue {
+            Epilogue::Bias => false,
+            Epilogue::NormSimplex { group } => group == 8,
+            Epilogue::NormMish | Epilogue::MishNorm => true,
+        };
+        let lines = self.b_lines.as_ref()?;
+        if how.units < Units::Clusters || !follows || !self.fits_tma(how, lines) {
+            return None;
+        }
+        let spreads = |columns: &usize| {
+            let tiles = Self::tma_tiles(self.m, self.n, *columns) * self.batch;
+            let spread = self.n / columns;
+            (self.n.is_multiple_of(*columns) && SPREADS.contains(&spread) && tiles >= BUSY)
+                .then_some([*columns, spread])
+        };
+        SHARES.iter().find_map(spreads)
+    }
+
     /// Whether the copy unit can bring both matrices, and there are tiles enough for it.
     fn fits_tma(&self, how: &Multiply, b: &Lines) -> bool {
         let a = match b.element {
@@ -283,7 +326,7 @@ impl Product {
         // Results go two at a time.
         let c = [self.c.0, self.addend.0].iter().all(|a| a.is_multiple_of(8))
             && [self.n, self.c_line, self.c_member].iter().all(|n| n.is_multiple_of(2));
-        how.units == Units::Wgmma
+        how.units >= Units::Wgmma
             && self.a_major == Major::Products
             && a
             && b_fits
@@ -325,13 +368,20 @@ impl Product {
             matrix(p.at.0, [p.products, self.m, a_members], p.line, a_member, TMA_ROWS)
         };
         let b_shared = b.member == 0;
-        let columns = if Self::tma_tiles(self.m, self.n, 256) * self.batch >= WAVES { 256 } else { 128 };
+        let wide = || Self::tma_tiles(self.m, self.n, 256) * self.batch >= WAVES;
+        let [columns, spread] = match self.follow {
+            Some(f) => self.spread(how, f.epilogue).expect("invariant: what follows was found possible"),
+            None => [if wide() { 256 } else { 128 }, 1],
+        };
         let b_size = [self.products(), self.n, if b_shared { 1 } else { members }];
         let b = matrix(b.at, b_size, b.line, b.member, columns);
         let arguments = TmaArguments {
             c: self.c.0,
             bias: self.bias.0,
             addend: self.addend.0,
+            y: self.follow.map_or(0, |f| f.y.0),
+            gain: self.follow.map_or(0, |f| f.gain.0),
+            shift: self.follow.map_or(0, |f| f.shift.0),
             c_member: self.c_member as u64,
             bias_member: self.bias_member as u64,
             m: self.m as u32,
@@ -345,12 +395,19 @@ impl Product {
             scale: self.scale,
             filler: 0,
         };
-        let stages = if columns == 256 { 4 } else { 6 };
-        // Buffers at multiples of 1024 bytes, then two barriers for each.
-        let shared = 1024 + stages * (TMA_ROWS + columns) * 128 + 16 * stages;
-        let template = [columns as i64, stages as i64, code(how.precision), if self.tangent { 8 } else { 0 }];
+        let stages = if columns == 128 { 6 } else { 4 };
+        // Buffers at multiples of 1024 bytes, then two barriers for each, then two numbers for each row.
+        let seen = if spread > 1 { 8 * TMA_ROWS } else { 0 };
+        let shared = 1024 + stages * (TMA_ROWS + columns) * 128 + 16 * stages + seen;
+        let epilogue = self.follow.map_or(Epilogue::Bias, |f| f.epilogue).code();
+        let group = if self.tangent { 8 } else { 0 };
+        let template = [columns as i64, stages as i64, code(how.precision), group, epilogue, spread as i64];
         let grid = [Self::tma_tiles(self.m, self.n, columns), self.batch, 1];
-        list.push(product_tma(grid, template, a(0), a(1), a(2), b, arguments).with_shared(shared as u32));
+        list.push(
+            product_tma(grid, template, a(0), a(1), a(2), b, arguments)
+                .with_shared(shared as u32)
+                .with_cluster(spread as u32),
+        );
     }
 
     fn tma_tiles(m: usize, n: usize, columns: usize) -> usize {

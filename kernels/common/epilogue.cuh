@@ -1,0 +1,9 @@
+// What follows the product of a layer, by number.
+// defines: Epilogue NORM_EPSILON
+#pragma once
+#include "common/types.cuh"
+
+enum Epilogue { BIAS, NORM_MISH, NORM_SIMPLEX, MISH_NORM };
+
+// Beside the variance in LayerNorm.
+constexpr float NORM_EPSILON = 1e-5f;
