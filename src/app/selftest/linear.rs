@@ -73,8 +73,8 @@ pub(super) fn cluster_cases(list: &mut Vec<Case>) {
     for (epilogue, [e, m, n, k]) in [
         (Epilogue::NormMish, [1, 3100, 512, 264]),
         (Epilogue::NormSimplex { group: 8 }, [1, 1540, 1792, 264]),
-        (Epilogue::MishNorm, [4, 3080, 256, 36]),
-        (Epilogue::NormMish, [2, 3090, 512, 40]),
+        (Epilogue::MishNorm, [4, 3080, 256, 68]),
+        (Epilogue::NormMish, [2, 3090, 512, 72]),
     ] {
         list.push(case(format!("cluster {epilogue:?} {e}x{m}x{n}x{k}"), move |l| {
             let w = layer(l, e, n, k, true);

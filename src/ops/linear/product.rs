@@ -523,4 +523,24 @@ mod tests {
         assert_eq!(split_room(512, 512, 4096, 1), 6 * 512 * 512);
         assert!(fills(1024, 1792, 1) && !fills(128, 1792, 1) && fills(16_384, 512, 1));
     }
+
+    #[test]
+    fn clusters_share_rows_that_fill_a_gpu() {
+        let how = Multiply { precision: Precision::Tf32, units: Units::Clusters };
+        let spread = |m, n, epilogue| {
+            let lines = Lines { at: 0, element: Element::Tf32, line: n, member: 0 };
+            let product = Product { m, n, batch: 1, c_line: n, b_lines: Some(lines), ..Product::default() };
+            product.spread(&how, epilogue)
+        };
+        let [bias, norm] = [Epilogue::Bias, Epilogue::NormMish];
+        assert_eq!(spread(16_384, 1792, norm), Some([224, 8]));
+        assert_eq!(spread(16_384, 512, norm), Some([256, 2]));
+        assert_eq!(spread(3072, 512, norm), Some([128, 4]));
+        assert_eq!(spread(16_384, 768, Epilogue::NormSimplex { group: 8 }), Some([256, 3]));
+        // Too few rows, a width that no tiles make up, groups that lie across threads, nothing to follow.
+        assert_eq!(spread(1024, 1792, norm), None);
+        assert_eq!(spread(16_384, 400, norm), None);
+        assert_eq!(spread(16_384, 768, Epilogue::NormSimplex { group: 4 }), None);
+        assert_eq!(spread(16_384, 1792, bias), None);
+    }
 }
