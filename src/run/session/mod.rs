@@ -3,129 +3,34 @@
 //! A session is one sitting of a run; a run that was stopped goes on in another. Schedules count epochs, so sittings
 //! leave no mark on what is learned: only `max_minutes` counts them apart.
 
+mod ending;
+mod judge;
+mod pictures;
+mod recover;
+
+pub use ending::{Ending, RunError};
+pub use pictures::{CURVE, MOVIE, STILL};
+
 use std::time::{Duration, Instant};
 
-use super::atomic::FileError;
-use super::checkpoint::{Checkpoint, CheckpointError};
-use super::curve::LearningCurve;
+use super::checkpoint::Checkpoint;
 use super::film::Film;
-use super::folder::{End, Ended, FolderError, RunFolder, RunInfo, utc_now};
-use super::guard::{Guard, Verdict};
-use super::incidents::{self, Incident, Kind};
+use super::folder::{End, Ended, RunFolder, RunInfo, utc_now};
+use super::guard::Guard;
+use super::incidents::{self, Incident};
 use super::keep::{self, Kept};
-use super::metrics::{self, Metrics, MetricsError, Rows, Start};
-use super::progress::{Progress, Short, Status, Time};
+use super::metrics::{self, Metrics, Rows, Start};
+use super::progress::{Progress, Status};
 use super::signals::{GRACE, StopFlag};
 use super::state::{self, Best, Stored};
 use super::status;
-use super::tracker::{COLUMNS, EVAL_MEAN, EVAL_STD, NETWORKS, PATIENCE, Pending, TRAIN_RETURN, Tracker};
-use super::viewer::ViewerError;
+use super::tracker::{COLUMNS, EVAL_MEAN, NETWORKS, PATIENCE, Pending, Tracker};
 use super::vitals::{self, Vitals};
 use crate::algo::Learner;
-use crate::algo::pwm::{Evaluation, Probe, TrainError};
-use crate::config::Collapse;
-
-/// Pictures of a run folder.
-pub const CURVE: &str = "curve.svg";
-pub const MOVIE: &str = "ant.html";
-pub const STILL: &str = "ant.svg";
+use crate::algo::pwm::{Evaluation, Probe};
 
 /// Weight of the newest epoch in the speed that the time left is told from.
 const NEWEST: f64 = 0.05;
-
-/// What ends a session with an error.
-#[derive(Debug, thiserror::Error)]
-pub enum RunError {
-    #[error("{0}; the last checkpoint is whole, --resume goes on from it")]
-    Train(#[from] TrainError),
-    #[error(transparent)]
-    Checkpoint(#[from] CheckpointError),
-    #[error(transparent)]
-    Folder(#[from] FolderError),
-    #[error(transparent)]
-    File(#[from] FileError),
-    #[error(transparent)]
-    Metrics(#[from] MetricsError),
-    #[error(
-        "epoch {epoch}: no update of the {network} for {PATIENCE} epochs, its gradient is not finite. Nothing was saved \
-         since the last checkpoint, which a resume goes back to. If it happens again there, begin a run with a lower \
-         actor_lr, critic_lr and model_lr, a smaller actor_grad_norm, or reward_clip=20"
-    )]
-    Dead { epoch: u64, network: &'static str },
-    #[error("epoch {epoch}: the reward signal is dead: {cause}. The run is stopped; going on would not change this")]
-    DeadSignal { epoch: u64, cause: vitals::Dead },
-    #[error(
-        "epoch {epoch}: {tensor} holds a number that is not finite, and the run has been rolled back {rollbacks} times \
-         (max_rollbacks). The last checkpoint is whole. Begin a run with a lower actor_lr, critic_lr and model_lr, a \
-         smaller actor_grad_norm, or reward_clip=20"
-    )]
-    NonFinite { epoch: u64, tensor: String, rollbacks: u64 },
-    #[error("the run collapsed: {0}. The best policy is kept; begin again with lower learning rates or an earlier end")]
-    Collapsed(String),
-}
-
-impl RunError {
-    /// Whether the state in memory is whole and worth a checkpoint: an error of a file says nothing against it.
-    fn state_is_good(&self) -> bool {
-        !matches!(self, Self::Train(_) | Self::Dead { .. } | Self::NonFinite { .. })
-    }
-}
-
-/// What a picture may fail of. No run ends for that.
-#[derive(Debug, thiserror::Error)]
-enum PictureError {
-    #[error(transparent)]
-    Viewer(#[from] ViewerError),
-    #[error(transparent)]
-    Folder(#[from] FolderError),
-    #[error(transparent)]
-    Metrics(#[from] MetricsError),
-}
-
-/// Why a session ended.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Ending {
-    /// `max_epochs` are done.
-    Finished,
-    /// `max_minutes` are over.
-    TimeUp,
-    /// Somebody asked.
-    Asked(&'static str),
-    /// No better evaluation for `early_stop_patience` of them.
-    Stalled,
-    /// Evaluations collapsed, and the settings say to stop then; what happened.
-    Collapsed(String),
-}
-
-impl std::fmt::Display for Ending {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        match self {
-            Self::Finished => f.write_str("max_epochs are done"),
-            Self::TimeUp => f.write_str("max_minutes are over"),
-            Self::Asked(reason) => write!(f, "stopped by {reason}"),
-            Self::Stalled => f.write_str("stopped early: no better evaluation for early_stop_patience of them"),
-            Self::Collapsed(what) => write!(f, "collapsed: {what}"),
-        }
-    }
-}
-
-impl Ending {
-    /// The same for programs.
-    fn ended(&self) -> Ended {
-        let kind = match self {
-            Self::Finished => End::Epochs,
-            Self::TimeUp => End::Time,
-            Self::Asked(reason) if reason.starts_with("SIG") => End::Signal,
-            Self::Asked(_) => End::Request,
-            Self::Stalled => End::EarlyStop,
-            Self::Collapsed(what) => {
-                let error = RunError::Collapsed(what.clone());
-                return Ended { kind: End::Collapse, status: status::reason(&error).unwrap_or(1) };
-            }
-        };
-        Ended { kind, status: 0 }
-    }
-}
 
 /// A run in this process: the trainer and its folder.
 pub struct Session<L: Learner> {
@@ -500,212 +405,6 @@ where
         match self.vitals.judge(epoch, self.trainer.bootstrapped(), &probe) {
             None => Ok(()),
             Some(cause) => Err(RunError::DeadSignal { epoch, cause }),
-        }
-    }
-
-    /// Plays the present policy on the true environment, filmed.
-    fn play(&mut self) -> Result<Evaluation, RunError> {
-        self.film.clear();
-        let film = &mut self.film;
-        let e = self.trainer.evaluate(|moment| film.frame(moment))?;
-        self.progress.note(format_args!("epoch {}: evaluation {e}", self.trainer.epoch()));
-        self.progress.evaluated(e.mean());
-        Ok(e)
-    }
-
-    /// The evaluation that is due: of the policy, with a probe of the model; the best policy so far is saved and drawn.
-    fn evaluate(&mut self) -> Result<(), RunError> {
-        let from = Instant::now();
-        let (e, epoch) = (self.play()?, self.trainer.epoch());
-        self.probe = self.trainer.probe()?.map(|p| (epoch, p));
-        if !e.mean().is_finite() {
-            self.progress.note(format_args!("epoch {epoch}: the evaluation is not finite and cannot be the best"));
-        } else {
-            let (folder, count) = (self.folder.checkpoints(), self.trainer.config().keep_best);
-            if self.kept.wants(epoch, e.mean(), count) {
-                state::save_best(&keep::best_at(&folder, epoch), &self.trainer, &e)?;
-                self.kept.add(&folder, epoch, e.mean(), count)?;
-            }
-        }
-        // A process that was killed after its best policy was written and before its state was comes by here again: then
-        // what belongs to that policy may be missing.
-        let is_best = |b: Best| e.mean() > b.mean || (e.mean() == b.mean && epoch == b.epoch);
-        if e.mean().is_finite() && self.best.is_none_or(is_best) {
-            let best = state::save_best(&self.folder.best(), &self.trainer, &e)?;
-            self.best = Some(best);
-            (self.info.best_return, self.info.best_epoch) = (Some(best.mean), Some(best.epoch));
-            self.draw_movie(&e);
-        }
-        self.evaluation = Some((epoch, e));
-        self.eval_seconds = from.elapsed().as_secs_f64();
-        self.tracker.add_pause(self.eval_seconds, 0.0);
-        Ok(())
-    }
-
-    /// Keeps the present policy under a name of its own, with its evaluation if it has one.
-    fn keep_policy(&mut self, path: &std::path::Path) -> Result<(), RunError> {
-        let unknown = Evaluation { returns: vec![f64::NAN], lengths: vec![f64::NAN] };
-        state::save_best(path, &self.trainer, self.evaluation().unwrap_or(&unknown))?;
-        Ok(())
-    }
-
-    /// What the evaluation just made means for the run; the ending, if it ends it.
-    fn judge(&mut self) -> Result<Option<Ending>, RunError> {
-        let (epoch, c) = (self.trainer.epoch(), self.trainer.config().clone());
-        let Some(mean) = self.evaluation().map(Evaluation::mean) else { return Ok(None) };
-        let verdict = self.guard.judge(&c, epoch, mean);
-        // The guard is part of the state.
-        self.saved = None;
-        match verdict {
-            Verdict::Fine => Ok(None),
-            Verdict::Stalled { evaluations } => {
-                let (best, at) = self.guard.best.unwrap_or((f64::NAN, 0));
-                let what = format!("{evaluations} evaluations without one better than {best:.0} at epoch {at}");
-                self.incident(Kind::EarlyStop, what)?;
-                Ok(Some(Ending::Stalled))
-            }
-            Verdict::Collapsed { best, epoch: at } => {
-                let what = format!(
-                    "{} evaluations in a row below {} of the best, {best:.0} at epoch {at}; now {mean:.0}",
-                    c.collapse_evals, c.collapse_fraction
-                );
-                self.incident(Kind::Collapse, what.clone())?;
-                match c.collapse {
-                    Collapse::Warn => Ok(None),
-                    Collapse::Stop => {
-                        self.guard.stop();
-                        Ok(Some(Ending::Collapsed(what)))
-                    }
-                    Collapse::Rollback if !self.guard.roll_back(&c) => {
-                        self.guard.stop();
-                        let what = format!("{what}; rolled back {} times before (max_rollbacks)", c.max_rollbacks);
-                        Ok(Some(Ending::Collapsed(what)))
-                    }
-                    Collapse::Rollback => {
-                        self.return_to_best(at)?;
-                        Ok(None)
-                    }
-                }
-            }
-        }
-    }
-
-    /// Networks and statistics return to the best policy, with lower learning rates. The epoch, the replay and the
-    /// environments go on: what was lived through is still worth learning from, and schedules never run backwards.
-    fn return_to_best(&mut self, epoch: u64) -> Result<(), RunError> {
-        let kept = keep::best_at(&self.folder.checkpoints(), epoch);
-        let path = if kept.is_file() { kept } else { self.folder.best() };
-        let policy = Checkpoint::load(&path)?;
-        state::restore_weights(&mut self.trainer, &policy)?;
-        let scale = self.lower_rates();
-        let best = state::best_of(&policy)?;
-        self.incident(
-            Kind::Rollback,
-            format!(
-                "networks and statistics are those of epoch {} again (return {:.0}), optimisers anew, learning rates \
-                 times {scale}",
-                best.epoch, best.mean
-            ),
-        )?;
-        self.evaluation = None;
-        self.save()
-    }
-
-    /// Goes back to the last checkpoint, with lower learning rates; `give_up` if that was tried often enough.
-    fn roll_back(&mut self, what: &str, give_up: RunError) -> Result<(), RunError> {
-        self.incident(Kind::NonFinite, what.into())?;
-        let c = self.trainer.config().clone();
-        if !self.guard.roll_back(&c) {
-            return Err(give_up);
-        }
-        let scale = self.trainer.lr_scale();
-        let latest = Checkpoint::load(&self.folder.latest())?;
-        state::restore(&mut self.trainer, &latest)?;
-        let memory = state::memory_of(&latest)?;
-        (self.guard, self.vitals) = (std::mem::take(&mut self.guard).back_to(memory.guard), memory.vitals);
-        self.trainer.set_lr_scale(scale);
-        let scale = self.lower_rates();
-        let epoch = self.trainer.epoch();
-        self.metrics = Metrics::open(self.folder.path(), &all_columns(), Start::FromEpoch(epoch + 1))?;
-        self.tracker = Tracker::new(&c, self.trainer.skipped(), memory.pending.forgiven());
-        self.evaluation = None;
-        self.incident(
-            Kind::Rollback,
-            format!("back to the checkpoint of epoch {epoch}, learning rates times {scale}"),
-        )?;
-        self.saved = None;
-        self.save()
-    }
-
-    fn lower_rates(&mut self) -> f64 {
-        let scale = self.trainer.lr_scale() * self.trainer.config().rollback_lr_factor;
-        self.trainer.set_lr_scale(scale);
-        scale
-    }
-
-    /// Prints and keeps what happened.
-    fn incident(&mut self, kind: Kind, text: String) -> Result<(), RunError> {
-        let (epoch, step) = (self.trainer.epoch(), self.trainer.env_steps());
-        self.progress.note(format_args!("epoch {epoch}: {text}"));
-        self.incidents.push(Incident { epoch, step, kind, text });
-        self.guard.incidents = self.incidents.len() as u64;
-        Ok(incidents::write(self.folder.path(), &self.incidents)?)
-    }
-
-    fn draw_movie(&mut self, e: &Evaluation) {
-        let drawn = self.movie(e);
-        self.note_undrawn(MOVIE, drawn);
-    }
-
-    fn movie(&self, e: &Evaluation) -> Result<(), PictureError> {
-        let c = self.trainer.config();
-        let (title, env) = (format!("Ant, {}, seed {}", c.alg, c.seed), self.film.episode(e));
-        let subtitle = format!(
-            "epoch {}, {} environment steps; the median of {} evaluation episodes: return {:.0}, {} steps",
-            self.trainer.epoch(),
-            Short(self.trainer.env_steps() as f64),
-            e.returns.len(),
-            e.returns[env],
-            e.lengths[env],
-        );
-        let p = self.film.pictures(&self.trainer.eval_env().ant, e, env, &title, &subtitle)?;
-        self.folder.write_file(MOVIE, &p.html)?;
-        self.folder.write_file(STILL, &p.svg)?;
-        Ok(())
-    }
-
-    fn draw_curve(&mut self) {
-        let drawn = self.curve();
-        self.note_undrawn(CURVE, drawn);
-    }
-
-    fn curve(&self) -> Result<(), PictureError> {
-        let c = self.trainer.config();
-        let title = format!("{} on the Ant: {}, seed {}", c.algorithm.title(), c.alg, c.seed);
-        let subtitle = format!(
-            "true environment, deterministic policy, {} episodes every {} epochs; {} of training",
-            c.eval_episodes,
-            c.eval_every,
-            Time(self.elapsed())
-        );
-        let mut curve = LearningCurve::new(EVAL_MEAN, EVAL_STD, TRAIN_RETURN);
-        for row in Rows::open(&self.folder.file(metrics::FILE_NAME))? {
-            curve.add(&row?);
-        }
-        self.folder.write_file(CURVE, &curve.plot(&title, &subtitle).svg())?;
-        Ok(())
-    }
-
-    /// A picture can be made again, the run cannot: it goes on without.
-    fn note_undrawn(&mut self, name: &str, drawn: Result<(), PictureError>) {
-        let epoch = self.trainer.epoch();
-        match drawn {
-            Ok(()) => {}
-            // An episode that blew up in its first step leaves nothing to show.
-            Err(PictureError::Viewer(ViewerError::Empty)) => {
-                self.progress.note(format_args!("epoch {epoch}: no {name}: the episode to show has no finite state"));
-            }
-            Err(e) => self.progress.note(format_args!("epoch {epoch}: no {name}, the run goes on: {e}")),
         }
     }
 

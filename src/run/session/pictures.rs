@@ -1,0 +1,90 @@
+//! What a run folder shows: the curve, the moving Ant, a still one.
+
+use super::Session;
+use crate::algo::Learner;
+use crate::algo::pwm::Evaluation;
+use crate::run::curve::LearningCurve;
+use crate::run::folder::FolderError;
+use crate::run::metrics::{self, MetricsError, Rows};
+use crate::run::progress::{Short, Time};
+use crate::run::state::Stored;
+use crate::run::tracker::{EVAL_MEAN, EVAL_STD, TRAIN_RETURN};
+use crate::run::viewer::ViewerError;
+
+/// Pictures of a run folder.
+pub const CURVE: &str = "curve.svg";
+pub const MOVIE: &str = "ant.html";
+pub const STILL: &str = "ant.svg";
+
+/// What a picture may fail of. No run ends for that.
+#[derive(Debug, thiserror::Error)]
+enum PictureError {
+    #[error(transparent)]
+    Viewer(#[from] ViewerError),
+    #[error(transparent)]
+    Folder(#[from] FolderError),
+    #[error(transparent)]
+    Metrics(#[from] MetricsError),
+}
+
+impl<L: Learner> Session<L>
+where
+    L::F: Stored,
+{
+    pub(super) fn draw_movie(&mut self, e: &Evaluation) {
+        let drawn = self.movie(e);
+        self.note_undrawn(MOVIE, drawn);
+    }
+
+    fn movie(&self, e: &Evaluation) -> Result<(), PictureError> {
+        let c = self.trainer.config();
+        let (title, env) = (format!("Ant, {}, seed {}", c.alg, c.seed), self.film.episode(e));
+        let subtitle = format!(
+            "epoch {}, {} environment steps; the median of {} evaluation episodes: return {:.0}, {} steps",
+            self.trainer.epoch(),
+            Short(self.trainer.env_steps() as f64),
+            e.returns.len(),
+            e.returns[env],
+            e.lengths[env],
+        );
+        let p = self.film.pictures(&self.trainer.eval_env().ant, e, env, &title, &subtitle)?;
+        self.folder.write_file(MOVIE, &p.html)?;
+        self.folder.write_file(STILL, &p.svg)?;
+        Ok(())
+    }
+
+    pub(super) fn draw_curve(&mut self) {
+        let drawn = self.curve();
+        self.note_undrawn(CURVE, drawn);
+    }
+
+    fn curve(&self) -> Result<(), PictureError> {
+        let c = self.trainer.config();
+        let title = format!("{} on the Ant: {}, seed {}", c.algorithm.title(), c.alg, c.seed);
+        let subtitle = format!(
+            "true environment, deterministic policy, {} episodes every {} epochs; {} of training",
+            c.eval_episodes,
+            c.eval_every,
+            Time(self.elapsed())
+        );
+        let mut curve = LearningCurve::new(EVAL_MEAN, EVAL_STD, TRAIN_RETURN);
+        for row in Rows::open(&self.folder.file(metrics::FILE_NAME))? {
+            curve.add(&row?);
+        }
+        self.folder.write_file(CURVE, &curve.plot(&title, &subtitle).svg())?;
+        Ok(())
+    }
+
+    /// A picture can be made again, the run cannot: it goes on without.
+    fn note_undrawn(&mut self, name: &str, drawn: Result<(), PictureError>) {
+        let epoch = self.trainer.epoch();
+        match drawn {
+            Ok(()) => {}
+            // An episode that blew up in its first step leaves nothing to show.
+            Err(PictureError::Viewer(ViewerError::Empty)) => {
+                self.progress.note(format_args!("epoch {epoch}: no {name}: the episode to show has no finite state"));
+            }
+            Err(e) => self.progress.note(format_args!("epoch {epoch}: no {name}, the run goes on: {e}")),
+        }
+    }
+}

@@ -1,0 +1,77 @@
+//! Ways back: to the best policy after a collapse, to the last checkpoint after a number that is not finite.
+
+use super::{RunError, Session, all_columns};
+use crate::algo::Learner;
+use crate::run::checkpoint::Checkpoint;
+use crate::run::incidents::{self, Incident, Kind};
+use crate::run::keep;
+use crate::run::metrics::{Metrics, Start};
+use crate::run::state::{self, Stored};
+use crate::run::tracker::Tracker;
+
+impl<L: Learner> Session<L>
+where
+    L::F: Stored,
+{
+    /// Networks and statistics return to the best policy, with lower learning rates. The epoch, the replay and the
+    /// environments go on: what was lived through is still worth learning from, and schedules never run backwards.
+    pub(super) fn return_to_best(&mut self, epoch: u64) -> Result<(), RunError> {
+        let kept = keep::best_at(&self.folder.checkpoints(), epoch);
+        let path = if kept.is_file() { kept } else { self.folder.best() };
+        let policy = Checkpoint::load(&path)?;
+        state::restore_weights(&mut self.trainer, &policy)?;
+        let scale = self.lower_rates();
+        let best = state::best_of(&policy)?;
+        self.incident(
+            Kind::Rollback,
+            format!(
+                "networks and statistics are those of epoch {} again (return {:.0}), optimisers anew, learning rates \
+                 times {scale}",
+                best.epoch, best.mean
+            ),
+        )?;
+        self.evaluation = None;
+        self.save()
+    }
+
+    /// Goes back to the last checkpoint, with lower learning rates; `give_up` if that was tried often enough.
+    pub(super) fn roll_back(&mut self, what: &str, give_up: RunError) -> Result<(), RunError> {
+        self.incident(Kind::NonFinite, what.into())?;
+        let c = self.trainer.config().clone();
+        if !self.guard.roll_back(&c) {
+            return Err(give_up);
+        }
+        let scale = self.trainer.lr_scale();
+        let latest = Checkpoint::load(&self.folder.latest())?;
+        state::restore(&mut self.trainer, &latest)?;
+        let memory = state::memory_of(&latest)?;
+        (self.guard, self.vitals) = (std::mem::take(&mut self.guard).back_to(memory.guard), memory.vitals);
+        self.trainer.set_lr_scale(scale);
+        let scale = self.lower_rates();
+        let epoch = self.trainer.epoch();
+        self.metrics = Metrics::open(self.folder.path(), &all_columns(), Start::FromEpoch(epoch + 1))?;
+        self.tracker = Tracker::new(&c, self.trainer.skipped(), memory.pending.forgiven());
+        self.evaluation = None;
+        self.incident(
+            Kind::Rollback,
+            format!("back to the checkpoint of epoch {epoch}, learning rates times {scale}"),
+        )?;
+        self.saved = None;
+        self.save()
+    }
+
+    fn lower_rates(&mut self) -> f64 {
+        let scale = self.trainer.lr_scale() * self.trainer.config().rollback_lr_factor;
+        self.trainer.set_lr_scale(scale);
+        scale
+    }
+
+    /// Prints and keeps what happened.
+    pub(super) fn incident(&mut self, kind: Kind, text: String) -> Result<(), RunError> {
+        let (epoch, step) = (self.trainer.epoch(), self.trainer.env_steps());
+        self.progress.note(format_args!("epoch {epoch}: {text}"));
+        self.incidents.push(Incident { epoch, step, kind, text });
+        self.guard.incidents = self.incidents.len() as u64;
+        Ok(incidents::write(self.folder.path(), &self.incidents)?)
+    }
+}
