@@ -315,12 +315,12 @@ fn wrong_settings_are_refused_before_anything_is_made() {
     assert!(code == 4 && text.contains("adam"), "{text}");
 }
 
-/// `pwm-train` as a process of its own, on a run that would take for ever.
+/// `pwm-train` as a process of its own, on a run that would take for ever. No evaluation is due when a signal may come.
 #[cfg(unix)]
 fn spawn(run: &Path) -> std::process::Child {
     let mut command = Command::new(env!("CARGO_BIN_EXE_pwm-train"));
     command
-        .args(tiny::settings(&["max_epochs=1_000_000", "save_every=20", "eval_every=100", "threads=1"]))
+        .args(tiny::settings(&["max_epochs=1_000_000", "save_every=20", "eval_every=1_000_000", "threads=1"]))
         .arg(run_dir(run));
     let mut child = command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
     // Until it has trained for a while.
