@@ -79,8 +79,8 @@ DEVICE void more_registers() {
 
 // A barrier of all threads of a cluster that have not ended, in two halves: what was written before the first is there
 // after the second.
-DEVICE void cluster_arrive() { asm volatile("barrier.cluster.arrive.release.aligned;\n" ::: "memory"); }
-DEVICE void cluster_wait() { asm volatile("barrier.cluster.wait.acquire.aligned;\n" ::: "memory"); }
+DEVICE void cluster_arrive() { asm volatile("barrier.cluster.arrive.release;\n" ::: "memory"); }
+DEVICE void cluster_wait() { asm volatile("barrier.cluster.wait.acquire;\n" ::: "memory"); }
 // Two numbers of block `rank` of the cluster, where this block has `at`.
 DEVICE Two cluster_read(const Two* at, u32 rank) {
     Two v;
