@@ -70,8 +70,19 @@ fn missed() -> Vec<String> {
 
 /// Cases that take a processor seconds: not under every order of threads. Three of those that the copy unit takes part in
 /// are left for that, one of them with clusters.
-const LONG: [&str; 9] =
-    ["2730x256", "8203x40", "17001x300", "1281x1153", "3x2817", "3x2900", "1x3100", "1x1540", "4x3080"];
+const LONG: [&str; 11] = [
+    "2730x256",
+    "8203x40",
+    "17001x300",
+    "1281x1153",
+    "3x2817",
+    "3x2900",
+    "1x3100",
+    "1x1540",
+    "1x4100",
+    "1x2500",
+    "4x3080",
+];
 
 /// Whether this is a run of a test again, in another environment: of the short cases then.
 fn short() -> bool {
@@ -94,11 +105,11 @@ fn products(precision: Precision) {
         // The last two parameters of the template: LayerNorm follows, in so many blocks a row.
         let launched = standin::launched();
         let follows = |end: &str| launched.iter().any(|s| s.starts_with("product_tma") && s.ends_with(end));
-        let missed: Vec<_> = ["_1_4_k", "_2_8_k"].into_iter().filter(|e| !follows(e)).collect();
+        let missed: Vec<_> = ["_1_4_k", "_2_8_k", "_2_3_k", "_3_5_k"].into_iter().filter(|e| !follows(e)).collect();
         assert!(missed.is_empty(), "{missed:?}");
-        let small = ["_3_1_k", "_1_2_k"].into_iter().all(follows);
         // In bf16 small weights have no rounded copies.
-        assert_eq!(small, precision == Precision::Tf32);
+        let small: Vec<_> = ["_3_1_k", "_1_2_k"].into_iter().filter(|e| follows(e)).collect();
+        assert_eq!(small.len(), if precision == Precision::Tf32 { 2 } else { 0 }, "{small:?}");
     }
     if best && precision == Precision::Bf16 {
         let missed = missed();

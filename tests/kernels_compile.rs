@@ -46,6 +46,14 @@ fn configurations() -> Vec<Config> {
         tiny::shipped("pwm_5M_flow_v2"),
         tiny::shipped("pwm_48M_flow_v2_rk4"),
         tiny::shipped("shac"),
+        // Clusters of one, two and five blocks, also of members.
+        tiny::config(&[
+            "alg=pwm_5M",
+            "critic_units=[256,640,512,256]",
+            "num_critics=4",
+            "num_envs=256",
+            "critic_batches=1",
+        ]),
         tiny::config(&["alg=shac_small", "subgradient=central", "reference_point=world"]),
     ]
 }

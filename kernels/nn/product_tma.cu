@@ -45,7 +45,8 @@ DEVICE float quad_max(float v) {
 }
 
 // Mean and 1 / sqrt(variance + epsilon) of the rows h = 0, 1 of sums, acc[4j + 2h] and acc[4j + 2h + 1]. `seen`, eight
-// lines apart, is for what this block sees of them; the cluster may read it until the next barrier.
+// lines apart, is for what this block sees of them. Ends having arrived at a barrier of the cluster, whose other blocks may
+// still read it: the caller waits for that before its end.
 template <int BN, int SPREAD>
 static __device__ void row_moments(const float (&acc)[BN / 2], Two* seen, float (&mean)[2], float (&rstd)[2]) {
 #pragma unroll
@@ -84,7 +85,7 @@ static __device__ void row_moments(const float (&acc)[BN / 2], Two* seen, float 
     for (int h = 0; h < 2; h++) rstd[h] = 1.f / sqrtf(rstd[h] * (1.f / (BN * SPREAD)) + NORM_EPSILON);
 }
 
-// What follows the product, in place. `gain` and `shift` begin at the first of the thread's columns, eight apart.
+// What follows the product, in place; ends as `row_moments` does. `gain` and `shift` begin at the first of the thread's columns, eight apart.
 template <int BN, int EPILOGUE, int SPREAD>
 static __device__ void follow(float (&acc)[BN / 2], Two* seen, const float* gain, const float* shift) {
     if constexpr (EPILOGUE == MISH_NORM) {
@@ -95,7 +96,8 @@ static __device__ void follow(float (&acc)[BN / 2], Two* seen, const float* gain
     row_moments<BN, SPREAD>(acc, seen, mean, rstd);
 #pragma unroll
     for (int j = 0; j < BN / 8; j++) {
-        Two g = *(const Two*)(gain + 8 * j), s = *(const Two*)(shift + 8 * j);
+        // One by one: parameters lie behind each other, however many they are.
+        Two g = {gain[8 * j], gain[8 * j + 1]}, s = {shift[8 * j], shift[8 * j + 1]};
 #pragma unroll
         for (int h = 0; h < 2; h++) {
             float &u = acc[4 * j + 2 * h], &v = acc[4 * j + 2 * h + 1];

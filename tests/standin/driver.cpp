@@ -112,7 +112,7 @@ static const char* run_cluster(Cluster* c, Order order) {
         bool progress = false, done = true;
         Block* arrives = nullptr;
         for (uint32_t k = 0; k < c->size; k++) {
-            Block* b = c->block[order == FORWARD ? k : c->size - 1 - k];
+            Block* b = c->block[order == FORWARD ? k : order == REVERSE ? c->size - 1 - k : (k + c->size / 2) % c->size];
             progress |= sweep(b, order);
             if (b->error) return b->error;
             done &= b->done == b->threads;

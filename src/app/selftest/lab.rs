@@ -86,7 +86,16 @@ impl Lab {
 
     /// Noise whose gradient is compared.
     pub fn leaf(&mut self, shape: &[usize]) -> Val {
-        let v = self.real(shape);
+        self.leaf_at(0, shape)
+    }
+
+    /// The same `offset` numbers behind the beginning of a variable, as a network's parameters lie.
+    pub fn leaf_at(&mut self, offset: usize, shape: &[usize]) -> Val {
+        let n = offset + shape.iter().product::<usize>();
+        let var = self.var("given", DType::Real, &if offset == 0 { shape.to_vec() } else { vec![n] });
+        let values = self.noise(n);
+        self.reals.push((var, values));
+        let v = self.p.var_at(&self.vars, var, offset, shape);
         // Poison: a gradient that is not written is seen.
         let g = self.given(shape, vec![f64::NAN; shape.iter().product()]);
         self.leaves.push((v, g));

@@ -5,10 +5,15 @@ use crate::device::philox::{Philox, Stream};
 use crate::ops::linear::{Epilogue, LayerVals, linear, transpose};
 
 pub(super) fn layer(l: &mut Lab, ensemble: usize, n: usize, k: usize, norm: bool) -> LayerVals {
+    layer_at(l, 0, [ensemble, n, k], norm)
+}
+
+/// A layer of which what follows the weight begins `offset` numbers behind the beginning of a variable.
+fn layer_at(l: &mut Lab, offset: usize, [ensemble, n, k]: [usize; 3], norm: bool) -> LayerVals {
     let shape = |s: &[usize]| if ensemble > 1 { [&[ensemble], s].concat() } else { s.to_vec() };
     let weight = l.leaf(&shape(&[n, k]));
-    let bias = l.leaf(&shape(&[n]));
-    let norm = norm.then(|| (l.leaf(&shape(&[n])), l.leaf(&shape(&[n]))));
+    let bias = l.leaf_at(offset, &shape(&[n]));
+    let norm = norm.then(|| (l.leaf_at(offset, &shape(&[n])), l.leaf_at(offset, &shape(&[n]))));
     let transposed = transpose(&mut l.p, weight);
     LayerVals { weight, transposed, bias, norm }
 }
@@ -67,17 +72,20 @@ pub(super) fn linear_cases(list: &mut Vec<Case>) {
     }
 }
 
-/// Layers whose rows the blocks of a cluster share, in every width of a tile: four, eight, one and two blocks a row. Weights
-/// of the first two are kept rounded.
+/// Layers whose rows the blocks of a cluster share, in every width of a tile: four, eight, three, five, one and two blocks a
+/// row. Weights of the first four are kept rounded. Other parameters lie at odd places, as they may behind a layer of odd
+/// sizes.
 pub(super) fn cluster_cases(list: &mut Vec<Case>) {
     for (epilogue, [e, m, n, k]) in [
         (Epilogue::NormMish, [1, 3100, 512, 264]),
         (Epilogue::NormSimplex { group: 8 }, [1, 1540, 1792, 264]),
+        (Epilogue::NormSimplex { group: 8 }, [1, 4100, 768, 256]),
+        (Epilogue::MishNorm, [1, 2500, 640, 256]),
         (Epilogue::MishNorm, [4, 3080, 256, 68]),
         (Epilogue::NormMish, [2, 3090, 512, 72]),
     ] {
         list.push(case(format!("cluster {epilogue:?} {e}x{m}x{n}x{k}"), move |l| {
-            let w = layer(l, e, n, k, true);
+            let w = layer_at(l, 1, [e, n, k], true);
             let x = l.leaf(&[m, k]);
             let y = linear(&mut l.p, &[x], &w, epilogue, true, None);
             l.follow(y);

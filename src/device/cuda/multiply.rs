@@ -44,8 +44,7 @@ impl Multiply {
         Self { precision, units }.settled()
     }
 
-    /// The best of `info`'s GPU, or what the environment forces: [`FORCE`] is `fma`, `mma`, `wgmma` or
-    /// `clusters`.
+    /// The best of `info`'s GPU, or what the environment forces: [`FORCE`] names one of the [`Units`].
     pub fn on(info: &DeviceInfo, precision: Precision) -> Result<Self, CudaError> {
         let best = Self::best(info.major, precision);
         let at_most = match std::env::var(FORCE).as_deref() {

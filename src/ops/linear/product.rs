@@ -210,8 +210,8 @@ const TMA_TILES: usize = 64;
 /// Tiles of 256 columns that are at least two for each multiprocessor: then their better ratio of arithmetic to what is
 /// fetched counts more than that the last ones leave some idle.
 const WAVES: usize = 264;
-/// Columns of a tile of it where LayerNorm follows, and how many such tiles may share a row: those that leave at most one
-/// of the 16 multiprocessors idle that see each other's memory, and no more than every such GPU takes.
+/// Columns of a tile of it where LayerNorm follows, and how many such tiles may share a row. Sixteen to eighteen
+/// multiprocessors see each other's memory: of sixteen at most one is left idle. Eight are what every whole GPU takes.
 const SHARES: [usize; 3] = [256, 224, 128];
 const SPREADS: [usize; 6] = [1, 2, 3, 4, 5, 8];
 
@@ -286,6 +286,7 @@ impl Product {
         if let Some(lines) = self.b_lines.filter(|l| self.fits_tma(how, l)) {
             return self.launch_tma(how, &lines, room, list);
         }
+        assert!(self.follow.is_none(), "invariant: only clusters do what follows a product");
         let tile = Tile::largest(|t| t.count(self.m, self.n) * self.batch);
         list.push(self.launch_tile(how, tile, 1, self.products(), 0));
     }
@@ -324,7 +325,8 @@ impl Product {
         };
         let b_fits = b.at.is_multiple_of(16) && [b.line, b.member].iter().all(|n| n.is_multiple_of(per_chunk));
         // Results go two at a time.
-        let c = [self.c.0, self.addend.0].iter().all(|a| a.is_multiple_of(8))
+        let y = self.follow.map_or(0, |f| f.y.0);
+        let c = [self.c.0, self.addend.0, y].iter().all(|a| a.is_multiple_of(8))
             && [self.n, self.c_line, self.c_member].iter().all(|n| n.is_multiple_of(2));
         how.units >= Units::Wgmma
             && self.a_major == Major::Products
