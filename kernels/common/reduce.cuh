@@ -1,5 +1,5 @@
 // Sums in a fixed order: lanes of a warp by halves, then warps one after another.
-// defines: warp_sum warp_max block_sum block_sums
+// defines: warp_sum warp_max quad_sum quad_max block_sum block_sums
 #pragma once
 #include "common/types.cuh"
 
@@ -18,6 +18,16 @@ DEVICE float warp_max(float v) {
         v = v < other ? other : v;
     }
     return v;
+}
+
+// Over four neighbouring lanes.
+DEVICE float quad_sum(float v) {
+    v += __shfl_xor_sync(ALL_LANES, v, 1);
+    return v + __shfl_xor_sync(ALL_LANES, v, 2);
+}
+DEVICE float quad_max(float v) {
+    v = fmaxf(v, __shfl_xor_sync(ALL_LANES, v, 1));
+    return fmaxf(v, __shfl_xor_sync(ALL_LANES, v, 2));
 }
 
 // The sums of R numbers over a block of T threads, to every thread.

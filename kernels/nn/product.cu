@@ -11,6 +11,7 @@
 // then both operands come by loads of 16 bytes whichever way they lie in memory, in as many of them as `ldmatrix` would
 // take, the same for all precisions, and results leave in rows of eight neighbours.
 #include "common/mma.cuh"
+#include "common/reduce.cuh"
 
 // How a matrix of rows (of A or B) and products lies in memory: which of the two has neighbours side by side.
 enum Major { PRODUCTS, ROWS };
@@ -281,7 +282,7 @@ static __device__ void product(Product x) {
                 for (int u = 0; u < 2; u++) sum[u] = (v[u][0] + v[u][1]) + (v[u][2] + v[u][3]);
                 if constexpr (PRECISION == FP32) {
 #pragma unroll
-                    for (int u = 0; u < 2; u++) sum[u] += __shfl_xor_sync(0xffffffffu, sum[u], 1);
+                    for (int u = 0; u < 2; u++) sum[u] += __shfl_xor_sync(ALL_LANES, sum[u], 1);
                 } else {
                     sum[0] = sum[1] = sum[0] + sum[1];
                 }
@@ -334,8 +335,7 @@ DEVICE void narrow(const float* w, const float* bias, const float* x0, const flo
         for (u32 i = lane; i < k0; i += 32) s = fmaf(x0[in * k0 + i], line[i], s);
         for (u32 i = lane; i < k1; i += 32) s = fmaf(x1[in * k1 + i], line[k0 + i], s);
         for (u32 i = lane; i < k2; i += 32) s = fmaf(x2[in * k2 + i], line[k0 + k1 + i], s);
-#pragma unroll
-        for (int o = 16; o > 0; o >>= 1) s += __shfl_xor_sync(0xffffffffu, s, o);
+        s = warp_sum(s);
         if (lane == 0) y[((size_t)e * m + r) * n + c] = s + bias[e * n + c];
     }
 }

@@ -11,12 +11,13 @@
 #include "common/epilogue.cuh"
 #include "common/hopper.cuh"
 #include "common/math.cuh"
+#include "common/reduce.cuh"
 
 struct ProductTma {
-    float* c;             // or null, if only `y` is wanted
-    const float* bias;    // of each column, `scale` times; or null
-    const float* addend;  // laid out as C; or null
-    float* y;             // what follows a row of C, laid out as C
+    float* c;                   // or null, if only `y` is wanted
+    const float* bias;          // of each column, `scale` times; or null
+    const float* addend;        // laid out as C; or null
+    float* y;                   // what follows a row of C, laid out as C
     const float *gain, *shift;  // of each column, as `bias`
     u64 c_member, bias_member;
     u32 m, n;  // rows and columns of C
@@ -34,19 +35,9 @@ struct ProductTma {
 #define HOPPER 1
 #endif
 
-// The sum over the four threads that hold a row of sums.
-DEVICE float quad_sum(float v) {
-    v += __shfl_xor_sync(0xffffffffu, v, 1);
-    return v + __shfl_xor_sync(0xffffffffu, v, 2);
-}
-DEVICE float quad_max(float v) {
-    v = fmaxf(v, __shfl_xor_sync(0xffffffffu, v, 1));
-    return fmaxf(v, __shfl_xor_sync(0xffffffffu, v, 2));
-}
-
-// Mean and 1 / sqrt(variance + epsilon) of the rows h = 0, 1 of sums, acc[4j + 2h] and acc[4j + 2h + 1]. `seen`, eight
-// lines apart, is for what this block sees of them. Ends having arrived at a barrier of the cluster, whose other blocks may
-// still read it: the caller waits for that before its end.
+// Mean and 1 / sqrt(variance + epsilon) of the rows h = 0, 1 of sums, acc[4j + 2h] and acc[4j + 2h + 1], which four
+// neighbouring lanes share. `seen`, eight lines apart, is for what this block sees of them. Ends having arrived at a
+// barrier of the cluster, whose other blocks may still read it: the caller waits for that before its end.
 template <int BN, int SPREAD>
 static __device__ void row_moments(const float (&acc)[BN / 2], Two* seen, float (&mean)[2], float (&rstd)[2]) {
 #pragma unroll
@@ -85,7 +76,8 @@ static __device__ void row_moments(const float (&acc)[BN / 2], Two* seen, float 
     for (int h = 0; h < 2; h++) rstd[h] = 1.f / sqrtf(rstd[h] * (1.f / (BN * SPREAD)) + NORM_EPSILON);
 }
 
-// What follows the product, in place; ends as `row_moments` does. `gain` and `shift` begin at the first of the thread's columns, eight apart.
+// What follows the product, in place; ends as `row_moments` does. `gain` and `shift` begin at the first of the thread's
+// columns, pairs of which lie eight apart.
 template <int BN, int EPILOGUE, int SPREAD>
 static __device__ void follow(float (&acc)[BN / 2], Two* seen, const float* gain, const float* shift) {
     if constexpr (EPILOGUE == MISH_NORM) {

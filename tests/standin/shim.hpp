@@ -166,7 +166,6 @@ inline T __shfl_xor_sync(uint32_t mask, T v, int x) { return shim::shuffle(mask,
 #include "hopper.hpp"
 
 // What the driver looks up for an entry point.
-#define CLUSTER(n)
 #define EXPORT(name, cluster)                                                           \
     extern "C" void name##_call(void** a) { shim::invoke(name, a); }                     \
     extern "C" int name##_sizes(const uint32_t** p) { return shim::sizes(name, p); }     \

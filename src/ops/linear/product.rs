@@ -291,8 +291,8 @@ impl Product {
         list.push(self.launch_tile(how, tile, 1, self.products(), 0));
     }
 
-    /// Columns of a tile, and tiles that share a row, if LayerNorm can follow in the same launch. Such tiles must fill the
-    /// GPU: a launch of its own for the rows costs less than half of the multiprocessors.
+    /// Columns of a tile, and tiles that share a row, if LayerNorm can follow in the same launch. Such tiles are wide, and must
+    /// fill the GPU all the same: multiprocessors that idle cost more than a launch of its own for the rows.
     pub fn spread(&self, how: &Multiply, epilogue: Epilogue) -> Option<[usize; 2]> {
         let follows = match epilogue {
             Epilogue::Bias => false,
