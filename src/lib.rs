@@ -4,7 +4,8 @@
 //!
 //! ```text
 //! app      train, eval, fidelity, bench, config      one file a command
-//! run      epoch loop, checkpoints, metrics, plots
+//! analysis report, statistics, choice of runs        what several runs say together
+//! run      epoch loop, folder, plan, stopping rules  one run
 //! algo     pwm, schedules                            which programs, in which order
 //! model    encoder, world, reward, actor, critic     shapes and parameters -> ops
 //! env      observation, reward, reset                a task on a robot, one op
@@ -12,15 +13,20 @@
 //! sim      articulation, dynamics, contact           mathematics over a scalar trait
 //! tape     program, grad, plan, executor             knows ops only through a trait
 //! device   threads, lanes, random numbers
+//! draw     plots, the page of a motion, images       knows numbers and shapes only
+//! io       checkpoints, metrics, foreign formats     knows files only
 //! mem      arena, accounting
 //! config   typed schema with every default
 //! ```
 
 pub mod algo;
+pub mod analysis;
 pub mod app;
 pub mod config;
 pub mod device;
+pub mod draw;
 pub mod env;
+pub mod io;
 pub mod mem;
 pub mod model;
 pub mod ops;

@@ -16,7 +16,7 @@ use pwm::ops::flow::matching::velocity_error;
 use pwm::ops::flow::{Field, Part, Steps, integrate};
 use pwm::ops::linear::{Epilogue, LayerVals, transpose};
 use pwm::run::folder::{RunFolder, RunInfo};
-use pwm::run::metrics::{FILE_NAME, read_metrics};
+use pwm::io::metrics::{FILE_NAME, read_metrics};
 use pwm::run::session::Session;
 use pwm::tape::{DType, Machine, Program, Region, Vars, grad};
 

@@ -13,11 +13,11 @@ use pwm::algo::pwm::Trainer;
 use pwm::app::{eval, train};
 use pwm::config::load;
 use pwm::ops::replay::Counter;
-use pwm::run::checkpoint::Checkpoint;
+use pwm::io::checkpoint::Checkpoint;
 use pwm::run::folder::{self, End, Ended, RunFolder, RunInfo};
 use pwm::run::incidents;
-use pwm::run::metrics::{column, read_metrics};
-use pwm::run::session::{CURVE, Ending, MOVIE, STILL, Session};
+use pwm::io::metrics::{column, read_metrics};
+use pwm::run::session::{CURVE, StopReason, MOVIE, STILL, Session};
 use pwm::run::signals::StopFlag;
 use pwm::run::state;
 use rows::rows as rows_of;
@@ -244,7 +244,7 @@ fn a_run_that_goes_on_between_two_rows_writes_the_same_ones() {
         } else {
             let best = s.best();
             stop.request();
-            assert_eq!(s.run(&stop).unwrap(), Ending::Asked("a request"));
+            assert_eq!(s.run(&stop).unwrap(), StopReason::Asked("a request"));
             assert!(s.evaluation().is_some() && s.best() == best, "shown, and not counted");
         }
         drop(s);

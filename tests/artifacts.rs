@@ -5,11 +5,11 @@
 use std::collections::BTreeMap;
 use std::path::Path;
 
-use pwm::run::checkpoint::{self, Checkpoint, CheckpointError, Section, Tensor};
-use pwm::run::curve::LearningCurve;
-use pwm::run::metrics::{Metrics, Row, Start, read_metrics};
-use pwm::run::plot::{Look, Plot, Series};
-use pwm::run::viewer::{Movie, Readout, Shape};
+use pwm::io::checkpoint::{self, Checkpoint, CheckpointError, Section, Tensor};
+use pwm::draw::curve::LearningCurve;
+use pwm::io::metrics::{Metrics, Row, Start, read_metrics};
+use pwm::draw::plot::{Look, Plot, Series};
+use pwm::draw::viewer::{Movie, Readout, Shape};
 
 /// A small generator with no dependency; the tests want variety, not quality.
 struct Lcg(u64);
@@ -220,7 +220,7 @@ fn a_folder_that_may_not_be_written_is_a_typed_error() {
     std::fs::set_permissions(dir.path(), PermissionsExt::from_mode(0o755)).unwrap();
     // Root may write anywhere: there is nothing to refuse then.
     if locked {
-        use pwm::run::atomic::FileError;
+        use pwm::io::atomic::FileError;
         assert!(matches!(saved, Err(CheckpointError::File(FileError::ReadOnly { .. }))), "{saved:?}");
         assert_eq!(Checkpoint::load(&path).unwrap().names().count(), 6);
     }
@@ -251,7 +251,7 @@ fn plots_hold_every_point_of_the_metrics() {
         std::fs::create_dir(&run).unwrap();
         learning(&run, i as u64 + 1, top);
         all.push(read_metrics(&run.join("metrics.jsonl")).unwrap());
-        let events = pwm::run::tensorboard::FILE_NAME;
+        let events = pwm::io::tensorboard::FILE_NAME;
         keep_file(&format!("{i}.{events}"), std::fs::read(run.join(events)).unwrap());
     }
     let curve = |rows: &[Row]| {
@@ -345,7 +345,7 @@ fn the_moving_picture_holds_every_frame_in_little_room() {
         shapes: &shapes,
         poses: &poses,
         readouts: &readouts,
-        pushes: &[],
+        contact_forces: &[],
         weight: 0.0,
     };
     let html = movie.html().unwrap();

@@ -12,7 +12,7 @@ use pwm::algo::Learner;
 use pwm::algo::pwm::{TrainError, Trainer};
 use pwm::app::train::{self, TrainArgs};
 use pwm::config::{Bytes, load};
-use pwm::run::metrics::{FILE_NAME, column, read_metrics};
+use pwm::io::metrics::{FILE_NAME, column, read_metrics};
 use pwm::run::plan::{DoesNotFit, Place, Planner};
 use pwm::run::session::RunError;
 use pwm::run::signals::StopFlag;

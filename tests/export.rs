@@ -13,7 +13,7 @@ use pwm::algo::{pwm as pwm_algo, shac};
 use pwm::config::{Algorithm, Config};
 use pwm::device::cpu::team::Team;
 use pwm::env::ant::{ACT, OBS};
-use pwm::run::checkpoint::{self, Checkpoint, Tensor};
+use pwm::io::checkpoint::{self, Checkpoint, Tensor};
 use pwm::run::export::{Part, export};
 use pwm::tape::{DType, Machine, Program, Region, VarId, Vars};
 use recipe::{Exported, Inputs};

@@ -12,9 +12,9 @@ use std::process::{Command, Output, Stdio};
 use pwm::algo::pwm::Trainer;
 use pwm::app;
 use pwm::device::philox::{Philox, Stream};
-use pwm::run::checkpoint::Checkpoint;
+use pwm::io::checkpoint::Checkpoint;
 use pwm::run::folder::{self, End, Ended, RunFolder, RunInfo};
-use pwm::run::metrics::read_metrics;
+use pwm::io::metrics::read_metrics;
 use pwm::run::session::{CURVE, MOVIE, Session};
 use pwm::run::signals::StopFlag;
 use rows::rows;
@@ -118,7 +118,7 @@ fn a_file_that_cannot_be_put_in_place_is_an_error_and_nothing_is_lost() {
     let folder = RunFolder::create(&run, &config.to_yaml()).unwrap();
     let mut s = Session::begin(Trainer::<f32>::new(&config).unwrap(), folder, RunInfo::begin(0)).unwrap();
     for file in [folder::latest(&run), run.join("run.json")] {
-        let temp = pwm::run::atomic::temp_path(&file);
+        let temp = pwm::io::atomic::temp_path(&file);
         let fails = |s: &mut Session<Trainer<f32>>, doing: &str| {
             s.epoch().unwrap();
             let e = anyhow::Error::from(s.save().unwrap_err());

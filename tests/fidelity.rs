@@ -3,7 +3,7 @@
 
 use pwm::algo::pwm::{Fidelity, Trainer};
 use pwm::config::load;
-use pwm::run::checkpoint::Checkpoint;
+use pwm::io::checkpoint::Checkpoint;
 use pwm::run::state;
 use pwm::run::state::Memory;
 

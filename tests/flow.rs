@@ -16,7 +16,7 @@ use pwm::ops::flow::matching::{interpolate, velocity_error};
 use pwm::ops::flow::simplex::{project, tangent};
 use pwm::ops::flow::{Field, Part, Steps, integrate};
 use pwm::ops::linear::{Epilogue, LayerVals, transpose};
-use pwm::run::plan::{Budgets, Place, Plan};
+use pwm::run::plan::{Limits, Place, Plan};
 use pwm::tape::exec::Number;
 use pwm::tape::{DType, Layout, Machine, Program, Region, Val, Vars, grad};
 use std::sync::Arc;
@@ -344,8 +344,8 @@ fn eight_substeps_need_no_more_memory_than_two_if_the_budget_says_so() {
         };
         let [two, eight] = [2, 8].map(|k| Plan::new(&with(k), Place::Host).host());
         for mem in [two + two / 10, two] {
-            let budgets = Budgets { host: Some(Budget::asked("mem", Bytes(mem))), ..Budgets::default() };
-            let plan = budgets.admit(&with(8)).unwrap();
+            let limits = Limits { host: Some(Budget::asked("mem", Bytes(mem))), ..Limits::default() };
+            let plan = limits.admit(&with(8)).unwrap();
             println!("{alg}: 2 substeps {two} bytes, 8 substeps {eight}, with recompute {}", plan.host());
             assert!(plan.host() <= mem && mem < eight, "{alg}");
         }

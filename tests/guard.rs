@@ -9,12 +9,12 @@ use pwm::algo::pwm::Trainer;
 use pwm::algo::{Learner, shac};
 use pwm::app::train;
 use pwm::config::{Config, load};
-use pwm::run::checkpoint::Checkpoint;
+use pwm::io::checkpoint::Checkpoint;
 use pwm::run::folder::{self, End, Ended, RunFolder, RunInfo};
 use pwm::run::incidents::{self, Kind};
-use pwm::run::metrics::{column, read_metrics};
-use pwm::run::report::{Report, Run};
-use pwm::run::session::{Ending, RunError, Session};
+use pwm::io::metrics::{column, read_metrics};
+use pwm::analysis::report::{Report, Run};
+use pwm::run::session::{StopReason, RunError, Session};
 use pwm::run::signals::StopFlag;
 use pwm::run::state;
 
@@ -34,7 +34,7 @@ fn a_run_without_gains_ends_early() {
     let dir = tempfile::tempdir().unwrap();
     let run = dir.path().join("r");
     let mut s = session(&run, &["eval_every=1", "early_stop_patience=3", "early_stop_min_gain=1e9", "guard_warmup=4"]);
-    assert_eq!(s.run(&StopFlag::detached()).unwrap(), Ending::Stalled);
+    assert_eq!(s.run(&StopFlag::detached()).unwrap(), StopReason::Stalled);
     // The first evaluation is the mark; those from epoch 4 on count against it.
     assert_eq!(s.trainer.epoch(), 6);
     assert_eq!(kinds(&run), [Kind::EarlyStop]);
@@ -66,7 +66,7 @@ fn a_drill_the_collapse_is_seen_and_rolled_back() {
     assert!(good.mean > 60.0, "the run is good: {good:?}");
     let policy = std::fs::read(folder::best(&run)).unwrap();
     s.trainer.set_lr_scale(100.0);
-    while s.guard().rollbacks == 0 {
+    while s.early_stop().rollbacks == 0 {
         s.step(&stop).unwrap();
     }
     assert_eq!(s.trainer.epoch(), 50, "two evaluations are enough");
@@ -80,7 +80,7 @@ fn a_drill_the_collapse_is_seen_and_rolled_back() {
     // A killed process resumes after the rollback, not before it.
     drop(s);
     let latest = Checkpoint::load(&folder::latest(&run)).unwrap();
-    assert_eq!((state::memory_of(&latest).unwrap().guard.rollbacks, state::epoch_of(&latest).unwrap()), (1, 50));
+    assert_eq!((state::memory_of(&latest).unwrap().early_stop.rollbacks, state::epoch_of(&latest).unwrap()), (1, 50));
     let args = train::TrainArgs { resume: Some(run.clone()), ..Default::default() };
     train::run(&args, &mut vec![], &stop).unwrap();
     let rows = read_metrics(&run.join("metrics.jsonl")).unwrap();
@@ -116,7 +116,7 @@ fn a_drill_on_what_is_shipped() {
         }
         let (good, policy) = (s.best().unwrap(), std::fs::read(folder::best(&run)).unwrap());
         s.trainer.set_lr_scale(100.0);
-        while s.guard().rollbacks == 0 {
+        while s.early_stop().rollbacks == 0 {
             assert_eq!(s.step(&stop).unwrap(), None);
         }
         let fired = s.trainer.epoch();
@@ -125,7 +125,7 @@ fn a_drill_on_what_is_shipped() {
         while s.trainer.epoch() < fired + 8 * eval_every {
             assert_eq!(s.step(&stop).unwrap(), None);
         }
-        assert_eq!(s.guard().rollbacks, 1);
+        assert_eq!(s.early_stop().rollbacks, 1);
         let rows = read_metrics(&run.join("metrics.jsonl")).unwrap();
         let evals: Vec<(u64, f64)> =
             rows.iter().filter_map(|r| Some((r.epoch, *r.values.get("eval/return_mean")?))).collect();
@@ -163,7 +163,7 @@ fn a_number_that_is_not_finite_is_named_and_undone() {
         s.step(&stop)
     };
     assert_eq!(poison(&mut s).unwrap(), None);
-    assert_eq!((s.trainer.epoch(), s.trainer.lr_scale(), s.guard().rollbacks), (saved, 0.5, 1));
+    assert_eq!((s.trainer.epoch(), s.trainer.lr_scale(), s.early_stop().rollbacks), (saved, 0.5, 1));
     assert_eq!(s.trainer.non_finite(), None);
     assert_eq!(kinds(&run), [Kind::NonFinite, Kind::Rollback]);
     let text = &incidents::read(&run).unwrap()[0];
@@ -181,7 +181,7 @@ fn a_number_that_is_not_finite_is_named_and_undone() {
     // What is on disk is whole, and remembers.
     drop(s);
     let latest = Checkpoint::load(&folder::latest(&run)).unwrap();
-    assert_eq!(state::memory_of(&latest).unwrap().guard.rollbacks, 2);
+    assert_eq!(state::memory_of(&latest).unwrap().early_stop.rollbacks, 2);
 }
 
 #[test]
@@ -224,13 +224,13 @@ fn a_rollback_saves_what_the_probes_have_shown() {
     let every = ["eval_every=4", "save_every=1000", "guard_warmup=12"];
     let mut s = session(&run, &[&collapse[..], &every].concat());
     let stop = StopFlag::detached();
-    while s.guard().rollbacks == 0 {
+    while s.early_stop().rollbacks == 0 {
         assert_eq!(s.step(&stop).unwrap(), None);
     }
     let latest = Checkpoint::load(&folder::latest(&run)).unwrap();
     assert_eq!(state::epoch_of(&latest).unwrap(), s.trainer.epoch());
-    let vitals = latest.meta_str("vitals").unwrap();
-    assert!(vitals.contains(&format!("\"epoch\":{},", s.trainer.epoch())), "{vitals}");
+    let signal_health = latest.meta_str("vitals").unwrap();
+    assert!(signal_health.contains(&format!("\"epoch\":{},", s.trainer.epoch())), "{signal_health}");
 }
 
 #[test]
@@ -239,10 +239,10 @@ fn a_collapse_can_be_a_warning() {
     let run = dir.path().join("r");
     let collapse = ["collapse=warn", "collapse_fraction=0.9999", "collapse_evals=1", "eval_every=1"];
     let mut s = session(&run, &collapse);
-    assert_eq!(s.run(&StopFlag::detached()).unwrap(), Ending::Finished);
+    assert_eq!(s.run(&StopFlag::detached()).unwrap(), StopReason::Finished);
     let incidents = incidents::read(&run).unwrap();
     assert!(!incidents.is_empty() && incidents.iter().all(|i| i.kind == Kind::Collapse), "{incidents:?}");
-    assert_eq!((s.guard().rollbacks, s.trainer.lr_scale()), (0, 1.0));
+    assert_eq!((s.early_stop().rollbacks, s.trainer.lr_scale()), (0, 1.0));
 }
 
 /// Each network's rate is in the metrics, and follows its own schedule there.

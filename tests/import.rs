@@ -10,9 +10,9 @@ use std::path::Path;
 use std::process::{Command, Output};
 
 use proptest::prelude::*;
-use pwm::run::checkpoint::Checkpoint;
+use pwm::io::checkpoint::Checkpoint;
 use pwm::run::export::{Part, export};
-use pwm::run::torch::{TorchFile, pickle, zip};
+use pwm::io::torch::{TorchFile, pickle, zip};
 use pwm::run::{import, state};
 
 const PT: &[u8] = include_bytes!("fixtures/published_tiny.pt");

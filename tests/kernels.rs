@@ -294,7 +294,7 @@ fn wherever_the_replay_lies_the_bits_are_the_same() {
     }
 }
 
-/// The program from outside: budgets of a device, a replay that does not fit there, and what the header says of it.
+/// The program from outside: limits of a device, a replay that does not fit there, and what the header says of it.
 #[test]
 fn a_device_has_a_budget_and_a_replay_that_exceeds_it_moves_to_the_host() {
     let dir = tempfile::tempdir().unwrap();

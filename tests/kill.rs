@@ -16,7 +16,7 @@ use std::process::{Command, Stdio};
 use std::time::Duration;
 
 use pwm::device::philox::{Philox, Stream};
-use pwm::run::checkpoint::Checkpoint;
+use pwm::io::checkpoint::Checkpoint;
 use pwm::run::folder;
 use pwm::run::incidents::{self, Kind};
 use pwm::run::session::{MOVIE, STILL};

@@ -16,7 +16,7 @@ use pwm::algo::pwm::{Trainer, trainer::write};
 use pwm::algo::{Arrangement, Learner, repeats};
 use pwm::config::{Bytes, Config, load};
 use pwm::mem::Budget;
-use pwm::run::plan::{Budgets, Place, Plan};
+use pwm::run::plan::{Limits, Place, Plan};
 use pwm::run::state::fingerprint;
 use pwm::tape::exec::Target;
 use pwm::tape::plan::{ByType, ProgramLayout};
@@ -218,8 +218,8 @@ fn a_disk_without_room_for_the_replay_is_an_error_at_the_start() {
     // And a plan that knows better refuses before that.
     let c = tiny::config(&["replay=file"]);
     let disk = Plan::new(&c, Place::Host).disk();
-    let budgets = Budgets { disk: Some(Budget::asked("disk", Bytes(disk - 1))), ..Budgets::default() };
-    let refusal = budgets.admit(&c).unwrap_err().to_string();
+    let limits = Limits { disk: Some(Budget::asked("disk", Bytes(disk - 1))), ..Limits::default() };
+    let refusal = limits.admit(&c).unwrap_err().to_string();
     assert!(refusal.contains("of disk") && refusal.contains("wm_buffer_size="), "{refusal}");
 }
 

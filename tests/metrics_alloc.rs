@@ -3,7 +3,7 @@
 use std::alloc::{GlobalAlloc, Layout, System};
 use std::sync::atomic::{AtomicUsize, Ordering};
 
-use pwm::run::metrics::{Metrics, Start};
+use pwm::io::metrics::{Metrics, Start};
 use pwm::run::progress::{Status, format_status};
 
 struct Counting;

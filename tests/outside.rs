@@ -13,8 +13,8 @@ use std::time::{Duration, Instant};
 
 use events::events;
 use pwm::run::folder::{self, End, Ended, RunFolder};
-use pwm::run::metrics::{Row, read_metrics};
-use pwm::run::tensorboard;
+use pwm::io::metrics::{Row, read_metrics};
+use pwm::io::tensorboard;
 
 const TRAIN: &str = env!("CARGO_BIN_EXE_pwm-train");
 

@@ -15,10 +15,10 @@ use std::sync::LazyLock;
 use golden::Golden;
 use proptest::prelude::*;
 use pwm::config::{Config, KEYS, load};
-use pwm::run::checkpoint::{self, Checkpoint, Tensor};
-use pwm::run::crc64::Crc64;
-use pwm::run::metrics::read_metrics;
-use pwm::run::source::Source;
+use pwm::io::checkpoint::{self, Checkpoint, Tensor};
+use pwm::io::crc64::Crc64;
+use pwm::io::metrics::read_metrics;
+use pwm::io::source::Source;
 
 thread_local! {
     static HELD: Cell<isize> = const { Cell::new(0) };

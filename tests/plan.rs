@@ -13,7 +13,7 @@ use pwm::device::cuda::Launch;
 use pwm::device::cuda::multiply::Multiply;
 use pwm::device::cuda::unit::units;
 use pwm::mem::{Budget, Limit};
-use pwm::run::plan::{Budgets, Fit, KNOBS, Knob, Memory, Place, Plan, Planner};
+use pwm::run::plan::{Limits, Fit, KNOBS, Knob, Memory, Place, Plan, Planner};
 use pwm::tape::exec::{count_launches, describe_launches};
 use pwm::tape::plan::aligned;
 use pwm::tape::{Home, Layout, Machine, Program};
@@ -23,8 +23,8 @@ fn knob(key: &str) -> &'static Knob {
     KNOBS.iter().find(|k| k.key == key).unwrap()
 }
 
-fn budget(bytes: u64) -> Budgets {
-    Budgets { host: Some(Budget::asked("mem", Bytes(bytes))), ..Budgets::default() }
+fn budget(bytes: u64) -> Limits {
+    Limits { host: Some(Budget::asked("mem", Bytes(bytes))), ..Limits::default() }
 }
 
 /// Binds without touching memory; the plan, the machine and the furthest operand must agree.
@@ -97,7 +97,7 @@ fn the_least_is_found_where_all_twice_holds_more() {
     let c = load(&settings).unwrap();
     let all = Plan::new(&load(&[&settings[..], &["recompute=all"]].concat()).unwrap(), Place::Host);
     let planner = Planner::new(&c, Place::Host);
-    let (none, least) = (planner.within(&Budgets::default()), planner.least());
+    let (none, least) = (planner.within(&Limits::default()), planner.least());
     assert!(least.host() + (4 << 20) < all.host(), "{} of {}", least.host(), all.host());
     let mem = (least.host() + all.host()) / 2;
     let plan = budget(mem).admit(&c).unwrap();
@@ -114,9 +114,9 @@ fn a_setting_is_searched_from_its_least_value_on() {
     let settings = ["alg=pwm_small", "num_envs=32768", "replay=device", "recompute=none"];
     let c = load(&settings).unwrap();
     let planner = Planner::new(&c, Place::Host);
-    let need = planner.within(&Budgets::default()).host();
-    let budgets = budget(need - 1);
-    let n = Fit::new(&planner, &budgets).largest(knob("wm_buffer_size")).unwrap();
+    let need = planner.within(&Limits::default()).host();
+    let limits = budget(need - 1);
+    let n = Fit::new(&planner, &limits).largest(knob("wm_buffer_size")).unwrap();
     assert!((557_056..1_000_000).contains(&n), "{n}");
 }
 
@@ -135,8 +135,8 @@ fn a_file_in_memory_saves_none() {
     let plan = Plan::new(&c, Place::Host);
     for (from, counted) in [(Limit::Data, 0), (Limit::AddressSpace, plan.mapped_bytes())] {
         let limit = (plan.host() + plan.unused + counted) * 50 / 49 + 50;
-        let budgets = |limit| Budgets { host: Some(Budget { limit, from: from.clone() }), ..Budgets::default() };
-        assert!(budgets(limit).hold(&plan) && !budgets(limit - 200).hold(&plan), "{from}");
+        let limits = |limit| Limits { host: Some(Budget { limit, from: from.clone() }), ..Limits::default() };
+        assert!(limits(limit).hold(&plan) && !limits(limit - 200).hold(&plan), "{from}");
     }
 }
 
@@ -146,7 +146,7 @@ fn a_disk_holds_checkpoints() {
     let c = load(&["alg=pwm_5M", "replay=file"]).unwrap();
     let plan = Plan::new(&c, Place::Host);
     assert!(plan.disk() > 3 * plan.mapped_bytes());
-    let disk = |bytes| Budgets { disk: Some(Budget::asked("disk", Bytes(bytes))), ..Budgets::default() };
+    let disk = |bytes| Limits { disk: Some(Budget::asked("disk", Bytes(bytes))), ..Limits::default() };
     assert!(disk(plan.disk()).hold(&plan) && !disk(plan.disk() - 1).hold(&plan));
 }
 
@@ -170,13 +170,13 @@ fn what_fits_is_the_largest_that_fits() {
     let disk = Some(Budget::asked("disk", Bytes(2 << 30)));
     for (mem, replay) in [(400 << 20, "device"), (400 << 20, "auto")] {
         let c = load(&["alg=pwm_5M", &format!("replay={replay}")]).unwrap();
-        let budgets = Budgets { disk: disk.clone(), ..budget(mem) };
-        let fit = Fit::new(&Planner::new(&c, Place::Host), &budgets);
+        let limits = Limits { disk: disk.clone(), ..budget(mem) };
+        let fit = Fit::new(&Planner::new(&c, Place::Host), &limits);
         for knob in &KNOBS {
             let n = fit.largest(knob).unwrap();
             let fits = |n| {
                 let c = knob.with(&c, n);
-                c.broken_rules().is_empty() && budgets.hold(&Plan::within(&c, Place::Host, &budgets))
+                c.broken_rules().is_empty() && limits.hold(&Plan::within(&c, Place::Host, &limits))
             };
             assert!(fits(n), "{} = {n}", knob.key);
             // No larger value that the rules allow fits; the next few are tried, as not all of them are allowed.
@@ -203,7 +203,7 @@ fn the_replay_goes_where_the_budget_lets_it() {
     let none = Plan::new(&with(&["recompute=none"]), Place::Device);
     let on_device = |host: u64, device: u64| {
         let asked = |bytes| Some(Budget::asked("mem", Bytes(bytes)));
-        Budgets { host: asked(host), device: asked(device), disk: None }.admit_at(&c, Place::Device)
+        Limits { host: asked(host), device: asked(device), disk: None }.admit_at(&c, Place::Device)
     };
     let [own, pinned] = [0, 1].map(|less| on_device(none.host(), none.device() - less).unwrap());
     // What is computed twice has tables and launches of its own on the host.
@@ -257,7 +257,7 @@ fn a_plan_that_does_not_fit_says_what_would() {
 fn recompute_is_as_little_as_the_budget_asks_for() {
     let c = load(&["alg=pwm_48M", "replay=device"]).unwrap();
     let planner = Planner::new(&c, Place::Host);
-    let (none, all) = (planner.within(&Budgets::default()), planner.least());
+    let (none, all) = (planner.within(&Limits::default()), planner.least());
     assert!(all.host() < none.host());
     let repeated = |p: &Plan| p.repeats().iter().sum::<usize>();
     let mut before = 0;

@@ -9,12 +9,12 @@ use pwm::algo::pwm::Trainer;
 use pwm::config::Config;
 use pwm::device::Real;
 use pwm::ops::loss::squared_error;
-use pwm::run::checkpoint::Checkpoint;
+use pwm::io::checkpoint::Checkpoint;
 use pwm::run::folder::{RunFolder, RunInfo};
-use pwm::run::metrics::{FILE_NAME, read_metrics};
+use pwm::io::metrics::{FILE_NAME, read_metrics};
 use pwm::run::session::{RunError, Session};
 use pwm::run::signals::StopFlag;
-use pwm::run::vitals::Dead;
+use pwm::run::signal_health::Dead;
 use pwm::tape::{Cx, Op, Program, Val};
 
 const ENCODED: [&str; 4] = ["latent=encoded", "obs_norm=false", "rew_norm=none", "rollout=imagined"];

@@ -9,10 +9,10 @@ use std::process::{Command, Output};
 use std::sync::LazyLock;
 
 use pwm::run::incidents::{self, Incident, Kind};
-use pwm::run::metrics::{Row, column, read_metrics};
-use pwm::run::stats::{interval, interval_of_difference, iqm, mean, permutation_test, std};
+use pwm::io::metrics::{Row, column, read_metrics};
+use pwm::analysis::stats::{interval, interval_of_difference, iqm, mean, permutation_test, std};
 use pwm::run::tracker::{EVAL_MEAN, TIMES};
-use pwm::run::vitals;
+use pwm::run::signal_health;
 
 const SEEDS: usize = 4;
 /// Experiments: PWM's own model, a flow model, and the first with episodes five times as long, which pay more.
@@ -148,7 +148,7 @@ fn a_report_says_what_the_metrics_say() {
     let measured = |key: &&str| {
         !column(&rows(&folder("flow", 0)), key).is_empty() || !column(&rows(&folder("mlp", 0)), key).is_empty()
     };
-    let probes: Vec<&str> = vitals::COLUMNS.into_iter().filter(|k| measured(k)).collect();
+    let probes: Vec<&str> = signal_health::COLUMNS.into_iter().filter(|k| measured(k)).collect();
     assert!(probes.len() > 5, "{probes:?}");
     let drawn: Vec<String> = (1..=probes.len()).map(|i| file(&format!("probe{i}.svg"))).collect();
     for key in probes {

@@ -11,8 +11,8 @@ use pwm::algo::{Arrangement, Learner, repeats, shac, written};
 use pwm::config::Config;
 use pwm::device::cuda::driver::Context;
 use pwm::run::folder::{RunFolder, RunInfo};
-use pwm::run::metrics::{FILE_NAME, read_metrics};
-use pwm::run::session::{Ending, Session};
+use pwm::io::metrics::{FILE_NAME, read_metrics};
+use pwm::run::session::{StopReason, Session};
 use pwm::run::signals::StopFlag;
 use pwm::run::state::fingerprint;
 use pwm::tape::cuda::Options;
@@ -201,8 +201,8 @@ fn a_run_that_is_rolled_back_at_its_end_is_not_over() {
     s.save().unwrap();
     let v = s.trainer.pwm.nets.critics.group.v;
     s.trainer.machine.real_mut(v)[1] = f32::INFINITY;
-    assert_eq!(s.run(&stop).unwrap(), Ending::Finished);
-    assert_eq!((s.guard().rollbacks, s.trainer.epoch()), (1, 23));
+    assert_eq!(s.run(&stop).unwrap(), StopReason::Finished);
+    assert_eq!((s.early_stop().rollbacks, s.trainer.epoch()), (1, 23));
     assert_eq!(read_metrics(&dir.path().join("run").join(FILE_NAME)).unwrap().last().unwrap().epoch, 23);
 }
 

@@ -218,7 +218,7 @@ fn learns_to_run() {
 #[test]
 fn a_run_resumes_to_the_same_bits() {
     use pwm::app::{eval, train};
-    use pwm::run::checkpoint::Checkpoint;
+    use pwm::io::checkpoint::Checkpoint;
     use pwm::run::folder;
     let dir = tempfile::tempdir().unwrap();
     let go = |name: &str, settings: &[&str], resume: bool| {

@@ -10,12 +10,13 @@ use anyhow::{Context, ensure};
 
 use crate::algo::pwm::Evaluator;
 use crate::device::philox::Stream;
-use crate::run::atomic::{FileError, replace_bytes};
-use crate::run::checkpoint::Checkpoint;
-use crate::run::film::Film;
+use crate::io::atomic::{FileError, replace_bytes};
+use crate::io::checkpoint::Checkpoint;
+use crate::run::trajectory::Trajectory;
 use crate::run::folder::RunFolder;
-use crate::run::report::Table;
-use crate::run::{folder, select, state, stats};
+use crate::analysis::report::Table;
+use crate::analysis::{select, stats};
+use crate::run::{folder, state};
 
 /// Evaluate a stored policy: closed loop, deterministic, acting on what is observed at each step.
 #[derive(Clone, Debug, clap::Args)]
@@ -115,7 +116,7 @@ pub fn run(args: &EvalArgs, out: &mut dyn Write) -> anyhow::Result<()> {
 
     let mut evaluator = Evaluator::<f32>::new(&config, episodes, stream)?;
     state::restore_policy(&mut evaluator, &stored)?;
-    let mut film = Film::new(episodes, config.episode_length);
+    let mut film = Trajectory::new(episodes, config.episode_length);
     let filmed = args.movie.is_some();
     let e = evaluator.evaluate(|moment| {
         if filmed {

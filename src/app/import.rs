@@ -6,9 +6,9 @@ use std::path::PathBuf;
 use anyhow::{Context, ensure};
 
 use crate::config;
-use crate::run::atomic::FileError;
+use crate::io::atomic::FileError;
 use crate::run::import::{self, ImportError, Report};
-use crate::run::torch::TorchFile;
+use crate::io::torch::TorchFile;
 
 /// Make a policy of a checkpoint of published PWM or its flow fork (.pt)
 #[derive(Clone, Debug, clap::Args)]

@@ -6,7 +6,7 @@ use serde_json::{Value, json};
 
 use crate::config::{Bytes, Config, Device, Kind, ReplayPlace, Shipped, load};
 use crate::mem::Budget;
-use crate::run::plan::{Budgets, DoesNotFit, Fit, Knob, Memory, Place, Plan, Planner, knobs};
+use crate::run::plan::{Limits, DoesNotFit, Fit, Knob, Memory, Place, Plan, Planner, knobs};
 use crate::tape::Home;
 
 /// Say what memory a run takes, and what fits, before anything is allocated.
@@ -33,25 +33,25 @@ pub fn run(args: &PlanArgs, out: &mut dyn Write) -> anyhow::Result<()> {
     if args.all {
         return all(args, out);
     }
-    let (c, place, budgets) = configure(args, None)?;
+    let (c, place, limits) = configure(args, None)?;
     let planner = Planner::new(&c, place);
-    let plan = planner.within(&budgets);
+    let plan = planner.within(&limits);
     if args.json {
-        writeln!(out, "{}", to_json(&c, &planner, &plan, &budgets))?;
+        writeln!(out, "{}", to_json(&c, &planner, &plan, &limits))?;
     } else {
-        show(&c, &planner, &plan, &budgets, out)?;
+        show(&c, &planner, &plan, &limits, out)?;
     }
     Ok(())
 }
 
 /// The configuration, `alg` in place of the chosen one if given; where its arena lies, and what it may take.
-fn configure(args: &PlanArgs, alg: Option<&str>) -> anyhow::Result<(Config, Place, Budgets)> {
+fn configure(args: &PlanArgs, alg: Option<&str>) -> anyhow::Result<(Config, Place, Limits)> {
     let mut settings = args.overrides.clone();
     settings.extend(alg.map(|alg| format!("alg={alg}")));
     let mut c = load(&settings)?;
     c.mem = args.mem.or(c.mem);
     c.device_mem = args.device_mem.or(c.device_mem);
-    let budgets = Budgets::of(&c);
+    let limits = Limits::of(&c);
     // A GPU is planned for if the command speaks of one; none is looked for.
     let place = match c.device {
         Device::Cuda(_) => Place::Device,
@@ -59,10 +59,10 @@ fn configure(args: &PlanArgs, alg: Option<&str>) -> anyhow::Result<(Config, Plac
         _ => Place::Host,
     };
     place.suits(&c)?;
-    Ok((c, place, budgets))
+    Ok((c, place, limits))
 }
 
-fn show(c: &Config, planner: &Planner, plan: &Plan, budgets: &Budgets, out: &mut dyn Write) -> anyhow::Result<()> {
+fn show(c: &Config, planner: &Planner, plan: &Plan, limits: &Limits, out: &mut dyn Write) -> anyhow::Result<()> {
     let number = |b: u64| if b == 0 { "-".to_string() } else { Bytes(b).to_string() };
     writeln!(out, "{:<14} {:>10} {:>10} {:>10}", c.alg, "host", "device", "disk")?;
     let mut line = |name: &str, bytes: [u64; 3], what: &str| {
@@ -84,9 +84,9 @@ fn show(c: &Config, planner: &Planner, plan: &Plan, budgets: &Budgets, out: &mut
         writeln!(out, "replay       {place}{chosen}")?;
     }
     for (name, budget, flag, shown) in [
-        ("host", &budgets.host, "mem", true),
-        ("device", &budgets.device, "device-mem", plan.place == Place::Device),
-        ("disk", &budgets.disk, "", plan.disk() > 0),
+        ("host", &limits.host, "mem", true),
+        ("device", &limits.device, "device-mem", plan.place == Place::Device),
+        ("disk", &limits.disk, "", plan.disk() > 0),
     ] {
         match budget {
             Some(b) if shown => writeln!(out, "budget       {name}: {b}")?,
@@ -96,12 +96,12 @@ fn show(c: &Config, planner: &Planner, plan: &Plan, budgets: &Budgets, out: &mut
             _ => {}
         }
     }
-    if !budgets.hold(plan) {
-        writeln!(out, "verdict      does not fit: {}", DoesNotFit::new(planner, plan, budgets))?;
-    } else if plan.place == Place::Device && budgets.device.is_none() {
+    if !limits.hold(plan) {
+        writeln!(out, "verdict      does not fit: {}", DoesNotFit::new(planner, plan, limits))?;
+    } else if plan.place == Place::Device && limits.device.is_none() {
         writeln!(out, "verdict      fits on the host; on the device if {} are free", Bytes(plan.device()))?;
     } else {
-        writeln!(out, "verdict      fits{}", spare(plan, budgets))?;
+        writeln!(out, "verdict      fits{}", spare(plan, limits))?;
     }
     let least = planner.least();
     writeln!(
@@ -110,9 +110,9 @@ fn show(c: &Config, planner: &Planner, plan: &Plan, budgets: &Budgets, out: &mut
         held(&least),
         least.replay_place().map_or("".into(), |p| format!("replay {p}, ")) + &costs(&least)
     )?;
-    if budgets.host.is_some() || budgets.device.is_some() {
+    if limits.host.is_some() || limits.device.is_some() {
         writeln!(out, "\nwhat fits, one setting changed and the others as they are")?;
-        let fit = Fit::new(planner, budgets);
+        let fit = Fit::new(planner, limits);
         for (knob, most) in knobs(c).map(|k| (k, fit.largest(k))) {
             let most = most.map_or("none".into(), |n| {
                 let bound = if knob.is_most(c, n) { ", the most that other settings allow" } else { "" };
@@ -170,8 +170,8 @@ fn show_levels(planner: &Planner, plan: &Plan, out: &mut dyn Write) -> anyhow::R
     Ok(())
 }
 
-fn spare(plan: &Plan, budgets: &Budgets) -> String {
-    let on = |name: &str, on| budgets.spare(plan, on).map(|b| format!("{} of {name}", Bytes(b)));
+fn spare(plan: &Plan, limits: &Limits) -> String {
+    let on = |name: &str, on| limits.spare(plan, on).map(|b| format!("{} of {name}", Bytes(b)));
     let device = on("device memory", Memory::Device).filter(|_| plan.place == Place::Device);
     let parts: Vec<String> = on("host memory", Memory::Host).into_iter().chain(device).collect();
     if parts.is_empty() { String::new() } else { format!(", {} to spare", parts.join(" and ")) }
@@ -186,11 +186,11 @@ fn all(args: &PlanArgs, out: &mut dyn Write) -> anyhow::Result<()> {
         )?;
     }
     for name in Shipped::names(Kind::Alg) {
-        let (c, place, budgets) = configure(args, Some(name))?;
+        let (c, place, limits) = configure(args, Some(name))?;
         let planner = Planner::new(&c, place);
-        let plan = planner.within(&budgets);
+        let plan = planner.within(&limits);
         if args.json {
-            writeln!(out, "{}", to_json(&c, &planner, &plan, &budgets))?;
+            writeln!(out, "{}", to_json(&c, &planner, &plan, &limits))?;
             continue;
         }
         let lines: Vec<_> = plan.lines().map(|(i, _)| i).collect();
@@ -204,13 +204,13 @@ fn all(args: &PlanArgs, out: &mut dyn Write) -> anyhow::Result<()> {
             Bytes(plan.fixed_bytes()),
             Bytes(plan.host()),
             Bytes(plan.device()),
-            verdict = verdict(&plan, &budgets),
+            verdict = verdict(&plan, &limits),
         )?;
     }
     if !args.json {
-        let (_, place, budgets) = configure(args, None)?;
-        let device = budgets.device.filter(|_| place == Place::Device);
-        let shown = [("host", budgets.host), ("device", device)];
+        let (_, place, limits) = configure(args, None)?;
+        let device = limits.device.filter(|_| place == Place::Device);
+        let shown = [("host", limits.host), ("device", device)];
         for (name, budget) in shown.into_iter().filter_map(|(name, b)| Some((name, b?))) {
             writeln!(out, "\nbudget {name}: {budget}")?;
         }
@@ -219,8 +219,8 @@ fn all(args: &PlanArgs, out: &mut dyn Write) -> anyhow::Result<()> {
 }
 
 /// Whether a plan fits, and what was done for it, in a few words.
-fn verdict(plan: &Plan, budgets: &Budgets) -> String {
-    if !budgets.hold(plan) {
+fn verdict(plan: &Plan, limits: &Limits) -> String {
+    if !limits.hold(plan) {
         return "does not fit".into();
     }
     let replay = match plan.replay {
@@ -232,7 +232,7 @@ fn verdict(plan: &Plan, budgets: &Budgets) -> String {
     format!("fits{replay}{recompute}")
 }
 
-fn to_json(c: &Config, planner: &Planner, plan: &Plan, budgets: &Budgets) -> Value {
+fn to_json(c: &Config, planner: &Planner, plan: &Plan, limits: &Limits) -> Value {
     let lines = plan.lines().map(|(i, [host, device, disk])| {
         json!({"name": i.name, "what": i.what, "host": host, "device": device, "disk": disk})
     });
@@ -241,8 +241,8 @@ fn to_json(c: &Config, planner: &Planner, plan: &Plan, budgets: &Budgets) -> Val
         b.as_ref()
             .map(|b| json!({"usable": b.usable(), "limit": b.limit, "margin": b.margin(), "from": b.from.to_string()}))
     };
-    let fits = budgets.hold(plan);
-    let fit = Fit::new(planner, budgets);
+    let fits = limits.hold(plan);
+    let fit = Fit::new(planner, limits);
     let most = knobs(c).map(|k| (k.key.to_string(), json!(fit.largest(k))));
     let own = knobs(c).find_map(|k| in_arena(k, c, &fit)).flatten();
     let least = planner.least();
@@ -263,10 +263,10 @@ fn to_json(c: &Config, planner: &Planner, plan: &Plan, budgets: &Budgets) -> Val
             "host": p.host(), "device": p.device(),
             "extra": p.levels.iter().map(|l| (l.program.to_string(), json!(l.extra))).collect::<serde_json::Map<_, _>>(),
         })).collect::<Vec<_>>(),
-        "budget": {"host": budget(&budgets.host), "device": budget(&budgets.device), "disk": budget(&budgets.disk)},
+        "budget": {"host": budget(&limits.host), "device": budget(&limits.device), "disk": budget(&limits.disk)},
         "fits": fits,
         "least": {"host": least.host(), "device": least.device(), "disk": least.disk()},
-        "refusal": (!fits).then(|| DoesNotFit::new(planner, plan, budgets).to_string()),
+        "refusal": (!fits).then(|| DoesNotFit::new(planner, plan, limits).to_string()),
         "largest": most.collect::<serde_json::Map<_, _>>(),
         "largest_replay_in_arena": own,
     })

@@ -5,10 +5,10 @@ use std::path::PathBuf;
 
 use anyhow::{Context, ensure};
 
-use crate::run::atomic::{FileError, replace_bytes};
-use crate::run::report::{Report, Run, group, reservations};
-use crate::run::select;
-use crate::run::stats::{
+use crate::io::atomic::{FileError, replace_bytes};
+use crate::analysis::report::{Report, Run, group, reservations};
+use crate::analysis::select;
+use crate::analysis::stats::{
     interval, interval_of_difference, iqm, mean, permutation_test, probability_of_improvement, std,
 };
 

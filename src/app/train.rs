@@ -11,12 +11,12 @@ use crate::config::{
 };
 use crate::device::cpu::team;
 use crate::device::cuda::multiply::FORCE;
-use crate::run::atomic::FileError;
-use crate::run::checkpoint::Checkpoint;
+use crate::io::atomic::FileError;
+use crate::io::checkpoint::Checkpoint;
 use crate::run::folder::{self, FolderError, RunFolder, RunInfo};
-use crate::run::plan::{Budgets, Place as MemoryPlace, Plan};
+use crate::run::plan::{Limits, Place as MemoryPlace, Plan};
 use crate::run::progress::{Short, Time, Ui};
-use crate::run::session::{CURVE, Ending, MOVIE, RunError, STILL, Session};
+use crate::run::session::{CURVE, StopReason, MOVIE, RunError, STILL, Session};
 use crate::run::signals::StopFlag;
 use crate::run::state;
 use crate::tape::exec::Target;
@@ -85,7 +85,7 @@ fn drive<L: Learner<F = f32>>(
     out: &mut dyn Write,
     stop: &StopFlag,
 ) -> anyhow::Result<()> {
-    let budget = run.memory.budgets.host.as_ref().map(|b| b.usable());
+    let budget = run.memory.limits.host.as_ref().map(|b| b.usable());
     // A large model takes a while to begin, and its first evaluation longer: a scheduler does not wait for that either.
     let mut session = stop.interruptible(|| set_up::<L>(run, out))?;
     if let Some(ui) = ui {
@@ -96,7 +96,7 @@ fn drive<L: Learner<F = f32>>(
     }
     let ending = session.run(stop)?;
     conclude(&session, &ending, out);
-    if let Ending::Collapsed(what) = ending {
+    if let StopReason::Collapsed(what) = ending {
         return Err(RunError::Collapsed(what).into());
     }
     Ok(())
@@ -207,11 +207,11 @@ fn refuse_changes(old: &Config, new: &Config, overrides: &[String], file: &str) 
     if errors.is_empty() { Ok(()) } else { Err(ConfigErrors(errors)) }
 }
 
-/// Where a run computes, and a plan that keeps within its budgets there.
+/// Where a run computes, and a plan that keeps within its limits there.
 struct Memory {
     target: Target,
     plan: Plan,
-    budgets: Budgets,
+    limits: Limits,
     /// Of the device, before anything was allocated there.
     free: Option<u64>,
 }
@@ -226,11 +226,11 @@ fn admit(c: &Config) -> anyhow::Result<Memory> {
         Target::Cpu => None,
         Target::Cuda(context, _) => Some((context.memory()?.0 as u64, context.info.name.as_str())),
     };
-    let budgets = Budgets::of_run(c, device);
+    let limits = Limits::of_run(c, device);
     let place = if device.is_none() { MemoryPlace::Host } else { MemoryPlace::Device };
     place.suits(c)?;
-    let (plan, free) = (budgets.admit_at(c, place)?, device.map(|d| d.0));
-    Ok(Memory { plan, target, budgets, free })
+    let (plan, free) = (limits.admit_at(c, place)?, device.map(|d| d.0));
+    Ok(Memory { plan, target, limits, free })
 }
 
 fn describe(t: &impl Learner, plan: &Plan, info: RunInfo) -> RunInfo {
@@ -273,7 +273,7 @@ fn announce(t: &impl Learner, memory: &Memory, folder: &RunFolder, info: &RunInf
     say(out, format_args!("{} on the {}: {}, seed {}", c.algorithm.title(), c.env, c.alg, c.seed));
     say(out, format_args!("  run folder     {}", folder.path().display()));
     say(out, format_args!("  parameters     {total} ({world}actor {actor}, {} critics {critics})", c.num_critics));
-    let Memory { plan, budgets, .. } = memory;
+    let Memory { plan, limits, .. } = memory;
     let (host, arena) = (Bytes(plan.host()), Bytes(plan.arena_bytes()));
     match (plan.place, &memory.target, memory.free) {
         (MemoryPlace::Device, Target::Cuda(context, _), Some(before)) => {
@@ -295,7 +295,7 @@ fn announce(t: &impl Learner, memory: &Memory, folder: &RunFolder, info: &RunInf
         let bytes = Bytes(plan.replay_bytes());
         say(out, format_args!("  replay         {bytes} {place}"));
     }
-    for budget in [&budgets.host, &budgets.device].into_iter().flatten() {
+    for budget in [&limits.host, &limits.device].into_iter().flatten() {
         say(out, format_args!("  budget         {budget}"));
     }
     for l in plan.levels.iter().filter(|l| l.taken > 0) {
@@ -321,12 +321,12 @@ fn announce(t: &impl Learner, memory: &Memory, folder: &RunFolder, info: &RunInf
 }
 
 /// What came of it, where it lies, and how to go on.
-fn conclude<L: Learner<F = f32>>(s: &Session<L>, ending: &Ending, out: &mut dyn Write) {
+fn conclude<L: Learner<F = f32>>(s: &Session<L>, ending: &StopReason, out: &mut dyn Write) {
     let c = s.trainer.config();
     let (epoch, path) = (s.trainer.epoch(), s.folder.path());
     let why = match ending {
-        Ending::Finished => "finished".into(),
-        Ending::TimeUp => format!("time is up ({} minutes)", c.max_minutes),
+        StopReason::Finished => "finished".into(),
+        StopReason::TimeUp => format!("time is up ({} minutes)", c.max_minutes),
         other => other.to_string(),
     };
     let time = Time(s.elapsed());
@@ -358,14 +358,14 @@ fn conclude<L: Learner<F = f32>>(s: &Session<L>, ending: &Ending, out: &mut dyn 
     }
     say(out, format_args!("  numbers        {} and TensorBoard events", path.join("metrics.jsonl").display()));
     let more = match ending {
-        Ending::Finished => longer(c),
-        Ending::TimeUp => format!("max_minutes={}", 4.0 * c.max_minutes),
-        Ending::Asked(_) => String::new(),
-        Ending::Stalled => "early_stop_patience=0".into(),
-        Ending::Collapsed(_) => "collapse=warn".into(),
+        StopReason::Finished => longer(c),
+        StopReason::TimeUp => format!("max_minutes={}", 4.0 * c.max_minutes),
+        StopReason::Asked(_) => String::new(),
+        StopReason::Stalled => "early_stop_patience=0".into(),
+        StopReason::Collapsed(_) => "collapse=warn".into(),
     };
     say(out, format_args!("  go on          {}", go_on(path, &more)));
-    if *ending == Ending::Finished && !has_constant_rates(c) {
+    if *ending == StopReason::Finished && !has_constant_rates(c) {
         let why = "learning rates fall over max_epochs: with more of them they are higher again at first";
         say(out, format_args!("                 ({why})"));
     }

@@ -13,7 +13,7 @@
 
 use std::fmt::{self, Write as _};
 
-use super::progress::{Loss, Short, Status, Time};
+use crate::run::progress::{Loss, Short, Status, Time};
 
 /// Lines of a dashboard.
 pub const LINES: usize = 8;

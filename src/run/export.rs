@@ -8,9 +8,9 @@ use std::path::Path;
 
 use serde_json::{Map, Value, json};
 
-use super::atomic;
-use super::checkpoint::{Checkpoint, CheckpointError};
-use super::tensors::{self, Tensor};
+use crate::io::atomic;
+use crate::io::checkpoint::{Checkpoint, CheckpointError};
+use crate::io::tensors::{self, Tensor};
 use crate::algo::{pwm, shac};
 use crate::config::RewardHead;
 use crate::config::{ActorKind, Algorithm, Config, Decode, Dynamics, FlowHead, FlowProjection, Integrator, Latent};

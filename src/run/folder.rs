@@ -20,7 +20,7 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use serde::{Deserialize, Serialize};
 
-use super::atomic::{self, FileError};
+use crate::io::atomic::{self, FileError};
 
 /// What can go wrong with a run folder.
 #[derive(Debug, thiserror::Error)]
@@ -143,7 +143,7 @@ impl RunInfo {
         let now = utc_now();
         Self {
             pwm_version: env!("CARGO_PKG_VERSION").into(),
-            checkpoint_version: super::checkpoint::VERSION.into(),
+            checkpoint_version: crate::io::checkpoint::VERSION.into(),
             seed,
             started: now.clone(),
             updated: now,

@@ -13,9 +13,9 @@
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
-use super::checkpoint::{self, CheckpointError, Section, Tensor};
-use super::state;
-use super::torch::{Leaf, TorchFile};
+use crate::io::checkpoint::{self, CheckpointError, Section, Tensor};
+use crate::run::state;
+use crate::io::torch::{Leaf, TorchFile};
 use crate::algo::pwm::Nets;
 use crate::config::{Config, Dynamics};
 use crate::env::ant::{ACT, OBS};

@@ -11,7 +11,7 @@ use std::path::Path;
 
 use serde::{Deserialize, Serialize};
 
-use super::atomic::{self, FileError};
+use crate::io::atomic::{self, FileError};
 
 /// The file's name in a run folder.
 pub const FILE_NAME: &str = "incidents.jsonl";

@@ -11,8 +11,8 @@ use std::fmt::{self, Write as _};
 use std::io::{self, IsTerminal, Write};
 use std::time::{Duration, Instant};
 
-use super::dashboard::{self, Header, History, format_dashboard};
-use super::tracker::resident_mib;
+use crate::run::dashboard::{self, Header, History, format_dashboard};
+use crate::run::tracker::resident_mib;
 
 /// How a run shows where it is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]

@@ -13,11 +13,11 @@ use std::path::Path;
 
 use serde::de::DeserializeOwned;
 
-use super::checkpoint::{self, Checkpoint, CheckpointError, Element, Section, Tensor};
-use super::crc64::Crc64;
-use super::guard::Guard;
-use super::tracker::Pending;
-use super::vitals::Vitals;
+use crate::io::checkpoint::{self, Checkpoint, CheckpointError, Element, Section, Tensor};
+use crate::io::crc64::Crc64;
+use crate::run::early_stop::EarlyStop;
+use crate::run::tracker::Pending;
+use crate::run::signal_health::SignalHealth;
 use crate::algo::Learner;
 use crate::algo::pwm::{Evaluation, Evaluator, Fidelity};
 use crate::config::{Config, ConfigErrors};
@@ -110,11 +110,11 @@ fn section(region: Region) -> Section {
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Memory {
     /// Of the evaluations.
-    pub guard: Guard,
+    pub early_stop: EarlyStop,
     /// Of the epochs since the last row of metrics.
     pub pending: Pending,
     /// Of the probes.
-    pub vitals: Vitals,
+    pub signal_health: SignalHealth,
 }
 
 /// Everything the next epoch depends on.
@@ -127,9 +127,9 @@ where
     meta.insert(key::BOOTSTRAPPED.into(), t.bootstrapped().to_string());
     meta.insert(key::LR_SCALE.into(), t.lr_scale().to_string());
     let json = "strings and numbers are JSON";
-    meta.insert(key::GUARD.into(), serde_json::to_string(&memory.guard).expect(json));
+    meta.insert(key::GUARD.into(), serde_json::to_string(&memory.early_stop).expect(json));
     meta.insert(key::PENDING.into(), serde_json::to_string(&memory.pending).expect(json));
-    meta.insert(key::VITALS.into(), serde_json::to_string(&memory.vitals).expect(json));
+    meta.insert(key::VITALS.into(), serde_json::to_string(&memory.signal_health).expect(json));
     checkpoint::save(path, tensors(t, &t.state(false), &ring), &meta)
 }
 
@@ -173,7 +173,7 @@ pub fn memory_of(from: &Checkpoint) -> Result<Memory, CheckpointError> {
         serde_json::from_str(text)
             .map_err(|e| CheckpointError::Damaged { path: from.path().into(), what: format!("its {key}: {e}") })
     }
-    Ok(Memory { guard: part(from, key::GUARD)?, pending: part(from, key::PENDING)?, vitals: part(from, key::VITALS)? })
+    Ok(Memory { early_stop: part(from, key::GUARD)?, pending: part(from, key::PENDING)?, signal_health: part(from, key::VITALS)? })
 }
 
 /// Gives a trainer the networks and statistics of a policy. Its optimisers start anew: their moments belong to other

@@ -3,14 +3,14 @@
 
 use std::error::Error;
 
-use super::atomic::FileError;
-use super::checkpoint::CheckpointError;
-use super::folder::FolderError;
-use super::import::ImportError;
-use super::metrics::MetricsError;
-use super::plan::{DoesNotFit, WrongPlace};
-use super::report::ReportError;
-use super::session::RunError;
+use crate::io::atomic::FileError;
+use crate::io::checkpoint::CheckpointError;
+use crate::run::folder::FolderError;
+use crate::run::import::ImportError;
+use crate::io::metrics::MetricsError;
+use crate::run::plan::{DoesNotFit, WrongPlace};
+use crate::analysis::report::ReportError;
+use crate::run::session::RunError;
 use crate::algo::pwm::TrainError;
 use crate::config::ConfigErrors;
 use crate::device::cuda::CudaError;

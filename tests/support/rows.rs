@@ -4,7 +4,7 @@
 use std::collections::BTreeMap;
 use std::path::Path;
 
-use pwm::run::metrics::read_metrics;
+use pwm::io::metrics::read_metrics;
 
 /// Step, epoch and columns of every row, numbers as bits; without the columns that tell of this machine and sitting.
 pub fn rows(run: &Path) -> Vec<(u64, u64, BTreeMap<String, u64>)> {

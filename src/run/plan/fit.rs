@@ -1,7 +1,7 @@
 //! What fits: the largest value of each setting that decides how much memory a run takes, and the smallest change of one
 //! that makes a run fit.
 
-use super::{Budgets, Place, Planner};
+use super::{Limits, Place, Planner};
 use crate::config::{Algorithm, Config};
 
 /// A setting that decides how much memory a run takes.
@@ -90,19 +90,19 @@ impl Knob {
 pub struct Fit<'a> {
     c: &'a Config,
     place: Place,
-    budgets: &'a Budgets,
+    limits: &'a Limits,
     /// What each program computes twice where `c` holds least: tried at other values of a setting too, which multiply the
     /// same program.
     shares: Vec<f64>,
 }
 
 impl<'a> Fit<'a> {
-    /// Of values that keep the run that is planned within the budgets.
-    pub fn new(planner: &Planner<'a>, budgets: &'a Budgets) -> Self {
-        Self { c: planner.c, place: planner.place, budgets, shares: planner.shares() }
+    /// Of values that keep the run that is planned within the limits.
+    pub fn new(planner: &Planner<'a>, limits: &'a Limits) -> Self {
+        Self { c: planner.c, place: planner.place, limits, shares: planner.shares() }
     }
 
-    /// The largest value of a setting that keeps within the budgets, all others as they are; none if not even the least
+    /// The largest value of a setting that keeps within the limits, all others as they are; none if not even the least
     /// does.
     pub fn largest(&self, knob: &Knob) -> Option<usize> {
         self.largest_below(knob, (knob.most)(self.c) + 1)
@@ -113,7 +113,7 @@ impl<'a> Fit<'a> {
     where
         'a: 'b,
     {
-        Fit { c, place: self.place, budgets: self.budgets, shares: self.shares.clone() }
+        Fit { c, place: self.place, limits: self.limits, shares: self.shares.clone() }
     }
 
     /// As [`Fit::largest`], of the values less than `end`. Memory grows with every one of these settings, but for how well
@@ -122,7 +122,7 @@ impl<'a> Fit<'a> {
         let (c, step) = (self.c, (knob.step)(self.c).max(1));
         let allowed = |n: usize| knob.with(c, n * step).broken_rules().is_empty();
         let fits =
-            |n: usize| allowed(n) && Planner::new(&knob.with(c, n * step), self.place).fits(self.budgets, &self.shares);
+            |n: usize| allowed(n) && Planner::new(&knob.with(c, n * step), self.place).fits(self.limits, &self.shares);
         let most = (end.max(1) - 1) / step;
         if most > 0 && fits(most) {
             return Some(most * step);

@@ -3,9 +3,9 @@
 //! | file | idea |
 //! |---|---|
 //! | `mod.rs` | the plan: what is held, line by line |
-//! | `planner.rs` | where everything lies, and how much is computed twice, to keep within budgets |
-//! | `beside.rs` | what is held beside the arena: bounds, on the host and on a device |
-//! | `budgets.rs` | what may be held, and the refusal of what is more |
+//! | `planner.rs` | where everything lies, and how much is computed twice, to keep within limits |
+//! | `overhead.rs` | what is held beside the arena: bounds, on the host and on a device |
+//! | `limits.rs` | what may be held, and the refusal of what is more |
 //! | `fit.rs` | the largest settings that fit |
 //!
 //! The arena's lines come from the run's own [`Layout`](crate::tape::Layout), the one that the machine binds, so they are
@@ -13,12 +13,12 @@
 //! from: each is bounded by a constant or by the settings, and has a line. Nothing is allocated but the tables of the
 //! programs.
 
-mod beside;
-mod budgets;
+mod overhead;
+mod limits;
 mod fit;
 mod planner;
 
-pub use budgets::{Budgets, DoesNotFit, WrongPlace};
+pub use limits::{Limits, DoesNotFit, WrongPlace};
 pub use fit::{Fit, KNOBS, Knob, knobs};
 pub use planner::Planner;
 
@@ -93,13 +93,13 @@ pub struct Plan {
 impl Plan {
     /// Plans a run of `c`, whose rules hold, with the arena at `place` and no budget to keep to.
     pub fn new(c: &Config, place: Place) -> Self {
-        Self::within(c, place, &Budgets::default())
+        Self::within(c, place, &Limits::default())
     }
 
-    /// As [`Plan::new`]; with `recompute=auto` and `replay=auto` whatever is cheapest and keeps within the budgets. If
+    /// As [`Plan::new`]; with `recompute=auto` and `replay=auto` whatever is cheapest and keeps within the limits. If
     /// nothing does, what exceeds them least.
-    pub fn within(c: &Config, place: Place, budgets: &Budgets) -> Self {
-        Planner::new(c, place).within(budgets)
+    pub fn within(c: &Config, place: Place, limits: &Limits) -> Self {
+        Planner::new(c, place).within(limits)
     }
 
     /// How many operations each program repeats.

@@ -1,8 +1,8 @@
 //! How a run is arranged: where the replay lies and how much each program computes twice, so that all of it keeps within
-//! the budgets.
+//! the limits.
 
-use super::beside::{Beside, Launches};
-use super::{ACTIVATIONS, Budgets, Item, Memory, Place, Plan, describe};
+use super::overhead::{Beside, Launches};
+use super::{ACTIVATIONS, Limits, Item, Memory, Place, Plan, describe};
 use crate::algo::{repeats, written};
 use crate::config::{Config, Recompute, ReplayPlace};
 use crate::mem::{Budget, Limit, in_memory};
@@ -19,7 +19,7 @@ pub struct Planner<'a> {
     launches: Launches,
 }
 
-/// A plan that exceeds the budgets by more than this part of what it holds is far from them.
+/// A plan that exceeds the limits by more than this part of what it holds is far from them.
 const NEAR: u64 = 16;
 /// Operations of programs that are too long to try many plans of them.
 const LONG: usize = 8000;
@@ -29,7 +29,7 @@ const LONG: usize = 8000;
 enum Twice {
     /// What the settings say where no budget decides.
     AsSet,
-    /// As little as keeps within the budgets.
+    /// As little as keeps within the limits.
     Least,
 }
 
@@ -43,17 +43,17 @@ impl<'a> Planner<'a> {
         Self { c, place, launches: Launches::new(c, place, &vars, &programs), vars, programs }
     }
 
-    /// With `recompute=auto` and `replay=auto` whatever is cheapest and keeps within the budgets. If nothing does, what
+    /// With `recompute=auto` and `replay=auto` whatever is cheapest and keeps within the limits. If nothing does, what
     /// exceeds them least.
-    pub fn within(&self, budgets: &Budgets) -> Plan {
+    pub fn within(&self, limits: &Limits) -> Plan {
         let mut nearest: Option<Plan> = None;
         for (home, twice) in choices(self.c, self.place, &self.vars) {
-            let plan = self.at(&home, twice, budgets);
-            let excess = budgets.excess(&plan);
+            let plan = self.at(&home, twice, limits);
+            let excess = limits.excess(&plan);
             if excess == 0 {
                 return plan;
             }
-            if nearest.as_ref().is_none_or(|n| excess < budgets.excess(n)) {
+            if nearest.as_ref().is_none_or(|n| excess < limits.excess(n)) {
                 nearest = Some(plan);
             }
         }
@@ -63,7 +63,7 @@ impl<'a> Planner<'a> {
     /// What the run holds where it holds least.
     pub fn least(&self) -> Plan {
         let nothing = |name| Some(Budget { limit: 0, from: Limit::Asked(name) });
-        self.within(&Budgets { host: nothing("mem"), device: nothing("device_mem"), disk: None })
+        self.within(&Limits { host: nothing("mem"), device: nothing("device_mem"), disk: None })
     }
 
     /// The run at five levels of recompute, from nothing to where it holds least, each a quarter of the way: plans to
@@ -75,32 +75,32 @@ impl<'a> Planner<'a> {
     }
 
     /// With the replay at `home`.
-    fn at(&self, home: &Home, twice: Twice, budgets: &Budgets) -> Plan {
+    fn at(&self, home: &Home, twice: Twice, limits: &Limits) -> Plan {
         let none = self.of(home, &repeats(self.c, self.programs.len()));
-        if matches!(twice, Twice::AsSet) || self.c.recompute != Recompute::Auto || budgets.hold(&none) {
+        if matches!(twice, Twice::AsSet) || self.c.recompute != Recompute::Auto || limits.hold(&none) {
             return none;
         }
         let tightest = self.of(home, &self.repeated(0));
-        if !budgets.hold(&tightest) {
-            return if budgets.excess(&none) <= budgets.excess(&tightest) { none } else { tightest };
+        if !limits.hold(&tightest) {
+            return if limits.excess(&none) <= limits.excess(&tightest) { none } else { tightest };
         }
         // What activations may take beside all else; no program repeats more, and has larger tables, than in `tightest`.
         let activations = tightest.arena.iter().find(|i| i.name == ACTIVATIONS).map_or(0, |i| i.bytes);
-        let room = activations + budgets.spare(&tightest, self.place.memory()).unwrap_or(u64::MAX - activations);
+        let room = activations + limits.spare(&tightest, self.place.memory()).unwrap_or(u64::MAX - activations);
         // Index activations are few: the largest program's are set aside.
         let indices = (tightest.index_activations * size_of::<u32>()) as u64;
         let reals = (room.saturating_sub(indices) / size_of::<f32>() as u64) as usize;
         let plan = self.of(home, &self.repeated(reals));
-        if budgets.hold(&plan) { plan } else { tightest }
+        if limits.hold(&plan) { plan } else { tightest }
     }
 
-    /// Whether a run keeps within the budgets. `shares` of what can be computed twice are known to hold about the least:
+    /// Whether a run keeps within the limits. `shares` of what can be computed twice are known to hold about the least:
     /// far from it nothing else is tried, nor where programs are so long that trying takes seconds.
-    pub(super) fn fits(&self, budgets: &Budgets, shares: &[f64]) -> bool {
+    pub(super) fn fits(&self, limits: &Limits, shares: &[f64]) -> bool {
         let choices = choices(self.c, self.place, &self.vars);
         let excess = |taken: &[usize]| {
             let plans = choices.iter().map(|(home, _)| self.of(home, taken));
-            plans.map(|p| (budgets.excess(&p), p.working())).min().unwrap_or((0, 0))
+            plans.map(|p| (limits.excess(&p), p.working())).min().unwrap_or((0, 0))
         };
         if excess(&repeats(self.c, self.programs.len())).0 == 0 {
             return true;
@@ -111,7 +111,7 @@ impl<'a> Planner<'a> {
         let share = |(p, share): (&Repeatable, &f64)| (p.most() as f64 * share).round() as usize;
         let (excess, holds) = excess(&self.programs.iter().zip(shares).map(share).collect::<Vec<_>>());
         let nodes: usize = self.programs.iter().map(|p| p.plain().0.nodes.len()).sum();
-        excess == 0 || excess < holds / NEAR && nodes < LONG && budgets.hold(&self.within(budgets))
+        excess == 0 || excess < holds / NEAR && nodes < LONG && limits.hold(&self.within(limits))
     }
 
     /// Shares of what each program can compute twice with which it holds least.

@@ -1,12 +1,12 @@
 //! How a session ends: by an error, or as it was meant to.
 
 use crate::algo::pwm::TrainError;
-use crate::run::atomic::FileError;
-use crate::run::checkpoint::CheckpointError;
+use crate::io::atomic::FileError;
+use crate::io::checkpoint::CheckpointError;
 use crate::run::folder::{End, Ended, FolderError};
-use crate::run::metrics::MetricsError;
+use crate::io::metrics::MetricsError;
 use crate::run::tracker::PATIENCE;
-use crate::run::{status, vitals};
+use crate::run::{signal_health, status};
 
 /// What ends a session with an error.
 #[derive(Debug, thiserror::Error)]
@@ -28,7 +28,7 @@ pub enum RunError {
     )]
     Dead { epoch: u64, network: &'static str },
     #[error("epoch {epoch}: the reward signal is dead: {cause}. The run is stopped; going on would not change this")]
-    DeadSignal { epoch: u64, cause: vitals::Dead },
+    DeadSignal { epoch: u64, cause: signal_health::Dead },
     #[error(
         "epoch {epoch}: {tensor} holds a number that is not finite, and the run has been rolled back {rollbacks} times \
          (max_rollbacks). The last checkpoint is whole. Begin a run with a lower actor_lr, critic_lr and model_lr, a \
@@ -47,7 +47,7 @@ impl RunError {
 }
 /// Why a session ended.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Ending {
+pub enum StopReason {
     /// `max_epochs` are done.
     Finished,
     /// `max_minutes` are over.
@@ -60,7 +60,7 @@ pub enum Ending {
     Collapsed(String),
 }
 
-impl std::fmt::Display for Ending {
+impl std::fmt::Display for StopReason {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         match self {
             Self::Finished => f.write_str("max_epochs are done"),
@@ -72,7 +72,7 @@ impl std::fmt::Display for Ending {
     }
 }
 
-impl Ending {
+impl StopReason {
     /// The same for programs.
     pub(super) fn ended(&self) -> Ended {
         let kind = match self {

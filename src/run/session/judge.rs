@@ -1,12 +1,12 @@
 //! Evaluations of a run, and what they mean for it.
 
-use super::{Ending, RunError, Session};
+use super::{StopReason, RunError, Session};
 use crate::algo::Learner;
 use crate::algo::pwm::Evaluation;
 use crate::config::Collapse;
-use crate::run::guard::Verdict;
+use crate::run::early_stop::Verdict;
 use crate::run::incidents::Kind;
-use crate::run::keep;
+use crate::run::retention;
 use crate::run::state::{self, Best, Stored};
 use std::path::Path;
 use std::time::Instant;
@@ -35,7 +35,7 @@ where
         } else {
             let (folder, count) = (self.folder.checkpoints(), self.trainer.config().keep_best);
             if self.kept.wants(epoch, e.mean(), count) {
-                state::save_best(&keep::best_at(&folder, epoch), &self.trainer, &e)?;
+                state::save_best(&retention::best_at(&folder, epoch), &self.trainer, &e)?;
                 self.kept.add(&folder, epoch, e.mean(), count)?;
             }
         }
@@ -62,19 +62,19 @@ where
     }
 
     /// What the evaluation just made means for the run; the ending, if it ends it.
-    pub(super) fn judge(&mut self) -> Result<Option<Ending>, RunError> {
+    pub(super) fn judge(&mut self) -> Result<Option<StopReason>, RunError> {
         let (epoch, c) = (self.trainer.epoch(), self.trainer.config().clone());
         let Some(mean) = self.evaluation().map(Evaluation::mean) else { return Ok(None) };
-        let verdict = self.guard.judge(&c, epoch, mean);
-        // The guard is part of the state.
+        let verdict = self.early_stop.judge(&c, epoch, mean);
+        // The early stop is part of the state.
         self.saved = None;
         match verdict {
             Verdict::Fine => Ok(None),
             Verdict::Stalled { evaluations } => {
-                let (best, at) = self.guard.best.unwrap_or((f64::NAN, 0));
+                let (best, at) = self.early_stop.best.unwrap_or((f64::NAN, 0));
                 let what = format!("{evaluations} evaluations without one better than {best:.0} at epoch {at}");
                 self.incident(Kind::EarlyStop, what)?;
-                Ok(Some(Ending::Stalled))
+                Ok(Some(StopReason::Stalled))
             }
             Verdict::Collapsed { best, epoch: at } => {
                 let what = format!(
@@ -85,13 +85,13 @@ where
                 match c.collapse {
                     Collapse::Warn => Ok(None),
                     Collapse::Stop => {
-                        self.guard.stop();
-                        Ok(Some(Ending::Collapsed(what)))
+                        self.early_stop.stop();
+                        Ok(Some(StopReason::Collapsed(what)))
                     }
-                    Collapse::Rollback if !self.guard.roll_back(&c) => {
-                        self.guard.stop();
+                    Collapse::Rollback if !self.early_stop.roll_back(&c) => {
+                        self.early_stop.stop();
                         let what = format!("{what}; rolled back {} times before (max_rollbacks)", c.max_rollbacks);
-                        Ok(Some(Ending::Collapsed(what)))
+                        Ok(Some(StopReason::Collapsed(what)))
                     }
                     Collapse::Rollback => {
                         self.return_to_best(at)?;

@@ -8,24 +8,24 @@ mod judge;
 mod pictures;
 mod recover;
 
-pub use ending::{Ending, RunError};
+pub use ending::{StopReason, RunError};
 pub use pictures::{CURVE, MOVIE, STILL};
 
 use std::time::{Duration, Instant};
 
-use super::checkpoint::Checkpoint;
-use super::film::Film;
-use super::folder::{End, Ended, RunFolder, RunInfo, utc_now};
-use super::guard::Guard;
-use super::incidents::{self, Incident};
-use super::keep::{self, Kept};
-use super::metrics::{self, Metrics, Rows, Start};
-use super::progress::{Progress, Status};
-use super::signals::{GRACE, StopFlag};
-use super::state::{self, Best, Stored};
-use super::status;
-use super::tracker::{COLUMNS, EVAL_MEAN, NETWORKS, PATIENCE, Pending, Tracker};
-use super::vitals::{self, Vitals};
+use crate::io::checkpoint::Checkpoint;
+use crate::run::trajectory::Trajectory;
+use crate::run::folder::{End, Ended, RunFolder, RunInfo, utc_now};
+use crate::run::early_stop::EarlyStop;
+use crate::run::incidents::{self, Incident};
+use crate::run::retention::{self, Kept};
+use crate::io::metrics::{self, Metrics, Rows, Start};
+use crate::run::progress::{Progress, Status};
+use crate::run::signals::{GRACE, StopFlag};
+use crate::run::state::{self, Best, Stored};
+use crate::run::status;
+use crate::run::tracker::{COLUMNS, EVAL_MEAN, NETWORKS, PATIENCE, Pending, Tracker};
+use crate::run::signal_health::{self, SignalHealth};
 use crate::algo::Learner;
 use crate::algo::pwm::{Evaluation, Probe};
 
@@ -40,13 +40,13 @@ pub struct Session<L: Learner> {
     pub progress: Progress,
     metrics: Metrics,
     tracker: Tracker,
-    film: Film,
-    guard: Guard,
+    film: Trajectory,
+    early_stop: EarlyStop,
     incidents: Vec<Incident>,
     kept: Kept,
     best: Option<Best>,
     evaluation: Option<(u64, Evaluation)>,
-    vitals: Vitals,
+    signal_health: SignalHealth,
     probe: Option<(u64, Probe)>,
     /// Whether the present epoch has its row and its judgement. Only then is it worth a checkpoint: a run that went on
     /// from another would lack a row for good.
@@ -99,7 +99,7 @@ where
         s.info.resumed += 1;
         let memory = state::memory_of(latest)?;
         s.tracker = Tracker::new(s.trainer.config(), s.trainer.skipped(), memory.pending);
-        (s.guard, s.vitals) = (memory.guard, memory.vitals);
+        (s.early_stop, s.signal_health) = (memory.early_stop, memory.signal_health);
         let mut empty = true;
         for row in Rows::open(&s.folder.file(metrics::FILE_NAME))? {
             empty = false;
@@ -117,7 +117,7 @@ where
             s.progress.note(format_args!("{path}: no rows; what was measured up to epoch {epoch} is lost"));
         }
         s.incidents = incidents::read(s.folder.path())?;
-        s.incidents.truncate(s.guard.incidents as usize);
+        s.incidents.truncate(s.early_stop.incidents as usize);
         incidents::write(s.folder.path(), &s.incidents)?;
         let progress = &mut s.progress;
         s.kept = Kept::read(&s.folder.checkpoints(), |e| progress.note(format_args!("left out: {e}")));
@@ -130,7 +130,7 @@ where
         let tracker = Tracker::new(trainer.config(), trainer.skipped(), Pending::default());
         let best_return = best.map_or(f64::NAN, |b| b.mean);
         let c = trainer.config();
-        let film = Film::new(c.eval_episodes, c.episode_length);
+        let film = Trajectory::new(c.eval_episodes, c.episode_length);
         let title = format!("{} on {}, seed {}, {}", c.alg, c.env, c.seed, folder.path().display());
         let status = Status {
             epoch: trainer.epoch(),
@@ -148,12 +148,12 @@ where
             metrics,
             tracker,
             film,
-            guard: Guard::default(),
+            early_stop: EarlyStop::default(),
             incidents: Vec::new(),
             kept: Kept::default(),
             best,
             evaluation: None,
-            vitals: Vitals::default(),
+            signal_health: SignalHealth::default(),
             probe: None,
             settled: true,
             saved: None,
@@ -176,8 +176,8 @@ where
     }
 
     /// What the evaluations have said so far.
-    pub fn guard(&self) -> &Guard {
-        &self.guard
+    pub fn early_stop(&self) -> &EarlyStop {
+        &self.early_stop
     }
 
     /// The evaluation of the present policy, if there is one.
@@ -196,7 +196,7 @@ where
     }
 
     /// Trains until the end, a signal or an error; then evaluates, saves and draws.
-    pub fn run(&mut self, stop: &StopFlag) -> Result<Ending, RunError> {
+    pub fn run(&mut self, stop: &StopFlag) -> Result<StopReason, RunError> {
         let ended = self.learn(stop).and_then(|ending| {
             self.finish(&ending, stop)?;
             Ok(ending)
@@ -214,7 +214,7 @@ where
         ended
     }
 
-    fn learn(&mut self, stop: &StopFlag) -> Result<Ending, RunError> {
+    fn learn(&mut self, stop: &StopFlag) -> Result<StopReason, RunError> {
         loop {
             if let Some(ending) = self.step(stop)? {
                 return Ok(ending);
@@ -223,15 +223,15 @@ where
     }
 
     /// One epoch with the evaluation, the checkpoint and the judgement that are due after it; the ending, if it is over.
-    pub fn step(&mut self, stop: &StopFlag) -> Result<Option<Ending>, RunError> {
+    pub fn step(&mut self, stop: &StopFlag) -> Result<Option<StopReason>, RunError> {
         let c = self.trainer.config();
         let (max_epochs, seconds, save_every, keep_every) =
             (c.max_epochs, c.max_minutes * 60.0, c.save_every, c.keep_every);
         let before = self.trainer.epoch();
         let over = match stop.reason() {
-            Some(reason) => Some(Ending::Asked(reason)),
-            None if before >= max_epochs => Some(Ending::Finished),
-            None if seconds > 0.0 && self.begun.elapsed().as_secs_f64() >= seconds => Some(Ending::TimeUp),
+            Some(reason) => Some(StopReason::Asked(reason)),
+            None if before >= max_epochs => Some(StopReason::Finished),
+            None if seconds > 0.0 && self.begun.elapsed().as_secs_f64() >= seconds => Some(StopReason::TimeUp),
             None => None,
         };
         if over.is_some() {
@@ -261,7 +261,7 @@ where
         }
         self.settled = true;
         if keep_every > 0 && epoch.is_multiple_of(keep_every) {
-            self.keep_policy(&keep::epoch_at(&self.folder.checkpoints(), epoch))?;
+            self.keep_policy(&retention::epoch_at(&self.folder.checkpoints(), epoch))?;
         }
         if epoch.is_multiple_of(save_every) || self.save_is_wise(from.elapsed()) {
             self.settle()?;
@@ -324,7 +324,7 @@ where
         let epoch = self.trainer.epoch();
         if let Some(tensor) = self.trainer.non_finite() {
             let what = format!("{tensor} holds a number that is not finite");
-            let rollbacks = self.guard.rollbacks;
+            let rollbacks = self.early_stop.rollbacks;
             return self.roll_back(&what, RunError::NonFinite { epoch, tensor, rollbacks });
         }
         if let Some(network) = self.tracker.dead() {
@@ -389,10 +389,10 @@ where
         }
         let eval = self.evaluation().map(|e| [e.mean(), e.std(), e.mean_length()]);
         let probe = self.probe.as_ref().filter(|(e, _)| *e == epoch).map(|(_, p)| p);
-        let mut row = [f64::NAN; COLUMNS.len() + vitals::COLUMNS.len()];
+        let mut row = [f64::NAN; COLUMNS.len() + signal_health::COLUMNS.len()];
         let (tracked, probed) = row.split_at_mut(COLUMNS.len());
-        probed.copy_from_slice(&vitals::columns(probe));
-        let (elapsed, rollbacks) = (self.elapsed(), self.guard.rollbacks);
+        probed.copy_from_slice(&signal_health::columns(probe));
+        let (elapsed, rollbacks) = (self.elapsed(), self.early_stop.rollbacks);
         tracked.copy_from_slice(&self.tracker.row(eval, elapsed, rollbacks));
         self.metrics.row(self.trainer.env_steps(), epoch, &row)?;
         self.tracker.written();
@@ -402,7 +402,7 @@ where
     /// Ends the run with an error if what the policy learns from is dead.
     fn check_signal(&mut self) -> Result<(), RunError> {
         let Some((epoch, probe)) = self.probe else { return Ok(()) };
-        match self.vitals.judge(epoch, self.trainer.bootstrapped(), &probe) {
+        match self.signal_health.judge(epoch, self.trainer.bootstrapped(), &probe) {
             None => Ok(()),
             Some(cause) => Err(RunError::DeadSignal { epoch, cause }),
         }
@@ -414,8 +414,8 @@ where
         // Rows first: a checkpoint expects those of its epochs, also after a power cut.
         self.metrics.sync()?;
         if self.saved != Some(epoch) {
-            let (guard, pending, vitals) = (self.guard.clone(), *self.tracker.pending(), self.vitals);
-            state::save_latest(&self.folder.latest(), &self.trainer, &state::Memory { guard, pending, vitals })?;
+            let (early_stop, pending, signal_health) = (self.early_stop.clone(), *self.tracker.pending(), self.signal_health);
+            state::save_latest(&self.folder.latest(), &self.trainer, &state::Memory { early_stop, pending, signal_health })?;
             (self.saved, self.saved_at) = (Some(epoch), Instant::now());
             self.save_seconds = from.elapsed().as_secs_f64();
             self.tracker.add_pause(0.0, self.save_seconds);
@@ -429,10 +429,10 @@ where
     /// The state first: what follows can be had again. A scheduler that sends a signal may not wait for an evaluation.
     /// The evaluation that ends a sitting is one more than is due. It is shown and is no part of the run: neither its
     /// metrics nor its best policies, so that stopping changes nothing.
-    fn finish(&mut self, ending: &Ending, stop: &StopFlag) -> Result<(), RunError> {
+    fn finish(&mut self, ending: &StopReason, stop: &StopFlag) -> Result<(), RunError> {
         (self.info.finished, self.info.ended) = (Some(ending.to_string()), Some(ending.ended()));
         self.save()?;
-        let in_a_hurry = matches!(ending, Ending::Asked("SIGTERM" | "SIGUSR1"));
+        let in_a_hurry = matches!(ending, StopReason::Asked("SIGTERM" | "SIGUSR1"));
         if !in_a_hurry && self.evaluation().is_none() {
             let e = stop.interruptible(|| self.play())?;
             self.evaluation = Some((self.trainer.epoch(), e));
@@ -444,5 +444,5 @@ where
 
 /// Columns of a row: epochs and evaluations, then what the model knows.
 fn all_columns() -> Vec<&'static str> {
-    [&COLUMNS[..], &vitals::COLUMNS].concat()
+    [&COLUMNS[..], &signal_health::COLUMNS].concat()
 }

@@ -2,10 +2,10 @@
 
 use super::{RunError, Session, all_columns};
 use crate::algo::Learner;
-use crate::run::checkpoint::Checkpoint;
+use crate::io::checkpoint::Checkpoint;
 use crate::run::incidents::{self, Incident, Kind};
-use crate::run::keep;
-use crate::run::metrics::{Metrics, Start};
+use crate::run::retention;
+use crate::io::metrics::{Metrics, Start};
 use crate::run::state::{self, Stored};
 use crate::run::tracker::Tracker;
 
@@ -16,7 +16,7 @@ where
     /// Networks and statistics return to the best policy, with lower learning rates. The epoch, the replay and the
     /// environments go on: what was lived through is still worth learning from, and schedules never run backwards.
     pub(super) fn return_to_best(&mut self, epoch: u64) -> Result<(), RunError> {
-        let kept = keep::best_at(&self.folder.checkpoints(), epoch);
+        let kept = retention::best_at(&self.folder.checkpoints(), epoch);
         let path = if kept.is_file() { kept } else { self.folder.best() };
         let policy = Checkpoint::load(&path)?;
         state::restore_weights(&mut self.trainer, &policy)?;
@@ -38,14 +38,14 @@ where
     pub(super) fn roll_back(&mut self, what: &str, give_up: RunError) -> Result<(), RunError> {
         self.incident(Kind::NonFinite, what.into())?;
         let c = self.trainer.config().clone();
-        if !self.guard.roll_back(&c) {
+        if !self.early_stop.roll_back(&c) {
             return Err(give_up);
         }
         let scale = self.trainer.lr_scale();
         let latest = Checkpoint::load(&self.folder.latest())?;
         state::restore(&mut self.trainer, &latest)?;
         let memory = state::memory_of(&latest)?;
-        (self.guard, self.vitals) = (std::mem::take(&mut self.guard).back_to(memory.guard), memory.vitals);
+        (self.early_stop, self.signal_health) = (std::mem::take(&mut self.early_stop).back_to(memory.early_stop), memory.signal_health);
         self.trainer.set_lr_scale(scale);
         let scale = self.lower_rates();
         let epoch = self.trainer.epoch();
@@ -71,7 +71,7 @@ where
         let (epoch, step) = (self.trainer.epoch(), self.trainer.env_steps());
         self.progress.note(format_args!("epoch {epoch}: {text}"));
         self.incidents.push(Incident { epoch, step, kind, text });
-        self.guard.incidents = self.incidents.len() as u64;
+        self.early_stop.incidents = self.incidents.len() as u64;
         Ok(incidents::write(self.folder.path(), &self.incidents)?)
     }
 }

@@ -46,7 +46,7 @@ pub fn columns(p: Option<&Probe>) -> [f64; COLUMNS.len()] {
 /// What is remembered from one evaluation to the next; part of a checkpoint.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(default)]
-pub struct Vitals {
+pub struct SignalHealth {
     epoch: u64,
     flat: u32,
     unrelated: u32,
@@ -78,7 +78,7 @@ impl std::fmt::Display for Dead {
     }
 }
 
-impl Vitals {
+impl SignalHealth {
     /// Judges a probe made after `epoch` epochs; `learned` tells whether the model has been trained.
     pub fn judge(&mut self, epoch: u64, learned: bool, p: &Probe) -> Option<Dead> {
         let [predicted, true_] = p.reward_spread;
@@ -115,7 +115,7 @@ mod tests {
 
     #[test]
     fn a_flat_head_is_called_dead_at_the_second_sight() {
-        let mut v = Vitals::default();
+        let mut v = SignalHealth::default();
         assert_eq!(v.judge(0, false, &probe(0.0, 0.0)), None, "nothing has been learned");
         assert_eq!(v.judge(5, true, &probe(0.01, 6e-8)), None);
         assert_eq!(v.judge(5, true, &probe(0.01, 6e-8)), None, "the same epoch again");
@@ -127,7 +127,7 @@ mod tests {
 
     #[test]
     fn unrelated_predictions_need_patience() {
-        let mut v = Vitals::default();
+        let mut v = SignalHealth::default();
         for e in 1..u64::from(PATIENCE) {
             assert_eq!(v.judge(e, true, &probe(-0.4, 1.0)), None);
         }

@@ -15,9 +15,9 @@ pub use runs::{Group, ReportError, Run, group, reservations};
 pub use table::Table;
 pub use tables::REFERENCES;
 
-use super::plot::escape;
-use super::tracker::RSS;
-use super::viewer::base64;
+use crate::draw::plot::escape;
+use crate::run::tracker::RSS;
+use crate::draw::viewer::base64;
 use figures::{bars, line_figure, peak_final, phases, returns};
 use tables::{differences, of_groups, of_runs, references};
 
@@ -131,8 +131,8 @@ mod tests {
     use crate::config::{Config, Dynamics, load};
     use crate::run::folder::RunInfo;
     use crate::run::incidents::{self, Incident};
-    use crate::run::metrics::Row;
-    use crate::run::stats::std;
+    use crate::io::metrics::Row;
+    use crate::analysis::stats::std;
     use crate::run::tracker::EVAL_MEAN;
     use figures::over_seeds;
 

@@ -11,9 +11,9 @@
 
 use std::path::{Path, PathBuf};
 
-use super::atomic::FileError;
-use super::checkpoint::{Checkpoint, CheckpointError};
-use super::state::{self, Best};
+use crate::io::atomic::FileError;
+use crate::io::checkpoint::{Checkpoint, CheckpointError};
+use crate::run::state::{self, Best};
 
 /// The best policies under their epochs, best first; of equals the earlier.
 #[derive(Clone, Debug, Default, PartialEq)]

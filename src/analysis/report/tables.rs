@@ -3,9 +3,9 @@
 use super::runs::{Group, Run};
 use super::table::{Table, points, told};
 use crate::config::{Algorithm, Dynamics};
-use crate::run::metrics::column;
+use crate::io::metrics::column;
 use crate::run::progress::{Short, Time};
-use crate::run::stats::{
+use crate::analysis::stats::{
     interval, interval_of_difference, iqm, mean, permutation_test, probability_of_improvement, std,
 };
 

@@ -1,6 +1,6 @@
 //! A table as text for people, programs and papers.
 
-use crate::run::plot::escape;
+use crate::draw::plot::escape;
 
 /// A table with a name for its files.
 #[derive(Clone, Debug)]

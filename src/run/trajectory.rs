@@ -1,6 +1,6 @@
 //! Films an evaluation: keeps the coordinates of every step, then makes one episode into a moving and a still picture.
 
-use super::viewer::{Movie, Push, Readout, Shape, ViewerError};
+use crate::draw::viewer::{Movie, Push, Readout, Shape, ViewerError};
 use crate::algo::pwm::{Evaluation, Moment};
 use crate::env::Ant;
 use crate::env::ant::{DT, NQ, NQD, bodies_for_drawing, ground_forces};
@@ -18,7 +18,7 @@ pub(super) const FRAME: usize = NQ + NQD + 1;
 
 /// Coordinates, velocities and returns of every step of the first environments of an evaluation.
 #[derive(Debug)]
-pub struct Film {
+pub struct Trajectory {
     envs: usize,
     q: Vec<f32>,
     qd: Vec<f32>,
@@ -30,14 +30,14 @@ struct Reel {
     shapes: Vec<Shape>,
     poses: Vec<f32>,
     readouts: Vec<Readout>,
-    pushes: Vec<Push>,
+    contact_forces: Vec<Push>,
     weight: f32,
 }
 
 impl Reel {
     fn movie<'a>(&'a self, title: &'a str, subtitle: &'a str) -> Movie<'a> {
-        let Self { shapes, poses, readouts, pushes, weight } = self;
-        Movie { title, subtitle, fps: (1.0 / DT) as f32, shapes, poses, readouts, pushes, weight: *weight }
+        let Self { shapes, poses, readouts, contact_forces, weight } = self;
+        Movie { title, subtitle, fps: (1.0 / DT) as f32, shapes, poses, readouts, contact_forces, weight: *weight }
     }
 }
 
@@ -48,7 +48,7 @@ pub struct Pictures {
     pub svg: String,
 }
 
-impl Film {
+impl Trajectory {
     /// Room for evaluations of so many environments and steps.
     pub fn new(envs: usize, steps: usize) -> Self {
         let frames = envs.min(FILMED) * steps;
@@ -97,7 +97,7 @@ impl Film {
         let sane = |f: &usize| self.q(*f, env).iter().all(|x| x.is_finite() && x.abs() < 1e6);
         let frames = (0..frames).take_while(sane).count();
 
-        let (mut shapes, mut poses, mut readouts, mut pushes) = (Vec::new(), Vec::new(), Vec::new(), Vec::new());
+        let (mut shapes, mut poses, mut readouts, mut contact_forces) = (Vec::new(), Vec::new(), Vec::new(), Vec::new());
         for f in 0..frames {
             let (mut q, mut qd) = ([0.0; NQ], [0.0; NQD]);
             q.iter_mut().zip(self.q(f, env)).for_each(|(a, b)| *a = f64::from(*b));
@@ -105,7 +105,7 @@ impl Film {
             let narrow = |v: [f64; 3]| v.map(|x| x as f32);
             let forces = ground_forces(ant, &q, &qd).into_iter();
             let forces = forces.map(|p| Push { frame: f, at: narrow(p.at), force: narrow(p.force) });
-            pushes.extend(forces.filter(|p| p.force.iter().all(|x| x.is_finite())));
+            contact_forces.extend(forces.filter(|p| p.force.iter().all(|x| x.is_finite())));
             let drawn = bodies_for_drawing(ant, &q);
             for s in &drawn {
                 poses.extend(s.centre.map(|x| x as f32));
@@ -121,7 +121,7 @@ impl Film {
         }
         let mass: f64 = ant.model().links.iter().map(|l| l.mass).sum();
         let weight = (mass * ant.model().gravity.norm()) as f32;
-        Reel { shapes, poses, readouts, pushes, weight }
+        Reel { shapes, poses, readouts, contact_forces, weight }
     }
 
     /// The episode as an animated GIF.
@@ -217,7 +217,7 @@ mod tests {
     #[test]
     fn an_episode_becomes_pictures() {
         let ant = Ant::new(AntSettings::default());
-        let mut film = Film::new(3, 20);
+        let mut film = Trajectory::new(3, 20);
         for i in 0..20 {
             let mut q = [crate::env::ant::START_Q; 3].concat();
             q[NQ] = 0.5 * f64::from(i);

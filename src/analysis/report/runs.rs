@@ -4,10 +4,10 @@ use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 
 use crate::config::{Config, ConfigErrors, KEYS, Kind, Shipped, load};
-use crate::run::atomic::FileError;
+use crate::io::atomic::FileError;
 use crate::run::folder::{self, FolderError, RunInfo};
 use crate::run::incidents::{self, Incident};
-use crate::run::metrics::{self, MetricsError, Row, column};
+use crate::io::metrics::{self, MetricsError, Row, column};
 use crate::run::progress::Short;
 use crate::run::tracker::EVAL_MEAN;
 

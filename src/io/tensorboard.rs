@@ -9,7 +9,7 @@ use std::fs::{File, OpenOptions};
 use std::io::{Seek, SeekFrom, Write};
 use std::path::{Path, PathBuf};
 
-use super::atomic::FileError;
+use crate::io::atomic::FileError;
 
 /// The name TensorBoard looks for (`*tfevents*`); no time or host in it, so a resumed run goes on in the same file.
 pub const FILE_NAME: &str = "events.out.tfevents.0.pwm";

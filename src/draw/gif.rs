@@ -4,7 +4,7 @@
 //! The camera is that of the still picture: orthographic, looking along -z and a little down, moving with the body. Ten
 //! colours, so a frame of the usual size is a few kilobytes (GIF89a, LZW with codes of up to twelve bits).
 
-use super::viewer::{Movie, ViewerError};
+use crate::draw::viewer::{Movie, ViewerError};
 
 const WIDTH: usize = 480;
 const HEIGHT: usize = 270;

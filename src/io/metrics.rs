@@ -14,8 +14,8 @@ use std::io::{BufRead, BufReader, Seek, SeekFrom, Write};
 use std::path::{Path, PathBuf};
 use std::time::{SystemTime, UNIX_EPOCH};
 
-use super::atomic::FileError;
-use super::tensorboard::{EventWriter, append};
+use crate::io::atomic::FileError;
+use crate::io::tensorboard::{EventWriter, append};
 
 /// The file's name in a run folder.
 pub const FILE_NAME: &str = "metrics.jsonl";

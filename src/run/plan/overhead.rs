@@ -10,7 +10,7 @@ use crate::device::cpu::{packing, team};
 use crate::device::cuda::multiply::Multiply;
 use crate::device::cuda::unit::units;
 use crate::env::ant::OBS;
-use crate::run::film::{self, FILMED};
+use crate::run::trajectory::{self, FILMED};
 use crate::run::signals;
 use crate::tape::cuda::round::{self, MAIL_BYTES, MOST_LAUNCHES};
 use crate::tape::exec::count_launches;
@@ -35,7 +35,7 @@ const SIGNALS_STACK: u64 = 16 * KIB;
 const LOGS: u64 = 128 * KIB;
 /// A checkpoint is written from where the state lies; its header is text.
 const CHECKPOINT: u64 = 128 * KIB;
-/// Numbers and text of a frame of the moving picture, with the pushes of the ground; and the page around them.
+/// Numbers and text of a frame of the moving picture, with the contact_forces of the ground; and the page around them.
 const FRAME: u64 = KIB + 256;
 const PAGE: u64 = 384 * KIB;
 /// The curve of an evaluation: its points, its picture as text, and a row of metrics as it is read back.
@@ -115,7 +115,7 @@ impl Beside {
         let packed = if place == Place::Host { plan::packing(programs.iter().copied(), size_of::<f32>()) } else { 0 };
         let tables = layout.programs.iter().map(|p| p.tables as u64).sum();
         let steps = c.episode_length as u64;
-        let film = steps * c.eval_episodes.min(FILMED) as u64 * film::FRAME as u64 * size_of::<f32>() as u64;
+        let film = steps * c.eval_episodes.min(FILMED) as u64 * trajectory::FRAME as u64 * size_of::<f32>() as u64;
         let item = |name, what, bytes| Item { name, what, bytes, on: Memory::Host };
         let stacks = (threads - 1) * WORKER_STACK + SIGNALS_STACK;
         let mut items = vec![

@@ -77,7 +77,7 @@ pub struct Plot {
     pub marks: Vec<(f64, String)>,
 }
 
-pub(super) const COLORS: [&str; 7] = ["#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00", "#56b4e9", "#555555"];
+pub const COLORS: [&str; 7] = ["#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00", "#56b4e9", "#555555"];
 /// Dashes that tell curves of the same colour apart, where there are more curves than colours.
 const DASHES: [&str; 4] = ["", "9 5", "2 4", "10 4 2 4"];
 const W: f64 = 960.0;
@@ -130,7 +130,7 @@ impl fmt::Display for Label {
 }
 
 /// Text that may stand in SVG.
-pub(super) fn escape(s: &str) -> String {
+pub fn escape(s: &str) -> String {
     s.replace('&', "&amp;").replace('<', "&lt;").replace('>', "&gt;").replace('"', "&quot;")
 }
 

@@ -23,11 +23,11 @@ use safetensors::tensor::Metadata;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
-use super::atomic::{self, FileError};
-use super::crc64::Crc64;
-use super::source::Source;
-use super::tensors::{self, entries};
-pub use super::tensors::{Dtype, Element, Entry, Section, Tensor};
+use crate::io::atomic::{self, FileError};
+use crate::io::crc64::Crc64;
+use crate::io::source::Source;
+use crate::io::tensors::{self, entries};
+pub use crate::io::tensors::{Dtype, Element, Entry, Section, Tensor};
 
 /// The layout this build writes.
 pub const VERSION: &str = "2";

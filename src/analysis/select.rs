@@ -2,7 +2,7 @@
 
 use std::path::{Component, Path, PathBuf};
 
-use super::folder::RunFolder;
+use crate::run::folder::RunFolder;
 
 /// The run folders that `what` means, sorted. A folder that is a run means itself; another means the runs in it; `*` and
 /// `?` in a name stand for any text and any character.

@@ -11,7 +11,7 @@
 
 use std::fmt::{self, Write as _};
 
-use super::plot::escape;
+use crate::draw::plot::escape;
 
 /// A sphere (`half_length` 0) or a capsule along its local x axis.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -61,7 +61,7 @@ pub struct Movie<'a> {
     /// One for each frame.
     pub readouts: &'a [Readout],
     /// Forces of the ground, by frame; may be empty.
-    pub pushes: &'a [Push],
+    pub contact_forces: &'a [Push],
     /// The robot's weight in newtons, which is what an arrow of half a metre stands for.
     pub weight: f32,
 }
@@ -126,7 +126,7 @@ impl Movie<'_> {
             return Err(ViewerError::NotFinite { frame });
         }
         let mut last = 0;
-        for (index, p) in self.pushes.iter().enumerate() {
+        for (index, p) in self.contact_forces.iter().enumerate() {
             if p.frame < last || p.frame >= frames || !p.at.iter().chain(&p.force).all(|v| v.is_finite()) {
                 return Err(ViewerError::BadForce { index });
             }
@@ -154,7 +154,7 @@ impl Movie<'_> {
                 reach = (0..3).map(|c| (p[c] - r[c]).abs()).fold(reach, f32::max);
             }
         }
-        for p in self.pushes {
+        for p in self.contact_forces {
             let r = root(p.frame);
             reach = (0..3).map(|c| (p.at[c] - r[c]).abs()).fold(reach, f32::max);
         }
@@ -178,11 +178,11 @@ impl Movie<'_> {
                 }
             }
         }
-        let strongest = self.pushes.iter().flat_map(|p| p.force).fold(1e-3f32, |m, f| m.max(f.abs()));
+        let strongest = self.contact_forces.iter().flat_map(|p| p.force).fold(1e-3f32, |m, f| m.max(f.abs()));
         // Which of them are of a frame: those from its number to the next frame's.
         let mut forces: Vec<u8> =
-            (0..=frames).flat_map(|f| (self.pushes.partition_point(|p| p.frame < f) as u32).to_le_bytes()).collect();
-        for p in self.pushes {
+            (0..=frames).flat_map(|f| (self.contact_forces.partition_point(|p| p.frame < f) as u32).to_le_bytes()).collect();
+        for p in self.contact_forces {
             let r = root(p.frame);
             let places = (0..3).map(|c| (p.at[c] - r[c]) / scale);
             for v in places.chain(p.force.iter().map(|f| f / strongest * 32767.0)) {
@@ -424,7 +424,7 @@ fn rotate(q: [f32; 4], v: V3) -> V3 {
     ]
 }
 
-pub(super) fn base64(bytes: &[u8]) -> String {
+pub fn base64(bytes: &[u8]) -> String {
     const DIGITS: &[u8; 64] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
     let mut out = String::with_capacity(bytes.len().div_ceil(3) * 4);
     for chunk in bytes.chunks(3) {
@@ -459,7 +459,7 @@ mod tests {
             shapes: &shapes,
             poses: &[0.0; 7],
             readouts: &one,
-            pushes: &[],
+            contact_forces: &[],
             weight: 0.0,
         };
         assert!(movie.html().is_ok());
@@ -467,9 +467,9 @@ mod tests {
         assert!(matches!(Movie { poses: &[0.0; 6], ..movie }.html(), Err(ViewerError::Lengths { .. })));
         assert_eq!(Movie { poses: &[f32::NAN; 7], ..movie }.html(), Err(ViewerError::NotFinite { frame: 0 }));
         let push = |frame, x| Push { frame, at: [0.0; 3], force: [x, 0.0, 0.0] };
-        assert!(Movie { pushes: &[push(0, 1.0); 2], ..movie }.html().is_ok());
-        for (pushes, index) in [([push(0, 1.0), push(1, 1.0)], 1), ([push(0, f32::NAN), push(0, 1.0)], 0)] {
-            assert_eq!(Movie { pushes: &pushes, ..movie }.html(), Err(ViewerError::BadForce { index }));
+        assert!(Movie { contact_forces: &[push(0, 1.0); 2], ..movie }.html().is_ok());
+        for (contact_forces, index) in [([push(0, 1.0), push(1, 1.0)], 1), ([push(0, f32::NAN), push(0, 1.0)], 0)] {
+            assert_eq!(Movie { contact_forces: &contact_forces, ..movie }.html(), Err(ViewerError::BadForce { index }));
         }
         assert_eq!(movie.still_svg(&[3]), Err(ViewerError::NoFrame { frame: 3, frames: 1 }));
     }

@@ -7,9 +7,9 @@ use crate::mem::{Budget, Limit, in_memory};
 use std::fmt;
 use std::path::PathBuf;
 
-/// Budgets of a run; none means that nothing is known that could be exceeded.
+/// Limits of a run; none means that nothing is known that could be exceeded.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Budgets {
+pub struct Limits {
     pub host: Option<Budget>,
     pub device: Option<Budget>,
     pub disk: Option<Budget>,
@@ -24,7 +24,7 @@ pub enum WrongPlace {
     Memory(PathBuf),
 }
 
-impl Budgets {
+impl Limits {
     /// To plan with: what the settings ask for, of this machine or of another; else what the system allows here.
     pub fn of(c: &Config) -> Self {
         Self {
@@ -41,7 +41,7 @@ impl Budgets {
         let Self { host, device, disk } = Self::of(c);
         let on_device = free.map(|(free, name)| Budget {
             // The context is open already, and in the plan.
-            limit: free + super::beside::CONTEXT,
+            limit: free + super::overhead::CONTEXT,
             from: Limit::Device(name.into()),
         });
         Self { host: tighter(host, Budget::of_host()), device: tighter(device, on_device), disk }
@@ -73,7 +73,7 @@ impl Budgets {
         Some(budget.usable().saturating_sub(Self::counted(plan, on, budget)))
     }
 
-    /// Bytes by which a plan exceeds its budgets, all together.
+    /// Bytes by which a plan exceeds its limits, all together.
     pub fn excess(&self, plan: &Plan) -> u64 {
         let over = |(_, on, budget): (_, _, &Option<Budget>)| {
             budget.as_ref().map_or(0, |b| Self::counted(plan, on, b).saturating_sub(b.usable()))
@@ -133,16 +133,16 @@ struct Over {
 
 impl DoesNotFit {
     /// Finds the largest items and the smallest change that would make the plan fit.
-    pub fn new(planner: &Planner, plan: &Plan, budgets: &Budgets) -> Self {
+    pub fn new(planner: &Planner, plan: &Plan, limits: &Limits) -> Self {
         let over = |(name, on, budget): (_, _, &Option<Budget>)| {
             let budget = budget.clone()?;
-            let bytes = Budgets::counted(plan, on, &budget);
+            let bytes = Limits::counted(plan, on, &budget);
             let largest = plan.largest(on, 3).iter().map(|i| (i.name, i.bytes)).collect();
             (bytes > budget.usable()).then_some(Over { name, bytes, budget, largest })
         };
         Self {
-            over: budgets.all().into_iter().filter_map(over).collect(),
-            change: Fit::new(planner, budgets).smallest_change(),
+            over: limits.all().into_iter().filter_map(over).collect(),
+            change: Fit::new(planner, limits).smallest_change(),
         }
     }
 }

@@ -30,7 +30,7 @@ pub enum Verdict {
 /// What is remembered from one evaluation to the next, and across rollbacks.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(default)]
-pub struct Guard {
+pub struct EarlyStop {
     /// The highest evaluation and its epoch.
     pub best: Option<(f64, u64)>,
     /// The last evaluation that counted as better.
@@ -47,7 +47,7 @@ pub struct Guard {
     pub incidents: u64,
 }
 
-impl Guard {
+impl EarlyStop {
     /// Judges the evaluation `mean` made after `epoch` epochs.
     pub fn judge(&mut self, c: &Config, epoch: u64, mean: f64) -> Verdict {
         let low = !mean.is_finite() || self.best.is_some_and(|(b, _)| b > 0.0 && mean < c.collapse_fraction * b);
@@ -93,8 +93,8 @@ impl Guard {
     }
 
     /// The run has gone back to where `earlier` was stored: evaluations since then are forgotten, rollbacks are not.
-    pub fn back_to(self, earlier: Guard) -> Guard {
-        Guard { rollbacks: self.rollbacks, incidents: self.incidents, ..earlier }
+    pub fn back_to(self, earlier: EarlyStop) -> EarlyStop {
+        EarlyStop { rollbacks: self.rollbacks, incidents: self.incidents, ..earlier }
     }
 }
 
@@ -103,7 +103,7 @@ mod tests {
     use super::*;
 
     fn verdicts(c: &Config, means: &[f64]) -> Vec<Verdict> {
-        let mut g = Guard::default();
+        let mut g = EarlyStop::default();
         means.iter().zip(1..).map(|(&m, e)| g.judge(c, e * 10, m)).collect()
     }
 
@@ -135,11 +135,11 @@ mod tests {
     #[test]
     fn rollbacks_are_bounded_and_the_state_survives_a_file() {
         let c = Config { max_rollbacks: 2, ..Config::default() };
-        let mut g = Guard::default();
+        let mut g = EarlyStop::default();
         g.judge(&c, 7, 0.1 + 0.2);
         assert!(g.roll_back(&c) && g.roll_back(&c) && !g.roll_back(&c));
         let text = serde_json::to_string(&g).unwrap();
-        assert_eq!(serde_json::from_str::<Guard>(&text).unwrap(), g);
-        assert_eq!(serde_json::from_str::<Guard>("{}").unwrap(), Guard::default(), "files written before it existed");
+        assert_eq!(serde_json::from_str::<EarlyStop>(&text).unwrap(), g);
+        assert_eq!(serde_json::from_str::<EarlyStop>("{}").unwrap(), EarlyStop::default(), "files written before it existed");
     }
 }

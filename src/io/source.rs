@@ -4,7 +4,7 @@ use std::fs::File;
 use std::io::{self, Read, Seek, SeekFrom};
 use std::ops::Range;
 
-use super::crc64::Crc64;
+use crate::io::crc64::Crc64;
 
 /// Where the bytes are.
 #[derive(Debug)]
