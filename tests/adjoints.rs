@@ -7,7 +7,7 @@ use gradcheck::ops::{Dot, Pass};
 use gradcheck::{Input, Leaf, Traced, check, check_traced, fixed, fixed_var, input, leaf, parameters};
 use pwm::algo::pwm::rollout::{EnvStepVals, rollout};
 use pwm::algo::pwm::world::{Batch, world_loss};
-use pwm::algo::pwm::{Exchange, Nets};
+use pwm::algo::pwm::{Nets, RolloutBuffers};
 use pwm::config::{self, Config, Latent, RewNorm, RewardHead};
 use pwm::device::cpu::team::Team;
 use pwm::device::philox::{Philox, Stream};
@@ -295,7 +295,7 @@ fn actor_rollout() {
         let n = c.num_envs;
         check_traced(&format!("{head:?} {latent:?} {bootstrap:?} {ret_norm} {horizon}"), TOLERANCE, |p, vars| {
             let nets = Nets::new(vars, &c, OBS, ACT);
-            let exchange = Exchange::new(vars, &c, nets.world.width);
+            let buffers = RolloutBuffers::new(vars, &c, nets.world.width);
             let mut leaves = parameters(p, vars, &nets.actor.group, |_| true);
             leaves.extend(parameters(p, vars, &nets.world.group, |_| false));
             leaves.extend(parameters(p, vars, &nets.critics.group, |_| false));
@@ -318,7 +318,7 @@ fn actor_rollout() {
                 }
                 EnvStepVals { done, next_obs: p.at(after, i) }
             };
-            let loss = rollout(p, vars, &c, &nets, &exchange, obs, noise, true, &mut step);
+            let loss = rollout(p, vars, &c, &nets, &buffers, obs, noise, true, &mut step);
             leaves.extend(given);
             Traced { outputs: vec![loss], leaves }
         });

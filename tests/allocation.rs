@@ -12,11 +12,11 @@ use pwm::config::Integrator;
 use pwm::device::Real;
 use pwm::device::cpu::packing;
 use pwm::device::cpu::team::Team;
+use pwm::io::metrics::{FILE_NAME, read_metrics};
 use pwm::ops::flow::matching::velocity_error;
 use pwm::ops::flow::{Field, Part, Steps, integrate};
 use pwm::ops::linear::{Epilogue, LayerVals, transpose};
 use pwm::run::folder::{RunFolder, RunInfo};
-use pwm::io::metrics::{FILE_NAME, read_metrics};
 use pwm::run::session::Session;
 use pwm::tape::{DType, Machine, Program, Region, Vars, grad};
 

@@ -5,11 +5,11 @@
 use std::collections::BTreeMap;
 use std::path::Path;
 
-use pwm::io::checkpoint::{self, Checkpoint, CheckpointError, Section, Tensor};
 use pwm::draw::curve::LearningCurve;
-use pwm::io::metrics::{Metrics, Row, Start, read_metrics};
 use pwm::draw::plot::{Look, Plot, Series};
 use pwm::draw::viewer::{Movie, Readout, Shape};
+use pwm::io::checkpoint::{self, Checkpoint, CheckpointError, Section, Tensor};
+use pwm::io::metrics::{Metrics, Row, Start, read_metrics};
 
 /// A small generator with no dependency; the tests want variety, not quality.
 struct Lcg(u64);

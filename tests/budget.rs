@@ -139,7 +139,7 @@ fn main() {
             // And rightly: without the plan the system would refuse the arena. A budget below the tables ends earlier.
             let arena = plan.arena_bytes();
             if arena > tables {
-                let bind = || Trainer::<f32>::arranged(&c, &Target::Cpu, &plan.arrangement()).map(drop);
+                let bind = || Trainer::<f32>::from_plan(&c, &Target::Cpu, &plan.exec_plan()).map(drop);
                 let (bound, _) = capped(arena - 1, bind);
                 assert!(matches!(bound, Err(TrainError::Memory(_))), "configuration {i}: {bound:?}");
                 unbound += 1;

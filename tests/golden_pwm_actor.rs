@@ -12,7 +12,7 @@ use golden::{Array, Golden};
 use lab::{Lab, Run, Score, Script, actor_name, config, critics_name, fill_nets};
 use pwm::algo::pwm::critic::{minibatch_loss, targets};
 use pwm::algo::pwm::rollout::rollout;
-use pwm::algo::pwm::{Exchange, Nets};
+use pwm::algo::pwm::{Nets, RolloutBuffers};
 use pwm::config::Config;
 use pwm::ops::control::copy;
 use pwm::ops::policy::ensemble_min;
@@ -49,26 +49,26 @@ fn initial_statistics(g: &Golden) -> Vec<f64> {
 }
 
 /// A rollout with the actor's gradient, then the critics' targets.
-fn act<F: Number>(g: &Golden, c: &Config) -> (Run<F>, Nets, Exchange) {
+fn act<F: Number>(g: &Golden, c: &Config) -> (Run<F>, Nets, RolloutBuffers) {
     let mut lab = Lab::new();
     let nets = nets(&mut lab, g, c);
     lab.fill(nets.ret_stats, initial_statistics(g));
-    let exchange = Exchange::new(&mut lab.vars, c, nets.world.width);
+    let buffers = RolloutBuffers::new(&mut lab.vars, c, nets.world.width);
     let [obs, noise] = ["env/obs0", "noise"].map(|n| g.array(n));
     let (obs, eps) = (lab.array(&obs), lab.array(&noise));
     let [done, terminated, after] = ["env/done", "env/term", "env/obs_after"].map(|n| lab.array(&g.array(n)));
     let script = Script { done, terminated, obs: after };
     let actions = lab.input("actions", &noise.shape, vec![0.0; noise.values.len()]);
-    let loss = rollout(&mut lab.p, &lab.vars, c, &nets, &exchange, obs, eps, true, &mut |p, i, action, flags| {
+    let loss = rollout(&mut lab.p, &lab.vars, c, &nets, &buffers, obs, eps, true, &mut |p, i, action, flags| {
         let row = p.at(actions, i);
         copy(p, action, row);
         script.step(p, i, flags)
     });
     nets.actor.group.update(&mut lab.p, &lab.vars, &[(loss, 1.0)]);
-    targets(&mut lab.p, &lab.vars, c, &exchange);
+    targets(&mut lab.p, &lab.vars, c, &buffers);
     lab.keep("loss", loss);
     lab.keep("actions", actions);
-    (lab.run(), nets, exchange)
+    (lab.run(), nets, buffers)
 }
 
 fn actor<F: Number>(file: &str) {

@@ -15,10 +15,10 @@ use lab::{Score, Script, actor_name, config, critics_name, numbers, pack, put, t
 use pwm::algo::pwm::critic::{pass, targets};
 use pwm::algo::pwm::rollout::rollout;
 use pwm::algo::pwm::world::{Batch, update};
-use pwm::algo::pwm::{Exchange, Nets};
+use pwm::algo::pwm::{Nets, RolloutBuffers};
 use pwm::algo::schedule::{Network, Schedule};
 use pwm::config::{Config, Dynamics, LrSchedule};
-use pwm::ops::control::meter;
+use pwm::ops::control::accumulate;
 use pwm::ops::stats::START_COUNT;
 use pwm::tape::exec::Number;
 use pwm::tape::{DType, Machine, Program, Region, VarId, Vars};
@@ -75,7 +75,7 @@ fn epochs<F: Number>(file: &str) {
 
     let mut vars = Vars::default();
     let nets = Nets::new(&mut vars, &c, o, a);
-    let exchange = Exchange::new(&mut vars, &c, nets.world.width);
+    let buffers = RolloutBuffers::new(&mut vars, &c, nets.world.width);
     let mut real = |name: &str, shape: &[usize]| vars.add(Region::Exchange, name, DType::Real, shape);
     let x = Inputs {
         obs: real("obs", &[n, o]),
@@ -88,7 +88,7 @@ fn epochs<F: Number>(file: &str) {
         losses: real("losses", &[4]),
         passes: vars.add(Region::Control, "passes", DType::Index, &[1]),
     };
-    let mut m = Machine::<F>::new(vars.clone(), programs(&vars, &c, &nets, &exchange, &x), team()).expect("memory");
+    let mut m = Machine::<F>::new(vars.clone(), programs(&vars, &c, &nets, &buffers, &x), team()).expect("memory");
     let [actor, goals, critic, world] = [0, 1, 2, 3].map(|i| m.program(i));
     let groups = [&nets.actor.group, &nets.critics.group, &nets.world.group];
     for (group, prefix, name) in [
@@ -166,7 +166,7 @@ fn epochs<F: Number>(file: &str) {
 }
 
 /// The programs of an epoch: actor, targets, a critic pass, a world-model update.
-fn programs(vars: &Vars, c: &Config, nets: &Nets, exchange: &Exchange, x: &Inputs) -> Vec<Program> {
+fn programs(vars: &Vars, c: &Config, nets: &Nets, buffers: &RolloutBuffers, x: &Inputs) -> Vec<Program> {
     let program = |f: &dyn Fn(&mut Program)| {
         let mut p = Program::new("golden");
         f(&mut p);
@@ -178,15 +178,15 @@ fn programs(vars: &Vars, c: &Config, nets: &Nets, exchange: &Exchange, x: &Input
                 [x.obs, x.noise, x.done, x.terminated, x.after].map(|v| p.var(vars, v));
             let script = Script { done, terminated, obs: after };
             let mut step = |p: &mut Program, i, _, flags| script.step(p, i, flags);
-            let loss = rollout(p, vars, c, nets, exchange, obs, noise, true, &mut step);
+            let loss = rollout(p, vars, c, nets, buffers, obs, noise, true, &mut step);
             nets.actor.group.update(p, vars, &[(loss, 1.0)]);
             let slot = p.var_at(vars, x.losses, 0, &[1]);
-            meter(p, loss, slot, true);
+            accumulate(p, loss, slot, true);
         }),
-        program(&|p| targets(p, vars, c, exchange)),
+        program(&|p| targets(p, vars, c, buffers)),
         program(&|p| {
             let (passes, slot) = (p.var(vars, x.passes), p.var_at(vars, x.losses, 1, &[1]));
-            pass(p, vars, c, &nets.critics, exchange, passes, slot);
+            pass(p, vars, c, &nets.critics, buffers, passes, slot);
         }),
         program(&|p| {
             let [obs, act, rew] = x.wm.map(|v| p.var(vars, v));
@@ -195,7 +195,7 @@ fn programs(vars: &Vars, c: &Config, nets: &Nets, exchange: &Exchange, x: &Input
             for (x, slot) in
                 [(loss.dynamics, p.var_at(vars, x.losses, 2, &[1])), (loss.reward, p.var_at(vars, x.losses, 3, &[1]))]
             {
-                meter(p, x, slot, false);
+                accumulate(p, x, slot, false);
             }
         }),
     ]

@@ -8,7 +8,7 @@ use pwm::device::Real;
 use pwm::device::cpu::team::Team;
 use pwm::ops::twohot::{Bins, Decode, symexp, symlog, two_hot_decode, two_hot_loss};
 use pwm::tape::exec::Number;
-use pwm::tape::{Adjoint, Cx, DType, Machine, Op, Program, Region, Val, VarId, Vars, grad};
+use pwm::tape::{Adjoint, DType, Machine, Op, OpArgs, Program, Region, Val, VarId, Vars, grad};
 use std::sync::Arc;
 
 const TOLERANCE: f64 = 1e-7;
@@ -19,12 +19,12 @@ struct Dot;
 
 impl Dot {
     #[inline(always)]
-    fn run<F: Real>(&self, cx: &Cx<F>, _: usize, _: usize) {
+    fn run<F: Real>(&self, args: &OpArgs<F>, _: usize, _: usize) {
         let mut s = F::zero();
-        for (a, b) in cx.input(0).iter().zip(cx.input(1)) {
+        for (a, b) in args.input(0).iter().zip(args.input(1)) {
             s += *a * *b;
         }
-        cx.out_all(0)[0] = s;
+        args.out_all(0)[0] = s;
     }
 }
 
@@ -49,8 +49,8 @@ struct Copy;
 
 impl Copy {
     #[inline(always)]
-    fn run<F: Real>(&self, cx: &Cx<F>, _: usize, _: usize) {
-        cx.out_all(0).copy_from_slice(cx.input(0));
+    fn run<F: Real>(&self, args: &OpArgs<F>, _: usize, _: usize) {
+        args.out_all(0).copy_from_slice(args.input(0));
     }
 }
 

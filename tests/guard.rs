@@ -7,14 +7,14 @@ use std::path::Path;
 
 use pwm::algo::pwm::Trainer;
 use pwm::algo::{Learner, shac};
+use pwm::analysis::report::{Report, Run};
 use pwm::app::train;
 use pwm::config::{Config, load};
 use pwm::io::checkpoint::Checkpoint;
+use pwm::io::metrics::{column, read_metrics};
 use pwm::run::folder::{self, End, Ended, RunFolder, RunInfo};
 use pwm::run::incidents::{self, Kind};
-use pwm::io::metrics::{column, read_metrics};
-use pwm::analysis::report::{Report, Run};
-use pwm::run::session::{StopReason, RunError, Session};
+use pwm::run::session::{RunError, Session, StopReason};
 use pwm::run::signals::StopFlag;
 use pwm::run::state;
 

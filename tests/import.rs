@@ -11,8 +11,8 @@ use std::process::{Command, Output};
 
 use proptest::prelude::*;
 use pwm::io::checkpoint::Checkpoint;
-use pwm::run::export::{Part, export};
 use pwm::io::torch::{TorchFile, pickle, zip};
+use pwm::run::export::{Part, export};
 use pwm::run::{import, state};
 
 const PT: &[u8] = include_bytes!("fixtures/published_tiny.pt");

@@ -6,14 +6,14 @@ mod standin;
 mod tiny;
 
 use pwm::algo::pwm::Trainer;
-use pwm::algo::{Arrangement, Learner, repeats, shac, written};
+use pwm::algo::{ExecPlan, Learner, build, rematerialised, shac};
 use pwm::app::selftest::{Case, ENCODED, cases, train_beside_cpu};
 use pwm::config::{Config, Precision, ReplayPlace};
 use pwm::device::cuda::driver::Context;
-use pwm::device::cuda::multiply::Multiply;
+use pwm::device::cuda::matmul::Matmul;
 use pwm::run::plan::{Place, Plan};
 use pwm::run::state::fingerprint;
-use pwm::tape::Home;
+use pwm::tape::Placement;
 use pwm::tape::cuda::Options;
 use pwm::tape::exec::Target;
 use std::collections::BTreeSet;
@@ -24,8 +24,8 @@ const PRECISIONS: [Precision; 3] = [Precision::Fp32, Precision::Tf32, Precision:
 fn target(precision: Precision) -> Target {
     standin::load();
     let context = Context::open(0).unwrap();
-    let multiply = Multiply::on(&context.info, precision).unwrap();
-    Target::Cuda(context, Options { multiply, ..Options::default() })
+    let matmul = Matmul::on(&context.info, precision).unwrap();
+    Target::Cuda(context, Options { matmul, ..Options::default() })
 }
 
 fn check(cases: &[Case], precision: Precision) {
@@ -238,8 +238,8 @@ fn training_follows_the_processor() {
 fn shac_follows_the_processor() {
     let c = tiny::config(&["alg=shac", "num_envs=12"]);
     let run = |target: &Target| -> Vec<[f64; 3]> {
-        let arrangement = Arrangement::repeating(&repeats(&c, written(&c).1.len()));
-        let mut t = shac::Trainer::<f32>::arranged(&c, target, &arrangement).unwrap();
+        let exec_plan = ExecPlan::rematerialising(&rematerialised(&c, build(&c).1.len()));
+        let mut t = shac::Trainer::<f32>::from_plan(&c, target, &exec_plan).unwrap();
         let mut epoch = || t.run_epoch().map(|r| [r.actor_loss, r.critic_loss, r.actor_grad_norm]).unwrap();
         (0..3).map(|_| epoch()).collect()
     };
@@ -273,24 +273,24 @@ fn wherever_the_replay_lies_the_bits_are_the_same() {
     let target = target(Precision::Fp32);
     // A ring that turns over.
     let c = tiny::config(&["num_envs=12", "wm_buffer_size=500", "replay_unfinished=true"]);
-    let train = |replay: Home| {
+    let train = |replay: Placement| {
         let Target::Cuda(context, _) = &target else { unreachable!("invariant: a GPU") };
         let free = || context.memory().unwrap().0;
-        let (before, repeats) = (free(), repeats(&c, written(&c).1.len()));
-        let mut t = Trainer::<f32>::arranged(&c, &target, &Arrangement { repeats, replay }).unwrap();
+        let (before, rematerialised) = (free(), rematerialised(&c, build(&c).1.len()));
+        let mut t = Trainer::<f32>::from_plan(&c, &target, &ExecPlan { rematerialised, replay }).unwrap();
         let taken = before - free();
         for _ in 0..8 {
             t.run_epoch().unwrap();
         }
         assert!(t.bootstrapped());
-        (fingerprint(&t), taken, t.machine.apart_bytes())
+        (fingerprint(&t), taken, t.machine.offloaded_bytes())
     };
-    let (own, pinned) = (train(Home::Arena), train(Home::Pinned));
+    let (own, pinned) = (train(Placement::Arena), train(Placement::Pinned));
     assert_eq!(own.0, pinned.0);
     // Both are on the device, or on both sides, what was planned to be there.
     let plan = |replay| Plan::new(&Config { replay, ..c.clone() }, Place::Device);
     for (got, plan) in [(own, plan(ReplayPlace::Device)), (pinned, plan(ReplayPlace::Host))] {
-        assert_eq!((got.1 as u64, got.2 as u64), (plan.arena_bytes(), plan.apart_bytes()));
+        assert_eq!((got.1 as u64, got.2 as u64), (plan.arena_bytes(), plan.offloaded_bytes()));
     }
 }
 

@@ -6,10 +6,10 @@
 #[path = "support/tiny.rs"]
 mod tiny;
 
-use pwm::algo::written;
+use pwm::algo::build;
 use pwm::config::{Config, Precision, load};
 use pwm::device::cuda::Launch;
-use pwm::device::cuda::multiply::Multiply;
+use pwm::device::cuda::matmul::Matmul;
 use pwm::device::cuda::nvrtc::{Image, Nvrtc, Usage};
 use pwm::device::cuda::unit::{FILES, units};
 use pwm::run::plan::{Place as PlanPlace, Plan};
@@ -25,9 +25,9 @@ fn launches(c: &Config, major: i32) -> Vec<Launch> {
 }
 
 fn described(c: &Config, major: i32, precision: Precision) -> Vec<Launch> {
-    let (vars, programs) = written(c);
-    let multiply = Multiply::best(major, precision);
-    let mut all = describe_launches(&vars, &programs, &multiply).unwrap().concat().concat();
+    let (vars, programs) = build(c);
+    let matmul = Matmul::best(major, precision);
+    let mut all = describe_launches(&vars, &programs, &matmul).unwrap().concat().concat();
     all.extend(round::describe_launches());
     all
 }

@@ -17,10 +17,11 @@ use std::time::Duration;
 
 use pwm::device::philox::{Philox, Stream};
 use pwm::io::checkpoint::Checkpoint;
+use pwm::io::tensorboard;
 use pwm::run::folder;
 use pwm::run::incidents::{self, Kind};
 use pwm::run::session::{MOVIE, STILL};
-use pwm::run::{state, tensorboard};
+use pwm::run::state;
 use rows::rows;
 
 /// Starts or continues the run: the same command every time, but for where the replay lies, which changes nothing.

@@ -13,7 +13,7 @@ use std::path::Path;
 use std::process::{Command, Output};
 
 use pwm::algo::pwm::{Trainer, trainer::write};
-use pwm::algo::{Arrangement, Learner, repeats};
+use pwm::algo::{ExecPlan, Learner, rematerialised};
 use pwm::config::{Bytes, Config, load};
 use pwm::mem::Budget;
 use pwm::run::plan::{Limits, Place, Plan};
@@ -21,7 +21,7 @@ use pwm::run::state::fingerprint;
 use pwm::tape::exec::Target;
 use pwm::tape::plan::{ByType, ProgramLayout};
 use pwm::tape::recompute::candidates;
-use pwm::tape::{Home, Layout};
+use pwm::tape::{Layout, Placement};
 
 fn planned(c: &Config) -> usize {
     let (vars, _, _, programs) = write(c);
@@ -228,18 +228,18 @@ fn wherever_the_replay_lies_the_bits_are_the_same() {
     // A ring that turns over, and one that does not.
     for more in [&["wm_buffer_size=700"][..], &["replay_sampling=row", "replay_unfinished=true"]] {
         let c = tiny::config(more);
-        let train = |replay: Home| {
-            let arrangement = Arrangement { replay, ..Arrangement::repeating(&repeats(&c, write(&c).3.len())) };
-            let mut t = Trainer::<f32>::arranged(&c, &Target::Cpu, &arrangement).unwrap();
+        let train = |replay: Placement| {
+            let exec_plan = ExecPlan { replay, ..ExecPlan::rematerialising(&rematerialised(&c, write(&c).3.len())) };
+            let mut t = Trainer::<f32>::from_plan(&c, &Target::Cpu, &exec_plan).unwrap();
             for _ in 0..16 {
                 t.machine.poison();
                 t.run_epoch().unwrap();
             }
             assert!(t.bootstrapped());
-            (fingerprint(&t), t.machine.bytes() + t.machine.apart_bytes(), t.machine.apart_bytes() > 0)
+            (fingerprint(&t), t.machine.bytes() + t.machine.offloaded_bytes(), t.machine.offloaded_bytes() > 0)
         };
         let dir = on_disk();
-        let (arena, file) = (train(Home::Arena), train(Home::File(dir.path().into())));
+        let (arena, file) = (train(Placement::Arena), train(Placement::File(dir.path().into())));
         assert_eq!((arena.0, arena.1), (file.0, file.1), "{more:?}");
         assert!(!arena.2 && file.2);
         assert_eq!(std::fs::read_dir(dir.path()).unwrap().count(), 0);
@@ -259,7 +259,7 @@ fn what_is_computed_twice_changes_memory_and_no_bit() {
     for more in settings {
         let c = tiny::config(more);
         let train = |taken: &[usize]| {
-            let mut t = Trainer::<f32>::repeating(&c, taken).unwrap();
+            let mut t = Trainer::<f32>::rematerialising(&c, taken).unwrap();
             for _ in 0..8 {
                 t.machine.poison();
                 t.run_epoch().unwrap();

@@ -12,9 +12,9 @@ use std::process::{Child, Command, Output, Stdio};
 use std::time::{Duration, Instant};
 
 use events::events;
-use pwm::run::folder::{self, End, Ended, RunFolder};
 use pwm::io::metrics::{Row, read_metrics};
 use pwm::io::tensorboard;
+use pwm::run::folder::{self, End, Ended, RunFolder};
 
 const TRAIN: &str = env!("CARGO_BIN_EXE_pwm-train");
 

@@ -5,18 +5,18 @@ mod random_config;
 
 use std::sync::Arc;
 
-use pwm::algo::written;
+use pwm::algo::build;
 use pwm::app::plan::{self, PlanArgs};
 use pwm::config::{Bytes, Config, Kind, Precision, Shipped, load};
 use pwm::device::cpu::team::Team;
 use pwm::device::cuda::Launch;
-use pwm::device::cuda::multiply::Multiply;
+use pwm::device::cuda::matmul::Matmul;
 use pwm::device::cuda::unit::units;
 use pwm::mem::{Budget, Limit};
-use pwm::run::plan::{Limits, Fit, KNOBS, Knob, Memory, Place, Plan, Planner};
+use pwm::run::plan::{Fit, KNOBS, Knob, Limits, Memory, Place, Plan, Planner};
 use pwm::tape::exec::{count_launches, describe_launches};
 use pwm::tape::plan::aligned;
-use pwm::tape::{Home, Layout, Machine, Program};
+use pwm::tape::{Layout, Machine, Placement, Program};
 use random_config::Draw;
 
 fn knob(key: &str) -> &'static Knob {
@@ -30,12 +30,12 @@ fn budget(bytes: u64) -> Limits {
 /// Binds without touching memory; the plan, the machine and the furthest operand must agree.
 fn agree(c: &Config, what: &str) {
     let plan = Plan::new(c, Place::Host);
-    let (vars, programs) = written(c);
-    let (vars, programs) = plan.arrangement().of(vars, programs);
+    let (vars, programs) = build(c);
+    let (vars, programs) = plan.exec_plan().of(vars, programs);
     let team = Arc::new(Team::new(1).unwrap());
     let machine = Machine::<f32>::reserve_at(vars, programs, team, &plan.replay).unwrap();
     assert_eq!(plan.arena_bytes(), machine.bytes() as u64, "{what}");
-    assert_eq!(plan.apart_bytes(), machine.apart_bytes() as u64, "{what}");
+    assert_eq!(plan.offloaded_bytes(), machine.offloaded_bytes() as u64, "{what}");
     let (extent, total) = (machine.extent(), machine.layout().total());
     assert_eq!((aligned(extent.real), aligned(extent.index)), (total.real, total.index), "{what}");
 }
@@ -71,8 +71,8 @@ fn agree_on_a_device(c: &Config, what: &str) {
         return;
     }
     let plan = Plan::new(c, Place::Device);
-    let (vars, programs) = written(c);
-    let (vars, programs) = plan.arrangement().of(vars, programs.into_iter().map(Program::for_device).collect());
+    let (vars, programs) = build(c);
+    let (vars, programs) = plan.exec_plan().of(vars, programs.into_iter().map(Program::for_device).collect());
     let layout = Layout::new(&vars, &programs);
     assert_eq!(plan.arena_bytes(), layout.total().bytes(size_of::<f32>()) as u64, "{what}, on a device");
 }
@@ -194,11 +194,11 @@ fn the_replay_goes_where_the_budget_lets_it() {
     let least = Planner::new(&with(&["replay=device"]), Place::Host).least();
     let on_host = |mem| budget(mem).admit(&c).unwrap();
     let (ample, tight, tiny) = (on_host(none.host()), on_host(least.host()), on_host(least.host() - 1));
-    assert_eq!((ample.replay, ample.levels.iter().map(|l| l.taken).max()), (Home::Arena, Some(0)));
-    assert!(tight.replay == Home::Arena && tight.repeats().iter().sum::<usize>() > 0);
-    assert_eq!(tiny.replay, Home::File(c.run_folder()));
-    assert_eq!(tiny.disk() - none.disk(), tiny.apart_bytes());
-    assert_eq!(tiny.repeats().iter().sum::<usize>(), 0, "room enough without the replay");
+    assert_eq!((ample.replay, ample.levels.iter().map(|l| l.taken).max()), (Placement::Arena, Some(0)));
+    assert!(tight.replay == Placement::Arena && tight.rematerialised().iter().sum::<usize>() > 0);
+    assert_eq!(tiny.replay, Placement::File(c.run_folder()));
+    assert_eq!(tiny.disk() - none.disk(), tiny.offloaded_bytes());
+    assert_eq!(tiny.rematerialised().iter().sum::<usize>(), 0, "room enough without the replay");
 
     let none = Plan::new(&with(&["recompute=none"]), Place::Device);
     let on_device = |host: u64, device: u64| {
@@ -208,12 +208,15 @@ fn the_replay_goes_where_the_budget_lets_it() {
     let [own, pinned] = [0, 1].map(|less| on_device(none.host(), none.device() - less).unwrap());
     // What is computed twice has tables and launches of its own on the host.
     let again = on_device(8 << 30, pinned.device() - 1).unwrap();
-    assert_eq!([&own, &pinned, &again].map(|p| p.replay.clone()), [Home::Arena, Home::Pinned, Home::Pinned]);
-    assert_eq!(pinned.repeats().iter().sum::<usize>(), 0);
+    assert_eq!(
+        [&own, &pinned, &again].map(|p| p.replay.clone()),
+        [Placement::Arena, Placement::Pinned, Placement::Pinned]
+    );
+    assert_eq!(pinned.rematerialised().iter().sum::<usize>(), 0);
     // The replay leaves the device, and its mirror for checkpoints with it.
-    assert_eq!(pinned.device() + pinned.apart_bytes(), own.device());
+    assert_eq!(pinned.device() + pinned.offloaded_bytes(), own.device());
     assert_eq!(pinned.host(), own.host());
-    assert!(again.repeats().iter().sum::<usize>() > 0);
+    assert!(again.rematerialised().iter().sum::<usize>() > 0);
     assert!(
         Place::Device.suits(&with(&["replay=file"])).is_err() && Place::Host.suits(&with(&["replay=file"])).is_ok()
     );
@@ -259,7 +262,7 @@ fn recompute_is_as_little_as_the_budget_asks_for() {
     let planner = Planner::new(&c, Place::Host);
     let (none, all) = (planner.within(&Limits::default()), planner.least());
     assert!(all.host() < none.host());
-    let repeated = |p: &Plan| p.repeats().iter().sum::<usize>();
+    let repeated = |p: &Plan| p.rematerialised().iter().sum::<usize>();
     let mut before = 0;
     for share in [100, 60, 20, 0] {
         let mem = all.host() + (none.host() - all.host()) * share / 100;
@@ -337,13 +340,13 @@ fn launches_are_counted_as_they_are_described() {
         units(launches).0.iter().flat_map(|u| u.symbols().map(str::to_string).collect::<Vec<_>>()).collect::<Vec<_>>()
     };
     for alg in ["pwm_small", "pwm_5M_flow_v2", "shac_small"] {
-        let (vars, programs) = written(&load(&[format!("alg={alg}")]).unwrap());
+        let (vars, programs) = build(&load(&[format!("alg={alg}")]).unwrap());
         for precision in [Precision::Fp32, Precision::Bf16] {
-            let multiply = Multiply::best(9, precision);
-            let described = describe_launches(&vars, &programs, &multiply).unwrap();
+            let matmul = Matmul::best(9, precision);
+            let described = describe_launches(&vars, &programs, &matmul).unwrap();
             let layout = Layout::new(&vars, &programs);
             let listed: Vec<&Program> = programs.iter().collect();
-            let (counts, kinds) = count_launches(&vars, &layout, &listed, &multiply).unwrap();
+            let (counts, kinds) = count_launches(&vars, &layout, &listed, &matmul).unwrap();
             let sums = counts.iter().map(|c| c.iter().sum::<usize>());
             assert!(sums.eq(described.iter().map(|p| p.iter().map(Vec::len).sum::<usize>())), "{alg}");
             assert_eq!(entries(&kinds), entries(&described.concat().concat()), "{alg}");

@@ -8,14 +8,14 @@ use std::path::Path;
 use pwm::algo::pwm::Trainer;
 use pwm::config::Config;
 use pwm::device::Real;
-use pwm::ops::loss::squared_error;
 use pwm::io::checkpoint::Checkpoint;
-use pwm::run::folder::{RunFolder, RunInfo};
 use pwm::io::metrics::{FILE_NAME, read_metrics};
+use pwm::ops::loss::squared_error;
+use pwm::run::folder::{RunFolder, RunInfo};
 use pwm::run::session::{RunError, Session};
-use pwm::run::signals::StopFlag;
 use pwm::run::signal_health::Dead;
-use pwm::tape::{Cx, Op, Program, Val};
+use pwm::run::signals::StopFlag;
+use pwm::tape::{Op, OpArgs, Program, Val};
 
 const ENCODED: [&str; 4] = ["latent=encoded", "obs_norm=false", "rew_norm=none", "rollout=imagined"];
 
@@ -25,9 +25,9 @@ struct Broadcast;
 
 impl Broadcast {
     #[inline(always)]
-    fn run<F: Real>(&self, cx: &Cx<F>, _: usize, _: usize) {
-        let bins = cx.out_len(0) / cx.input(0).len();
-        for (row, x) in cx.out_all(0).chunks_exact_mut(bins).zip(cx.input(0)) {
+    fn run<F: Real>(&self, args: &OpArgs<F>, _: usize, _: usize) {
+        let bins = args.out_len(0) / args.input(0).len();
+        for (row, x) in args.out_all(0).chunks_exact_mut(bins).zip(args.input(0)) {
             row.fill(*x);
         }
     }

@@ -8,11 +8,11 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
 use std::sync::LazyLock;
 
-use pwm::run::incidents::{self, Incident, Kind};
-use pwm::io::metrics::{Row, column, read_metrics};
 use pwm::analysis::stats::{interval, interval_of_difference, iqm, mean, permutation_test, std};
-use pwm::run::tracker::{EVAL_MEAN, TIMES};
+use pwm::io::metrics::{Row, column, read_metrics};
+use pwm::run::incidents::{self, Incident, Kind};
 use pwm::run::signal_health;
+use pwm::run::tracker::{EVAL_MEAN, TIMES};
 
 const SEEDS: usize = 4;
 /// Experiments: PWM's own model, a flow model, and the first with episodes five times as long, which pay more.

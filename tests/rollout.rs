@@ -1,7 +1,7 @@
 //! The two kinds of rollout: where the environment shows exactly what the model imagined, they are the same computation.
 
 use pwm::algo::pwm::rollout::{EnvStepVals, rollout};
-use pwm::algo::pwm::{Exchange, Nets};
+use pwm::algo::pwm::{Nets, RolloutBuffers};
 use pwm::config::{Config, Latent, Rollout};
 use pwm::device::cpu::team::Team;
 use pwm::device::philox::{Philox, Stream};
@@ -22,7 +22,7 @@ struct Given {
     after: VarId,
 }
 
-fn program(vars: &Vars, c: &Config, nets: &Nets, exchange: &Exchange, given: &Given) -> Program {
+fn program(vars: &Vars, c: &Config, nets: &Nets, buffers: &RolloutBuffers, given: &Given) -> Program {
     let mut p = Program::new(c.rollout.word());
     let [obs, noise, ends, after] = [given.obs, given.noise, given.ends, given.after].map(|v| p.var(vars, v));
     let mut step = |p: &mut Program, t: usize, _: Val, (done, terminated): (Val, Val)| {
@@ -31,7 +31,7 @@ fn program(vars: &Vars, c: &Config, nets: &Nets, exchange: &Exchange, given: &Gi
         copy(p, end, terminated);
         EnvStepVals { done, next_obs: p.at(after, t) }
     };
-    let loss = rollout(&mut p, vars, c, nets, exchange, obs, noise, true, &mut step);
+    let loss = rollout(&mut p, vars, c, nets, buffers, obs, noise, true, &mut step);
     nets.actor.group.gradient(&mut p, vars, &[(loss, 1.0)]);
     p
 }
@@ -56,7 +56,7 @@ fn anchored_to_what_was_imagined_is_imagined() {
 
         let mut vars = Vars::default();
         let nets = Nets::new(&mut vars, &imagined, OBS, ACT);
-        let exchange = Exchange::new(&mut vars, &imagined, nets.world.width);
+        let buffers = RolloutBuffers::new(&mut vars, &imagined, nets.world.width);
         let mut add = |name: &str, shape: &[usize]| vars.add(Region::Exchange, name, DType::Real, shape);
         let given = Given {
             obs: add("obs", &[n, OBS]),
@@ -64,7 +64,7 @@ fn anchored_to_what_was_imagined_is_imagined() {
             ends: add("ends", &[h, n]),
             after: add("after", &[h, n, OBS]),
         };
-        let programs = [&imagined, &anchored].map(|c| program(&vars, c, &nets, &exchange, &given));
+        let programs = [&imagined, &anchored].map(|c| program(&vars, c, &nets, &buffers, &given));
         let team = Arc::new(Team::new(1).unwrap());
         let mut machine = Machine::<f64>::new(vars, programs.into(), team).unwrap();
         nets.init(&mut machine, 3);
@@ -80,7 +80,7 @@ fn anchored_to_what_was_imagined_is_imagined() {
 
         machine.run(machine.program(0)).unwrap();
         let seen = |m: &Machine<f64>| {
-            [exchange.latents, exchange.rewards, exchange.values, nets.actor.group.grads].map(|v| m.real(v).to_vec())
+            [buffers.latents, buffers.rewards, buffers.values, nets.actor.group.grads].map(|v| m.real(v).to_vec())
         };
         let wanted = seen(&machine);
         assert!(wanted[3].iter().any(|g| g.abs() > 1e-6), "there is a gradient");

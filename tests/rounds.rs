@@ -7,12 +7,12 @@ mod standin;
 mod tiny;
 
 use pwm::algo::pwm::{EpochReport, Trainer};
-use pwm::algo::{Arrangement, Learner, repeats, shac, written};
+use pwm::algo::{ExecPlan, Learner, build, rematerialised, shac};
 use pwm::config::Config;
 use pwm::device::cuda::driver::Context;
-use pwm::run::folder::{RunFolder, RunInfo};
 use pwm::io::metrics::{FILE_NAME, read_metrics};
-use pwm::run::session::{StopReason, Session};
+use pwm::run::folder::{RunFolder, RunInfo};
+use pwm::run::session::{Session, StopReason};
 use pwm::run::signals::StopFlag;
 use pwm::run::state::fingerprint;
 use pwm::tape::cuda::Options;
@@ -104,11 +104,11 @@ fn epochs<L: Learner>(t: &mut L, epochs: u64, every: u64) -> Vec<EpochReport> {
     let mut reports = vec![];
     for e in 1..=epochs {
         t.begin_epoch().unwrap();
-        if e % every == 0 || t.must_settle() {
-            t.settle(|r| reports.push(*r)).unwrap();
+        if e % every == 0 || t.must_sync() {
+            t.sync(|r| reports.push(*r)).unwrap();
         }
     }
-    t.settle(|r| reports.push(*r)).unwrap();
+    t.sync(|r| reports.push(*r)).unwrap();
     reports
 }
 
@@ -136,8 +136,8 @@ fn an_epoch_is_one_launch() {
     let want = Calls { graphs: 20, waits: 4, ..Calls::default() };
     assert_eq!(count(trainer(&settings(&[]), Options::default())), want);
     let c = settings(&["alg=shac"]);
-    let arrangement = Arrangement::repeating(&repeats(&c, written(&c).1.len()));
-    let t = shac::Trainer::<f32>::arranged(&c, &target(Options::default()), &arrangement).unwrap();
+    let exec_plan = ExecPlan::rematerialising(&rematerialised(&c, build(&c).1.len()));
+    let t = shac::Trainer::<f32>::from_plan(&c, &target(Options::default()), &exec_plan).unwrap();
     assert_eq!(count(t), want);
 }
 

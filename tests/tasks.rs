@@ -9,7 +9,7 @@ use pwm::config::{Config, Latent, RewNorm, RewardHead, Rollout};
 use pwm::device::cpu::team::Team;
 use pwm::device::{Dual, Real};
 use pwm::ops::stats::START_COUNT;
-use pwm::tape::{Cx, DType, Machine, Op, Program, Region, Val, Vars};
+use pwm::tape::{DType, Machine, Op, OpArgs, Program, Region, Val, Vars};
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex};
 
@@ -31,30 +31,30 @@ struct Alone {
 type Memory = Vec<Vec<u64>>;
 
 impl Alone {
-    fn save(&self, cx: &Cx<f64>) -> Memory {
+    fn save(&self, args: &OpArgs<f64>) -> Memory {
         let mut all: Memory = (self.index.iter().enumerate())
             .map(|(i, &index)| {
                 if index {
-                    cx.out_index(i, 0..cx.out_len(i)).iter().map(|&x| u64::from(x)).collect()
+                    args.out_index(i, 0..args.out_len(i)).iter().map(|&x| u64::from(x)).collect()
                 } else {
-                    cx.out_all(i).iter().map(|x| x.to_bits()).collect()
+                    args.out_all(i).iter().map(|x| x.to_bits()).collect()
                 }
             })
             .collect();
         let scratch = self.inner.workspace(&self.inputs, &self.outputs);
         if scratch > 0 {
-            all.push(cx.scratch(0..scratch).iter().map(|x| x.to_bits()).collect());
+            all.push(args.scratch(0..scratch).iter().map(|x| x.to_bits()).collect());
         }
         all
     }
 
-    fn restore(&self, cx: &Cx<f64>, memory: &Memory) {
+    fn restore(&self, args: &OpArgs<f64>, memory: &Memory) {
         for (i, from) in memory.iter().enumerate() {
             if self.index.get(i) == Some(&true) {
-                let to = cx.out_index(i, 0..from.len());
+                let to = args.out_index(i, 0..from.len());
                 to.iter_mut().zip(from).for_each(|(to, &x)| *to = x as u32);
             } else {
-                let to = if i < self.index.len() { cx.out_all(i) } else { cx.scratch(0..from.len()) };
+                let to = if i < self.index.len() { args.out_all(i) } else { args.scratch(0..from.len()) };
                 to.iter_mut().zip(from).for_each(|(to, &x)| *to = f64::from_bits(x));
             }
         }
@@ -74,7 +74,7 @@ impl Op for Alone {
         self.inner.workspace(inputs, outputs)
     }
 
-    fn run_f64(&self, cx: &Cx<f64>, phase: usize, _: usize) {
+    fn run_f64(&self, args: &OpArgs<f64>, phase: usize, _: usize) {
         let tasks = self.inner.phases(&self.inputs, &self.outputs)[phase];
         {
             let mut seen = self.seen.lock().expect("no test thread panicked");
@@ -82,15 +82,15 @@ impl Op for Alone {
             *most = tasks.max(*most);
         }
         if tasks == 1 {
-            return self.inner.run_f64(cx, phase, 0);
+            return self.inner.run_f64(args, phase, 0);
         }
-        let before = self.save(cx);
+        let before = self.save(args);
         let mut joined = before.clone();
         let mut owner: Vec<Vec<Option<usize>>> = before.iter().map(|m| vec![None; m.len()]).collect();
         for task in 0..tasks {
-            self.restore(cx, &before);
-            self.inner.run_f64(cx, phase, task);
-            let after = self.save(cx);
+            self.restore(args, &before);
+            self.inner.run_f64(args, phase, task);
+            let after = self.save(args);
             for (at, ((after, before), owner)) in after.iter().zip(&before).zip(&mut owner).enumerate() {
                 for (i, (x, _)) in after.iter().zip(before).enumerate().filter(|(_, (a, b))| a != b) {
                     let first = owner[i].replace(task);
@@ -105,18 +105,18 @@ impl Op for Alone {
         }
         let orders: [Vec<usize>; 2] = [(0..tasks).collect(), (0..tasks).rev().collect()];
         for order in orders {
-            self.restore(cx, &before);
+            self.restore(args, &before);
             for task in order {
-                self.inner.run_f64(cx, phase, task);
+                self.inner.run_f64(args, phase, task);
             }
-            assert!(self.save(cx) == joined, "{}: phase {phase}: a task reads what another one writes", self.name());
+            assert!(self.save(args) == joined, "{}: phase {phase}: a task reads what another one writes", self.name());
         }
     }
 
-    fn run_f32(&self, _: &Cx<f32>, _: usize, _: usize) {
+    fn run_f32(&self, _: &OpArgs<f32>, _: usize, _: usize) {
         unreachable!("invariant: the machine of this test is f64");
     }
-    fn run_dual(&self, _: &Cx<Dual>, _: usize, _: usize) {
+    fn run_dual(&self, _: &OpArgs<Dual>, _: usize, _: usize) {
         unreachable!("invariant: the machine of this test is f64");
     }
 }
@@ -217,10 +217,10 @@ enum Broken {
 }
 
 impl Broken {
-    fn run<F: Real>(&self, cx: &Cx<F>, _: usize, task: usize) {
+    fn run<F: Real>(&self, args: &OpArgs<F>, _: usize, task: usize) {
         match self {
-            Broken::Overlapping => cx.out(0, task..(task + 2).min(2)).fill(F::one()),
-            Broken::Reading => cx.out(0, task..task + 1)[0] = cx.written(0, 0..1)[0] + F::one(),
+            Broken::Overlapping => args.out(0, task..(task + 2).min(2)).fill(F::one()),
+            Broken::Reading => args.out(0, task..task + 1)[0] = args.read_output(0, 0..1)[0] + F::one(),
         }
     }
 }

@@ -1,4 +1,4 @@
-// Episodes: starts, returns, meters, resets.
+// Episodes: starts, returns, stats, resets.
 #include "common/philox.cuh"
 #include "sim/observe.cuh"
 
@@ -76,17 +76,17 @@ static __device__ void begin(const Philox& rng, u32 e, float* q, float* qd, floa
 
 // All environments start; evaluation starts are the same every time.
 DEVICE void env_reset(float* q, float* qd, float* obs, u32* progress, u32* episodes, float* total, float* alive,
-                      float* meters, u64 seed, u32 stream, u32 evaluate, u32 n) {
+                      float* stats, u64 seed, u32 stream, u32 evaluate, u32 n) {
     u32 e = ELEMENT;
-    if (e < 4) meters[e] = 0.f;
+    if (e < 4) stats[e] = 0.f;
     if (e >= n) return;
     if (evaluate) episodes[e] = 0;
     begin(Philox(seed, stream), e, q, qd, obs, progress, episodes, total, alive);
 }
 
-// Episode returns, meters and resets: one block, so that sums have one order.
+// Episode returns, stats and resets: one block, so that sums have one order.
 DEVICE void env_books(const float* reward, float* done, float* q, float* qd, float* obs, u32* progress, u32* episodes,
-                      float* total, float* alive, float* meters, u64 seed, u32 stream, u32 evaluate, u32 n) {
+                      float* total, float* alive, float* stats, u64 seed, u32 stream, u32 evaluate, u32 n) {
     // Episodes, returns, lengths, blown-up states.
     float sums[4] = {0.f, 0.f, 0.f, 0.f};
     for (u32 e = threadIdx.x; e < n; e += 128) {
@@ -104,5 +104,5 @@ DEVICE void env_books(const float* reward, float* done, float* q, float* qd, flo
     }
     block_sums<128, 4>(sums);
     if (threadIdx.x == 0)
-        for (int i = 0; i < 4; i++) meters[i] += sums[i];
+        for (int i = 0; i < 4; i++) stats[i] += sums[i];
 }

@@ -12,7 +12,7 @@ DEVICE void copy(const float* from, float* to, u32 n) {
     if (i < n) to[i] = from[i];
 }
 
-DEVICE void tick(u32* counter) {
+DEVICE void increment(u32* counter) {
     if (ELEMENT == 0) counter[0] += 1;
 }
 
@@ -27,7 +27,7 @@ DEVICE void clip(const float* x, float* y, float limit, u32 n) {
     if (i < n) y[i] = clampf(finite(x[i]) ? x[i] : 0.f, -limit, limit);
 }
 
-DEVICE void meter(const float* x, float* slot, u32 replace) {
+DEVICE void accumulate(const float* x, float* slot, u32 replace) {
     if (ELEMENT == 0) slot[0] = replace ? x[0] : slot[0] + x[0];
 }
 

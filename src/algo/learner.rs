@@ -1,20 +1,20 @@
 //! What a run asks of an algorithm: epochs, evaluations, and the state that a checkpoint holds.
 
 use super::pwm::evaluate;
-use super::pwm::{EpochReport, Evaluation, Moment, Probe, TrainError};
+use super::pwm::{EpochReport, Evaluation, Probe, StepView, TrainError};
 use crate::config::{Algorithm, Config, Recompute};
 use crate::env::step::EnvVars;
 use crate::model::Group;
 use crate::ops::replay::ReplayVars;
 use crate::tape::cuda::round::MOST_ROWS;
 use crate::tape::exec::{Number, ProgramId, Target};
-use crate::tape::{Home, Machine, Program, Region, VarId, Vars, recompute};
+use crate::tape::{Machine, Placement, Program, Region, VarId, Vars, recompute};
 
-/// What the algorithm of `c` allocates and runs: [`Learner::written`].
-pub fn written(c: &Config) -> (Vars, Vec<Program>) {
+/// What the algorithm of `c` allocates and runs: [`Learner::build`].
+pub fn build(c: &Config) -> (Vars, Vec<Program>) {
     match c.algorithm {
-        Algorithm::Pwm => super::pwm::Trainer::<f32>::written(c),
-        Algorithm::Shac => super::shac::Trainer::<f32>::written(c),
+        Algorithm::Pwm => super::pwm::Trainer::<f32>::build(c),
+        Algorithm::Shac => super::shac::Trainer::<f32>::build(c),
     }
 }
 
@@ -27,62 +27,62 @@ pub fn sequences(c: &Config) -> Vec<Vec<(usize, usize)>> {
     }
 }
 
-/// How much each of `programs` programs repeats where no budget decides: see [`crate::tape::recompute`].
-pub fn repeats(c: &Config, programs: usize) -> Vec<usize> {
+/// How much each of `programs` programs rematerialised where no budget decides: see [`crate::tape::recompute`].
+pub fn rematerialised(c: &Config, programs: usize) -> Vec<usize> {
     vec![if c.recompute == Recompute::All { usize::MAX } else { 0 }; programs]
 }
 
 /// What a plan decides of a run beside its settings. No result depends on it.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Arrangement {
+pub struct ExecPlan {
     /// For each program, how many of its candidates are computed twice: see [`crate::tape::recompute`].
-    pub repeats: Vec<usize>,
+    pub rematerialised: Vec<usize>,
     /// Where the replay's finished episodes lie.
-    pub replay: Home,
+    pub replay: Placement,
 }
 
-impl Arrangement {
+impl ExecPlan {
     /// With the first so many candidates of each program computed twice, and everything in the arena.
-    pub fn repeating(repeats: &[usize]) -> Self {
-        Self { repeats: repeats.to_vec(), replay: Home::Arena }
+    pub fn rematerialising(rematerialised: &[usize]) -> Self {
+        Self { rematerialised: rematerialised.to_vec(), replay: Placement::Arena }
     }
 
     /// Variables and programs as they are bound.
     pub fn of(&self, mut vars: Vars, programs: Vec<Program>) -> (Vars, Vec<Program>) {
-        if self.replay != Home::Arena {
-            vars.set_apart(Region::Replay);
+        if self.replay != Placement::Arena {
+            vars.offload(Region::Replay);
         }
-        let programs = programs.into_iter().zip(&self.repeats);
-        (vars, programs.map(|(p, &taken)| recompute::repeating(p, taken)).collect())
+        let programs = programs.into_iter().zip(&self.rematerialised);
+        (vars, programs.map(|(p, &taken)| recompute::rematerialising(p, taken)).collect())
     }
 }
 
 /// What the host remembers of an epoch that was begun, to report it.
 #[derive(Clone, Copy, Debug, Default)]
-pub(super) struct Begun {
+pub(super) struct Submitted {
     pub learned: bool,
     /// Updates of the world model.
     pub updates: usize,
     pub rates: [f64; 3],
 }
 
-/// Epochs that were begun and not settled, of at most [`MOST_ROWS`].
+/// Epochs that were begun and not synced, of at most [`MOST_ROWS`].
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Pending {
-    begun: [Begun; MOST_ROWS],
+pub(super) struct InFlight {
+    begun: [Submitted; MOST_ROWS],
     count: usize,
     /// Epochs before the first of them.
     from: u64,
 }
 
-impl Default for Pending {
+impl Default for InFlight {
     fn default() -> Self {
-        Self { begun: [Begun::default(); MOST_ROWS], count: 0, from: 0 }
+        Self { begun: [Submitted::default(); MOST_ROWS], count: 0, from: 0 }
     }
 }
 
-impl Pending {
-    pub fn push(&mut self, epoch: u64, begun: Begun) {
+impl InFlight {
+    pub fn push(&mut self, epoch: u64, begun: Submitted) {
         if self.count == 0 {
             self.from = epoch;
         }
@@ -90,8 +90,8 @@ impl Pending {
         self.count += 1;
     }
 
-    /// Those begun, none pending any more.
-    pub fn take(&mut self) -> impl Iterator<Item = (usize, Begun)> + use<> {
+    /// Those begun, none in_flight any more.
+    pub fn take(&mut self) -> impl Iterator<Item = (usize, Submitted)> + use<> {
         let (begun, count) = (self.begun, std::mem::take(&mut self.count));
         // The last one has no round after it.
         begun.into_iter().take(count).enumerate().map(move |(i, b)| (count - 1 - i, b))
@@ -117,9 +117,9 @@ pub trait Learner: Sized {
     type F: Number;
 
     /// Variables and programs of a run, before anything is allocated: what a plan is made of.
-    fn written(c: &Config) -> (Vars, Vec<Program>);
+    fn build(c: &Config) -> (Vars, Vec<Program>);
     /// Allocates and initialises a run on `target` (see [`super::target()`]) as a plan has it.
-    fn arranged(c: &Config, target: &Target, arrangement: &Arrangement) -> Result<Self, TrainError>;
+    fn from_plan(c: &Config, target: &Target, exec_plan: &ExecPlan) -> Result<Self, TrainError>;
     fn config(&self) -> &Config;
     fn machine(&self) -> &Machine<Self::F>;
     fn machine_mut(&mut self) -> &mut Machine<Self::F>;
@@ -133,25 +133,25 @@ pub trait Learner: Sized {
     fn steps(&self) -> Vec<(ProgramId, usize)>;
     /// Epochs begun.
     fn epoch(&self) -> u64;
-    /// Begins an epoch. On a GPU it may be under way when this returns; [`Learner::settle`] waits for it.
+    /// Begins an epoch. On a GPU it may be under way when this returns; [`Learner::sync`] waits for it.
     fn begin_epoch(&mut self) -> Result<(), TrainError>;
     /// Waits for the epochs that were begun, and says of each in order what it did.
-    fn settle(&mut self, each: impl FnMut(&EpochReport)) -> Result<(), TrainError>;
-    /// Whether the next epoch cannot begin before those begun are settled.
-    fn must_settle(&self) -> bool;
+    fn sync(&mut self, each: impl FnMut(&EpochReport)) -> Result<(), TrainError>;
+    /// Whether the next epoch cannot begin before those begun are synced.
+    fn must_sync(&self) -> bool;
     /// One epoch from beginning to end.
     fn run_epoch(&mut self) -> Result<EpochReport, TrainError> {
         self.begin_epoch()?;
         let mut last = EpochReport::default();
-        self.settle(|r| last = *r)?;
+        self.sync(|r| last = *r)?;
         Ok(last)
     }
-    fn evaluate(&mut self, watch: impl FnMut(Moment<Self::F>)) -> Result<Evaluation, TrainError>;
+    fn evaluate(&mut self, watch: impl FnMut(StepView<Self::F>)) -> Result<Evaluation, TrainError>;
     /// What a world model knows, on replayed windows; none without a model, or while there are no windows.
     fn probe(&mut self) -> Result<Option<Probe>, TrainError> {
         Ok(None)
     }
-    /// The first number of the state that is infinite or not a number, named. The epochs begun are settled.
+    /// The first number of the state that is infinite or not a number, named. The epochs begun are synced.
     fn non_finite(&self) -> Option<String>;
     /// Whether the first, longer epoch is over.
     fn bootstrapped(&self) -> bool;

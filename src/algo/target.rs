@@ -3,7 +3,7 @@
 use crate::config::{Device, Precision};
 use crate::device::cuda::CudaError;
 use crate::device::cuda::driver::Context;
-use crate::device::cuda::multiply::Multiply;
+use crate::device::cuda::matmul::Matmul;
 use crate::device::cuda::nvrtc::Nvrtc;
 use crate::tape::cuda::Options;
 use crate::tape::exec::Target;
@@ -18,8 +18,8 @@ pub fn target(device: Device, precision: Precision) -> Result<Target, CudaError>
 pub fn resolve(device: Device, precision: Precision) -> Result<(Target, Option<CudaError>), CudaError> {
     let gpu = |n: u32| {
         let context = Context::open(n as usize)?;
-        let multiply = Multiply::on(&Nvrtc::load()?.sees(&context.info)?, precision)?;
-        Ok(Target::Cuda(context, Options { multiply, ..Options::default() }))
+        let matmul = Matmul::on(&Nvrtc::load()?.sees(&context.info)?, precision)?;
+        Ok(Target::Cuda(context, Options { matmul, ..Options::default() }))
     };
     match device {
         Device::Cpu => Ok((Target::Cpu, None)),

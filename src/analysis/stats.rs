@@ -41,7 +41,7 @@ fn sorted(x: &[f64]) -> Vec<f64> {
 
 /// 95 % percentile bootstrap interval of `statistic`: samples are redrawn `DRAWS` times.
 pub fn interval(x: &[f64], statistic: impl Fn(&[f64]) -> f64) -> (f64, f64) {
-    let rng = Philox::new(0, Stream::Publish);
+    let rng = Philox::new(0, Stream::FreshEval);
     let mut sample = vec![0.0; x.len()];
     let mut values: Vec<f64> = (0..DRAWS)
         .map(|d| {
@@ -54,7 +54,7 @@ pub fn interval(x: &[f64], statistic: impl Fn(&[f64]) -> f64) -> (f64, f64) {
 
 /// 95 % percentile bootstrap interval of `statistic(b) - statistic(a)`, each side redrawn by itself.
 pub fn interval_of_difference(a: &[f64], b: &[f64], statistic: impl Fn(&[f64]) -> f64) -> (f64, f64) {
-    let (one, two) = (Philox::new(0, Stream::Publish), Philox::new(1, Stream::Publish));
+    let (one, two) = (Philox::new(0, Stream::FreshEval), Philox::new(1, Stream::FreshEval));
     let (mut sa, mut sb) = (vec![0.0; a.len()], vec![0.0; b.len()]);
     let mut values: Vec<f64> = (0..DRAWS)
         .map(|d| {
@@ -132,7 +132,7 @@ pub fn permutation_test(a: &[f64], b: &[f64]) -> Permutation {
         }
         return Permutation { p: extreme / count, smallest, exact: true };
     }
-    let rng = Philox::new(2, Stream::Publish);
+    let rng = Philox::new(2, Stream::FreshEval);
     let mut x = all.clone();
     let mut extreme = 0;
     for d in 0..DRAWS {

@@ -338,7 +338,7 @@ impl On {
         Ok(match target(c.device, c.precision)? {
             Target::Cpu => Self { device: "cpu".into(), dtype: Precision::Fp32.to_string(), gpu: false },
             Target::Cuda(context, o) => {
-                Self { device: context.info.name.clone(), dtype: o.multiply.precision.to_string(), gpu: true }
+                Self { device: context.info.name.clone(), dtype: o.matmul.precision.to_string(), gpu: true }
             }
         })
     }

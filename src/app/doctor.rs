@@ -4,7 +4,7 @@ use super::say;
 use crate::config::Precision;
 use crate::device::cpu::simd;
 use crate::device::cuda::driver::{self, Context, DeviceInfo};
-use crate::device::cuda::multiply::{FORCE, Multiply};
+use crate::device::cuda::matmul::{FORCE, Matmul};
 use crate::device::cuda::nvrtc::Nvrtc;
 use crate::device::cuda::{CudaError, cache};
 use std::io::Write;
@@ -57,7 +57,7 @@ fn gpu(d: DeviceInfo, nvrtc: &Result<Nvrtc, CudaError>, out: &mut dyn Write) {
         }
     };
     for precision in [Precision::Fp32, Precision::Tf32, Precision::Bf16] {
-        match Multiply::on(&seen, precision) {
+        match Matmul::on(&seen, precision) {
             Ok(how) => but(format_args!("precision={precision}: {how}")),
             Err(e) => but(format_args!("precision={precision}: {e}")),
         }

@@ -9,13 +9,13 @@ use std::time::{Duration, SystemTime};
 use anyhow::{Context, ensure};
 
 use crate::algo::pwm::Evaluator;
+use crate::analysis::report::Table;
+use crate::analysis::{select, stats};
 use crate::device::philox::Stream;
 use crate::io::atomic::{FileError, replace_bytes};
 use crate::io::checkpoint::Checkpoint;
-use crate::run::trajectory::Trajectory;
 use crate::run::folder::RunFolder;
-use crate::analysis::report::Table;
-use crate::analysis::{select, stats};
+use crate::run::trajectory::Trajectory;
 use crate::run::{folder, state};
 
 /// Evaluate a stored policy: closed loop, deterministic, acting on what is observed at each step.
@@ -111,16 +111,16 @@ pub fn run(args: &EvalArgs, out: &mut dyn Write) -> anyhow::Result<()> {
     let stored = policy_in(&path)?;
     let mut config = state::config_of(&stored)??;
     config.threads = args.threads;
-    let (stream, usual) = if args.fresh { (Stream::Publish, 100) } else { (Stream::Eval, config.eval_episodes) };
+    let (stream, usual) = if args.fresh { (Stream::FreshEval, 100) } else { (Stream::Eval, config.eval_episodes) };
     let episodes = args.episodes.map_or(usual, |n| n as usize);
 
     let mut evaluator = Evaluator::<f32>::new(&config, episodes, stream)?;
     state::restore_policy(&mut evaluator, &stored)?;
     let mut film = Trajectory::new(episodes, config.episode_length);
     let filmed = args.movie.is_some();
-    let e = evaluator.evaluate(|moment| {
+    let e = evaluator.evaluate(|view| {
         if filmed {
-            film.frame(moment);
+            film.frame(view);
         }
     })?;
     let epoch = state::epoch_of(&stored)?;
@@ -240,7 +240,7 @@ fn judge(args: &EvalArgs, run: &Path, path: &Path) -> anyhow::Result<Vec<String>
     config.threads = args.threads;
     let episodes = args.episodes.map_or(100, |n| n as usize);
     // A table is for comparing, so its starts are those that chose nothing.
-    let mut evaluator = Evaluator::<f32>::new(&config, episodes, Stream::Publish)?;
+    let mut evaluator = Evaluator::<f32>::new(&config, episodes, Stream::FreshEval)?;
     state::restore_policy(&mut evaluator, &stored)?;
     let e = evaluator.evaluate(|_| {})?;
     let falls = e.lengths.iter().filter(|l| **l < config.episode_length as f64).count();

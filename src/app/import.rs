@@ -7,8 +7,8 @@ use anyhow::{Context, ensure};
 
 use crate::config;
 use crate::io::atomic::FileError;
-use crate::run::import::{self, ImportError, Report};
 use crate::io::torch::TorchFile;
+use crate::run::import::{self, ImportError, Report};
 
 /// Make a policy of a checkpoint of published PWM or its flow fork (.pt)
 #[derive(Clone, Debug, clap::Args)]

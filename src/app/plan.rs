@@ -6,8 +6,8 @@ use serde_json::{Value, json};
 
 use crate::config::{Bytes, Config, Device, Kind, ReplayPlace, Shipped, load};
 use crate::mem::Budget;
-use crate::run::plan::{Limits, DoesNotFit, Fit, Knob, Memory, Place, Plan, Planner, knobs};
-use crate::tape::Home;
+use crate::run::plan::{DoesNotFit, Fit, Knob, Limits, Memory, Place, Plan, Planner, knobs};
+use crate::tape::Placement;
 
 /// Say what memory a run takes, and what fits, before anything is allocated.
 #[derive(Clone, Debug, Default, clap::Args)]
@@ -224,9 +224,9 @@ fn verdict(plan: &Plan, limits: &Limits) -> String {
         return "does not fit".into();
     }
     let replay = match plan.replay {
-        Home::Arena => "",
-        Home::Pinned => ", replay on the host",
-        Home::File(_) => ", replay in a file",
+        Placement::Arena => "",
+        Placement::Pinned => ", replay on the host",
+        Placement::File(_) => ", replay in a file",
     };
     let recompute = if plan.levels.iter().any(|l| l.taken > 0) { ", recompute" } else { "" };
     format!("fits{replay}{recompute}")

@@ -5,12 +5,12 @@ use std::path::PathBuf;
 
 use anyhow::{Context, ensure};
 
-use crate::io::atomic::{FileError, replace_bytes};
 use crate::analysis::report::{Report, Run, group, reservations};
 use crate::analysis::select;
 use crate::analysis::stats::{
     interval, interval_of_difference, iqm, mean, permutation_test, probability_of_improvement, std,
 };
+use crate::io::atomic::{FileError, replace_bytes};
 
 /// Make one page with curves and tables of runs, and the same as SVG, CSV, Markdown and LaTeX.
 #[derive(Clone, Debug, clap::Args)]

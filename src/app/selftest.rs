@@ -58,7 +58,7 @@ pub fn run(args: &SelftestArgs, out: &mut dyn Write) -> anyhow::Result<()> {
         let target = target(args.device, precision)?;
         let name = match &target {
             Target::Cpu => "the processor, in single precision".to_owned(),
-            Target::Cuda(context, o) => format!("cuda:{} {}, {}", context.info.ordinal, context.info.name, o.multiply),
+            Target::Cuda(context, o) => format!("cuda:{} {}, {}", context.info.ordinal, context.info.name, o.matmul),
         };
         say(out, format_args!("tests {name}"));
         passed &= run_cases(&target, args.cases.as_deref().unwrap_or_default(), out)?;

@@ -10,13 +10,13 @@ use crate::config::{
     load_with_notes,
 };
 use crate::device::cpu::team;
-use crate::device::cuda::multiply::FORCE;
+use crate::device::cuda::matmul::FORCE;
 use crate::io::atomic::FileError;
 use crate::io::checkpoint::Checkpoint;
 use crate::run::folder::{self, FolderError, RunFolder, RunInfo};
 use crate::run::plan::{Limits, Place as MemoryPlace, Plan};
 use crate::run::progress::{Short, Time, Ui};
-use crate::run::session::{CURVE, StopReason, MOVIE, RunError, STILL, Session};
+use crate::run::session::{CURVE, MOVIE, RunError, STILL, Session, StopReason};
 use crate::run::signals::StopFlag;
 use crate::run::state;
 use crate::tape::exec::Target;
@@ -105,7 +105,7 @@ fn drive<L: Learner<F = f32>>(
 /// The run in its folder, new or as it was left.
 fn set_up<L: Learner<F = f32>>(run: Accepted, out: &mut dyn Write) -> anyhow::Result<Session<L>> {
     let Accepted { config, memory, folder, latest } = run;
-    let trainer = L::arranged(&config, &memory.target, &memory.plan.arrangement())?;
+    let trainer = L::from_plan(&config, &memory.target, &memory.plan.exec_plan())?;
     let (folder, info) = match folder {
         None => (RunFolder::create(&config.run_folder(), &config.to_yaml())?, None),
         Some(folder) => {
@@ -238,7 +238,7 @@ fn describe(t: &impl Learner, plan: &Plan, info: RunInfo) -> RunInfo {
     let threads = team::count(c.threads);
     RunInfo {
         device: t.machine().gpu().map_or_else(processor, |g| g.memory().context.info.name.clone()),
-        precision: t.machine().gpu().map_or(Precision::Fp32, |g| g.multiply().precision).to_string(),
+        precision: t.machine().gpu().map_or(Precision::Fp32, |g| g.matmul().precision).to_string(),
         threads,
         planned_bytes: Some(plan.host() + plan.device()),
         replay: plan.replay_place(),
@@ -255,7 +255,7 @@ fn processor() -> String {
 
 /// How matrix products are made, and why not as the setting says if they are not.
 fn products(t: &impl Learner) -> String {
-    match (t.machine().gpu().map(|g| g.multiply()), t.config().precision) {
+    match (t.machine().gpu().map(|g| g.matmul()), t.config().precision) {
         (None, Precision::Fp32) => Precision::Fp32.to_string(),
         (None, wanted) => format!("fp32 (precision={wanted} is for a GPU)"),
         (Some(how), wanted) if how.precision == wanted => how.to_string(),

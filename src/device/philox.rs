@@ -18,7 +18,7 @@ pub enum Stream {
     /// Starts of evaluation episodes (`protocol`: the same starts every time).
     Eval = 5,
     /// Fresh evaluation episodes for published figures.
-    Publish = 6,
+    FreshEval = 6,
     /// Flow-matching times.
     Tau = 7,
     /// Order of critic minibatches.

@@ -1,8 +1,8 @@
 //! The learning curve of a run of any length, in memory that does not grow with it: rows are read one at a time, and a
 //! picture has only so many points that can be told apart.
 
-use crate::io::metrics::Row;
 use crate::draw::plot::{Look, Plot, Point, Series, ant_references};
+use crate::io::metrics::Row;
 
 /// Points of a curve at most: about one a pixel. Even, so that dropping every second one keeps their distances equal.
 const MOST: usize = 1024;

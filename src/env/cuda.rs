@@ -26,12 +26,12 @@ mod books {
     crate::cuda_kernels! {
         "sim/books.cu";
         fn env_reset[64](
-            q: Out, qd: Out, obs: Out, progress: IndexOut, episodes: IndexOut, total: Out, alive: Out, meters: Out,
+            q: Out, qd: Out, obs: Out, progress: IndexOut, episodes: IndexOut, total: Out, alive: Out, stats: Out,
             seed: u64, stream: u32, evaluate: u32, n: u32,
         );
         fn env_books[128](
             reward: In, done: Out, q: Out, qd: Out, obs: Out, progress: IndexOut, episodes: IndexOut, total: Out,
-            alive: Out, meters: Out, seed: u64, stream: u32, evaluate: u32, n: u32,
+            alive: Out, stats: Out, seed: u64, stream: u32, evaluate: u32, n: u32,
         );
         fn env_count[128](flags: In, counts: Out, n: u32);
     }
@@ -173,7 +173,8 @@ impl EnvReset {
     pub(super) fn launches(&self, x: &Operands) -> Option<Vec<Launch>> {
         let n = x.out_len(RETURN);
         let (q, qd, obs, progress) = (x.out(Q), x.out(QD), x.out(OBS), x.out_index(PROGRESS));
-        let (episodes, total, alive, meters) = (x.out_index(EPISODES), x.out(RETURN), x.out(ALIVE), x.out(METERS));
+        let (episodes, total, alive, stats) =
+            (x.out_index(EPISODES), x.out(RETURN), x.out(ALIVE), x.out(EPISODE_STATS));
         let (seed, stream, evaluate) = (self.rng.seed(), self.rng.stream(), (self.mode == Mode::Evaluate).into());
         let launch = books::env_reset(
             cover(n.max(4), THREADS),
@@ -185,7 +186,7 @@ impl EnvReset {
             episodes,
             total,
             alive,
-            meters,
+            stats,
             seed,
             stream,
             evaluate,
@@ -200,7 +201,8 @@ impl EnvStep {
         let n = x.out_len(RETURN);
         let chains = chains(&self.ant.robot, &self.ant.f64)?.count;
         let (q, qd, obs, progress) = (x.out(Q), x.out(QD), x.out(OBS), x.out_index(PROGRESS));
-        let (episodes, total, alive, meters) = (x.out_index(EPISODES), x.out(RETURN), x.out(ALIVE), x.out(METERS));
+        let (episodes, total, alive, stats) =
+            (x.out_index(EPISODES), x.out(RETURN), x.out(ALIVE), x.out(EPISODE_STATS));
         let (before, reward, done, terminated) = (x.out(BEFORE), x.out(REWARD), x.out(DONE), x.out(TERMINATED));
         let (seed, stream, evaluate) = (self.rng.seed(), self.rng.stream(), (self.mode == Mode::Evaluate).into());
         let step = env_step(
@@ -231,7 +233,7 @@ impl EnvStep {
             episodes,
             total,
             alive,
-            meters,
+            stats,
             seed,
             stream,
             evaluate,

@@ -11,7 +11,7 @@ use crate::device::philox::Philox;
 use crate::ops::control::copy;
 use crate::tape::cuda;
 use crate::tape::op::chunk;
-use crate::tape::{Adjoint, Cx, DType, Op, Program, Region, Val, VarId, Vars};
+use crate::tape::{Adjoint, DType, Op, OpArgs, Program, Region, Val, VarId, Vars};
 use std::sync::Arc;
 
 /// Environments a task steps: two groups of eight lanes.
@@ -28,9 +28,9 @@ pub enum Mode {
     Evaluate,
 }
 
-/// Slots of [`EnvVars::meters`].
+/// Slots of [`EnvVars::episode_stats`].
 #[derive(Clone, Copy, Debug)]
-pub enum Meter {
+pub enum EpisodeStat {
     Episodes = 0,
     Return = 1,
     Length = 2,
@@ -58,8 +58,8 @@ pub struct EnvVars {
     pub ep_return: VarId,
     /// `[N]`: 1 while an evaluation episode runs.
     pub alive: VarId,
-    /// `[4]`: sums over episodes that ended, see [`Meter`]. The host reads and clears them.
-    pub meters: VarId,
+    /// `[4]`: sums over episodes that ended, see [`EpisodeStat`]. The host reads and clears them.
+    pub episode_stats: VarId,
 }
 
 /// What one step gives, as values of the program.
@@ -109,12 +109,12 @@ impl EnvVars {
             episodes: add("episodes", DType::Index, &[count]),
             ep_return: add("return", DType::Real, &[count]),
             alive: add("alive", DType::Real, &[count]),
-            meters: add("meters", DType::Real, &[4]),
+            episode_stats: add("meters", DType::Real, &[4]),
         }
     }
 
     fn outputs(&self, p: &mut Program, vars: &Vars) -> Vec<Val> {
-        [self.q, self.qd, self.obs, self.progress, self.episodes, self.ep_return, self.alive, self.meters]
+        [self.q, self.qd, self.obs, self.progress, self.episodes, self.ep_return, self.alive, self.episode_stats]
             .map(|v| p.var(vars, v))
             .to_vec()
     }
@@ -207,14 +207,14 @@ pub fn ant_from_config(c: &Config) -> Ant {
 /// Runs `run` for every number type an environment can be stepped in.
 macro_rules! env_kernels {
     () => {
-        fn run_f32(&self, cx: &Cx<f32>, phase: usize, task: usize) {
-            self.run(cx, phase, task);
+        fn run_f32(&self, args: &OpArgs<f32>, phase: usize, task: usize) {
+            self.run(args, phase, task);
         }
-        fn run_f64(&self, cx: &Cx<f64>, phase: usize, task: usize) {
-            self.run(cx, phase, task);
+        fn run_f64(&self, args: &OpArgs<f64>, phase: usize, task: usize) {
+            self.run(args, phase, task);
         }
-        fn run_dual(&self, cx: &Cx<Dual>, phase: usize, task: usize) {
-            self.run(cx, phase, task);
+        fn run_dual(&self, args: &OpArgs<Dual>, phase: usize, task: usize) {
+            self.run(args, phase, task);
         }
     };
 }
@@ -227,7 +227,7 @@ pub(super) const PROGRESS: usize = 3;
 pub(super) const EPISODES: usize = 4;
 pub(super) const RETURN: usize = 5;
 pub(super) const ALIVE: usize = 6;
-pub(super) const METERS: usize = 7;
+pub(super) const EPISODE_STATS: usize = 7;
 pub(super) const BEFORE: usize = 8;
 pub(super) const REWARD: usize = 9;
 pub(super) const DONE: usize = 10;
@@ -239,15 +239,15 @@ pub(super) const NEXT_OBS: usize = 14;
 const COUNT: usize = 15;
 
 /// Starts a new episode of environment `e`.
-fn begin<F: EnvReal>(ant: &Ant, rng: &Philox, cx: &Cx<F>, e: usize) {
-    let episode = &mut cx.out_index(EPISODES, e..e + 1)[0];
-    let (q, qd) = (cx.out(Q, e * NQ..(e + 1) * NQ), cx.out(QD, e * NQD..(e + 1) * NQD));
+fn begin<F: EnvReal>(ant: &Ant, rng: &Philox, args: &OpArgs<F>, e: usize) {
+    let episode = &mut args.out_index(EPISODES, e..e + 1)[0];
+    let (q, qd) = (args.out(Q, e * NQ..(e + 1) * NQ), args.out(QD, e * NQD..(e + 1) * NQD));
     reset_row(ant, rng, u64::from(*episode), e as u32, q, qd);
     *episode = episode.wrapping_add(1);
-    observe_row(ant, q, qd, &[F::zero(); ACT], cx.out(OBS, e * WIDTH..(e + 1) * WIDTH));
-    cx.out_index(PROGRESS, e..e + 1)[0] = 0;
-    cx.out(RETURN, e..e + 1)[0] = F::zero();
-    cx.out(ALIVE, e..e + 1)[0] = F::one();
+    observe_row(ant, q, qd, &[F::zero(); ACT], args.out(OBS, e * WIDTH..(e + 1) * WIDTH));
+    args.out_index(PROGRESS, e..e + 1)[0] = 0;
+    args.out(RETURN, e..e + 1)[0] = F::zero();
+    args.out(ALIVE, e..e + 1)[0] = F::one();
 }
 
 #[derive(Debug)]
@@ -258,15 +258,15 @@ pub(super) struct EnvReset {
 }
 
 impl EnvReset {
-    fn run<F: EnvReal>(&self, cx: &Cx<F>, _: usize, _: usize) {
-        let n = cx.out_len(RETURN);
+    fn run<F: EnvReal>(&self, args: &OpArgs<F>, _: usize, _: usize) {
+        let n = args.out_len(RETURN);
         if self.mode == Mode::Evaluate {
-            cx.out_index(EPISODES, 0..n).fill(0);
+            args.out_index(EPISODES, 0..n).fill(0);
         }
         for e in 0..n {
-            begin(&self.ant, &self.rng, cx, e);
+            begin(&self.ant, &self.rng, args, e);
         }
-        cx.out_all(METERS).fill(F::zero());
+        args.out_all(EPISODE_STATS).fill(F::zero());
     }
 }
 
@@ -280,43 +280,43 @@ pub(super) struct EnvStep {
 }
 
 impl EnvStep {
-    fn run<F: EnvReal>(&self, cx: &Cx<F>, phase: usize, task: usize) {
+    fn run<F: EnvReal>(&self, args: &OpArgs<F>, phase: usize, task: usize) {
         match phase {
-            0 => self.advance(cx, task),
-            1 => self.keep_books(cx),
-            _ => self.hand_on(cx, task),
+            0 => self.advance(args, task),
+            1 => self.keep_books(args),
+            _ => self.hand_on(args, task),
         }
     }
 
     /// Copies of the state after resets, for the next step.
-    fn hand_on<F: EnvReal>(&self, cx: &Cx<F>, task: usize) {
-        let r = chunk(cx.out_len(RETURN), ENVS, task);
+    fn hand_on<F: EnvReal>(&self, args: &OpArgs<F>, task: usize) {
+        let r = chunk(args.out_len(RETURN), ENVS, task);
         for (from, to, w) in [(Q, NEXT_Q, NQ), (QD, NEXT_QD, NQD), (OBS, NEXT_OBS, WIDTH)] {
             let part = r.start * w..r.end * w;
-            cx.out(to, part.clone()).copy_from_slice(cx.written(from, part));
+            args.out(to, part.clone()).copy_from_slice(args.read_output(from, part));
         }
     }
 
     /// Dynamics, observation, reward and flags of a chunk of environments.
-    fn advance<F: EnvReal>(&self, cx: &Cx<F>, task: usize) {
-        let r = chunk(cx.out_len(RETURN), ENVS, task);
+    fn advance<F: EnvReal>(&self, args: &OpArgs<F>, task: usize) {
+        let r = chunk(args.out_len(RETURN), ENVS, task);
         let part = |w: usize| r.start * w..r.end * w;
-        if self.mode == Mode::Evaluate && cx.out(ALIVE, r.clone()).iter().all(|a| *a == F::zero()) {
+        if self.mode == Mode::Evaluate && args.out(ALIVE, r.clone()).iter().all(|a| *a == F::zero()) {
             return;
         }
-        let (before, reward) = (cx.out(BEFORE, part(WIDTH)), cx.out(REWARD, r.clone()));
+        let (before, reward) = (args.out(BEFORE, part(WIDTH)), args.out(REWARD, r.clone()));
         F::step_rows(
             &self.ant,
             r.len(),
-            cx.out(Q, part(NQ)),
-            cx.out(QD, part(NQD)),
-            cx.written(OBS, part(WIDTH)),
-            &cx.input(0)[part(ACT)],
+            args.out(Q, part(NQ)),
+            args.out(QD, part(NQD)),
+            args.read_output(OBS, part(WIDTH)),
+            &args.input(0)[part(ACT)],
             before,
             reward,
         );
-        let (done, terminated) = (cx.out(DONE, r.clone()), cx.out(TERMINATED, r.clone()));
-        let progress = cx.out_index(PROGRESS, r.clone());
+        let (done, terminated) = (args.out(DONE, r.clone()), args.out(TERMINATED, r.clone()));
+        let progress = args.out_index(PROGRESS, r.clone());
         let (limit, flag) = (F::of(BLOWN_UP), |b: bool| if b { F::one() } else { F::zero() });
         for (i, row) in before.chunks_exact_mut(WIDTH).enumerate() {
             progress[i] += 1;
@@ -330,32 +330,32 @@ impl EnvStep {
             // 2 marks a blown-up state until the books are kept.
             done[i] = if sane { flag(fallen || self.ant.is_truncated(progress[i] as usize)) } else { F::of(2.0) };
         }
-        cx.out(OBS, part(WIDTH)).copy_from_slice(before);
+        args.out(OBS, part(WIDTH)).copy_from_slice(before);
     }
 
     /// Episode returns and resets, in the order of environments.
-    fn keep_books<F: EnvReal>(&self, cx: &Cx<F>) {
-        let n = cx.out_len(RETURN);
-        let (reward, done) = (cx.written(REWARD, 0..n), cx.out(DONE, 0..n));
-        let (alive, meters) = (cx.out(ALIVE, 0..n), cx.out_all(METERS));
+    fn keep_books<F: EnvReal>(&self, args: &OpArgs<F>) {
+        let n = args.out_len(RETURN);
+        let (reward, done) = (args.read_output(REWARD, 0..n), args.out(DONE, 0..n));
+        let (alive, stats) = (args.out(ALIVE, 0..n), args.out_all(EPISODE_STATS));
         for e in 0..n {
             if self.mode == Mode::Evaluate && alive[e] == F::zero() {
                 continue;
             }
-            let total = &mut cx.out(RETURN, e..e + 1)[0];
+            let total = &mut args.out(RETURN, e..e + 1)[0];
             *total += reward[e];
             if done[e] == F::zero() {
                 continue;
             }
             if done[e] != F::one() {
-                meters[Meter::BlownUp as usize] += F::one();
+                stats[EpisodeStat::BlownUp as usize] += F::one();
                 done[e] = F::one();
             }
-            meters[Meter::Episodes as usize] += F::one();
-            meters[Meter::Return as usize] += *total;
-            meters[Meter::Length as usize] += F::of(f64::from(cx.out_index(PROGRESS, e..e + 1)[0]));
+            stats[EpisodeStat::Episodes as usize] += F::one();
+            stats[EpisodeStat::Return as usize] += *total;
+            stats[EpisodeStat::Length as usize] += F::of(f64::from(args.out_index(PROGRESS, e..e + 1)[0]));
             match self.mode {
-                Mode::Train => begin(&self.ant, &self.rng, cx, e),
+                Mode::Train => begin(&self.ant, &self.rng, args, e),
                 Mode::Evaluate => alive[e] = F::zero(),
             }
         }
@@ -380,15 +380,15 @@ pub(super) const FROM: [(usize, usize); 5] =
 pub(super) const GIVEN: usize = 5;
 
 impl EnvStepAdjoint {
-    fn run<F: EnvReal>(&self, cx: &Cx<F>, phase: usize, task: usize) {
-        if phase == 0 { self.pull(cx, task) } else { self.count(cx) }
+    fn run<F: EnvReal>(&self, args: &OpArgs<F>, phase: usize, task: usize) {
+        if phase == 0 { self.pull(args, task) } else { self.count(args) }
     }
 
-    fn pull<F: EnvReal>(&self, cx: &Cx<F>, task: usize) {
-        let n = cx.shape(0)[0];
+    fn pull<F: EnvReal>(&self, args: &OpArgs<F>, task: usize) {
+        let n = args.shape(0)[0];
         let r = chunk(n, ENVS, task);
         let rows = r.len();
-        let part = |i: usize, w: usize| &cx.input(i)[r.start * w..r.end * w];
+        let part = |i: usize, w: usize| &args.input(i)[r.start * w..r.end * w];
         let (before, done) = (part(3, WIDTH), part(4, 1));
         let (mut q, mut qd) = ([F::zero(); ENVS * NQ], [F::zero(); ENVS * NQD]);
         let (mut obs, mut reward) = ([F::zero(); ENVS * WIDTH], [F::zero(); ENVS]);
@@ -418,7 +418,7 @@ impl EnvStepAdjoint {
             Results { q: &q, qd: &qd, obs: &obs, reward: &reward },
             Cotangents { q: &mut to_q, qd: &mut to_qd, obs: &mut to_obs, action: &mut to_action },
         );
-        let flags = cx.scratch(r.clone());
+        let flags = args.scratch(r.clone());
         for (e, flag) in flags.iter_mut().enumerate() {
             let row = [
                 &mut to_q[e * NQ..(e + 1) * NQ],
@@ -431,16 +431,16 @@ impl EnvStepAdjoint {
         let results: [(&[F], usize); 4] = [(&to_action, ACT), (&to_q, NQ), (&to_qd, NQD), (&to_obs, WIDTH)];
         for ((from, w), accumulate) in results.into_iter().zip(self.sinks) {
             let Some(accumulate) = accumulate else { continue };
-            for (to, &from) in cx.out(output, r.start * w..r.end * w).iter_mut().zip(from) {
+            for (to, &from) in args.out(output, r.start * w..r.end * w).iter_mut().zip(from) {
                 *to = if accumulate { *to + from } else { from };
             }
             output += 1;
         }
     }
 
-    fn count<F: EnvReal>(&self, cx: &Cx<F>) {
-        let counts = cx.out_all(self.sinks.iter().flatten().count());
-        for &flag in cx.scratch(0..cx.shape(0)[0]).iter() {
+    fn count<F: EnvReal>(&self, args: &OpArgs<F>) {
+        let counts = args.out_all(self.sinks.iter().flatten().count());
+        for &flag in args.scratch(0..args.shape(0)[0]).iter() {
             if flag == F::one() {
                 counts[0] += F::one();
             } else if flag != F::zero() {

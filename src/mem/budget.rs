@@ -171,7 +171,7 @@ mod tests {
         assert_eq!(v1[0], Path::new("/sys/fs/cgroup/memory/docker/1/memory.limit_in_bytes"));
         assert_eq!(v1.len(), 3);
 
-        let text = "Limit                     Soft Limit           Hard Limit           Units     \n\
+        let text = "Limit                     Soft Limit           Hard Limit           MmaPath     \n\
                     Max data size             1048576              unlimited            bytes     \n\
                     Max address space         unlimited            unlimited            bytes     \n";
         assert_eq!(process_limits(text), [Budget { limit: 1 << 20, from: Limit::Data }]);

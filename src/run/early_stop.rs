@@ -140,6 +140,10 @@ mod tests {
         assert!(g.roll_back(&c) && g.roll_back(&c) && !g.roll_back(&c));
         let text = serde_json::to_string(&g).unwrap();
         assert_eq!(serde_json::from_str::<EarlyStop>(&text).unwrap(), g);
-        assert_eq!(serde_json::from_str::<EarlyStop>("{}").unwrap(), EarlyStop::default(), "files written before it existed");
+        assert_eq!(
+            serde_json::from_str::<EarlyStop>("{}").unwrap(),
+            EarlyStop::default(),
+            "files written before it existed"
+        );
     }
 }

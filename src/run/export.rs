@@ -8,13 +8,13 @@ use std::path::Path;
 
 use serde_json::{Map, Value, json};
 
-use crate::io::atomic;
-use crate::io::checkpoint::{Checkpoint, CheckpointError};
-use crate::io::tensors::{self, Tensor};
 use crate::algo::{pwm, shac};
 use crate::config::RewardHead;
 use crate::config::{ActorKind, Algorithm, Config, Decode, Dynamics, FlowHead, FlowProjection, Integrator, Latent};
 use crate::env::ant::{ACT, OBS};
+use crate::io::atomic;
+use crate::io::checkpoint::{Checkpoint, CheckpointError};
+use crate::io::tensors::{self, Tensor};
 use crate::model::{Actor, Critics, Group, Mlp, WorldModel};
 use crate::ops::linear::{Epilogue, LN_EPS};
 use crate::ops::stats::{CLAMP, EPS};

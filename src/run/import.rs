@@ -13,14 +13,14 @@
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
-use crate::io::checkpoint::{self, CheckpointError, Section, Tensor};
-use crate::run::state;
-use crate::io::torch::{Leaf, TorchFile};
 use crate::algo::pwm::Nets;
 use crate::config::{Config, Dynamics};
 use crate::env::ant::{ACT, OBS};
+use crate::io::checkpoint::{self, CheckpointError, Section, Tensor};
+use crate::io::torch::{Leaf, TorchFile};
 use crate::model::Group;
 use crate::ops::stats::START_COUNT;
+use crate::run::state;
 use crate::tape::Vars;
 
 /// What became of a file.

@@ -13,15 +13,15 @@ use std::path::Path;
 
 use serde::de::DeserializeOwned;
 
-use crate::io::checkpoint::{self, Checkpoint, CheckpointError, Element, Section, Tensor};
-use crate::io::crc64::Crc64;
-use crate::run::early_stop::EarlyStop;
-use crate::run::tracker::Pending;
-use crate::run::signal_health::SignalHealth;
 use crate::algo::Learner;
 use crate::algo::pwm::{Evaluation, Evaluator, Fidelity};
 use crate::config::{Config, ConfigErrors};
+use crate::io::checkpoint::{self, Checkpoint, CheckpointError, Element, Section, Tensor};
+use crate::io::crc64::Crc64;
 use crate::ops::replay::Counter;
+use crate::run::early_stop::EarlyStop;
+use crate::run::signal_health::SignalHealth;
+use crate::run::tracker::Pending;
 use crate::tape::exec::Number;
 use crate::tape::{DType, Machine, Region, VarId};
 
@@ -173,7 +173,11 @@ pub fn memory_of(from: &Checkpoint) -> Result<Memory, CheckpointError> {
         serde_json::from_str(text)
             .map_err(|e| CheckpointError::Damaged { path: from.path().into(), what: format!("its {key}: {e}") })
     }
-    Ok(Memory { early_stop: part(from, key::GUARD)?, pending: part(from, key::PENDING)?, signal_health: part(from, key::VITALS)? })
+    Ok(Memory {
+        early_stop: part(from, key::GUARD)?,
+        pending: part(from, key::PENDING)?,
+        signal_health: part(from, key::VITALS)?,
+    })
 }
 
 /// Gives a trainer the networks and statistics of a policy. Its optimisers start anew: their moments belong to other

@@ -3,18 +3,18 @@
 
 use std::error::Error;
 
-use crate::io::atomic::FileError;
-use crate::io::checkpoint::CheckpointError;
-use crate::run::folder::FolderError;
-use crate::run::import::ImportError;
-use crate::io::metrics::MetricsError;
-use crate::run::plan::{DoesNotFit, WrongPlace};
-use crate::analysis::report::ReportError;
-use crate::run::session::RunError;
 use crate::algo::pwm::TrainError;
+use crate::analysis::report::ReportError;
 use crate::config::ConfigErrors;
 use crate::device::cuda::CudaError;
+use crate::io::atomic::FileError;
+use crate::io::checkpoint::CheckpointError;
+use crate::io::metrics::MetricsError;
 use crate::mem::OutOfMemory;
+use crate::run::folder::FolderError;
+use crate::run::import::ImportError;
+use crate::run::plan::{DoesNotFit, WrongPlace};
+use crate::run::session::RunError;
 
 /// The status of an error by itself, not of what caused it; none where it says nothing better than 1.
 pub fn reason(e: &(dyn Error + 'static)) -> Option<u8> {

@@ -1,7 +1,7 @@
 //! Films an evaluation: keeps the coordinates of every step, then makes one episode into a moving and a still picture.
 
+use crate::algo::pwm::{Evaluation, StepView};
 use crate::draw::viewer::{Movie, Push, Readout, Shape, ViewerError};
-use crate::algo::pwm::{Evaluation, Moment};
 use crate::env::Ant;
 use crate::env::ant::{DT, NQ, NQD, bodies_for_drawing, ground_forces};
 use crate::sim::articulation::Geometry;
@@ -68,12 +68,12 @@ impl Trajectory {
     }
 
     /// One step: for `watch` of an evaluation.
-    pub fn frame<F: Number>(&mut self, moment: Moment<F>) {
-        self.envs = moment.returns.len().min(FILMED);
+    pub fn frame<F: Number>(&mut self, view: StepView<F>) {
+        self.envs = view.returns.len().min(FILMED);
         let keep = |to: &mut Vec<f32>, from: &[F], each| to.extend(from[..each].iter().map(|x| x.value() as f32));
-        keep(&mut self.q, moment.q, self.envs * NQ);
-        keep(&mut self.qd, moment.qd, self.envs * NQD);
-        keep(&mut self.returns, moment.returns, self.envs);
+        keep(&mut self.q, view.q, self.envs * NQ);
+        keep(&mut self.qd, view.qd, self.envs * NQD);
+        keep(&mut self.returns, view.returns, self.envs);
     }
 
     /// The episode to show: the one of median return among those filmed.
@@ -97,7 +97,8 @@ impl Trajectory {
         let sane = |f: &usize| self.q(*f, env).iter().all(|x| x.is_finite() && x.abs() < 1e6);
         let frames = (0..frames).take_while(sane).count();
 
-        let (mut shapes, mut poses, mut readouts, mut contact_forces) = (Vec::new(), Vec::new(), Vec::new(), Vec::new());
+        let (mut shapes, mut poses, mut readouts, mut contact_forces) =
+            (Vec::new(), Vec::new(), Vec::new(), Vec::new());
         for f in 0..frames {
             let (mut q, mut qd) = ([0.0; NQ], [0.0; NQD]);
             q.iter_mut().zip(self.q(f, env)).for_each(|(a, b)| *a = f64::from(*b));
@@ -221,7 +222,7 @@ mod tests {
         for i in 0..20 {
             let mut q = [crate::env::ant::START_Q; 3].concat();
             q[NQ] = 0.5 * f64::from(i);
-            film.frame(Moment { q: &q, qd: &[0.0; 3 * NQD], returns: &[0.0, f64::from(i), 1e9] });
+            film.frame(StepView { q: &q, qd: &[0.0; 3 * NQD], returns: &[0.0, f64::from(i), 1e9] });
         }
         let e = Evaluation { returns: vec![0.0, 20.0, 30.0], lengths: vec![20.0, 15.0, 20.0] };
         assert_eq!(film.episode(&e), 1);

@@ -7,12 +7,12 @@
 pub(super) mod mirror;
 pub mod round;
 
-use super::op::Cx;
+use super::op::OpArgs;
 use super::plan::Layout;
 use super::program::{DType, Node, Program};
 use crate::device::cuda::driver::{Buffer, Context, Function, Graph, Module};
 use crate::device::cuda::launch::{In, IndexIn, IndexOut, Out};
-use crate::device::cuda::multiply::Multiply;
+use crate::device::cuda::matmul::Matmul;
 use crate::device::cuda::nvrtc::Nvrtc;
 use crate::device::cuda::unit::units;
 use crate::device::cuda::{CudaError, Launch, cache};
@@ -23,51 +23,52 @@ use std::time::Instant;
 /// The operands of a node: shapes and device addresses, and how matrix products are made.
 #[derive(Debug)]
 pub struct Operands<'a> {
-    pub(super) cx: &'a Cx<f32>,
-    pub(super) multiply: &'a Multiply,
+    pub(super) args: &'a OpArgs<f32>,
+    pub(super) matmul: &'a Matmul,
 }
 
 impl Operands<'_> {
-    pub fn multiply(&self) -> &Multiply {
-        self.multiply
+    pub fn matmul(&self) -> &Matmul {
+        self.matmul
     }
     pub fn inputs_len(&self) -> usize {
-        self.cx.inputs.len()
+        self.args.inputs.len()
     }
     pub fn outputs_len(&self) -> usize {
-        self.cx.outputs.len()
+        self.args.outputs.len()
     }
     pub fn shape(&self, i: usize) -> &[usize] {
-        &self.cx.inputs[i].shape
+        &self.args.inputs[i].shape
     }
     pub fn out_shape(&self, i: usize) -> &[usize] {
-        &self.cx.outputs[i].shape
+        &self.args.outputs[i].shape
     }
     pub fn len(&self, i: usize) -> usize {
-        self.cx.inputs[i].len
+        self.args.inputs[i].len
     }
     pub fn out_len(&self, i: usize) -> usize {
-        self.cx.outputs[i].len
+        self.args.outputs[i].len
     }
     pub fn input(&self, i: usize) -> In {
-        assert!(!self.cx.inputs[i].is_index, "invariant: operand {i} holds reals");
-        In(self.cx.inputs[i].address as u64)
+        assert!(!self.args.inputs[i].is_index, "invariant: operand {i} holds reals");
+        In(self.args.inputs[i].address as u64)
     }
     pub fn index(&self, i: usize) -> IndexIn {
-        assert!(self.cx.inputs[i].is_index, "invariant: operand {i} holds indices");
-        IndexIn(self.cx.inputs[i].address as u64)
+        assert!(self.args.inputs[i].is_index, "invariant: operand {i} holds indices");
+        IndexIn(self.args.inputs[i].address as u64)
     }
     pub fn out(&self, i: usize) -> Out {
-        assert!(!self.cx.outputs[i].is_index, "invariant: output {i} holds reals");
-        Out(self.cx.outputs[i].address as u64)
+        assert!(!self.args.outputs[i].is_index, "invariant: output {i} holds reals");
+        Out(self.args.outputs[i].address as u64)
     }
     pub fn out_index(&self, i: usize) -> IndexOut {
-        assert!(self.cx.outputs[i].is_index, "invariant: output {i} holds indices");
-        IndexOut(self.cx.outputs[i].address as u64)
+        assert!(self.args.outputs[i].is_index, "invariant: output {i} holds indices");
+        IndexOut(self.args.outputs[i].address as u64)
     }
     /// Scratch memory.
     pub fn scratch(&self) -> Out {
-        Out(self.cx.workspace.as_ref().expect("invariant: an op that uses scratch memory asked for it").address as u64)
+        Out(self.args.workspace.as_ref().expect("invariant: an op that uses scratch memory asked for it").address
+            as u64)
     }
 }
 
@@ -76,19 +77,23 @@ pub fn cover(n: usize, threads: usize) -> [usize; 3] {
     [n.div_ceil(threads), 1, 1]
 }
 
-/// The launches of each node of a program whose values lie at the addresses of `cx`.
-pub(super) fn launches(program: &Program, cx: &[Cx<f32>], multiply: &Multiply) -> Result<Vec<Vec<Launch>>, CudaError> {
-    program.nodes.iter().zip(cx).map(|(node, cx)| node_launches(program, node, cx, multiply)).collect()
+/// The launches of each node of a program whose values lie at the addresses of `args`.
+pub(super) fn launches(
+    program: &Program,
+    args: &[OpArgs<f32>],
+    matmul: &Matmul,
+) -> Result<Vec<Vec<Launch>>, CudaError> {
+    program.nodes.iter().zip(args).map(|(node, args)| node_launches(program, node, args, matmul)).collect()
 }
 
 /// Those of one of its nodes.
 pub(super) fn node_launches(
     program: &Program,
     node: &Node,
-    cx: &Cx<f32>,
-    multiply: &Multiply,
+    args: &OpArgs<f32>,
+    matmul: &Matmul,
 ) -> Result<Vec<Launch>, CudaError> {
-    match node.op.cuda(&Operands { cx, multiply }) {
+    match node.op.cuda(&Operands { args, matmul }) {
         Some(l) => Ok(l.into_iter().filter(|l| l.blocks() > 0).collect()),
         None => Err(CudaError::NoKernel { op: node.op.name(), program: program.name }),
     }
@@ -99,7 +104,7 @@ pub(super) fn node_launches(
 pub struct Options {
     /// Launch every kernel each time instead of replaying graphs: the same bits, slower.
     pub eager: bool,
-    pub multiply: Multiply,
+    pub matmul: Matmul,
 }
 
 /// Runs of an operation that are timed together.
@@ -208,7 +213,7 @@ impl CudaPrograms {
         let (units, which) = units(lists.iter().flatten());
         let nvrtc = Nvrtc::load()?;
         let arch = nvrtc.arch(&context.info)?;
-        // Units are compiled side by side: they know nothing of each other.
+        // MmaPath are compiled side by side: they know nothing of each other.
         let codes: Vec<Result<Vec<u8>, CudaError>> = std::thread::scope(|scope| {
             let (nvrtc, arch) = (&nvrtc, &arch);
             let jobs: Vec<_> = units.iter().map(|u| scope.spawn(move || cache::compile(nvrtc, u, arch))).collect();
@@ -299,8 +304,8 @@ impl CudaPrograms {
     }
 
     /// How matrix products are made.
-    pub fn multiply(&self) -> &Multiply {
-        &self.options.multiply
+    pub fn matmul(&self) -> &Matmul {
+        &self.options.matmul
     }
 
     pub fn memory(&self) -> &Arc<Memory> {

@@ -1,16 +1,16 @@
 //! The machine: one arena, programs bound to fixed addresses, run by a team of threads.
 
-use super::apart::{Apart, Home};
 use super::cuda::mirror::{Host, Mirror};
 use super::cuda::round::{Rounds, STEPS};
 use super::cuda::{self, CudaPrograms, Memory};
-use super::op::{Cx, Op, Slot};
+use super::offloaded::{Offloaded, Placement};
+use super::op::{Op, OpArgs, Operand};
 use super::plan::{ByType, Layout, packing};
 use super::program::{DType, Program, Storage, Val, VarId, Vars};
 use crate::device::cpu::packing;
 use crate::device::cpu::team::{Job, JobPanicked, Team};
 use crate::device::cuda::driver::Context;
-use crate::device::cuda::multiply::Multiply;
+use crate::device::cuda::matmul::Matmul;
 use crate::device::cuda::{CudaError, Launch};
 use crate::device::{Dual, Real};
 use crate::mem::{Arena, MapError, OutOfMemory};
@@ -23,28 +23,28 @@ use std::sync::Arc;
 pub trait Number: Real + Pod {
     /// What fresh memory holds, so that a read before a write is seen in the results.
     const POISON: Self;
-    fn run(op: &dyn Op, cx: &Cx<Self>, phase: usize, task: usize);
+    fn run(op: &dyn Op, args: &OpArgs<Self>, phase: usize, task: usize);
 }
 
 impl Number for f32 {
     const POISON: Self = f32::NAN;
     #[inline]
-    fn run(op: &dyn Op, cx: &Cx<Self>, phase: usize, task: usize) {
-        op.run_f32(cx, phase, task);
+    fn run(op: &dyn Op, args: &OpArgs<Self>, phase: usize, task: usize) {
+        op.run_f32(args, phase, task);
     }
 }
 impl Number for f64 {
     const POISON: Self = f64::NAN;
     #[inline]
-    fn run(op: &dyn Op, cx: &Cx<Self>, phase: usize, task: usize) {
-        op.run_f64(cx, phase, task);
+    fn run(op: &dyn Op, args: &OpArgs<Self>, phase: usize, task: usize) {
+        op.run_f64(args, phase, task);
     }
 }
 impl Number for Dual {
     const POISON: Self = Dual { v: f64::NAN, d: f64::NAN };
     #[inline]
-    fn run(op: &dyn Op, cx: &Cx<Self>, phase: usize, task: usize) {
-        op.run_dual(cx, phase, task);
+    fn run(op: &dyn Op, args: &OpArgs<Self>, phase: usize, task: usize) {
+        op.run_dual(args, phase, task);
     }
 }
 
@@ -66,7 +66,7 @@ pub(super) struct Stage {
 
 pub(super) struct Bound<F> {
     pub program: Arc<Program>,
-    pub cx: Vec<Cx<F>>,
+    pub args: Vec<OpArgs<F>>,
     pub steps: Vec<Step>,
     pub stages: Vec<Stage>,
 }
@@ -81,11 +81,11 @@ pub struct Machine<F: Number> {
     team: Arc<Team>,
     /// Present if the programs run on a GPU: the arenas are then its mirror, without activations.
     pub(super) gpu: Option<Mirror>,
-    /// On the processor: rounds since the last [`Machine::settle`], and what the last one took.
+    /// On the processor: rounds since the last [`Machine::sync`], and what the last one took.
     rounds: usize,
     seconds: [f64; STEPS],
     /// Given back after the GPU has let go of it.
-    apart: Apart<F>,
+    offloaded: Offloaded<F>,
 }
 
 /// Why a program did not run.
@@ -113,7 +113,7 @@ pub enum BindError {
 struct Bases {
     reals: usize,
     indices: usize,
-    apart: usize,
+    offloaded: usize,
 }
 
 /// Where programs run.
@@ -130,13 +130,18 @@ pub struct ProgramId(pub(super) usize);
 impl<F: Number> Machine<F> {
     /// Plans, allocates everything the programs will ever need, and binds. Variables hold zeros.
     pub fn new(vars: Vars, programs: Vec<Program>, team: Arc<Team>) -> Result<Self, OutOfMemory> {
-        Self::resident(vars, programs, team, Apart::None)
+        Self::resident(vars, programs, team, Offloaded::None)
     }
 
-    /// As [`Machine::new`], with `apart` for what lies outside the arena.
-    fn resident(vars: Vars, programs: Vec<Program>, team: Arc<Team>, apart: Apart<F>) -> Result<Self, OutOfMemory> {
+    /// As [`Machine::new`], with `offloaded` for what lies outside the arena.
+    fn resident(
+        vars: Vars,
+        programs: Vec<Program>,
+        team: Arc<Team>,
+        offloaded: Offloaded<F>,
+    ) -> Result<Self, OutOfMemory> {
         let packing = packing(&programs, size_of::<F>());
-        let mut machine = Self::reserve_beside(vars, programs, team, apart)?;
+        let mut machine = Self::reserve_beside(vars, programs, team, offloaded)?;
         // A thread that did not get its workspace now gets it with its first product.
         let zeros = machine.reals.as_slice();
         let _ = machine.team.on_each(&|| packing::reserve(packing, zeros));
@@ -149,43 +154,48 @@ impl<F: Number> Machine<F> {
 
     /// As [`Machine::new`], but pages become resident only when they are touched: to see what would be bound.
     pub fn reserve(vars: Vars, programs: Vec<Program>, team: Arc<Team>) -> Result<Self, OutOfMemory> {
-        Self::reserve_beside(vars, programs, team, Apart::None)
+        Self::reserve_beside(vars, programs, team, Offloaded::None)
     }
 
-    /// As [`Machine::reserve`], with what [`Vars::set_apart`] took out of the arena at `home`.
-    pub fn reserve_at(vars: Vars, programs: Vec<Program>, team: Arc<Team>, home: &Home) -> Result<Self, BindError> {
-        let apart = Apart::on_cpu(home, vars.apart_len())?;
-        Ok(Self::reserve_beside(vars, programs, team, apart)?)
+    /// As [`Machine::reserve`], with what [`Vars::offload`] took out of the arena at `placement`.
+    pub fn reserve_at(
+        vars: Vars,
+        programs: Vec<Program>,
+        team: Arc<Team>,
+        placement: &Placement,
+    ) -> Result<Self, BindError> {
+        let offloaded = Offloaded::on_cpu(placement, vars.offloaded_len())?;
+        Ok(Self::reserve_beside(vars, programs, team, offloaded)?)
     }
 
     fn reserve_beside(
         vars: Vars,
         programs: Vec<Program>,
         team: Arc<Team>,
-        apart: Apart<F>,
+        offloaded: Offloaded<F>,
     ) -> Result<Self, OutOfMemory> {
         let layout = Layout::new(&vars, &programs);
         let total = layout.total();
         let reals = Arena::reserve("number", total.real)?;
         let indices = Arena::reserve("index", total.index)?;
         let (reals_at, indices_at) = (reals.as_ptr() as usize, indices.as_ptr() as usize);
-        let bases = Bases { reals: reals_at, indices: indices_at, apart: apart.address() };
+        let bases = Bases { reals: reals_at, indices: indices_at, offloaded: offloaded.address() };
         let programs = programs.into_iter().enumerate();
         let bound = programs.map(|(i, p)| bind(&vars, &layout, i, Arc::new(p), bases)).collect();
-        Ok(Self { vars, layout, reals, indices, bound, team, gpu: None, rounds: 0, seconds: [0.0; STEPS], apart })
+        Ok(Self { vars, layout, reals, indices, bound, team, gpu: None, rounds: 0, seconds: [0.0; STEPS], offloaded })
     }
 
-    /// A machine on `target`, with what [`Vars::set_apart`] took out of the arena at `home`; the team serves the CPU.
+    /// A machine on `target`, with what [`Vars::offload`] took out of the arena at `placement`; the team serves the CPU.
     pub fn on(
         target: &Target,
         vars: Vars,
         programs: Vec<Program>,
         team: Arc<Team>,
-        home: &Home,
+        placement: &Placement,
     ) -> Result<Self, BindError> {
         let Target::Cuda(context, options) = target else {
-            let apart = Apart::on_cpu(home, vars.apart_len())?;
-            return Ok(Self::resident(vars, programs, team, apart)?);
+            let offloaded = Offloaded::on_cpu(placement, vars.offloaded_len())?;
+            return Ok(Self::resident(vars, programs, team, offloaded)?);
         };
         if std::any::TypeId::of::<F>() != std::any::TypeId::of::<f32>() {
             return Err(CudaError::NumberType.into());
@@ -196,16 +206,16 @@ impl<F: Number> Machine<F> {
         // A mirror of the variables; its pages are there once they are used.
         let reals = Arena::reserve("number", layout.persistent.real)?;
         let indices = Arena::reserve("index", layout.persistent.index)?;
-        let apart = Apart::on_gpu(home, context, layout.apart)?;
+        let offloaded = Offloaded::on_gpu(placement, context, layout.offloaded)?;
         let (reals_at, indices_at) = memory.addresses();
-        let bases = Bases { reals: reals_at, indices: indices_at, apart: apart.address() };
-        let launches = device_launches(&vars, &layout, &programs, bases, &options.multiply)?;
+        let bases = Bases { reals: reals_at, indices: indices_at, offloaded: offloaded.address() };
+        let launches = device_launches(&vars, &layout, &programs, bases, &options.matmul)?;
         let on_gpu = CudaPrograms::new(memory, launches, *options)?;
         // The CPU's kernels are never given device addresses: only names and shapes are kept.
-        let kept = |p| Bound { program: Arc::new(p), cx: vec![], steps: vec![], stages: vec![] };
+        let kept = |p| Bound { program: Arc::new(p), args: vec![], steps: vec![], stages: vec![] };
         let bound = programs.into_iter().map(kept).collect();
         let gpu = Some(Mirror::new(on_gpu, &vars));
-        Ok(Self { vars, layout, reals, indices, bound, team, gpu, rounds: 0, seconds: [0.0; STEPS], apart })
+        Ok(Self { vars, layout, reals, indices, bound, team, gpu, rounds: 0, seconds: [0.0; STEPS], offloaded })
     }
 
     /// As [`Machine::on`], for programs that will run in rounds: see [`cuda::round`].
@@ -215,9 +225,9 @@ impl<F: Number> Machine<F> {
         programs: Vec<Program>,
         rounds: &Rounds,
         team: Arc<Team>,
-        home: &Home,
+        placement: &Placement,
     ) -> Result<Self, BindError> {
-        let mut machine = Self::on(target, vars, programs, team, home)?;
+        let mut machine = Self::on(target, vars, programs, team, placement)?;
         if let Some(gpu) = &mut machine.gpu {
             gpu.prepare(rounds, &machine.vars, &machine.layout)?;
         }
@@ -232,8 +242,8 @@ impl<F: Number> Machine<F> {
     /// Brings the host's copy of a variable up to date, if it lives on a GPU.
     fn fetch(&self, var: VarId) {
         let Some(gpu) = &self.gpu else { return };
-        if self.vars.is_apart(var) {
-            return gpu.settle(var);
+        if self.vars.is_offloaded(var) {
+            return gpu.sync(var);
         }
         let (info, offset) = (self.vars.info(var), self.layout.vars[var.0 as usize]);
         let base = match info.dtype {
@@ -262,25 +272,25 @@ impl<F: Number> Machine<F> {
     }
 
     /// Bytes outside the arena: equal to what [`Layout`] planned.
-    pub fn apart_bytes(&self) -> usize {
-        match &self.apart {
-            Apart::None => 0,
-            Apart::Mapped(m) => size_of_val(m.as_slice()),
-            Apart::Pinned(p) => 4 * p.words,
+    pub fn offloaded_bytes(&self) -> usize {
+        match &self.offloaded {
+            Offloaded::None => 0,
+            Offloaded::Mapped(m) => size_of_val(m.as_slice()),
+            Offloaded::Pinned(p) => 4 * p.words,
         }
     }
 
     /// One past the last element of each type that a variable in the arena, or an operand there, lies on.
     pub fn extent(&self) -> ByType {
         let mut extent = ByType::default();
-        for (id, info) in self.vars.iter().filter(|(id, _)| !self.vars.is_apart(*id)) {
+        for (id, info) in self.vars.iter().filter(|(id, _)| !self.vars.is_offloaded(*id)) {
             let end = extent.of(info.dtype);
             *end = (*end).max(self.layout.vars[id.0 as usize] + info.len());
         }
-        let slots = self.bound.iter().flat_map(|b| &b.cx);
-        let (apart, bytes) = (self.apart.address(), self.apart_bytes());
+        let slots = self.bound.iter().flat_map(|b| &b.args);
+        let (offloaded, bytes) = (self.offloaded.address(), self.offloaded_bytes());
         let slots = slots.flat_map(|c| c.inputs.iter().chain(&c.outputs).chain(&c.workspace));
-        for s in slots.filter(|s| !(apart..apart + bytes).contains(&s.address)) {
+        for s in slots.filter(|s| !(offloaded..offloaded + bytes).contains(&s.address)) {
             let (dtype, start, size) = match s.is_index {
                 true => (DType::Index, self.indices.as_ptr() as usize, size_of::<u32>()),
                 false => (DType::Real, self.reals.as_ptr() as usize, size_of::<F>()),
@@ -323,7 +333,7 @@ impl<F: Number> Machine<F> {
     }
 
     /// Runs programs one after another, each as often as it says. On a GPU the round is only begun, and not more of them
-    /// than [`Rounds::ahead`] without a [`Machine::settle`].
+    /// than [`Rounds::ahead`] without a [`Machine::sync`].
     pub fn round(&mut self, steps: &[(ProgramId, usize)]) -> Result<(), RunError> {
         assert!(steps.len() <= STEPS, "invariant: a round has at most {STEPS} steps");
         let host = self.host();
@@ -349,13 +359,13 @@ impl<F: Number> Machine<F> {
     }
 
     /// Whether the next round must wait for those before it.
-    pub fn must_settle(&self) -> bool {
+    pub fn must_sync(&self) -> bool {
         self.gpu.as_ref().map_or(self.rounds > 0, |gpu| gpu.mail().is_full())
     }
 
     /// Waits for all rounds that were begun: how many since the last time. Their reports can be read until the next
     /// round begins.
-    pub fn settle(&mut self) -> Result<usize, RunError> {
+    pub fn sync(&mut self) -> Result<usize, RunError> {
         let host = self.host();
         match &mut self.gpu {
             None => Ok(std::mem::take(&mut self.rounds)),
@@ -364,7 +374,7 @@ impl<F: Number> Machine<F> {
         }
     }
 
-    /// What a variable of [`Rounds::reports`] was after the round `back` rounds before the last settled one; on the
+    /// What a variable of [`Rounds::reports`] was after the round `back` rounds before the last synced one; on the
     /// processor there is only the last.
     pub fn reported(&self, back: usize, var: VarId) -> &[F] {
         match &self.gpu {
@@ -381,13 +391,13 @@ impl<F: Number> Machine<F> {
         }
     }
 
-    /// Whether a variable of [`Rounds::watched`] may hold a number that is not finite: on a GPU what the last settled
+    /// Whether a variable of [`Rounds::watched`] may hold a number that is not finite: on a GPU what the last synced
     /// rounds found, on the processor nobody looked.
     pub fn alarm(&self) -> bool {
         self.gpu.as_ref().is_none_or(|gpu| gpu.mail().alarm)
     }
 
-    /// Seconds of each step of the last settled round.
+    /// Seconds of each step of the last synced round.
     pub fn seconds(&self) -> [f64; STEPS] {
         self.gpu.as_ref().map_or(self.seconds, |gpu| gpu.mail().seconds)
     }
@@ -403,10 +413,10 @@ impl<F: Number> Machine<F> {
         assert_eq!(info.dtype, DType::Real, "invariant: {} holds reals", info.name);
         self.fetch(var);
         let (at, len) = (self.layout.vars[var.0 as usize], info.len());
-        if self.vars.is_apart(var) {
+        if self.vars.is_offloaded(var) {
             // SAFETY: the variable's place in its block; writers need `&mut self` or run inside `run(&mut self)`, which on
             // a GPU has been waited for.
-            return unsafe { std::slice::from_raw_parts(self.apart.as_ptr().add(at), len) };
+            return unsafe { std::slice::from_raw_parts(self.offloaded.as_ptr().add(at), len) };
         }
         &self.reals.as_slice()[at..][..len]
     }
@@ -419,9 +429,9 @@ impl<F: Number> Machine<F> {
         if let Some(gpu) = &mut self.gpu {
             gpu.touched(var);
         }
-        if self.vars.is_apart(var) {
+        if self.vars.is_offloaded(var) {
             // SAFETY: as above, exclusively borrowed.
-            return unsafe { std::slice::from_raw_parts_mut(self.apart.as_ptr().add(at), len) };
+            return unsafe { std::slice::from_raw_parts_mut(self.offloaded.as_ptr().add(at), len) };
         }
         &mut self.reals.as_mut_slice()[at..][..len]
     }
@@ -468,7 +478,7 @@ impl<F: Number> Job for Bound<F> {
         let stage = &self.stages[stage];
         for step in &self.steps[stage.from..stage.to] {
             if task < step.tasks {
-                F::run(&*self.program.nodes[step.node].op, &self.cx[step.node], step.phase, task);
+                F::run(&*self.program.nodes[step.node].op, &self.args[step.node], step.phase, task);
                 return;
             }
             task -= step.tasks;
@@ -482,23 +492,23 @@ fn device_launches(
     layout: &Layout,
     programs: &[Program],
     bases: Bases,
-    multiply: &Multiply,
+    matmul: &Matmul,
 ) -> Result<Vec<Vec<Vec<Launch>>>, CudaError> {
-    let of = |(i, p)| cuda::launches(p, &operands::<f32>(vars, layout, i, p, bases), multiply);
+    let of = |(i, p)| cuda::launches(p, &operands::<f32>(vars, layout, i, p, bases), matmul);
     programs.iter().enumerate().map(of).collect()
 }
 
 /// Made-up addresses: of launches that are compiled or counted, and never run.
-const NOWHERE: Bases = Bases { reals: 1 << 20, indices: 1 << 40, apart: 1 << 50 };
+const NOWHERE: Bases = Bases { reals: 1 << 20, indices: 1 << 40, offloaded: 1 << 50 };
 
 /// The launches of programs at made-up addresses. Needs no driver.
 pub fn describe_launches(
     vars: &Vars,
     programs: &[Program],
-    multiply: &Multiply,
+    matmul: &Matmul,
 ) -> Result<Vec<Vec<Vec<Launch>>>, CudaError> {
     let programs: Vec<_> = programs.iter().cloned().map(Program::for_device).collect();
-    device_launches(vars, &Layout::new(vars, &programs), &programs, NOWHERE, multiply)
+    device_launches(vars, &Layout::new(vars, &programs), &programs, NOWHERE, matmul)
 }
 
 /// How many launches each node of programs makes, and one of every kind: for plans. Nodes of the same operation and
@@ -507,20 +517,20 @@ pub fn count_launches(
     vars: &Vars,
     layout: &Layout,
     programs: &[&Program],
-    multiply: &Multiply,
+    matmul: &Matmul,
 ) -> Result<(Vec<Vec<usize>>, Vec<Launch>), CudaError> {
     let (mut known, mut kinds) = (HashMap::<String, usize>::new(), Vec::new());
     let mut counts = Vec::with_capacity(programs.len());
     for (i, p) in programs.iter().enumerate() {
-        let cx = operands::<f32>(vars, layout, i, p, NOWHERE);
-        let mut of = Vec::with_capacity(cx.len());
-        for (node, cx) in p.nodes.iter().zip(&cx) {
-            let shapes = |s: &[Slot]| s.iter().map(|s| s.shape.clone()).collect::<Vec<_>>();
-            let key = format!("{:?} {:?} {:?}", node.op, shapes(&cx.inputs), shapes(&cx.outputs));
+        let args = operands::<f32>(vars, layout, i, p, NOWHERE);
+        let mut of = Vec::with_capacity(args.len());
+        for (node, args) in p.nodes.iter().zip(&args) {
+            let shapes = |s: &[Operand]| s.iter().map(|s| s.shape.clone()).collect::<Vec<_>>();
+            let key = format!("{:?} {:?} {:?}", node.op, shapes(&args.inputs), shapes(&args.outputs));
             let count = match known.get(&key) {
                 Some(&count) => count,
                 None => {
-                    let launches = cuda::node_launches(p, node, cx, multiply)?;
+                    let launches = cuda::node_launches(p, node, args, matmul)?;
                     known.insert(key, launches.len());
                     kinds.extend_from_slice(&launches);
                     launches.len()
@@ -534,7 +544,7 @@ pub fn count_launches(
 }
 
 /// The operands of every node of a program.
-fn operands<F: Number>(vars: &Vars, layout: &Layout, which: usize, program: &Program, bases: Bases) -> Vec<Cx<F>> {
+fn operands<F: Number>(vars: &Vars, layout: &Layout, which: usize, program: &Program, bases: Bases) -> Vec<OpArgs<F>> {
     let offsets = &layout.programs[which].offsets;
     let slot = |v: Val| {
         let info = program.info(v);
@@ -549,16 +559,16 @@ fn operands<F: Number>(vars: &Vars, layout: &Layout, which: usize, program: &Pro
             Storage::View { base, offset } => (arena, owned(base) + offset),
             Storage::Var { var, offset } => {
                 debug_assert_eq!(vars.info(var).dtype, info.dtype);
-                (if vars.is_apart(var) { bases.apart } else { arena }, layout.vars[var.0 as usize] + offset)
+                (if vars.is_offloaded(var) { bases.offloaded } else { arena }, layout.vars[var.0 as usize] + offset)
             }
         };
         let address = block + at * if is_index { size_of::<u32>() } else { size_of::<F>() };
-        Slot { address, len: info.len(), shape: info.shape.clone(), is_index }
+        Operand { address, len: info.len(), shape: info.shape.clone(), is_index }
     };
     let slots = |vs: &[Val]| vs.iter().map(|&v| slot(v)).collect::<Vec<_>>();
     let nodes = program.nodes.iter();
     nodes
-        .map(|node| Cx {
+        .map(|node| OpArgs {
             inputs: slots(&node.inputs),
             outputs: slots(&node.outputs),
             workspace: node.workspace.map(slot),
@@ -568,20 +578,20 @@ fn operands<F: Number>(vars: &Vars, layout: &Layout, which: usize, program: &Pro
 }
 
 fn bind<F: Number>(vars: &Vars, layout: &Layout, which: usize, program: Arc<Program>, bases: Bases) -> Bound<F> {
-    let cx = operands::<F>(vars, layout, which, &program, bases);
+    let args = operands::<F>(vars, layout, which, &program, bases);
     let (mut steps, mut stages) = (Vec::<Step>::new(), Vec::<Stage>::new());
     // Address ranges touched since the last barrier, and whether they were written.
     let mut touched: Vec<(usize, usize, bool)> = Vec::new();
     let mut open = 0;
-    for (i, (node, c)) in program.nodes.iter().zip(&cx).enumerate() {
-        let range = |s: &Slot, written: bool| {
+    for (i, (node, c)) in program.nodes.iter().zip(&args).enumerate() {
+        let range = |s: &Operand, written: bool| {
             (s.address, s.address + s.len * if s.is_index { size_of::<u32>() } else { size_of::<F>() }, written)
         };
         let mine: Vec<_> = (c.inputs.iter().map(|s| range(s, false)))
             .chain(c.outputs.iter().chain(&c.workspace).map(|s| range(s, true)))
             .collect();
         let conflict = mine.iter().any(|m| touched.iter().any(|t| m.0 < t.1 && t.0 < m.1 && (m.2 || t.2)));
-        let shapes = |vs: &[Slot]| vs.iter().map(|s| s.shape.clone()).collect::<Vec<_>>();
+        let shapes = |vs: &[Operand]| vs.iter().map(|s| s.shape.clone()).collect::<Vec<_>>();
         let phases = node.op.phases(&shapes(&c.inputs), &shapes(&c.outputs));
         if conflict {
             close(&steps, &mut stages, &mut open);
@@ -599,7 +609,7 @@ fn bind<F: Number>(vars: &Vars, layout: &Layout, which: usize, program: Arc<Prog
         touched.extend(mine);
     }
     close(&steps, &mut stages, &mut open);
-    Bound { program, cx, steps, stages }
+    Bound { program, args, steps, stages }
 }
 
 /// Ends the stage that holds the steps from `open` on.

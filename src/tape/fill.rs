@@ -1,7 +1,7 @@
 //! `Fill`: the one operation the tape itself needs, to seed and to clear cotangents.
 
 use super::cuda::{Operands, cover};
-use super::op::{Cx, Op, chunk};
+use super::op::{Op, OpArgs, chunk};
 use crate::device::Real;
 use crate::device::cuda::Launch;
 
@@ -15,8 +15,8 @@ const CHUNK: usize = 16_384;
 
 impl Fill {
     #[inline(always)]
-    fn run<F: Real>(&self, cx: &Cx<F>, _phase: usize, task: usize) {
-        cx.out(0, chunk(cx.out_len(0), CHUNK, task)).fill(F::of(self.value));
+    fn run<F: Real>(&self, args: &OpArgs<F>, _phase: usize, task: usize) {
+        args.out(0, chunk(args.out_len(0), CHUNK, task)).fill(F::of(self.value));
     }
 }
 

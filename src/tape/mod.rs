@@ -3,11 +3,11 @@
 //! Everything is static. Tracing a model records [`Program`]s; [`grad`](mod@grad) appends hand-written adjoints; [`plan`] gives
 //! every value an offset; [`Machine`] allocates once and executes. Operations are known only through [`Op`].
 
-pub mod apart;
 pub mod cuda;
 pub mod exec;
 pub mod fill;
 pub mod grad;
+pub mod offloaded;
 pub mod op;
 mod place;
 pub mod plan;
@@ -15,9 +15,9 @@ pub mod profile;
 pub mod program;
 pub mod recompute;
 
-pub use apart::Home;
 pub use exec::Machine;
 pub use grad::{Adjoint, grad};
-pub use op::{Cx, Op};
+pub use offloaded::Placement;
+pub use op::{Op, OpArgs};
 pub use plan::Layout;
 pub use program::{DType, Program, Region, Val, VarId, Vars};

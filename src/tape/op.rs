@@ -56,34 +56,34 @@ pub trait Op: Debug + Send + Sync {
         None
     }
 
-    fn run_f32(&self, cx: &Cx<f32>, phase: usize, task: usize);
-    fn run_f64(&self, cx: &Cx<f64>, phase: usize, task: usize);
-    fn run_dual(&self, cx: &Cx<Dual>, phase: usize, task: usize);
+    fn run_f32(&self, args: &OpArgs<f32>, phase: usize, task: usize);
+    fn run_f64(&self, args: &OpArgs<f64>, phase: usize, task: usize);
+    fn run_dual(&self, args: &OpArgs<Dual>, phase: usize, task: usize);
 }
 
-/// Implements the three `run_*` methods by an inherent `fn run<F: Real>(&self, &Cx<F>, phase, task)`, which must be
+/// Implements the three `run_*` methods by an inherent `fn run<F: Real>(&self, &OpArgs<F>, phase, task)`, which must be
 /// `#[inline(always)]`: it is compiled once for the baseline processor and once with AVX2 and FMA, chosen at run time.
 #[macro_export]
 macro_rules! kernels {
     () => {
-        fn run_f32(&self, cx: &$crate::tape::Cx<f32>, phase: usize, task: usize) {
+        fn run_f32(&self, args: &$crate::tape::OpArgs<f32>, phase: usize, task: usize) {
             $crate::device::cpu::simd::dispatch(
                 #[inline(always)]
-                || self.run::<f32>(cx, phase, task),
+                || self.run::<f32>(args, phase, task),
             );
         }
-        fn run_f64(&self, cx: &$crate::tape::Cx<f64>, phase: usize, task: usize) {
-            self.run::<f64>(cx, phase, task);
+        fn run_f64(&self, args: &$crate::tape::OpArgs<f64>, phase: usize, task: usize) {
+            self.run::<f64>(args, phase, task);
         }
-        fn run_dual(&self, cx: &$crate::tape::Cx<$crate::device::Dual>, phase: usize, task: usize) {
-            self.run::<$crate::device::Dual>(cx, phase, task);
+        fn run_dual(&self, args: &$crate::tape::OpArgs<$crate::device::Dual>, phase: usize, task: usize) {
+            self.run::<$crate::device::Dual>(args, phase, task);
         }
     };
 }
 
 /// One operand as the executor bound it.
 #[derive(Clone, Debug)]
-pub(crate) struct Slot {
+pub(crate) struct Operand {
     /// Address of the first element, as an integer so that programs are `Send`; typed by `is_index`.
     pub address: usize,
     pub len: usize,
@@ -93,14 +93,14 @@ pub(crate) struct Slot {
 
 /// The operands of a node, as its kernels see them.
 #[derive(Debug)]
-pub struct Cx<F> {
-    pub(crate) inputs: Vec<Slot>,
-    pub(crate) outputs: Vec<Slot>,
-    pub(crate) workspace: Option<Slot>,
+pub struct OpArgs<F> {
+    pub(crate) inputs: Vec<Operand>,
+    pub(crate) outputs: Vec<Operand>,
+    pub(crate) workspace: Option<Operand>,
     pub(crate) number: std::marker::PhantomData<F>,
 }
 
-impl<F: Real> Cx<F> {
+impl<F: Real> OpArgs<F> {
     #[inline]
     pub fn inputs_len(&self) -> usize {
         self.inputs.len()
@@ -161,7 +161,7 @@ impl<F: Real> Cx<F> {
 
     /// Elements `range` of output `i`, which an earlier phase of this operation wrote.
     #[inline]
-    pub fn written(&self, i: usize, range: Range<usize>) -> &[F] {
+    pub fn read_output(&self, i: usize, range: Range<usize>) -> &[F] {
         self.out(i, range)
     }
 

@@ -54,7 +54,7 @@ pub struct Layout {
     /// Elements of the activation region: the largest program's need.
     pub activations: ByType,
     /// Real numbers outside the arena; offsets of their variables count from the beginning of that block.
-    pub apart: usize,
+    pub offloaded: usize,
     /// Elements by region, of those in the arena.
     pub regions: BTreeMap<Region, ByType>,
     /// For each program its need, and the offset of each value that owns storage, relative to the activation region.
@@ -93,11 +93,11 @@ impl Layout {
     pub fn of(vars: &Vars, programs: Vec<ProgramLayout>) -> Self {
         let (mut persistent, mut regions) = (ByType::default(), BTreeMap::<Region, ByType>::new());
         let mut offsets = Vec::new();
-        let mut apart = 0;
+        let mut offloaded = 0;
         for (id, info) in vars.iter() {
-            if vars.is_apart(id) {
-                offsets.push(apart);
-                apart += aligned(info.len());
+            if vars.is_offloaded(id) {
+                offsets.push(offloaded);
+                offloaded += aligned(info.len());
                 continue;
             }
             let end = persistent.of(info.dtype);
@@ -110,7 +110,7 @@ impl Layout {
             activations.real = activations.real.max(p.activations.real);
             activations.index = activations.index.max(p.activations.index);
         }
-        Self { vars: offsets, persistent, activations, apart, regions, programs }
+        Self { vars: offsets, persistent, activations, offloaded, regions, programs }
     }
 
     /// Elements of the whole arena.

@@ -70,7 +70,7 @@ impl<F: Number> Machine<F> {
         let (mut lines, mut known) = (Vec::<Line>::new(), HashMap::new());
         let line_of: Vec<usize> = (bound.steps.iter())
             .map(|step| {
-                let (op, shapes) = (bound.program.nodes[step.node].op.name(), shapes(&bound.cx[step.node]));
+                let (op, shapes) = (bound.program.nodes[step.node].op.name(), shapes(&bound.args[step.node]));
                 let line = *known.entry((op, step.phase, shapes.clone())).or_insert_with(|| {
                     lines.push(Line { op, phase: step.phase, shapes, calls: 0, tasks: 0, seconds: 0.0 });
                     lines.len() - 1
@@ -86,7 +86,7 @@ impl<F: Number> Machine<F> {
             let mut start = Instant::now();
             for (step, fastest) in bound.steps.iter().zip(&mut fastest) {
                 for task in 0..step.tasks {
-                    F::run(&*bound.program.nodes[step.node].op, &bound.cx[step.node], step.phase, task);
+                    F::run(&*bound.program.nodes[step.node].op, &bound.args[step.node], step.phase, task);
                 }
                 let end = Instant::now();
                 *fastest = fastest.min((end - start).as_secs_f64());
@@ -172,7 +172,7 @@ impl<F: Number> Machine<F> {
         let from = bound.steps.partition_point(|s| s.node < node);
         for step in bound.steps[from..].iter().take_while(|s| s.node == node) {
             for task in 0..step.tasks {
-                F::run(&*bound.program.nodes[node].op, &bound.cx[node], step.phase, task);
+                F::run(&*bound.program.nodes[node].op, &bound.args[node], step.phase, task);
             }
         }
     }
@@ -208,8 +208,8 @@ fn kind(p: &Program, node: &Node) -> Kind {
 }
 
 /// `64x128 128x136`: operands in order, each shape once, vectors left out.
-fn shapes<F>(cx: &super::Cx<F>) -> String {
-    text(cx.inputs.iter().chain(&cx.outputs).map(|s| &s.shape[..]))
+fn shapes<F>(args: &super::OpArgs<F>) -> String {
+    text(args.inputs.iter().chain(&args.outputs).map(|s| &s.shape[..]))
 }
 
 fn text<'a>(shapes: impl Iterator<Item = &'a [usize]>) -> String {

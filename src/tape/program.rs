@@ -65,7 +65,7 @@ impl VarInfo {
 pub struct Vars {
     list: Vec<VarInfo>,
     /// What lies outside the arena.
-    apart: Option<Region>,
+    offloaded: Option<Region>,
 }
 
 impl Vars {
@@ -81,22 +81,22 @@ impl Vars {
         &self.list[var.0 as usize]
     }
 
-    /// Takes the variables of a region, all of them real numbers, out of the arena: see [`super::apart`].
-    pub fn set_apart(&mut self, region: Region) {
+    /// Takes the variables of a region, all of them real numbers, out of the arena: see [`super::offloaded`].
+    pub fn offload(&mut self, region: Region) {
         assert!(
             self.list.iter().all(|v| v.region != region || v.dtype == DType::Real),
-            "invariant: what lies apart are real numbers"
+            "invariant: what lies offloaded are real numbers"
         );
-        self.apart = Some(region);
+        self.offloaded = Some(region);
     }
 
     /// Real numbers of all variables outside the arena, each from a multiple of the alignment on.
-    pub fn apart_len(&self) -> usize {
-        self.iter().filter(|(id, _)| self.is_apart(*id)).map(|(_, info)| super::plan::aligned(info.len())).sum()
+    pub fn offloaded_len(&self) -> usize {
+        self.iter().filter(|(id, _)| self.is_offloaded(*id)).map(|(_, info)| super::plan::aligned(info.len())).sum()
     }
 
-    pub fn is_apart(&self, var: VarId) -> bool {
-        self.apart == Some(self.info(var).region)
+    pub fn is_offloaded(&self, var: VarId) -> bool {
+        self.offloaded == Some(self.info(var).region)
     }
 
     pub fn find(&self, name: &str) -> Option<VarId> {

@@ -229,7 +229,7 @@ impl Repeatable {
     }
 
     /// The first `taken` candidates repeated.
-    pub fn repeating(&self, taken: usize) -> Repeated<'_> {
+    pub fn rematerialising(&self, taken: usize) -> Repeated<'_> {
         let taken = taken.min(self.most());
         let (program, layout) = match taken {
             0 => (Cow::Borrowed(&self.program), self.layout.clone()),
@@ -248,7 +248,7 @@ impl Repeatable {
 
     fn reals(&self, taken: usize) -> usize {
         let known = self.known.borrow().get(&taken).copied();
-        known.unwrap_or_else(|| self.repeating(taken).level.reals)
+        known.unwrap_or_else(|| self.rematerialising(taken).level.reals)
     }
 
     /// From nothing repeated to all that can be, in [`PARTS`] steps.
@@ -283,7 +283,7 @@ impl Repeatable {
 }
 
 /// A program that repeats the first `taken` of its candidates.
-pub fn repeating(p: Program, taken: usize) -> Program {
+pub fn rematerialising(p: Program, taken: usize) -> Program {
     if taken == 0 {
         return p;
     }

@@ -4,7 +4,7 @@
 #![allow(dead_code)]
 
 use pwm::device::Real;
-use pwm::tape::{Adjoint, Cx, Op};
+use pwm::tape::{Adjoint, Op, OpArgs};
 
 /// `<w, x>`, a scalar; a cotangent flows to `x` alone.
 #[derive(Debug)]
@@ -12,12 +12,12 @@ pub struct Dot;
 
 impl Dot {
     #[inline(always)]
-    fn run<F: Real>(&self, cx: &Cx<F>, _: usize, _: usize) {
+    fn run<F: Real>(&self, args: &OpArgs<F>, _: usize, _: usize) {
         let mut s = F::zero();
-        for (a, b) in cx.input(0).iter().zip(cx.input(1)) {
+        for (a, b) in args.input(0).iter().zip(args.input(1)) {
             s += *a * *b;
         }
-        cx.out_all(0)[0] = s;
+        args.out_all(0)[0] = s;
     }
 }
 
@@ -46,9 +46,9 @@ struct Scaled {
 
 impl Scaled {
     #[inline(always)]
-    fn run<F: Real>(&self, cx: &Cx<F>, _: usize, _: usize) {
-        let c = cx.input(0)[0];
-        for (o, x) in cx.out_all(0).iter_mut().zip(cx.input(1)) {
+    fn run<F: Real>(&self, args: &OpArgs<F>, _: usize, _: usize) {
+        let c = args.input(0)[0];
+        for (o, x) in args.out_all(0).iter_mut().zip(args.input(1)) {
             *o = if self.accumulate { *o + c * *x } else { c * *x };
         }
     }
@@ -73,8 +73,8 @@ pub struct Pass {
 
 impl Pass {
     #[inline(always)]
-    fn run<F: Real>(&self, cx: &Cx<F>, _: usize, _: usize) {
-        for (o, x) in cx.out_all(0).iter_mut().zip(cx.input(0)) {
+    fn run<F: Real>(&self, args: &OpArgs<F>, _: usize, _: usize) {
+        for (o, x) in args.out_all(0).iter_mut().zip(args.input(0)) {
             *o = if self.accumulate { *o + *x } else { *x };
         }
     }

@@ -10,7 +10,7 @@ use pwm::ops::replay::{
     Counter, ReplaySpec, ReplayVars, Sampling, Transition, replay_begin, replay_record, replay_sample,
 };
 use pwm::tape::exec::{Number, ProgramId};
-use pwm::tape::{Cx, DType, Machine, Op, Program, Region, VarId, Vars};
+use pwm::tape::{DType, Machine, Op, OpArgs, Program, Region, VarId, Vars};
 use std::sync::Arc;
 
 /// Copies an activation to a variable, where a test can read it.
@@ -19,8 +19,8 @@ struct Copy;
 
 impl Copy {
     #[inline(always)]
-    fn run<F: Real>(&self, cx: &Cx<F>, _: usize, _: usize) {
-        cx.out_all(0).copy_from_slice(cx.input(0));
+    fn run<F: Real>(&self, args: &OpArgs<F>, _: usize, _: usize) {
+        args.out_all(0).copy_from_slice(args.input(0));
     }
 }
 

@@ -1,10 +1,10 @@
 //! The critics' update: TD(lambda) targets once an epoch, then regression in minibatches of the rollout.
 
-use super::Exchange;
+use super::RolloutBuffers;
 use crate::config::Config;
 use crate::device::philox::Stream;
 use crate::model::Critics;
-use crate::ops::control::{meter, tick};
+use crate::ops::control::{accumulate, increment};
 use crate::ops::loss::squared_error;
 use crate::ops::policy::gather_rows;
 use crate::ops::random::permutation;
@@ -12,7 +12,7 @@ use crate::ops::returns::td_lambda;
 use crate::tape::{Program, Val, Vars};
 
 /// Appends the targets of the latest rollout, with the critics as they were during it.
-pub fn targets(p: &mut Program, vars: &Vars, c: &Config, x: &Exchange) {
+pub fn targets(p: &mut Program, vars: &Vars, c: &Config, x: &RolloutBuffers) {
     let [reward, value, done, terminated, out] =
         [x.rewards, x.values, x.done, x.terminated, x.targets].map(|v| p.var(vars, v));
     td_lambda(p, c.gamma, c.lam, c.value_scale, reward, value, done, terminated, out);
@@ -20,13 +20,13 @@ pub fn targets(p: &mut Program, vars: &Vars, c: &Config, x: &Exchange) {
 
 /// Appends one pass over the rollout: an update on each of `critic_batches` minibatches, which are consecutive rows,
 /// or random ones with `critic_shuffle`. `loss` `[1]` receives the sum of the minibatches' losses, `passes` is counted.
-pub fn pass(p: &mut Program, vars: &Vars, c: &Config, critics: &Critics, x: &Exchange, passes: Val, loss: Val) {
+pub fn pass(p: &mut Program, vars: &Vars, c: &Config, critics: &Critics, x: &RolloutBuffers, passes: Val, loss: Val) {
     let rows = c.rollout_states();
     let latents = p.var_at(vars, x.latents, 0, &[rows, vars.info(x.latents).shape[2]]);
     let targets = p.var_at(vars, x.targets, 0, &[rows, 1]);
     let size = c.critic_batch_size();
     let order = c.critic_shuffle.then(|| permutation(p, c.seed, Stream::Critic, passes, rows));
-    tick(p, passes);
+    increment(p, passes);
     for j in 0..c.critic_batches {
         let (z, target) = match order {
             None => (p.rows(latents, j * size, (j + 1) * size), p.rows(targets, j * size, (j + 1) * size)),
@@ -39,7 +39,7 @@ pub fn pass(p: &mut Program, vars: &Vars, c: &Config, critics: &Critics, x: &Exc
         let values = bound.all(p, z, true);
         let error = minibatch_loss(p, c.num_critics, values, target);
         critics.group.update(p, vars, &[(error, 1.0)]);
-        meter(p, error, loss, false);
+        accumulate(p, error, loss, false);
     }
 }
 

@@ -77,7 +77,7 @@ pub(super) fn policy(p: &mut Program, vars: &Vars, nets: &Nets, obs: Val) -> Val
 
 /// All environments before a step of an evaluation.
 #[derive(Clone, Copy, Debug)]
-pub struct Moment<'a, F> {
+pub struct StepView<'a, F> {
     /// Coordinates `[N, 15]` and velocities `[N, 14]`.
     pub q: &'a [F],
     pub qd: &'a [F],
@@ -91,12 +91,12 @@ pub(crate) fn play<F: Number>(
     [begin, step]: [ProgramId; 2],
     env: &EnvVars,
     episode_length: usize,
-    mut watch: impl FnMut(Moment<F>),
+    mut watch: impl FnMut(StepView<F>),
 ) -> Result<Evaluation, RunError> {
     machine.run(begin)?;
     for _ in 0..episode_length {
         let [q, qd, returns] = [env.q, env.qd, env.ep_return].map(|v| machine.real(v));
-        watch(Moment { q, qd, returns });
+        watch(StepView { q, qd, returns });
         if machine.real(env.alive).iter().all(|a| a.value() == 0.0) {
             break;
         }
@@ -116,7 +116,7 @@ pub(crate) fn state(vars: &Vars, env: &EnvVars, policy_only: bool) -> Vec<VarId>
         Region::Gradients | Region::Exchange => false,
     };
     let e = env;
-    let evaluation = [e.q, e.qd, e.obs, e.progress, e.episodes, e.ep_return, e.alive, e.meters];
+    let evaluation = [e.q, e.qd, e.obs, e.progress, e.episodes, e.ep_return, e.alive, e.episode_stats];
     vars.iter().filter(|(id, info)| keep(info.region) && !evaluation.contains(id)).map(|(id, _)| id).collect()
 }
 
@@ -151,7 +151,7 @@ impl<F: Number> Evaluator<F> {
     }
 
     /// See [`super::Trainer::evaluate`].
-    pub fn evaluate(&mut self, watch: impl FnMut(Moment<F>)) -> Result<Evaluation, TrainError> {
+    pub fn evaluate(&mut self, watch: impl FnMut(StepView<F>)) -> Result<Evaluation, TrainError> {
         Ok(play(&mut self.machine, self.programs, &self.env, self.episode_length, watch)?)
     }
 

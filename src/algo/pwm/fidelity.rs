@@ -14,7 +14,7 @@ use crate::device::cpu::team::Team;
 use crate::device::philox::Stream;
 use crate::env::ant::ACT;
 use crate::env::step::ant_from_config;
-use crate::ops::control::{copy, tick};
+use crate::ops::control::{copy, increment};
 use crate::ops::random::normal;
 use crate::tape::exec::{Number, ProgramId, RunError};
 use crate::tape::{DType, Machine, Program, Region, VarId, Vars};
@@ -135,8 +135,8 @@ impl<F: Number> Fidelity<F> {
                 }
             }
             self.restore(&after);
-            let imagined = &self.numbers(self.pwm.exchange.values)[(h - 1) * n..];
-            let (seen, done) = (self.numbers(self.last_values), self.numbers(self.pwm.exchange.done));
+            let imagined = &self.numbers(self.pwm.buffers.values)[(h - 1) * n..];
+            let (seen, done) = (self.numbers(self.last_values), self.numbers(self.pwm.buffers.done));
             for e in (0..n).filter(|&e| (0..h).all(|t| done[t * n + e] == 0.0)) {
                 value.push(imagined[e], seen[e]);
             }
@@ -161,7 +161,7 @@ impl<F: Number> Fidelity<F> {
     fn rewards(&self, into: &mut [Pairs]) {
         let n = self.pwm.config.num_envs;
         let [model, real, done] =
-            [self.pwm.exchange.rewards, self.env_rewards, self.pwm.exchange.done].map(|v| self.numbers(v));
+            [self.pwm.buffers.rewards, self.env_rewards, self.pwm.buffers.done].map(|v| self.numbers(v));
         for e in 0..n {
             for (t, pairs) in into.iter_mut().enumerate() {
                 pairs.push(model[t * n + e], real[t * n + e]);
@@ -178,7 +178,7 @@ impl<F: Number> Fidelity<F> {
         let c = &self.pwm.config;
         let (h, n) = (c.horizon, c.num_envs);
         let [rewards, last, done] =
-            [self.env_rewards, self.last_values, self.pwm.exchange.done].map(|v| self.numbers(v));
+            [self.env_rewards, self.last_values, self.pwm.buffers.done].map(|v| self.numbers(v));
         let whole = |e: usize| (0..h).all(|t| done[t * n + e] == 0.0);
         let total = |e: usize| {
             let sum: f64 = (0..h).map(|t| c.gamma.powi(t as i32) * rewards[t * n + e]).sum();
@@ -222,7 +222,7 @@ fn write(
     let mut p = Program::new(name);
     let epoch = p.var(vars, pwm.epoch);
     let noise = normal(&mut p, c.seed, Stream::Policy, epoch, &[c.horizon, c.num_envs, ACT]);
-    tick(&mut p, epoch);
+    increment(&mut p, epoch);
     let (obs, rewards) = (p.var(vars, pwm.env.obs), p.var(vars, env_rewards));
     let mut step = |p: &mut Program, t: usize, action, (done, terminated)| {
         let reward = p.at(rewards, t);
@@ -230,7 +230,7 @@ fn write(
         EnvStepVals { done, next_obs: obs }
     };
     let learn = gradient.is_some();
-    let loss = rollout(&mut p, vars, c, &pwm.nets, &pwm.exchange, obs, noise, learn, &mut step);
+    let loss = rollout(&mut p, vars, c, &pwm.nets, &pwm.buffers, obs, noise, learn, &mut step);
     if learn {
         pwm.nets.actor.group.gradient(&mut p, vars, &[(loss, 1.0)]);
     }

@@ -13,7 +13,7 @@ pub mod rollout;
 pub mod trainer;
 pub mod world;
 
-pub use evaluate::{Evaluation, Evaluator, Moment};
+pub use evaluate::{Evaluation, Evaluator, StepView};
 pub use fidelity::Fidelity;
 pub use probe::{Probe, ProbeVars};
 pub use trainer::{EpochReport, TrainError, Trainer};
@@ -90,7 +90,7 @@ impl Nets {
 
 /// What the programs of an epoch pass to each other. Time-major.
 #[derive(Clone, Debug)]
-pub struct Exchange {
+pub struct RolloutBuffers {
     /// `[H, N, D]`: latents before each step.
     pub latents: VarId,
     /// `[H, N]`: imagined rewards; values of the imagined states after each step.
@@ -121,7 +121,7 @@ pub struct Pwm {
     pub nets: Nets,
     pub env: EnvVars,
     pub replay: ReplayVars,
-    pub exchange: Exchange,
+    pub buffers: RolloutBuffers,
     /// Index `[1]`: epochs begun, the step of the policy's noise.
     pub epoch: VarId,
     /// Index `[1]`: critic passes made, the step of their shuffle.
@@ -153,16 +153,16 @@ impl Pwm {
             seed: c.seed,
         };
         let replay = ReplayVars::new(vars, &spec);
-        let exchange = Exchange::new(vars, c, nets.world.width);
+        let buffers = RolloutBuffers::new(vars, c, nets.world.width);
         let epoch = vars.add(Region::Control, "epoch", DType::Index, &[1]);
         let passes = vars.add(Region::Control, "critic_passes", DType::Index, &[1]);
         let losses = vars.add(Region::Control, "losses", DType::Real, &[4]);
         let probe = ProbeVars::new(vars);
-        Self { config: c.clone(), nets, env, replay, exchange, epoch, passes, losses, probe }
+        Self { config: c.clone(), nets, env, replay, buffers, epoch, passes, losses, probe }
     }
 }
 
-impl Exchange {
+impl RolloutBuffers {
     /// `latent` is the width of a latent.
     pub fn new(vars: &mut Vars, c: &Config, latent: usize) -> Self {
         let (h, n) = (c.horizon, c.num_envs);

@@ -10,7 +10,7 @@
 use super::Pwm;
 use super::rollout::decode;
 use crate::config::Latent;
-use crate::ops::control::meter;
+use crate::ops::control::accumulate;
 use crate::ops::flow::matching::{interpolate, velocity_error};
 use crate::ops::loss::squared_error;
 use crate::ops::probe::{covariance, group_drift};
@@ -78,7 +78,7 @@ pub fn probe(p: &mut Program, vars: &Vars, pwm: &Pwm, probe: &ProbeVars) {
     let mut leave = |p: &mut Program, x: Val| {
         for i in 0..p.len_of(x) {
             let (from, to) = (p.view(x, i, &[1]), p.var_at(vars, probe.slots, at, &[1]));
-            meter(p, from, to, true);
+            accumulate(p, from, to, true);
             at += 1;
         }
     };

@@ -5,7 +5,7 @@
 //! the imagined one until the horizon, or with `rollout: anchored` becomes that of the true observation, which the
 //! gradient passes as if it were the imagined one. Rewards and values of all steps are computed at once, on `H N` rows.
 
-use super::{Exchange, Nets};
+use super::{Nets, RolloutBuffers};
 use crate::config::{self, Config};
 use crate::ops::control::copy;
 use crate::ops::policy::{anchor_rows, select_rows};
@@ -26,14 +26,14 @@ pub struct EnvStepVals {
 pub type Stepper<'a> = dyn FnMut(&mut Program, usize, Val, (Val, Val)) -> EnvStepVals + 'a;
 
 /// Appends the rollout from `obs` `[N, O]` with `noise` `[H, N, A]`, and the actor's loss `[1]`. With `learn`, what the
-/// reverse pass needs is kept. Results also go to `exchange`.
+/// reverse pass needs is kept. Results also go to `buffers`.
 #[allow(clippy::too_many_arguments, reason = "each is another part of the run; a struct would only name them again")]
 pub fn rollout(
     p: &mut Program,
     vars: &Vars,
     c: &Config,
     nets: &Nets,
-    exchange: &Exchange,
+    buffers: &RolloutBuffers,
     obs: Val,
     noise: Val,
     learn: bool,
@@ -83,11 +83,11 @@ pub fn rollout(
     let stats = p.var(vars, nets.ret_stats);
     let loss = actor_loss(p, loss_spec(c), reward, value, done, terminated, stats);
     for (from, to) in [
-        (latents, exchange.latents),
-        (reward, exchange.rewards),
-        (value, exchange.values),
-        (done, exchange.done),
-        (terminated, exchange.terminated),
+        (latents, buffers.latents),
+        (reward, buffers.rewards),
+        (value, buffers.values),
+        (done, buffers.done),
+        (terminated, buffers.terminated),
     ] {
         let to = p.var(vars, to);
         copy(p, from, to);

@@ -1,20 +1,20 @@
 //! Runs the programs of PWM: initialisation, epochs, evaluation, state in and out.
 
-use super::evaluate::{self, Evaluation, Moment};
+use super::evaluate::{self, Evaluation, StepView};
 use super::rollout::{EnvStepVals, rollout};
 use super::world::Batch;
 use super::{Loss, Probe, Pwm, RewardLoss, critic, probe, world};
-use crate::algo::learner::{Begun, Pending, ahead};
+use crate::algo::learner::{InFlight, Submitted, ahead};
 use crate::algo::schedule::{Network, Schedule};
-use crate::algo::{Arrangement, Learner, repeats};
+use crate::algo::{ExecPlan, Learner, rematerialised};
 use crate::config::Config;
 use crate::device::cpu::team::Team;
 use crate::device::cuda::CudaError;
 use crate::device::philox::{Philox, Stream};
-use crate::env::step::{EnvVars, Meter, Mode, ant_from_config};
+use crate::env::step::{EnvVars, EpisodeStat, Mode, ant_from_config};
 use crate::mem::{MapError, OutOfMemory};
 use crate::model::Group;
-use crate::ops::control::{clip, meter, tick};
+use crate::ops::control::{accumulate, clip, increment};
 use crate::ops::random::normal;
 use crate::ops::replay::{ReplayVars, Transition, replay_begin, replay_record, replay_sample};
 use crate::tape::cuda::round::Rounds;
@@ -95,8 +95,8 @@ pub struct Trainer<F: Number> {
     bootstrapped: bool,
     /// Factor on all learning rates: below 1 after a rollback.
     lr_scale: f64,
-    pending: Pending,
-    /// Windows in the replay after the last epoch that was settled.
+    in_flight: InFlight,
+    /// Windows in the replay after the last epoch that was synced.
     windows: usize,
 }
 
@@ -116,10 +116,10 @@ fn write_with(c: &Config, reward_loss: RewardLoss) -> (Vars, Pwm, EnvVars, Vec<P
         begin(&vars, &pwm),
         act(&vars, &pwm, false),
         act(&vars, &pwm, true),
-        program("targets", |p| critic::targets(p, &vars, c, &pwm.exchange)),
+        program("targets", |p| critic::targets(p, &vars, c, &pwm.buffers)),
         program("critic_update", |p| {
             let (passes, loss) = (p.var(&vars, pwm.passes), p.var_at(&vars, pwm.losses, Loss::Critic as usize, &[1]));
-            critic::pass(p, &vars, c, &pwm.nets.critics, &pwm.exchange, passes, loss);
+            critic::pass(p, &vars, c, &pwm.nets.critics, &pwm.buffers, passes, loss);
         }),
         program("wm_update", |p| {
             let (obs, act, rew) = replay_sample(p, &vars, &pwm.replay);
@@ -133,7 +133,7 @@ fn write_with(c: &Config, reward_loss: RewardLoss) -> (Vars, Pwm, EnvVars, Vec<P
             ];
             for (x, slot) in parts.into_iter().filter_map(|(x, slot)| Some((x?, slot))) {
                 let slot = p.var_at(&vars, pwm.losses, slot as usize, &[1]);
-                meter(p, x, slot, false);
+                accumulate(p, x, slot, false);
             }
         }),
     ];
@@ -163,7 +163,7 @@ fn act(vars: &Vars, pwm: &Pwm, learn: bool) -> Program {
     program(if learn { "actor_update" } else { "collect" }, |p| {
         let epoch = p.var(vars, pwm.epoch);
         let noise = normal(p, c.seed, Stream::Policy, epoch, &[c.horizon, c.num_envs, crate::env::ant::ACT]);
-        tick(p, epoch);
+        increment(p, epoch);
         let obs = p.var(vars, pwm.env.obs);
         let mut step = |p: &mut Program, _: usize, action, (done, terminated)| {
             let reward = p.real(&[c.num_envs]);
@@ -173,12 +173,12 @@ fn act(vars: &Vars, pwm: &Pwm, learn: bool) -> Program {
             replay_record(p, vars, &pwm.replay, &t);
             EnvStepVals { done, next_obs: obs }
         };
-        let loss = rollout(p, vars, c, &pwm.nets, &pwm.exchange, obs, noise, learn, &mut step);
+        let loss = rollout(p, vars, c, &pwm.nets, &pwm.buffers, obs, noise, learn, &mut step);
         if learn {
             pwm.nets.actor.group.update(p, vars, &[(loss, 1.0)]);
         }
         let slot = p.var_at(vars, pwm.losses, Loss::Actor as usize, &[1]);
-        meter(p, loss, slot, true);
+        accumulate(p, loss, slot, true);
     })
 }
 
@@ -202,7 +202,7 @@ pub(in crate::algo) fn sequences(c: &Config) -> Vec<Vec<(usize, usize)>> {
 fn rounds(pwm: &Pwm) -> Rounds {
     let (c, nets) = (&pwm.config, &pwm.nets);
     let groups = [&nets.actor.group, &nets.critics.group, &nets.world.group];
-    let sums = [pwm.losses, pwm.env.meters];
+    let sums = [pwm.losses, pwm.env.episode_stats];
     let mut watched: Vec<VarId> = groups.iter().flat_map(|g| [g.params, g.m, g.v]).collect();
     watched.extend(others(pwm).into_iter().flatten());
     Rounds {
@@ -229,8 +229,8 @@ impl<F: Number> Trainer<F> {
     }
 
     /// As [`Trainer::new`], with the first so many candidates of each program computed twice, as a plan has it.
-    pub fn repeating(c: &Config, taken: &[usize]) -> Result<Self, TrainError> {
-        Self::bind(c, &Target::Cpu, write(c), &Arrangement::repeating(taken))
+    pub fn rematerialising(c: &Config, taken: &[usize]) -> Result<Self, TrainError> {
+        Self::bind(c, &Target::Cpu, write(c), &ExecPlan::rematerialising(taken))
     }
 
     /// As [`Trainer::new`], with another loss of the reward head than the one that belongs to it: for tests of what a
@@ -242,21 +242,21 @@ impl<F: Number> Trainer<F> {
 
     fn with(c: &Config, target: &Target, reward_loss: RewardLoss) -> Result<Self, TrainError> {
         let written = write_with(c, reward_loss);
-        let arrangement = Arrangement::repeating(&repeats(c, written.3.len()));
-        Self::bind(c, target, written, &arrangement)
+        let exec_plan = ExecPlan::rematerialising(&rematerialised(c, written.3.len()));
+        Self::bind(c, target, written, &exec_plan)
     }
 
     fn bind(
         c: &Config,
         target: &Target,
         written: (Vars, Pwm, EnvVars, Vec<Program>),
-        arrangement: &Arrangement,
+        exec_plan: &ExecPlan,
     ) -> Result<Self, TrainError> {
         let team = Arc::new(Team::new(c.threads)?);
         let (vars, pwm, eval_env, programs) = written;
-        let (vars, programs) = arrangement.of(vars, programs);
+        let (vars, programs) = exec_plan.of(vars, programs);
         let rounds = rounds(&pwm);
-        let machine = Machine::with_rounds(target, vars, programs, &rounds, team, &arrangement.replay)?;
+        let machine = Machine::with_rounds(target, vars, programs, &rounds, team, &exec_plan.replay)?;
         let id = |i| machine.program(i);
         let programs = Programs { begin: id(0), collect: id(1), eval_begin: id(6), eval_step: id(7), probe: id(8) };
         let mut t = Self {
@@ -266,7 +266,7 @@ impl<F: Number> Trainer<F> {
             programs,
             bootstrapped: false,
             lr_scale: 1.0,
-            pending: Pending::default(),
+            in_flight: InFlight::default(),
             windows: 0,
         };
         t.init()?;
@@ -285,7 +285,7 @@ impl<F: Number> Trainer<F> {
 
     /// Epochs begun, warm-up included.
     pub fn epoch(&self) -> u64 {
-        self.pending.epoch().unwrap_or_else(|| u64::from(self.machine.index(self.pwm.epoch)[0]))
+        self.in_flight.epoch().unwrap_or_else(|| u64::from(self.machine.index(self.pwm.epoch)[0]))
     }
 
     /// True steps of the training environments so far.
@@ -300,7 +300,7 @@ impl<F: Number> Trainer<F> {
 
     /// Begins an epoch. While the replay holds no window the environments are only driven.
     fn begin(&mut self) -> Result<(), TrainError> {
-        assert!(!self.must_settle(), "invariant: epochs are settled when they must be");
+        assert!(!self.must_sync(), "invariant: epochs are synced when they must be");
         let (c, e, scale) = (&self.pwm.config, self.epoch(), self.lr_scale);
         let rates = [Network::Actor, Network::Critic, Network::Model].map(|n| scale * Schedule::of(c, n).rate(e));
         let (usual, first) = (c.wm_iterations, c.bootstrap_updates());
@@ -310,11 +310,11 @@ impl<F: Number> Trainer<F> {
             self.machine.order(rate)[0] = F::of(lr);
             self.machine.order(norm)[0] = F::of(f64::NAN);
         }
-        for sums in [self.pwm.losses, self.pwm.env.meters] {
+        for sums in [self.pwm.losses, self.pwm.env.episode_stats] {
             self.machine.order(sums).fill(F::zero());
         }
         // Between two looks there are windows if there were enough.
-        let learned = if self.pending.is_empty() { self.can_learn() } else { true };
+        let learned = if self.in_flight.is_empty() { self.can_learn() } else { true };
         let mut updates = 0;
         if learned {
             updates = if self.bootstrapped { usual } else { first.max(usual) };
@@ -323,7 +323,7 @@ impl<F: Number> Trainer<F> {
         } else {
             self.machine.round(&[(self.programs.collect, 1)])?;
         }
-        self.pending.push(e, Begun { learned, updates, rates });
+        self.in_flight.push(e, Submitted { learned, updates, rates });
         Ok(())
     }
 
@@ -333,25 +333,25 @@ impl<F: Number> Trainer<F> {
         let (c, s) = (&self.pwm.config, &self.pwm.replay.spec);
         let rows = s.num_envs * (s.staging_rows + ahead(c) * c.horizon);
         // Each row that comes pushes out at most one window's start.
-        !self.pending.is_empty() && self.windows <= rows
+        !self.in_flight.is_empty() && self.windows <= rows
     }
 
     /// Says of each epoch that was begun what it did.
-    fn settle_each(&mut self, mut each: impl FnMut(&EpochReport)) -> Result<(), TrainError> {
-        self.machine.settle()?;
+    fn sync_each(&mut self, mut each: impl FnMut(&EpochReport)) -> Result<(), TrainError> {
+        self.machine.sync()?;
         let [actor, targets, critics, world] = self.machine.seconds();
         let (c, nets, m) = (&self.pwm.config, &self.pwm.nets, &self.machine);
         let groups = [&nets.actor.group, &nets.critics.group, &nets.world.group];
-        for (back, begun) in self.pending.take() {
-            let Begun { learned, updates, rates } = begun;
+        for (back, begun) in self.in_flight.take() {
+            let Submitted { learned, updates, rates } = begun;
             let real = |v: VarId, i: usize| m.reported(back, v)[i].value();
             let loss = |l: Loss, n: usize| {
                 let sum = real(self.pwm.losses, l as usize);
                 if n > 0 { sum / n as f64 } else { f64::NAN }
             };
-            let meter = |m: Meter| real(self.pwm.env.meters, m as usize);
-            let episodes = meter(Meter::Episodes);
-            let per_episode = |m: Meter| if episodes > 0.0 { meter(m) / episodes } else { f64::NAN };
+            let stat = |m: EpisodeStat| real(self.pwm.env.episode_stats, m as usize);
+            let episodes = stat(EpisodeStat::Episodes);
+            let per_episode = |m: EpisodeStat| if episodes > 0.0 { stat(m) / episodes } else { f64::NAN };
             let norms = groups.map(|g| real(g.norm, 0));
             let passes = c.critic_iterations * c.critic_batches;
             each(&EpochReport {
@@ -366,9 +366,9 @@ impl<F: Number> Trainer<F> {
                 rates,
                 seconds: if learned { [actor, targets + critics, world] } else { [actor, 0.0, 0.0] },
                 episodes,
-                train_return: per_episode(Meter::Return),
-                train_length: per_episode(Meter::Length),
-                blown_up: meter(Meter::BlownUp),
+                train_return: per_episode(EpisodeStat::Return),
+                train_length: per_episode(EpisodeStat::Length),
+                blown_up: stat(EpisodeStat::BlownUp),
                 bounded: [0.0; 2],
                 skipped: groups.map(|g| m.reported_index(back, g.skipped)[0]),
             });
@@ -390,7 +390,7 @@ impl<F: Number> Trainer<F> {
 
     /// Plays one episode in each evaluation environment with the deterministic policy, encoding every observation.
     /// `watch` sees every step.
-    pub fn evaluate(&mut self, watch: impl FnMut(Moment<F>)) -> Result<Evaluation, TrainError> {
+    pub fn evaluate(&mut self, watch: impl FnMut(StepView<F>)) -> Result<Evaluation, TrainError> {
         let programs = [self.programs.eval_begin, self.programs.eval_step];
         Ok(evaluate::play(&mut self.machine, programs, &self.eval_env, self.pwm.config.episode_length, watch)?)
     }
@@ -459,12 +459,12 @@ impl<F: Number> Trainer<F> {
 impl<F: Number> Learner for Trainer<F> {
     type F = F;
 
-    fn written(c: &Config) -> (Vars, Vec<Program>) {
+    fn build(c: &Config) -> (Vars, Vec<Program>) {
         let (vars, _, _, programs) = write(c);
         (vars, programs)
     }
-    fn arranged(c: &Config, target: &Target, arrangement: &Arrangement) -> Result<Self, TrainError> {
-        Self::bind(c, target, write(c), arrangement)
+    fn from_plan(c: &Config, target: &Target, exec_plan: &ExecPlan) -> Result<Self, TrainError> {
+        Self::bind(c, target, write(c), exec_plan)
     }
     fn config(&self) -> &Config {
         self.config()
@@ -494,13 +494,13 @@ impl<F: Number> Learner for Trainer<F> {
     fn begin_epoch(&mut self) -> Result<(), TrainError> {
         self.begin()
     }
-    fn settle(&mut self, each: impl FnMut(&EpochReport)) -> Result<(), TrainError> {
-        self.settle_each(each)
+    fn sync(&mut self, each: impl FnMut(&EpochReport)) -> Result<(), TrainError> {
+        self.sync_each(each)
     }
-    fn must_settle(&self) -> bool {
-        self.machine.must_settle() || self.must_look()
+    fn must_sync(&self) -> bool {
+        self.machine.must_sync() || self.must_look()
     }
-    fn evaluate(&mut self, watch: impl FnMut(Moment<F>)) -> Result<Evaluation, TrainError> {
+    fn evaluate(&mut self, watch: impl FnMut(StepView<F>)) -> Result<Evaluation, TrainError> {
         self.evaluate(watch)
     }
     fn probe(&mut self) -> Result<Option<Probe>, TrainError> {

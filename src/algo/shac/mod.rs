@@ -11,7 +11,7 @@ pub mod trainer;
 
 pub use trainer::Trainer;
 
-use super::pwm::Exchange;
+use super::pwm::RolloutBuffers;
 use crate::config::Config;
 use crate::device::philox::{Philox, Stream};
 use crate::env::Ant;
@@ -77,7 +77,7 @@ pub struct Shac {
     pub nets: Nets,
     pub env: EnvVars,
     /// `latents` are normalised observations.
-    pub exchange: Exchange,
+    pub buffers: RolloutBuffers,
     /// Index `[1]`: epochs begun, the step of the policy's noise.
     pub epoch: VarId,
     /// Index `[1]`: critic passes made, the step of their shuffle.
@@ -92,13 +92,13 @@ impl Shac {
     pub fn new(vars: &mut Vars, c: &Config, ant: Arc<Ant>) -> Self {
         let nets = Nets::new(vars, c);
         let env = EnvVars::new(vars, "env", ant, c.num_envs, Mode::Train, Philox::new(c.seed, Stream::Reset));
-        let exchange = Exchange::new(vars, c, OBS);
+        let buffers = RolloutBuffers::new(vars, c, OBS);
         let mut control = |name: &str, dtype, n: usize| vars.add(Region::Control, name, dtype, &[n]);
         Self {
             config: c.clone(),
             nets,
             env,
-            exchange,
+            buffers,
             epoch: control("epoch", DType::Index, 1),
             passes: control("critic_passes", DType::Index, 1),
             losses: control("losses", DType::Real, 2),

@@ -13,7 +13,7 @@ use crate::ops::stats::{normalise, normalise_into, update_stats};
 use crate::tape::{Program, Val, Vars};
 
 /// Appends the rollout with `noise` `[H, N, A]`, and gives the actor's loss `[1]` and the observations `[N, O]` of the
-/// policy. Results also go to the exchange. The reverse pass reads the statistics of observations: [`observe`] may only
+/// policy. Results also go to the buffers. The reverse pass reads the statistics of observations: [`observe`] may only
 /// come behind it.
 pub fn rollout(p: &mut Program, vars: &Vars, s: &Shac, noise: Val) -> (Val, Vec<Val>) {
     let c = &s.config;
@@ -44,11 +44,11 @@ pub fn rollout(p: &mut Program, vars: &Vars, s: &Shac, noise: Val) -> (Val, Vec<
     let ret_stats = p.var(vars, s.nets.ret_stats);
     let loss = actor_loss(p, loss_spec(c), reward, value, done, terminated, ret_stats);
     for (from, to) in [
-        (seen, s.exchange.latents),
-        (reward, s.exchange.rewards),
-        (value, s.exchange.values),
-        (done, s.exchange.done),
-        (terminated, s.exchange.terminated),
+        (seen, s.buffers.latents),
+        (reward, s.buffers.rewards),
+        (value, s.buffers.values),
+        (done, s.buffers.done),
+        (terminated, s.buffers.terminated),
     ] {
         let to = p.var(vars, to);
         copy(p, from, to);

@@ -2,17 +2,17 @@
 
 use super::rollout::{observe, rollout};
 use super::{Loss, Shac};
-use crate::algo::learner::{Begun, Pending, ahead};
+use crate::algo::learner::{InFlight, Submitted, ahead};
 use crate::algo::pwm::trainer::TrainError;
-use crate::algo::pwm::{EpochReport, Evaluation, Moment, critic, evaluate};
+use crate::algo::pwm::{EpochReport, Evaluation, StepView, critic, evaluate};
 use crate::algo::schedule::{Network, Schedule};
-use crate::algo::{Arrangement, Learner, repeats};
+use crate::algo::{ExecPlan, Learner, rematerialised};
 use crate::config::Config;
 use crate::device::cpu::team::Team;
 use crate::device::philox::{Philox, Stream};
-use crate::env::step::{EnvVars, Meter, Mode, ant_from_config};
+use crate::env::step::{EnvVars, EpisodeStat, Mode, ant_from_config};
 use crate::model::Group;
-use crate::ops::control::{meter, tick};
+use crate::ops::control::{accumulate, increment};
 use crate::ops::random::normal;
 use crate::ops::replay::ReplayVars;
 use crate::tape::cuda::round::Rounds;
@@ -38,7 +38,7 @@ pub struct Trainer<F: Number> {
     programs: Programs,
     /// Factor on all learning rates: below 1 after a rollback.
     lr_scale: f64,
-    pending: Pending,
+    in_flight: InFlight,
 }
 
 /// Variables and programs of a run, before anything is allocated: what `Layout` plans.
@@ -51,11 +51,11 @@ pub fn write(c: &Config) -> (Vars, Shac, EnvVars, Vec<Program>) {
     let mut begin = Program::new("begin");
     shac.env.reset(&mut begin, &vars);
     let mut targets = Program::new("targets");
-    critic::targets(&mut targets, &vars, c, &shac.exchange);
+    critic::targets(&mut targets, &vars, c, &shac.buffers);
     let mut regress = Program::new("critic_update");
     let p = &mut regress;
     let (passes, loss) = (p.var(&vars, shac.passes), p.var_at(&vars, shac.losses, Loss::Critic as usize, &[1]));
-    critic::pass(p, &vars, c, &shac.nets.critics, &shac.exchange, passes, loss);
+    critic::pass(p, &vars, c, &shac.nets.critics, &shac.buffers, passes, loss);
     let mut programs = vec![begin, act(&vars, &shac), targets, regress];
     programs.extend(evaluate::programs(&vars, &eval_env, |p, obs| shac.nets.policy(p, &vars, obs)));
     (vars, shac, eval_env, programs)
@@ -68,12 +68,12 @@ fn act(vars: &Vars, s: &Shac) -> Program {
     let p = &mut program;
     let epoch = p.var(vars, s.epoch);
     let noise = normal(p, c.seed, Stream::Policy, epoch, &[c.horizon, c.num_envs, crate::env::ant::ACT]);
-    tick(p, epoch);
+    increment(p, epoch);
     let (loss, observed) = rollout(p, vars, s, noise);
     s.nets.actor.group.update(p, vars, &[(loss, 1.0)]);
     observe(p, vars, s, &observed);
     let slot = p.var_at(vars, s.losses, Loss::Actor as usize, &[1]);
-    meter(p, loss, slot, true);
+    accumulate(p, loss, slot, true);
     program
 }
 
@@ -85,7 +85,7 @@ fn others(s: &Shac) -> [VarId; 5] {
 
 /// Sums over an epoch, which begin at zero.
 fn sums(s: &Shac) -> [VarId; 3] {
-    [s.losses, s.env.meters, s.bounded]
+    [s.losses, s.env.episode_stats, s.bounded]
 }
 
 /// The programs of an epoch, by number, and how often each runs.
@@ -113,27 +113,27 @@ fn rounds(s: &Shac) -> Rounds {
 impl<F: Number> Trainer<F> {
     /// Plans, allocates and initialises a run, on the processor whatever `device` says.
     pub fn new(c: &Config) -> Result<Self, TrainError> {
-        Self::arranged(c, &Target::Cpu, &Arrangement::repeating(&repeats(c, PROGRAMS)))
+        Self::from_plan(c, &Target::Cpu, &ExecPlan::rematerialising(&rematerialised(c, PROGRAMS)))
     }
 }
 
 impl<F: Number> Learner for Trainer<F> {
     type F = F;
 
-    fn written(c: &Config) -> (Vars, Vec<Program>) {
+    fn build(c: &Config) -> (Vars, Vec<Program>) {
         let (vars, _, _, programs) = write(c);
         (vars, programs)
     }
 
-    fn arranged(c: &Config, target: &Target, arrangement: &Arrangement) -> Result<Self, TrainError> {
+    fn from_plan(c: &Config, target: &Target, exec_plan: &ExecPlan) -> Result<Self, TrainError> {
         let team = Arc::new(Team::new(c.threads)?);
         let (vars, shac, eval_env, programs) = write(c);
-        let (vars, programs) = arrangement.of(vars, programs);
+        let (vars, programs) = exec_plan.of(vars, programs);
         let rounds = rounds(&shac);
-        let machine = Machine::with_rounds(target, vars, programs, &rounds, team, &arrangement.replay)?;
+        let machine = Machine::with_rounds(target, vars, programs, &rounds, team, &exec_plan.replay)?;
         let id = |i| machine.program(i);
         let programs = Programs { begin: id(0), evaluate: [id(4), id(5)] };
-        let mut t = Self { shac, eval_env, machine, programs, lr_scale: 1.0, pending: Pending::default() };
+        let mut t = Self { shac, eval_env, machine, programs, lr_scale: 1.0, in_flight: InFlight::default() };
         t.shac.nets.init(&mut t.machine, c.seed);
         t.machine.run(t.programs.begin)?;
         Ok(t)
@@ -168,7 +168,7 @@ impl<F: Number> Learner for Trainer<F> {
     }
 
     fn epoch(&self) -> u64 {
-        self.pending.epoch().unwrap_or_else(|| u64::from(self.machine.index(self.shac.epoch)[0]))
+        self.in_flight.epoch().unwrap_or_else(|| u64::from(self.machine.index(self.shac.epoch)[0]))
     }
 
     /// Rollout and actor, targets, critics.
@@ -184,20 +184,20 @@ impl<F: Number> Learner for Trainer<F> {
             self.machine.order(sums).fill(F::zero());
         }
         self.machine.round(&steps(&self.shac.config).map(|(i, runs)| (self.machine.program(i), runs)))?;
-        self.pending.push(e, Begun { learned: true, updates: 0, rates: [rates[0], rates[1], f64::NAN] });
+        self.in_flight.push(e, Submitted { learned: true, updates: 0, rates: [rates[0], rates[1], f64::NAN] });
         Ok(())
     }
 
-    fn settle(&mut self, mut each: impl FnMut(&EpochReport)) -> Result<(), TrainError> {
-        self.machine.settle()?;
+    fn sync(&mut self, mut each: impl FnMut(&EpochReport)) -> Result<(), TrainError> {
+        self.machine.sync()?;
         let (s, m, [actor, targets, critics, _]) = (&self.shac, &self.machine, self.machine.seconds());
         let passes = s.config.critic_iterations * s.config.critic_batches;
         let groups = [&s.nets.actor.group, &s.nets.critics.group];
-        for (back, begun) in self.pending.take() {
+        for (back, begun) in self.in_flight.take() {
             let real = |v: VarId, i: usize| m.reported(back, v)[i].value();
-            let meter = |m: Meter| real(s.env.meters, m as usize);
-            let episodes = meter(Meter::Episodes);
-            let per_episode = |m: Meter| if episodes > 0.0 { meter(m) / episodes } else { f64::NAN };
+            let stat = |m: EpisodeStat| real(s.env.episode_stats, m as usize);
+            let episodes = stat(EpisodeStat::Episodes);
+            let per_episode = |m: EpisodeStat| if episodes > 0.0 { stat(m) / episodes } else { f64::NAN };
             let [actor_skipped, critic_skipped] = groups.map(|g| m.reported_index(back, g.skipped)[0]);
             each(&EpochReport {
                 learned: true,
@@ -211,9 +211,9 @@ impl<F: Number> Learner for Trainer<F> {
                 rates: begun.rates,
                 seconds: [actor, targets + critics, 0.0],
                 episodes,
-                train_return: per_episode(Meter::Return),
-                train_length: per_episode(Meter::Length),
-                blown_up: meter(Meter::BlownUp),
+                train_return: per_episode(EpisodeStat::Return),
+                train_length: per_episode(EpisodeStat::Length),
+                blown_up: stat(EpisodeStat::BlownUp),
                 bounded: [real(s.bounded, 0), real(s.bounded, 1)],
                 skipped: [actor_skipped, critic_skipped, 0],
             });
@@ -221,11 +221,11 @@ impl<F: Number> Learner for Trainer<F> {
         Ok(())
     }
 
-    fn must_settle(&self) -> bool {
-        self.machine.must_settle()
+    fn must_sync(&self) -> bool {
+        self.machine.must_sync()
     }
 
-    fn evaluate(&mut self, watch: impl FnMut(Moment<F>)) -> Result<Evaluation, TrainError> {
+    fn evaluate(&mut self, watch: impl FnMut(StepView<F>)) -> Result<Evaluation, TrainError> {
         let length = self.shac.config.episode_length;
         Ok(evaluate::play(&mut self.machine, self.programs.evaluate, &self.eval_env, length, watch)?)
     }

@@ -4,10 +4,10 @@ use std::fmt::Write as _;
 
 use super::runs::{Group, Run};
 use super::table::points;
-use crate::io::metrics::{Row, column};
-use crate::draw::plot::{COLORS, Look, Plot, Point, Reference, Series, ant_references, escape};
-use crate::run::progress::Short;
 use crate::analysis::stats::{mean, std};
+use crate::draw::plot::{COLORS, Look, Plot, Point, Reference, Series, ant_references, escape};
+use crate::io::metrics::{Row, column};
+use crate::run::progress::Short;
 use crate::run::tracker::{EVAL_MEAN, EVAL_STD, TIMES, TRAIN_RETURN};
 
 /// The published ones as levels, drawn where the curves come near them.

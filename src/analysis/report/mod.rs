@@ -16,8 +16,8 @@ pub use table::Table;
 pub use tables::REFERENCES;
 
 use crate::draw::plot::escape;
-use crate::run::tracker::RSS;
 use crate::draw::viewer::base64;
+use crate::run::tracker::RSS;
 use figures::{bars, line_figure, peak_final, phases, returns};
 use tables::{differences, of_groups, of_runs, references};
 
@@ -128,11 +128,11 @@ impl Report {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::analysis::stats::std;
     use crate::config::{Config, Dynamics, load};
+    use crate::io::metrics::Row;
     use crate::run::folder::RunInfo;
     use crate::run::incidents::{self, Incident};
-    use crate::io::metrics::Row;
-    use crate::analysis::stats::std;
     use crate::run::tracker::EVAL_MEAN;
     use figures::over_seeds;
 

@@ -5,9 +5,9 @@ use std::path::{Path, PathBuf};
 
 use crate::config::{Config, ConfigErrors, KEYS, Kind, Shipped, load};
 use crate::io::atomic::FileError;
+use crate::io::metrics::{self, MetricsError, Row, column};
 use crate::run::folder::{self, FolderError, RunInfo};
 use crate::run::incidents::{self, Incident};
-use crate::io::metrics::{self, MetricsError, Row, column};
 use crate::run::progress::Short;
 use crate::run::tracker::EVAL_MEAN;
 

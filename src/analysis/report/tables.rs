@@ -2,12 +2,12 @@
 
 use super::runs::{Group, Run};
 use super::table::{Table, points, told};
-use crate::config::{Algorithm, Dynamics};
-use crate::io::metrics::column;
-use crate::run::progress::{Short, Time};
 use crate::analysis::stats::{
     interval, interval_of_difference, iqm, mean, permutation_test, probability_of_improvement, std,
 };
+use crate::config::{Algorithm, Dynamics};
+use crate::io::metrics::column;
+use crate::run::progress::{Short, Time};
 
 /// Published returns on dFlex's Ant, and what they say.
 pub const REFERENCES: [(&str, &str); 7] = [

@@ -10,7 +10,7 @@ use crate::device::philox::{Philox, Stream};
 use crate::env::ant::{ACT, OBS};
 use crate::env::step::{Bound, EnvVars, Mode, ant_from_config};
 use crate::ops::returns::{ActorLossSpec, Bootstrap, actor_loss};
-use crate::tape::{DType, Home, Machine, Program, Region, VarId, Vars, grad};
+use crate::tape::{DType, Machine, Placement, Program, Region, VarId, Vars, grad};
 use std::sync::Arc;
 
 /// Steps of one run of the program.
@@ -38,7 +38,7 @@ pub fn env(c: &Config, envs: usize, adjoint: bool, seconds: f64) -> Result<Timin
     }
     let team = Arc::new(Team::new(1)?);
     let mut machine =
-        Machine::<f32>::on(&target(c.device, c.precision)?, vars, vec![begin, steps], team, &Home::Arena)?;
+        Machine::<f32>::on(&target(c.device, c.precision)?, vars, vec![begin, steps], team, &Placement::Arena)?;
     for (i, a) in machine.real_mut(actions).iter_mut().enumerate() {
         *a = 2.0 * random.uniform(0, i as u32) as f32 - 1.0;
     }

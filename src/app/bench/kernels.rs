@@ -3,7 +3,7 @@
 
 use super::epoch::until_it_learns;
 use super::measure::Timing;
-use crate::algo::{Arrangement, Learner, pwm, repeats, shac, target, written};
+use crate::algo::{ExecPlan, Learner, build, pwm, rematerialised, shac, target};
 use crate::config::{Algorithm, Config, Device};
 use crate::tape::Machine;
 use crate::tape::exec::{ProgramId, RunError, Target};
@@ -92,10 +92,10 @@ fn each_program(c: &Config, each: Each) -> anyhow::Result<()> {
         Ok(())
     }
     let target = target(c.device, c.precision)?;
-    let arrangement = Arrangement::repeating(&repeats(c, written(c).1.len()));
+    let exec_plan = ExecPlan::rematerialising(&rematerialised(c, build(c).1.len()));
     match c.algorithm {
-        Algorithm::Pwm => of(pwm::Trainer::<f32>::arranged(c, &target, &arrangement)?, each),
-        Algorithm::Shac => of(shac::Trainer::<f32>::arranged(c, &target, &arrangement)?, each),
+        Algorithm::Pwm => of(pwm::Trainer::<f32>::from_plan(c, &target, &exec_plan)?, each),
+        Algorithm::Shac => of(shac::Trainer::<f32>::from_plan(c, &target, &exec_plan)?, each),
     }
 }
 

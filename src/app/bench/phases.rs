@@ -16,7 +16,7 @@
 use crate::algo::pwm::rollout::{EnvStepVals, rollout};
 use crate::algo::pwm::trainer::TrainError;
 use crate::algo::pwm::world::Batch;
-use crate::algo::pwm::{Exchange, Nets, critic, world};
+use crate::algo::pwm::{Nets, RolloutBuffers, critic, world};
 use crate::algo::target;
 use crate::config::{Config, Dynamics, FlowHead, Integrator, Latent};
 use crate::device::cpu::team::Team;
@@ -32,7 +32,7 @@ use crate::tape::cuda::Operands;
 use crate::tape::exec::{ProgramId, RunError};
 use crate::tape::fill::Fill;
 use crate::tape::profile::Profile;
-use crate::tape::{Adjoint, Cx, DType, Home, Machine, Op, Program, Region, VarId, Vars, grad};
+use crate::tape::{Adjoint, DType, Machine, Op, OpArgs, Placement, Program, Region, VarId, Vars, grad};
 use std::sync::Arc;
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
@@ -286,20 +286,20 @@ impl Draft {
 
     fn critic_update(&mut self, c: &Config) -> Nets {
         let nets = Nets::new(&mut self.vars, c, OBS, ACT);
-        let exchange = Exchange::new(&mut self.vars, c, nets.world.width);
-        self.data.push((exchange.latents, latents(c)));
-        self.data.push((exchange.targets, Data::Normal));
+        let buffers = RolloutBuffers::new(&mut self.vars, c, nets.world.width);
+        self.data.push((buffers.latents, latents(c)));
+        self.data.push((buffers.targets, Data::Normal));
         let passes = self.vars.add(Region::Control, "passes", DType::Index, &[1]);
         let loss = self.zeros("loss", &[1]);
         let (p, vars) = (&mut self.p, &self.vars);
         let (passes, loss) = (p.var(vars, passes), p.var(vars, loss));
-        critic::pass(p, vars, c, &nets.critics, &exchange, passes, loss);
+        critic::pass(p, vars, c, &nets.critics, &buffers, passes, loss);
         nets
     }
 
     fn actor_rollout(&mut self, c: &Config) -> Nets {
         let nets = Nets::new(&mut self.vars, c, OBS, ACT);
-        let exchange = Exchange::new(&mut self.vars, c, nets.world.width);
+        let buffers = RolloutBuffers::new(&mut self.vars, c, nets.world.width);
         let obs = self.random("obs", &[c.num_envs, OBS], Data::Normal);
         let noise = self.random("noise", &[c.horizon, c.num_envs, ACT], Data::Normal);
         let (p, vars) = (&mut self.p, &self.vars);
@@ -309,7 +309,7 @@ impl Draft {
             p.push(Fill { value: 0.0 }, &[], &[terminated]);
             EnvStepVals { done, next_obs: obs }
         };
-        let loss = rollout(p, vars, c, &nets, &exchange, obs, noise, true, &mut endless);
+        let loss = rollout(p, vars, c, &nets, &buffers, obs, noise, true, &mut endless);
         nets.actor.group.update(p, vars, &[(loss, 1.0)]);
         nets
     }
@@ -333,7 +333,7 @@ impl Draft {
         let mut programs = vec![self.p];
         programs.extend((!self.before.nodes.is_empty()).then_some(self.before));
         let prepared = programs.len() > 1;
-        let mut machine = Machine::on(&target(c.device, c.precision)?, self.vars, programs, team, &Home::Arena)?;
+        let mut machine = Machine::on(&target(c.device, c.precision)?, self.vars, programs, team, &Placement::Arena)?;
         let random = Philox::new(c.seed, Stream::Test);
         for (step, (var, data)) in self.data.into_iter().enumerate() {
             let x = machine.real_mut(var);
@@ -363,8 +363,8 @@ struct Ones;
 
 impl Ones {
     #[inline(always)]
-    fn run<F: crate::device::Real>(&self, cx: &Cx<F>, _: usize, _: usize) {
-        cx.out_all(0)[0] = F::zero();
+    fn run<F: crate::device::Real>(&self, args: &OpArgs<F>, _: usize, _: usize) {
+        args.out_all(0)[0] = F::zero();
     }
 }
 

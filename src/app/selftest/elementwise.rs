@@ -2,7 +2,7 @@
 
 use super::lab::{Case, case};
 use crate::device::philox::Stream;
-use crate::ops::control::{clamp_below, clip, meter, tick};
+use crate::ops::control::{accumulate, clamp_below, clip, increment};
 use crate::ops::optim::{AdamSpec, AdamVals, adam};
 use crate::ops::policy::gather_rows;
 use crate::ops::probe::{covariance, group_drift};
@@ -22,10 +22,10 @@ pub(super) fn elementwise_cases(list: &mut Vec<Case>) {
             let bad = clip(&mut l.p, bad, 5.0);
             l.keep(bad);
             let counter = l.index(vec![7]);
-            tick(&mut l.p, counter);
+            increment(&mut l.p, counter);
             let (a, b, c) = (l.real(&[1]), l.real(&[1]), l.real(&[1]));
-            meter(&mut l.p, a, b, false);
-            meter(&mut l.p, a, c, true);
+            accumulate(&mut l.p, a, b, false);
+            accumulate(&mut l.p, a, c, true);
             l.runs = 2;
         }));
         list.push(case(format!("sum {n}"), move |l| {

@@ -7,7 +7,7 @@ use crate::ops::control::copy;
 use crate::ops::loss::squared_error;
 use crate::tape::exec::{BindError, Number, RunError, Target};
 use crate::tape::plan::packing;
-use crate::tape::{DType, Home, Machine, Program, Region, Val, VarId, Vars, grad};
+use crate::tape::{DType, Machine, Placement, Program, Region, Val, VarId, Vars, grad};
 use std::sync::Arc;
 
 /// A case being written: a program of one operation or a few, its inputs and what is compared.
@@ -132,7 +132,8 @@ impl Lab {
 
     /// Runs the case on `target`; all variables then.
     fn run<F: Number>(&self, target: &Target, program: Program) -> Result<Vec<Vec<f64>>, SelftestError> {
-        let mut m = Machine::<F>::on(target, self.vars.clone(), vec![program], Arc::new(Team::new(1)?), &Home::Arena)?;
+        let mut m =
+            Machine::<F>::on(target, self.vars.clone(), vec![program], Arc::new(Team::new(1)?), &Placement::Arena)?;
         for (var, values) in &self.reals {
             m.real_mut(*var).iter_mut().zip(values).for_each(|(x, &v)| *x = F::of(v));
         }
@@ -290,6 +291,6 @@ fn ulps_between(a: f32, b: f32) -> u32 {
 pub(super) fn precision_of(target: &Target) -> Precision {
     match target {
         Target::Cpu => Precision::Fp32,
-        Target::Cuda(_, o) => o.multiply.precision,
+        Target::Cuda(_, o) => o.matmul.precision,
     }
 }

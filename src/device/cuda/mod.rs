@@ -3,7 +3,7 @@
 //! | file | idea |
 //! |---|---|
 //! | [`launch`] | a kernel's signature, one launch of it, the macro that makes typed launch functions |
-//! | [`multiply`] | in which precision and on which units matrix products run |
+//! | [`matmul`]   | in which precision and on which units matrix products run |
 //! | [`unit`](mod@unit) | launches gathered into sources: kernels are templates over sizes, each size one instance |
 //! | [`nvrtc`] | the run-time compiler, and what it reports about registers and spills |
 //! | [`cache`] | compiled code on disk, by the hash of everything it depends on |
@@ -15,7 +15,7 @@
 pub mod cache;
 pub mod driver;
 pub mod launch;
-pub mod multiply;
+pub mod matmul;
 pub mod nvrtc;
 pub mod unit;
 

@@ -1,6 +1,6 @@
-//! CUDA launches of copies, counters, clamps and meters.
+//! CUDA launches of copies, counters, clamps and accumulators.
 
-use super::{ClampBelow, Clip, Copy, Meter, Tick};
+use super::{Accumulate, ClampBelow, Clip, Copy, Increment};
 use crate::device::cuda::Launch;
 use crate::device::cuda::launch::{In, IndexOut, Out};
 use crate::tape::cuda::{Operands, cover};
@@ -8,10 +8,10 @@ use crate::tape::cuda::{Operands, cover};
 crate::cuda_kernels! {
     "tape/basic.cu";
     fn copy[256](from: In, to: Out, n: u32);
-    fn tick[32](counter: IndexOut);
+    fn increment[32](counter: IndexOut);
     fn clamp_below[256](x: Out, low: f32, n: u32);
     fn clip[256](x: In, y: Out, limit: f32, n: u32);
-    fn meter[32](x: In, slot: Out, replace: u32);
+    fn accumulate[32](x: In, slot: Out, replace: u32);
 }
 
 const ONE: [usize; 3] = [1, 1, 1];
@@ -23,9 +23,9 @@ impl Copy {
     }
 }
 
-impl Tick {
+impl Increment {
     pub(super) fn launches(&self, x: &Operands) -> Vec<Launch> {
-        vec![tick(ONE, [], x.out_index(0))]
+        vec![increment(ONE, [], x.out_index(0))]
     }
 }
 
@@ -43,8 +43,8 @@ impl Clip {
     }
 }
 
-impl Meter {
+impl Accumulate {
     pub(super) fn launches(&self, x: &Operands) -> Vec<Launch> {
-        vec![meter(ONE, [], x.input(0), x.out(0), self.replace.into())]
+        vec![accumulate(ONE, [], x.input(0), x.out(0), self.replace.into())]
     }
 }

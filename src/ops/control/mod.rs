@@ -6,7 +6,7 @@ use crate::device::Real;
 use crate::device::cuda::Launch;
 use crate::tape::cuda::Operands;
 use crate::tape::op::chunk;
-use crate::tape::{Cx, Op, Program, Val};
+use crate::tape::{Op, OpArgs, Program, Val};
 
 const CHUNK: usize = 16_384;
 
@@ -45,29 +45,29 @@ struct Copy;
 
 impl Copy {
     #[inline(always)]
-    fn run<F: Real>(&self, cx: &Cx<F>, _: usize, task: usize) {
-        let r = chunk(cx.out_len(0), CHUNK, task);
-        cx.out(0, r.clone()).copy_from_slice(&cx.input(0)[r]);
+    fn run<F: Real>(&self, args: &OpArgs<F>, _: usize, task: usize) {
+        let r = chunk(args.out_len(0), CHUNK, task);
+        args.out(0, r.clone()).copy_from_slice(&args.input(0)[r]);
     }
 }
 control_op!(Copy, "copy", chunks);
 
 /// Appends `counter += 1` for an index value `[1]`.
-pub fn tick(p: &mut Program, counter: Val) {
-    p.push(Tick, &[], &[counter]);
+pub fn increment(p: &mut Program, counter: Val) {
+    p.push(Increment, &[], &[counter]);
 }
 
 #[derive(Debug)]
-struct Tick;
+struct Increment;
 
-impl Tick {
+impl Increment {
     #[inline(always)]
-    fn run<F: Real>(&self, cx: &Cx<F>, _: usize, _: usize) {
-        let c = cx.out_index(0, 0..1);
+    fn run<F: Real>(&self, args: &OpArgs<F>, _: usize, _: usize) {
+        let c = args.out_index(0, 0..1);
         c[0] = c[0].wrapping_add(1);
     }
 }
-control_op!(Tick, "tick", |_| vec![1]);
+control_op!(Increment, "increment", |_| vec![1]);
 
 /// Appends `x = max(x, low)` in place.
 pub fn clamp_below(p: &mut Program, x: Val, low: f64) {
@@ -81,9 +81,9 @@ struct ClampBelow {
 
 impl ClampBelow {
     #[inline(always)]
-    fn run<F: Real>(&self, cx: &Cx<F>, _: usize, _: usize) {
+    fn run<F: Real>(&self, args: &OpArgs<F>, _: usize, _: usize) {
         let low = F::of(self.low);
-        for x in cx.out_all(0) {
+        for x in args.out_all(0) {
             if *x < low {
                 *x = low;
             }
@@ -107,9 +107,9 @@ struct Clip {
 
 impl Clip {
     #[inline(always)]
-    fn run<F: Real>(&self, cx: &Cx<F>, _: usize, task: usize) {
-        let r = chunk(cx.out_len(0), CHUNK, task);
-        for (y, x) in cx.out(0, r.clone()).iter_mut().zip(&cx.input(0)[r]) {
+    fn run<F: Real>(&self, args: &OpArgs<F>, _: usize, task: usize) {
+        let r = chunk(args.out_len(0), CHUNK, task);
+        for (y, x) in args.out(0, r.clone()).iter_mut().zip(&args.input(0)[r]) {
             let x = if x.is_finite() { *x } else { F::zero() };
             *y = x.max(F::of(-self.limit)).min(F::of(self.limit));
         }
@@ -118,21 +118,21 @@ impl Clip {
 control_op!(Clip, "clip", chunks);
 
 /// Appends `slot += x` for scalars `[1]`, or `slot = x` with `replace`.
-pub fn meter(p: &mut Program, x: Val, slot: Val, replace: bool) {
-    p.push(Meter { replace }, &[x], &[slot]);
+pub fn accumulate(p: &mut Program, x: Val, slot: Val, replace: bool) {
+    p.push(Accumulate { replace }, &[x], &[slot]);
 }
 
 #[derive(Debug)]
-struct Meter {
+struct Accumulate {
     replace: bool,
 }
 
-impl Meter {
+impl Accumulate {
     #[inline(always)]
-    fn run<F: Real>(&self, cx: &Cx<F>, _: usize, _: usize) {
-        let slot = &mut cx.out_all(0)[0];
-        let x = cx.input(0)[0];
+    fn run<F: Real>(&self, args: &OpArgs<F>, _: usize, _: usize) {
+        let slot = &mut args.out_all(0)[0];
+        let x = args.input(0)[0];
         *slot = if self.replace { x } else { *slot + x };
     }
 }
-control_op!(Meter, "meter", |_| vec![1]);
+control_op!(Accumulate, "accumulate", |_| vec![1]);

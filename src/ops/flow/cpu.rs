@@ -3,7 +3,7 @@
 use super::{Dims, Flow, Part};
 use crate::device::Real;
 use crate::ops::linear::epilogue;
-use crate::tape::Cx;
+use crate::tape::OpArgs;
 use crate::tape::op::chunk;
 
 /// Scratch numbers of a row: what fixed inputs add, the substep's start, a stage's state, activations of two layers.
@@ -13,28 +13,36 @@ pub(super) fn scratch_row(d: &Dims) -> usize {
 
 impl Flow {
     #[inline(always)]
-    pub(super) fn run<F: Real>(&self, cx: &Cx<F>, _phase: usize, task: usize) {
+    pub(super) fn run<F: Real>(&self, args: &OpArgs<F>, _phase: usize, task: usize) {
         let d = &self.dims;
         let rows = chunk(d.rows, d.tile(), task);
         let (n, w) = (rows.len(), d.state);
-        let work = cx.scratch(rows.start * scratch_row(d)..rows.end * scratch_row(d));
+        let work = args.scratch(rows.start * scratch_row(d)..rows.end * scratch_row(d));
         let (fixed, work) = work.split_at_mut(n * d.widths[0]);
-        fixed_part(d, cx, rows.start, n, fixed);
-        let x = cx.out(0, rows.start * w..rows.end * w);
-        x.copy_from_slice(&cx.input(0)[rows.start * w..rows.end * w]);
+        fixed_part(d, args, rows.start, n, fixed);
+        let x = args.out(0, rows.start * w..rows.end * w);
+        x.copy_from_slice(&args.input(0)[rows.start * w..rows.end * w]);
         for k in 0..d.steps.substeps {
-            if k > 0 && cx.outputs_len() > 1 {
+            if k > 0 && args.outputs_len() > 1 {
                 let at = ((k - 1) * d.rows + rows.start) * w;
-                cx.out(1, at..at + n * w).copy_from_slice(x);
+                args.out(1, at..at + n * w).copy_from_slice(x);
             }
-            substep(d, cx, k, n, fixed, x, work);
+            substep(d, args, k, n, fixed, x, work);
         }
     }
 }
 
 /// One substep of `n` rows, in place. `work`: a row each of start and stage, two of the widest layer.
 #[inline(always)]
-pub(super) fn substep<F: Real>(d: &Dims, cx: &Cx<F>, k: usize, n: usize, fixed: &[F], x: &mut [F], work: &mut [F]) {
+pub(super) fn substep<F: Real>(
+    d: &Dims,
+    args: &OpArgs<F>,
+    k: usize,
+    n: usize,
+    fixed: &[F],
+    x: &mut [F],
+    work: &mut [F],
+) {
     let (start, work) = work.split_at_mut(n * d.state);
     let (u, work) = work.split_at_mut(n * d.state);
     let (even, odd) = work[..2 * n * d.widest()].split_at_mut(n * d.widest());
@@ -50,8 +58,8 @@ pub(super) fn substep<F: Real>(d: &Dims, cx: &Cx<F>, k: usize, n: usize, fixed: 
         for l in 0..d.layers() {
             let (y, before) = if l % 2 == 0 { (&mut *even, &*odd) } else { (&mut *odd, &*even) };
             let y = &mut y[..n * d.widths[l]];
-            product(d, cx, l, n, tau, fixed, if l == 0 { u } else { before }, y);
-            finish(d, cx, l, y);
+            product(d, args, l, n, tau, fixed, if l == 0 { u } else { before }, y);
+            finish(d, args, l, y);
         }
         let v = if d.layers() % 2 == 1 { &*even } else { &*odd };
         add_scaled(x, F::of(d.h() * stage.b), v);
@@ -76,14 +84,14 @@ pub(super) fn add_scaled<F: Real>(x: &mut [F], c: F, v: &[F]) {
 
 /// What bias and fixed inputs give the first layer, for `n` rows from `first` on.
 #[inline(always)]
-pub(super) fn fixed_part<F: Real>(d: &Dims, cx: &Cx<F>, first: usize, n: usize, out: &mut [F]) {
+pub(super) fn fixed_part<F: Real>(d: &Dims, args: &OpArgs<F>, first: usize, n: usize, out: &mut [F]) {
     let (at, w) = (d.operand(0), d.widths[0]);
     for row in out.chunks_exact_mut(w) {
-        row.copy_from_slice(cx.input(at + 2));
+        row.copy_from_slice(args.input(at + 2));
     }
     for (i, &k) in d.fixed.iter().enumerate() {
-        let x = &cx.input(1 + i)[first * k..][..n * k];
-        add_product(x, k, &cx.input(at + 1)[d.column(Part::Fixed(i)) * w..], out, w);
+        let x = &args.input(1 + i)[first * k..][..n * k];
+        add_product(x, k, &args.input(at + 1)[d.column(Part::Fixed(i)) * w..], out, w);
     }
 }
 
@@ -100,9 +108,18 @@ fn add_product<F: Real>(x: &[F], k: usize, wt: &[F], out: &mut [F], w: usize) {
 /// Layer `l` before its epilogue, on `n` rows `x`.
 #[inline(always)]
 #[allow(clippy::too_many_arguments, reason = "a layer's operands")]
-pub(super) fn product<F: Real>(d: &Dims, cx: &Cx<F>, l: usize, n: usize, tau: F, fixed: &[F], x: &[F], out: &mut [F]) {
+pub(super) fn product<F: Real>(
+    d: &Dims,
+    args: &OpArgs<F>,
+    l: usize,
+    n: usize,
+    tau: F,
+    fixed: &[F],
+    x: &[F],
+    out: &mut [F],
+) {
     let (at, w) = (d.operand(l), d.widths[l]);
-    let wt = cx.input(at + 1);
+    let wt = args.input(at + 1);
     if l == 0 {
         let time = &wt[d.column(Part::Time) * w..][..w];
         for (row, fixed) in out[..n * w].chunks_exact_mut(w).zip(fixed.chunks_exact(w)) {
@@ -113,7 +130,7 @@ pub(super) fn product<F: Real>(d: &Dims, cx: &Cx<F>, l: usize, n: usize, tau: F,
         add_product(x, d.state, &wt[d.column(Part::State) * w..], out, w);
     } else {
         for row in out[..n * w].chunks_exact_mut(w) {
-            row.copy_from_slice(cx.input(at + 2));
+            row.copy_from_slice(args.input(at + 2));
         }
         add_product(x, d.fan_in(l), wt, out, w);
     }
@@ -121,11 +138,11 @@ pub(super) fn product<F: Real>(d: &Dims, cx: &Cx<F>, l: usize, n: usize, tau: F,
 
 /// The epilogue of layer `l`, in place; of the last layer also the removal of group means.
 #[inline(always)]
-pub(super) fn finish<F: Real>(d: &Dims, cx: &Cx<F>, l: usize, y: &mut [F]) {
+pub(super) fn finish<F: Real>(d: &Dims, args: &OpArgs<F>, l: usize, y: &mut [F]) {
     let at = d.operand(l);
     if d.epilogues[l].has_norm() {
         for row in y.chunks_exact_mut(d.widths[l]) {
-            epilogue(d.epilogues[l], row, cx.input(at + 3), cx.input(at + 4));
+            epilogue(d.epilogues[l], row, args.input(at + 3), args.input(at + 4));
         }
     }
     if let (true, Some(group)) = (l + 1 == d.layers(), d.tangent) {

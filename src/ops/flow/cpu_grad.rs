@@ -14,7 +14,7 @@ use super::cpu::{add_scaled, advance, finish, fixed_part, product, remove_means,
 use super::{Dims, FlowGrad, Part, Target};
 use crate::device::Real;
 use crate::ops::linear::row_grad;
-use crate::tape::Cx;
+use crate::tape::OpArgs;
 use crate::tape::op::chunk;
 use std::ops::Range;
 
@@ -98,52 +98,52 @@ pub(super) fn column_tasks(d: &Dims) -> usize {
 
 impl FlowGrad {
     #[inline(always)]
-    pub(super) fn run<F: Real>(&self, cx: &Cx<F>, phase: usize, task: usize) {
+    pub(super) fn run<F: Real>(&self, args: &OpArgs<F>, phase: usize, task: usize) {
         let k = self.dims.steps.substeps;
         if !self.wants_params() {
             for k in (0..k).rev() {
-                self.rows(cx, k, task);
+                self.rows(args, k, task);
             }
         } else if phase.is_multiple_of(2) {
-            self.rows(cx, k - 1 - phase / 2, task);
+            self.rows(args, k - 1 - phase / 2, task);
         } else {
-            self.columns(cx, k - 1 - phase / 2, task);
+            self.columns(args, k - 1 - phase / 2, task);
         }
     }
 
     /// Substep `k`, for the rows of one tile.
     #[inline(always)]
-    fn rows<F: Real>(&self, cx: &Cx<F>, k: usize, tile: usize) {
+    fn rows<F: Real>(&self, args: &OpArgs<F>, k: usize, tile: usize) {
         let d = &self.dims;
         let at = Scratch::new(d, self.kept);
         let rows = chunk(d.rows, d.tile(), tile);
         let (n, w) = (rows.len(), d.state);
-        let block = |start: usize, w: usize| cx.scratch(start + rows.start * w..start + rows.end * w);
+        let block = |start: usize, w: usize| args.scratch(start + rows.start * w..start + rows.end * w);
         let (fixed, dfixed) = (block(at.fixed, d.widths[0]), block(at.dfixed, d.widths[0]));
         let (g, next_g, du) = (block(at.g, w), block(at.next_g, w), block(at.du, w));
         if k + 1 == d.steps.substeps {
-            g.copy_from_slice(&cx.input(self.operands)[rows.start * w..rows.end * w]);
-            fixed_part(d, cx, rows.start, n, fixed);
+            g.copy_from_slice(&args.input(self.operands)[rows.start * w..rows.end * w]);
+            fixed_part(d, args, rows.start, n, fixed);
             dfixed.fill(F::zero());
             for l in 0..d.layers() {
-                cx.scratch(at.norm(d, tile, l)).fill(F::zero());
+                args.scratch(at.norm(d, tile, l)).fill(F::zero());
             }
             if !self.kept {
-                self.integrate_again(cx, &at, rows.clone(), fixed, next_g);
+                self.integrate_again(args, &at, rows.clone(), fixed, next_g);
             }
         }
         let x: &[F] = if k == 0 {
-            &cx.input(0)[rows.start * w..rows.end * w]
+            &args.input(0)[rows.start * w..rows.end * w]
         } else if self.kept {
-            &cx.input(self.operands + 1)[((k - 1) * d.rows + rows.start) * w..][..n * w]
+            &args.input(self.operands + 1)[((k - 1) * d.rows + rows.start) * w..][..n * w]
         } else {
             block(at.between + (k - 1) * d.rows * w, w)
         };
         for s in 0..d.stages().len() {
-            self.evaluate(cx, &at, k, s, rows.clone(), fixed, x);
+            self.evaluate(args, &at, k, s, rows.clone(), fixed, x);
         }
         next_g.copy_from_slice(g);
-        let dy = cx.scratch(at.dy + rows.start * d.widest()..at.dy + rows.end * d.widest());
+        let dy = args.scratch(at.dy + rows.start * d.widest()..at.dy + rows.end * d.widest());
         for (s, stage) in d.stages().iter().enumerate().rev() {
             let dv = &mut dy[..n * w];
             let weight = F::of(d.h() * stage.b);
@@ -153,30 +153,30 @@ impl FlowGrad {
             if let Some(after) = d.stages().get(s + 1) {
                 add_scaled(dv, F::of(d.h() * after.a), du);
             }
-            self.evaluate_reverse(cx, &at, s, tile, rows.clone(), dy, du);
-            add_scaled(dfixed, F::one(), cx.scratch(at.layer(d, 0, false, s, rows.clone())));
+            self.evaluate_reverse(args, &at, s, tile, rows.clone(), dy, du);
+            add_scaled(dfixed, F::one(), args.scratch(at.layer(d, 0, false, s, rows.clone())));
             add_scaled(next_g, F::one(), du);
         }
         g.copy_from_slice(next_g);
         if k == 0 {
-            self.finish_rows(cx, rows, g, dfixed);
+            self.finish_rows(args, rows, g, dfixed);
         }
     }
 
     /// Latents between substeps, which were not kept. `x` is free to use.
     #[inline(always)]
-    fn integrate_again<F: Real>(&self, cx: &Cx<F>, at: &Scratch, rows: Range<usize>, fixed: &[F], x: &mut [F]) {
+    fn integrate_again<F: Real>(&self, args: &OpArgs<F>, at: &Scratch, rows: Range<usize>, fixed: &[F], x: &mut [F]) {
         let (d, w) = (&self.dims, self.dims.state);
         if d.steps.substeps == 1 {
             return;
         }
         let each = 2 * (w + d.widest());
-        let work = cx.scratch(at.integrate + rows.start * each..at.integrate + rows.end * each);
-        x.copy_from_slice(&cx.input(0)[rows.start * w..rows.end * w]);
+        let work = args.scratch(at.integrate + rows.start * each..at.integrate + rows.end * each);
+        x.copy_from_slice(&args.input(0)[rows.start * w..rows.end * w]);
         for k in 0..d.steps.substeps - 1 {
-            substep(d, cx, k, rows.len(), fixed, x, work);
+            substep(d, args, k, rows.len(), fixed, x, work);
             let to = at.between + k * d.rows * w;
-            cx.scratch(to + rows.start * w..to + rows.end * w).copy_from_slice(x);
+            args.scratch(to + rows.start * w..to + rows.end * w).copy_from_slice(x);
         }
     }
 
@@ -185,7 +185,7 @@ impl FlowGrad {
     #[allow(clippy::too_many_arguments, reason = "where the stage is, and where its operands are")]
     fn evaluate<F: Real>(
         &self,
-        cx: &Cx<F>,
+        args: &OpArgs<F>,
         at: &Scratch,
         k: usize,
         s: usize,
@@ -195,20 +195,20 @@ impl FlowGrad {
     ) {
         let (d, w) = (&self.dims, self.dims.state);
         let n = rows.len();
-        let u = cx.scratch(at.u + (s * d.rows + rows.start) * w..at.u + (s * d.rows + rows.end) * w);
+        let u = args.scratch(at.u + (s * d.rows + rows.start) * w..at.u + (s * d.rows + rows.end) * w);
         if s == 0 {
             u.copy_from_slice(x);
         } else {
-            let v = cx.scratch(at.layer(d, d.layers() - 1, true, s - 1, rows.clone()));
+            let v = args.scratch(at.layer(d, d.layers() - 1, true, s - 1, rows.clone()));
             advance(u, x, F::of(d.h() * d.stages()[s].a), v);
         }
         let mut input: &[F] = u;
         for l in 0..d.layers() {
-            let h = cx.scratch(at.layer(d, l, false, s, rows.clone()));
-            let y = cx.scratch(at.layer(d, l, true, s, rows.clone()));
-            product(d, cx, l, n, F::of(d.tau(k, s)), fixed, input, h);
+            let h = args.scratch(at.layer(d, l, false, s, rows.clone()));
+            let y = args.scratch(at.layer(d, l, true, s, rows.clone()));
+            product(d, args, l, n, F::of(d.tau(k, s)), fixed, input, h);
             y.copy_from_slice(h);
-            finish(d, cx, l, y);
+            finish(d, args, l, y);
             input = y;
         }
     }
@@ -218,7 +218,7 @@ impl FlowGrad {
     #[allow(clippy::too_many_arguments, reason = "where the stage is, and where its operands are")]
     fn evaluate_reverse<F: Real>(
         &self,
-        cx: &Cx<F>,
+        args: &OpArgs<F>,
         at: &Scratch,
         s: usize,
         tile: usize,
@@ -231,15 +231,15 @@ impl FlowGrad {
         if let Some(group) = d.tangent {
             remove_means(&mut dy[..n * d.state], group);
         }
-        let temps = cx.scratch(at.temps + tile * 3 * d.widest()..at.temps + (tile + 1) * 3 * d.widest());
+        let temps = args.scratch(at.temps + tile * 3 * d.widest()..at.temps + (tile + 1) * 3 * d.widest());
         for l in (0..d.layers()).rev() {
             let (operand, width) = (d.operand(l), d.widths[l]);
-            let h = cx.scratch(at.layer(d, l, false, s, rows.clone()));
+            let h = args.scratch(at.layer(d, l, false, s, rows.clone()));
             if d.epilogues[l].has_norm() {
-                let y = cx.scratch(at.layer(d, l, true, s, rows.clone()));
-                let sums = cx.scratch(at.norm(d, tile, l));
+                let y = args.scratch(at.layer(d, l, true, s, rows.clone()));
+                let sums = args.scratch(at.norm(d, tile, l));
                 let (copy, temp) = temps.split_at_mut(width);
-                let (gain, shift) = (cx.input(operand + 3), cx.input(operand + 4));
+                let (gain, shift) = (args.input(operand + 3), args.input(operand + 4));
                 for r in 0..n {
                     let o = r * width..(r + 1) * width;
                     copy.copy_from_slice(&h[o.clone()]);
@@ -249,7 +249,7 @@ impl FlowGrad {
             } else {
                 h.copy_from_slice(&dy[..n * width]);
             }
-            let weight = cx.input(operand);
+            let weight = args.input(operand);
             if l == 0 {
                 back(h, width, &weight[d.column(Part::State)..], d.inputs(), du, d.state, false);
             } else {
@@ -260,21 +260,21 @@ impl FlowGrad {
 
     /// Cotangents of the start and of the fixed inputs.
     #[inline(always)]
-    fn finish_rows<F: Real>(&self, cx: &Cx<F>, rows: Range<usize>, g: &[F], dfixed: &[F]) {
+    fn finish_rows<F: Real>(&self, args: &OpArgs<F>, rows: Range<usize>, g: &[F], dfixed: &[F]) {
         let (d, w) = (&self.dims, self.dims.state);
         if let Some(Target { output, accumulate }) = self.dstate {
-            let out = cx.out(output, rows.start * w..rows.end * w);
+            let out = args.out(output, rows.start * w..rows.end * w);
             if accumulate {
                 add_scaled(out, F::one(), g);
             } else {
                 out.copy_from_slice(g);
             }
         }
-        let weight = cx.input(d.operand(0));
+        let weight = args.input(d.operand(0));
         for (i, target) in self.dfixed.iter().enumerate() {
             if let Some(Target { output, accumulate }) = *target {
                 let k = d.fixed[i];
-                let out = cx.out(output, rows.start * k..rows.end * k);
+                let out = args.out(output, rows.start * k..rows.end * k);
                 let column = d.column(Part::Fixed(i));
                 back(dfixed, d.widths[0], &weight[column..], d.inputs(), out, k, accumulate);
             }
@@ -283,7 +283,7 @@ impl FlowGrad {
 
     /// Gradients of the parameters that belong to one tile of a layer's outputs, from substep `k`.
     #[inline(always)]
-    fn columns<F: Real>(&self, cx: &Cx<F>, k: usize, mut task: usize) {
+    fn columns<F: Real>(&self, args: &OpArgs<F>, k: usize, mut task: usize) {
         let d = &self.dims;
         let at = Scratch::new(d, self.kept);
         let mut l = 0;
@@ -295,17 +295,17 @@ impl FlowGrad {
         let outs = chunk(width, out_tile(width), task);
         let more = k + 1 < d.steps.substeps;
         // All stages in one: they lie one behind the other.
-        let dh = &*cx.scratch(at.layer(d, l, false, 0, 0..stages * m));
+        let dh = &*args.scratch(at.layer(d, l, false, 0, 0..stages * m));
         let [weight, bias, gain, shift] = self.dlayers[l];
         if let Some(Target { output, accumulate }) = weight {
             let fan_in = d.fan_in(l);
-            let dw = cx.out(output, outs.start * fan_in..outs.end * fan_in);
+            let dw = args.out(output, outs.start * fan_in..outs.end * fan_in);
             let add = accumulate || more;
             if l > 0 {
-                let x = &*cx.scratch(at.layer(d, l - 1, true, 0, 0..stages * m));
+                let x = &*args.scratch(at.layer(d, l - 1, true, 0, 0..stages * m));
                 outer(&dh[outs.start..], width, x, fan_in, stages * m, dw, fan_in, outs.len(), add);
             } else {
-                let x = &*cx.scratch(at.u..at.u + stages * m * d.state);
+                let x = &*args.scratch(at.u..at.u + stages * m * d.state);
                 let to = &mut dw[d.column(Part::State)..];
                 outer(&dh[outs.start..], width, x, d.state, stages * m, to, fan_in, outs.len(), add);
                 let column = d.column(Part::Time);
@@ -320,15 +320,15 @@ impl FlowGrad {
                     row[column] = sum;
                 }
                 for (i, &w) in d.fixed.iter().enumerate().filter(|_| k == 0) {
-                    let dfixed = &*cx.scratch(at.dfixed..at.dfixed + m * width);
-                    let x = cx.input(1 + i);
+                    let dfixed = &*args.scratch(at.dfixed..at.dfixed + m * width);
+                    let x = args.input(1 + i);
                     let to = &mut dw[d.column(Part::Fixed(i))..];
                     outer(&dfixed[outs.start..], width, x, w, m, to, fan_in, outs.len(), accumulate);
                 }
             }
         }
         if let Some(Target { output, accumulate }) = bias {
-            let db = cx.out(output, outs.clone());
+            let db = args.out(output, outs.clone());
             if !accumulate && !more {
                 db.fill(F::zero());
             }
@@ -338,12 +338,12 @@ impl FlowGrad {
         }
         for (which, target) in [gain, shift].into_iter().enumerate() {
             if let (0, Some(Target { output, accumulate })) = (k, target) {
-                let out = cx.out(output, outs.clone());
+                let out = args.out(output, outs.clone());
                 if !accumulate {
                     out.fill(F::zero());
                 }
                 for tile in 0..d.tiles() {
-                    let sums = &*cx.scratch(at.norm(d, tile, l));
+                    let sums = &*args.scratch(at.norm(d, tile, l));
                     add_scaled(out, F::one(), &sums[which * width..][outs.clone()]);
                 }
             }

@@ -8,7 +8,7 @@ use super::{Dims, Flow, FlowGrad, Part, Target};
 use crate::config::Precision;
 use crate::device::cuda::Launch;
 use crate::device::cuda::launch::{Element, In, Out, Table};
-use crate::device::cuda::multiply::Multiply;
+use crate::device::cuda::matmul::Matmul;
 use crate::ops::linear::cuda::{
     Layer, PARTS, SUMS, columns, columns_room, grad_rows, input_gradient, row_blocks, rows, weight_gradient,
 };
@@ -202,8 +202,8 @@ impl<'a> Draft<'a> {
         }
     }
 
-    fn how(&self) -> &'a Multiply {
-        self.x.multiply()
+    fn how(&self) -> &'a Matmul {
+        self.x.matmul()
     }
 
     /// Whether the first weight has a rounded transposed copy.
@@ -412,7 +412,7 @@ impl<'a> Draft<'a> {
         let product = weight_gradient(d.widths[l], width, rows, dh.into(), x);
         let product = Product { c: to.at(offset), c_line: d.fan_in(l), accumulate: add, ..product };
         let parts = self.scratch(self.at.parts);
-        product.launch_split(self.x.multiply(), parts, &mut self.list);
+        product.launch_split(self.x.matmul(), parts, &mut self.list);
     }
 
     fn columns(&mut self, x: Out, to: Out, rows: usize, n: usize, stride: usize, add: bool) {

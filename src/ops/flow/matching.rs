@@ -13,7 +13,7 @@ use crate::device::cuda::Launch;
 use crate::ops::loss::{CHUNK, count, slices};
 use crate::tape::cuda::Operands;
 use crate::tape::op::chunk;
-use crate::tape::{Adjoint, Cx, Op, Program, Val};
+use crate::tape::{Adjoint, Op, OpArgs, Program, Val};
 
 /// Rows a task takes.
 const ROWS: usize = 64;
@@ -31,12 +31,12 @@ pub(super) struct Interpolate;
 
 impl Interpolate {
     #[inline(always)]
-    fn run<F: Real>(&self, cx: &Cx<F>, _: usize, task: usize) {
-        let (m, d) = (cx.out_shape(0)[0], cx.out_shape(0)[1]);
-        let tau = cx.input(2);
+    fn run<F: Real>(&self, args: &OpArgs<F>, _: usize, task: usize) {
+        let (m, d) = (args.out_shape(0)[0], args.out_shape(0)[1]);
+        let tau = args.input(2);
         for r in chunk(m, ROWS, task) {
-            let (z0, z1) = (&cx.input(0)[r * d..][..d], &cx.input(1)[r * d..][..d]);
-            for ((o, a), b) in cx.out(0, r * d..(r + 1) * d).iter_mut().zip(z0).zip(z1) {
+            let (z0, z1) = (&args.input(0)[r * d..][..d], &args.input(1)[r * d..][..d]);
+            for ((o, a), b) in args.out(0, r * d..(r + 1) * d).iter_mut().zip(z0).zip(z1) {
                 *o = *a + tau[r] * (*b - *a);
             }
         }
@@ -71,11 +71,11 @@ pub(super) struct InterpolateGrad {
 
 impl InterpolateGrad {
     #[inline(always)]
-    fn run<F: Real>(&self, cx: &Cx<F>, _: usize, task: usize) {
-        let (m, d) = (cx.shape(0)[0], cx.shape(0)[1]);
+    fn run<F: Real>(&self, args: &OpArgs<F>, _: usize, task: usize) {
+        let (m, d) = (args.shape(0)[0], args.shape(0)[1]);
         for r in chunk(m, ROWS, task) {
-            let w = F::one() - cx.input(1)[r];
-            for (o, c) in cx.out(0, r * d..(r + 1) * d).iter_mut().zip(&cx.input(0)[r * d..]) {
+            let w = F::one() - args.input(1)[r];
+            for (o, c) in args.out(0, r * d..(r + 1) * d).iter_mut().zip(&args.input(0)[r * d..]) {
                 *o = if self.accumulate { *o + w * *c } else { w * *c };
             }
         }
@@ -110,11 +110,11 @@ pub(super) struct VelocityError {
 
 impl VelocityError {
     #[inline(always)]
-    fn run<F: Real>(&self, cx: &Cx<F>, phase: usize, task: usize) {
-        let (slice, chunks) = slices(cx.input(0).len(), &self.weights);
+    fn run<F: Real>(&self, args: &OpArgs<F>, phase: usize, task: usize) {
+        let (slice, chunks) = slices(args.input(0).len(), &self.weights);
         if phase == 0 {
             let (t, r) = (task / chunks, chunk(slice, CHUNK, task % chunks));
-            let of = |i: usize| &cx.input(i)[t * slice..][r.clone()];
+            let of = |i: usize| &args.input(i)[t * slice..][r.clone()];
             let (v, z0, z1) = (of(0), of(1), of(2));
             // Independent sums in a fixed order, as in `sum_of`.
             let mut acc = [F::zero(); 16];
@@ -124,11 +124,11 @@ impl VelocityError {
                     *a += error * error;
                 }
             }
-            cx.scratch(task..task + 1)[0] = sum_of(&acc, |x| x) * F::of(self.weights[t]);
+            args.scratch(task..task + 1)[0] = sum_of(&acc, |x| x) * F::of(self.weights[t]);
         } else {
             let n = self.weights.len() * chunks;
-            let parts = cx.scratch(0..n);
-            cx.out_all(0)[0] = sum_of(parts, |x| x);
+            let parts = args.scratch(0..n);
+            args.out_all(0)[0] = sum_of(parts, |x| x);
         }
     }
 }
@@ -169,13 +169,13 @@ pub(super) struct VelocityErrorGrad {
 
 impl VelocityErrorGrad {
     #[inline(always)]
-    fn run<F: Real>(&self, cx: &Cx<F>, _: usize, task: usize) {
-        let (slice, chunks) = slices(cx.input(1).len(), &self.weights);
+    fn run<F: Real>(&self, args: &OpArgs<F>, _: usize, task: usize) {
+        let (slice, chunks) = slices(args.input(1).len(), &self.weights);
         let (t, r) = (task / chunks, chunk(slice, CHUNK, task % chunks));
-        let of = |i: usize| &cx.input(i)[t * slice..][r.clone()];
+        let of = |i: usize| &args.input(i)[t * slice..][r.clone()];
         let (v, z0, z1) = (of(1), of(2), of(3));
-        let w = F::of(2.0 * self.weights[t]) * cx.input(0)[0];
-        let out = cx.out(0, t * slice + r.start..t * slice + r.end);
+        let w = F::of(2.0 * self.weights[t]) * args.input(0)[0];
+        let out = args.out(0, t * slice + r.start..t * slice + r.end);
         for i in 0..out.len() {
             let g = w * (v[i] - (z1[i] - z0[i]));
             out[i] = if self.accumulate { out[i] + g } else { g };

@@ -5,7 +5,7 @@ use crate::device::Real;
 use crate::device::cuda::Launch;
 use crate::tape::cuda::Operands;
 use crate::tape::op::chunk;
-use crate::tape::{Adjoint, Cx, Op, Program, Val};
+use crate::tape::{Adjoint, Op, OpArgs, Program, Val};
 
 /// Groups a task takes.
 const GROUPS: usize = 512;
@@ -31,10 +31,10 @@ pub(super) struct Tangent {
 
 impl Tangent {
     #[inline(always)]
-    fn run<F: Real>(&self, cx: &Cx<F>, _: usize, task: usize) {
+    fn run<F: Real>(&self, args: &OpArgs<F>, _: usize, task: usize) {
         let size = self.group * GROUPS;
-        let r = chunk(cx.out_len(0), size, task);
-        let (x, y) = (&cx.input(0)[r.clone()], cx.out(0, r));
+        let r = chunk(args.out_len(0), size, task);
+        let (x, y) = (&args.input(0)[r.clone()], args.out(0, r));
         if !self.accumulate {
             y.copy_from_slice(x);
             remove_means(y, self.group);
@@ -89,10 +89,10 @@ pub(super) struct Project {
 
 impl Project {
     #[inline(always)]
-    fn run<F: Real>(&self, cx: &Cx<F>, _: usize, task: usize) {
-        let r = chunk(cx.out_len(0), self.group * GROUPS, task);
-        let x = &cx.input(0)[r.clone()];
-        for (y, x) in cx.out(0, r).chunks_exact_mut(self.group).zip(x.chunks_exact(self.group)) {
+    fn run<F: Real>(&self, args: &OpArgs<F>, _: usize, task: usize) {
+        let r = chunk(args.out_len(0), self.group * GROUPS, task);
+        let x = &args.input(0)[r.clone()];
+        for (y, x) in args.out(0, r).chunks_exact_mut(self.group).zip(x.chunks_exact(self.group)) {
             let theta = threshold(x);
             for (y, x) in y.iter_mut().zip(x) {
                 *y = (*x - theta).max(F::zero());
@@ -153,11 +153,11 @@ pub(super) struct ProjectGrad {
 
 impl ProjectGrad {
     #[inline(always)]
-    fn run<F: Real>(&self, cx: &Cx<F>, _: usize, task: usize) {
-        let r = chunk(cx.out_len(0), self.group * GROUPS, task);
-        let (dy, y) = (&cx.input(0)[r.clone()], &cx.input(1)[r.clone()]);
+    fn run<F: Real>(&self, args: &OpArgs<F>, _: usize, task: usize) {
+        let r = chunk(args.out_len(0), self.group * GROUPS, task);
+        let (dy, y) = (&args.input(0)[r.clone()], &args.input(1)[r.clone()]);
         let rows = dy.chunks_exact(self.group).zip(y.chunks_exact(self.group));
-        for (dx, (dy, y)) in cx.out(0, r).chunks_exact_mut(self.group).zip(rows) {
+        for (dx, (dy, y)) in args.out(0, r).chunks_exact_mut(self.group).zip(rows) {
             let (mut sum, mut count) = (F::zero(), 0usize);
             for (dy, y) in dy.iter().zip(y) {
                 if *y > F::zero() {

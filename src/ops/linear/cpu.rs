@@ -3,27 +3,27 @@
 use super::{Epilogue, LN_EPS, Linear, LinearGrad, Target, Transpose, first_x};
 use crate::device::Real;
 use crate::device::cpu::vmath::{mish, mish_grad, sum_of, sum_of_pairs};
-use crate::tape::Cx;
+use crate::tape::OpArgs;
 use crate::tape::op::chunk;
 
 pub(super) const TRANSPOSE_ROWS: usize = 32;
 
 impl Linear {
     #[inline(always)]
-    pub(super) fn run<F: Real>(&self, cx: &Cx<F>, _phase: usize, task: usize) {
+    pub(super) fn run<F: Real>(&self, args: &OpArgs<F>, _phase: usize, task: usize) {
         let d = &self.dims;
         let (e, rows) = (task / d.tiles(), chunk(d.m, d.tile(), task % d.tiles()));
         let (n, count) = (d.n, rows.len());
         let x0 = first_x(d.epilogue);
         // The product goes to h if it is kept, else to y, where the epilogue works in place.
-        let saved = d.epilogue.has_norm() && cx.outputs.len() > 1;
+        let saved = d.epilogue.has_norm() && args.outputs.len() > 1;
         let at = (e * d.m + rows.start) * n;
-        let h = cx.out(usize::from(saved), at..at + count * n);
-        let wt = &cx.input(1)[e * d.k() * n..];
+        let h = args.out(usize::from(saved), at..at + count * n);
+        let wt = &args.input(1)[e * d.k() * n..];
         let mut offset = 0;
         for (i, &k) in d.parts.iter().enumerate() {
             let member = if d.shared_input { 0 } else { e };
-            let x = &cx.input(x0 + i)[(member * d.m + rows.start) * k..][..count * k];
+            let x = &args.input(x0 + i)[(member * d.m + rows.start) * k..][..count * k];
             // SAFETY: x, the k rows of Wᵀ and h hold count x k, k x n and count x n numbers; h is this task's alone.
             unsafe {
                 F::gemm(
@@ -36,7 +36,7 @@ impl Linear {
             }
             offset += k;
         }
-        let bias = &cx.input(2)[e * n..][..n];
+        let bias = &args.input(2)[e * n..][..n];
         for row in h.chunks_exact_mut(n) {
             for (h, b) in row.iter_mut().zip(bias) {
                 *h += *b;
@@ -45,10 +45,10 @@ impl Linear {
         if !d.epilogue.has_norm() {
             return;
         }
-        let (gain, shift) = (&cx.input(3)[e * n..][..n], &cx.input(4)[e * n..][..n]);
+        let (gain, shift) = (&args.input(3)[e * n..][..n], &args.input(4)[e * n..][..n]);
         for r in 0..count {
             if saved {
-                let y = cx.out(0, at + r * n..at + (r + 1) * n);
+                let y = args.out(0, at + r * n..at + (r + 1) * n);
                 y.copy_from_slice(&h[r * n..][..n]);
                 epilogue(d.epilogue, y, gain, shift);
             } else {
@@ -112,40 +112,40 @@ fn softmax<F: Real>(g: &mut [F]) {
 
 impl LinearGrad {
     #[inline(always)]
-    pub(super) fn run<F: Real>(&self, cx: &Cx<F>, phase: usize, task: usize) {
+    pub(super) fn run<F: Real>(&self, args: &OpArgs<F>, phase: usize, task: usize) {
         let d = &self.dims;
         if phase == 0 {
             let (member, tile) = if self.joined() { (None, task) } else { (Some(task / d.tiles()), task % d.tiles()) };
             for e in member.map_or(0..d.ensemble, |e| e..e + 1) {
-                self.rows(cx, e, tile, task);
+                self.rows(args, e, tile, task);
             }
         } else {
-            self.columns(cx, task / d.out_tiles(), task % d.out_tiles());
+            self.columns(args, task / d.out_tiles(), task % d.out_tiles());
         }
     }
 
     /// Cotangents of h and of the inputs, for the rows of one tile.
     #[inline(always)]
-    fn rows<F: Real>(&self, cx: &Cx<F>, e: usize, tile: usize, task: usize) {
+    fn rows<F: Real>(&self, args: &OpArgs<F>, e: usize, tile: usize, task: usize) {
         let d = &self.dims;
         let n = d.n;
         let rows = chunk(d.m, d.tile(), tile);
         let at = (e * d.m + rows.start) * n;
         let span = at..at + rows.len() * n;
-        let dy = &cx.input(0)[span.clone()];
+        let dy = &args.input(0)[span.clone()];
         // A loss that reads one step of a rollout leaves the rows of all others without a cotangent.
         let idle = dy.iter().all(|&g| g == F::zero());
         let dh: &[F] = if d.epilogue.has_norm() {
-            let dh = cx.out(0, span.clone());
+            let dh = args.out(0, span.clone());
             let sums_at = self.row_tasks() * 2 * n + (e * d.tiles() + tile) * 2 * n;
-            let sums = cx.scratch(sums_at..sums_at + 2 * n);
+            let sums = args.scratch(sums_at..sums_at + 2 * n);
             sums.fill(F::zero());
             if idle {
                 dh.fill(F::zero());
             }
-            let temp = cx.scratch(task * 2 * n..(task + 1) * 2 * n);
-            let (h, y) = (&cx.input(1)[span.clone()], &cx.input(2)[span]);
-            let (gain, shift) = (&cx.input(4)[e * n..][..n], &cx.input(5)[e * n..][..n]);
+            let temp = args.scratch(task * 2 * n..(task + 1) * 2 * n);
+            let (h, y) = (&args.input(1)[span.clone()], &args.input(2)[span]);
+            let (gain, shift) = (&args.input(4)[e * n..][..n], &args.input(5)[e * n..][..n]);
             let busy = if idle { 0 } else { rows.len() };
             for r in 0..busy {
                 let o = r * n..(r + 1) * n;
@@ -155,13 +155,13 @@ impl LinearGrad {
         } else {
             dy
         };
-        let (w, k) = (&cx.input(3)[e * n * d.k()..], d.k());
+        let (w, k) = (&args.input(3)[e * n * d.k()..], d.k());
         let mut offset = 0;
         for (i, &width) in d.parts.iter().enumerate() {
             if let Some(Target { output, accumulate }) = self.dx[i] {
                 let member = if d.shared_input { 0 } else { e };
                 let at = (member * d.m + rows.start) * width;
-                let dx = cx.out(output, at..at + rows.len() * width);
+                let dx = args.out(output, at..at + rows.len() * width);
                 let accumulate = accumulate || (d.shared_input && e > 0);
                 if !idle {
                     // SAFETY: dh is count x n, the columns of W n x width with row stride k, dx count x width, this
@@ -185,20 +185,20 @@ impl LinearGrad {
 
     /// Gradients of the parameters that belong to one tile of outputs.
     #[inline(always)]
-    fn columns<F: Real>(&self, cx: &Cx<F>, e: usize, tile: usize) {
+    fn columns<F: Real>(&self, args: &OpArgs<F>, e: usize, tile: usize) {
         let d = &self.dims;
         let (n, m, k) = (d.n, d.m, d.k());
         let outs = chunk(n, d.out_tile(), tile);
         let norm = d.epilogue.has_norm();
         let member = e * m * n..(e + 1) * m * n;
-        let dh = if norm { cx.written(0, member) } else { &cx.input(0)[member] };
+        let dh = if norm { args.read_output(0, member) } else { &args.input(0)[member] };
         let x0 = if norm { 6 } else { 4 };
         if let Some(Target { output, accumulate }) = self.params[0] {
-            let dw = cx.out(output, (e * n + outs.start) * k..(e * n + outs.end) * k);
+            let dw = args.out(output, (e * n + outs.start) * k..(e * n + outs.end) * k);
             let mut offset = 0;
             for (i, &width) in d.parts.iter().enumerate() {
                 let member = if d.shared_input { 0 } else { e };
-                let x = &cx.input(x0 + i)[member * m * width..][..m * width];
+                let x = &args.input(x0 + i)[member * m * width..][..m * width];
                 // SAFETY: dhᵀ is outs x m, x m x width, the columns of dW outs x width with row stride k.
                 unsafe {
                     F::gemm(
@@ -213,7 +213,7 @@ impl LinearGrad {
             }
         }
         if let Some(Target { output, accumulate }) = self.params[1] {
-            let db = cx.out(output, e * n + outs.start..e * n + outs.end);
+            let db = args.out(output, e * n + outs.start..e * n + outs.end);
             if !accumulate {
                 db.fill(F::zero());
             }
@@ -225,13 +225,13 @@ impl LinearGrad {
         }
         for (which, target) in self.params.iter().skip(2).enumerate() {
             if let Some(Target { output, accumulate }) = *target {
-                let out = cx.out(output, e * n + outs.start..e * n + outs.end);
+                let out = args.out(output, e * n + outs.start..e * n + outs.end);
                 if !accumulate {
                     out.fill(F::zero());
                 }
                 for t in 0..d.tiles() {
                     let at = self.row_tasks() * 2 * n + ((e * d.tiles() + t) * 2 + which) * n;
-                    let sums = cx.scratch(at + outs.start..at + outs.end);
+                    let sums = args.scratch(at + outs.start..at + outs.end);
                     for (o, s) in out.iter_mut().zip(sums.iter()) {
                         *o += *s;
                     }
@@ -317,13 +317,13 @@ pub(crate) fn row_grad<F: Real>(
 
 impl Transpose {
     #[inline(always)]
-    pub(super) fn run<F: Real>(&self, cx: &Cx<F>, _phase: usize, task: usize) {
-        let s = cx.shape(0);
+    pub(super) fn run<F: Real>(&self, args: &OpArgs<F>, _phase: usize, task: usize) {
+        let s = args.shape(0);
         let (n, k) = (s[s.len() - 2], s[s.len() - 1]);
         let blocks = n.div_ceil(TRANSPOSE_ROWS);
         let (e, rows) = (task / blocks, chunk(n, TRANSPOSE_ROWS, task % blocks));
-        let w = &cx.input(0)[e * n * k..][..n * k];
-        let out = cx.out_ptr(0);
+        let w = &args.input(0)[e * n * k..][..n * k];
+        let out = args.out_ptr(0);
         // Columns in blocks, so that both sides stay in cache.
         for c0 in (0..k).step_by(16) {
             for c in c0..(c0 + 16).min(k) {

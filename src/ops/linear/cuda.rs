@@ -17,7 +17,7 @@ use super::{Dims, Epilogue, Linear, LinearGrad, Target, Transpose, first_x};
 use crate::config::Precision;
 use crate::device::cuda::Launch;
 use crate::device::cuda::launch::{Element, In, Out};
-use crate::device::cuda::multiply::Multiply;
+use crate::device::cuda::matmul::Matmul;
 use crate::tape::cuda::{Operands, cover};
 
 crate::cuda_kernels! {
@@ -162,7 +162,7 @@ impl Layer {
     }
 
     /// `room` is for as many numbers as [`rounded_room`] says.
-    pub fn launches(&self, how: &Multiply, room: Out) -> Vec<Launch> {
+    pub fn launches(&self, how: &Matmul, room: Out) -> Vec<Launch> {
         let [(k0, x0), (k1, x1), (k2, x2)] = self.parts;
         let (m, n, shared) = (self.m as u32, self.n, u32::from(self.shared_input));
         if self.k() <= FEW_INPUTS && n <= FUSED {
@@ -197,7 +197,7 @@ impl Layer {
     }
 
     /// `h = x Wᵀ`.
-    pub fn product(&self, how: &Multiply, h: Out) -> Product {
+    pub fn product(&self, how: &Matmul, h: Out) -> Product {
         let own = self.e > 1 && !self.shared_input;
         assert!(!own || self.parts[1].0 == 0, "invariant: members with inputs of their own have them in one part");
         let (n, line, whole) = (self.n, self.inputs, self.n * self.inputs);
@@ -264,7 +264,7 @@ impl Linear {
             saved: if norm && x.outputs_len() > 1 { x.out(1) } else { Out::default() },
         };
         let room = if self.cuda_workspace() > 0 { x.scratch() } else { Out::default() };
-        Some(layer.launches(x.multiply(), room))
+        Some(layer.launches(x.matmul(), room))
     }
 
     /// Numbers of scratch memory that the kernels need.
@@ -338,11 +338,11 @@ impl LinearGrad {
                     batch,
                     summed,
                     accumulate,
-                    ..input_gradient(x.multiply(), (m, n, width), dh, x.input(3), transposed, (k, offset))
+                    ..input_gradient(x.matmul(), (m, n, width), dh, x.input(3), transposed, (k, offset))
                 };
                 let product =
                     Product { b_lines: product.b_lines.map(|l| Lines { member: lines_of(l), ..l }), ..product };
-                product.launch(x.multiply(), scratch(at.rounded), &mut list);
+                product.launch(x.matmul(), scratch(at.rounded), &mut list);
             }
             if let Some(Target { output, accumulate }) = self.params[0] {
                 let x_ = x.input(first + i);
@@ -356,7 +356,7 @@ impl LinearGrad {
                     a_member: m * n,
                     ..weight_gradient(n, width, m, dh, x_)
                 };
-                product.launch_split(x.multiply(), scratch(at.parts), &mut list);
+                product.launch_split(x.matmul(), scratch(at.parts), &mut list);
             }
             offset += width;
         }
@@ -384,7 +384,7 @@ impl LinearGrad {
 
 /// `dx = dh W` for `width` columns of W `[N, inputs]` from `column` on; without a place to go, of one member.
 pub(in crate::ops) fn input_gradient(
-    how: &Multiply,
+    how: &Matmul,
     (m, n, width): (usize, usize, usize),
     dh: In,
     weight: In,
@@ -437,7 +437,7 @@ impl Transpose {
         let (n, k) = (s[s.len() - 2], s[s.len() - 1]);
         let e = if s.len() == 3 { s[0] } else { 1 };
         let grid = [k.div_ceil(32), n.div_ceil(32), e];
-        if !rounded(x.multiply(), n, k) {
+        if !rounded(x.matmul(), n, k) {
             return vec![transpose(grid, [], x.input(0), x.out(0), n as u32, k as u32)];
         }
         // The weight, then its transpose, in bf16: half the bytes each.

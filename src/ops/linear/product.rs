@@ -18,7 +18,7 @@ use super::Epilogue;
 use crate::config::Precision;
 use crate::device::cuda::Launch;
 use crate::device::cuda::launch::{Element, In, Out, Param, TensorMap};
-use crate::device::cuda::multiply::{Multiply, Units};
+use crate::device::cuda::matmul::{Matmul, MmaPath};
 use crate::tape::cuda::cover;
 use bytemuck::{Pod, Zeroable};
 
@@ -221,8 +221,8 @@ fn fills(m: usize, n: usize, batch: usize) -> bool {
 }
 
 /// Whether a product of one member runs on `product_tma`, if its matrices lie as that wants them.
-pub(in crate::ops) fn fills_tma(how: &Multiply, m: usize, n: usize) -> bool {
-    how.units >= Units::Wgmma && fills(m, n, 1)
+pub(in crate::ops) fn fills_tma(how: &Matmul, m: usize, n: usize) -> bool {
+    how.path >= MmaPath::Wgmma && fills(m, n, 1)
 }
 
 /// Numbers of room for a rounded copy of A, `k` products of `m` rows for each of `members`, if the product, of `batch`
@@ -233,9 +233,9 @@ pub(in crate::ops) fn rounded_room(m: usize, n: usize, k: usize, batch: usize, m
 
 /// Whether a weight `[n, k]` has copies in bf16 in the place of its transposed copy, which holds just as many bytes as
 /// two of them: the weight, then its transpose.
-pub(in crate::ops) fn rounded(how: &Multiply, n: usize, k: usize) -> bool {
+pub(in crate::ops) fn rounded(how: &Matmul, n: usize, k: usize) -> bool {
     let large = |n: usize| n >= 256 && n.is_multiple_of(8);
-    how.units >= Units::Wgmma && how.precision == Precision::Bf16 && large(n) && large(k)
+    how.path >= MmaPath::Wgmma && how.precision == Precision::Bf16 && large(n) && large(k)
 }
 
 /// Blocks that keep a GPU of 100 to 150 multiprocessors busy. A constant, so that bits do not depend on the GPU.
@@ -282,7 +282,7 @@ impl Product {
     }
 
     /// Multiplies; `room` is for as many numbers as [`rounded_room`] says.
-    pub fn launch(&self, how: &Multiply, room: Out, list: &mut Vec<Launch>) {
+    pub fn launch(&self, how: &Matmul, room: Out, list: &mut Vec<Launch>) {
         if let Some(lines) = self.b_lines.filter(|l| self.fits_tma(how, l)) {
             return self.launch_tma(how, &lines, room, list);
         }
@@ -293,14 +293,14 @@ impl Product {
 
     /// Columns of a tile, and tiles that share a row, if LayerNorm can follow in the same launch. Such tiles are wide, and must
     /// fill the GPU all the same: multiprocessors that idle cost more than a launch of its own for the rows.
-    pub fn spread(&self, how: &Multiply, epilogue: Epilogue) -> Option<[usize; 2]> {
+    pub fn spread(&self, how: &Matmul, epilogue: Epilogue) -> Option<[usize; 2]> {
         let follows = match epilogue {
             Epilogue::Bias => false,
             Epilogue::NormSimplex { group } => group == 8,
             Epilogue::NormMish | Epilogue::MishNorm => true,
         };
         let lines = self.b_lines.as_ref()?;
-        if how.units < Units::Clusters || !follows || !self.fits_tma(how, lines) {
+        if how.path < MmaPath::Clusters || !follows || !self.fits_tma(how, lines) {
             return None;
         }
         let spreads = |columns: &usize| {
@@ -313,7 +313,7 @@ impl Product {
     }
 
     /// Whether the copy unit can bring both matrices, and there are tiles enough for it.
-    fn fits_tma(&self, how: &Multiply, b: &Lines) -> bool {
+    fn fits_tma(&self, how: &Matmul, b: &Lines) -> bool {
         let a = match b.element {
             Element::Tf32 => self.a.iter().all(|p| wide(p.at.0, &[p.line, self.a_member])),
             // It is copied.
@@ -328,7 +328,7 @@ impl Product {
         let y = self.follow.map_or(0, |f| f.y.0);
         let c = [self.c.0, self.addend.0, y].iter().all(|a| a.is_multiple_of(8))
             && [self.n, self.c_line, self.c_member].iter().all(|n| n.is_multiple_of(2));
-        how.units >= Units::Wgmma
+        how.path >= MmaPath::Wgmma
             && self.a_major == Major::Products
             && a
             && b_fits
@@ -336,7 +336,7 @@ impl Product {
             && fills(self.m, self.n, self.batch)
     }
 
-    fn launch_tma(&self, how: &Multiply, b: &Lines, room: Out, list: &mut Vec<Launch>) {
+    fn launch_tma(&self, how: &Matmul, b: &Lines, room: Out, list: &mut Vec<Launch>) {
         let members = self.batch * self.summed;
         let [bytes, per_line] = match b.element {
             Element::Tf32 => [4, 32],
@@ -418,7 +418,7 @@ impl Product {
 
     /// Multiplies matrices with many products and few results: blocks share a sum, and `parts`, of as many numbers as
     /// [`split_room`] says, holds what each came to.
-    pub fn launch_split(&self, how: &Multiply, parts: Out, list: &mut Vec<Launch>) {
+    pub fn launch_split(&self, how: &Matmul, parts: Out, list: &mut Vec<Launch>) {
         let (tile, splits, chunk) = split(self.m, self.n, self.products(), self.batch);
         if splits == 1 {
             return list.push(self.launch_tile(how, tile, 1, self.products(), 0));
@@ -441,7 +441,7 @@ impl Product {
         ));
     }
 
-    fn launch_tile(&self, how: &Multiply, t: Tile, splits: usize, chunk: usize, c_split: usize) -> Launch {
+    fn launch_tile(&self, how: &Matmul, t: Tile, splits: usize, chunk: usize, c_split: usize) -> Launch {
         let a_wide = self.a.iter().all(|p| wide(p.at.0, &[p.line, self.a_member]));
         // The rows of B that belong to a later piece of A begin that many lines, or numbers, further on.
         let offset = if self.b_major == Major::Products { self.a[0].products | self.a[1].products } else { 0 };
@@ -528,7 +528,7 @@ mod tests {
 
     #[test]
     fn clusters_share_rows_that_fill_a_gpu() {
-        let how = Multiply { precision: Precision::Tf32, units: Units::Clusters };
+        let how = Matmul { precision: Precision::Tf32, path: MmaPath::Clusters };
         let spread = |m, n, epilogue| {
             let lines = Lines { at: 0, element: Element::Tf32, line: n, member: 0 };
             let product = Product { m, n, batch: 1, c_line: n, b_lines: Some(lines), ..Product::default() };

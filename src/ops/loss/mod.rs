@@ -7,7 +7,7 @@ use crate::device::cpu::vmath::{sum_of, sum_of_pairs};
 use crate::device::cuda::Launch;
 use crate::tape::cuda::Operands;
 use crate::tape::op::chunk;
-use crate::tape::{Adjoint, Cx, Op, Program, Val};
+use crate::tape::{Adjoint, Op, OpArgs, Program, Val};
 
 /// Elements a task sums.
 pub(super) const CHUNK: usize = 4096;
@@ -42,19 +42,19 @@ pub(super) fn count(shape: &[usize]) -> usize {
 
 impl SquaredError {
     #[inline(always)]
-    fn run<F: Real>(&self, cx: &Cx<F>, phase: usize, task: usize) {
-        let (pred, target) = (cx.input(0), cx.input(1));
+    fn run<F: Real>(&self, args: &OpArgs<F>, phase: usize, task: usize) {
+        let (pred, target) = (args.input(0), args.input(1));
         let (slice, chunks) = slices(pred.len(), &self.weights);
         if phase == 0 {
             let (t, r) = (task / chunks, chunk(slice, CHUNK, task % chunks));
             let p = &pred[t * slice..][r.clone()];
             let q = &target[if target.len() == slice { 0 } else { t * slice }..][r];
             let s = sum_of_pairs(p, q, |p, q| (p - q) * (p - q));
-            cx.scratch(task..task + 1)[0] = s * F::of(self.weights[t]);
+            args.scratch(task..task + 1)[0] = s * F::of(self.weights[t]);
         } else {
             let n = self.weights.len() * chunks;
-            let parts = cx.scratch(0..n);
-            cx.out_all(0)[0] = sum_of(parts, |x| x);
+            let parts = args.scratch(0..n);
+            args.out_all(0)[0] = sum_of(parts, |x| x);
         }
     }
 }
@@ -92,14 +92,14 @@ struct SquaredErrorGrad {
 
 impl SquaredErrorGrad {
     #[inline(always)]
-    fn run<F: Real>(&self, cx: &Cx<F>, _: usize, task: usize) {
-        let (c, pred, target) = (cx.input(0)[0], cx.input(1), cx.input(2));
+    fn run<F: Real>(&self, args: &OpArgs<F>, _: usize, task: usize) {
+        let (c, pred, target) = (args.input(0)[0], args.input(1), args.input(2));
         let (slice, chunks) = slices(pred.len(), &self.weights);
         let (t, r) = (task / chunks, chunk(slice, CHUNK, task % chunks));
         let p = &pred[t * slice..][r.clone()];
         let q = &target[if target.len() == slice { 0 } else { t * slice }..][r.clone()];
         let w = F::of(2.0 * self.weights[t]) * c;
-        let out = cx.out(0, t * slice + r.start..t * slice + r.end);
+        let out = args.out(0, t * slice + r.start..t * slice + r.end);
         for ((o, p), q) in out.iter_mut().zip(p).zip(q) {
             let g = w * (*p - *q);
             *o = if self.accumulate { *o + g } else { g };

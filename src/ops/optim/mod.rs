@@ -7,7 +7,7 @@ use crate::device::cpu::vmath::sum_of;
 use crate::device::cuda::Launch;
 use crate::tape::cuda::Operands;
 use crate::tape::op::chunk;
-use crate::tape::{Cx, Op, Program, Val};
+use crate::tape::{Op, OpArgs, Program, Val};
 
 /// Elements a task takes.
 const CHUNK: usize = 16_384;
@@ -57,22 +57,22 @@ struct Adam {
 
 impl Adam {
     #[inline(always)]
-    fn run<F: Real>(&self, cx: &Cx<F>, phase: usize, task: usize) {
-        let g = cx.input(0);
+    fn run<F: Real>(&self, args: &OpArgs<F>, phase: usize, task: usize) {
+        let g = args.input(0);
         let chunks = g.len().div_ceil(CHUNK);
         match phase {
             0 => {
                 let g = &g[chunk(g.len(), CHUNK, task)];
-                cx.scratch(task..task + 1)[0] = sum_of(g, |g| g * g);
+                args.scratch(task..task + 1)[0] = sum_of(g, |g| g * g);
             }
             1 => {
-                let parts = cx.scratch(0..chunks);
+                let parts = args.scratch(0..chunks);
                 let norm = sum_of(parts, |x| x).sqrt();
-                cx.out_all(4)[0] = norm;
-                let step = cx.out_index(3, 0..1);
-                let factors = cx.scratch(chunks..chunks + 3);
+                args.out_all(4)[0] = norm;
+                let step = args.out_index(3, 0..1);
+                let factors = args.scratch(chunks..chunks + 3);
                 if !norm.is_finite() {
-                    cx.out_index(5, 0..1)[0] += 1;
+                    args.out_index(5, 0..1)[0] += 1;
                     factors[0] = F::of(-1.0);
                     return;
                 }
@@ -80,11 +80,11 @@ impl Adam {
                 let t = step[0] as i32;
                 let clip = F::of(self.spec.max_norm) / (norm + F::of(NORM_EPS));
                 factors[0] = clip.min(F::one());
-                factors[1] = cx.input(1)[0] * F::of(1.0 / (1.0 - self.spec.beta1.powi(t)));
+                factors[1] = args.input(1)[0] * F::of(1.0 / (1.0 - self.spec.beta1.powi(t)));
                 factors[2] = F::of(1.0 / (1.0 - self.spec.beta2.powi(t)).sqrt());
             }
             _ => {
-                let f = cx.scratch(chunks..chunks + 3);
+                let f = args.scratch(chunks..chunks + 3);
                 let (clip, rate, root) = (f[0], f[1], f[2]);
                 if clip < F::zero() {
                     return;
@@ -93,7 +93,7 @@ impl Adam {
                 let (c1, c2) = (F::of(1.0 - self.spec.beta1), F::of(1.0 - self.spec.beta2));
                 let r = chunk(g.len(), CHUNK, task);
                 let g = &g[r.clone()];
-                let (p, m, v) = (cx.out(0, r.clone()), cx.out(1, r.clone()), cx.out(2, r));
+                let (p, m, v) = (args.out(0, r.clone()), args.out(1, r.clone()), args.out(2, r));
                 let eps = F::of(ADAM_EPS);
                 for (((p, m), v), g) in p.iter_mut().zip(m).zip(v).zip(g) {
                     let g = *g * clip;

@@ -6,7 +6,7 @@ use crate::device::Real;
 use crate::device::cuda::Launch;
 use crate::tape::cuda::Operands;
 use crate::tape::op::chunk;
-use crate::tape::{Adjoint, Cx, Op, Program, Val};
+use crate::tape::{Adjoint, Op, OpArgs, Program, Val};
 
 /// Rows a task takes.
 const ROWS: usize = 32;
@@ -28,21 +28,21 @@ struct Squash;
 
 impl Squash {
     #[inline(always)]
-    fn run<F: Real>(&self, cx: &Cx<F>, _: usize, task: usize) {
-        let w = cx.shape(1)[0];
-        let r = chunk(cx.shape(0)[0], ROWS, task);
-        let out = cx.out(0, r.start * w..r.end * w);
-        let mean = &cx.input(0)[r.start * w..r.end * w];
-        if cx.inputs_len() < 3 {
+    fn run<F: Real>(&self, args: &OpArgs<F>, _: usize, task: usize) {
+        let w = args.shape(1)[0];
+        let r = chunk(args.shape(0)[0], ROWS, task);
+        let out = args.out(0, r.start * w..r.end * w);
+        let mean = &args.input(0)[r.start * w..r.end * w];
+        if args.inputs_len() < 3 {
             for (o, m) in out.iter_mut().zip(mean) {
                 *o = m.tanh();
             }
             return;
         }
-        let noise = &cx.input(2)[r.start * w..r.end * w];
+        let noise = &args.input(2)[r.start * w..r.end * w];
         for ((o, m), e) in out.chunks_exact_mut(w).zip(mean.chunks_exact(w)).zip(noise.chunks_exact(w)) {
             for i in 0..w {
-                o[i] = (m[i] + cx.input(1)[i].exp() * e[i]).tanh();
+                o[i] = (m[i] + args.input(1)[i].exp() * e[i]).tanh();
             }
         }
     }
@@ -84,12 +84,12 @@ struct SquashGradMean {
 
 impl SquashGradMean {
     #[inline(always)]
-    fn run<F: Real>(&self, cx: &Cx<F>, _: usize, task: usize) {
-        let w = cx.shape(0)[1];
-        let r = chunk(cx.shape(0)[0], ROWS, task);
+    fn run<F: Real>(&self, args: &OpArgs<F>, _: usize, task: usize) {
+        let w = args.shape(0)[1];
+        let r = chunk(args.shape(0)[0], ROWS, task);
         let r = r.start * w..r.end * w;
-        let (c, y) = (&cx.input(0)[r.clone()], &cx.input(1)[r.clone()]);
-        for ((o, c), y) in cx.out(0, r).iter_mut().zip(c).zip(y) {
+        let (c, y) = (&args.input(0)[r.clone()], &args.input(1)[r.clone()]);
+        for ((o, c), y) in args.out(0, r).iter_mut().zip(c).zip(y) {
             let g = *c * (F::one() - *y * *y);
             *o = if self.accumulate { *o + g } else { g };
         }
@@ -117,16 +117,16 @@ struct SquashGradStd {
 
 impl SquashGradStd {
     #[inline(always)]
-    fn run<F: Real>(&self, cx: &Cx<F>, _: usize, _: usize) {
-        let w = cx.shape(2)[0];
-        let out = cx.out_all(0);
+    fn run<F: Real>(&self, args: &OpArgs<F>, _: usize, _: usize) {
+        let w = args.shape(2)[0];
+        let out = args.out_all(0);
         if !self.accumulate {
             out.fill(F::zero());
         }
-        let rows = cx.input(0).chunks_exact(w).zip(cx.input(1).chunks_exact(w)).zip(cx.input(3).chunks_exact(w));
+        let rows = args.input(0).chunks_exact(w).zip(args.input(1).chunks_exact(w)).zip(args.input(3).chunks_exact(w));
         for ((c, y), e) in rows {
             for i in 0..w {
-                out[i] += c[i] * (F::one() - y[i] * y[i]) * cx.input(2)[i].exp() * e[i];
+                out[i] += c[i] * (F::one() - y[i] * y[i]) * args.input(2)[i].exp() * e[i];
             }
         }
     }
@@ -158,13 +158,13 @@ struct Spread;
 
 impl Spread {
     #[inline(always)]
-    fn run<F: Real>(&self, cx: &Cx<F>, _: usize, task: usize) {
-        let w = cx.shape(0)[0];
-        let r = chunk(cx.shape(1)[0], ROWS, task);
-        let noise = &cx.input(1)[r.start * w..r.end * w];
-        for (y, e) in cx.out(0, r.start * w..r.end * w).chunks_exact_mut(w).zip(noise.chunks_exact(w)) {
+    fn run<F: Real>(&self, args: &OpArgs<F>, _: usize, task: usize) {
+        let w = args.shape(0)[0];
+        let r = chunk(args.shape(1)[0], ROWS, task);
+        let noise = &args.input(1)[r.start * w..r.end * w];
+        for (y, e) in args.out(0, r.start * w..r.end * w).chunks_exact_mut(w).zip(noise.chunks_exact(w)) {
             for i in 0..w {
-                y[i] = cx.input(0)[i].exp() * e[i];
+                y[i] = args.input(0)[i].exp() * e[i];
             }
         }
     }
@@ -198,13 +198,13 @@ struct SpreadGrad {
 
 impl SpreadGrad {
     #[inline(always)]
-    fn run<F: Real>(&self, cx: &Cx<F>, _: usize, _: usize) {
-        let out = cx.out_all(0);
+    fn run<F: Real>(&self, args: &OpArgs<F>, _: usize, _: usize) {
+        let out = args.out_all(0);
         if !self.accumulate {
             out.fill(F::zero());
         }
         let w = out.len();
-        for (c, y) in cx.input(0).chunks_exact(w).zip(cx.input(1).chunks_exact(w)) {
+        for (c, y) in args.input(0).chunks_exact(w).zip(args.input(1).chunks_exact(w)) {
             for i in 0..w {
                 out[i] += c[i] * y[i];
             }
@@ -252,10 +252,10 @@ fn smallest<F: Real>(v: &[F], members: usize, m: usize, i: usize) -> usize {
 
 impl EnsembleMin {
     #[inline(always)]
-    fn run<F: Real>(&self, cx: &Cx<F>, _: usize, _: usize) {
-        let (e, m) = (cx.shape(0)[0], cx.shape(0)[1]);
-        let v = cx.input(0);
-        for (i, o) in cx.out_all(0).iter_mut().enumerate() {
+    fn run<F: Real>(&self, args: &OpArgs<F>, _: usize, _: usize) {
+        let (e, m) = (args.shape(0)[0], args.shape(0)[1]);
+        let v = args.input(0);
+        for (i, o) in args.out_all(0).iter_mut().enumerate() {
             *o = v[smallest(v, e, m, i) * m + i] * F::of(self.scale);
         }
     }
@@ -289,9 +289,9 @@ struct EnsembleMinGrad {
 
 impl EnsembleMinGrad {
     #[inline(always)]
-    fn run<F: Real>(&self, cx: &Cx<F>, _: usize, _: usize) {
-        let (e, m) = (cx.shape(1)[0], cx.shape(1)[1]);
-        let (c, v, out) = (cx.input(0), cx.input(1), cx.out_all(0));
+    fn run<F: Real>(&self, args: &OpArgs<F>, _: usize, _: usize) {
+        let (e, m) = (args.shape(1)[0], args.shape(1)[1]);
+        let (c, v, out) = (args.input(0), args.input(1), args.out_all(0));
         if !self.accumulate {
             out.fill(F::zero());
         }
@@ -340,11 +340,11 @@ struct SelectRows {
 
 impl SelectRows {
     #[inline(always)]
-    fn run<F: Real>(&self, cx: &Cx<F>, _: usize, task: usize) {
-        let w = cx.shape(1)[1];
-        for r in chunk(cx.shape(1)[0], ROWS, task) {
-            let from = if self.anchored || cx.input(0)[r] != F::zero() { cx.input(1) } else { cx.input(2) };
-            cx.out(0, r * w..(r + 1) * w).copy_from_slice(&from[r * w..(r + 1) * w]);
+    fn run<F: Real>(&self, args: &OpArgs<F>, _: usize, task: usize) {
+        let w = args.shape(1)[1];
+        for r in chunk(args.shape(1)[0], ROWS, task) {
+            let from = if self.anchored || args.input(0)[r] != F::zero() { args.input(1) } else { args.input(2) };
+            args.out(0, r * w..(r + 1) * w).copy_from_slice(&from[r * w..(r + 1) * w]);
         }
     }
 }
@@ -383,12 +383,12 @@ struct SelectRowsGrad {
 
 impl SelectRowsGrad {
     #[inline(always)]
-    fn run<F: Real>(&self, cx: &Cx<F>, _: usize, task: usize) {
-        let w = cx.shape(1)[1];
-        for r in chunk(cx.shape(1)[0], ROWS, task) {
-            let taken = (cx.input(0)[r] != F::zero()) == self.keep;
-            let c = &cx.input(1)[r * w..(r + 1) * w];
-            for (o, c) in cx.out(0, r * w..(r + 1) * w).iter_mut().zip(c) {
+    fn run<F: Real>(&self, args: &OpArgs<F>, _: usize, task: usize) {
+        let w = args.shape(1)[1];
+        for r in chunk(args.shape(1)[0], ROWS, task) {
+            let taken = (args.input(0)[r] != F::zero()) == self.keep;
+            let c = &args.input(1)[r * w..(r + 1) * w];
+            for (o, c) in args.out(0, r * w..(r + 1) * w).iter_mut().zip(c) {
                 let g = if taken { *c } else { F::zero() };
                 *o = if self.accumulate { *o + g } else { g };
             }
@@ -422,11 +422,11 @@ struct GatherRows;
 
 impl GatherRows {
     #[inline(always)]
-    fn run<F: Real>(&self, cx: &Cx<F>, _: usize, task: usize) {
-        let w = cx.out_shape(0)[1];
-        for r in chunk(cx.out_shape(0)[0], ROWS, task) {
-            let from = cx.index(1)[r] as usize * w;
-            cx.out(0, r * w..(r + 1) * w).copy_from_slice(&cx.input(0)[from..from + w]);
+    fn run<F: Real>(&self, args: &OpArgs<F>, _: usize, task: usize) {
+        let w = args.out_shape(0)[1];
+        for r in chunk(args.out_shape(0)[0], ROWS, task) {
+            let from = args.index(1)[r] as usize * w;
+            args.out(0, r * w..(r + 1) * w).copy_from_slice(&args.input(0)[from..from + w]);
         }
     }
 }

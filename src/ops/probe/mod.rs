@@ -5,7 +5,7 @@ mod cuda;
 use crate::device::Real;
 use crate::device::cuda::Launch;
 use crate::tape::cuda::Operands;
-use crate::tape::{Cx, Op, Program, Val};
+use crate::tape::{Op, OpArgs, Program, Val};
 
 /// Appends `[5]`: means of `x` and `y`, variances of both, their covariance, for arrays of one length.
 pub fn covariance(p: &mut Program, x: Val, y: Val) -> Val {
@@ -20,8 +20,8 @@ struct Covariance;
 
 impl Covariance {
     #[inline(always)]
-    fn run<F: Real>(&self, cx: &Cx<F>, _: usize, _: usize) {
-        let (x, y) = (cx.input(0), cx.input(1));
+    fn run<F: Real>(&self, args: &OpArgs<F>, _: usize, _: usize) {
+        let (x, y) = (args.input(0), args.input(1));
         let share = F::one() / F::of(x.len() as f64);
         let (mut mx, mut my) = (F::zero(), F::zero());
         for (x, y) in x.iter().zip(y) {
@@ -36,7 +36,7 @@ impl Covariance {
             vy += dy * dy;
             c += dx * dy;
         }
-        cx.out_all(0).copy_from_slice(&[mx, my, vx * share, vy * share, c * share]);
+        args.out_all(0).copy_from_slice(&[mx, my, vx * share, vy * share, c * share]);
     }
 }
 
@@ -54,16 +54,16 @@ struct GroupDrift {
 
 impl GroupDrift {
     #[inline(always)]
-    fn run<F: Real>(&self, cx: &Cx<F>, _: usize, _: usize) {
+    fn run<F: Real>(&self, args: &OpArgs<F>, _: usize, _: usize) {
         let mut worst = F::zero();
-        for g in cx.input(0).chunks_exact(self.group) {
+        for g in args.input(0).chunks_exact(self.group) {
             let mut sum = F::zero();
             for x in g {
                 sum += *x;
             }
             worst = worst.max((sum - F::one()).abs());
         }
-        cx.out_all(0)[0] = worst;
+        args.out_all(0)[0] = worst;
     }
 }
 

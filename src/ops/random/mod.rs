@@ -7,7 +7,7 @@ use crate::device::cuda::Launch;
 use crate::device::philox::{Philox, Stream};
 use crate::tape::cuda::Operands;
 use crate::tape::op::chunk;
-use crate::tape::{Cx, Op, Program, Val};
+use crate::tape::{Op, OpArgs, Program, Val};
 
 const CHUNK: usize = 1024;
 
@@ -25,10 +25,10 @@ struct Normal {
 
 impl Normal {
     #[inline(always)]
-    fn run<F: Real>(&self, cx: &Cx<F>, _: usize, task: usize) {
-        let step = u64::from(cx.index(0)[0]);
-        let r = chunk(cx.out_len(0), CHUNK, task);
-        for (o, i) in cx.out(0, r.clone()).iter_mut().zip(r) {
+    fn run<F: Real>(&self, args: &OpArgs<F>, _: usize, task: usize) {
+        let step = u64::from(args.index(0)[0]);
+        let r = chunk(args.out_len(0), CHUNK, task);
+        for (o, i) in args.out(0, r.clone()).iter_mut().zip(r) {
             *o = F::of(self.rng.normal(step, i as u32));
         }
     }
@@ -64,10 +64,10 @@ struct Uniform {
 
 impl Uniform {
     #[inline(always)]
-    fn run<F: Real>(&self, cx: &Cx<F>, _: usize, task: usize) {
-        let step = u64::from(cx.index(0)[0]);
-        let r = chunk(cx.out_len(0), CHUNK, task);
-        for (o, i) in cx.out(0, r.clone()).iter_mut().zip(r) {
+    fn run<F: Real>(&self, args: &OpArgs<F>, _: usize, task: usize) {
+        let step = u64::from(args.index(0)[0]);
+        let r = chunk(args.out_len(0), CHUNK, task);
+        for (o, i) in args.out(0, r.clone()).iter_mut().zip(r) {
             *o = F::of(self.rng.uniform(step, i as u32));
         }
     }
@@ -103,10 +103,10 @@ struct Permutation {
 
 impl Permutation {
     #[inline(always)]
-    fn run<F: Real>(&self, cx: &Cx<F>, _: usize, _: usize) {
-        let step = u64::from(cx.index(0)[0]);
-        let n = cx.out_len(0);
-        let order = cx.out_index(0, 0..n);
+    fn run<F: Real>(&self, args: &OpArgs<F>, _: usize, _: usize) {
+        let step = u64::from(args.index(0)[0]);
+        let n = args.out_len(0);
+        let order = args.out_index(0, 0..n);
         for (i, o) in order.iter_mut().enumerate() {
             *o = i as u32;
         }
@@ -115,7 +115,7 @@ impl Permutation {
             if i % 4 == 3 || i + 1 == n {
                 block = self.rng.bits(step, (i / 4) as u32);
             }
-            // Multiply-shift maps 32 random bits to 0..=i.
+            // Matmul-shift maps 32 random bits to 0..=i.
             let j = (u64::from(block[i % 4]) * (i as u64 + 1)) >> 32;
             order.swap(i, j as usize);
         }

@@ -7,7 +7,7 @@ use crate::device::cuda::Launch;
 use crate::ops::stats::RunningScale;
 use crate::tape::cuda::Operands;
 use crate::tape::op::chunk;
-use crate::tape::{Adjoint, Cx, Op, Program, Val};
+use crate::tape::{Adjoint, Op, OpArgs, Program, Val};
 
 /// Environments a task takes.
 const ENVS: usize = 64;
@@ -98,13 +98,13 @@ fn segments(
 
 impl ActorLoss {
     #[inline(always)]
-    fn run<F: Real>(&self, cx: &Cx<F>, phase: usize, task: usize) {
-        let (h, n) = (cx.shape(0)[0], cx.shape(0)[1]);
-        let (reward, value, done, term) = (cx.input(0), cx.input(1), cx.input(2), cx.input(3));
+    fn run<F: Real>(&self, args: &OpArgs<F>, phase: usize, task: usize) {
+        let (h, n) = (args.shape(0)[0], args.shape(0)[1]);
+        let (reward, value, done, term) = (args.input(0), args.input(1), args.input(2), args.input(3));
         let (mixes, on_the_way, decay) = self.spec.weights::<F>();
         if phase == 0 {
             let envs = chunk(n, ENVS, task);
-            for (e, out) in envs.clone().zip(cx.out(1, envs)) {
+            for (e, out) in envs.clone().zip(args.out(1, envs)) {
                 let mut loss = F::zero();
                 segments(
                     &self.spec,
@@ -130,10 +130,10 @@ impl ActorLoss {
                 *out = loss;
             }
         } else {
-            let each = cx.written(1, 0..n);
-            let mut stats = RunningScale::read(cx.out_all(3));
+            let each = args.read_output(1, 0..n);
+            let mut stats = RunningScale::read(args.out_all(3));
             stats.update(each, self.spec.decay);
-            stats.write(cx.out_all(3));
+            stats.write(args.out_all(3));
             let scale = if self.spec.normalise { F::one() / stats.deviation() } else { F::of(1.0 / h as f64) };
             // A constant to the derivative: taken from the value, so that dual numbers agree.
             let scale = F::of(scale.value());
@@ -141,8 +141,8 @@ impl ActorLoss {
             for &x in each {
                 sum += x;
             }
-            cx.out_all(2)[0] = scale;
-            cx.out_all(0)[0] = sum * scale * F::of(1.0 / n as f64);
+            args.out_all(2)[0] = scale;
+            args.out_all(0)[0] = sum * scale * F::of(1.0 / n as f64);
         }
     }
 }
@@ -181,12 +181,12 @@ struct ActorLossGrad {
 
 impl ActorLossGrad {
     #[inline(always)]
-    fn run<F: Real>(&self, cx: &Cx<F>, _: usize, _: usize) {
-        let (h, n) = (cx.shape(2)[0], cx.shape(2)[1]);
-        let (reward, done, term) = (cx.input(2), cx.input(3), cx.input(4));
-        let c = -cx.input(0)[0] * cx.input(1)[0] * F::of(1.0 / n as f64);
+    fn run<F: Real>(&self, args: &OpArgs<F>, _: usize, _: usize) {
+        let (h, n) = (args.shape(2)[0], args.shape(2)[1]);
+        let (reward, done, term) = (args.input(2), args.input(3), args.input(4));
+        let c = -args.input(0)[0] * args.input(1)[0] * F::of(1.0 / n as f64);
         let (mixes, on_the_way, decay) = self.spec.weights::<F>();
-        let out = cx.out_all(0);
+        let out = args.out_all(0);
         if !self.accumulate {
             out.fill(F::zero());
         }
@@ -261,11 +261,11 @@ struct TdLambda {
 
 impl TdLambda {
     #[inline(always)]
-    fn run<F: Real>(&self, cx: &Cx<F>, _: usize, _: usize) {
-        let (h, n) = (cx.shape(0)[0], cx.shape(0)[1]);
-        let (r, v, d, term) = (cx.input(0), cx.input(1), cx.input(2), cx.input(3));
+    fn run<F: Real>(&self, args: &OpArgs<F>, _: usize, _: usize) {
+        let (h, n) = (args.shape(0)[0], args.shape(0)[1]);
+        let (r, v, d, term) = (args.input(0), args.input(1), args.input(2), args.input(3));
         let (gamma, lambda, inv) = (F::of(self.gamma), F::of(self.lambda), F::of(1.0 / self.scale));
-        let out = cx.out_all(0);
+        let out = args.out_all(0);
         for e in 0..n {
             let mut g = F::zero();
             for i in (0..h).rev() {

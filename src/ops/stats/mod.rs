@@ -10,7 +10,7 @@ mod cuda;
 use crate::device::Real;
 use crate::device::cuda::Launch;
 use crate::tape::cuda::Operands;
-use crate::tape::{Adjoint, Cx, Op, Program, Val};
+use crate::tape::{Adjoint, Op, OpArgs, Program, Val};
 
 /// Added to the variance before the square root.
 pub const EPS: f64 = 1e-5;
@@ -79,10 +79,10 @@ struct UpdateStats {
 
 impl UpdateStats {
     #[inline(always)]
-    fn run<F: Real>(&self, cx: &Cx<F>, _: usize, column: usize) {
-        let out = cx.out(0, 3 * column..3 * column + 3);
+    fn run<F: Real>(&self, args: &OpArgs<F>, _: usize, column: usize) {
+        let out = args.out(0, 3 * column..3 * column + 3);
         let mut s = RunningScale::read(out);
-        s.update_strided(cx.input(0), column, cx.out_len(0) / 3, self.decay);
+        s.update_strided(args.input(0), column, args.out_len(0) / 3, self.decay);
         s.write(out);
     }
 }
@@ -125,13 +125,13 @@ struct Normalise {
 
 impl Normalise {
     #[inline(always)]
-    fn run<F: Real>(&self, cx: &Cx<F>, _: usize, _: usize) {
-        let (x, stats) = (cx.input(0), cx.input(1));
+    fn run<F: Real>(&self, args: &OpArgs<F>, _: usize, _: usize) {
+        let (x, stats) = (args.input(0), args.input(1));
         let d = stats.len() / 3;
         for column in 0..d {
             let s = RunningScale::read(&stats[3 * column..3 * column + 3]);
             let (mean, dev) = (if self.center { s.mean } else { F::zero() }, s.deviation());
-            let out = cx.out_all(0).iter_mut().skip(column).step_by(d);
+            let out = args.out_all(0).iter_mut().skip(column).step_by(d);
             for (o, x) in out.zip(x.iter().skip(column).step_by(d)) {
                 *o = ((*x - mean) / dev).max(F::of(-CLAMP)).min(F::of(CLAMP));
             }
@@ -164,13 +164,13 @@ struct NormaliseGrad {
 
 impl NormaliseGrad {
     #[inline(always)]
-    fn run<F: Real>(&self, cx: &Cx<F>, _: usize, _: usize) {
-        let (c, stats, y) = (cx.input(0), cx.input(1), cx.input(2));
+    fn run<F: Real>(&self, args: &OpArgs<F>, _: usize, _: usize) {
+        let (c, stats, y) = (args.input(0), args.input(1), args.input(2));
         let d = stats.len() / 3;
         let limit = F::of(CLAMP);
         for column in 0..d {
             let dev = RunningScale::read(&stats[3 * column..3 * column + 3]).deviation();
-            let out = cx.out_all(0).iter_mut().skip(column).step_by(d);
+            let out = args.out_all(0).iter_mut().skip(column).step_by(d);
             let given = c.iter().zip(y).skip(column).step_by(d);
             for (o, (c, y)) in out.zip(given) {
                 let g = if y.abs() < limit { *c / dev } else { F::zero() };

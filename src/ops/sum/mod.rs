@@ -6,7 +6,7 @@ use crate::device::Real;
 use crate::device::cuda::Launch;
 use crate::tape::cuda::Operands;
 use crate::tape::op::chunk;
-use crate::tape::{Adjoint, Cx, Op, Program, Val};
+use crate::tape::{Adjoint, Op, OpArgs, Program, Val};
 
 const CHUNK: usize = 8192;
 
@@ -28,10 +28,10 @@ struct Sum;
 
 impl Sum {
     #[inline(always)]
-    fn run<F: Real>(&self, cx: &Cx<F>, _: usize, task: usize) {
-        let r = chunk(cx.out_len(0), CHUNK, task);
-        let (a, b) = (&cx.input(0)[r.clone()], &cx.input(1)[r.clone()]);
-        for ((o, a), b) in cx.out(0, r).iter_mut().zip(a).zip(b) {
+    fn run<F: Real>(&self, args: &OpArgs<F>, _: usize, task: usize) {
+        let r = chunk(args.out_len(0), CHUNK, task);
+        let (a, b) = (&args.input(0)[r.clone()], &args.input(1)[r.clone()]);
+        for ((o, a), b) in args.out(0, r).iter_mut().zip(a).zip(b) {
             *o = *a + *b;
         }
     }
@@ -66,9 +66,9 @@ struct SumGrad {
 
 impl SumGrad {
     #[inline(always)]
-    fn run<F: Real>(&self, cx: &Cx<F>, _: usize, task: usize) {
-        let r = chunk(cx.out_len(0), CHUNK, task);
-        for (o, c) in cx.out(0, r.clone()).iter_mut().zip(&cx.input(0)[r]) {
+    fn run<F: Real>(&self, args: &OpArgs<F>, _: usize, task: usize) {
+        let r = chunk(args.out_len(0), CHUNK, task);
+        for (o, c) in args.out(0, r.clone()).iter_mut().zip(&args.input(0)[r]) {
             *o = if self.accumulate { *o + *c } else { *c };
         }
     }

@@ -3,7 +3,7 @@
 use super::{Bins, Decode, ROWS, TwoHotDecode, TwoHotDecodeGrad, TwoHotLoss, TwoHotLossGrad, symexp, symlog};
 use crate::device::Real;
 use crate::device::cpu::vmath::sum_of;
-use crate::tape::Cx;
+use crate::tape::OpArgs;
 use crate::tape::op::chunk;
 
 /// Probabilities of one row of logits into `p`; returns log sum exp.
@@ -44,13 +44,13 @@ fn put<F: Real>(to: &mut [F], accumulate: bool, f: impl Fn(usize) -> F) {
 
 impl TwoHotDecode {
     #[inline(always)]
-    pub(super) fn run<F: Real>(&self, cx: &Cx<F>, _phase: usize, task: usize) {
+    pub(super) fn run<F: Real>(&self, args: &OpArgs<F>, _phase: usize, task: usize) {
         let n = self.bins.count;
-        let p = cx.scratch(task * n..(task + 1) * n);
-        let rows = chunk(cx.out_len(0), ROWS, task);
-        let y = cx.out(0, rows.clone());
+        let p = args.scratch(task * n..(task + 1) * n);
+        let rows = chunk(args.out_len(0), ROWS, task);
+        let y = args.out(0, rows.clone());
         for (y, r) in y.iter_mut().zip(rows) {
-            softmax(&cx.input(0)[r * n..][..n], p);
+            softmax(&args.input(0)[r * n..][..n], p);
             let e = expectation(&self.bins, p);
             *y = match self.decode {
                 Decode::Symexp => symexp(e),
@@ -62,64 +62,64 @@ impl TwoHotDecode {
 
 impl TwoHotDecodeGrad {
     #[inline(always)]
-    pub(super) fn run<F: Real>(&self, cx: &Cx<F>, _phase: usize, task: usize) {
+    pub(super) fn run<F: Real>(&self, args: &OpArgs<F>, _phase: usize, task: usize) {
         let n = self.bins.count;
-        let p = cx.scratch(task * n..(task + 1) * n);
-        for r in chunk(cx.input(0).len(), ROWS, task) {
-            softmax(&cx.input(1)[r * n..][..n], p);
+        let p = args.scratch(task * n..(task + 1) * n);
+        for r in chunk(args.input(0).len(), ROWS, task) {
+            softmax(&args.input(1)[r * n..][..n], p);
             let e = expectation(&self.bins, p);
             let slope = match self.decode {
                 Decode::Symexp => e.abs().exp(),
                 Decode::Symlog => F::one(),
             };
-            let d = cx.input(0)[r] * slope;
-            put(cx.out(0, r * n..(r + 1) * n), self.accumulate, |i| d * p[i] * (self.bins.value::<F>(i) - e));
+            let d = args.input(0)[r] * slope;
+            put(args.out(0, r * n..(r + 1) * n), self.accumulate, |i| d * p[i] * (self.bins.value::<F>(i) - e));
         }
     }
 }
 
 impl TwoHotLoss {
     #[inline(always)]
-    pub(super) fn run<F: Real>(&self, cx: &Cx<F>, phase: usize, task: usize) {
+    pub(super) fn run<F: Real>(&self, args: &OpArgs<F>, phase: usize, task: usize) {
         let n = self.bins.count;
-        let total = cx.input(1).len();
+        let total = args.input(1).len();
         let rows_at = total.div_ceil(ROWS) * n;
         if phase == 0 {
-            let p = cx.scratch(task * n..(task + 1) * n);
+            let p = args.scratch(task * n..(task + 1) * n);
             let rows = chunk(total, ROWS, task);
-            let ce = cx.scratch(rows_at + rows.start..rows_at + rows.end);
+            let ce = args.scratch(rows_at + rows.start..rows_at + rows.end);
             for (ce, r) in ce.iter_mut().zip(rows) {
-                let logits = &cx.input(0)[r * n..][..n];
-                let (k, f) = self.bins.encode(symlog(cx.input(1)[r]));
+                let logits = &args.input(0)[r * n..][..n];
+                let (k, f) = self.bins.encode(symlog(args.input(1)[r]));
                 // The weights of the target sum to one.
                 *ce = softmax(logits, p) - ((F::one() - f) * logits[k] + f * logits[k + 1]);
             }
         } else {
-            let ce = cx.scratch(rows_at..rows_at + total);
+            let ce = args.scratch(rows_at..rows_at + total);
             let batch = total / self.weights.len();
             let mut loss = F::zero();
             for (&w, ce) in self.weights.iter().zip(ce.chunks_exact(batch)) {
                 loss += F::of(w) * sum_of(&ce[..batch], |x| x);
             }
-            cx.out_all(0)[0] = loss;
+            args.out_all(0)[0] = loss;
         }
     }
 }
 
 impl TwoHotLossGrad {
     #[inline(always)]
-    pub(super) fn run<F: Real>(&self, cx: &Cx<F>, _phase: usize, task: usize) {
+    pub(super) fn run<F: Real>(&self, args: &OpArgs<F>, _phase: usize, task: usize) {
         let n = self.bins.count;
-        let total = cx.input(2).len();
+        let total = args.input(2).len();
         let batch = total / self.weights.len();
-        let p = cx.scratch(task * n..(task + 1) * n);
+        let p = args.scratch(task * n..(task + 1) * n);
         for r in chunk(total, ROWS, task) {
-            softmax(&cx.input(1)[r * n..][..n], p);
-            let (k, f) = self.bins.encode(symlog(cx.input(2)[r]));
+            softmax(&args.input(1)[r * n..][..n], p);
+            let (k, f) = self.bins.encode(symlog(args.input(2)[r]));
             p[k] -= F::one() - f;
             p[k + 1] -= f;
-            let d = cx.input(0)[0] * F::of(self.weights[r / batch]);
-            put(cx.out(0, r * n..(r + 1) * n), self.accumulate, |i| d * p[i]);
+            let d = args.input(0)[0] * F::of(self.weights[r / batch]);
+            put(args.out(0, r * n..(r + 1) * n), self.accumulate, |i| d * p[i]);
         }
     }
 }

@@ -13,19 +13,19 @@
 //! from: each is bounded by a constant or by the settings, and has a line. Nothing is allocated but the tables of the
 //! programs.
 
-mod overhead;
-mod limits;
 mod fit;
+mod limits;
+mod overhead;
 mod planner;
 
-pub use limits::{Limits, DoesNotFit, WrongPlace};
 pub use fit::{Fit, KNOBS, Knob, knobs};
+pub use limits::{DoesNotFit, Limits, WrongPlace};
 pub use planner::Planner;
 
-use crate::algo::Arrangement;
+use crate::algo::ExecPlan;
 use crate::config::Config;
 use crate::tape::recompute::Level;
-use crate::tape::{Home, Region};
+use crate::tape::{Placement, Region};
 
 /// The line that recompute makes smaller.
 const ACTIVATIONS: &str = "activations";
@@ -73,11 +73,11 @@ impl Place {
 pub struct Plan {
     pub place: Place,
     /// Where the replay's finished episodes lie.
-    pub replay: Home,
+    pub replay: Placement,
     /// Exact; together they are the arena.
     pub arena: Vec<Item>,
     /// Exact, outside the arena: the replay's finished episodes, if they are not in it.
-    pub apart: Option<Item>,
+    pub offloaded: Option<Item>,
     /// Activations of each program, all in the arena's one activation region.
     pub programs: Vec<(&'static str, u64)>,
     /// What is held beside them, bounded.
@@ -103,13 +103,13 @@ impl Plan {
     }
 
     /// How many operations each program repeats.
-    pub fn repeats(&self) -> Vec<usize> {
+    pub fn rematerialised(&self) -> Vec<usize> {
         self.levels.iter().map(|l| l.taken).collect()
     }
 
     /// What a run takes over from its plan.
-    pub fn arrangement(&self) -> Arrangement {
-        Arrangement { repeats: self.repeats(), replay: self.replay.clone() }
+    pub fn exec_plan(&self) -> ExecPlan {
+        ExecPlan { rematerialised: self.rematerialised(), replay: self.replay.clone() }
     }
 
     /// Where the replay's finished episodes lie, in words; none if there are none.
@@ -119,9 +119,9 @@ impl Plan {
             Place::Device => "in the device's memory",
         };
         (self.replay_bytes() > 0).then(|| match &self.replay {
-            Home::Arena => own.into(),
-            Home::Pinned => "in main memory, locked, read by the device in place".into(),
-            Home::File(folder) => format!("in a file without a name on the disk of {}", folder.display()),
+            Placement::Arena => own.into(),
+            Placement::Pinned => "in main memory, locked, read by the device in place".into(),
+            Placement::File(folder) => format!("in a file without a name on the disk of {}", folder.display()),
         })
     }
 
@@ -136,13 +136,13 @@ impl Plan {
     }
 
     /// Bytes of what is exact but lies outside the arena.
-    pub fn apart_bytes(&self) -> u64 {
-        self.apart.as_ref().map_or(0, |i| i.bytes)
+    pub fn offloaded_bytes(&self) -> u64 {
+        self.offloaded.as_ref().map_or(0, |i| i.bytes)
     }
 
     /// Bytes of files that are mapped.
     pub fn mapped_bytes(&self) -> u64 {
-        if matches!(self.replay, Home::File(_)) { self.apart_bytes() } else { 0 }
+        if matches!(self.replay, Placement::File(_)) { self.offloaded_bytes() } else { 0 }
     }
 
     /// Host memory beside the arena.
@@ -176,7 +176,7 @@ impl Plan {
     }
 
     fn items(&self) -> impl Iterator<Item = &Item> {
-        self.arena.iter().chain(&self.apart).chain(&self.fixed)
+        self.arena.iter().chain(&self.offloaded).chain(&self.fixed)
     }
 
     /// All lines with their bytes on host, device and disk.

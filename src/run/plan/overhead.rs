@@ -7,11 +7,11 @@ use super::{Item, Memory, Place};
 use crate::algo::sequences;
 use crate::config::{Algorithm, Config, Latent};
 use crate::device::cpu::{packing, team};
-use crate::device::cuda::multiply::Multiply;
+use crate::device::cuda::matmul::Matmul;
 use crate::device::cuda::unit::units;
 use crate::env::ant::OBS;
-use crate::run::trajectory::{self, FILMED};
 use crate::run::signals;
+use crate::run::trajectory::{self, FILMED};
 use crate::tape::cuda::round::{self, MAIL_BYTES, MOST_LAUNCHES};
 use crate::tape::exec::count_launches;
 use crate::tape::program::Node;
@@ -78,7 +78,7 @@ impl Launches {
         // launches to count.
         let layout = Layout::of(vars, programs.iter().map(|p| p.plain().1.clone()).collect());
         let programs: Vec<&Program> = programs.iter().map(|p| p.plain().0).collect();
-        let Ok((counts, kinds)) = count_launches(vars, &layout, &programs, &Multiply::best(9, c.precision)) else {
+        let Ok((counts, kinds)) = count_launches(vars, &layout, &programs, &Matmul::best(9, c.precision)) else {
             return Self::default();
         };
         let nodes = programs.iter().flat_map(|p| &p.nodes);
@@ -153,7 +153,7 @@ impl Beside {
 /// metrics and pictures take.
 fn files(c: &Config, layout: &Layout) -> u64 {
     let real = size_of::<f32>();
-    let state = layout.persistent.bytes(real) + layout.apart * real;
+    let state = layout.persistent.bytes(real) + layout.offloaded * real;
     let region = |r| layout.regions.get(&r).map_or(0, |b| b.bytes(real));
     let policy = region(Region::Parameters) + region(Region::Statistics);
     let policies = c.keep_best + 2;

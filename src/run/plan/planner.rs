@@ -1,13 +1,13 @@
-//! How a run is arranged: where the replay lies and how much each program computes twice, so that all of it keeps within
+//! How a run is from_plan: where the replay lies and how much each program computes twice, so that all of it keeps within
 //! the limits.
 
 use super::overhead::{Beside, Launches};
-use super::{ACTIVATIONS, Limits, Item, Memory, Place, Plan, describe};
-use crate::algo::{repeats, written};
+use super::{ACTIVATIONS, Item, Limits, Memory, Place, Plan, describe};
+use crate::algo::{build, rematerialised};
 use crate::config::{Config, Recompute, ReplayPlace};
 use crate::mem::{Budget, Limit, in_memory};
 use crate::tape::recompute::Repeatable;
-use crate::tape::{Home, Layout, Program, Region, Vars};
+use crate::tape::{Layout, Placement, Program, Region, Vars};
 
 /// A run of a configuration at a place, written down: what all its plans have in common. Nothing is allocated but the
 /// tables of its programs.
@@ -35,7 +35,7 @@ enum Twice {
 
 impl<'a> Planner<'a> {
     pub fn new(c: &'a Config, place: Place) -> Self {
-        let (vars, mut programs) = written(c);
+        let (vars, mut programs) = build(c);
         if place == Place::Device {
             programs = programs.into_iter().map(Program::for_device).collect();
         }
@@ -47,8 +47,8 @@ impl<'a> Planner<'a> {
     /// exceeds them least.
     pub fn within(&self, limits: &Limits) -> Plan {
         let mut nearest: Option<Plan> = None;
-        for (home, twice) in choices(self.c, self.place, &self.vars) {
-            let plan = self.at(&home, twice, limits);
+        for (placement, twice) in choices(self.c, self.place, &self.vars) {
+            let plan = self.at(&placement, twice, limits);
             let excess = limits.excess(&plan);
             if excess == 0 {
                 return plan;
@@ -74,13 +74,13 @@ impl<'a> Planner<'a> {
         (0..=4).map(of).collect()
     }
 
-    /// With the replay at `home`.
-    fn at(&self, home: &Home, twice: Twice, limits: &Limits) -> Plan {
-        let none = self.of(home, &repeats(self.c, self.programs.len()));
+    /// With the replay at `placement`.
+    fn at(&self, placement: &Placement, twice: Twice, limits: &Limits) -> Plan {
+        let none = self.of(placement, &rematerialised(self.c, self.programs.len()));
         if matches!(twice, Twice::AsSet) || self.c.recompute != Recompute::Auto || limits.hold(&none) {
             return none;
         }
-        let tightest = self.of(home, &self.repeated(0));
+        let tightest = self.of(placement, &self.repeated(0));
         if !limits.hold(&tightest) {
             return if limits.excess(&none) <= limits.excess(&tightest) { none } else { tightest };
         }
@@ -90,7 +90,7 @@ impl<'a> Planner<'a> {
         // Index activations are few: the largest program's are set aside.
         let indices = (tightest.index_activations * size_of::<u32>()) as u64;
         let reals = (room.saturating_sub(indices) / size_of::<f32>() as u64) as usize;
-        let plan = self.of(home, &self.repeated(reals));
+        let plan = self.of(placement, &self.repeated(reals));
         if limits.hold(&plan) { plan } else { tightest }
     }
 
@@ -99,10 +99,10 @@ impl<'a> Planner<'a> {
     pub(super) fn fits(&self, limits: &Limits, shares: &[f64]) -> bool {
         let choices = choices(self.c, self.place, &self.vars);
         let excess = |taken: &[usize]| {
-            let plans = choices.iter().map(|(home, _)| self.of(home, taken));
+            let plans = choices.iter().map(|(placement, _)| self.of(placement, taken));
             plans.map(|p| (limits.excess(&p), p.working())).min().unwrap_or((0, 0))
         };
-        if excess(&repeats(self.c, self.programs.len())).0 == 0 {
+        if excess(&rematerialised(self.c, self.programs.len())).0 == 0 {
             return true;
         }
         if self.c.recompute != Recompute::Auto {
@@ -139,12 +139,12 @@ impl<'a> Planner<'a> {
     }
 
     /// The plan with so many candidates of each program computed twice.
-    fn of(&self, home: &Home, taken: &[usize]) -> Plan {
-        let repeated: Vec<_> = self.programs.iter().zip(taken).map(|(p, &taken)| p.repeating(taken)).collect();
+    fn of(&self, placement: &Placement, taken: &[usize]) -> Plan {
+        let repeated: Vec<_> = self.programs.iter().zip(taken).map(|(p, &taken)| p.rematerialising(taken)).collect();
         let programs: Vec<&Program> = repeated.iter().map(|r| &*r.program).collect();
         let mut vars = self.vars.clone();
-        if *home != Home::Arena {
-            vars.set_apart(Region::Replay);
+        if *placement != Placement::Arena {
+            vars.offload(Region::Replay);
         }
         let layout = Layout::of(&vars, repeated.iter().map(|r| r.layout.clone()).collect());
         let (real, on) = (size_of::<f32>(), self.place.memory());
@@ -160,18 +160,18 @@ impl<'a> Planner<'a> {
             bytes: layout.activations.bytes(real) as u64,
             on,
         });
-        let (on, what) = match home {
-            Home::Arena => (on, ""),
-            Home::Pinned => (Memory::Host, "finished episodes, in locked memory that the device reads"),
-            Home::File(_) => (Memory::Disk, "finished episodes, in a file that is mapped"),
+        let (on, what) = match placement {
+            Placement::Arena => (on, ""),
+            Placement::Pinned => (Memory::Host, "finished episodes, in locked memory that the device reads"),
+            Placement::File(_) => (Memory::Disk, "finished episodes, in a file that is mapped"),
         };
-        let apart = (layout.apart * real) as u64;
+        let offloaded = (layout.offloaded * real) as u64;
         let beside = Beside::new(self.c, self.place, &programs, &layout, &self.launches);
         Plan {
             place: self.place,
-            replay: home.clone(),
+            replay: placement.clone(),
             arena,
-            apart: (apart > 0).then_some(Item { name: describe(Region::Replay).0, what, bytes: apart, on }),
+            offloaded: (offloaded > 0).then_some(Item { name: describe(Region::Replay).0, what, bytes: offloaded, on }),
             programs: layout.programs.iter().map(|p| (p.name, p.activations.bytes(real) as u64)).collect(),
             fixed: beside.items,
             levels: repeated.iter().map(|r| r.level).collect(),
@@ -184,20 +184,20 @@ impl<'a> Planner<'a> {
 /// Where the replay may lie and how much may be computed twice, the cheapest first. Arithmetic costs what it costs; a
 /// disk may be slow, so it comes after. What a GPU reads of the host's memory is a few windows an update, cheaper than most
 /// of what it could compute twice; and the host holds the replay in any case, to write checkpoints from.
-fn choices(c: &Config, place: Place, vars: &Vars) -> Vec<(Home, Twice)> {
+fn choices(c: &Config, place: Place, vars: &Vars) -> Vec<(Placement, Twice)> {
     use Twice::{AsSet, Least};
-    let file = || Home::File(c.run_folder());
+    let file = || Placement::File(c.run_folder());
     // A file in main memory saves nothing there.
     let disk = !in_memory(&c.run_folder());
     if vars.iter().all(|(_, info)| info.region != Region::Replay) {
-        return vec![(Home::Arena, Least)];
+        return vec![(Placement::Arena, Least)];
     }
     match (c.replay, place) {
-        (ReplayPlace::Auto, Place::Host) if disk => vec![(Home::Arena, Least), (file(), Least)],
-        (ReplayPlace::Auto, Place::Host) => vec![(Home::Arena, Least)],
-        (ReplayPlace::Auto, Place::Device) => vec![(Home::Arena, AsSet), (Home::Pinned, Least)],
-        (ReplayPlace::Device, _) | (ReplayPlace::Host, Place::Host) => vec![(Home::Arena, Least)],
-        (ReplayPlace::Host, Place::Device) => vec![(Home::Pinned, Least)],
+        (ReplayPlace::Auto, Place::Host) if disk => vec![(Placement::Arena, Least), (file(), Least)],
+        (ReplayPlace::Auto, Place::Host) => vec![(Placement::Arena, Least)],
+        (ReplayPlace::Auto, Place::Device) => vec![(Placement::Arena, AsSet), (Placement::Pinned, Least)],
+        (ReplayPlace::Device, _) | (ReplayPlace::Host, Place::Host) => vec![(Placement::Arena, Least)],
+        (ReplayPlace::Host, Place::Device) => vec![(Placement::Pinned, Least)],
         (ReplayPlace::File, _) => vec![(file(), Least)],
     }
 }

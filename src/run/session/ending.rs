@@ -3,8 +3,8 @@
 use crate::algo::pwm::TrainError;
 use crate::io::atomic::FileError;
 use crate::io::checkpoint::CheckpointError;
-use crate::run::folder::{End, Ended, FolderError};
 use crate::io::metrics::MetricsError;
+use crate::run::folder::{End, Ended, FolderError};
 use crate::run::tracker::PATIENCE;
 use crate::run::{signal_health, status};
 

@@ -1,6 +1,6 @@
 //! Evaluations of a run, and what they mean for it.
 
-use super::{StopReason, RunError, Session};
+use super::{RunError, Session, StopReason};
 use crate::algo::Learner;
 use crate::algo::pwm::Evaluation;
 use crate::config::Collapse;
@@ -19,7 +19,7 @@ where
     pub(super) fn play(&mut self) -> Result<Evaluation, RunError> {
         self.film.clear();
         let film = &mut self.film;
-        let e = self.trainer.evaluate(|moment| film.frame(moment))?;
+        let e = self.trainer.evaluate(|view| film.frame(view))?;
         self.progress.note(format_args!("epoch {}: evaluation {e}", self.trainer.epoch()));
         self.progress.evaluated(e.mean());
         Ok(e)

@@ -8,26 +8,26 @@ mod judge;
 mod pictures;
 mod recover;
 
-pub use ending::{StopReason, RunError};
+pub use ending::{RunError, StopReason};
 pub use pictures::{CURVE, MOVIE, STILL};
 
 use std::time::{Duration, Instant};
 
+use crate::algo::Learner;
+use crate::algo::pwm::{Evaluation, Probe};
 use crate::io::checkpoint::Checkpoint;
-use crate::run::trajectory::Trajectory;
-use crate::run::folder::{End, Ended, RunFolder, RunInfo, utc_now};
-use crate::run::early_stop::EarlyStop;
-use crate::run::incidents::{self, Incident};
-use crate::run::retention::{self, Kept};
 use crate::io::metrics::{self, Metrics, Rows, Start};
+use crate::run::early_stop::EarlyStop;
+use crate::run::folder::{End, Ended, RunFolder, RunInfo, utc_now};
+use crate::run::incidents::{self, Incident};
 use crate::run::progress::{Progress, Status};
+use crate::run::retention::{self, Kept};
+use crate::run::signal_health::{self, SignalHealth};
 use crate::run::signals::{GRACE, StopFlag};
 use crate::run::state::{self, Best, Stored};
 use crate::run::status;
 use crate::run::tracker::{COLUMNS, EVAL_MEAN, NETWORKS, PATIENCE, Pending, Tracker};
-use crate::run::signal_health::{self, SignalHealth};
-use crate::algo::Learner;
-use crate::algo::pwm::{Evaluation, Probe};
+use crate::run::trajectory::Trajectory;
 
 /// Weight of the newest epoch in the speed that the time left is told from.
 const NEWEST: f64 = 0.05;
@@ -50,7 +50,7 @@ pub struct Session<L: Learner> {
     probe: Option<(u64, Probe)>,
     /// Whether the present epoch has its row and its judgement. Only then is it worth a checkpoint: a run that went on
     /// from another would lack a row for good.
-    settled: bool,
+    synced: bool,
     saved: Option<u64>,
     saved_at: Instant,
     begun: Instant,
@@ -61,7 +61,7 @@ pub struct Session<L: Learner> {
     rates: [f64; 3],
     phases: [f64; 3],
     epoch_seconds: f64,
-    /// When the first of the epochs was begun that are not settled, and whether the last one was an ordinary one.
+    /// When the first of the epochs was begun that are not synced, and whether the last one was an ordinary one.
     from: Option<Instant>,
     was_bootstrapped: bool,
     eval_seconds: f64,
@@ -155,7 +155,7 @@ where
             evaluation: None,
             signal_health: SignalHealth::default(),
             probe: None,
-            settled: true,
+            synced: true,
             saved: None,
             saved_at: Instant::now(),
             begun: Instant::now(),
@@ -206,7 +206,7 @@ where
             self.info.finished = Some(format!("error: {e}"));
             self.info.ended = Some(Ended { kind: End::Error, status: status::reason(e).unwrap_or(1) });
             // The error is what is reported; a checkpoint that cannot be written either leaves the last one.
-            let saved = self.settled && e.state_is_good() && self.save().is_ok();
+            let saved = self.synced && e.state_is_good() && self.save().is_ok();
             if !saved {
                 let _ = self.folder.write_info(&self.info);
             }
@@ -235,17 +235,17 @@ where
             None => None,
         };
         if over.is_some() {
-            // After the last epoch nothing is left to settle, as its evaluation was due: a run that is over is not rolled back.
-            stop.interruptible(|| self.settle())?;
+            // After the last epoch nothing is left to sync, as its evaluation was due: a run that is over is not rolled back.
+            stop.interruptible(|| self.sync())?;
             return Ok(over);
         }
         let from = Instant::now();
-        self.settled = false;
+        self.synced = false;
         stop.interruptible(|| self.epoch())?;
         let epoch = self.trainer.epoch();
         if epoch <= before {
             // Rolled back, to an epoch whose evaluation and checkpoint are there.
-            self.settled = true;
+            self.synced = true;
             return Ok(None);
         }
         let mut ending = None;
@@ -255,16 +255,16 @@ where
             // Before the judgement, which may save the state.
             let signal = self.check_signal();
             ending = self.judge()?;
-            self.settled = true;
+            self.synced = true;
             self.draw_curve();
             signal?;
         }
-        self.settled = true;
+        self.synced = true;
         if keep_every > 0 && epoch.is_multiple_of(keep_every) {
             self.keep_policy(&retention::epoch_at(&self.folder.checkpoints(), epoch))?;
         }
         if epoch.is_multiple_of(save_every) || self.save_is_wise(from.elapsed()) {
-            self.settle()?;
+            self.sync()?;
             self.save()?;
         }
         Ok(ending)
@@ -293,18 +293,18 @@ where
         let (epoch, c) = (self.trainer.epoch(), self.trainer.config());
         let every = [c.log_every, c.save_every, c.keep_every];
         let due = self.evaluates_at(epoch) || every.iter().any(|&n| n > 0 && epoch.is_multiple_of(n));
-        if due || self.trainer.must_settle() {
-            self.settle()?;
+        if due || self.trainer.must_sync() {
+            self.sync()?;
         }
         Ok(())
     }
 
     /// Waits for the epochs that were begun and does what is due after the last of them.
-    fn settle(&mut self) -> Result<(), RunError> {
+    fn sync(&mut self) -> Result<(), RunError> {
         let Some(from) = self.from.take() else { return Ok(()) };
         let epochs = self.trainer.machine().pending() as f64;
         let (tracker, mut last, mut seconds) = (&mut self.tracker, None, f64::NAN);
-        self.trainer.settle(|r| {
+        self.trainer.sync(|r| {
             // The first of them is told when all are over.
             if last.is_none() {
                 seconds = from.elapsed().as_secs_f64() / epochs;
@@ -414,8 +414,13 @@ where
         // Rows first: a checkpoint expects those of its epochs, also after a power cut.
         self.metrics.sync()?;
         if self.saved != Some(epoch) {
-            let (early_stop, pending, signal_health) = (self.early_stop.clone(), *self.tracker.pending(), self.signal_health);
-            state::save_latest(&self.folder.latest(), &self.trainer, &state::Memory { early_stop, pending, signal_health })?;
+            let (early_stop, pending, signal_health) =
+                (self.early_stop.clone(), *self.tracker.pending(), self.signal_health);
+            state::save_latest(
+                &self.folder.latest(),
+                &self.trainer,
+                &state::Memory { early_stop, pending, signal_health },
+            )?;
             (self.saved, self.saved_at) = (Some(epoch), Instant::now());
             self.save_seconds = from.elapsed().as_secs_f64();
             self.tracker.add_pause(0.0, self.save_seconds);

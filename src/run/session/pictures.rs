@@ -4,12 +4,12 @@ use super::Session;
 use crate::algo::Learner;
 use crate::algo::pwm::Evaluation;
 use crate::draw::curve::LearningCurve;
-use crate::run::folder::FolderError;
+use crate::draw::viewer::ViewerError;
 use crate::io::metrics::{self, MetricsError, Rows};
+use crate::run::folder::FolderError;
 use crate::run::progress::{Short, Time};
 use crate::run::state::Stored;
 use crate::run::tracker::{EVAL_MEAN, EVAL_STD, TRAIN_RETURN};
-use crate::draw::viewer::ViewerError;
 
 /// Pictures of a run folder.
 pub const CURVE: &str = "curve.svg";

@@ -3,9 +3,9 @@
 use super::{RunError, Session, all_columns};
 use crate::algo::Learner;
 use crate::io::checkpoint::Checkpoint;
+use crate::io::metrics::{Metrics, Start};
 use crate::run::incidents::{self, Incident, Kind};
 use crate::run::retention;
-use crate::io::metrics::{Metrics, Start};
 use crate::run::state::{self, Stored};
 use crate::run::tracker::Tracker;
 
@@ -45,7 +45,8 @@ where
         let latest = Checkpoint::load(&self.folder.latest())?;
         state::restore(&mut self.trainer, &latest)?;
         let memory = state::memory_of(&latest)?;
-        (self.early_stop, self.signal_health) = (std::mem::take(&mut self.early_stop).back_to(memory.early_stop), memory.signal_health);
+        (self.early_stop, self.signal_health) =
+            (std::mem::take(&mut self.early_stop).back_to(memory.early_stop), memory.signal_health);
         self.trainer.set_lr_scale(scale);
         let scale = self.lower_rates();
         let epoch = self.trainer.epoch();

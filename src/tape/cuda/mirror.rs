@@ -50,7 +50,7 @@ impl Mirror {
         let memory: Arc<Memory> = self.programs.memory().clone();
         let place = |var: VarId| {
             let info = vars.info(var);
-            assert!(!vars.is_apart(var), "invariant: {} lies in the arena", info.name);
+            assert!(!vars.is_offloaded(var), "invariant: {} lies in the arena", info.name);
             (memory.address(memory.word(info.dtype, layout.vars[var.0 as usize])), info.len())
         };
         let (mail, frame) = Mail::new(&memory, rounds, place)?;
@@ -84,7 +84,7 @@ impl Mirror {
     }
 
     /// Waits until no kernel writes `var` any more, which lies where the host reads it in place.
-    pub fn settle(&self, var: VarId) {
+    pub fn sync(&self, var: VarId) {
         if self.stale[var.0 as usize].swap(false, Relaxed)
             && let Err(e) = self.programs.memory().context.synchronise()
         {
@@ -102,7 +102,7 @@ impl Mirror {
             return Err(e);
         }
         let memory = self.programs.memory();
-        for (id, info) in vars.iter().filter(|(id, _)| self.written[id.0 as usize] && !vars.is_apart(*id)) {
+        for (id, info) in vars.iter().filter(|(id, _)| self.written[id.0 as usize] && !vars.is_offloaded(*id)) {
             let offset = layout.vars[id.0 as usize];
             // SAFETY: the variable's place in the mirror.
             let from = unsafe { std::slice::from_raw_parts(host.of(info.dtype).add(4 * offset), 4 * info.len()) };
@@ -153,7 +153,7 @@ impl Mirror {
             return Ok(0);
         }
         self.wait()?;
-        let settled = self.mail_mut().settle(steps)?;
+        let synced = self.mail_mut().sync(steps)?;
         let mail = self.mail.as_ref().expect("invariant: the machine was made for rounds");
         for var in mail.reported().filter(|v| !self.written[v.0 as usize]) {
             let (from, info) = (mail.report(0, var), vars.info(var));
@@ -165,7 +165,7 @@ impl Mirror {
             to.copy_from_slice(bytemuck::cast_slice(from));
             *self.stale[var.0 as usize].get_mut() = false;
         }
-        Ok(settled)
+        Ok(synced)
     }
 
     /// Waits for the stream; an earlier read that failed is reported here too.

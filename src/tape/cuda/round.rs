@@ -172,7 +172,7 @@ impl Mail {
     }
 
     /// The stream was waited for: all rounds are over. How many there were since the last time.
-    pub fn settle(&mut self, steps: usize) -> Result<usize, CudaError> {
+    pub fn sync(&mut self, steps: usize) -> Result<usize, CudaError> {
         let pending = self.pending();
         if pending > 0 {
             for i in 0..steps {
@@ -191,7 +191,7 @@ impl Mail {
         self.memory.words(self.row(self.read - 1 - back as u64) + at, len)
     }
 
-    /// Variables whose numbers are known on the host after a settled round.
+    /// Variables whose numbers are known on the host after a synced round.
     pub fn reported(&self) -> impl Iterator<Item = VarId> + '_ {
         self.reports.iter().map(|r| r.0)
     }

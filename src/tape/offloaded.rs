@@ -7,9 +7,9 @@ use bytemuck::Pod;
 use std::path::PathBuf;
 use std::sync::Arc;
 
-/// Where the variables lie that [`super::Vars::set_apart`] took out of the arena.
+/// Where the variables lie that [`super::Vars::offload`] took out of the arena.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub enum Home {
+pub enum Placement {
     /// In the arena: none was taken out.
     #[default]
     Arena,
@@ -20,29 +20,29 @@ pub enum Home {
 }
 
 /// The block of such variables.
-pub(super) enum Apart<F: Pod> {
+pub(super) enum Offloaded<F: Pod> {
     None,
     Mapped(Mapped<F>),
     Pinned(Pinned),
 }
 
-impl<F: Pod> Apart<F> {
+impl<F: Pod> Offloaded<F> {
     /// `len` zeros in a file, or none if everything is in the arena.
-    pub fn on_cpu(home: &Home, len: usize) -> Result<Self, MapError> {
-        match home {
-            Home::Arena => Ok(Self::None),
-            Home::File(folder) => Ok(Self::Mapped(Mapped::new(folder, len)?)),
-            Home::Pinned => panic!("invariant: memory is pinned for a GPU"),
+    pub fn on_cpu(placement: &Placement, len: usize) -> Result<Self, MapError> {
+        match placement {
+            Placement::Arena => Ok(Self::None),
+            Placement::File(folder) => Ok(Self::Mapped(Mapped::new(folder, len)?)),
+            Placement::Pinned => panic!("invariant: memory is pinned for a GPU"),
         }
     }
 
     /// `len` zeros that a GPU reads in place, or none.
-    pub fn on_gpu(home: &Home, context: &Arc<Context>, len: usize) -> Result<Self, CudaError> {
+    pub fn on_gpu(placement: &Placement, context: &Arc<Context>, len: usize) -> Result<Self, CudaError> {
         assert_eq!(size_of::<F>(), 4, "invariant: a GPU computes in single precision");
-        match home {
-            Home::Arena => Ok(Self::None),
-            Home::Pinned => Ok(Self::Pinned(Pinned::new(context, len)?)),
-            Home::File(_) => panic!("invariant: a file is mapped for the processor"),
+        match placement {
+            Placement::Arena => Ok(Self::None),
+            Placement::Pinned => Ok(Self::Pinned(Pinned::new(context, len)?)),
+            Placement::File(_) => panic!("invariant: a file is mapped for the processor"),
         }
     }
 
