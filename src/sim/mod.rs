@@ -22,6 +22,7 @@
 pub mod adjoint;
 pub mod articulation;
 pub mod contact;
+pub mod cuda;
 pub mod inertia;
 pub mod integrate;
 pub mod joint;
