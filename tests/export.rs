@@ -5,6 +5,9 @@ mod recipe;
 #[path = "support/tiny.rs"]
 mod tiny;
 
+#[path = "support/ant.rs"]
+mod ant;
+
 use std::collections::BTreeMap;
 use std::path::Path;
 use std::sync::Arc;
@@ -12,7 +15,7 @@ use std::sync::Arc;
 use pwm::algo::{pwm as pwm_algo, shac};
 use pwm::config::{Algorithm, Config};
 use pwm::device::cpu::team::Team;
-use pwm::env::ant::{ACT, OBS};
+use ant::{ACT, OBS};
 use pwm::io::checkpoint::{self, Checkpoint, Tensor};
 use pwm::run::export::{Part, export};
 use pwm::tape::{DType, Machine, Program, Region, VarId, Vars};

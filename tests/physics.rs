@@ -3,23 +3,24 @@
 
 #[path = "support/branches.rs"]
 mod branches;
+#[path = "support/ant.rs"]
+mod ant;
 mod support;
 
 use branches::branches;
 
 use pwm::device::philox::{Philox, Stream};
 use pwm::device::{Dual, Scalar};
-use pwm::env::ant::{
-    ACT, Ant, AntSettings, BODIES, EnvReal, NQ, NQD, OBS, START_Q, bodies_for_drawing, is_terminal, observe_row,
-    reset_row,
-};
+use ant::{ACT, BODIES, NQ, NQD, OBS, START_Q, observe, task};
+use pwm::config::Config;
+use pwm::env::{EnvReal, Task, bodies_for_drawing};
 use pwm::sim::kinematics::body_kinematics;
 use pwm::sim::mass_matrix::mass_matrix;
 use pwm::sim::{self, Inertia, Model, ReferencePoint, Timing, Work};
 use support::{Golden, distance, quantile, relative_error};
 
-fn ant(reference_point: ReferencePoint) -> Ant {
-    Ant::new(AntSettings { reference_point, ..AntSettings::default() })
+fn ant(reference_point: ReferencePoint) -> Task {
+    task(Config { reference_point, ..Config::default() })
 }
 
 fn cast<R: Scalar>(a: &[f64]) -> Vec<R> {
@@ -31,12 +32,12 @@ fn widen(a: &[f32]) -> Vec<f64> {
 }
 
 /// One step of every row from a rest observation: next q, qd, observation and reward.
-fn step_all<R: EnvReal>(ant: &Ant, q: &[R], qd: &[R], action: &[R]) -> [Vec<R>; 4] {
+fn step_all<R: EnvReal>(ant: &Task, q: &[R], qd: &[R], action: &[R]) -> [Vec<R>; 4] {
     let rows = q.len() / NQ;
     let (mut q, mut qd) = (q.to_vec(), qd.to_vec());
     let mut obs = vec![R::zero(); rows * OBS];
     for s in 0..rows {
-        observe_row(ant, &q[s * NQ..], &qd[s * NQD..], &[R::zero(); ACT], &mut obs[s * OBS..][..OBS]);
+        observe(ant, &q[s * NQ..], &qd[s * NQD..], &mut obs[s * OBS..][..OBS]);
     }
     let (mut next, mut reward) = (vec![R::zero(); rows * OBS], vec![R::zero(); rows]);
     R::step_rows(ant, rows, &mut q, &mut qd, &obs, action, &mut next, &mut reward);
@@ -70,9 +71,9 @@ fn golden_f32_no_worse_than_reference() {
     let mut worse = Vec::new();
     for (suffix, every) in [("mmc", g.scalar("mm_cached") as usize), ("mm1", 1)] {
         for reference_point in [ReferencePoint::World, ReferencePoint::Torso] {
-            let settings = AntSettings { reference_point, mm_caching_frequency: every, ..AntSettings::default() };
+            let settings = Config { reference_point, mm_caching_frequency: every, ..Config::default() };
             let [q1, qd1, ..] =
-                step_all(&Ant::new(settings), &cast::<f32>(&q.data), &cast(&qd.data), &cast(&action.data));
+                step_all(&task(settings), &cast::<f32>(&q.data), &cast(&qd.data), &cast(&action.data));
             let world = reference_point == ReferencePoint::World;
             let judged: Vec<usize> = judged.iter().copied().filter(|&s| world || unit(s)).collect();
             for (name, got, n) in [("q_next", widen(&q1), NQ), ("qd_next", widen(&qd1), NQD)] {
@@ -221,7 +222,7 @@ fn lanes_do_not_depend_on_position() {
     let all = 40;
     let (mut q, mut qd) = (vec![0f32; all * NQ], vec![0f32; all * NQD]);
     for e in 0..all {
-        reset_row(&torso, &random, 0, e as u32, &mut q[e * NQ..], &mut qd[e * NQD..]);
+        torso.reset_row(&random, 0, e as u32, &mut q[e * NQ..], &mut qd[e * NQD..]);
         q[e * NQ + 1] = 0.1 + 0.02 * e as f32; // from deep in the ground to in the air
     }
     let action: Vec<f32> = (0..all * ACT).map(|k| 3.0 * random.uniform(1, k as u32) as f32 - 1.5).collect();
@@ -319,25 +320,25 @@ fn starts_are_random_within_bounds_and_reproducible() {
     let (mut q, mut qd, mut obs) = ([0f64; NQ], [0f64; NQD], [0f64; OBS]);
     let mut seen = Vec::new();
     for e in 0..500 {
-        reset_row(&torso, &random, 7, e, &mut q, &mut qd);
+        torso.reset_row(&random, 7, e, &mut q, &mut qd);
         for k in 0..3 {
             assert!((q[k] - START_Q[k]).abs() <= 0.1);
         }
         let cosine: f64 = (3..7).map(|k| q[k] * START_Q[k]).sum();
         assert!(cosine >= (7.5f64.to_radians() / 2.0).cos() - 1e-12);
         assert!((7..NQ).all(|k| (q[k] - START_Q[k]).abs() <= 0.2) && qd.iter().all(|v| v.abs() <= 0.25));
-        observe_row(&torso, &q, &qd, &[0.0; ACT], &mut obs);
-        assert!(!is_terminal(&torso, &obs) && obs[29..].iter().all(|&a| a == 0.0));
+        observe(&torso, &q, &qd, &mut obs);
+        assert!(!torso.is_terminal(&obs) && obs[29..].iter().all(|&a| a == 0.0));
         seen.push(q[0]);
     }
     let mean = seen.iter().sum::<f64>() / 500.0;
     assert!(mean.abs() < 0.01 && seen.windows(2).all(|w| w[0] != w[1]));
     let first = seen[0];
-    reset_row(&torso, &random, 7, 0, &mut q, &mut qd);
+    torso.reset_row(&random, 7, 0, &mut q, &mut qd);
     assert_eq!(q[0], first);
 
-    let still = Ant::new(AntSettings { stochastic_init: false, ..AntSettings::default() });
-    reset_row(&still, &random, 7, 0, &mut q, &mut qd);
+    let still = task(Config { stochastic_init: false, ..Config::default() });
+    still.reset_row(&random, 7, 0, &mut q, &mut qd);
     assert!(q == START_Q && qd == [0.0; NQD]);
     assert!(!still.is_truncated(999) && still.is_truncated(1000));
 }

@@ -3,6 +3,8 @@
 
 #[path = "support/branches.rs"]
 mod branches;
+#[path = "support/ant.rs"]
+mod ant;
 mod support;
 
 use branches::branches;
@@ -11,27 +13,29 @@ use pwm::app::gradcheck::stages::check_stages;
 use pwm::app::gradcheck::states::{State, random_state};
 use pwm::device::Dual;
 use pwm::device::philox::{Philox, Stream};
-use pwm::env::ant::{ACT, Ant, AntSettings, Cotangents, EnvReal, NQ, NQD, OBS, Operands, Results, observe_row};
+use ant::{ACT, NQ, NQD, OBS, observe, task};
+use pwm::config::Config;
+use pwm::env::{Cotangents, EnvReal, Operands, Results, Task};
 use pwm::sim::{self, Inertia, Model, ReferencePoint, Subgradient};
 use support::{Golden, Verdict, quantile, relative_error};
 
-fn ant(reference_point: ReferencePoint, mm_caching_frequency: usize, action_in_obs: bool) -> Ant {
-    Ant::new(AntSettings {
+fn ant(reference_point: ReferencePoint, mm_caching_frequency: usize, action_in_obs: bool) -> Task {
+    task(Config {
         reference_point,
         mm_caching_frequency,
         action_in_obs,
         action_penalty: -0.03,
-        ..AntSettings::default()
+        ..Config::default()
     })
 }
 
 /// As the reference computes its gradients: about the world origin, no penalty, no actions in the observation.
-fn reference(mm_caching_frequency: usize) -> Ant {
-    Ant::new(AntSettings {
+fn reference(mm_caching_frequency: usize) -> Task {
+    task(Config {
         reference_point: ReferencePoint::World,
         mm_caching_frequency,
         action_in_obs: false,
-        ..AntSettings::default()
+        ..Config::default()
     })
 }
 
@@ -44,7 +48,7 @@ struct Pulled<R> {
 }
 
 fn pull<R: EnvReal>(
-    ant: &Ant,
+    ant: &Task,
     [q, qd, action]: [&[R]; 3],
     [q_bar, qd_bar, obs_bar, reward_bar]: [&[R]; 4],
 ) -> Pulled<R> {
@@ -54,7 +58,7 @@ fn pull<R: EnvReal>(
     R::adjoint_rows(
         ant,
         rows,
-        Operands { q, qd, action },
+        Operands { q, qd, action, obs: &[] },
         Results { q: q_bar, qd: qd_bar, obs: obs_bar, reward: reward_bar },
         Cotangents { q: &mut p.q, qd: &mut p.qd, obs: &mut p.obs, action: &mut p.action },
     );
@@ -101,13 +105,13 @@ fn every_stage_is_the_transpose_of_its_derivative() {
 #[test]
 fn central_sub_gradients_are_what_differences_measure() {
     let rng = Philox::new(3, Stream::Test);
-    let settings = AntSettings { action_penalty: -0.03, ..AntSettings::default() };
+    let settings = Config { action_penalty: -0.03, ..Config::default() };
     let kinked = ["contact", "joint", "reward"];
     for subgradient in [Subgradient::Central, Subgradient::Reference] {
-        let ant = Ant::new(AntSettings { subgradient, ..settings });
+        let ant = task(Config { subgradient, ..settings.clone() });
         let mut worst = [0.0f64; 3];
         for e in 0..30 {
-            let mut state = State { qd: [0.0; NQD], ..random_state(&ant, &rng, e) };
+            let mut state = State { qd: vec![0.0; NQD], ..random_state(&ant, &rng, e) };
             state.q[1] = 0.2;
             state.q[7] = ant.model().links[1].upper;
             state.q[8] = ant.model().links[2].lower;
@@ -189,7 +193,7 @@ fn adjoint_is_the_transpose_of_the_dual_derivative() {
             let (q0, qd0, a0) = (dual(&q, 21), dual(&qd, 22), dual(&action, 23));
             let mut obs = vec![Dual::default(); ROWS * OBS];
             for s in 0..ROWS {
-                observe_row(&ant, &q0[s * NQ..], &qd0[s * NQD..], &[Dual::default(); ACT], &mut obs[s * OBS..][..OBS]);
+                observe(&ant, &q0[s * NQ..], &qd0[s * NQD..], &mut obs[s * OBS..][..OBS]);
             }
             let (mut q1, mut qd1) = (q0.clone(), qd0.clone());
             let (mut next, mut reward) = (vec![Dual::default(); ROWS * OBS], vec![Dual::default(); ROWS]);
@@ -265,14 +269,14 @@ fn golden_ant_vjp() {
 }
 
 /// Cotangents of the states from those of their observations.
-fn observed(ant: &Ant, q: &[f64], qd: &[f64], obs_bar: &[f64]) -> (Vec<f64>, Vec<f64>) {
+fn observed(ant: &Task, q: &[f64], qd: &[f64], obs_bar: &[f64]) -> (Vec<f64>, Vec<f64>) {
     let (mut gq, mut gqd) = (vec![0.0; q.len()], vec![0.0; qd.len()]);
     for s in 0..q.len() / NQ {
         let (mut a, mut b, mut none) = ([0.0; NQ], [0.0; NQD], [0.0; ACT]);
         let (x, xd): ([f64; NQ], [f64; NQD]) =
             (q[s * NQ..][..NQ].try_into().unwrap(), qd[s * NQD..][..NQD].try_into().unwrap());
         let bar: [f64; OBS] = obs_bar[s * OBS..][..OBS].try_into().unwrap();
-        pwm::env::ant::task::observe_adjoint(ant, &x, &xd, &bar, &mut a, &mut b, &mut none);
+        ant.spec.observation.adjoint(&x, &xd, &bar, &mut a, &mut b, &mut none);
         gq[s * NQ..][..NQ].copy_from_slice(&a);
         gqd[s * NQD..][..NQD].copy_from_slice(&b);
     }
@@ -289,10 +293,10 @@ fn golden_rollout_gradient() {
     let mut v = Verdict::default();
     for (suffix, every) in [("_mmc", g.scalar("mm_cached") as usize), ("_mm1", 1)] {
         let ant = reference(every);
-        let observe = |q: &[f64], qd: &[f64]| {
+        let observed = |q: &[f64], qd: &[f64]| {
             let mut obs = vec![0.0; rows * OBS];
             for s in 0..rows {
-                observe_row(&ant, &q[s * NQ..], &qd[s * NQD..], &[0.0; ACT], &mut obs[s * OBS..][..OBS]);
+                observe(&ant, &q[s * NQ..], &qd[s * NQD..], &mut obs[s * OBS..][..OBS]);
             }
             obs
         };
@@ -300,7 +304,7 @@ fn golden_rollout_gradient() {
         for t in 0..STEPS {
             let (mut x, mut xd) = (q[t].clone(), qd[t].clone());
             let (mut next, mut reward) = (vec![0.0; rows * OBS], vec![0.0; rows]);
-            let obs = observe(&x, &xd);
+            let obs = observed(&x, &xd);
             f64::step_rows(&ant, rows, &mut x, &mut xd, &obs, action.row(t), &mut next, &mut reward);
             q.push(x);
             qd.push(xd);
@@ -431,7 +435,7 @@ fn golden_f32_adjoint_is_no_worse_than_the_references() {
 }
 
 /// States of every kind, deep contact and sign flips included: no gradient is infinite or not a number, unless the step
-/// itself leaves physics. Such a step has no gradient: [`pwm::env::step`] resets it and sends nothing back.
+/// itself leaves physics. Such a step has no gradient: an operation resets it and sends nothing back.
 fn all_finite(rows: usize) {
     const BATCH: usize = 5000;
     let mut left_physics = 0;

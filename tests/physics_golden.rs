@@ -1,9 +1,13 @@
 //! The Ant against the reference's double-precision twin, about the world origin (tolerances: 1e-9 of the largest element
 //! per state; 1e-8 far from the origin; free-running rollouts 1e-6 over 50 steps).
 
+#[path = "support/ant.rs"]
+mod ant;
 mod support;
 
-use pwm::env::ant::{ACT, Ant, AntSettings, BODIES, EnvReal, NQ, NQD, OBS, START_Q, is_terminal, observe_row};
+use ant::{ACT, ACTION_SCALE, BODIES, DT, NQ, NQD, OBS, START_Q, SUBSTEPS, observe, task};
+use pwm::config::Config;
+use pwm::env::{EnvReal, Task};
 use pwm::sim::articulation::Geometry;
 use pwm::sim::contact::{body_contact, point_contact};
 use pwm::sim::inertia::{body_bias, spatial_inertia};
@@ -18,12 +22,12 @@ use support::{Golden, Verdict, relative_error};
 const EXACT: f64 = 1e-9;
 const FAR: f64 = 1e-8;
 
-fn world(mm_caching_frequency: usize, action_in_obs: bool) -> Ant {
-    Ant::new(AntSettings {
+fn world(mm_caching_frequency: usize, action_in_obs: bool) -> Task {
+    task(Config {
         mm_caching_frequency,
         action_in_obs,
         reference_point: ReferencePoint::World,
-        ..AntSettings::default()
+        ..Config::default()
     })
 }
 
@@ -46,7 +50,7 @@ fn dense(g: &SpatialInertia<f64>) -> Vec<f64> {
 fn golden_ant_model() {
     let g = Golden::open("ant/ant_model");
     let ant = world(16, true);
-    let robot = &ant.robot;
+    let robot = &ant.spec.robot;
     let mut v = Verdict::default();
     let mut same = |name: &str, got: Vec<f64>| {
         let exact = format!("{name}_f64");
@@ -80,10 +84,10 @@ fn golden_ant_model() {
     same("joint_armature", ant.model().armature.clone());
     same("gravity", robot.gravity.to_vec());
     same("start_q", START_Q.to_vec());
-    same("sim_dt", vec![pwm::env::ant::DT]);
-    same("sim_substeps", numbers(vec![pwm::env::ant::SUBSTEPS]));
-    same("default_MM_caching_frequency", numbers(vec![AntSettings::default().mm_caching_frequency]));
-    same("action_scale", vec![pwm::env::ant::ACTION_SCALE; ACT]);
+    same("sim_dt", vec![DT]);
+    same("sim_substeps", numbers(vec![SUBSTEPS]));
+    same("default_MM_caching_frequency", numbers(vec![Config::default().mm_caching_frequency]));
+    same("action_scale", vec![ACTION_SCALE; ACT]);
 
     let mass: Vec<_> = bodies().map(|b| mass_properties(&b.shapes, Inertia::Reference)).collect();
     same("body_mass", mass.iter().map(|m| m.mass).collect());
@@ -140,7 +144,7 @@ fn golden_ant_model() {
 }
 
 /// Lower triangle of the branch-sparse matrix in `rows` as a dense symmetric one.
-fn symmetric(ant: &Ant, rows: &[[f64; NQD]; NQD]) -> Vec<f64> {
+fn symmetric(ant: &Task, rows: &[[f64; NQD]; NQD]) -> Vec<f64> {
     let mut h = vec![0.0; NQD * NQD];
     for (i, row) in rows.iter().enumerate() {
         for &j in ant.model().ancestors(i).iter().chain([&i]) {
@@ -168,7 +172,7 @@ fn golden_ant_internals() {
 
         let mut actuation = [0.0; NQD];
         for (u, a) in actuation[6..].iter_mut().zip(g.get("action").row(s)) {
-            *u = pwm::env::ant::ACTION_SCALE * a.clamp(-1.0, 1.0);
+            *u = ACTION_SCALE * a.clamp(-1.0, 1.0);
         }
         same("tau_act", &actuation);
 
@@ -251,7 +255,7 @@ fn golden_ant_internals() {
 }
 
 /// One step of every row: next q, qd, observation, reward.
-fn step_all(ant: &Ant, q: &[f64], qd: &[f64], obs: &[f64], action: &[f64]) -> [Vec<f64>; 4] {
+fn step_all(ant: &Task, q: &[f64], qd: &[f64], obs: &[f64], action: &[f64]) -> [Vec<f64>; 4] {
     let rows = q.len() / NQ;
     let (mut q, mut qd) = (q.to_vec(), qd.to_vec());
     let (mut next, mut reward) = (vec![0.0; rows * OBS], vec![0.0; rows]);
@@ -273,7 +277,7 @@ fn golden_ant_step() {
             let ant = world(every, action_in_obs);
             let mut prev = vec![0.0; rows * OBS];
             for s in 0..rows {
-                observe_row(&ant, q.row(s), qd.row(s), &[0.0; ACT], &mut prev[s * OBS..][..OBS]);
+                observe(&ant, q.row(s), qd.row(s), &mut prev[s * OBS..][..OBS]);
                 let error = relative_error(&prev[s * OBS..][..OBS], g.get("obs_prev_f64").row(s));
                 v.check("obs_prev", s, error, tolerance(s));
             }
@@ -288,7 +292,7 @@ fn golden_ant_step() {
             same(format!("qd_next_{suffix}_f64"), &qd1, NQD);
             same(format!("{variant}_{suffix}_f64"), &obs1, OBS);
             same("reward_f64".into(), &reward, 1);
-            let ended: Vec<f64> = obs1.chunks(OBS).map(|o| f64::from(u8::from(is_terminal(&ant, o)))).collect();
+            let ended: Vec<f64> = obs1.chunks(OBS).map(|o| f64::from(u8::from(ant.is_terminal(o)))).collect();
             same(format!("termination_{suffix}"), &ended, 1);
             if suffix == "mmc" {
                 // The reward of the next observation is what a second step returns; its own action does not matter.
@@ -332,7 +336,7 @@ fn golden_ant_rollout() {
         let mut prev = vec![0.0; envs * OBS];
         let (q, qd) = (g.get("q").row(t), g.get("qd").row(t));
         for e in 0..envs {
-            observe_row(&ant, &q[e * NQ..], &qd[e * NQD..], &[0.0; ACT], &mut prev[e * OBS..][..OBS]);
+            observe(&ant, &q[e * NQ..], &qd[e * NQD..], &mut prev[e * OBS..][..OBS]);
         }
         let [q1, qd1, ..] = step_all(&ant, q, qd, &prev, action.row(t));
         for (name, got, n) in [("restart_q_next_f64", q1, NQ), ("restart_qd_next_f64", qd1, NQD)] {

@@ -1,5 +1,7 @@
 //! SHAC: the gradient through the simulator as part of a program, and the algorithm on it.
 
+#[path = "support/ant.rs"]
+mod ant;
 #[path = "support/gradcheck.rs"]
 mod gradcheck;
 #[path = "support/tiny.rs"]
@@ -12,8 +14,8 @@ use pwm::algo::shac::{Shac, Trainer};
 use pwm::config::{Config, load};
 use pwm::device::cpu::team::Team;
 use pwm::device::philox::{Philox, Stream};
-use pwm::env::ant::{ACT, OBS};
-use pwm::env::step::{Bound, EnvVars, Mode, ant_from_config};
+use ant::{ACT, OBS, START_Q};
+use pwm::env::{Bound, EnvBatch, Mode};
 use pwm::ops::returns::{ActorLossSpec, Bootstrap, actor_loss};
 use pwm::tape::{DType, Machine, Program, Region, Vars, grad};
 use std::sync::Arc;
@@ -36,7 +38,7 @@ fn actor_gradient_is_that_of_dual_numbers() {
         // Shorter than a rollout, which no run may ask for.
         let c = Config { episode_length: 4, ..config(&[&sizes[..], more].concat()) };
         check_traced(what, 1e-10, |p, vars| {
-            let s = Shac::new(vars, &c, Arc::new(ant_from_config(&c)));
+            let s = Shac::new(vars, &c);
             s.env.reset(p, vars);
             let mut leaves = parameters(p, vars, &s.nets.actor.group, |_| true);
             leaves.extend(parameters(p, vars, &s.nets.critics.group, |_| false));
@@ -57,9 +59,9 @@ fn actor_gradient_is_that_of_dual_numbers() {
 fn both_steps_are_the_same_to_the_bit() {
     let c = Config { episode_length: 5, ..config(&[]) };
     let mut vars = Vars::default();
-    let ant = Arc::new(ant_from_config(&c));
-    let mut env =
-        |name: &str| EnvVars::new(&mut vars, name, ant.clone(), 20, Mode::Train, Philox::new(3, Stream::Reset));
+    let mut env = |name: &str| {
+        EnvBatch::of_config(&mut vars, name, &Config { seed: 3, ..c.clone() }, 20, Mode::Train, Stream::Reset)
+    };
     let (plain, through) = (env("plain"), env("through"));
     let action = vars.add(Region::Exchange, "action", DType::Real, &[20, ACT]);
     let count = vars.add(Region::Control, "count", DType::Real, &[2]);
@@ -82,7 +84,8 @@ fn both_steps_are_the_same_to_the_bit() {
     }
     m.poison();
     m.run(m.program(0)).unwrap();
-    for (a, b) in [(plain.q, through.q), (plain.qd, through.qd), (plain.obs, through.obs)] {
+    let both = plain.states().chain([plain.obs]).zip(through.states().chain([through.obs]));
+    for (a, b) in both {
         assert!(m.real(a).iter().zip(m.real(b)).all(|(a, b)| a.to_bits() == b.to_bits()));
     }
     assert_eq!(m.index(plain.episodes), m.index(through.episodes));
@@ -94,8 +97,8 @@ fn both_steps_are_the_same_to_the_bit() {
 fn a_state_that_leaves_physics_sends_no_gradient() {
     let c = config(&[]);
     let mut vars = Vars::default();
-    let random = Philox::new(3, Stream::Reset);
-    let env = EnvVars::new(&mut vars, "env", Arc::new(ant_from_config(&c)), 3, Mode::Train, random);
+    let c = Config { seed: 3, ..c };
+    let env = EnvBatch::of_config(&mut vars, "env", &c, 3, Mode::Train, Stream::Reset);
     let mut add = |name: &str, shape: &[usize]| vars.add(Region::Exchange, name, DType::Real, shape);
     let (action, gradient) = (add("action", &[3, ACT]), add("gradient", &[3, ACT]));
     let [count, value, stats] =
@@ -119,11 +122,11 @@ fn a_state_that_leaves_physics_sends_no_gradient() {
     let run = |m: &mut Machine<f32>, wild: bool| {
         m.index_mut(env.episodes).fill(0);
         m.run(m.program(0)).unwrap();
-        m.real_mut(env.q)[15 + 1] = 0.5;
+        m.real_mut(env.groups[0].q)[15 + 1] = 0.5;
         m.real_mut(count).fill(0.0);
         m.real_mut(action).fill(0.3);
         if wild {
-            m.real_mut(env.qd)[14..28].fill(1e5);
+            m.real_mut(env.groups[0].qd)[14..28].fill(1e5);
         }
         m.run(m.program(1)).unwrap();
         (m.real(gradient).to_vec(), m.real(count).to_vec())
@@ -278,13 +281,13 @@ fn gradcheck_agrees() {
     // Given states: two of a file, one too short.
     let dir = tempfile::tempdir().unwrap();
     let file = dir.path().join("states.txt");
-    let start = pwm::env::ant::START_Q.map(|x| x.to_string()).join(",");
+    let start = START_Q.map(|x| x.to_string()).join(",");
     std::fs::write(&file, format!("# standing\n{start}{}\n\n{start} {}\n", ",0".repeat(14), "0.5 ".repeat(22)))
         .unwrap();
     let given = GradcheckArgs { file: Some(file.clone()), ..args.clone() };
     let mut out = Vec::new();
     run(&given, &mut out).unwrap();
-    assert!(String::from_utf8(out).unwrap().contains("the Ant at 2 states"));
+    assert!(String::from_utf8(out).unwrap().contains("Ant at 2 states"));
     std::fs::write(&file, "1, 2, 3\n").unwrap();
     let refused = format!("{:#}", run(&given, &mut vec![]).unwrap_err());
     assert!(refused.contains("line 1") && refused.contains("15 coordinates"), "{refused}");

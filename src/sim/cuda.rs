@@ -142,7 +142,7 @@ impl Constants {
 }
 
 /// A float as C++ reads it, to the bit.
-fn float(x: f64) -> String {
+pub fn float(x: f64) -> String {
     let x = x as f32;
     if x.is_finite() {
         format!("{x:?}f")

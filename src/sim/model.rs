@@ -128,7 +128,7 @@ impl<S: Scalar> Model<S> {
             .collect();
         let (coordinates, velocities) = (q[links.len()], qd[links.len()]);
         let gravity = Vec3::of(robot.gravity);
-        let kinks = Subgradient::default().kinks();
+        let kinks = Subgradient::Reference.kinks();
         Self { links, contacts, armature, gravity, kinks, ancestors, ancestors_start, coordinates, velocities }
     }
 

@@ -13,16 +13,7 @@ use super::vec3::Vec3;
 use super::work::Work;
 use crate::device::Scalar;
 
-/// The point all spatial quantities refer to during an environment step.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
-#[serde(rename_all = "lowercase")]
-pub enum ReferencePoint {
-    /// The world origin, as in the reference. Round-off grows with the square of the distance from it.
-    World,
-    /// Where the torso is when the step begins. Held over the whole step, so a cached mass matrix stays valid.
-    #[default]
-    Torso,
-}
+pub use crate::config::ReferencePoint;
 
 /// How time is cut up.
 #[derive(Clone, Copy, Debug)]

@@ -1,47 +1,52 @@
-//! The stages of a step of the Ant: those of a substep of its body, observation and reward.
+//! The stages of a step of a task: those of a substep of its robot, observation and reward.
 
 use super::physics::check_physics;
 use super::stage::{Stage, check};
 use super::states::State;
 use crate::device::philox::Philox;
-use crate::env::ant::task::{
-    REWARD_ENTRIES, actuation, clip, clip_adjoint, observe, observe_adjoint, reward, reward_adjoint,
-};
-use crate::env::ant::{ACT, Ant, DT, NQ, NQD, OBS, SUBSTEPS};
+use crate::env::Task;
+use crate::env::task::clip;
+use crate::env::term::{reward, reward_adjoint};
 use crate::sim::Number;
 
 pub use super::stage::StageError;
 
 /// All stages at a state; `e` chooses among the random directions.
-pub fn check_stages(ant: &Ant, state: &State, rng: &Philox, e: u32) -> Vec<StageError> {
-    let action = clip(&state.action);
-    let at = [&state.q[..], &state.qd, &actuation(&action)];
-    let mut errors = check_physics((&ant.f64, &ant.dual), DT / SUBSTEPS as f64, at, rng, e);
+pub fn check_stages(task: &Task, state: &State, rng: &Philox, e: u32) -> Vec<StageError> {
+    let mut action = vec![0.0; task.sizes.act];
+    clip(&state.action, &mut action);
+    let mut forces = vec![0.0; task.sizes.nqd];
+    task.actuate(&action, &mut forces);
+    let at = [&state.q[..], &state.qd, &forces];
+    let mut errors = check_physics((&task.f64, &task.dual), task.substep(), at, rng, e);
     let seen = [&state.q[..], &state.qd, &action].concat();
-    errors.push(check::<Observation>((&ant, &ant), &seen, rng, e));
-    let obs = observe(ant, &state.q, &state.qd, &[0.0; ACT]);
-    let rewarded: Vec<f64> = REWARD_ENTRIES.map(|k| obs[k]).into_iter().chain(state.action).collect();
-    errors.push(check::<Reward>((&ant, &ant), &rewarded, rng, e));
+    errors.push(check::<Observation>((&task, &task), &seen, rng, e));
+    let mut obs = vec![0.0; task.sizes.obs];
+    task.observe_row(&state.q, &state.qd, None, &mut obs);
+    errors.push(check::<Reward>((&task, &task), &[&obs[..], &state.action].concat(), rng, e));
     errors
-}
-
-/// The first `N` numbers.
-fn first<S: Copy, const N: usize>(x: &[S]) -> [S; N] {
-    std::array::from_fn(|k| x[k])
 }
 
 struct Observation;
 
 impl Stage for Observation {
-    type At<'a, S: Number> = &'a Ant;
+    type At<'a, S: Number> = &'a Task;
     const NAME: &'static str = "observation";
-    fn forward<S: Number>(ant: &&Ant, x: &[S]) -> Vec<S> {
-        observe(ant, &first(x), &first(&x[NQ..]), &first(&x[NQ + NQD..])).to_vec()
+    fn forward<S: Number>(task: &&Task, x: &[S]) -> Vec<S> {
+        let (q, rest) = x.split_at(task.sizes.nq);
+        let (qd, action) = rest.split_at(task.sizes.nqd);
+        let mut obs = vec![S::zero(); task.sizes.obs];
+        task.spec.observation.write(q, qd, action, &mut obs);
+        obs
     }
-    fn adjoint(ant: &&Ant, x: &[f64], bar: &[f64]) -> Vec<f64> {
-        let (mut q, mut qd, mut action) = ([0.0; NQ], [0.0; NQD], [0.0; ACT]);
-        observe_adjoint(ant, &first(x), &first(&x[NQ..]), &first::<_, OBS>(bar), &mut q, &mut qd, &mut action);
-        [&q[..], &qd, &action].concat()
+    fn adjoint(task: &&Task, x: &[f64], bar: &[f64]) -> Vec<f64> {
+        let (q, rest) = x.split_at(task.sizes.nq);
+        let (qd, _) = rest.split_at(task.sizes.nqd);
+        let mut out = vec![0.0; x.len()];
+        let (q_bar, rest) = out.split_at_mut(task.sizes.nq);
+        let (qd_bar, action_bar) = rest.split_at_mut(task.sizes.nqd);
+        task.spec.observation.adjoint(q, qd, bar, q_bar, qd_bar, action_bar);
+        out
     }
 }
 
@@ -49,14 +54,22 @@ impl Stage for Observation {
 struct Reward;
 
 impl Stage for Reward {
-    type At<'a, S: Number> = &'a Ant;
+    type At<'a, S: Number> = &'a Task;
     const NAME: &'static str = "reward";
-    fn forward<S: Number>(ant: &&Ant, x: &[S]) -> Vec<S> {
-        vec![reward(ant, first(x), &clip(&first(&x[4..])))]
+    fn forward<S: Number>(task: &&Task, x: &[S]) -> Vec<S> {
+        let (obs, raw) = x.split_at(task.sizes.obs);
+        let mut action = vec![S::zero(); raw.len()];
+        clip(raw, &mut action);
+        vec![reward(&task.spec.terms, |k| obs[k], &action)]
     }
-    fn adjoint(ant: &&Ant, x: &[f64], bar: &[f64]) -> Vec<f64> {
-        let (raw, mut clipped_bar) = (first(&x[4..]), [0.0; ACT]);
-        let entries = reward_adjoint(ant, &clip(&raw), bar[0], &mut clipped_bar);
-        entries.into_iter().chain(clip_adjoint(ant, &raw, &clipped_bar)).collect()
+    fn adjoint(task: &&Task, x: &[f64], bar: &[f64]) -> Vec<f64> {
+        let (obs, raw) = x.split_at(task.sizes.obs);
+        let mut action = vec![0.0; raw.len()];
+        clip(raw, &mut action);
+        let mut out = vec![0.0; x.len()];
+        let (obs_bar, action_bar) = out.split_at_mut(task.sizes.obs);
+        reward_adjoint(&task.spec.terms, |k| obs[k], &action, bar[0], task.at_end(), obs_bar, action_bar);
+        task.clip_adjoint(raw, action_bar);
+        out
     }
 }

@@ -1,6 +1,7 @@
-//! Shapes of the Ant in a given state and the forces of the ground on it, in world coordinates, for a viewer.
+//! Shapes of a robot in a given state and the forces of the ground on it, in world coordinates, for a viewer.
 
-use super::{Ant, BODIES, NQ, NQD};
+use super::Task;
+use crate::for_size;
 use crate::sim::articulation::Geometry;
 use crate::sim::contact::point_contact;
 use crate::sim::kinematics::body_kinematics;
@@ -17,12 +18,16 @@ pub struct DrawnShape {
 }
 
 /// All shapes for the coordinates `q`.
-pub fn bodies_for_drawing(ant: &Ant, q: &[f64; NQ]) -> Vec<DrawnShape> {
-    let model = ant.model();
-    let mut work = Work::<f64, BODIES, NQD>::new(model);
+pub fn bodies_for_drawing(task: &Task, q: &[f64]) -> Vec<DrawnShape> {
+    for_size!(task.class, <B, _Q, D, _K> => drawn::<B, D>(task, q))
+}
+
+fn drawn<const B: usize, const D: usize>(task: &Task, q: &[f64]) -> Vec<DrawnShape> {
+    let model = task.model();
+    let mut work = Work::<f64, B, D>::new(model);
     let mut shapes = Vec::new();
-    for (i, body) in ant.robot.bodies.iter().enumerate() {
-        body_kinematics(model, i, q, &[0.0; NQD], &mut work);
+    for (i, body) in task.spec.robot.bodies.iter().enumerate() {
+        body_kinematics(model, i, q, &[0.0; D], &mut work);
         let frame = Transform { p: work.body[i].p, q: work.body[i].q };
         for shape in &body.shapes {
             let Transform { p, q } = frame * shape.frame;
@@ -43,9 +48,13 @@ pub struct GroundForce {
 }
 
 /// The points in contact in the state (q, qd), with their forces: those of the first of the next step's substeps.
-pub fn ground_forces(ant: &Ant, q: &[f64; NQ], qd: &[f64; NQD]) -> Vec<GroundForce> {
-    let model = ant.model();
-    let mut work = Work::<f64, BODIES, NQD>::new(model);
+pub fn ground_forces(task: &Task, q: &[f64], qd: &[f64]) -> Vec<GroundForce> {
+    for_size!(task.class, <B, _Q, D, _K> => forces::<B, D>(task, q, qd))
+}
+
+fn forces<const B: usize, const D: usize>(task: &Task, q: &[f64], qd: &[f64]) -> Vec<GroundForce> {
+    let model = task.model();
+    let mut work = Work::<f64, B, D>::new(model);
     let mut forces = Vec::new();
     for (i, link) in model.links.iter().enumerate() {
         body_kinematics(model, i, q, qd, &mut work);
@@ -63,28 +72,27 @@ pub fn ground_forces(ant: &Ant, q: &[f64; NQ], qd: &[f64; NQD]) -> Vec<GroundFor
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::env::AntSettings;
-    use crate::env::ant::START_Q;
+    use crate::config::Config;
 
     #[test]
     fn forces_are_the_penalty_of_depth_against_the_motion() {
-        let ant = Ant::new(AntSettings::default());
-        let (mut q, mut qd) = (START_Q, [0.0; NQD]);
+        let task = Task::from_config(&Config::default()).unwrap();
+        let (mut q, mut qd) = (task.spec.reset.start.clone(), vec![0.0; task.sizes.nqd]);
         q[1] = 2.0;
-        assert_eq!(ground_forces(&ant, &q, &qd), [], "in the air");
+        assert_eq!(ground_forces(&task, &q, &qd), [], "in the air");
         // Sunk until something touches, then sliding along x.
-        while ground_forces(&ant, &q, &qd).is_empty() {
+        while ground_forces(&task, &q, &qd).is_empty() {
             q[1] -= 1e-3;
         }
-        let contact = &ant.model().contacts[0];
-        for still in ground_forces(&ant, &q, &qd) {
+        let contact = &task.model().contacts[0];
+        for still in ground_forces(&task, &q, &qd) {
             assert!(still.at[1] < 0.0);
             let expected = -still.at[1] * contact.stiffness;
             assert!((still.force[1] - expected).abs() < 1e-6 * expected, "{still:?}");
             assert_eq!([still.force[0], still.force[2]], [0.0; 2], "no motion, no friction");
         }
         qd[3] = 1.0;
-        for sliding in ground_forces(&ant, &q, &qd) {
+        for sliding in ground_forces(&task, &q, &qd) {
             assert!(sliding.force[0] < 0.0 && sliding.force[1] > 0.0, "{sliding:?}");
         }
     }
