@@ -1,8 +1,5 @@
 //! Drives the replay operations from outside, and an obvious model of what they should do.
 
-// Each test binary uses its own part of this.
-#![allow(dead_code)]
-
 use pwm::device::Real;
 use pwm::device::cpu::team::Team;
 use pwm::device::philox::{Philox, Stream};

@@ -1,0 +1,7 @@
+//! The simulator: against physics, against dual numbers, against the reference.
+
+mod adjoint;
+mod dynamics;
+mod golden;
+#[path = "../support/mod.rs"]
+mod support;
