@@ -57,7 +57,8 @@ static __device__ void begin(const Philox& rng, u32 e, float* q, float* qd, floa
     for (int k = 0; k < NQ; k++) q[k] = (float)x[k];
 #pragma unroll
     for (int k = 0; k < NQD; k++) qd[k] = (float)xd[k];
-    State s = load(q, qd, 0);
+    Root s;
+    load_root(q, qd, s);
     float o[13];
     observe_root(s, o);
 #pragma unroll

@@ -1,9 +1,11 @@
 // The root's part of an observation, and its adjoint. Mathematics: src/env/ant/task.rs.
 #pragma once
-#include "sim/chains.cuh"
+#include "sim/step.cuh"
+
+constexpr int HINGES = NQD - 6, ACT = HINGES, OBS = 13 + 3 * HINGES;
 
 // The observation entries that belong to the root: height, orientation, velocities, upright and heading.
-DEVICE void observe_root(const State& s, float (&o)[13]) {
+DEVICE void observe_root(const Root& s, float (&o)[13]) {
     V3 velocity = cross_add_exact(s.omega, s.p, s.v);
     M3 turned = matrix(s.r * Q4{v3(-START_X, -START_Y, -START_Z), START_W});
     V3 target = v3(1e4f - s.p.x, 0.f, -s.p.z), heading = column(turned, 0);
@@ -20,7 +22,7 @@ DEVICE void observe_root(const State& s, float (&o)[13]) {
 DEVICE constexpr int root_entry(int i) { return i < 11 ? i : i - 11 + 11 + 2 * HINGES; }
 
 // From the cotangents of the root's 13 observation entries.
-DEVICE void observe_root_adjoint(const State& s, const float (&o)[13], State& t) {
+DEVICE void observe_root_adjoint(const Root& s, const float (&o)[13], Root& t) {
     V3 velocity = v3(o[5], o[6], o[7]);
     t.v = t.v + velocity;
     t.omega = t.omega + v3(o[8], o[9], o[10]) + cross(s.p, velocity);

@@ -1,6 +1,8 @@
 //! `pwm gradcheck`: the simulator's adjoint stage by stage and over a whole step, against dual numbers and central
 //! differences, and how a gradient grows over a horizon.
 
+pub mod physics;
+mod stage;
 pub mod stages;
 pub mod states;
 

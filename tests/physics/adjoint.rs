@@ -125,7 +125,7 @@ fn adjoint_agrees_with_central_differences() {
     const ROWS: usize = 120;
     const H: f64 = 1e-7;
     let [q, qd, action] = states(0..ROWS);
-    let model = Model::<f64>::new(&sim::ant(), Inertia::Reference);
+    let model = Model::<f64>::new(&sim::robots::ant(), Inertia::Reference);
     let along = [random(61, ROWS * NQ), random(62, ROWS * NQD), random(63, ROWS * ACT)];
     let bars = [random(64, ROWS * NQ), random(65, ROWS * NQD), random(66, ROWS * OBS), vec![0.0; ROWS]];
     let mut v = Verdict::default();
@@ -332,7 +332,7 @@ fn golden_rollout_gradient() {
 fn golden_f32_adjoint_is_accurate() {
     let g = Golden::open("ant/ant_step");
     let (q, qd, action, kind) = (g.get("q"), g.get("qd"), g.get("action"), g.get("kind"));
-    let robot = sim::ant();
+    let robot = sim::robots::ant();
     let (single, double) =
         (Model::<f32>::new(&robot, Inertia::Reference), Model::<f64>::new(&robot, Inertia::Reference));
     let rows = q.rows();

@@ -47,7 +47,7 @@ fn step_all<R: EnvReal>(ant: &Ant, q: &[R], qd: &[R], action: &[R]) -> [Vec<R>; 
 fn golden_f32_no_worse_than_reference() {
     let g = Golden::open("ant/ant_step");
     let (q, qd, action, kind) = (g.get("q"), g.get("qd"), g.get("action"), g.get("kind"));
-    let robot = sim::ant();
+    let robot = sim::robots::ant();
     let (single, double) =
         (Model::<f32>::new(&robot, Inertia::Reference), Model::<f64>::new(&robot, Inertia::Reference));
     let differs = |s: usize| {
@@ -263,7 +263,7 @@ fn a_broken_row_stays_alone() {
 
 #[test]
 fn exact_inertia_of_a_hip() {
-    let robot = sim::ant();
+    let robot = sim::robots::ant();
     let hip = |i: usize| sim::mass::mass_properties(&robot.bodies[i].shapes, Inertia::Exact).inertia;
     for (i, sign) in [(1, -1.0), (3, 1.0), (5, -1.0), (7, 1.0)] {
         let inertia = hip(i);
@@ -275,7 +275,7 @@ fn exact_inertia_of_a_hip() {
 /// Without damping, limits and contact the energy error falls in proportion to the step.
 #[test]
 fn energy_is_conserved() {
-    let mut model = Model::<f64>::new(&sim::ant(), Inertia::Exact);
+    let mut model = Model::<f64>::new(&sim::robots::ant(), Inertia::Exact);
     for link in &mut model.links {
         (link.limit_stiffness, link.damping) = (0.0, 0.0);
     }

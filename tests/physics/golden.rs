@@ -62,6 +62,7 @@ fn golden_ant_model() {
     let kind = |k| match k {
         JointKind::Slide => 0.0,
         JointKind::Hinge => 1.0,
+        JointKind::Ball => 2.0,
         JointKind::Fixed => 3.0,
         JointKind::Free => 4.0,
     };

@@ -123,7 +123,7 @@ impl Ant {
     /// Compiles the robot. A caching frequency of zero, which would never build the mass matrix, counts as one.
     pub fn new(settings: AntSettings) -> Self {
         let settings = AntSettings { mm_caching_frequency: settings.mm_caching_frequency.max(1), ..settings };
-        let robot = sim::ant();
+        let robot = sim::robots::ant();
         Self {
             settings,
             f64: compile(&robot, &settings),

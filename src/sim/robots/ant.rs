@@ -2,9 +2,9 @@
 //!
 //! The model frame is z-up; the torso's start orientation (-90° about x) turns it into the world's y-up.
 
-use super::articulation::{Articulation, Body, Joint, JointKind, Material, Shape};
-use super::quat::{Quat, Transform};
-use super::vec3::Vec3;
+use crate::sim::articulation::{Articulation, Body, Joint, JointKind, Material, Shape};
+use crate::sim::quat::{Quat, Transform};
+use crate::sim::vec3::Vec3;
 
 const DENSITY: f64 = 1000.0;
 const MATERIAL: Material = Material { stiffness: 4e4, damping: 1e4, viscosity: 3e3, friction: 0.75 };

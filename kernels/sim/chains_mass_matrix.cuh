@@ -1,16 +1,12 @@
-// Mass matrix of root and chains, its factor, the solve, and the adjoint. Mathematics: src/sim/mass_matrix.rs.
+// Mass matrix of a root with equal chains, its factor, the solve, and the adjoint. Mathematics: src/sim/mass_matrix.rs.
 #pragma once
-#include "sim/body.cuh"
+#include "sim/chains.cuh"
 
 // Factor of the mass matrix, H + armature = L^T L: the chain's rows, then the root's lower triangle.
 struct Factor {
     float root[DEPTH][6], chain[DEPTH][DEPTH], pivot[DEPTH];
     float base[6][6], base_pivot[6];
 };
-
-DEVICE float part(S6 s, int k) {
-    return k == 0 ? s.a.x : k == 1 ? s.a.y : k == 2 ? s.a.z : k == 3 ? s.l.x : k == 4 ? s.l.y : s.l.z;
-}
 
 DEVICE void mass_matrix(const Body& root, const Body (&body)[DEPTH], const Inertial (&c)[DEPTH], const S6 (&axis)[DEPTH],
                         const float (&armature)[DEPTH], Factor& L) {
@@ -27,7 +23,7 @@ DEVICE void mass_matrix(const Body& root, const Body (&body)[DEPTH], const Inert
         for (int k = 0; k < 6; k++) L.root[d][k] = part(momentum, k);
     }
     I6 all = spatial_inertia(root_inertial(), root) +
-             I6{over_chains(composite.aa), over_chains(composite.al), over_chains(composite.ll)};
+             I6{env_sum(composite.aa), env_sum(composite.al), env_sum(composite.ll)};
 #pragma unroll
     for (int i = 0; i < 6; i++) {
         S6 unit = {v3(i == 0, i == 1, i == 2), v3(i == 3, i == 4, i == 5)}, momentum = mul(all, unit);
@@ -58,7 +54,7 @@ DEVICE void mass_matrix(const Body& root, const Body (&body)[DEPTH], const Inert
 #pragma unroll
     for (int i = 0; i < 6; i++)
 #pragma unroll
-        for (int k = 0; k <= i; k++) L.base[i][k] -= over_chains(taken[i][k]);
+        for (int k = 0; k <= i; k++) L.base[i][k] -= env_sum(taken[i][k]);
 #pragma unroll
     for (int i = 5; i >= 0; i--) {
         L.base_pivot[i] = inverse_sqrt(L.base[i][i]);
@@ -83,7 +79,7 @@ DEVICE void solve(const Factor& L, float (&x)[DEPTH], float (&b)[6]) {
         for (int k = 0; k < 6; k++) given[k] = fmaf(L.root[d][k], x[d], given[k]);
     }
 #pragma unroll
-    for (int k = 0; k < 6; k++) b[k] -= over_chains(given[k]);
+    for (int k = 0; k < 6; k++) b[k] -= env_sum(given[k]);
 #pragma unroll
     for (int i = 5; i >= 0; i--) {
         b[i] *= L.base_pivot[i];
@@ -111,16 +107,6 @@ DEVICE void solve(const Factor& L, float (&x)[DEPTH], float (&b)[6]) {
 struct MassBar {
     float root[DEPTH][6], chain[DEPTH][DEPTH], base[6][6];
 };
-
-// The cotangent of the inertia G that a row H_rk = S_k . G S_r sees, with x the sum of its columns' axes.
-DEVICE void add_row(I6& g, S6 x, S6 s) {
-    add_outer(g.aa, x.a, s.a);
-    add_outer(g.al, x.a, s.l);
-    add_outer(g.al, s.a, x.l);
-    add_outer(g.ll, x.l, s.l);
-}
-
-DEVICE S6 s6(const float* x) { return {v3(x), v3(x + 3)}; }
 
 // Sends the mass matrix' cotangents to bodies and axes.
 static __device__ __noinline__ void mass_matrix_adjoint(const Frame& f, const MassBar& m, Bar& root, Bar (&bar)[DEPTH],

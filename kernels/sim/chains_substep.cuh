@@ -1,11 +1,10 @@
 // One substep of semi-implicit Euler and its adjoint: forces, solve, integration. Mathematics: src/sim/step.rs.
 #pragma once
-#include "sim/contact.cuh"
-#include "sim/mass_matrix.cuh"
+#include "sim/chains_mass_matrix.cuh"
 
 DEVICE void forces(const Constants& c, int lane, const State& s, const float (&actuation)[DEPTH], float ground, Frame& f) {
     Body& root = f.root;
-    root.p = s.p + v3(ROOT_X, ROOT_Y, ROOT_Z);
+    root.p = s.p;
     root.q = s.r;
     root.rot = matrix(s.r);
     root.v = {s.omega, s.v};
@@ -61,7 +60,7 @@ DEVICE void forces(const Constants& c, int lane, const State& s, const float (&a
         f.tau[d] = actuation[d] + passive - dot(f.axis[d], total);
         f.armature[d] = OF(ARMATURE);
     }
-    total = root.f + over_chains(total + ground_force);
+    total = root.f + env_sum(total + ground_force);
 #pragma unroll
     for (int k = 0; k < 6; k++) f.b[k] = -part(total, k);
 }
@@ -190,23 +189,14 @@ static __device__ __noinline__ void substep_adjoint(const Constants& c, int lane
                         root_twist, root, ground_bar);
     }
     to.ground += ground_bar;
-    own.p = own.p + over_chains(root.p);
-    own.q = own.q + Q4{over_chains(root.q.v), over_chains(root.q.w)};
-    own.rot = own.rot + over_chains(root.rot);
-    own.v = own.v + over_chains(root.v);
+    own.p = own.p + env_sum(root.p);
+    own.q = own.q + Q4{env_sum(root.q.v), env_sum(root.q.w)};
+    own.rot = own.rot + env_sum(root.rot);
+    own.v = own.v + env_sum(root.v);
     own.f = root_twist;
     bias_adjoint(f.root, root_inertial(), own);
     t.r = t.r + own.q + matrix_adjoint(f.root.q, own.rot);
     t.p = t.p + own.p;
     t.omega = t.omega + own.v.a;
     t.v = t.v + own.v.l;
-}
-
-// The adjoint needs the forces in three places, and registers for other things than three copies of them.
-static __device__ __noinline__ void forces_again(const Constants& c, int lane, const State& s,
-                                                 const float (&actuation)[DEPTH], float ground, Frame& f) {
-    forces(c, lane, s, actuation, ground, f);
-}
-static __device__ __noinline__ void mass_matrix_again(const Frame& f, Factor& L) {
-    mass_matrix(f.root, f.body, f.inertial, f.axis, f.armature, L);
 }
