@@ -5,3 +5,4 @@ mod dynamics;
 mod golden;
 #[path = "../support/mod.rs"]
 mod support;
+mod tree;

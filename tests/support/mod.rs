@@ -13,6 +13,7 @@ pub mod ops;
 pub mod random_config;
 pub mod recipe;
 pub mod replay;
+pub mod robot;
 pub mod rows;
 pub mod standin;
 pub mod tiny;

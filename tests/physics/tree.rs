@@ -1,12 +1,8 @@
 //! The dynamics of any tree: a robot with every kind of joint, fixed to the world and free.
 
-#[path = "support/branches.rs"]
-mod branches;
-#[path = "support/robot.rs"]
-mod robot;
-mod support;
-
-use branches::branches_under;
+use crate::support::branches::branches_under;
+use crate::support::robot::{H, State, model, random_state, tree};
+use crate::support::verdict::{Verdict, distance, quantile, relative_error};
 use pwm::app::gradcheck::physics::check_physics;
 use pwm::device::cpu::lanes::{Lanes, Lanes8, WIDTH};
 use pwm::device::cpu::team;
@@ -22,8 +18,6 @@ use pwm::sim::{
     Cotangents, JointKind, Model, Number, Quat, ReferencePoint, RobotError, Size, Timing, Transform, Vec3, Work,
     robots, step, step_adjoint, step_keeping,
 };
-use robot::{H, State, model, random_state, tree};
-use support::{Verdict, distance, quantile, relative_error};
 
 const SUBSTEPS: usize = 16;
 /// Of the class that has room for the test robot.
