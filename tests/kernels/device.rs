@@ -114,6 +114,50 @@ fn too_little_memory_on_the_gpu() {
     one_line(&e.err, "the GPU has no room for");
 }
 
+/// A driver newer than this program returns codes that it does not know: the line says the number.
+#[test]
+fn a_code_that_nobody_knows_is_said() {
+    let e = pwm(&["selftest", "--device", "cuda:0"], &[("PWM_STANDIN_CONTEXT", "999999")]);
+    assert_eq!(e.status, 1, "{}", e.err);
+    one_line(&e.err, "is taken: code 999999, a code that the driver does not explain");
+    let dir = tempfile::tempdir().unwrap();
+    let failing = [("PWM_STANDIN_FAIL", "36"), ("PWM_STANDIN_STATUS", "999999")];
+    let e = train(dir.path(), &["--device", "cuda:0"], &failing);
+    assert_eq!(e.status, 1, "{}{}", e.out, e.err);
+    one_line(&e.err, "cuStreamSynchronize failed with code 999999: a code that the driver does not explain");
+}
+
+/// Threads get the stack that the kernels need before anything is recorded.
+#[test]
+fn the_stack_is_there_before_a_graph() {
+    let dir = tempfile::tempdir().unwrap();
+    let e = train(dir.path(), &["--device", "cuda:0"], &[("PWM_STANDIN_STACK", "2400")]);
+    assert_eq!(e.status, 0, "{}{}", e.out, e.err);
+}
+
+/// Compiled code that a crash cut short is compiled once more, and is whole again on the disk.
+#[test]
+fn a_damaged_cache_is_mended() {
+    let (dir, cache) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+    let environment = [("PWM_CACHE", cache.path().to_str().unwrap())];
+    let files = || -> std::collections::BTreeMap<_, _> {
+        let list = std::fs::read_dir(cache.path()).unwrap().map(|f| f.unwrap().path());
+        list.map(|f| (f.clone(), std::fs::read(f).unwrap())).collect()
+    };
+    let run = |name: &str| {
+        let e = train(&dir.path().join(name), &["--device", "cuda:0", "max_epochs=1"], &environment);
+        assert_eq!(e.status, 0, "{}{}", e.out, e.err);
+    };
+    run("first");
+    let whole = files();
+    assert!(whole.len() > 5 && whole.keys().all(|f| f.extension().is_some_and(|e| e == "cubin")), "{whole:?}");
+    for (file, code) in &whole {
+        std::fs::write(file, &code[..code.len() / 2]).unwrap();
+    }
+    run("second");
+    assert_eq!(files(), whole);
+}
+
 /// A kernel that fails takes its context with it: the run ends with one line, and goes on from its last checkpoint to what
 /// it would have been.
 #[test]
