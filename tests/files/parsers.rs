@@ -1,6 +1,6 @@
 //! Readers of files on bytes that nobody wrote: no panic, and no memory that the bytes are not worth.
 //!
-//! What is held is counted by the allocator of this program. `PROPTEST_CASES=1000000` (scripts/soak.sh) tries for longer;
+//! What is held is counted by the allocator of this program. `PROPTEST_CASES=1000000` (scripts/full) tries for longer;
 //! files of `torch.save` have theirs in `import.rs`.
 
 use std::alloc::{GlobalAlloc, Layout, System};

@@ -181,7 +181,7 @@ fn outliers_are_bounded_and_counted() {
 
 /// Small networks, in minutes: prints the curve.
 #[test]
-#[ignore = "minutes of training: scripts/soak.sh"]
+#[ignore = "minutes of training: scripts/full"]
 fn learns_to_run() {
     let mut settings = vec!["alg=shac_small".to_string(), "threads=1".into()];
     settings.extend(std::env::var("PWM_SHAC").unwrap_or_default().split_whitespace().map(Into::into));

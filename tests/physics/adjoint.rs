@@ -465,7 +465,7 @@ fn no_gradient_is_lost() {
 }
 
 #[test]
-#[ignore = "a million states, a minute: scripts/soak.sh"]
+#[ignore = "a million states, a minute: scripts/full"]
 fn no_gradient_is_lost_in_a_million_states() {
     all_finite(1_000_000);
 }

@@ -1,5 +1,9 @@
 //! Runs from the outside: what they leave, that they go on to the same bits, and how they end.
 
+#[cfg(target_os = "linux")]
+use crate::support::process::processor_time;
+#[cfg(unix)]
+use crate::support::process::{end, signal, wait_for, wait_while_it_runs};
 use crate::support::tiny;
 use std::path::Path;
 use std::process::{Command, Stdio};
@@ -319,22 +323,11 @@ fn spawn(run: &Path) -> std::process::Child {
         .args(tiny::settings(&["max_epochs=1_000_000", "save_every=20", "eval_every=1_000_000", "threads=1"]))
         .arg(run_dir(run));
     let mut child = command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
-    // Until it has trained for a while.
     let metrics = run.join("metrics.jsonl");
-    for _ in 0..600 {
-        std::thread::sleep(std::time::Duration::from_millis(100));
-        if std::fs::read_to_string(&metrics).is_ok_and(|t| t.lines().count() > 30) {
-            return child;
-        }
-    }
-    child.kill().unwrap();
-    panic!("it does not train: {:?}", child.wait_with_output());
-}
-
-#[cfg(unix)]
-fn signal(child: &std::process::Child, name: &str) {
-    let done = Command::new("kill").arg(format!("-{name}")).arg(child.id().to_string()).status().unwrap();
-    assert!(done.success());
+    wait_while_it_runs(&mut child, "it has trained for a while", || {
+        std::fs::read_to_string(&metrics).is_ok_and(|t| t.lines().count() > 30)
+    });
+    child
 }
 
 #[cfg(unix)]
@@ -361,7 +354,7 @@ fn signals_end_a_run_with_everything_saved() {
 }
 
 /// A scheduler kills soon after its signal, also in the middle of an epoch that takes a minute.
-#[cfg(unix)]
+#[cfg(target_os = "linux")]
 #[test]
 fn a_schedulers_signal_does_not_wait_for_a_long_epoch() {
     let dir = tempfile::tempdir().unwrap();
@@ -374,12 +367,13 @@ fn a_schedulers_signal_does_not_wait_for_a_long_epoch() {
         .stderr(Stdio::piped())
         .spawn()
         .unwrap();
-    while !folder::latest(&run).is_file() {
-        assert!(child.try_wait().unwrap().is_none(), "it ended by itself");
-        std::thread::sleep(std::time::Duration::from_millis(20));
-    }
-    std::thread::sleep(std::time::Duration::from_millis(500));
+    wait_while_it_runs(&mut child, "its first checkpoint", || folder::latest(&run).is_file());
+    // What lies between that and the long epoch takes milliseconds.
+    let begun = processor_time(&child);
+    let inside = || processor_time(&child) > begun + Duration::from_millis(500);
+    wait_for("it is inside the epoch", inside);
     signal(&child, "TERM");
+    end(&mut child);
     let ended = child.wait_with_output().unwrap();
     let said = String::from_utf8_lossy(&ended.stderr);
     assert_eq!(ended.status.code(), Some(143), "{said}");
@@ -395,12 +389,10 @@ fn a_schedulers_signal_does_not_wait_for_a_long_epoch() {
         .args(tiny::settings(&[&wide[..], &long, &[&run_dir(&run)]].concat()))
         .stdout(Stdio::null())
         .stderr(Stdio::null());
-    let child = command.spawn().unwrap();
-    while !RunFolder::holds_run(&run) {
-        std::thread::sleep(Duration::from_millis(20));
-    }
+    let mut child = command.spawn().unwrap();
+    wait_while_it_runs(&mut child, "the run's folder", || RunFolder::holds_run(&run));
     signal(&child, "USR1");
-    assert_eq!(child.wait_with_output().unwrap().status.code(), Some(138));
+    assert_eq!(end(&mut child).code(), Some(138));
     assert!(!folder::latest(&run).exists());
 
     // Nor for the evaluation that ends a sitting: the run is saved by then. Its first checkpoint is written here, as its
@@ -415,15 +407,12 @@ fn a_schedulers_signal_does_not_wait_for_a_long_epoch() {
     let mut command = Command::new(env!("CARGO_BIN_EXE_pwm-train"));
     let mut child = command.arg("--resume").arg(&run).stdout(Stdio::null()).stderr(Stdio::piped()).spawn().unwrap();
     let ended = || folder::read_info(&run).is_ok_and(|i| i.is_some_and(|i| i.ended.is_some()));
-    while !ended() {
-        assert!(child.try_wait().unwrap().is_none(), "it ended by itself");
-        std::thread::sleep(Duration::from_millis(20));
-    }
-    let from = Instant::now();
+    wait_while_it_runs(&mut child, "the run is over", ended);
     signal(&child, "TERM");
+    end(&mut child);
+    // That status tells that it did not finish the evaluation.
     let said = child.wait_with_output().unwrap();
     assert_eq!(said.status.code(), Some(143), "{}", String::from_utf8_lossy(&said.stderr));
-    assert!(from.elapsed() < Duration::from_secs(5), "{:?}", from.elapsed());
     let said = String::from_utf8_lossy(&said.stderr).into_owned();
     assert!(said.contains("metrics.jsonl: no rows; what was measured up to epoch 1 is lost"), "{said}");
 }
@@ -432,7 +421,7 @@ fn a_schedulers_signal_does_not_wait_for_a_long_epoch() {
 /// (`TMPDIR=/dev/shm` tells what is the program's own).
 #[cfg(unix)]
 #[test]
-#[ignore = "2.5 GiB and some minutes: scripts/soak.sh"]
+#[ignore = "2.5 GiB and some minutes: scripts/full"]
 fn the_48m_flow_model_is_gone_within_five_seconds_of_a_signal() {
     let dir = tempfile::tempdir().unwrap();
     let settings = ["alg=pwm_48M_flow_v2", "eval_episodes=1"];

@@ -94,10 +94,10 @@ fn a_drill_the_collapse_is_seen_and_rolled_back() {
     assert!(column(&rows, "rollbacks").last().unwrap().1 >= 1.0);
 }
 
-/// The drill on the shipped configurations, which learn for a minute or more before it: scripts/soak.sh. With
+/// The drill on the shipped configurations, which learn for a minute or more before it: scripts/full. With
 /// `PWM_ARTIFACTS=DIR` the report's picture of it goes there.
 #[test]
-#[ignore = "minutes: scripts/soak.sh"]
+#[ignore = "minutes: scripts/full"]
 fn a_drill_on_what_is_shipped() {
     fn drill<L: Learner<F = f32>>(alg: &str, at: u64, eval_every: u64, new: impl Fn(&Config) -> L) {
         let dir = tempfile::tempdir().unwrap();

@@ -1,7 +1,7 @@
 //! A run that is killed again and again, and rolled back now and then, ends as one that never was: state, policies, metrics,
 //! incidents, pictures, and what it says of itself.
 //!
-//! Twenty kills; `PWM_KILLS=200 cargo test --release --test run kill` (scripts/soak.sh) for more.
+//! Twenty kills; `PWM_KILLS=200 cargo test --release --test run kill` (scripts/full) for more.
 #![cfg(unix)]
 
 use crate::support::events;

@@ -1,11 +1,11 @@
 //! What others see of a run while it goes on: a terminal, a log file, TensorBoard, wandb, a second process that evaluates.
 #![cfg(unix)]
 
+use crate::support::process::{signal, wait_for};
 use crate::support::tiny;
 use std::io::{BufRead, BufReader};
 use std::path::Path;
 use std::process::{Child, Command, Output, Stdio};
-use std::time::{Duration, Instant};
 
 use crate::support::events::events;
 use pwm::io::metrics::{Row, read_metrics};
@@ -32,18 +32,6 @@ fn rows(run: &Path) -> Vec<Row> {
 fn spawn(run: &Path) -> Child {
     let long = ["max_epochs=1_000_000", "eval_every=100", "save_every=50"];
     Command::new(TRAIN).args(settings(run, &long)).stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap()
-}
-
-fn signal(child: &Child, name: &str) {
-    assert!(Command::new("kill").arg(format!("-{name}")).arg(child.id().to_string()).status().unwrap().success());
-}
-
-fn wait_for(what: &str, mut is_so: impl FnMut() -> bool) {
-    let from = Instant::now();
-    while !is_so() {
-        assert!(from.elapsed() < Duration::from_secs(60), "it does not come: {what}");
-        std::thread::sleep(Duration::from_millis(20));
-    }
 }
 
 /// What a terminal of this size receives from a run.
@@ -180,8 +168,13 @@ fn a_run_is_evaluated_while_it_goes_on() {
     let held = RunFolder::open(&run).unwrap();
     assert!(held.read_info().unwrap().unwrap().finished.is_some());
     let mut beside = watch(&run, &[]);
-    std::thread::sleep(Duration::from_millis(2500));
-    assert!(beside.try_wait().unwrap().is_none(), "a process works on it");
+    // It judges the latest checkpoint twice: it came back after its first look.
+    let mut lines = BufReader::new(beside.stdout.take().unwrap()).lines().map(Result::unwrap);
+    let mut judged = || lines.by_ref().any(|l| l.contains("| latest |"));
+    assert!(judged(), "it looks");
+    let latest = std::fs::File::options().write(true).open(folder::latest(&run)).unwrap();
+    latest.set_modified(std::time::SystemTime::now()).unwrap();
+    assert!(judged(), "it stays, as a process works on it");
     // One that is killed says nothing at all.
     let info = folder::RunInfo { finished: None, ended: None, ..held.read_info().unwrap().unwrap() };
     held.write_info(&info).unwrap();

@@ -10,6 +10,7 @@ pub mod golden;
 pub mod gradcheck;
 pub mod lab;
 pub mod ops;
+pub mod process;
 pub mod random_config;
 pub mod recipe;
 pub mod replay;
