@@ -3,8 +3,8 @@
 //! `cargo bench --bench ant_step`; the throughput column ("elem/s") counts environment steps.
 
 use criterion::{BenchmarkId, Criterion, Throughput, criterion_group, criterion_main};
-use pwm::device::philox::{Philox, Stream};
 use pwm::config::Config;
+use pwm::device::philox::{Philox, Stream};
 use pwm::env::{Cotangents, EnvReal, Operands, Results, Task};
 
 /// Environments under way, with fresh random actions each step and resets of the fallen.

@@ -1,5 +1,4 @@
 //! The Ant for tests of it: its task under given settings, and its sizes.
-#![allow(dead_code)] // each test binary uses a part
 
 use pwm::config::Config;
 use pwm::device::Real;
@@ -14,6 +13,10 @@ pub const BODIES: usize = 9;
 pub const DT: f64 = 1.0 / 60.0;
 pub const SUBSTEPS: usize = 16;
 pub const ACTION_SCALE: f64 = 200.0;
+/// Pictures in the folder of a run.
+pub const MOVIE: &str = "ant.html";
+pub const STILL: &str = "ant.svg";
+
 /// Coordinates of the start pose.
 pub const START_Q: [f64; NQ] = {
     const H: f64 = std::f64::consts::FRAC_1_SQRT_2;
