@@ -11,7 +11,7 @@ mod policy;
 mod replay;
 pub mod training;
 
-pub use lab::{Case, Lab, Outcome, SelftestError};
+pub use lab::{Case, Lab, Outcome, SelftestError, case};
 pub use training::{ENCODED, Training, same_bits, train_beside_cpu};
 
 use super::say;

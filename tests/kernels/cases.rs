@@ -25,7 +25,7 @@ fn target(precision: Precision) -> Target {
     Target::Cuda(context, Options { matmul, ..Options::default() })
 }
 
-fn check(cases: &[Case], precision: Precision) {
+pub fn check(cases: &[Case], precision: Precision) {
     let target = target(precision);
     let mut failed = vec![];
     for case in cases {

@@ -17,6 +17,7 @@ pub mod recipe;
 pub mod replay;
 pub mod robot;
 pub mod rows;
+pub mod specs;
 pub mod standin;
 pub mod tiny;
 pub mod verdict;
