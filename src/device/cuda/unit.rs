@@ -46,6 +46,7 @@ embedded!(
     "sim/tree_step.cuh",
     "sim/step.cuh",
     "sim/observe.cuh",
+    "sim/physics.cu",
     "sim/books.cu",
     "sim/env.cu",
     "tape/basic.cu",
