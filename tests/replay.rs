@@ -5,7 +5,7 @@ mod replay;
 
 use pwm::device::philox::{Philox, Stream};
 use pwm::ops::replay::{Counter, ReplaySpec, Sampling};
-use pwm::tape::exec::Number;
+use pwm::tape::Number;
 use replay::{Driver, Model};
 
 fn spec(sampling: Sampling, unfinished: bool) -> ReplaySpec {

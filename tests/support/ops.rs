@@ -21,7 +21,8 @@ impl Dot {
     }
 }
 
-impl Op for Dot {
+// SAFETY: a phase has one task.
+unsafe impl Op for Dot {
     fn name(&self) -> &'static str {
         "test_dot"
     }
@@ -54,7 +55,8 @@ impl Scaled {
     }
 }
 
-impl Op for Scaled {
+// SAFETY: a phase has one task.
+unsafe impl Op for Scaled {
     fn name(&self) -> &'static str {
         "test_scaled"
     }
@@ -80,7 +82,8 @@ impl Pass {
     }
 }
 
-impl Op for Pass {
+// SAFETY: a phase has one task.
+unsafe impl Op for Pass {
     fn name(&self) -> &'static str {
         "test_pass"
     }

@@ -9,8 +9,7 @@ use pwm::device::philox::{Philox, Stream};
 use pwm::ops::replay::{
     Counter, ReplaySpec, ReplayVars, Sampling, Transition, replay_begin, replay_record, replay_sample,
 };
-use pwm::tape::exec::{Number, ProgramId};
-use pwm::tape::{DType, Machine, Op, OpArgs, Program, Region, VarId, Vars};
+use pwm::tape::{DType, Machine, Number, Op, OpArgs, Program, ProgramId, Region, VarId, Vars};
 use std::sync::Arc;
 
 /// Copies an activation to a variable, where a test can read it.
@@ -24,7 +23,8 @@ impl Copy {
     }
 }
 
-impl Op for Copy {
+// SAFETY: a phase has one task.
+unsafe impl Op for Copy {
     fn name(&self) -> &'static str {
         "test_copy"
     }

@@ -7,8 +7,7 @@ use crate::config::{Algorithm, Config};
 use crate::device::cpu::team::Team;
 use crate::device::philox::{Philox, Stream};
 use crate::env::step::{EnvVars, Mode, ant_from_config};
-use crate::tape::exec::{Number, ProgramId, RunError};
-use crate::tape::{Machine, Program, Region, Val, VarId, Vars};
+use crate::tape::{Machine, Number, Program, ProgramId, Region, RunError, Val, VarId, Vars};
 use std::sync::Arc;
 
 /// What an evaluation measured, one number an episode.
