@@ -8,14 +8,14 @@ mod support;
 use crate::support::tiny;
 use pwm::algo::build;
 use pwm::app::selftest::cases;
+use pwm::backend::cuda::describe_launches;
+use pwm::backend::cuda::epoch_graph;
 use pwm::config::{Config, Precision, load};
 use pwm::device::cuda::Launch;
 use pwm::device::cuda::matmul::Matmul;
 use pwm::device::cuda::nvrtc::{Image, Nvrtc, Usage};
 use pwm::device::cuda::unit::{FILES, units};
 use pwm::run::plan::{Place as PlanPlace, Plan};
-use pwm::tape::cuda::round;
-use pwm::tape::exec::describe_launches;
 use std::collections::BTreeSet;
 
 const ARCHITECTURES: [(i32, &str); 3] = [(8, "sm_80"), (9, "sm_90a"), (10, "sm_100a")];
@@ -29,7 +29,7 @@ fn described(c: &Config, major: i32, precision: Precision) -> Vec<Launch> {
     let (vars, programs) = build(c);
     let matmul = Matmul::best(major, precision);
     let mut all = describe_launches(&vars, &programs, &matmul).unwrap().concat().concat();
-    all.extend(round::describe_launches());
+    all.extend(epoch_graph::describe_launches());
     all
 }
 

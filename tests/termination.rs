@@ -8,11 +8,12 @@ mod support;
 use crate::support::replay::Driver;
 #[cfg(feature = "kernel-tests")]
 use crate::support::standin;
+use pwm::backend::Target;
 use pwm::device::cpu::team::Team;
 use pwm::device::philox::{Philox, Stream};
 use pwm::ops::flow::simplex::project;
 use pwm::ops::replay::{Counter, ENTRY, ReplaySpec, Sampling};
-use pwm::tape::exec::{Number, Target};
+use pwm::tape::Number;
 use pwm::tape::{DType, Machine, Placement, Program, Region, VarId, Vars};
 
 use std::path::Path;

@@ -9,8 +9,8 @@ pub mod measure;
 pub mod phases;
 
 use crate::algo::target;
+use crate::backend::Target;
 use crate::config::{Algorithm, Config, Device, Precision, load};
-use crate::tape::exec::Target;
 use crate::tape::profile::Profile;
 use measure::{Timing, repeat, timed};
 use phases::{Phase, Subject};

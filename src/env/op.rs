@@ -356,7 +356,8 @@ fn bound_row<F: EnvReal>(mut row: [&mut [F]; 3], norm: F) -> F {
     if finite { F::one() } else { F::of(2.0) }
 }
 
-impl Op for EnvStepAdjoint {
+// SAFETY: tasks write the rows of their own environments; the last phase has one task.
+unsafe impl Op for EnvStepAdjoint {
     fn name(&self) -> &'static str {
         "env_step_adjoint"
     }
@@ -372,7 +373,8 @@ impl Op for EnvStepAdjoint {
     env_kernels!();
 }
 
-impl Op for EnvReset {
+// SAFETY: a phase has one task.
+unsafe impl Op for EnvReset {
     fn name(&self) -> &'static str {
         "env_reset"
     }
@@ -388,7 +390,8 @@ impl Op for EnvReset {
     env_kernels!();
 }
 
-impl Op for EnvStep {
+// SAFETY: tasks write the rows of their own environments; the phase in between has one task.
+unsafe impl Op for EnvStep {
     fn name(&self) -> &'static str {
         "env_step"
     }

@@ -14,8 +14,7 @@ use crate::device::cpu::team::Team;
 use crate::device::philox::Stream;
 use crate::ops::control::{copy, increment};
 use crate::ops::random::normal;
-use crate::tape::exec::{Number, ProgramId, RunError};
-use crate::tape::{DType, Machine, Program, Region, VarId, Vars};
+use crate::tape::{DType, Machine, Number, Program, ProgramId, Region, RunError, VarId, Vars};
 use std::sync::Arc;
 
 /// Length of the step in parameter space: about that of one update of the actor.

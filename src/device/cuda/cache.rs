@@ -76,7 +76,7 @@ pub fn load(
     unit: &Unit,
     arch: &str,
     cached: &Cached,
-) -> Result<Module, CudaError> {
+) -> Result<Arc<Module>, CudaError> {
     match Module::load(context, &cached.code) {
         Err(_) if cached.was_there => Module::load(context, &compile(nvrtc, unit, arch, false)?.code),
         loaded => loaded,

@@ -434,20 +434,20 @@ unsafe impl Send for Module {}
 unsafe impl Sync for Module {}
 
 impl Module {
-    pub fn load(context: &Arc<Context>, code: &[u8]) -> Result<Self, CudaError> {
+    pub fn load(context: &Arc<Context>, code: &[u8]) -> Result<Arc<Self>, CudaError> {
         context.enter()?;
         let mut module = std::ptr::null_mut();
         cu!(cuModuleLoadData(&mut module, code.as_ptr().cast()))?;
-        Ok(Self { context: context.clone(), module })
+        Ok(Arc::new(Self { context: context.clone(), module }))
     }
 
-    /// The entry point called `symbol`. It lives as long as the module.
-    pub fn function(&self, symbol: &str) -> Result<Function, CudaError> {
+    /// The entry point called `symbol`, which keeps the module loaded.
+    pub fn function(self: &Arc<Self>, symbol: &str) -> Result<Function, CudaError> {
         self.context.enter()?;
         let name = CString::new(symbol).expect("invariant: symbols have no zero byte");
         let mut function = std::ptr::null_mut();
         cu!(cuModuleGetFunction(&mut function, self.module, name.as_ptr()))?;
-        Ok(Function(function))
+        Ok(Function { function, _module: self.clone() })
     }
 }
 
@@ -458,32 +458,41 @@ impl Drop for Module {
     }
 }
 
-/// An entry point.
-#[derive(Clone, Copy, Debug)]
-pub struct Function(sys::CUfunction);
+/// An entry point of a module, which stays loaded as long as one of its entry points is there: so this is no plain handle
+/// that could be copied.
+///
+/// ```compile_fail,E0277
+/// fn copies<T: Copy>() {}
+/// copies::<pwm::device::cuda::driver::Function>();
+/// ```
+#[derive(Clone, Debug)]
+pub struct Function {
+    function: sys::CUfunction,
+    _module: Arc<Module>,
+}
 
 /// Shared memory that every launch may have without asking.
 const USUAL_SHARED: u32 = 48 << 10;
 
 impl Function {
     /// Bytes that a thread keeps in memory off the chip, with those of the functions that are called.
-    pub fn stack(self) -> Result<usize, CudaError> {
+    pub fn stack(&self) -> Result<usize, CudaError> {
         let mut bytes = 0;
         cu!(cuFuncGetAttribute(
             &mut bytes,
             sys::CUfunction_attribute_enum::CU_FUNC_ATTRIBUTE_LOCAL_SIZE_BYTES,
-            self.0
+            self.function
         ))?;
         Ok(usize::try_from(bytes).unwrap_or(0))
     }
 
     /// Allows launches with `bytes` of shared memory beside what the kernel declares.
-    pub fn allow_shared(self, bytes: u32) -> Result<(), CudaError> {
+    pub fn allow_shared(&self, bytes: u32) -> Result<(), CudaError> {
         use sys::CUfunction_attribute_enum as A;
         if bytes <= USUAL_SHARED {
             return Ok(());
         }
-        cu!(cuFuncSetAttribute(self.0, A::CU_FUNC_ATTRIBUTE_MAX_DYNAMIC_SHARED_SIZE_BYTES, bytes as i32))
+        cu!(cuFuncSetAttribute(self.function, A::CU_FUNC_ATTRIBUTE_MAX_DYNAMIC_SHARED_SIZE_BYTES, bytes as i32))
     }
 }
 
@@ -528,8 +537,21 @@ impl Context {
         Ok(bytemuck::cast_slice(&map.opaque).to_vec())
     }
 
-    /// Puts a launch on the stream. `launch` must describe `function`, and its pointers must be valid when it runs.
-    pub fn launch(&self, function: Function, launch: &Launch) -> Result<(), CudaError> {
+    /// Puts a launch on the stream, or records it: see [`Context::capture`].
+    ///
+    /// ```compile_fail,E0133
+    /// use pwm::device::cuda::{CudaError, Launch, driver::{Context, Function}};
+    ///
+    /// fn launch(context: &Context, function: &Function, launch: &Launch) -> Result<(), CudaError> {
+    ///     context.launch(function, launch)
+    /// }
+    /// ```
+    ///
+    /// # Safety
+    /// `launch` describes `function`, a function of this context. What its addresses point to, and the function's module,
+    /// stay there until the launch has run, and where it is recorded until the graph is dropped; nobody else writes what it
+    /// reads, or touches what it writes, in the meantime.
+    pub unsafe fn launch(&self, function: &Function, launch: &Launch) -> Result<(), CudaError> {
         if launch.blocks() == 0 {
             return Ok(());
         }
@@ -539,7 +561,7 @@ impl Context {
         args.iter_mut().zip(&launch.args).for_each(|(to, a)| *to = a.as_ptr().cast_mut().cast());
         let [x, y, z] = launch.grid;
         let (threads, shared, none) = (launch.threads, launch.shared, std::ptr::null_mut());
-        cu!(cuLaunchKernel(function.0, x, y, z, threads, 1, 1, shared, self.stream, args.as_mut_ptr(), none))
+        cu!(cuLaunchKernel(function.function, x, y, z, threads, 1, 1, shared, self.stream, args.as_mut_ptr(), none))
     }
 
     /// Records what `work` puts on the stream instead of running it.
@@ -559,7 +581,8 @@ impl Context {
     }
 }
 
-/// Recorded work, replayed at the cost of one launch. Memory and modules it uses must outlive it.
+/// Recorded work, replayed at the cost of one launch. Whoever recorded launches promised that what they use is there as
+/// long as this is.
 #[derive(Debug)]
 pub struct Graph {
     context: Arc<Context>,

@@ -197,6 +197,11 @@ pointer!(
     IndexOut,
     "u32*"
 );
+pointer!(
+    /// A table of [`Spans`] that is read.
+    SpansIn,
+    "const Span*"
+);
 
 impl From<Out> for In {
     fn from(p: Out) -> Self {
@@ -241,40 +246,41 @@ impl Param for Table {
     }
 }
 
-/// Places in device memory with their lengths in words, passed by value.
+/// A place in device memory, how many words lie there, and where in a row they belong: as in `kernels/common/types.cuh`.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, bytemuck::Pod, bytemuck::Zeroable)]
 #[repr(C)]
-pub struct Spans {
-    at: [u64; Spans::LEN],
-    len: [u32; Spans::LEN],
-    count: u32,
-    unused: u32,
+struct Span {
+    at: u64,
+    len: u32,
+    place: u32,
 }
+
+/// A table of places, as many as there are, to be written to device memory.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Spans(Vec<Span>);
 
 impl Spans {
-    /// Entries, as in `kernels/common/types.cuh`.
-    pub const LEN: usize = 24;
-
-    /// From addresses and lengths.
-    pub fn new(list: &[(u64, usize)]) -> Self {
-        assert!(list.len() <= Self::LEN, "invariant: a launch touches at most {} places", Self::LEN);
-        let mut s = Self { count: list.len() as u32, ..Self::default() };
-        for (i, &(at, len)) in list.iter().enumerate() {
-            (s.at[i], s.len[i]) = (at, u32::try_from(len).expect("invariant: a variable has fewer than 2^32 numbers"));
-        }
-        s
+    /// From addresses, lengths in words, and places in a row.
+    pub fn new(list: impl IntoIterator<Item = (u64, usize, usize)>) -> Self {
+        let number = |n: usize| u32::try_from(n).expect("invariant: a variable has fewer than 2^32 numbers");
+        Self(list.into_iter().map(|(at, len, place)| Span { at, len: number(len), place: number(place) }).collect())
     }
 
-    /// Words in all.
+    pub fn len(&self) -> usize {
+        self.0.len()
+    }
+
+    pub fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+
+    /// Words of the table itself.
     pub fn words(&self) -> usize {
-        self.len.iter().map(|&n| n as usize).sum()
+        size_of_val(&self.0[..]) / 4
     }
-}
 
-impl Param for Spans {
-    const C: &'static str = "Spans";
-    fn bytes(self) -> Vec<u8> {
-        bytemuck::bytes_of(&self).to_vec()
+    pub fn bytes(&self) -> &[u8] {
+        bytemuck::cast_slice(&self.0)
     }
 }
 

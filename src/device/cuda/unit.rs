@@ -54,7 +54,7 @@ embedded!(
     "tape/basic.cu",
     "tape/probe.cu",
     "tape/random.cu",
-    "tape/round.cu",
+    "tape/epoch_graph.cu",
     "tape/stats.cu",
 );
 

@@ -4,7 +4,9 @@
 //! lines are meant to be generous.
 
 use super::{Item, Memory, Place};
-use crate::algo::sequences;
+use crate::algo::epoch_io;
+use crate::backend::cuda::count_launches;
+use crate::backend::cuda::epoch_graph::{self, is_whole, pinned_bytes};
 use crate::config::{Algorithm, Config, Latent};
 use crate::device::cpu::{packing, team};
 use crate::device::cuda::matmul::Matmul;
@@ -12,8 +14,6 @@ use crate::device::cuda::unit::units;
 use crate::env;
 use crate::run::signals;
 use crate::run::trajectory::{self, FILMED};
-use crate::tape::cuda::round::{self, MAIL_BYTES, MOST_LAUNCHES};
-use crate::tape::exec::count_launches;
 use crate::tape::program::Node;
 use crate::tape::recompute::Repeatable;
 use crate::tape::{Layout, Program, Region, Vars, plan};
@@ -67,6 +67,10 @@ pub(super) struct Launches {
     entries: u64,
     /// Of each operation. One that is computed twice launches the same twice.
     of: HashMap<*const (), u64>,
+    /// Orders of programs that are recorded as a whole.
+    sequences: Vec<Vec<(usize, usize)>>,
+    /// Bytes of what host and device tell each other.
+    pinned: u64,
 }
 
 impl Launches {
@@ -85,7 +89,9 @@ impl Launches {
         let of = nodes.zip(counts.iter().flatten()).map(|(n, &count)| (address(n), count as u64)).collect();
         let (units, _) = units(&kinds);
         let entries = units.iter().map(|u| u.symbols().count() as u64).sum();
-        Self { files: units.len() as u64, entries, of }
+        let io = epoch_io(c);
+        let pinned = pinned_bytes(&io, vars) as u64;
+        Self { files: units.len() as u64, entries, of, sequences: io.sequences, pinned }
     }
 
     /// Launches of a program that was made of those described.
@@ -93,12 +99,13 @@ impl Launches {
         program.nodes.iter().filter_map(|n| self.of.get(&address(n))).sum()
     }
 
-    /// Of all graphs: each program's, and those of whole rounds.
-    fn in_graphs(&self, programs: &[&Program], rounds: &[Vec<(usize, usize)>]) -> u64 {
+    /// Of all graphs: each program's, and those of whole epochs.
+    fn in_graphs(&self, programs: &[&Program]) -> u64 {
         let of: Vec<u64> = programs.iter().map(|p| self.count(p)).collect();
-        let whole = rounds.iter().map(|steps| steps.iter().map(|&(p, runs)| runs as u64 * of[p]).sum::<u64>());
-        // The kernels around a round.
-        let whole = whole.filter(|&n| n <= MOST_LAUNCHES as u64).map(|n| n + round::describe_launches().len() as u64);
+        let epochs = self.sequences.iter();
+        let whole = epochs.map(|steps| steps.iter().map(|&(p, runs)| runs as u64 * of[p]).sum::<u64>());
+        let around = epoch_graph::describe_launches().len() as u64;
+        let whole = whole.filter(|&n| is_whole(n)).map(|n| n + around);
         of.iter().sum::<u64>() + whole.sum::<u64>()
     }
 }
@@ -141,7 +148,7 @@ impl Beside {
             on: Memory::Disk,
         });
         if place == Place::Device {
-            items.extend(driver(layout, launches, launches.in_graphs(programs, &sequences(c))));
+            items.extend(driver(layout, launches, launches.in_graphs(programs)));
         }
         let reserved = (threads - 1) * team::STACK as u64 + signals::STACK as u64;
         let unused = reserved - stacks + threads * (packing::taken(packed) - packed) as u64;
@@ -172,7 +179,7 @@ fn driver(layout: &Layout, launches: &Launches, launched: u64) -> Vec<Item> {
             mirror,
             Memory::Host,
         ),
-        item("mail", "locked: what host and device tell each other about an epoch", MAIL_BYTES as u64, Memory::Host),
+        item("epoch io", "locked: what host and device tell each other about an epoch", launches.pinned, Memory::Host),
         item("driver", "the driver on the host, with the copies it stages: a bound", DRIVER, Memory::Host),
         item("compiler", "machine code while it is made, at the start", COMPILER, Memory::Host),
         item(

@@ -303,7 +303,7 @@ where
     /// Waits for the epochs that were begun and does what is due after the last of them.
     fn sync(&mut self) -> Result<(), RunError> {
         let Some(from) = self.from.take() else { return Ok(()) };
-        let epochs = self.trainer.machine().pending() as f64;
+        let epochs = self.trainer.machine().in_flight() as f64;
         let (tracker, mut last, mut seconds) = (&mut self.tracker, None, f64::NAN);
         self.trainer.sync(|r| {
             // The first of them is told when all are over.
