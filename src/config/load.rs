@@ -6,6 +6,7 @@ use std::path::Path;
 use super::error::{Broken, ConfigError, ConfigErrors, Place};
 use super::fork::{self, Note};
 use super::key::{Key, one_of};
+use super::multitask;
 use super::names::{help_for, nearest, resolve};
 use super::schema::Config;
 use super::shipped::{Kind, Shipped};
@@ -128,6 +129,9 @@ fn source(kind: Kind, chosen: Option<&Setting>, default: &str) -> Result<Source,
         known: one_of(&Shipped::names(kind)),
     })?;
     let settings = read_settings(&name, &text)?;
+    if let Some(error) = multitask::refusal(&name, &text, &settings) {
+        return Err(error.into());
+    }
     let (settings, notes) = if fork::is_one(&settings) { fork::translate(settings) } else { (settings, vec![]) };
     Ok(Source { name, notes, settings })
 }
