@@ -252,6 +252,8 @@ impl EnvStep {
 
 /// Threads of a block of the adjoint, whose shared memory holds a substep of each.
 const ADJOINT_THREADS: usize = 32;
+/// A bound of what its threads keep off the chip: arrays that loops over bodies index.
+const ADJOINT_STACK: u32 = 2560;
 
 impl EnvStepAdjoint {
     pub(super) fn launches(&self, x: &Operands) -> Option<Vec<Launch>> {
@@ -297,6 +299,6 @@ impl EnvStepAdjoint {
         );
         let count = books::env_count([1, 1, 1], [], x.scratch().into(), x.out(output), n as u32);
         let header = header(&self.ant)?;
-        Some(vec![adjoint.with_header(header.clone()), count.with_header(header)])
+        Some(vec![adjoint.with_stack(ADJOINT_STACK).with_header(header.clone()), count.with_header(header)])
     }
 }
