@@ -14,6 +14,7 @@
 //! device   threads, lanes, random numbers
 //! mem      arena, accounting
 //! config   typed schema with every default
+//! version  commit and compiler
 //! ```
 
 pub mod algo;
@@ -27,3 +28,4 @@ pub mod ops;
 pub mod run;
 pub mod sim;
 pub mod tape;
+pub mod version;
