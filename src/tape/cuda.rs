@@ -10,7 +10,7 @@ pub mod round;
 use super::op::Cx;
 use super::plan::Layout;
 use super::program::{DType, Node, Program};
-use crate::device::cuda::cache::{self, Cached};
+use crate::device::cuda::cache;
 use crate::device::cuda::driver::{Buffer, Context, Function, Graph, Module};
 use crate::device::cuda::launch::{In, IndexIn, IndexOut, Out};
 use crate::device::cuda::multiply::Multiply;
@@ -209,13 +209,7 @@ impl CudaPrograms {
         let (units, which) = units(lists.iter().flatten());
         let nvrtc = Nvrtc::load()?;
         let arch = nvrtc.arch(&context.info)?;
-        // Units are compiled side by side: they know nothing of each other.
-        let codes: Vec<Result<Cached, CudaError>> = std::thread::scope(|scope| {
-            let (nvrtc, arch) = (&nvrtc, &arch);
-            let compile = |u| scope.spawn(move || cache::compile(nvrtc, u, arch, true));
-            let jobs: Vec<_> = units.iter().map(compile).collect();
-            jobs.into_iter().map(|j| j.join().expect("invariant: the compiler does not panic")).collect()
-        });
+        let codes = cache::compile_all(&nvrtc, &units, &arch);
         let first = self.modules.len();
         for (unit, code) in units.iter().zip(codes) {
             self.modules.push(cache::load(context, &nvrtc, unit, &arch, &code?)?);
