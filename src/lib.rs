@@ -18,6 +18,7 @@
 //! io       checkpoints, metrics, foreign formats     knows files only
 //! mem      arena, accounting
 //! config   typed schema with every default
+//! version  commit and compiler
 //! ```
 
 pub mod algo;
@@ -35,3 +36,4 @@ pub mod ops;
 pub mod run;
 pub mod sim;
 pub mod tape;
+pub mod version;

@@ -52,6 +52,11 @@ pub enum ConfigError {
     #[error("cannot read {}: {source}\n  check the path; the shipped configurations are: {known}", .path.display())]
     Unreadable { path: PathBuf, source: io::Error, known: String },
 
+    /// A file of a run of many tasks: the settings that make it one, and their places.
+    #[error("{}\n  for a run of one task set multitask to False and task_dim to 0, and leave tasks and action_dims out",
+            many_tasks(.settings))]
+    ManyTasks { settings: Vec<(Place, String)> },
+
     /// Settings that are each allowed and do not go together.
     #[error("{rule}{}", origins(.from))]
     Rule { rule: Broken, from: Vec<(&'static str, Place)> },
@@ -96,6 +101,11 @@ impl From<ConfigError> for ConfigErrors {
     fn from(error: ConfigError) -> Self {
         ConfigErrors(vec![error])
     }
+}
+
+fn many_tasks(settings: &[(Place, String)]) -> String {
+    let lines: Vec<_> = settings.iter().map(|(place, setting)| format!("{place}: `{setting}`")).collect();
+    format!("{} asks for a run of many tasks, and a run has one", lines.join(", "))
 }
 
 fn did_you_mean(suggestion: &Option<String>) -> String {

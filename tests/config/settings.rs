@@ -473,6 +473,60 @@ fn files_of_the_published_fork_are_read_as_they_are() {
     assert_eq!(load(&[format!("alg={}", broken.display())]).unwrap().actor, ActorKind::Flow);
 }
 
+/// Files of many tasks in every shape they have: settings in a group or at the top, in one line, to be filled in later. None
+/// of them becomes a run of one task.
+#[test]
+fn files_of_many_tasks_are_refused() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("many.yaml");
+    let alg = format!("alg={}", path.display());
+    let refused = |text: &str, parts: &[&str]| {
+        std::fs::write(&path, text).unwrap();
+        for overrides in [vec![alg.clone()], vec![alg.clone(), "max_epochs=3".into()]] {
+            let message = refusal(load(&overrides));
+            let said = |part: &&str| message.contains(&format!("{}:{part}", path.display()));
+            assert!(parts.iter().all(said), "{text}\n{message}");
+            assert!(message.contains(" asks for a run of many tasks, and a run has one\n  for a run of one task set"));
+            assert_eq!(message.lines().count(), 2, "{message}");
+        }
+    };
+    let with = |line: &str| FORK.replace("  task_dim: 0\n", line);
+    refused(
+        &with("  task_dim: 96\n  multitask: True\n  action_dims: ???\n  tasks: ???\n"),
+        &[
+            "14:3: `world_model_config.task_dim=96`",
+            "15:3: `world_model_config.multitask=true`",
+            "16:3: `world_model_config.action_dims=",
+            "17:3: `world_model_config.tasks=",
+        ],
+    );
+    refused(&with("  task_dim: 96\n"), &["14:3: `world_model_config.task_dim=96`"]);
+    refused(&with("  task_dim: 64\n  multitask: ${multitask}\n"), &["14:3: ", "15:3: "]);
+    refused(&with("  multitask: False\n  action_dims: [6, 6, 1]\n"), &["15:3: `world_model_config.action_dims="]);
+    refused(&format!("multitask: true\n{FORK}"), &["1:1: `multitask=true`"]);
+    refused(
+        &format!("multitask: true\n{}", with("").replace("  units: [96, 64]\n", "  task_dim: 96\n")),
+        &["1:1: `multitask=true`", "12:3: `world_model_config.task_dim=96`"],
+    );
+    // The top of a run rather than of an algorithm, which names no class of its own; in one line; of this program.
+    refused("defaults:\n  - alg: some\ngeneral:\n  seed: 4\ntasks: ???\n", &["5:1: `tasks="]);
+    refused("_target_: a.PWM\nworld_model_config: {task_dim: 96, multitask: true}\n", &["2:22: ", "2:36: "]);
+    refused("horizon: 16\nmultitask: true\n", &["2:1: `multitask=true`"]);
+
+    // One task, said in each way: as before.
+    for line in
+        ["  task_dim: 0\n  multitask: False\n  action_dims: null\n  tasks: null\n", "  task_dim: 0\n  tasks: []\n", ""]
+    {
+        std::fs::write(&path, with(line)).unwrap();
+        let (_, notes) = load_with_notes(&[&alg]).unwrap();
+        let harmful = |n: &&pwm::config::Note| n.setting.contains("task") && n.kind == NoteKind::Harmful;
+        assert_eq!(notes.iter().filter(harmful).count(), 0, "{notes:?}");
+    }
+    std::fs::write(&path, with("  task_dim: 96\n  multitask: False\n  action_dims: null\n  tasks: null\n")).unwrap();
+    let notes = load_with_notes(&[&alg]).unwrap().1;
+    assert!(notes.iter().any(|n| n.setting == "world_model_config.task_dim=96" && n.kind == NoteKind::Harmful));
+}
+
 #[test]
 fn docs_are_what_the_table_says() {
     let on_disk = include_str!("../../docs/CONFIG.md");

@@ -101,6 +101,7 @@ impl Report {
             .replace("<!--NOTES-->", &incidents)
             .replace("<!--FIRST-->", &first)
             .replace("<!--FIGURES-->", &others)
+            .replace("<!--VERSION-->", &escape(crate::version::VERSION))
     }
 
     /// Every file of the report: name and contents.

@@ -33,6 +33,8 @@ pub struct Launch {
     /// all launches of an instance.
     pub threads: u32,
     pub shared: u32,
+    /// Bytes that a thread keeps in memory off the chip, at most: the device holds them for every thread that it can run.
+    pub stack: u32,
     /// Blocks along x that run side by side and see each other's shared memory: a divisor of all that there are. The same
     /// for all launches of an instance.
     pub cluster: u32,
@@ -47,6 +49,8 @@ pub struct Launch {
 impl Launch {
     /// Arguments of a kernel, at most.
     pub const MOST_ARGS: usize = 32;
+    /// What a thread of a fresh context has.
+    pub const USUAL_STACK: u32 = 1024;
 
     pub fn new(kernel: Kernel, template: &[i64], grid: [usize; 3], args: Vec<Vec<u8>>) -> Self {
         assert_eq!(kernel.template.len(), template.len(), "invariant: {} has its template arguments", kernel.name);
@@ -60,6 +64,7 @@ impl Launch {
             header: None,
             threads,
             shared: 0,
+            stack: Self::USUAL_STACK,
             cluster: 1,
             grid,
             args,
@@ -84,6 +89,11 @@ impl Launch {
 
     pub fn with_shared(mut self, bytes: u32) -> Self {
         self.shared = bytes;
+        self
+    }
+
+    pub fn with_stack(mut self, bytes: u32) -> Self {
+        self.stack = bytes;
         self
     }
 

@@ -9,6 +9,7 @@ use crate::backend::cuda::count_launches;
 use crate::backend::cuda::epoch_graph::{self, is_whole, pinned_bytes};
 use crate::config::{Algorithm, Config, Latent};
 use crate::device::cpu::{packing, team};
+use crate::device::cuda::Launch;
 use crate::device::cuda::matmul::Matmul;
 use crate::device::cuda::unit::units;
 use crate::env;
@@ -50,6 +51,9 @@ const COMPILER: u64 = 512 * MIB;
 /// Code is loaded in blocks of this size, at least one for each file; an entry point takes less than `ENTRY`.
 const CODE_BLOCK: u64 = 2 * MIB;
 const ENTRY: u64 = 64 * KIB;
+/// Threads that keep a stack off the chip: of a multiprocessor, and how many there are. No GPU of today has more.
+const THREADS: u64 = 2048;
+const MULTIPROCESSORS: u64 = 148;
 /// A launch in a graph, on the device and on the host.
 const NODE_ON_DEVICE: u64 = 4 * KIB;
 const NODE_ON_HOST: u64 = 8 * KIB;
@@ -65,6 +69,8 @@ pub(super) struct Beside {
 pub(super) struct Launches {
     files: u64,
     entries: u64,
+    /// Bytes of the largest stack of a thread.
+    stack: u32,
     /// Of each operation. One that is computed twice launches the same twice.
     of: HashMap<*const (), u64>,
     /// Orders of programs that are recorded as a whole.
@@ -91,7 +97,8 @@ impl Launches {
         let entries = units.iter().map(|u| u.symbols().count() as u64).sum();
         let io = epoch_io(c);
         let pinned = pinned_bytes(&io, vars) as u64;
-        Self { files: units.len() as u64, entries, of, sequences: io.sequences, pinned }
+        let stack = kinds.iter().map(|l| l.stack).max().unwrap_or(0);
+        Self { files: units.len() as u64, entries, stack, of, sequences: io.sequences, pinned }
     }
 
     /// Launches of a program that was made of those described.
@@ -172,7 +179,7 @@ fn driver(layout: &Layout, launches: &Launches, launched: u64) -> Vec<Item> {
     let code = (launches.files * CODE_BLOCK).max(launches.entries * ENTRY);
     let mirror = layout.persistent.bytes(size_of::<f32>()) as u64;
     let item = |name, what, bytes, on| Item { name, what, bytes, on };
-    vec![
+    let mut items = vec![
         item(
             "mirror",
             "what the host reads and writes of the device's variables, for checkpoints",
@@ -196,7 +203,18 @@ fn driver(layout: &Layout, launches: &Launches, launched: u64) -> Vec<Item> {
             launched * NODE_ON_DEVICE,
             Memory::Device,
         ),
-    ]
+    ];
+    // The usual one is part of the context.
+    if launches.stack > Launch::USUAL_STACK {
+        let bytes = u64::from(launches.stack) * THREADS * MULTIPROCESSORS;
+        items.push(item(
+            "stack",
+            "what threads keep off the chip, of all that can run: a bound",
+            bytes,
+            Memory::Device,
+        ));
+    }
+    items
 }
 
 /// The largest matrix of a critic: it is made orthogonal in double precision before it is stored.

@@ -98,6 +98,7 @@ where
         (s.info.best_return, s.info.best_epoch) = (best.map(|b| b.mean), best.map(|b| b.epoch));
         s.saved = Some(s.trainer.epoch());
         s.info.resumed += 1;
+        (s.info.commit, s.info.compiler) = (crate::version::COMMIT.into(), crate::version::COMPILER.into());
         let memory = state::memory_of(latest)?;
         s.tracker = Tracker::new(s.trainer.config(), s.trainer.skipped(), memory.pending);
         (s.early_stop, s.signal_health) = (memory.early_stop, memory.signal_health);
