@@ -4,6 +4,7 @@
 //! `PROPTEST_CASES=1000000` (scripts/full) tries the readers for longer.
 
 use crate::support::recipe;
+use approx::relative_eq;
 use std::path::Path;
 use std::process::{Command, Output};
 
@@ -72,10 +73,8 @@ fn a_published_checkpoint_becomes_a_policy_that_computes_the_same() {
                 inputs.extend([("latent", truth("latent")[i].clone()), ("action", truth("act")[i].clone())]);
             }
             let got = file.run(of, &inputs);
-            assert_eq!(got.len(), want.len(), "{of}");
-            for (g, w) in got.iter().zip(want) {
-                assert!((g - w).abs() < 1e-5 * (1.0 + w.abs()), "{of}: {g} for {w}");
-            }
+            let near = relative_eq!(got[..], want[..], epsilon = 1e-5, max_relative = 1e-5);
+            assert!(near, "{of}: {got:?} for {want:?}");
         }
     }
     let rew = stored.values::<f32>("rew_stats").unwrap();

@@ -2,6 +2,7 @@
 
 use crate::support::standin;
 use crate::support::tiny;
+use approx::assert_relative_eq;
 use pwm::algo::pwm::Trainer;
 use pwm::algo::{ExecPlan, Learner, build, rematerialised, shac};
 use pwm::app::selftest::{Case, ENCODED, cases, train_beside_cpu};
@@ -241,9 +242,7 @@ fn shac_follows_the_processor() {
         (0..3).map(|_| epoch()).collect()
     };
     let (cpu, gpu) = (run(&Target::Cpu), run(&target(Precision::Fp32)));
-    for (a, b) in cpu.as_flattened().iter().zip(gpu.as_flattened()) {
-        assert!((a - b).abs() <= 1e-3 * a.abs(), "{cpu:?} {gpu:?}");
-    }
+    assert_relative_eq!(gpu.as_flattened(), cpu.as_flattened(), max_relative = 1e-3);
 }
 
 fn train(options: Options) -> (u64, Vec<u64>) {

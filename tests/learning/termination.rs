@@ -3,8 +3,6 @@
 //! Each property sees `PWM_TERMINATION_INPUTS` random inputs, a million by default. One that does not end fails after a while
 //! instead of holding up the others.
 
-mod support;
-
 use crate::support::replay::Driver;
 #[cfg(feature = "kernel-tests")]
 use crate::support::standin;
@@ -255,7 +253,7 @@ fn the_directory_ends_as_kernels() {
 /// Files with loops that no count bounds, and how many. Above: the projection; bisections, cuts and fall backs of the
 /// directory, on both sides. Halving and whole steps of a counter end by what they are (`vmath`, the lines of a layer, the
 /// parts of an episode, groups of rows); the barrier in shared memory and the team wait for others, which
-/// tests/kernels_compile.rs and tests/allocation.rs run.
+/// tests/kernels_compile.rs and tests/allocation run.
 const LOOPS: [(&str, usize); 10] = [
     ("kernels/common/hopper.cuh", 1),
     ("kernels/nn/flow.cu", 1),
