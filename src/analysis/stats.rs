@@ -151,13 +151,15 @@ pub fn permutation_test(a: &[f64], b: &[f64]) -> Permutation {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use approx::assert_abs_diff_eq;
 
     #[test]
     fn statistics_of_known_numbers() {
         let x = [1.0, 2.0, 3.0, 100.0, 5.0, 6.0, 7.0, -50.0];
         assert_eq!(iqm(&x), (2.0 + 3.0 + 5.0 + 6.0) / 4.0);
         assert_eq!((iqm(&[1.0, 2.0, 9.0]), median(&x), median(&[3.0, 1.0, 2.0])), (4.0, 4.0, 2.0));
-        assert!((std(&[1.0, 2.0, 3.0]) - 1.0).abs() < 1e-15 && std(&[4.0]) == 0.0);
+        assert_abs_diff_eq!(std(&[1.0, 2.0, 3.0]), 1.0, epsilon = 1e-15);
+        assert_eq!(std(&[4.0]), 0.0);
         assert_eq!(probability_of_improvement(&[1.0, 2.0], &[2.0, 3.0]), 0.875);
     }
 

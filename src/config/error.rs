@@ -53,9 +53,9 @@ pub enum ConfigError {
     Unreadable { path: PathBuf, source: io::Error, known: String },
 
     /// A file of a run of many tasks: the settings that make it one, and their places.
-    #[error("{}\n  for a run of one task set multitask to False and task_dim to 0, and leave tasks and action_dims out",
-            many_tasks(.settings))]
-    ManyTasks { settings: Vec<(Place, String)> },
+    #[error("{place}: this is a run of many tasks, and a run has one: {}\n  for a run of one task set multitask to False \
+             and task_dim to 0, and leave tasks and action_dims out", with_lines(.settings))]
+    ManyTasks { place: Place, settings: Vec<(u64, String)> },
 
     /// Settings that are each allowed and do not go together.
     #[error("{rule}{}", origins(.from))]
@@ -103,9 +103,9 @@ impl From<ConfigError> for ConfigErrors {
     }
 }
 
-fn many_tasks(settings: &[(Place, String)]) -> String {
-    let lines: Vec<_> = settings.iter().map(|(place, setting)| format!("{place}: `{setting}`")).collect();
-    format!("{} asks for a run of many tasks, and a run has one", lines.join(", "))
+fn with_lines(settings: &[(u64, String)]) -> String {
+    let parts: Vec<_> = settings.iter().map(|(line, setting)| format!("`{setting}` (line {line})")).collect();
+    parts.join(", ")
 }
 
 fn did_you_mean(suggestion: &Option<String>) -> String {

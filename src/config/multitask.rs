@@ -18,16 +18,13 @@ pub(super) fn refusal(name: &str, text: &str, settings: &[Setting]) -> Option<Co
     // A file that says it has one task may keep the width of an embedding it does not use.
     let one = found.iter().any(|(path, value)| last(path) == "multitask" && **value == Value::Bool(false));
     found.retain(|(path, value)| asks(last(path), value) && !(one && last(path) == "task_dim"));
-    if found.is_empty() {
-        return None;
-    }
     let places = key_places(name, text);
-    let place = |path: &str| {
-        let known = places.iter().find(|(p, _)| p == path).map(|(_, place)| place.clone());
-        known.unwrap_or(Place::File { name: name.into(), line: 0, column: 0 })
-    };
-    let settings = found.iter().map(|(path, value)| (place(path), format!("{path}={value}"))).collect();
-    Some(ConfigError::ManyTasks { settings })
+    let unknown = Place::File { name: name.into(), line: 0, column: 0 };
+    let place = |path: &str| places.iter().find(|(p, _)| p == path).map_or(&unknown, |(_, place)| place);
+    let line = |path: &str| if let Place::File { line, .. } = place(path) { *line } else { 0 };
+    let first = place(&found.first()?.0).clone();
+    let settings = found.iter().map(|(path, value)| (line(path), format!("{path}={value}"))).collect();
+    Some(ConfigError::ManyTasks { place: first, settings })
 }
 
 /// The settings of interest with their groups, as `group.name`.

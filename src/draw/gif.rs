@@ -143,7 +143,7 @@ mod tests {
         for picture in &pictures {
             let read = decoder.read_next_frame().unwrap().unwrap();
             assert_eq!((read.width, read.height, read.delay), (WIDTH as u16, HEIGHT as u16, 4));
-            assert!(*read.buffer == picture[..]);
+            assert!(read.buffer[..] == picture[..]);
         }
         assert!(decoder.read_next_frame().unwrap().is_none());
     }

@@ -3,94 +3,14 @@
 //! The stream is not the default one, which cannot be captured. Memory copies are ordered by the stream and waited for.
 
 use super::CudaError;
+use super::binding::{Code, SUCCESS, code, cu, message};
 use super::launch::{Element, Launch, TensorMap};
 use cudarc::driver::sys;
-use std::ffi::{CStr, CString, c_char, c_int, c_void};
-use std::sync::{Arc, OnceLock};
+use std::ffi::{CStr, CString, c_void};
+use std::sync::Arc;
 
 /// Oldest driver that runs what the compiler of CUDA 12 makes.
 const NEEDED_DRIVER: i32 = 12_000;
-
-/// What a function of the driver returns. A plain number: newer drivers know codes that the bindings' enumeration lacks.
-type Code = c_int;
-
-const SUCCESS: Code = sys::CUresult::CUDA_SUCCESS as Code;
-
-fn check(call: &'static str, code: Code) -> Result<(), CudaError> {
-    if code == SUCCESS {
-        return Ok(());
-    }
-    Err(CudaError::Driver { call, code, message: message(code) })
-}
-
-/// What the driver says of a code.
-fn message(code: Code) -> String {
-    type Describe = unsafe extern "C" fn(Code, *mut *const c_char) -> Code;
-    static DESCRIBE: OnceLock<usize> = OnceLock::new();
-    let Ok(describe) = symbol("cuGetErrorString", &DESCRIBE) else { return String::new() };
-    let mut text = std::ptr::null();
-    // SAFETY: the function's type, but for the number that stands for an enumeration; the text is static.
-    unsafe {
-        match std::mem::transmute::<usize, Describe>(describe)(code, &mut text) {
-            SUCCESS if !text.is_null() => CStr::from_ptr(text).to_string_lossy().into_owned(),
-            _ => "a code that the driver does not explain".into(),
-        }
-    }
-}
-
-/// Address of a function of the driver, looked up once.
-fn symbol(name: &'static str, place: &OnceLock<usize>) -> Result<usize, CudaError> {
-    if let Some(&address) = place.get() {
-        return Ok(address);
-    }
-    // SAFETY: only `version` is called before the library is known to be there, and it asks first.
-    let found = unsafe { sys::culib().get::<unsafe extern "C" fn()>(name.as_bytes()).map(|f| *f as usize) };
-    let address = found.map_err(|e| CudaError::NoDriver(format!("it has no function {name} ({e})")))?;
-    Ok(*place.get_or_init(|| address))
-}
-
-/// A function of the bindings; `Plain` is the driver's with the same arguments, as it is called here.
-trait Binding {
-    type Plain: Copy;
-}
-
-macro_rules! bindings {
-    ($($a:ident)*) => {
-        impl<$($a),*> Binding for unsafe fn($($a),*) -> sys::CUresult {
-            type Plain = unsafe extern "C" fn($($a),*) -> Code;
-        }
-        bindings!(@fewer $($a)*);
-    };
-    (@fewer) => {};
-    (@fewer $first:ident $($rest:ident)*) => { bindings!($($rest)*); };
-}
-bindings!(A B C D E F G H I J K L);
-
-/// The driver's function that a binding stands for.
-fn plain<B: Binding>(_: B, name: &'static str, place: &OnceLock<usize>) -> Result<B::Plain, CudaError> {
-    let address = symbol(name, place)?;
-    assert_eq!(size_of::<B::Plain>(), size_of::<usize>(), "invariant: functions are known by their addresses");
-    // SAFETY: a pointer to the function of that name, whose type is the binding's but for the plain code.
-    Ok(unsafe { std::mem::transmute_copy(&address) })
-}
-
-/// Calls a function of the driver and gives its code.
-macro_rules! code {
-    ($f:ident($($a:expr),* $(,)?)) => {{
-        static PLACE: OnceLock<usize> = OnceLock::new();
-        let binding: unsafe fn($(code!(@any $a)),*) -> sys::CUresult = sys::$f;
-        // SAFETY: each caller passes pointers that are valid for the call, see there.
-        plain(binding, stringify!($f), &PLACE).map(|f| unsafe { f($($a),*) })
-    }};
-    (@any $a:expr) => { _ };
-}
-
-/// The same; its name goes into the error.
-macro_rules! cu {
-    ($f:ident($($a:expr),* $(,)?)) => {
-        code!($f($($a),*)).and_then(|code| check(stringify!($f), code))
-    };
-}
 
 /// What a GPU is.
 #[derive(Clone, Debug)]
