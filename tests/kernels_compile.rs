@@ -3,9 +3,9 @@
 //! The run-time compiler is a library that needs no GPU: `PWM_NVRTC_PATH` says where it is. Without it these tests say
 //! so and fail; they are behind the feature `kernel-tests`.
 
-#[path = "support/tiny.rs"]
-mod tiny;
+mod support;
 
+use crate::support::tiny;
 use pwm::algo::build;
 use pwm::backend::cuda::describe_launches;
 use pwm::backend::cuda::epoch_graph;

@@ -4,7 +4,7 @@ use super::pwm::evaluate;
 use super::pwm::{EpochReport, Evaluation, Probe, StepView, TrainError};
 use crate::backend::Target;
 use crate::config::{Algorithm, Config, Recompute};
-use crate::env::step::EnvVars;
+use crate::env::EnvBatch;
 use crate::model::Group;
 use crate::ops::replay::ReplayVars;
 use crate::tape::{
@@ -124,7 +124,7 @@ pub trait Learner: Sized {
     fn machine(&self) -> &Machine<Self::F>;
     fn machine_mut(&mut self) -> &mut Machine<Self::F>;
     /// Environments of the evaluation.
-    fn eval_env(&self) -> &EnvVars;
+    fn eval_env(&self) -> &EnvBatch;
     /// What learns: actor, critics and, if there is one, the world model.
     fn groups(&self) -> [Option<&Group>; 3];
     /// The replay buffer, if there is one.

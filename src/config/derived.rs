@@ -14,6 +14,11 @@ impl Config {
         Path::new("runs").join(format!("{}_{}_s{}", label(&self.env), label(&self.alg), self.seed))
     }
 
+    /// The environment as a file's name has it: its shipped name, or its file's without folder and ending.
+    pub fn env_label(&self) -> &str {
+        label(&self.env)
+    }
+
     /// World-model updates of the first epoch that can learn.
     pub fn bootstrap_updates(&self) -> usize {
         self.wm_bootstrap_iterations.unwrap_or(self.episode_length)

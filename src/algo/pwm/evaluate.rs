@@ -5,8 +5,8 @@ use super::trainer::TrainError;
 use crate::algo::shac;
 use crate::config::{Algorithm, Config};
 use crate::device::cpu::team::Team;
-use crate::device::philox::{Philox, Stream};
-use crate::env::step::{EnvVars, Mode, ant_from_config};
+use crate::device::philox::Stream;
+use crate::env::{EnvBatch, Mode};
 use crate::tape::{Machine, Number, Program, ProgramId, Region, RunError, Val, VarId, Vars};
 use std::sync::Arc;
 
@@ -53,8 +53,8 @@ fn mean(x: &[f64]) -> f64 {
 }
 
 /// Two programs: one starts an episode in each environment, one makes a step with the action that `policy` takes on the
-/// observations `[N, 37]`.
-pub(crate) fn programs(vars: &Vars, env: &EnvVars, policy: impl FnOnce(&mut Program, Val) -> Val) -> [Program; 2] {
+/// observations `[N, O]`.
+pub(crate) fn programs(vars: &Vars, env: &EnvBatch, policy: impl FnOnce(&mut Program, Val) -> Val) -> [Program; 2] {
     let mut begin = Program::new("eval_begin");
     env.reset(&mut begin, vars);
     let mut step = Program::new("eval_step");
@@ -74,10 +74,10 @@ pub(super) fn policy(p: &mut Program, vars: &Vars, nets: &Nets, obs: Val) -> Val
     actor.act(p, z, None, false, None)
 }
 
-/// All environments before a step of an evaluation.
+/// The environments of the first task before a step of an evaluation.
 #[derive(Clone, Copy, Debug)]
 pub struct StepView<'a, F> {
-    /// Coordinates `[N, 15]` and velocities `[N, 14]`.
+    /// Coordinates `[N, nq]` and velocities `[N, nqd]`.
     pub q: &'a [F],
     pub qd: &'a [F],
     /// Returns so far `[N]`.
@@ -88,14 +88,15 @@ pub struct StepView<'a, F> {
 pub(crate) fn play<F: Number>(
     machine: &mut Machine<F>,
     [begin, step]: [ProgramId; 2],
-    env: &EnvVars,
+    env: &EnvBatch,
     episode_length: usize,
     mut watch: impl FnMut(StepView<F>),
 ) -> Result<Evaluation, RunError> {
     machine.run(begin)?;
     for _ in 0..episode_length {
-        let [q, qd, returns] = [env.q, env.qd, env.ep_return].map(|v| machine.real(v));
-        watch(StepView { q, qd, returns });
+        let shown = &env.groups[0];
+        let [q, qd, returns] = [shown.q, shown.qd, env.ep_return].map(|v| machine.real(v));
+        watch(StepView { q, qd, returns: &returns[shown.rows()] });
         if machine.real(env.alive).iter().all(|a| a.value() == 0.0) {
             break;
         }
@@ -108,20 +109,19 @@ pub(crate) fn play<F: Number>(
 }
 
 /// Variables of a checkpoint, see [`super::Trainer::state`]; `env` are the environments of the evaluation.
-pub(crate) fn state(vars: &Vars, env: &EnvVars, policy_only: bool) -> Vec<VarId> {
+pub(crate) fn state(vars: &Vars, env: &EnvBatch, policy_only: bool) -> Vec<VarId> {
     let keep = |r: Region| match r {
         Region::Parameters | Region::Statistics => true,
         Region::Optimiser | Region::Replay | Region::Episodes | Region::Environment | Region::Control => !policy_only,
         Region::Gradients | Region::Exchange => false,
     };
-    let e = env;
-    let evaluation = [e.q, e.qd, e.obs, e.progress, e.episodes, e.ep_return, e.alive, e.episode_stats];
+    let evaluation = env.vars();
     vars.iter().filter(|(id, info)| keep(info.region) && !evaluation.contains(id)).map(|(id, _)| id).collect()
 }
 
 /// A policy and the environments to judge it in, without replay and training environments.
 pub struct Evaluator<F: Number> {
-    pub env: EnvVars,
+    pub env: EnvBatch,
     pub machine: Machine<F>,
     programs: [ProgramId; 2],
     episode_length: usize,
@@ -132,15 +132,14 @@ impl<F: Number> Evaluator<F> {
     /// checkpoint fills them.
     pub fn new(c: &Config, episodes: usize, stream: Stream) -> Result<Self, TrainError> {
         let mut vars = Vars::default();
-        let rng = Philox::new(c.seed, stream);
-        let env = EnvVars::new(&mut vars, "eval", Arc::new(ant_from_config(c)), episodes, Mode::Evaluate, rng);
+        let env = EnvBatch::of_config(&mut vars, "eval", c, episodes, Mode::Evaluate, stream);
         let written = match c.algorithm {
             Algorithm::Pwm => {
-                let nets = Nets::new(&mut vars, c, crate::env::ant::OBS, crate::env::ant::ACT);
+                let nets = Nets::new(&mut vars, c, env.obs_dim, env.act_dim);
                 programs(&vars, &env, |p, obs| policy(p, &vars, &nets, obs))
             }
             Algorithm::Shac => {
-                let nets = shac::Nets::new(&mut vars, c);
+                let nets = shac::Nets::new(&mut vars, c, env.obs_dim, env.act_dim);
                 programs(&vars, &env, |p, obs| nets.policy(p, &vars, obs))
             }
         };

@@ -11,8 +11,8 @@ use crate::backend::Target;
 use crate::config::Config;
 use crate::device::cpu::team::Team;
 use crate::device::cuda::CudaError;
-use crate::device::philox::{Philox, Stream};
-use crate::env::step::{EnvVars, EpisodeStat, Mode, ant_from_config};
+use crate::device::philox::Stream;
+use crate::env::{EnvBatch, EpisodeStat, Mode};
 use crate::mem::{MapError, OutOfMemory};
 use crate::model::Group;
 use crate::ops::control::{accumulate, clip, increment};
@@ -88,7 +88,7 @@ struct Programs {
 /// A run of PWM on a machine.
 pub struct Trainer<F: Number> {
     pub pwm: Pwm,
-    pub eval_env: EnvVars,
+    pub eval_env: EnvBatch,
     pub machine: Machine<F>,
     programs: Programs,
     bootstrapped: bool,
@@ -100,17 +100,15 @@ pub struct Trainer<F: Number> {
 }
 
 /// Variables and programs of a run, before anything is allocated: what `Layout` plans.
-pub fn write(c: &Config) -> (Vars, Pwm, EnvVars, Vec<Program>) {
+pub fn write(c: &Config) -> (Vars, Pwm, EnvBatch, Vec<Program>) {
     write_with(c, world::reward_loss)
 }
 
-fn write_with(c: &Config, reward_loss: RewardLoss) -> (Vars, Pwm, EnvVars, Vec<Program>) {
+fn write_with(c: &Config, reward_loss: RewardLoss) -> (Vars, Pwm, EnvBatch, Vec<Program>) {
     let mut vars = Vars::default();
-    let ant = Arc::new(ant_from_config(c));
-    let mut pwm = Pwm::new(&mut vars, c, ant.clone());
+    let mut pwm = Pwm::new(&mut vars, c);
     pwm.nets.reward_loss = reward_loss;
-    let rng = Philox::new(c.seed, Stream::Eval);
-    let eval_env = EnvVars::new(&mut vars, "eval", ant, c.eval_episodes, Mode::Evaluate, rng);
+    let eval_env = EnvBatch::of_config(&mut vars, "eval", c, c.eval_episodes, Mode::Evaluate, Stream::Eval);
     let mut programs = vec![
         begin(&vars, &pwm),
         act(&vars, &pwm, false),
@@ -161,7 +159,7 @@ fn act(vars: &Vars, pwm: &Pwm, learn: bool) -> Program {
     let c = &pwm.config;
     program(if learn { "actor_update" } else { "collect" }, |p| {
         let epoch = p.var(vars, pwm.epoch);
-        let noise = normal(p, c.seed, Stream::Policy, epoch, &[c.horizon, c.num_envs, crate::env::ant::ACT]);
+        let noise = normal(p, c.seed, Stream::Policy, epoch, &[c.horizon, c.num_envs, pwm.env.act_dim]);
         increment(p, epoch);
         let obs = p.var(vars, pwm.env.obs);
         let mut step = |p: &mut Program, _: usize, action, (done, terminated)| {
@@ -182,9 +180,9 @@ fn act(vars: &Vars, pwm: &Pwm, learn: bool) -> Program {
 }
 
 /// What must be finite beside the networks.
-fn others(pwm: &Pwm) -> [Option<VarId>; 6] {
+fn others(pwm: &Pwm) -> impl Iterator<Item = VarId> + '_ {
     let (nets, e) = (&pwm.nets, &pwm.env);
-    [Some(nets.rew_stats), Some(nets.ret_stats), nets.obs_stats, Some(e.q), Some(e.qd), Some(e.obs)]
+    [nets.rew_stats, nets.ret_stats].into_iter().chain(nets.obs_stats).chain(e.states()).chain([e.obs])
 }
 
 /// The programs of an epoch that learns, by number, and how often each runs.
@@ -203,7 +201,7 @@ pub(in crate::algo) fn epoch_io(pwm: &Pwm) -> EpochIo {
     let groups = [&nets.actor.group, &nets.critics.group, &nets.world.group];
     let sums = [pwm.losses, pwm.env.episode_stats];
     let mut finite_checked: Vec<VarId> = groups.iter().flat_map(|g| [g.params, g.m, g.v]).collect();
-    finite_checked.extend(others(pwm).into_iter().flatten());
+    finite_checked.extend(others(pwm));
     EpochIo {
         inputs: groups.iter().flat_map(|g| [g.rate, g.norm]).chain(sums).collect(),
         outputs: (groups.iter().flat_map(|g| [g.norm, g.skipped]))
@@ -248,7 +246,7 @@ impl<F: Number> Trainer<F> {
     fn bind(
         c: &Config,
         target: &Target,
-        written: (Vars, Pwm, EnvVars, Vec<Program>),
+        written: (Vars, Pwm, EnvBatch, Vec<Program>),
         exec_plan: &ExecPlan,
     ) -> Result<Self, TrainError> {
         let team = Arc::new(Team::new(c.threads)?);
@@ -350,7 +348,7 @@ impl<F: Number> Trainer<F> {
                 let sum = real(self.pwm.losses, l as usize);
                 if n > 0 { sum / n as f64 } else { f64::NAN }
             };
-            let stat = |m: EpisodeStat| real(self.pwm.env.episode_stats, m as usize);
+            let stat = |m: EpisodeStat| self.pwm.env.total(|i| real(self.pwm.env.episode_stats, i), m);
             let episodes = stat(EpisodeStat::Episodes);
             let per_episode = |m: EpisodeStat| if episodes > 0.0 { stat(m) / episodes } else { f64::NAN };
             let norms = groups.map(|g| real(g.norm, 0));
@@ -453,7 +451,7 @@ impl<F: Number> Trainer<F> {
             return Some(name);
         }
         let bad = |id: &VarId| !self.machine.real(*id).iter().fold(true, |fine, x| fine & x.value().is_finite());
-        others(&self.pwm).into_iter().flatten().find(bad).map(|id| self.machine.vars().info(id).name.clone())
+        others(&self.pwm).find(bad).map(|id| self.machine.vars().info(id).name.clone())
     }
 }
 
@@ -476,7 +474,7 @@ impl<F: Number> Learner for Trainer<F> {
     fn machine_mut(&mut self) -> &mut Machine<F> {
         &mut self.machine
     }
-    fn eval_env(&self) -> &EnvVars {
+    fn eval_env(&self) -> &EnvBatch {
         &self.eval_env
     }
     fn groups(&self) -> [Option<&Group>; 3] {

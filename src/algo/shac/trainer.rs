@@ -10,8 +10,8 @@ use crate::algo::{ExecPlan, Learner, rematerialised};
 use crate::backend::Target;
 use crate::config::Config;
 use crate::device::cpu::team::Team;
-use crate::device::philox::{Philox, Stream};
-use crate::env::step::{EnvVars, EpisodeStat, Mode, ant_from_config};
+use crate::device::philox::Stream;
+use crate::env::{EnvBatch, EpisodeStat, Mode};
 use crate::model::Group;
 use crate::ops::control::{accumulate, increment};
 use crate::ops::random::normal;
@@ -32,7 +32,7 @@ struct Programs {
 /// A run of SHAC on a machine.
 pub struct Trainer<F: Number> {
     pub shac: Shac,
-    pub eval_env: EnvVars,
+    pub eval_env: EnvBatch,
     pub machine: Machine<F>,
     programs: Programs,
     /// Factor on all learning rates: below 1 after a rollback.
@@ -41,12 +41,10 @@ pub struct Trainer<F: Number> {
 }
 
 /// Variables and programs of a run, before anything is allocated: what `Layout` plans.
-pub fn write(c: &Config) -> (Vars, Shac, EnvVars, Vec<Program>) {
+pub fn write(c: &Config) -> (Vars, Shac, EnvBatch, Vec<Program>) {
     let mut vars = Vars::default();
-    let ant = Arc::new(ant_from_config(c));
-    let shac = Shac::new(&mut vars, c, ant.clone());
-    let rng = Philox::new(c.seed, Stream::Eval);
-    let eval_env = EnvVars::new(&mut vars, "eval", ant, c.eval_episodes, Mode::Evaluate, rng);
+    let shac = Shac::new(&mut vars, c);
+    let eval_env = EnvBatch::of_config(&mut vars, "eval", c, c.eval_episodes, Mode::Evaluate, Stream::Eval);
     let mut begin = Program::new("begin");
     shac.env.reset(&mut begin, &vars);
     let mut targets = Program::new("targets");
@@ -66,7 +64,7 @@ fn act(vars: &Vars, s: &Shac) -> Program {
     let mut program = Program::new("actor_update");
     let p = &mut program;
     let epoch = p.var(vars, s.epoch);
-    let noise = normal(p, c.seed, Stream::Policy, epoch, &[c.horizon, c.num_envs, crate::env::ant::ACT]);
+    let noise = normal(p, c.seed, Stream::Policy, epoch, &[c.horizon, c.num_envs, s.env.act_dim]);
     increment(p, epoch);
     let (loss, observed) = rollout(p, vars, s, noise);
     s.nets.actor.group.update(p, vars, &[(loss, 1.0)]);
@@ -77,9 +75,9 @@ fn act(vars: &Vars, s: &Shac) -> Program {
 }
 
 /// What must be finite beside the networks.
-fn others(s: &Shac) -> [VarId; 5] {
+fn others(s: &Shac) -> impl Iterator<Item = VarId> + '_ {
     let (nets, e) = (&s.nets, &s.env);
-    [nets.obs_stats, nets.ret_stats, e.q, e.qd, e.obs]
+    [nets.obs_stats, nets.ret_stats].into_iter().chain(e.states()).chain([e.obs])
 }
 
 /// Sums over an epoch, which begin at zero.
@@ -150,7 +148,7 @@ impl<F: Number> Learner for Trainer<F> {
         &mut self.machine
     }
 
-    fn eval_env(&self) -> &EnvVars {
+    fn eval_env(&self) -> &EnvBatch {
         &self.eval_env
     }
 
@@ -195,7 +193,7 @@ impl<F: Number> Learner for Trainer<F> {
         let groups = [&s.nets.actor.group, &s.nets.critics.group];
         for (back, begun) in self.in_flight.take() {
             let real = |v: VarId, i: usize| m.output(back, v)[i].value();
-            let stat = |m: EpisodeStat| real(s.env.episode_stats, m as usize);
+            let stat = |m: EpisodeStat| s.env.total(|i| real(s.env.episode_stats, i), m);
             let episodes = stat(EpisodeStat::Episodes);
             let per_episode = |m: EpisodeStat| if episodes > 0.0 { stat(m) / episodes } else { f64::NAN };
             let [actor_skipped, critic_skipped] = groups.map(|g| m.output_index(back, g.skipped)[0]);
@@ -240,7 +238,7 @@ impl<F: Number> Learner for Trainer<F> {
             return Some(name);
         }
         let bad = |id: &VarId| !self.machine.real(*id).iter().all(|x| x.value().is_finite());
-        others(&self.shac).into_iter().find(bad).map(|id| self.machine.vars().info(id).name.clone())
+        others(&self.shac).find(bad).map(|id| self.machine.vars().info(id).name.clone())
     }
 
     /// No epoch is longer than another.

@@ -2,11 +2,12 @@
 
 use super::Options;
 use super::epoch_graph::{EpochGraph, PinnedRing};
-use crate::device::cuda::driver::{Buffer, Context, Function, Graph, Module};
+use crate::device::cuda::cache::{self, Cached};
+use crate::device::cuda::driver::{Buffer, Context, Function, Graph};
 use crate::device::cuda::matmul::Matmul;
 use crate::device::cuda::nvrtc::Nvrtc;
 use crate::device::cuda::unit::units;
-use crate::device::cuda::{CudaError, Launch, cache};
+use crate::device::cuda::{CudaError, Launch};
 use crate::tape::backend::ProgramId;
 use crate::tape::program::DType;
 use crate::tape::{EpochIo, Layout, VarId};
@@ -118,21 +119,28 @@ impl CudaPrograms {
         let nvrtc = Nvrtc::load()?;
         let arch = nvrtc.arch(&context.info)?;
         // Units are compiled side by side: they know nothing of each other.
-        let codes: Vec<Result<Vec<u8>, CudaError>> = std::thread::scope(|scope| {
+        let codes: Vec<Result<Cached, CudaError>> = std::thread::scope(|scope| {
             let (nvrtc, arch) = (&nvrtc, &arch);
-            let jobs: Vec<_> = units.iter().map(|u| scope.spawn(move || cache::compile(nvrtc, u, arch))).collect();
+            let compile = |u| scope.spawn(move || cache::compile(nvrtc, u, arch, true));
+            let jobs: Vec<_> = units.iter().map(compile).collect();
             jobs.into_iter().map(|j| j.join().expect("invariant: the compiler does not panic")).collect()
         });
-        let modules = codes.into_iter().map(|code| Module::load(context, &code?)).collect::<Result<Vec<_>, _>>()?;
+        let modules = units.iter().zip(codes).map(|(unit, code)| cache::load(context, &nvrtc, unit, &arch, &code?));
+        let modules = modules.collect::<Result<Vec<_>, _>>()?;
         let mut which = which.into_iter();
+        let mut stack = 0;
         let mut loaded = |mut launch: Launch| {
             let unit = which.next().expect("invariant: every launch has its unit");
             let function = modules[unit].function(&launch.symbol())?;
             function.allow_shared(launch.shared)?;
+            stack = function.stack()?.max(stack);
             context.encode(&mut launch)?;
             Ok((function, launch))
         };
-        lists.into_iter().map(|list| list.into_iter().map(&mut loaded).collect()).collect()
+        let lists = lists.into_iter().map(|list| list.into_iter().map(&mut loaded).collect());
+        let lists: Vec<Loaded> = lists.collect::<Result<_, CudaError>>()?;
+        context.allow_stack(stack)?;
+        Ok(lists)
     }
 
     /// Makes ready for the epochs of `io`, whose variables lie at `place`.

@@ -1,8 +1,9 @@
-//! What a run folder shows: the curve, the moving Ant, a still one.
+//! What a run folder shows: the curve, the robot in motion, a still of it.
 
 use super::Session;
 use crate::algo::Learner;
 use crate::algo::pwm::Evaluation;
+use crate::config::Config;
 use crate::draw::curve::LearningCurve;
 use crate::draw::viewer::ViewerError;
 use crate::io::metrics::{self, MetricsError, Rows};
@@ -13,8 +14,16 @@ use crate::run::tracker::{EVAL_MEAN, EVAL_STD, TRAIN_RETURN};
 
 /// Pictures of a run folder.
 pub const CURVE: &str = "curve.svg";
-pub const MOVIE: &str = "ant.html";
-pub const STILL: &str = "ant.svg";
+
+/// The page with the moving robot, called after the environment.
+pub fn movie_name(c: &Config) -> String {
+    format!("{}.html", c.env_label())
+}
+
+/// The still picture.
+pub fn still_name(c: &Config) -> String {
+    format!("{}.svg", c.env_label())
+}
 
 /// What a picture may fail of. No run ends for that.
 #[derive(Debug, thiserror::Error)]
@@ -33,12 +42,14 @@ where
 {
     pub(super) fn draw_movie(&mut self, e: &Evaluation) {
         let drawn = self.movie(e);
-        self.note_undrawn(MOVIE, drawn);
+        let name = movie_name(self.trainer.config());
+        self.note_undrawn(&name, drawn);
     }
 
     fn movie(&self, e: &Evaluation) -> Result<(), PictureError> {
         let c = self.trainer.config();
-        let (title, env) = (format!("Ant, {}, seed {}", c.alg, c.seed), self.film.episode(e));
+        let task = &self.trainer.eval_env().groups[0].task;
+        let (title, env) = (format!("{}, {}, seed {}", task.spec.title, c.alg, c.seed), self.film.episode(e));
         let subtitle = format!(
             "epoch {}, {} environment steps; the median of {} evaluation episodes: return {:.0}, {} steps",
             self.trainer.epoch(),
@@ -47,9 +58,9 @@ where
             e.returns[env],
             e.lengths[env],
         );
-        let p = self.film.pictures(&self.trainer.eval_env().ant, e, env, &title, &subtitle)?;
-        self.folder.write_file(MOVIE, &p.html)?;
-        self.folder.write_file(STILL, &p.svg)?;
+        let p = self.film.pictures(task, e, env, &title, &subtitle)?;
+        self.folder.write_file(&movie_name(c), &p.html)?;
+        self.folder.write_file(&still_name(c), &p.svg)?;
         Ok(())
     }
 
@@ -60,14 +71,15 @@ where
 
     fn curve(&self) -> Result<(), PictureError> {
         let c = self.trainer.config();
-        let title = format!("{} on the Ant: {}, seed {}", c.algorithm.title(), c.alg, c.seed);
+        let task = &self.trainer.eval_env().groups[0].task.spec;
+        let title = format!("{}, {}: {}, seed {}", c.algorithm.title(), task.title, c.alg, c.seed);
         let subtitle = format!(
             "true environment, deterministic policy, {} episodes every {} epochs; {} of training",
             c.eval_episodes,
             c.eval_every,
             Time(self.elapsed())
         );
-        let mut curve = LearningCurve::new(EVAL_MEAN, EVAL_STD, TRAIN_RETURN);
+        let mut curve = LearningCurve::new(EVAL_MEAN, EVAL_STD, TRAIN_RETURN).beside(task.drawn_returns());
         for row in Rows::open(&self.folder.file(metrics::FILE_NAME))? {
             curve.add(&row?);
         }
