@@ -41,7 +41,7 @@ fn within_reason(work: impl FnOnce() + Send + 'static) {
 #[cfg(feature = "kernel-tests")]
 fn gpu() -> Target {
     standin::load();
-    Target::Cuda(pwm::device::cuda::driver::Context::open(0).unwrap(), pwm::tape::cuda::Options::default())
+    Target::Cuda(pwm::device::cuda::driver::Context::open(0).unwrap(), pwm::backend::cuda::Options::default())
 }
 
 // ---- projection onto simplices
