@@ -12,12 +12,12 @@ use crate::support::random_config::Draw;
 use pwm::algo::Learner;
 use pwm::algo::pwm::{TrainError, Trainer};
 use pwm::app::train::{self, TrainArgs};
+use pwm::backend::Target;
 use pwm::config::{Bytes, load};
 use pwm::io::metrics::{FILE_NAME, column, read_metrics};
 use pwm::run::plan::{DoesNotFit, Place, Planner};
 use pwm::run::session::RunError;
 use pwm::run::signals::StopFlag;
-use pwm::tape::exec::Target;
 
 /// The system's allocator with an end.
 struct Capped;

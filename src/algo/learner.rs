@@ -2,13 +2,14 @@
 
 use super::pwm::evaluate;
 use super::pwm::{EpochReport, Evaluation, Probe, StepView, TrainError};
+use crate::backend::Target;
 use crate::config::{Algorithm, Config, Recompute};
 use crate::env::EnvBatch;
 use crate::model::Group;
 use crate::ops::replay::ReplayVars;
-use crate::tape::cuda::round::MOST_ROWS;
-use crate::tape::exec::{Number, ProgramId, Target};
-use crate::tape::{Machine, Placement, Program, Region, VarId, Vars, recompute};
+use crate::tape::{
+    EpochIo, MAX_IN_FLIGHT, Machine, Number, Placement, Program, ProgramId, Region, VarId, Vars, recompute,
+};
 
 /// What the algorithm of `c` allocates and runs: [`Learner::build`].
 pub fn build(c: &Config) -> (Vars, Vec<Program>) {
@@ -18,12 +19,11 @@ pub fn build(c: &Config) -> (Vars, Vec<Program>) {
     }
 }
 
-/// The rounds of an epoch that are run again and again, as programs by number, each with its runs: see
-/// [`crate::tape::cuda::round`].
-pub fn sequences(c: &Config) -> Vec<Vec<(usize, usize)>> {
+/// What host and device of a run tell each other about its epochs.
+pub fn epoch_io(c: &Config) -> EpochIo {
     match c.algorithm {
-        Algorithm::Pwm => super::pwm::trainer::sequences(c),
-        Algorithm::Shac => super::shac::trainer::sequences(c),
+        Algorithm::Pwm => super::pwm::trainer::epoch_io(&super::pwm::trainer::write(c).1),
+        Algorithm::Shac => super::shac::trainer::epoch_io(&super::shac::trainer::write(c).1),
     }
 }
 
@@ -66,10 +66,10 @@ pub(super) struct Submitted {
     pub rates: [f64; 3],
 }
 
-/// Epochs that were begun and not synced, of at most [`MOST_ROWS`].
+/// Epochs that were begun and not synced, of at most [`MAX_IN_FLIGHT`].
 #[derive(Clone, Copy, Debug)]
 pub(super) struct InFlight {
-    begun: [Submitted; MOST_ROWS],
+    begun: [Submitted; MAX_IN_FLIGHT],
     count: usize,
     /// Epochs before the first of them.
     from: u64,
@@ -77,7 +77,7 @@ pub(super) struct InFlight {
 
 impl Default for InFlight {
     fn default() -> Self {
-        Self { begun: [Submitted::default(); MOST_ROWS], count: 0, from: 0 }
+        Self { begun: [Submitted::default(); MAX_IN_FLIGHT], count: 0, from: 0 }
     }
 }
 
@@ -109,7 +109,7 @@ impl InFlight {
 
 /// Rounds that a run of `c` may begin before it looks: as many as lie between two rows of metrics.
 pub(super) fn ahead(c: &Config) -> usize {
-    usize::try_from(c.log_every).map_or(MOST_ROWS, |n| n.min(MOST_ROWS))
+    usize::try_from(c.log_every).map_or(MAX_IN_FLIGHT, |n| n.min(MAX_IN_FLIGHT))
 }
 
 /// An algorithm in the middle of a run. See [`super::pwm::Trainer`] for what the methods promise.

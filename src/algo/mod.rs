@@ -6,5 +6,5 @@ pub mod schedule;
 pub mod shac;
 pub mod target;
 
-pub use learner::{ExecPlan, Learner, build, rematerialised, sequences};
+pub use learner::{ExecPlan, Learner, build, epoch_io, rematerialised};
 pub use target::{resolve, target};

@@ -31,7 +31,8 @@ impl Broadcast {
     }
 }
 
-impl Op for Broadcast {
+// SAFETY: a phase has one task.
+unsafe impl Op for Broadcast {
     fn name(&self) -> &'static str {
         "test_broadcast"
     }

@@ -4,12 +4,13 @@
 //! memory, and looks at what it changed. Two tasks that changed one number break the contract; so does a task whose
 //! result is another one when the tasks before it have run.
 
+use pwm::algo::pwm::Pwm;
 use pwm::algo::pwm::trainer::write;
-use pwm::config::{Config, Latent, RewNorm, RewardHead, Rollout};
+use pwm::config::{Config, Dynamics, Latent, RewNorm, RewardHead, Rollout};
 use pwm::device::cpu::team::Team;
 use pwm::device::{Dual, Real};
 use pwm::ops::stats::START_COUNT;
-use pwm::tape::{DType, Machine, Op, OpArgs, Program, Region, Val, Vars};
+use pwm::tape::{DType, Machine, Number, Op, OpArgs, Program, Region, Val, Vars};
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex};
 
@@ -61,7 +62,8 @@ impl Alone {
     }
 }
 
-impl Op for Alone {
+// SAFETY: a phase has one task, which runs those of the inner operation one after another.
+unsafe impl Op for Alone {
     fn name(&self) -> &'static str {
         self.inner.name()
     }
@@ -139,19 +141,25 @@ fn machine(vars: Vars, programs: Vec<Program>, seen: &Seen) -> Machine<f64> {
     Machine::new(vars, programs, Arc::new(Team::new(1).expect("threads"))).expect("memory")
 }
 
+/// The starting values of a run.
+fn initialise<F: Number>(m: &mut Machine<F>, pwm: &Pwm) {
+    for group in [&pwm.nets.world.group, &pwm.nets.actor.group, &pwm.nets.critics.group] {
+        group.init(m, 1);
+        m.real_mut(group.rate)[0] = F::of(1e-3);
+    }
+    for stats in [Some(pwm.nets.rew_stats), Some(pwm.nets.ret_stats), pwm.nets.obs_stats].into_iter().flatten() {
+        let start = [0.0, 1.0, START_COUNT].map(F::of);
+        m.real_mut(stats).chunks_exact_mut(3).for_each(|s| s.copy_from_slice(&start));
+    }
+}
+
 /// All programs of a run once, at sizes that give most operations several tasks.
 fn run_alone(c: &Config) {
     let (vars, pwm, _, programs) = write(c);
     let names: Vec<&str> = programs.iter().map(|p| p.name).collect();
     let seen = Seen::default();
     let mut m = machine(vars, programs, &seen);
-    for group in [&pwm.nets.world.group, &pwm.nets.actor.group, &pwm.nets.critics.group] {
-        group.init(&mut m, 1);
-        m.real_mut(group.rate)[0] = 1e-3;
-    }
-    for stats in [Some(pwm.nets.rew_stats), Some(pwm.nets.ret_stats), pwm.nets.obs_stats].into_iter().flatten() {
-        m.real_mut(stats).chunks_exact_mut(3).for_each(|s| s.copy_from_slice(&[0.0, 1.0, START_COUNT]));
-    }
+    initialise(&mut m, &pwm);
     let mut go = |name: &str| {
         let at = names.iter().position(|n| *n == name).unwrap_or_else(|| panic!("no program {name}"));
         // What an earlier program left must not hide a read before a write, nor a write of the same number.
@@ -189,12 +197,50 @@ fn small() -> Config {
     }
 }
 
+/// All programs of a run on two threads, at sizes that give what several threads read at the same time to several tasks:
+/// for Miri, which sees who borrows what, and when.
 #[test]
+fn two_threads_share_memory() {
+    let c = Config {
+        num_envs: 9,
+        eval_episodes: 9,
+        episode_length: 3,
+        horizon: 2,
+        critic_batches: 1,
+        latent_dim: 16,
+        units: vec![40],
+        encoder_units: vec![16],
+        actor_units: vec![16],
+        critic_units: vec![16],
+        wm_batch_size: 18,
+        wm_buffer_size: 60,
+        obs_norm: true,
+        ..Config::default()
+    };
+    let flow = Config { dynamics: Dynamics::Flow, wm_batch_size: 9, ..c.clone() };
+    let kinds: &[Config] = if cfg!(miri) { &[c] } else { &[c, flow] };
+    for c in kinds {
+        let (vars, pwm, _, programs) = write(c);
+        let count = programs.len();
+        let mut m = Machine::<f32>::new(vars, programs, Arc::new(Team::new(2).expect("threads"))).expect("memory");
+        initialise(&mut m, &pwm);
+        // Each once, and what collects until an episode has ended.
+        let collect = 1;
+        for i in [0].into_iter().chain([collect; 3]).chain(1..count) {
+            m.run(m.program(i)).expect("no kernel panics");
+        }
+        assert!(m.index(pwm.replay.ready)[0] > 0, "an episode has ended");
+    }
+}
+
+#[test]
+#[cfg_attr(miri, ignore = "too large")]
 fn tasks_of_every_operation_are_independent() {
     run_alone(&small());
 }
 
 #[test]
+#[cfg_attr(miri, ignore = "too large")]
 fn tasks_are_independent_with_other_choices() {
     run_alone(&Config {
         reward_head: RewardHead::TwoHot,
@@ -225,7 +271,8 @@ impl Broken {
     }
 }
 
-impl Op for Broken {
+// SAFETY: none: the machine of this test runs its tasks one after another, and both take a borrow that ends at once.
+unsafe impl Op for Broken {
     fn name(&self) -> &'static str {
         "test_broken"
     }
@@ -236,6 +283,7 @@ impl Op for Broken {
 }
 
 #[test]
+#[cfg_attr(miri, ignore = "its tasks do what Miri would stop")]
 fn broken_contracts_are_noticed() {
     for op in [Broken::Overlapping, Broken::Reading] {
         let mut vars = Vars::default();

@@ -7,8 +7,7 @@ use crate::config::{Algorithm, Config};
 use crate::device::cpu::team::Team;
 use crate::device::philox::Stream;
 use crate::env::{EnvBatch, Mode};
-use crate::tape::exec::{Number, ProgramId, RunError};
-use crate::tape::{Machine, Program, Region, Val, VarId, Vars};
+use crate::tape::{Machine, Number, Program, ProgramId, Region, RunError, Val, VarId, Vars};
 use std::sync::Arc;
 
 /// What an evaluation measured, one number an episode.

@@ -15,9 +15,8 @@ use crate::ops::flow::matching::{interpolate, velocity_error};
 use crate::ops::loss::squared_error;
 use crate::ops::probe::{covariance, group_drift};
 use crate::ops::replay::{ReplaySpec, ReplayVars, replay_sample};
-use crate::tape::exec::Number;
 use crate::tape::fill::Fill;
-use crate::tape::{DType, Machine, Program, Region, Val, VarId, Vars};
+use crate::tape::{DType, Machine, Number, Program, Region, Val, VarId, Vars};
 
 /// Model times at which the velocity field is measured.
 pub const TAUS: [f64; 5] = [0.0, 0.25, 0.5, 0.75, 1.0];

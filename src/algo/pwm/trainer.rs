@@ -7,6 +7,7 @@ use super::{Loss, Probe, Pwm, RewardLoss, critic, probe, world};
 use crate::algo::learner::{InFlight, Submitted, ahead};
 use crate::algo::schedule::{Network, Schedule};
 use crate::algo::{ExecPlan, Learner, rematerialised};
+use crate::backend::Target;
 use crate::config::Config;
 use crate::device::cpu::team::Team;
 use crate::device::cuda::CudaError;
@@ -17,9 +18,7 @@ use crate::model::Group;
 use crate::ops::control::{accumulate, clip, increment};
 use crate::ops::random::normal;
 use crate::ops::replay::{ReplayVars, Transition, replay_begin, replay_record, replay_sample};
-use crate::tape::cuda::round::Rounds;
-use crate::tape::exec::{BindError, Number, ProgramId, RunError, Target};
-use crate::tape::{Machine, Program, VarId, Vars};
+use crate::tape::{BindError, EpochIo, Machine, Number, Program, ProgramId, RunError, VarId, Vars};
 use std::sync::Arc;
 
 /// What an epoch did. Losses are means over its updates; `NaN` where there was none.
@@ -192,24 +191,24 @@ fn steps(c: &Config, updates: usize) -> [(usize, usize); 4] {
 }
 
 /// An epoch that learns, and one that waits for replay.
-pub(in crate::algo) fn sequences(c: &Config) -> Vec<Vec<(usize, usize)>> {
+fn sequences(c: &Config) -> Vec<Vec<(usize, usize)>> {
     vec![steps(c, c.wm_iterations).into(), vec![(1, 1)]]
 }
 
 /// What host and device tell each other about an epoch.
-fn rounds(pwm: &Pwm) -> Rounds {
+pub(in crate::algo) fn epoch_io(pwm: &Pwm) -> EpochIo {
     let (c, nets) = (&pwm.config, &pwm.nets);
     let groups = [&nets.actor.group, &nets.critics.group, &nets.world.group];
     let sums = [pwm.losses, pwm.env.episode_stats];
-    let mut watched: Vec<VarId> = groups.iter().flat_map(|g| [g.params, g.m, g.v]).collect();
-    watched.extend(others(pwm));
-    Rounds {
-        orders: groups.iter().flat_map(|g| [g.rate, g.norm]).chain(sums).collect(),
-        reports: (groups.iter().flat_map(|g| [g.norm, g.skipped]))
+    let mut finite_checked: Vec<VarId> = groups.iter().flat_map(|g| [g.params, g.m, g.v]).collect();
+    finite_checked.extend(others(pwm));
+    EpochIo {
+        inputs: groups.iter().flat_map(|g| [g.rate, g.norm]).chain(sums).collect(),
+        outputs: (groups.iter().flat_map(|g| [g.norm, g.skipped]))
             .chain(sums)
             .chain([pwm.epoch, pwm.replay.ready])
             .collect(),
-        watched,
+        finite_checked,
         sequences: sequences(c),
         ahead: ahead(c),
     }
@@ -253,8 +252,8 @@ impl<F: Number> Trainer<F> {
         let team = Arc::new(Team::new(c.threads)?);
         let (vars, pwm, eval_env, programs) = written;
         let (vars, programs) = exec_plan.of(vars, programs);
-        let rounds = rounds(&pwm);
-        let machine = Machine::with_rounds(target, vars, programs, &rounds, team, &exec_plan.replay)?;
+        let io = epoch_io(&pwm);
+        let machine = Machine::with_epochs(target, vars, programs, &io, team, &exec_plan.replay)?;
         let id = |i| machine.program(i);
         let programs = Programs { begin: id(0), collect: id(1), eval_begin: id(6), eval_step: id(7), probe: id(8) };
         let mut t = Self {
@@ -305,11 +304,11 @@ impl<F: Number> Trainer<F> {
         let nets = &self.pwm.nets;
         let groups = [&nets.actor.group, &nets.critics.group, &nets.world.group].map(|g| (g.rate, g.norm));
         for ((rate, norm), lr) in groups.into_iter().zip(rates) {
-            self.machine.order(rate)[0] = F::of(lr);
-            self.machine.order(norm)[0] = F::of(f64::NAN);
+            self.machine.input(rate)[0] = F::of(lr);
+            self.machine.input(norm)[0] = F::of(f64::NAN);
         }
         for sums in [self.pwm.losses, self.pwm.env.episode_stats] {
-            self.machine.order(sums).fill(F::zero());
+            self.machine.input(sums).fill(F::zero());
         }
         // Between two looks there are windows if there were enough.
         let learned = if self.in_flight.is_empty() { self.can_learn() } else { true };
@@ -317,9 +316,9 @@ impl<F: Number> Trainer<F> {
         if learned {
             updates = if self.bootstrapped { usual } else { first.max(usual) };
             self.bootstrapped = true;
-            self.machine.round(&self.schedule(updates))?;
+            self.machine.submit(&self.schedule(updates))?;
         } else {
-            self.machine.round(&[(self.programs.collect, 1)])?;
+            self.machine.submit(&[(self.programs.collect, 1)])?;
         }
         self.in_flight.push(e, Submitted { learned, updates, rates });
         Ok(())
@@ -337,12 +336,14 @@ impl<F: Number> Trainer<F> {
     /// Says of each epoch that was begun what it did.
     fn sync_each(&mut self, mut each: impl FnMut(&EpochReport)) -> Result<(), TrainError> {
         self.machine.sync()?;
-        let [actor, targets, critics, world] = self.machine.seconds();
+        // Of an epoch that only collects there is one.
+        let [actor, targets, critics, world] =
+            [0, 1, 2, 3].map(|step| self.machine.seconds().get(step).copied().unwrap_or(0.0));
         let (c, nets, m) = (&self.pwm.config, &self.pwm.nets, &self.machine);
         let groups = [&nets.actor.group, &nets.critics.group, &nets.world.group];
         for (back, begun) in self.in_flight.take() {
             let Submitted { learned, updates, rates } = begun;
-            let real = |v: VarId, i: usize| m.reported(back, v)[i].value();
+            let real = |v: VarId, i: usize| m.output(back, v)[i].value();
             let loss = |l: Loss, n: usize| {
                 let sum = real(self.pwm.losses, l as usize);
                 if n > 0 { sum / n as f64 } else { f64::NAN }
@@ -368,9 +369,9 @@ impl<F: Number> Trainer<F> {
                 train_length: per_episode(EpisodeStat::Length),
                 blown_up: stat(EpisodeStat::BlownUp),
                 bounded: [0.0; 2],
-                skipped: groups.map(|g| m.reported_index(back, g.skipped)[0]),
+                skipped: groups.map(|g| m.output_index(back, g.skipped)[0]),
             });
-            self.windows = m.reported_index(back, self.pwm.replay.ready)[0] as usize;
+            self.windows = m.output_index(back, self.pwm.replay.ready)[0] as usize;
         }
         Ok(())
     }
@@ -441,7 +442,7 @@ impl<F: Number> Trainer<F> {
     /// The first number of the state that is infinite or not a number, named: networks by tensor, the rest by
     /// variable. The replay's ring is left out: its rows were environment states, which are looked at every epoch.
     pub fn non_finite(&self) -> Option<String> {
-        if !self.machine.alarm() {
+        if !self.machine.non_finite() {
             return None;
         }
         let nets = &self.pwm.nets;

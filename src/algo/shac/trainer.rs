@@ -7,6 +7,7 @@ use crate::algo::pwm::trainer::TrainError;
 use crate::algo::pwm::{EpochReport, Evaluation, StepView, critic, evaluate};
 use crate::algo::schedule::{Network, Schedule};
 use crate::algo::{ExecPlan, Learner, rematerialised};
+use crate::backend::Target;
 use crate::config::Config;
 use crate::device::cpu::team::Team;
 use crate::device::philox::Stream;
@@ -15,9 +16,7 @@ use crate::model::Group;
 use crate::ops::control::{accumulate, increment};
 use crate::ops::random::normal;
 use crate::ops::replay::ReplayVars;
-use crate::tape::cuda::round::Rounds;
-use crate::tape::exec::{Number, ProgramId, Target};
-use crate::tape::{Machine, Program, VarId, Vars};
+use crate::tape::{EpochIo, Machine, Number, Program, ProgramId, VarId, Vars};
 use std::sync::Arc;
 
 /// How many there are of [`Programs`].
@@ -92,17 +91,17 @@ fn steps(c: &Config) -> [(usize, usize); 3] {
 }
 
 /// Every epoch is the same.
-pub(in crate::algo) fn sequences(c: &Config) -> Vec<Vec<(usize, usize)>> {
+fn sequences(c: &Config) -> Vec<Vec<(usize, usize)>> {
     vec![steps(c).into()]
 }
 
 /// What host and device tell each other about an epoch.
-fn rounds(s: &Shac) -> Rounds {
+pub(in crate::algo) fn epoch_io(s: &Shac) -> EpochIo {
     let groups = [&s.nets.actor.group, &s.nets.critics.group];
-    Rounds {
-        orders: groups.iter().flat_map(|g| [g.rate, g.norm]).chain(sums(s)).collect(),
-        reports: groups.iter().flat_map(|g| [g.norm, g.skipped]).chain(sums(s)).chain([s.epoch]).collect(),
-        watched: groups.iter().flat_map(|g| [g.params, g.m, g.v]).chain(others(s)).collect(),
+    EpochIo {
+        inputs: groups.iter().flat_map(|g| [g.rate, g.norm]).chain(sums(s)).collect(),
+        outputs: groups.iter().flat_map(|g| [g.norm, g.skipped]).chain(sums(s)).chain([s.epoch]).collect(),
+        finite_checked: groups.iter().flat_map(|g| [g.params, g.m, g.v]).chain(others(s)).collect(),
         sequences: sequences(&s.config),
         ahead: ahead(&s.config),
     }
@@ -127,8 +126,8 @@ impl<F: Number> Learner for Trainer<F> {
         let team = Arc::new(Team::new(c.threads)?);
         let (vars, shac, eval_env, programs) = write(c);
         let (vars, programs) = exec_plan.of(vars, programs);
-        let rounds = rounds(&shac);
-        let machine = Machine::with_rounds(target, vars, programs, &rounds, team, &exec_plan.replay)?;
+        let io = epoch_io(&shac);
+        let machine = Machine::with_epochs(target, vars, programs, &io, team, &exec_plan.replay)?;
         let id = |i| machine.program(i);
         let programs = Programs { begin: id(0), evaluate: [id(4), id(5)] };
         let mut t = Self { shac, eval_env, machine, programs, lr_scale: 1.0, in_flight: InFlight::default() };
@@ -175,28 +174,29 @@ impl<F: Number> Learner for Trainer<F> {
         let rates = [Network::Actor, Network::Critic].map(|n| self.lr_scale * Schedule::of(c, n).rate(e));
         let groups = self.groups().map(|g| g.map(|g| (g.rate, g.norm)));
         for ((rate, norm), lr) in groups.into_iter().flatten().zip(rates) {
-            self.machine.order(rate)[0] = F::of(lr);
-            self.machine.order(norm)[0] = F::of(f64::NAN);
+            self.machine.input(rate)[0] = F::of(lr);
+            self.machine.input(norm)[0] = F::of(f64::NAN);
         }
         for sums in sums(&self.shac) {
-            self.machine.order(sums).fill(F::zero());
+            self.machine.input(sums).fill(F::zero());
         }
-        self.machine.round(&steps(&self.shac.config).map(|(i, runs)| (self.machine.program(i), runs)))?;
+        self.machine.submit(&steps(&self.shac.config).map(|(i, runs)| (self.machine.program(i), runs)))?;
         self.in_flight.push(e, Submitted { learned: true, updates: 0, rates: [rates[0], rates[1], f64::NAN] });
         Ok(())
     }
 
     fn sync(&mut self, mut each: impl FnMut(&EpochReport)) -> Result<(), TrainError> {
         self.machine.sync()?;
-        let (s, m, [actor, targets, critics, _]) = (&self.shac, &self.machine, self.machine.seconds());
+        let (s, m) = (&self.shac, &self.machine);
+        let [actor, targets, critics] = [0, 1, 2].map(|step| m.seconds().get(step).copied().unwrap_or(0.0));
         let passes = s.config.critic_iterations * s.config.critic_batches;
         let groups = [&s.nets.actor.group, &s.nets.critics.group];
         for (back, begun) in self.in_flight.take() {
-            let real = |v: VarId, i: usize| m.reported(back, v)[i].value();
+            let real = |v: VarId, i: usize| m.output(back, v)[i].value();
             let stat = |m: EpisodeStat| s.env.total(|i| real(s.env.episode_stats, i), m);
             let episodes = stat(EpisodeStat::Episodes);
             let per_episode = |m: EpisodeStat| if episodes > 0.0 { stat(m) / episodes } else { f64::NAN };
-            let [actor_skipped, critic_skipped] = groups.map(|g| m.reported_index(back, g.skipped)[0]);
+            let [actor_skipped, critic_skipped] = groups.map(|g| m.output_index(back, g.skipped)[0]);
             each(&EpochReport {
                 learned: true,
                 actor_loss: real(s.losses, Loss::Actor as usize),
@@ -229,7 +229,7 @@ impl<F: Number> Learner for Trainer<F> {
     }
 
     fn non_finite(&self) -> Option<String> {
-        if !self.machine.alarm() {
+        if !self.machine.non_finite() {
             return None;
         }
         let nets = &self.shac.nets;

@@ -147,7 +147,8 @@ impl ActorLoss {
     }
 }
 
-impl Op for ActorLoss {
+// SAFETY: tasks write the losses of their own environments, which the one task of the last phase adds.
+unsafe impl Op for ActorLoss {
     fn name(&self) -> &'static str {
         "actor_loss"
     }
@@ -221,7 +222,8 @@ impl ActorLossGrad {
     }
 }
 
-impl Op for ActorLossGrad {
+// SAFETY: a phase has one task.
+unsafe impl Op for ActorLossGrad {
     fn name(&self) -> &'static str {
         "actor_loss_grad"
     }
@@ -280,7 +282,8 @@ impl TdLambda {
     }
 }
 
-impl Op for TdLambda {
+// SAFETY: a phase has one task.
+unsafe impl Op for TdLambda {
     fn name(&self) -> &'static str {
         "td_lambda"
     }
