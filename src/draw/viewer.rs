@@ -269,7 +269,7 @@ impl Movie<'_> {
              font-family=\"Inter, Helvetica, Arial, 'DejaVu Sans', sans-serif\">\n<title>{}</title>\n<defs>\
              <linearGradient id=\"sky\" x1=\"0\" y1=\"0\" x2=\"0\" y2=\"1\"><stop offset=\"0\" stop-color=\"#b9cfe2\"/><stop offset=\"1\" stop-color=\"#edf3f7\"/></linearGradient>\
              <linearGradient id=\"floor\" x1=\"0\" y1=\"0\" x2=\"0\" y2=\"1\"><stop offset=\"0\" stop-color=\"#d3dade\"/><stop offset=\"1\" stop-color=\"#e3e7ea\"/></linearGradient>\
-             <radialGradient id=\"ball\" args=\".38\" cy=\".28\" r=\".8\"><stop offset=\"0\" stop-color=\"#6d8299\"/><stop offset=\".5\" stop-color=\"#384b5f\"/><stop offset=\"1\" stop-color=\"#1b2733\"/></radialGradient>\
+             <radialGradient id=\"ball\" cx=\".38\" cy=\".28\" r=\".8\"><stop offset=\"0\" stop-color=\"#6d8299\"/><stop offset=\".5\" stop-color=\"#384b5f\"/><stop offset=\"1\" stop-color=\"#1b2733\"/></radialGradient>\
              <filter id=\"soft\" x=\"-20%\" y=\"-20%\" width=\"140%\" height=\"140%\"><feGaussianBlur stdDeviation=\".045\"/></filter>\
              <clipPath id=\"card\"><rect width=\"{WIDTH}\" height=\"{height:.0}\" rx=\"12\"/></clipPath></defs>\n<g clip-path=\"url(#card)\">",
             escape(self.title)
