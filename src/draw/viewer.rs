@@ -364,7 +364,7 @@ impl Movie<'_> {
             let ((ax, ay), (bx, by)) = (at(a), at(b));
             let r = scale * shape.radius;
             if shape.half_length == 0.0 {
-                writeln!(s, "<circle args=\"{ax:.1}\" cy=\"{ay:.1}\" r=\"{r:.1}\" fill=\"url(#ball)\"/>")?;
+                writeln!(s, "<circle cx=\"{ax:.1}\" cy=\"{ay:.1}\" r=\"{r:.1}\" fill=\"url(#ball)\"/>")?;
                 if i == 0 {
                     self.draw_eyes(s, frame, scale, at, toward)?;
                 }
@@ -408,7 +408,7 @@ impl Movie<'_> {
                 let (wide, dark) = (0.26 * r * scale, 0.14 * r * scale);
                 writeln!(
                     s,
-                    "<circle args=\"{x:.1}\" cy=\"{y:.1}\" r=\"{wide:.1}\" fill=\"#f4f6f8\"/><circle args=\"{x:.1}\" cy=\"{y:.1}\" r=\"{dark:.1}\" fill=\"#10161d\"/>"
+                    "<circle cx=\"{x:.1}\" cy=\"{y:.1}\" r=\"{wide:.1}\" fill=\"#f4f6f8\"/><circle cx=\"{x:.1}\" cy=\"{y:.1}\" r=\"{dark:.1}\" fill=\"#10161d\"/>"
                 )?;
             }
         }
