@@ -14,8 +14,9 @@ const SPINS: u32 = 1 << 12;
 /// Yields before an idle worker sleeps until the next job.
 const YIELDS: u32 = 1 << 8;
 
-/// Bytes of a worker's stack. Kernels keep their temporaries in scratch memory; a few rows stand on the stack.
-pub const STACK: usize = 1 << 20;
+/// Bytes of a worker's stack. Kernels keep their temporaries in scratch memory; a few rows stand on the stack, and what a
+/// robot of the largest class takes with the gradient of its step (`sim::size`). What is not touched is not resident.
+pub const STACK: usize = 2 << 20;
 
 /// A unit of lock-step work: `stages` stages of `tasks(stage)` tasks.
 pub trait Job: Sync {
