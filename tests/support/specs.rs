@@ -1,6 +1,6 @@
 //! Tasks on the tests' robots: every feature, every term, every noise.
 
-use super::robot::tree;
+use pwm::app::selftest::tree::tree;
 use pwm::config::Config;
 use pwm::config::spec::Spec;
 use pwm::env::Task;
