@@ -41,7 +41,7 @@ fn within_reason(work: impl FnOnce() + Send + 'static) {
 #[cfg(feature = "kernel-tests")]
 fn gpu() -> Target {
     standin::load();
-    Target::Cuda(pwm::device::cuda::driver::Context::open(0).unwrap(), pwm::tape::cuda::Options::default())
+    Target::Cuda(pwm::device::cuda::driver::Context::open(0).unwrap(), pwm::backend::cuda::Options::default())
 }
 
 // ---- projection onto simplices
@@ -258,9 +258,9 @@ const LOOPS: [(&str, usize); 10] = [
     ("kernels/common/hopper.cuh", 1),
     ("kernels/nn/flow.cu", 1),
     ("kernels/rl/replay.cu", 3),
-    ("src/device/cpu/team.rs", 5),
+    ("src/device/cpu/team.rs", 6),
     ("src/device/cpu/vmath.rs", 1),
-    ("src/env/ant/batch.rs", 2),
+    ("src/env/rows.rs", 2),
     ("src/ops/flow/cpu_grad.rs", 1),
     ("src/ops/flow/simplex.rs", 1),
     ("src/ops/replay/cpu.rs", 1),
