@@ -95,6 +95,12 @@ impl Shipped {
         Spec::in_file(&self.path(), self.text)
     }
 
+    /// What the published code's files call the environment.
+    pub fn published(&self) -> Option<&'static str> {
+        let line = self.text.lines().find_map(|line| line.trim_start().strip_prefix("published: "))?;
+        line.split_whitespace().next()
+    }
+
     /// The shipped configuration it starts from, if it does not start from the defaults.
     pub fn base(&self) -> Option<&'static str> {
         self.text.lines().find_map(|line| line.strip_prefix("alg: "))

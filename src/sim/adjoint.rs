@@ -128,26 +128,24 @@ pub fn step_adjoint<S: Number, const B: usize, const D: usize>(
     for s in (0..n).rev() {
         let state = |s: usize| kept[s * size..(s + 1) * size].split_at(nq);
         let first = s - s % every;
-        let ((q, rates), rebuild) = (state(s), first != factor_of);
-        let (qd, qdd) = rates.split_at(nd);
-        if rebuild && first != s {
-            let (q, rates) = state(first);
-            forces(model, q, &rates[..nd], actuation, ground, w);
-            mass_matrix(model, w);
-            factorise(model, w);
-            at = first;
-        }
-        if at != s {
-            forces(model, q, qd, actuation, ground, w);
-            w.qdd[..nd].copy_from_slice(qdd);
-            at = s;
-        }
-        if rebuild && first == s {
-            mass_matrix(model, w);
-            factorise(model, w);
+        let rebuild = first != factor_of;
+        // Where the factor comes from first, if that is another substep, then this one.
+        for of in [first, s].into_iter().skip(usize::from(!rebuild || first == s)) {
+            let (q, rates) = state(of);
+            let (qd, qdd) = rates.split_at(nd);
+            if of != at {
+                forces(model, q, qd, actuation, ground, w);
+                w.qdd[..nd].copy_from_slice(qdd);
+                at = of;
+            }
+            if rebuild && of == first {
+                mass_matrix(model, w);
+                factorise(model, w);
+            }
         }
         factor_of = first;
-        substep_adjoint(model, timing.h, q, qd, ground, first == s, w, c, q_bar, qd_bar, actuation_bar);
+        let (q, rates) = state(s);
+        substep_adjoint(model, timing.h, q, &rates[..nd], ground, first == s, w, c, q_bar, qd_bar, actuation_bar);
     }
     if let Some(link) = root {
         // p₁ = p - o, v₁ = v + ω × o, the ground at -o_y, and o = p of the root: the cotangent of its p₁ drops out.

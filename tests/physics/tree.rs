@@ -1,9 +1,9 @@
 //! The dynamics of any tree: a robot with every kind of joint, fixed to the world and free.
 
 use crate::support::branches::branches_under;
-use crate::support::robot::{H, State, model, random_state, tree};
 use crate::support::verdict::{Verdict, distance, quantile, relative_error};
 use pwm::app::gradcheck::physics::check_physics;
+use pwm::app::selftest::tree::{H, State, model, random_state, tree};
 use pwm::device::cpu::lanes::{Lanes, Lanes8, WIDTH};
 use pwm::device::cpu::team;
 use pwm::device::philox::{Philox, Stream};
@@ -46,6 +46,7 @@ fn dot(a: &[f64], b: &[f64]) -> f64 {
 }
 
 /// (q, qd) after one step.
+#[inline(never)]
 fn stepped<S: Number>(model: &Model<S>, timing: &Timing<S>, [q, qd, u]: [&[S]; 3]) -> [Vec<S>; 2] {
     let (mut q, mut qd) = (q.to_vec(), qd.to_vec());
     step(model, timing, &mut q, &mut qd, u, &mut Work::<S, BODIES, DOFS>::new(model));
@@ -58,6 +59,7 @@ fn pulled<S: Number>(model: &Model<S>, timing: &Timing<S>, at: [&[S]; 3], bars: 
     pulled_in::<S, BODIES, DOFS>(model, timing, at, bars, &mut kept)
 }
 
+#[inline(never)]
 fn pulled_in<S: Number, const B: usize, const D: usize>(
     model: &Model<S>,
     timing: &Timing<S>,
@@ -445,6 +447,8 @@ fn every_class_computes_the_same() {
     assert_eq!(exact, Size::of(&ant, SUBSTEPS));
 }
 
+const LARGEST: Size = CLASSES[CLASSES.len() - 1];
+
 /// The adjoint in the largest class, eight lanes wide and with all the substeps that it can keep, on a worker's stack.
 #[test]
 fn the_largest_class_has_room_on_a_stack() {
@@ -454,12 +458,15 @@ fn the_largest_class_has_room_on_a_stack() {
         let s = random_state(&robot, &rng(), 1);
         let [q, qd, u] = parts(&s).map(cast::<Lanes8>);
         let ones = [vec![Lanes8::of(1.0); q.len()], vec![Lanes8::of(1.0); qd.len()]];
-        let class = CLASSES.len() - 1;
-        let timing = Timing { substeps: CLASSES[class].substeps, ..timing(8, ReferencePoint::Torso) };
-        let pulled = for_size!(class, <B, Q, D, KEPT> => {
-            let mut kept = [Lanes8::of(0.0); KEPT];
-            pulled_in::<Lanes8, B, D>(&model, &timing, [&q, &qd, &u], [&ones[0], &ones[1]], &mut kept)
-        });
+        let timing = Timing { substeps: LARGEST.substeps, ..timing(8, ReferencePoint::Torso) };
+        let mut kept = [Lanes8::of(0.0); LARGEST.kept()];
+        let pulled = pulled_in::<Lanes8, { LARGEST.bodies }, { LARGEST.velocities }>(
+            &model,
+            &timing,
+            [&q, &qd, &u],
+            [&ones[0], &ones[1]],
+            &mut kept,
+        );
         assert!(pulled.concat().iter().all(|x| x.to_array().iter().all(|x| x.is_finite())));
     };
     std::thread::Builder::new().stack_size(team::STACK).spawn(run).unwrap().join().unwrap();

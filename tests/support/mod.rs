@@ -15,7 +15,6 @@ pub mod process;
 pub mod random_config;
 pub mod recipe;
 pub mod replay;
-pub mod robot;
 pub mod rows;
 pub mod standin;
 pub mod tiny;

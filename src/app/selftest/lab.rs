@@ -1,8 +1,12 @@
 //! A case of the self-test: a program of an operation or a few, run on a device and in double precision.
 
 use crate::backend::Target;
+use crate::backend::cuda::describe_launches;
 use crate::config::Precision;
 use crate::device::cpu::team::Team;
+use crate::device::cuda::CudaError;
+use crate::device::cuda::Launch;
+use crate::device::cuda::matmul::Matmul;
 use crate::device::philox::{Philox, Stream};
 use crate::ops::control::copy;
 use crate::ops::loss::squared_error;
@@ -233,6 +237,14 @@ pub(super) fn difference(a: &[f64], b: &[f64]) -> f64 {
 }
 
 impl Case {
+    /// What a GPU launches for the case that multiplies like this, without one.
+    pub fn launches(&self, matmul: &Matmul) -> Result<Vec<Launch>, CudaError> {
+        let mut lab = Lab::new(1);
+        (self.build)(&mut lab);
+        lab.finish();
+        Ok(describe_launches(&lab.vars, &[lab.p], matmul)?.concat().concat())
+    }
+
     /// Runs the case on `target` and in double precision on the CPU.
     pub fn run(&self, seed: u64, target: &Target) -> Result<Outcome, SelftestError> {
         let lab = || {

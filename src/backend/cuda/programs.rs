@@ -125,8 +125,8 @@ impl CudaPrograms {
             let jobs: Vec<_> = units.iter().map(compile).collect();
             jobs.into_iter().map(|j| j.join().expect("invariant: the compiler does not panic")).collect()
         });
-        let modules = units.iter().zip(codes).map(|(unit, code)| cache::load(context, &nvrtc, unit, &arch, &code?));
-        let modules = modules.collect::<Result<Vec<_>, _>>()?;
+        let load = |(unit, code): (_, Result<Cached, CudaError>)| cache::load(context, &nvrtc, unit, &arch, &code?);
+        let modules = units.iter().zip(codes).map(load).collect::<Result<Vec<_>, _>>()?;
         let mut which = which.into_iter();
         let mut stack = 0;
         let mut loaded = |mut launch: Launch| {

@@ -48,6 +48,7 @@ embedded!(
     "sim/task.cuh",
     "sim/features.cuh",
     "sim/terms.cuh",
+    "sim/physics.cu",
     "sim/episodes.cu",
     "sim/env.cu",
     "tape/basic.cu",

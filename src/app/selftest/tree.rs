@@ -1,13 +1,13 @@
-//! A robot with every kind of joint and shape, for tests: branches of unequal length, turned joint frames, limits, drives,
+//! A robot with every kind of joint and shape, to test with: branches of unequal length, turned joint frames, limits, drives,
 //! armature, two roots.
 //!
 //! Fixed to the world, a cart slides on a beam and a second arm hangs from a post of its own. Free, the cart flies, and the
 //! second root is a box on its own.
 
-use pwm::device::Scalar;
-use pwm::device::philox::Philox;
-use pwm::sim::articulation::{Articulation, Body, Geometry, Joint, JointKind, Material, Shape};
-use pwm::sim::{Inertia, Model, Quat, Transform, Vec3};
+use crate::device::Scalar;
+use crate::device::philox::Philox;
+use crate::sim::articulation::{Articulation, Body, Geometry, Joint, JointKind, Material, Shape};
+use crate::sim::{Inertia, Model, Quat, Transform, Vec3};
 
 /// Length of a substep (s).
 pub const H: f64 = 1.0 / 960.0;
