@@ -73,7 +73,7 @@ mod tests {
             ("*_s?", "ant_pwm_s31", false),
             ("*_s[0-2]", "ant_pwm_s2", true),
             ("*_s[0-2]", "ant_pwm_s3", false),
-            ("{ant,hopper}_s?", "hopper_s0", true),
+            ("{pwm,shac}_s?", "shac_s0", true),
             ("*", ".hidden", true),
             ("ä*", "äb", true),
             ("*[", "a[", false),

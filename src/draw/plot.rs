@@ -351,7 +351,7 @@ impl Entry<'_> {
             x + 24.0
         )?;
         if c.look == Look::Measured {
-            write!(s, "<circle args=\"{:.1}\" cy=\"{y}\" r=\"3.6\" fill=\"{color}\"/>", x + 12.0)?;
+            write!(s, "<circle cx=\"{:.1}\" cy=\"{y}\" r=\"3.6\" fill=\"{color}\"/>", x + 12.0)?;
         }
         writeln!(
             s,
@@ -414,7 +414,7 @@ fn dots(s: &mut String, c: &Series, px: &impl Fn(f64) -> f64, py: &impl Fn(f64) 
         let color = color(c);
         for p in finite(c) {
             let (x, y) = (px(p.x), py(p.y));
-            write!(s, "<circle args=\"{x:.1}\" cy=\"{y:.1}\" r=\"3.1\" fill=\"{color}\" stroke=\"#ffffff\"/>")?;
+            write!(s, "<circle cx=\"{x:.1}\" cy=\"{y:.1}\" r=\"3.1\" fill=\"{color}\" stroke=\"#ffffff\"/>")?;
         }
         writeln!(s)?;
     }

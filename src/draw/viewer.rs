@@ -269,7 +269,7 @@ impl Movie<'_> {
              font-family=\"Inter, Helvetica, Arial, 'DejaVu Sans', sans-serif\">\n<title>{}</title>\n<defs>\
              <linearGradient id=\"sky\" x1=\"0\" y1=\"0\" x2=\"0\" y2=\"1\"><stop offset=\"0\" stop-color=\"#b9cfe2\"/><stop offset=\"1\" stop-color=\"#edf3f7\"/></linearGradient>\
              <linearGradient id=\"floor\" x1=\"0\" y1=\"0\" x2=\"0\" y2=\"1\"><stop offset=\"0\" stop-color=\"#d3dade\"/><stop offset=\"1\" stop-color=\"#e3e7ea\"/></linearGradient>\
-             <radialGradient id=\"ball\" args=\".38\" cy=\".28\" r=\".8\"><stop offset=\"0\" stop-color=\"#6d8299\"/><stop offset=\".5\" stop-color=\"#384b5f\"/><stop offset=\"1\" stop-color=\"#1b2733\"/></radialGradient>\
+             <radialGradient id=\"ball\" cx=\".38\" cy=\".28\" r=\".8\"><stop offset=\"0\" stop-color=\"#6d8299\"/><stop offset=\".5\" stop-color=\"#384b5f\"/><stop offset=\"1\" stop-color=\"#1b2733\"/></radialGradient>\
              <filter id=\"soft\" x=\"-20%\" y=\"-20%\" width=\"140%\" height=\"140%\"><feGaussianBlur stdDeviation=\".045\"/></filter>\
              <clipPath id=\"card\"><rect width=\"{WIDTH}\" height=\"{height:.0}\" rx=\"12\"/></clipPath></defs>\n<g clip-path=\"url(#card)\">",
             escape(self.title)
@@ -364,7 +364,7 @@ impl Movie<'_> {
             let ((ax, ay), (bx, by)) = (at(a), at(b));
             let r = scale * shape.radius;
             if shape.half_length == 0.0 {
-                writeln!(s, "<circle args=\"{ax:.1}\" cy=\"{ay:.1}\" r=\"{r:.1}\" fill=\"url(#ball)\"/>")?;
+                writeln!(s, "<circle cx=\"{ax:.1}\" cy=\"{ay:.1}\" r=\"{r:.1}\" fill=\"url(#ball)\"/>")?;
                 if i == 0 {
                     self.draw_eyes(s, frame, scale, at, toward)?;
                 }
@@ -408,7 +408,7 @@ impl Movie<'_> {
                 let (wide, dark) = (0.26 * r * scale, 0.14 * r * scale);
                 writeln!(
                     s,
-                    "<circle args=\"{x:.1}\" cy=\"{y:.1}\" r=\"{wide:.1}\" fill=\"#f4f6f8\"/><circle args=\"{x:.1}\" cy=\"{y:.1}\" r=\"{dark:.1}\" fill=\"#10161d\"/>"
+                    "<circle cx=\"{x:.1}\" cy=\"{y:.1}\" r=\"{wide:.1}\" fill=\"#f4f6f8\"/><circle cx=\"{x:.1}\" cy=\"{y:.1}\" r=\"{dark:.1}\" fill=\"#10161d\"/>"
                 )?;
             }
         }
