@@ -3,12 +3,12 @@
 #[path = "support/tiny.rs"]
 mod tiny;
 
-use pwm::algo::pwm::Trainer;
+use pwm::algo::Runner;
 use pwm::run::state::fingerprint;
 
 /// State and evaluation after twenty epochs.
 fn train(more: &[&str]) -> (u64, Vec<u64>) {
-    let mut t = Trainer::<f32>::new(&tiny::config(more)).unwrap();
+    let mut t = Runner::<f32>::new(&tiny::config(more)).unwrap();
     let mut learned = 0;
     for _ in 0..20 {
         let r = t.run_epoch().unwrap();
@@ -17,7 +17,7 @@ fn train(more: &[&str]) -> (u64, Vec<u64>) {
     }
     assert!(learned > 10, "the test trains");
     let e = t.evaluate(|_| {}).unwrap();
-    (fingerprint(&t), e.returns.iter().map(|r| r.to_bits()).collect())
+    (fingerprint(&t), e.returns().map(|r| r.to_bits()).collect())
 }
 
 #[test]
@@ -57,7 +57,7 @@ fn same_bits_with_observed_latents() {
 fn same_bits_with_long_reductions() {
     let train = |threads| {
         let large = ["num_envs=128", "wm_batch_size=512", "units=[64]", "wm_iterations=1", "critic_iterations=1"];
-        let mut t = Trainer::<f32>::new(&tiny::config(&[&large[..], &[threads]].concat())).unwrap();
+        let mut t = Runner::<f32>::new(&tiny::config(&[&large[..], &[threads]].concat())).unwrap();
         for _ in 0..6 {
             t.run_epoch().unwrap();
         }

@@ -4,7 +4,7 @@
 //! memory, and looks at what it changed. Two tasks that changed one number break the contract; so does a task whose
 //! result is another one when the tasks before it have run.
 
-use pwm::algo::pwm::trainer::write;
+use pwm::algo::{Blueprint, learner};
 use pwm::config::{Config, Latent, RewNorm, RewardHead, Rollout};
 use pwm::device::cpu::team::Team;
 use pwm::device::{Dual, Real};
@@ -141,23 +141,24 @@ fn machine(vars: Vars, programs: Vec<Program>, seen: &Seen) -> Machine<f64> {
 
 /// All programs of a run once, at sizes that give most operations several tasks.
 fn run_alone(c: &Config) {
-    let (vars, pwm, _, programs) = write(c);
+    let Blueprint { vars, programs, parts } = learner(c.algorithm).build(c);
+    let programs = programs.into_vec();
     let names: Vec<&str> = programs.iter().map(|p| p.name).collect();
     let seen = Seen::default();
     let mut m = machine(vars, programs, &seen);
-    for group in [&pwm.nets.world.group, &pwm.nets.actor.group, &pwm.nets.critics.group] {
+    for group in parts.networks.iter().map(|n| &n.group) {
         group.init(&mut m, 1);
         m.real_mut(group.rate)[0] = 1e-3;
     }
-    for stats in [Some(pwm.nets.rew_stats), Some(pwm.nets.ret_stats), pwm.nets.obs_stats].into_iter().flatten() {
-        m.real_mut(stats).chunks_exact_mut(3).for_each(|s| s.copy_from_slice(&[0.0, 1.0, START_COUNT]));
+    for stats in &parts.statistics {
+        m.real_mut(*stats).chunks_exact_mut(3).for_each(|s| s.copy_from_slice(&[0.0, 1.0, START_COUNT]));
     }
     let mut go = |name: &str| {
         let at = names.iter().position(|n| *n == name).unwrap_or_else(|| panic!("no program {name}"));
         // What an earlier program left must not hide a read before a write, nor a write of the same number.
         m.poison();
         m.run(m.program(at)).unwrap_or_else(|_| panic!("{name} breaks the contract"));
-        m.index(pwm.replay.ready)[0] > 0
+        m.index(parts.replay.as_ref().unwrap().ready)[0] > 0
     };
     go("begin");
     let ready = (0..10).any(|_| go("collect"));

@@ -9,7 +9,7 @@ pub mod measure;
 pub mod phases;
 
 use crate::algo::target;
-use crate::config::{Algorithm, Config, Device, Precision, load};
+use crate::config::{Config, Device, Precision, load};
 use crate::tape::exec::Target;
 use crate::tape::profile::Profile;
 use measure::{Timing, repeat, timed};
@@ -112,7 +112,7 @@ impl What {
     /// The same of PWM, whose phases and epochs are timed.
     fn models(&self) -> anyhow::Result<Vec<(&str, Config)>> {
         let all = self.load()?;
-        if let Some((name, _)) = all.iter().find(|(_, c)| c.algorithm != Algorithm::Pwm) {
+        if let Some((name, _)) = all.iter().find(|(_, c)| !c.has_world_model()) {
             anyhow::bail!("{name} has no world model to time; `pwm bench env --adjoint` times what it learns through");
         }
         Ok(all)

@@ -8,9 +8,9 @@ use std::path::Path;
 
 use serde_json::{Map, Value, json};
 
-use crate::algo::{pwm, shac};
+use crate::algo::learner;
 use crate::config::RewardHead;
-use crate::config::{ActorKind, Algorithm, Config, Decode, Dynamics, FlowHead, FlowProjection, Integrator, Latent};
+use crate::config::{ActorKind, Config, Decode, Dynamics, FlowHead, FlowProjection, Integrator, Latent};
 use crate::env::ant::{ACT, OBS};
 use crate::io::atomic;
 use crate::io::checkpoint::{Checkpoint, CheckpointError};
@@ -38,16 +38,8 @@ pub type Written = Vec<(String, Vec<usize>)>;
 pub fn export(stored: &Checkpoint, config: &Config, parts: &[Part], path: &Path) -> Result<Written, CheckpointError> {
     let mut e = Export { stored, config, tensors: vec![], recipes: BTreeMap::new() };
     let mut vars = Vars::default();
-    match config.algorithm {
-        Algorithm::Pwm => {
-            let nets = pwm::Nets::new(&mut vars, config, OBS, ACT);
-            e.parts(parts, &nets.actor, &nets.critics, Some(&nets.world), nets.obs_stats.is_some())?;
-        }
-        Algorithm::Shac => {
-            let nets = shac::Nets::new(&mut vars, config);
-            e.parts(parts, &nets.actor, &nets.critics, None, true)?;
-        }
-    }
+    let nets = learner(config.algorithm).networks(config, &mut vars);
+    e.parts(parts, &nets.actor, &nets.critics, nets.world.as_ref(), nets.obs_stats.is_some())?;
     let mut list: Vec<Tensor> = e.tensors.iter().map(|(name, shape, x)| Tensor::of(name, shape, x)).collect();
     tensors::sort(&mut list);
     let header =

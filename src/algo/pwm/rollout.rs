@@ -6,10 +6,11 @@
 //! gradient passes as if it were the imagined one. Rewards and values of all steps are computed at once, on `H N` rows.
 
 use super::{Nets, RolloutBuffers};
+use crate::algo::critic::loss_spec;
 use crate::config::{self, Config};
 use crate::ops::control::copy;
 use crate::ops::policy::{anchor_rows, select_rows};
-use crate::ops::returns::{ActorLossSpec, Bootstrap, actor_loss};
+use crate::ops::returns::actor_loss;
 use crate::ops::twohot::{Decode, two_hot_decode};
 use crate::tape::{Program, Val, Vars};
 
@@ -106,18 +107,5 @@ pub fn decode(p: &mut Program, c: &Config, head: Val) -> Val {
             };
             two_hot_decode(p, head, (c.vmin, c.vmax), how)
         }
-    }
-}
-
-pub(crate) fn loss_spec(c: &Config) -> ActorLossSpec {
-    ActorLossSpec {
-        gamma: c.gamma,
-        lambda: c.actor_lambda,
-        bootstrap: match c.bootstrap {
-            config::Bootstrap::Exact => Bootstrap::Exact,
-            config::Bootstrap::Reference => Bootstrap::Reference,
-        },
-        normalise: c.ret_norm,
-        decay: if c.ret_norm_decay > 0.0 { c.ret_norm_decay } else { 1.0 },
     }
 }

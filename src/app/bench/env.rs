@@ -2,8 +2,7 @@
 //! takes them, with the gradient of all that they earn.
 
 use super::measure::{Timing, repeat, timed};
-use crate::algo::pwm::trainer::TrainError;
-use crate::algo::target;
+use crate::algo::{TrainError, target};
 use crate::config::Config;
 use crate::device::cpu::team::Team;
 use crate::device::philox::{Philox, Stream};

@@ -14,10 +14,9 @@
 //! choosing rows) stays in.
 
 use crate::algo::pwm::rollout::{EnvStepVals, rollout};
-use crate::algo::pwm::trainer::TrainError;
 use crate::algo::pwm::world::Batch;
 use crate::algo::pwm::{Nets, RolloutBuffers, critic, world};
-use crate::algo::target;
+use crate::algo::{TrainError, target};
 use crate::config::{Config, Dynamics, FlowHead, Integrator, Latent};
 use crate::device::cpu::team::Team;
 use crate::device::cuda::Launch;

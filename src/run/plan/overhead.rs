@@ -4,8 +4,7 @@
 //! lines are meant to be generous.
 
 use super::{Item, Memory, Place};
-use crate::algo::sequences;
-use crate::config::{Algorithm, Config, Latent};
+use crate::config::{Config, Latent};
 use crate::device::cpu::{packing, team};
 use crate::device::cuda::matmul::Matmul;
 use crate::device::cuda::unit::units;
@@ -67,10 +66,19 @@ pub(super) struct Launches {
     entries: u64,
     /// Of each operation. One that is computed twice launches the same twice.
     of: HashMap<*const (), u64>,
+    /// Epochs that are graphs of their own: programs by place, each with its runs.
+    epochs: Vec<Vec<(usize, usize)>>,
 }
 
 impl Launches {
-    pub fn new(c: &Config, place: Place, vars: &Vars, programs: &[Repeatable]) -> Self {
+    /// `epochs` are the epochs that are run again and again.
+    pub fn new(
+        c: &Config,
+        place: Place,
+        vars: &Vars,
+        programs: &[Repeatable],
+        epochs: Vec<Vec<(usize, usize)>>,
+    ) -> Self {
         if place == Place::Host {
             return Self::default();
         }
@@ -85,7 +93,7 @@ impl Launches {
         let of = nodes.zip(counts.iter().flatten()).map(|(n, &count)| (address(n), count as u64)).collect();
         let (units, _) = units(&kinds);
         let entries = units.iter().map(|u| u.symbols().count() as u64).sum();
-        Self { files: units.len() as u64, entries, of }
+        Self { files: units.len() as u64, entries, of, epochs }
     }
 
     /// Launches of a program that was made of those described.
@@ -94,9 +102,9 @@ impl Launches {
     }
 
     /// Of all graphs: each program's, and those of whole rounds.
-    fn in_graphs(&self, programs: &[&Program], rounds: &[Vec<(usize, usize)>]) -> u64 {
+    fn in_graphs(&self, programs: &[&Program]) -> u64 {
         let of: Vec<u64> = programs.iter().map(|p| self.count(p)).collect();
-        let whole = rounds.iter().map(|steps| steps.iter().map(|&(p, runs)| runs as u64 * of[p]).sum::<u64>());
+        let whole = self.epochs.iter().map(|steps| steps.iter().map(|&(p, runs)| runs as u64 * of[p]).sum::<u64>());
         // The kernels around a round.
         let whole = whole.filter(|&n| n <= MOST_LAUNCHES as u64).map(|n| n + round::describe_launches().len() as u64);
         of.iter().sum::<u64>() + whole.sum::<u64>()
@@ -141,7 +149,7 @@ impl Beside {
             on: Memory::Disk,
         });
         if place == Place::Device {
-            items.extend(driver(layout, launches, launches.in_graphs(programs, &sequences(c))));
+            items.extend(driver(layout, launches, launches.in_graphs(programs)));
         }
         let reserved = (threads - 1) * team::STACK as u64 + signals::STACK as u64;
         let unused = reserved - stacks + threads * (packing::taken(packed) - packed) as u64;
@@ -194,7 +202,7 @@ fn driver(layout: &Layout, launches: &Launches, launched: u64) -> Vec<Item> {
 
 /// The largest matrix of a critic: it is made orthogonal in double precision before it is stored.
 fn drawn(c: &Config) -> u64 {
-    let encoded = c.algorithm == Algorithm::Pwm && c.latent == Latent::Encoded;
+    let encoded = c.has_world_model() && c.latent == Latent::Encoded;
     let input = if encoded { c.latent_dim } else { OBS };
     let widths: Vec<usize> = [&[input], &c.critic_units[..], &[1]].concat();
     let most = widths.windows(2).map(|w| w[0] * w[1]).max().unwrap_or(0);

@@ -1,15 +1,14 @@
 //! What a run folder shows: the curve, the moving Ant, a still one.
 
 use super::Session;
-use crate::algo::Learner;
-use crate::algo::pwm::Evaluation;
+use crate::algo::metrics::{EVAL_MEAN, EVAL_STD, TRAIN_RETURN};
+use crate::algo::{TaskEvaluation, learner};
 use crate::draw::curve::LearningCurve;
 use crate::draw::viewer::ViewerError;
 use crate::io::metrics::{self, MetricsError, Rows};
 use crate::run::folder::FolderError;
 use crate::run::progress::{Short, Time};
 use crate::run::state::Stored;
-use crate::run::tracker::{EVAL_MEAN, EVAL_STD, TRAIN_RETURN};
 
 /// Pictures of a run folder.
 pub const CURVE: &str = "curve.svg";
@@ -27,16 +26,13 @@ enum PictureError {
     Metrics(#[from] MetricsError),
 }
 
-impl<L: Learner> Session<L>
-where
-    L::F: Stored,
-{
-    pub(super) fn draw_movie(&mut self, e: &Evaluation) {
+impl<F: Stored> Session<F> {
+    pub(super) fn draw_movie(&mut self, e: &TaskEvaluation) {
         let drawn = self.movie(e);
         self.note_undrawn(MOVIE, drawn);
     }
 
-    fn movie(&self, e: &Evaluation) -> Result<(), PictureError> {
+    fn movie(&self, e: &TaskEvaluation) -> Result<(), PictureError> {
         let c = self.trainer.config();
         let (title, env) = (format!("Ant, {}, seed {}", c.alg, c.seed), self.film.episode(e));
         let subtitle = format!(
@@ -60,14 +56,14 @@ where
 
     fn curve(&self) -> Result<(), PictureError> {
         let c = self.trainer.config();
-        let title = format!("{} on the Ant: {}, seed {}", c.algorithm.title(), c.alg, c.seed);
+        let title = format!("{} on the Ant: {}, seed {}", learner(c.algorithm).title(), c.alg, c.seed);
         let subtitle = format!(
             "true environment, deterministic policy, {} episodes every {} epochs; {} of training",
             c.eval_episodes,
             c.eval_every,
             Time(self.elapsed())
         );
-        let mut curve = LearningCurve::new(EVAL_MEAN, EVAL_STD, TRAIN_RETURN);
+        let mut curve = LearningCurve::new(EVAL_MEAN.name, EVAL_STD.name, TRAIN_RETURN.name);
         for row in Rows::open(&self.folder.file(metrics::FILE_NAME))? {
             curve.add(&row?);
         }
