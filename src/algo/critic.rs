@@ -2,14 +2,14 @@
 //! regression in minibatches of the rollout.
 
 use super::RolloutBuffers;
-use crate::config::{self, Config};
+use crate::config::Config;
 use crate::device::philox::Stream;
 use crate::model::Critics;
 use crate::ops::control::{accumulate, increment};
 use crate::ops::loss::squared_error;
 use crate::ops::policy::gather_rows;
 use crate::ops::random::permutation;
-use crate::ops::returns::{ActorLossSpec, Bootstrap, td_lambda};
+use crate::ops::returns::{ActorLossSpec, td_lambda};
 use crate::tape::{Program, Val, Vars};
 
 /// Appends the targets of the latest rollout, with the critics as they were during it.
@@ -55,10 +55,7 @@ pub(super) fn loss_spec(c: &Config) -> ActorLossSpec {
     ActorLossSpec {
         gamma: c.gamma,
         lambda: c.actor_lambda,
-        bootstrap: match c.bootstrap {
-            config::Bootstrap::Exact => Bootstrap::Exact,
-            config::Bootstrap::Reference => Bootstrap::Reference,
-        },
+        bootstrap: c.bootstrap,
         normalise: c.ret_norm,
         decay: if c.ret_norm_decay > 0.0 { c.ret_norm_decay } else { 1.0 },
     }

@@ -25,6 +25,11 @@ impl Programs {
     pub fn push(&mut self, name: &'static str, write: impl FnOnce(&mut Program)) -> Handle {
         let mut program = Program::new(name);
         write(&mut program);
+        self.add(program)
+    }
+
+    /// Appends a program that is written.
+    pub fn add(&mut self, program: Program) -> Handle {
         self.list.push(program);
         Handle(self.list.len() - 1)
     }

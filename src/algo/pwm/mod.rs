@@ -19,12 +19,12 @@ pub use super::{RolloutBuffers, critic};
 
 use super::networks::normalised;
 use super::{Networks, ProbeVars};
-use crate::config::{self, Config};
+use crate::config::Config;
 use crate::device::philox::{Philox, Stream};
 use crate::env::Ant;
 use crate::env::step::{EnvVars, Mode};
 use crate::model::{Actor, Critics, WorldModel};
-use crate::ops::replay::{ReplaySpec, ReplayVars, Sampling};
+use crate::ops::replay::{ReplaySpec, ReplayVars};
 use crate::ops::stats::START_COUNT;
 use crate::tape::exec::Number;
 use crate::tape::{DType, Machine, Program, Region, Val, VarId, Vars};
@@ -131,10 +131,7 @@ impl Pwm {
             obs_dim,
             act_dim,
             batch: c.wm_batch_size,
-            sampling: match c.replay_sampling {
-                config::ReplaySampling::Row => Sampling::Row,
-                config::ReplaySampling::Episode => Sampling::Episode,
-            },
+            sampling: c.replay_sampling,
             unfinished: c.replay_unfinished,
             seed: c.seed,
         };
