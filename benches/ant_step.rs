@@ -3,14 +3,13 @@
 //! `cargo bench --bench ant_step`; the throughput column ("elem/s") counts environment steps.
 
 use criterion::{BenchmarkId, Criterion, Throughput, criterion_group, criterion_main};
+use pwm::config::Config;
 use pwm::device::philox::{Philox, Stream};
-use pwm::env::ant::{
-    ACT, Ant, AntSettings, Cotangents, EnvReal, NQ, NQD, OBS, Operands, Results, is_terminal, observe_row, reset_row,
-};
+use pwm::env::{Cotangents, EnvReal, Operands, Results, Task};
 
 /// Environments under way, with fresh random actions each step and resets of the fallen.
 struct Fleet<R> {
-    ant: Ant,
+    ant: Task,
     random: Philox,
     t: u64,
     progress: Vec<usize>,
@@ -25,16 +24,18 @@ struct Fleet<R> {
 impl<R: EnvReal> Fleet<R> {
     fn new(envs: usize) -> Self {
         let zeros = |n: usize| vec![R::zero(); envs * n];
+        let ant = Task::from_config(&Config { env: "ant".into(), ..Config::default() }).expect("a shipped environment");
+        let s = ant.sizes;
         let mut fleet = Self {
-            ant: Ant::new(AntSettings::default()),
+            ant,
             random: Philox::new(1, Stream::Test),
             t: 0,
             progress: vec![0; envs],
-            q: zeros(NQ),
-            qd: zeros(NQD),
-            obs: zeros(OBS),
-            action: zeros(ACT),
-            next: zeros(OBS),
+            q: zeros(s.nq),
+            qd: zeros(s.nqd),
+            obs: zeros(s.obs),
+            action: zeros(s.act),
+            next: zeros(s.obs),
             reward: zeros(1),
         };
         (0..envs).for_each(|e| fleet.reset(e));
@@ -42,9 +43,10 @@ impl<R: EnvReal> Fleet<R> {
     }
 
     fn reset(&mut self, e: usize) {
-        let (q, qd) = (&mut self.q[e * NQ..][..NQ], &mut self.qd[e * NQD..][..NQD]);
-        reset_row(&self.ant, &self.random, self.t, e as u32, q, qd);
-        observe_row(&self.ant, q, qd, &[R::zero(); ACT], &mut self.obs[e * OBS..][..OBS]);
+        let s = self.ant.sizes;
+        let (q, qd) = (&mut self.q[e * s.nq..][..s.nq], &mut self.qd[e * s.nqd..][..s.nqd]);
+        self.ant.reset_row(&self.random, self.t, e as u32, q, qd);
+        self.ant.observe_row(q, qd, None, &mut self.obs[e * s.obs..][..s.obs]);
         self.progress[e] = 0;
     }
 
@@ -61,7 +63,7 @@ impl<R: EnvReal> Fleet<R> {
         std::mem::swap(&mut self.obs, &mut self.next);
         for e in 0..envs {
             self.progress[e] += 1;
-            if is_terminal(&self.ant, &self.obs[e * OBS..]) || self.ant.is_truncated(self.progress[e]) {
+            if self.ant.is_terminal(&self.obs[e * self.ant.sizes.obs..]) || self.ant.is_truncated(self.progress[e]) {
                 self.reset(e);
             }
         }
@@ -79,7 +81,7 @@ impl<R: EnvReal> Fleet<R> {
         R::adjoint_rows(
             &self.ant,
             self.progress.len(),
-            Operands { q, qd, action: &self.action },
+            Operands { q, qd, action: &self.action, obs: &[] },
             Results { q: &self.q, qd: &self.qd, obs: &self.obs, reward: &self.reward },
             Cotangents { q: to_q, qd: to_qd, obs: to_obs, action: to_action },
         );
@@ -91,7 +93,8 @@ fn measure_adjoint<R: EnvReal>(c: &mut Criterion, name: &str, sizes: &[usize]) {
     for &envs in sizes {
         let mut fleet = Fleet::<R>::new(envs);
         (0..60).for_each(|_| fleet.step());
-        let mut back = [NQ, NQD, NQ, NQD, OBS, ACT].map(|n| vec![R::zero(); envs * n]);
+        let s = fleet.ant.sizes;
+        let mut back = [s.nq, s.nqd, s.nq, s.nqd, s.obs, s.act].map(|n| vec![R::zero(); envs * n]);
         group.throughput(Throughput::Elements(envs as u64));
         group.bench_function(BenchmarkId::from_parameter(envs), |b| b.iter(|| fleet.step_and_back(&mut back)));
     }

@@ -1,4 +1,4 @@
-//! `pwm`: train control policies inside learned world models (PWM) and on a differentiable Ant.
+//! `pwm`: train control policies inside learned world models (PWM) and through differentiable robots.
 //!
 //! The library is layered; a module imports only from the ones below it (a test reads the imports):
 //!

@@ -1,17 +1,15 @@
 //! The pages in a real browser: scripts run without an error, play, scrub and orbit change what is drawn, nothing is asked
 //! of a network. Needs Debian's `chromium` and `chromium-driver`, and the feature `browser-tests`.
 
-#[path = "support/driver.rs"]
-mod driver;
-#[path = "support/tiny.rs"]
-mod tiny;
+mod support;
 
+use crate::support::tiny;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::sync::LazyLock;
 use std::time::{Duration, Instant};
 
-use driver::{Browser, Step};
+use crate::support::driver::{Browser, Step};
 
 /// A run with its report, and its best policy rendered. Episodes of two seconds, so that there is time to look.
 static MADE: LazyLock<tempfile::TempDir> = LazyLock::new(|| {

@@ -1,13 +1,14 @@
 //! A plan accepts a budget if and only if a run under it trains. In a file of its own: the allocator that enforces the
 //! budget serves the whole process.
 
-#[path = "support/random_config.rs"]
-mod random_config;
+mod support;
 
+use crate::support::random_config;
 use std::alloc::{GlobalAlloc, Layout, System};
 use std::ptr::null_mut;
 use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
 
+use crate::support::random_config::Draw;
 use pwm::algo::{Runner, TrainError};
 use pwm::app::train::{self, TrainArgs};
 use pwm::config::{Bytes, load};
@@ -16,7 +17,6 @@ use pwm::run::plan::{DoesNotFit, Place, Planner};
 use pwm::run::session::RunError;
 use pwm::run::signals::StopFlag;
 use pwm::tape::exec::Target;
-use random_config::Draw;
 
 /// The system's allocator with an end.
 struct Capped;

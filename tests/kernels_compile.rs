@@ -3,10 +3,11 @@
 //! The run-time compiler is a library that needs no GPU: `PWM_NVRTC_PATH` says where it is. Without it these tests say
 //! so and fail; they are behind the feature `kernel-tests`.
 
-#[path = "support/tiny.rs"]
-mod tiny;
+mod support;
 
+use crate::support::tiny;
 use pwm::algo::build;
+use pwm::app::selftest::cases;
 use pwm::config::{Config, Precision, load};
 use pwm::device::cuda::Launch;
 use pwm::device::cuda::matmul::Matmul;
@@ -59,9 +60,17 @@ fn configurations() -> Vec<Config> {
     ]
 }
 
+/// Robots of every kind, in every layout: those of the self-test.
+fn physics() -> Vec<Launch> {
+    let matmul = Matmul::best(8, Precision::Fp32);
+    let cases = cases().into_iter().filter(|c| c.name.starts_with("physics"));
+    cases.flat_map(|c| c.launches(&matmul).unwrap()).collect()
+}
+
 fn compile((major, arch): (i32, &str)) -> Vec<Usage> {
     let nvrtc = Nvrtc::load().unwrap();
-    let all: Vec<Launch> = configurations().iter().flat_map(|c| launches(c, major)).collect();
+    let mut all: Vec<Launch> = configurations().iter().flat_map(|c| launches(c, major)).collect();
+    all.extend(physics());
     let (units, _) = units(&all);
     let image = |u| {
         let image = nvrtc.compile(u, arch).unwrap_or_else(|e| panic!("{e}"));
@@ -177,7 +186,8 @@ fn every_file_is_in_the_list() {
 
 #[test]
 fn every_file_is_launched_by_some_configuration() {
-    let used: BTreeSet<_> = configurations().iter().flat_map(|c| launches(c, 9)).map(|l| l.kernel.file).collect();
+    let of_runs: Vec<Launch> = configurations().iter().flat_map(|c| launches(c, 9)).collect();
+    let used: BTreeSet<_> = of_runs.iter().chain(&physics()).map(|l| l.kernel.file).collect();
     for (file, _) in FILES.iter().filter(|(f, _)| f.ends_with(".cu")) {
         assert!(used.contains(file), "{file} is not used");
     }

@@ -8,6 +8,7 @@ struct V3 {
 };
 DEVICE V3 v3(float x, float y, float z) { return {x, y, z}; }
 DEVICE V3 v3(const float* a) { return {a[0], a[1], a[2]}; }
+DEVICE void store(V3 v, float* a) { a[0] = v.x, a[1] = v.y, a[2] = v.z; }
 DEVICE V3 operator+(V3 a, V3 b) { return {a.x + b.x, a.y + b.y, a.z + b.z}; }
 DEVICE V3 operator-(V3 a, V3 b) { return {a.x - b.x, a.y - b.y, a.z - b.z}; }
 DEVICE V3 operator-(V3 a) { return {-a.x, -a.y, -a.z}; }
@@ -76,6 +77,7 @@ struct Q4 {
     float w;
 };
 DEVICE Q4 q4(const float* a) { return {v3(a), a[3]}; }
+DEVICE void store(Q4 q, float* a) { store(q.v, a), a[3] = q.w; }
 DEVICE Q4 operator*(Q4 a, Q4 b) {
     return {cross_add(a.v, b.v, scale_add(b.v, a.w, a.v * b.w)), fmaf(a.w, b.w, -dot(a.v, b.v))};
 }

@@ -56,14 +56,15 @@ DEVICE void tangent(const float* x, float* y, u32 group, u32 accumulate, u32 gro
     for (u32 i = 0; i < group; i++) put(y + i, x[i] - mean, accumulate);
 }
 
-// Euclidean projection of a group onto the simplex: theta is the mean excess of those above the last theta.
+// Euclidean projection of a group onto the simplex: theta is the mean excess of those above the last theta. Each round but
+// the last drops at least one number: where rounding lets one that fell below rise again, the iteration ends.
 DEVICE void simplex_project(const float* x, float* y, u32 group, u32 groups) {
     u32 g = ELEMENT;
     if (g >= groups) return;
     x += (size_t)g * group;
     y += (size_t)g * group;
     float theta = 0.f;
-    u32 above = 0;
+    u32 above = 0xffffffffu;
     for (bool first = true;; first = false) {
         float sum = 0.f;
         u32 count = 0;
@@ -74,7 +75,7 @@ DEVICE void simplex_project(const float* x, float* y, u32 group, u32 groups) {
                 count++;
             }
         }
-        if (count == above || count == 0) break;
+        if (count >= above || count == 0) break;
         above = count;
         theta = (sum - 1.f) / (float)count;
     }

@@ -14,17 +14,17 @@
 #include "common/reduce.cuh"
 
 // How a matrix of rows (of A or B) and products lies in memory: which of the two has neighbours side by side.
-enum Major { PRODUCTS, ROWS };
+enum Major { K_MAJOR, MN_MAJOR };
 
 struct Product {
-    // Up to three pieces of A side by side, one after another along the products; rows of B follow on. Null for none.
+    // Up to three pieces of A side by side, one after another along k; rows of B follow on. Null for none.
     const float* a[3];
     const float* b;
     float* c;
     const float* bias;    // of each column, `scale` times; or null
     const float* addend;  // laid out as C; or null
-    // Numbers between members, and between the parts of a split sum.
-    u64 a_member, b_member, c_member, bias_member, c_split;
+    // Batch strides: numbers between members, and between the parts of a split sum.
+    u64 a_stride, b_stride, c_stride, bias_stride, c_split;
     u32 m, n;    // rows and columns of C
     u32 k[3];    // products of each piece
     u32 lda[3];  // numbers between lines of memory
@@ -36,12 +36,12 @@ struct Product {
     float scale;
 };
 
-// Where the four numbers from (row, k) on begin: neighbours along k, which is a multiple of four, if MAJOR is PRODUCTS,
+// Where the four numbers from (row, k) on begin: neighbours along k, which is a multiple of four, if MAJOR is K_MAJOR,
 // along the row, then a multiple of four, else. Chunks of 16 bytes are exchanged so that the eight threads of a quarter
 // of a warp, two g and four t, always meet different banks, as do those that copy.
 template <int COUNT, int MAJOR>
 DEVICE int place(int row, int k) {
-    if constexpr (MAJOR == PRODUCTS) {
+    if constexpr (MAJOR == K_MAJOR) {
         int turn = (row >> 2 & 1) << 2 | (row >> 3 & 3);
         return ((k >> 5) * COUNT + row) * 32 + ((k >> 2 & 7) ^ turn) * 4;
     } else {
@@ -52,7 +52,7 @@ DEVICE int place(int row, int k) {
 // v[j][i] = number (row + j, k + i) of a slice on chip; both multiples of four.
 template <int COUNT, int MAJOR>
 DEVICE void load(float (&v)[4][4], const float* slice, int row, int k) {
-    if constexpr (MAJOR == PRODUCTS) {
+    if constexpr (MAJOR == K_MAJOR) {
 #pragma unroll
         for (int j = 0; j < 4; j++) {
             Four x = *(const Four*)(slice + place<COUNT, MAJOR>(row + j, k));
@@ -73,17 +73,17 @@ DEVICE void load(float (&v)[4][4], const float* slice, int row, int k) {
 // multiples of 16 bytes, else numbers come one by one.
 template <int T, int COUNT, int BK, int MAJOR, int WIDE>
 DEVICE void fetch(float* slice, const float* from, u32 ld, u32 row, u32 rows, u32 k, u32 end) {
-    constexpr int ALONG = (MAJOR == PRODUCTS ? BK : COUNT) / 4;
+    constexpr int ALONG = (MAJOR == K_MAJOR ? BK : COUNT) / 4;
     constexpr int CHUNKS = COUNT * BK / 4;
 #pragma unroll
     for (int c = 0; c < CHUNKS; c += T) {
         int i = c + threadIdx.x;
         if (CHUNKS % T != 0 && i >= CHUNKS) break;
         int near = i % ALONG * 4, far = i / ALONG;
-        int r = MAJOR == PRODUCTS ? far : near, p = MAJOR == PRODUCTS ? near : far;
+        int r = MAJOR == K_MAJOR ? far : near, p = MAJOR == K_MAJOR ? near : far;
         float* to = slice + place<COUNT, MAJOR>(r, p);
-        u32 line = MAJOR == PRODUCTS ? row + r : k + p, lines = MAJOR == PRODUCTS ? rows : end;
-        u32 at = MAJOR == PRODUCTS ? k + p : row + r, width = MAJOR == PRODUCTS ? end : rows;
+        u32 line = MAJOR == K_MAJOR ? row + r : k + p, lines = MAJOR == K_MAJOR ? rows : end;
+        u32 at = MAJOR == K_MAJOR ? k + p : row + r, width = MAJOR == K_MAJOR ? end : rows;
         u32 there = line < lines && at < width ? (width - at < 4 ? width - at : 4) : 0;
         const float* x = there ? from + (size_t)line * ld + at : from;
         if constexpr (WIDE) {
@@ -95,7 +95,7 @@ DEVICE void fetch(float* slice, const float* from, u32 ld, u32 row, u32 rows, u3
     }
 }
 
-// Position along the products: member, piece, product.
+// Position along the sum: member, piece, product.
 struct Cursor {
     u32 e, p, k;
 };
@@ -129,9 +129,9 @@ static __device__ void product(Product x) {
             const float* pa = next.p == 0 ? x.a[0] : (next.p == 1 ? x.a[1] : x.a[2]);
             u32 lda = next.p == 0 ? x.lda[0] : (next.p == 1 ? x.lda[1] : x.lda[2]);
             u32 end = next.p == 0 ? to : (next.p == 1 ? x.k[1] : x.k[2]);
-            pa += (size_t)(member * x.members + next.e) * x.a_member;
-            const float* pb = x.b + (size_t)(member * x.members + next.e) * x.b_member;
-            pb += B == PRODUCTS ? (size_t)before : (size_t)before * x.ldb;
+            pa += (size_t)(member * x.members + next.e) * x.a_stride;
+            const float* pb = x.b + (size_t)(member * x.members + next.e) * x.b_stride;
+            pb += B == K_MAJOR ? (size_t)before : (size_t)before * x.ldb;
             float* slice = ring + s % STAGES * SLICE;
             fetch<T, BM, BK, A, A_WIDE>(slice, pa, lda, row, x.m, next.k, end);
             fetch<T, BN, BK, B, B_WIDE>(slice + BM * BK, pb, x.ldb, column, x.n, next.k, end);
@@ -249,7 +249,7 @@ static __device__ void product(Product x) {
             for (int i = 0; i < SUMS; i++) acc[i / 32][i / 8 % 4][i % 8] += mine[((w - 1) * SUMS + i) * 32 * WM * WN];
     }
 
-    float* out = x.c + (size_t)member * x.c_member + (size_t)split * x.c_split;
+    float* out = x.c + (size_t)member * x.c_stride + (size_t)split * x.c_split;
     u32 c[2];
     // All rows of a thread have the same columns. Read here, once: behind a row that is written the compiler must read anew.
     float bias[2][4] = {};
@@ -258,7 +258,7 @@ static __device__ void product(Product x) {
         c[u] = column + wn * 32 + (PRECISION == FP32 ? 16 * u + 4 * t : 8 * t + 4 * u);
 #pragma unroll
         for (int i = 0; i < 4; i++)
-            if (x.bias && c[u] + i < x.n) bias[u][i] = x.scale * x.bias[(size_t)member * x.bias_member + c[u] + i];
+            if (x.bias && c[u] + i < x.n) bias[u][i] = x.scale * x.bias[(size_t)member * x.bias_stride + c[u] + i];
     }
 #pragma unroll
     for (int mb = 0; mb < MB; mb++) {

@@ -3,10 +3,10 @@
 //
 // A block computes 128 x BN numbers of C. One warp group fills a ring of STAGES buffers through the copy unit, a line of
 // 128 bytes of products for each row of A and B; two others multiply, 64 rows each, straight from the ring. Barriers say
-// when a buffer is full and when it is free. Both matrices lie by products: in tf32 they are the numbers themselves, which
+// when a buffer is full and when it is free. Both matrices are K-major: in tf32 they are the numbers themselves, which
 // the copy unit rounds, in bf16 rounded copies.
 //
-// SPREAD blocks side by side make a cluster. Where LayerNorm follows, the cluster has whole rows of C, and each block
+// CLUSTER blocks side by side make a cluster. Where LayerNorm follows, the cluster has whole rows of C, and each block
 // learns from the others' shared memory what it does not see.
 #include "common/epilogue.cuh"
 #include "common/hopper.cuh"
@@ -19,7 +19,7 @@ struct ProductTma {
     const float* addend;        // laid out as C; or null
     float* y;                   // what follows a row of C, laid out as C
     const float *gain, *shift;  // of each column, as `bias`
-    u64 c_member, bias_member;
+    u64 c_stride, bias_stride;
     u32 m, n;  // rows and columns of C
     u32 k[3];  // products of each piece of A; rows of B follow on
     u32 ldc;
@@ -38,7 +38,7 @@ struct ProductTma {
 // Mean and 1 / sqrt(variance + epsilon) of the rows h = 0, 1 of sums, acc[4j + 2h] and acc[4j + 2h + 1], which four
 // neighbouring lanes share. `seen`, eight lines apart, is for what this block sees of them. Ends having arrived at a
 // barrier of the cluster, whose other blocks may still read it: the caller waits for that before its end.
-template <int BN, int SPREAD>
+template <int BN, int CLUSTER>
 static __device__ void row_moments(const float (&acc)[BN / 2], Two* seen, float (&mean)[2], float (&rstd)[2]) {
 #pragma unroll
     for (int h = 0; h < 2; h++) {
@@ -52,9 +52,9 @@ static __device__ void row_moments(const float (&acc)[BN / 2], Two* seen, float 
             squares += d0 * d0 + d1 * d1;
         }
         rstd[h] = quad_sum(squares);
-        if (SPREAD > 1 && (threadIdx.x & 3) == 0) seen[8 * h] = {mean[h], rstd[h]};
+        if (CLUSTER > 1 && (threadIdx.x & 3) == 0) seen[8 * h] = {mean[h], rstd[h]};
     }
-    if constexpr (SPREAD > 1) {
+    if constexpr (CLUSTER > 1) {
         cluster_arrive();
         cluster_wait();
         // Parts of as many numbers each, in the same order in all blocks (Chan et al.).
@@ -62,7 +62,7 @@ static __device__ void row_moments(const float (&acc)[BN / 2], Two* seen, float 
         for (int h = 0; h < 2; h++) {
             Two all = cluster_read(seen + 8 * h, 0);
 #pragma unroll
-            for (int r = 1; r < SPREAD; r++) {
+            for (int r = 1; r < CLUSTER; r++) {
                 Two part = cluster_read(seen + 8 * h, r);
                 float d = part.x - all.x;
                 all.x += d * (1.f / (r + 1));
@@ -73,19 +73,19 @@ static __device__ void row_moments(const float (&acc)[BN / 2], Two* seen, float 
         cluster_arrive();
     }
 #pragma unroll
-    for (int h = 0; h < 2; h++) rstd[h] = 1.f / sqrtf(rstd[h] * (1.f / (BN * SPREAD)) + NORM_EPSILON);
+    for (int h = 0; h < 2; h++) rstd[h] = 1.f / sqrtf(rstd[h] * (1.f / (BN * CLUSTER)) + NORM_EPSILON);
 }
 
 // What follows the product, in place; ends as `row_moments` does. `gain` and `shift` begin at the first of the thread's
 // columns, pairs of which lie eight apart.
-template <int BN, int EPILOGUE, int SPREAD>
-static __device__ void follow(float (&acc)[BN / 2], Two* seen, const float* gain, const float* shift) {
+template <int BN, int EPILOGUE, int CLUSTER>
+static __device__ void epilogue(float (&acc)[BN / 2], Two* seen, const float* gain, const float* shift) {
     if constexpr (EPILOGUE == MISH_NORM) {
 #pragma unroll
         for (int i = 0; i < BN / 2; i++) acc[i] = mish(acc[i]);
     }
     float mean[2], rstd[2];
-    row_moments<BN, SPREAD>(acc, seen, mean, rstd);
+    row_moments<BN, CLUSTER>(acc, seen, mean, rstd);
 #pragma unroll
     for (int j = 0; j < BN / 8; j++) {
         // One by one: parameters lie behind each other, however many they are.
@@ -108,8 +108,8 @@ static __device__ void follow(float (&acc)[BN / 2], Two* seen, const float* gain
 }
 
 // C (+)= A B^T + scale bias + addend, less the mean of each GROUP of eight columns if GROUP is not 0; then what follows a
-// row, if EPILOGUE is not BIAS: SPREAD blocks have all its columns.
-template <int BN, int STAGES, int PRECISION, int GROUP, int EPILOGUE, int SPREAD>
+// row, if EPILOGUE is not BIAS: CLUSTER blocks have all its columns.
+template <int BN, int STAGES, int PRECISION, int GROUP, int EPILOGUE, int CLUSTER>
 static __device__ void product_tma(const TensorMap& a0, const TensorMap& a1, const TensorMap& a2, const TensorMap& b,
                                    ProductTma x) {
 #ifdef HOPPER
@@ -186,8 +186,8 @@ static __device__ void product_tma(const TensorMap& a0, const TensorMap& a1, con
     wgmma_settle(acc);
 
     int g = lane >> 2, t = lane & 3;
-    float* out = x.c + (size_t)member * x.c_member;
-    const float* bias = x.bias ? x.bias + (size_t)member * x.bias_member : nullptr;
+    float* out = x.c + (size_t)member * x.c_stride;
+    const float* bias = x.bias ? x.bias + (size_t)member * x.bias_stride : nullptr;
     // Everything is read before anything is written: behind what is written the compiler reads one after another.
     const bool in_row[2] = {row + 64 * (group - 1) + 16 * warp + g < x.m, row + 64 * (group - 1) + 16 * warp + g + 8 < x.m};
     size_t line = (size_t)(row + 64 * (group - 1) + 16 * warp + g) * x.ldc, below = (size_t)8 * x.ldc;
@@ -233,12 +233,12 @@ static __device__ void product_tma(const TensorMap& a0, const TensorMap& a1, con
     };
     if (EPILOGUE == BIAS || x.c) store(out);
     if constexpr (EPILOGUE != BIAS) {
-        size_t first = (size_t)member * x.bias_member + column + 2 * t;
+        size_t first = (size_t)member * x.bias_stride + column + 2 * t;
         Two* mine = (Two*)(dynamic_shared() + (seen - shared_address(dynamic_shared()))) + 64 * (group - 1) + 16 * warp + g;
-        follow<BN, EPILOGUE, SPREAD>(acc, mine, x.gain + first, x.shift + first);
-        store(x.y + (size_t)member * x.c_member);
+        epilogue<BN, EPILOGUE, CLUSTER>(acc, mine, x.gain + first, x.shift + first);
+        store(x.y + (size_t)member * x.c_stride);
         // Nobody leaves while others read.
-        if (SPREAD > 1) cluster_wait();
+        if (CLUSTER > 1) cluster_wait();
     }
 #endif
 }

@@ -1,6 +1,29 @@
-// A body: its inertia, the wrench that its motion takes, and the adjoints of both. Mathematics: src/sim/mass_matrix.rs.
+// A body of any robot: its inertia, the wrench that its motion takes, and the adjoints of both. Mathematics:
+// src/sim/inertia.rs.
+// defines: Root Body Inertial Bar and their functions
 #pragma once
-#include "sim/chains.cuh"
+#include "common/math.cuh"
+#include "common/reduce.cuh"
+#include "common/spatial.cuh"
+#include "robot.cuh"
+
+// Numbers of a contact point.
+enum { POINT, RADIUS = 3, STIFFNESS, CONTACT_DAMPING, VISCOSITY, FRICTION, CONTACT };
+
+// The free root of a robot, as all threads of its environment know it: position, quaternion and twist in world axes, about
+// the reference point.
+struct Root {
+    V3 p;
+    Q4 r;
+    V3 omega, v;
+};
+DEVICE void load_root(const float* q, const float* qd, Root& s) {
+    s.p = v3(q), s.r = q4(q + 3), s.omega = v3(qd), s.v = v3(qd + 3);
+}
+DEVICE void store_root(const Root& s, float* q, float* qd) {
+    q[0] = s.p.x, q[1] = s.p.y, q[2] = s.p.z, q[3] = s.r.v.x, q[4] = s.r.v.y, q[5] = s.r.v.z, q[6] = s.r.w;
+    qd[0] = s.omega.x, qd[1] = s.omega.y, qd[2] = s.omega.z, qd[3] = s.v.x, qd[4] = s.v.y, qd[5] = s.v.z;
+}
 
 // A body in the middle of a substep, world axes, positions relative to the reference point.
 struct Body {
@@ -49,22 +72,6 @@ DEVICE void bias(Body& b, const Inertial& c) {
     b.f = rate - S6{cross(b.com, weight), weight};
 }
 
-DEVICE Inertial root_inertial() {
-    return {ROOT_MASS, v3(ROOT_COM_X, ROOT_COM_Y, ROOT_COM_Z),
-            {{v3(ROOT_I00, ROOT_I01, ROOT_I02), v3(ROOT_I10, ROOT_I11, ROOT_I12), v3(ROOT_I20, ROOT_I21, ROOT_I22)}}};
-}
-
-// What a substep computes on the way: everything up to the forces of the joints.
-struct Frame {
-    Body root, body[DEPTH];
-    Inertial inertial[DEPTH];
-    // Of each hinge: its axis, the wrench of all that it carries, the force on it.
-    S6 axis[DEPTH], total[DEPTH];
-    float tau[DEPTH], armature[DEPTH];
-    // Of the root.
-    float b[6];
-};
-
 // Cotangents of a body; those of com and back follow from p and rot. `f`: of its wrench, a twist.
 struct Bar {
     V3 p;
@@ -112,4 +119,12 @@ DEVICE void spatial_inertia_adjoint(const Inertial& c, const Body& b, const I6& 
     M3 of_inner = mul(mul(turn, g.aa), b.rot), of_across = mul(mul(turn, g.al), b.rot);
     M3 of_lever = (mul(of_inner, back) + mul(back, of_inner) + of_across) * -c.mass;
     lever_adjoint(c, b, skew_adjoint(of_lever), v3(0.f, 0.f, 0.f), bar);
+}
+
+// The cotangent of the inertia G that a row H_rk = S_k . G S_r sees, with x the sum of its columns' axes.
+DEVICE void add_row(I6& g, S6 x, S6 s) {
+    add_outer(g.aa, x.a, s.a);
+    add_outer(g.al, x.a, s.l);
+    add_outer(g.al, s.a, x.l);
+    add_outer(g.ll, x.l, s.l);
 }

@@ -1,24 +1,29 @@
 // How a robot lies over the threads: a free body with LANES equal chains of DEPTH hinged bodies, a thread for each chain.
 // LANES threads are an environment. Each computes the root too, so that only what the chains hand to the root is exchanged
 // (wrenches, composite inertias, the solve), by shuffles. `robot.cuh` is written by src/env/cuda.rs from the robot; its
-// constants of the chains lie in shared memory.
-// defines: sizes of state and observation, Constants, OF, AT, State, over_chains
+// constants of the chains lie in shared memory. State, bodies, mass matrix and its factor stay in registers from the first
+// substep to the last.
+// defines: SLOTS EVEN coordinate dof Constants OF AT State shift_state load_state store_state load_constants
 #pragma once
-#include "common/math.cuh"
-#include "common/reduce.cuh"
-#include "common/spatial.cuh"
-#include "robot.cuh"
+#include "sim/contact.cuh"
+#include "sim/sums.cuh"
 
-constexpr int HINGES = LANES * DEPTH, NQ = 7 + HINGES, NQD = 6 + HINGES, ACT = HINGES, OBS = 13 + 3 * HINGES;
-constexpr int THREADS = 64;
-static_assert(32 % LANES == 0, "the threads of an environment lie in one warp");
+// Slot d of a thread is hinge number d of its chain: one coordinate, one dof, no slot empty.
+constexpr int SLOTS_Q = DEPTH, SLOTS_QD = DEPTH;
+constexpr bool EVEN = true;
+DEVICE int coordinate(int lane, int d) { return 7 + lane * DEPTH + d; }
+DEVICE int dof(int lane, int d) { return 6 + lane * DEPTH + d; }
+
+// The state of an environment as one of its threads sees it: the root's and its own chain's.
+struct State : Root {
+    float q[SLOTS_Q], qd[SLOTS_QD];
+};
 
 // Constants of a hinged body, in the order of CHAIN; then POINTS contact points of CONTACT numbers.
 enum Constant {
     POSITION, AXIS = 3, LOWER = 6, UPPER, LIMIT_STIFFNESS, DRIVE_STIFFNESS, TARGET, DAMPING, ARMATURE, MASS, COM = 14,
     INERTIA = 17, CONTACTS = 26
 };
-enum { POINT, RADIUS = 3, STIFFNESS, CONTACT_DAMPING, VISCOSITY, FRICTION, CONTACT };
 constexpr int BODY = CONTACTS + POINTS * CONTACT;
 
 // Constants on chip: those of a chain side by side with those of the others.
@@ -26,50 +31,6 @@ struct Constants {
     float chain[DEPTH][BODY][LANES];
     float root[ROOT_POINTS][CONTACT];
 };
-
-// Sum over the threads of an environment, to all of them, in the same order everywhere.
-DEVICE float over_chains(float x) {
-#pragma unroll
-    for (int o = 1; o < LANES; o <<= 1) x += __shfl_xor_sync(ALL_LANES, x, o);
-    return x;
-}
-DEVICE V3 over_chains(V3 x) { return {over_chains(x.x), over_chains(x.y), over_chains(x.z)}; }
-DEVICE S6 over_chains(S6 x) { return {over_chains(x.a), over_chains(x.l)}; }
-DEVICE M3 over_chains(const M3& m) { return {{over_chains(m.r[0]), over_chains(m.r[1]), over_chains(m.r[2])}}; }
-
-DEVICE float largest_over_chains(float x) {
-#pragma unroll
-    for (int o = 1; o < LANES; o <<= 1) {
-        float other = __shfl_xor_sync(ALL_LANES, x, o);
-        x = x < other ? other : x;
-    }
-    return x;
-}
-
-// The state of an environment as one of its threads sees it: the root's and its own chain's.
-struct State {
-    V3 p;
-    Q4 r;
-    V3 omega, v;
-    float q[DEPTH], qd[DEPTH];
-};
-
-// The reference point moves to `origin`.
-DEVICE void shift_state(State& s, V3 origin) {
-    s.v = cross_add_exact(s.omega, origin, s.v);
-    s.p = s.p - origin;
-}
-
-DEVICE State load(const float* q, const float* qd, int lane) {
-    State s;
-    s.p = v3(q), s.r = q4(q + 3), s.omega = v3(qd), s.v = v3(qd + 3);
-#pragma unroll
-    for (int d = 0; d < DEPTH; d++) {
-        s.q[d] = q[7 + lane * DEPTH + d];
-        s.qd[d] = qd[6 + lane * DEPTH + d];
-    }
-    return s;
-}
 
 // Moves the constants on chip; ends with a barrier.
 DEVICE void load_constants(Constants& c) {
@@ -83,3 +44,45 @@ DEVICE void load_constants(Constants& c) {
 // Constants of body `d` of a chain, and of its contact point `i`.
 #define OF(field) c.chain[d][field][lane]
 #define AT(field) OF(CONTACTS + i * CONTACT + field)
+
+// The reference point moves to `origin`.
+DEVICE void shift_state(State& s, V3 origin) {
+    s.v = cross_add_exact(s.omega, origin, s.v);
+    s.p = s.p - origin;
+}
+
+DEVICE State load_state(const float* q, const float* qd, int lane) {
+    State s;
+    load_root(q, qd, s);
+#pragma unroll
+    for (int d = 0; d < DEPTH; d++) {
+        s.q[d] = q[coordinate(lane, d)];
+        s.qd[d] = qd[dof(lane, d)];
+    }
+    return s;
+}
+
+DEVICE void store_state(const State& s, float* q, float* qd, int lane) {
+#pragma unroll
+    for (int d = 0; d < DEPTH; d++) {
+        q[coordinate(lane, d)] = s.q[d];
+        qd[dof(lane, d)] = s.qd[d];
+    }
+    if (lane == 0) store_root(s, q, qd);
+}
+
+DEVICE Inertial root_inertial() {
+    return {ROOT_MASS, v3(ROOT_COM_X, ROOT_COM_Y, ROOT_COM_Z),
+            {{v3(ROOT_I00, ROOT_I01, ROOT_I02), v3(ROOT_I10, ROOT_I11, ROOT_I12), v3(ROOT_I20, ROOT_I21, ROOT_I22)}}};
+}
+
+// What a substep computes on the way: everything up to the forces of the joints.
+struct Frame {
+    Body root, body[DEPTH];
+    Inertial inertial[DEPTH];
+    // Of each hinge: its axis, the wrench of all that it carries, the force on it.
+    S6 axis[DEPTH], total[DEPTH];
+    float tau[DEPTH], armature[DEPTH];
+    // Of the root.
+    float b[6];
+};

@@ -6,7 +6,7 @@ use super::probe::ProbeVars;
 use super::programs::{Handle, Programs, Sequence};
 use super::schedule::{Network, Schedule};
 use crate::config::Config;
-use crate::env::step::EnvVars;
+use crate::env::EnvBatch;
 use crate::model::Group;
 use crate::ops::replay::ReplayVars;
 use crate::tape::{VarId, Vars};
@@ -27,7 +27,7 @@ pub struct Parts {
     /// Running statistics, `[.., 3]` each: they start as if they had seen nothing.
     pub statistics: Vec<VarId>,
     /// The training environments.
-    pub env: EnvVars,
+    pub env: EnvBatch,
     /// The replay buffer, if there is one.
     pub replay: Option<ReplayVars>,
     /// Index `[1]`: epochs begun. A program of every epoch counts it up.
@@ -47,7 +47,7 @@ pub struct Parts {
 impl Parts {
     /// What must be finite beside the networks.
     pub fn watched(&self) -> impl Iterator<Item = VarId> + '_ {
-        self.statistics.iter().copied().chain([self.env.q, self.env.qd, self.env.obs])
+        self.statistics.iter().copied().chain(self.env.states()).chain([self.env.obs])
     }
 
     /// The epochs that are run again and again.

@@ -7,9 +7,8 @@ use super::programs::{Handle, Programs};
 use super::{TrainError, learner};
 use crate::config::Config;
 use crate::device::cpu::team::Team;
-use crate::device::philox::{Philox, Stream};
-use crate::env::Ant;
-use crate::env::step::{EnvVars, Mode, ant_from_config};
+use crate::device::philox::Stream;
+use crate::env::{EnvBatch, EnvGroup, Mode};
 use crate::tape::exec::{Number, RunError};
 use crate::tape::{Machine, Program, Region, Val, VarId, Vars};
 use std::sync::Arc;
@@ -100,17 +99,11 @@ fn mean(x: impl Iterator<Item = f64>) -> f64 {
 /// The environments of an evaluation, and the programs that play in them.
 #[derive(Clone, Debug)]
 pub struct EvalPlan {
-    pub env: EnvVars,
-    task: String,
+    pub env: EnvBatch,
     episode_length: usize,
     /// Starts an episode in each environment; makes a step in each.
     begin: Handle,
     step: Handle,
-}
-
-/// The environments for `episodes` episodes that start from random stream `stream`.
-pub(super) fn environments(vars: &mut Vars, c: &Config, ant: Arc<Ant>, episodes: usize, stream: Stream) -> EnvVars {
-    EnvVars::new(vars, "eval", ant, episodes, Mode::Evaluate, Philox::new(c.seed, stream))
 }
 
 impl EvalPlan {
@@ -119,7 +112,7 @@ impl EvalPlan {
         programs: &mut Programs,
         vars: &Vars,
         c: &Config,
-        env: EnvVars,
+        env: EnvBatch,
         policy: impl FnOnce(&mut Program, Val) -> Val,
     ) -> Self {
         let begin = programs.push("eval_begin", |p| env.reset(p, vars));
@@ -128,12 +121,12 @@ impl EvalPlan {
             let action = policy(p, obs);
             env.step(p, vars, action, None);
         });
-        Self { env, task: c.task().into(), episode_length: c.episode_length, begin, step }
+        Self { env, episode_length: c.episode_length, begin, step }
     }
 
     /// The names of the tasks that are played.
     pub fn tasks(&self) -> Vec<String> {
-        vec![self.task.clone()]
+        self.env.groups.iter().map(|g| g.task.spec.name.clone()).collect()
     }
 
     /// Plays one episode in each environment; `watch` sees every step of it.
@@ -145,19 +138,20 @@ impl EvalPlan {
         let (env, begin, step) = (&self.env, self.begin.on(machine), self.step.on(machine));
         machine.run(begin)?;
         for _ in 0..self.episode_length {
-            let [q, qd, returns] = [env.q, env.qd, env.ep_return].map(|v| machine.real(v));
-            watch(StepView { q, qd, returns });
+            let shown = &env.groups[0];
+            let [q, qd, returns] = [shown.q, shown.qd, env.ep_return].map(|v| machine.real(v));
+            watch(StepView { q, qd, returns: &returns[shown.rows()] });
             if machine.real(env.alive).iter().all(|a| a.value() == 0.0) {
                 break;
             }
             machine.run(step)?;
         }
-        let of_task = TaskEvaluation {
-            task: self.task.clone(),
-            returns: machine.real(env.ep_return).iter().map(|r| r.value()).collect(),
-            lengths: machine.index(env.progress).iter().map(|&l| f64::from(l)).collect(),
+        let of_group = |g: &EnvGroup| TaskEvaluation {
+            task: g.task.spec.name.clone(),
+            returns: machine.real(env.ep_return)[g.rows()].iter().map(|r| r.value()).collect(),
+            lengths: machine.index(env.progress)[g.rows()].iter().map(|&l| f64::from(l)).collect(),
         };
-        Ok(Evaluation { tasks: vec![of_task] })
+        Ok(Evaluation { tasks: env.groups.iter().map(of_group).collect() })
     }
 
     /// Variables of a checkpoint: all that the next epoch depends on, or with `policy_only` networks and statistics. An
@@ -170,16 +164,15 @@ impl EvalPlan {
             }
             Region::Gradients | Region::Exchange => false,
         };
-        let e = &self.env;
-        let evaluation = [e.q, e.qd, e.obs, e.progress, e.episodes, e.ep_return, e.alive, e.episode_stats];
+        let evaluation = self.env.vars();
         vars.iter().filter(|(id, info)| keep(info.region) && !evaluation.contains(id)).map(|(id, _)| id).collect()
     }
 }
 
-/// All environments before a step of an evaluation.
+/// The environments of the first task before a step of an evaluation.
 #[derive(Clone, Copy, Debug)]
 pub struct StepView<'a, F> {
-    /// Coordinates `[N, 15]` and velocities `[N, 14]`.
+    /// Coordinates `[N, nq]` and velocities `[N, nqd]`.
     pub q: &'a [F],
     pub qd: &'a [F],
     /// Returns so far `[N]`.
@@ -197,7 +190,7 @@ impl<F: Number> Evaluator<F> {
     /// checkpoint fills them.
     pub fn new(c: &Config, episodes: usize, stream: Stream) -> Result<Self, TrainError> {
         let (mut vars, mut programs) = (Vars::default(), Programs::default());
-        let env = environments(&mut vars, c, Arc::new(ant_from_config(c)), episodes, stream);
+        let env = EnvBatch::of_config(&mut vars, "eval", c, episodes, Mode::Evaluate, stream);
         let networks = learner(c.algorithm).networks(c, &mut vars);
         let plan = EvalPlan::push(&mut programs, &vars, c, env, |p, obs| networks.policy(p, &vars, obs));
         let machine = Machine::new(vars, programs.into_vec(), Arc::new(Team::new(c.threads)?))?;
@@ -205,7 +198,7 @@ impl<F: Number> Evaluator<F> {
     }
 
     /// The environments.
-    pub fn env(&self) -> &EnvVars {
+    pub fn env(&self) -> &EnvBatch {
         &self.plan.env
     }
 

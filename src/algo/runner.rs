@@ -10,7 +10,7 @@ use super::programs::Sequence;
 use super::{EpochReport, Evaluation, ExecPlan, Probe, StepView, TrainError, learner, rematerialised};
 use crate::config::Config;
 use crate::device::cpu::team::Team;
-use crate::env::step::{EnvVars, EpisodeStat};
+use crate::env::{EnvBatch, EpisodeStat};
 use crate::ops::replay::ReplayVars;
 use crate::ops::stats::START_COUNT;
 use crate::tape::cuda::round::Rounds;
@@ -119,7 +119,7 @@ impl<F: Number> Runner<F> {
     }
 
     /// Environments of the evaluation.
-    pub fn eval_env(&self) -> &EnvVars {
+    pub fn eval_env(&self) -> &EnvBatch {
         &self.parts.evaluation.env
     }
 
@@ -332,11 +332,17 @@ impl<F: Number> Epoch<'_, F> {
         self.machine.reported(self.back, var)[index].value()
     }
 
+    /// A sum over the training episodes that ended, of all tasks.
+    fn total(&self, stat: EpisodeStat) -> f64 {
+        let env = &self.parts.env;
+        env.total(|i| self.real(env.episode_stats, i), stat)
+    }
+
     /// Training episodes that ended, their mean return and length. Episodes whose sums are not finite count as none.
     fn episodes(&self) -> [f64; 3] {
-        let stat = |s: EpisodeStat| self.real(self.parts.env.episode_stats, s as usize);
-        let n = stat(EpisodeStat::Episodes);
-        let (mean_return, mean_length) = (stat(EpisodeStat::Return) / n, stat(EpisodeStat::Length) / n);
+        let [n, returns, lengths] =
+            [EpisodeStat::Episodes, EpisodeStat::Return, EpisodeStat::Length].map(|s| self.total(s));
+        let (mean_return, mean_length) = (returns / n, lengths / n);
         let known = n > 0.0 && (mean_return + mean_length).is_finite();
         if known { [n, mean_return, mean_length] } else { [0.0, f64::NAN, f64::NAN] }
     }
@@ -357,7 +363,7 @@ impl<F: Number> Epoch<'_, F> {
             Source::Episodes => self.episodes()[0],
             Source::EpisodeReturn => self.episodes()[1],
             Source::EpisodeLength => self.episodes()[2],
-            Source::BlownUp => self.real(self.parts.env.episode_stats, EpisodeStat::BlownUp as usize),
+            Source::BlownUp => self.total(EpisodeStat::BlownUp),
             Source::Zero => 0.0,
         }
     }

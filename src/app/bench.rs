@@ -47,7 +47,7 @@ pub enum BenchCommand {
         #[arg(long)]
         json: bool,
     },
-    /// Steps of the Ant on one thread or a GPU
+    /// Steps of the environment on one thread or a GPU
     Env {
         #[command(flatten)]
         what: What,
@@ -104,7 +104,9 @@ impl What {
             settings.extend_from_slice(&self.overrides);
             settings.push(format!("threads={}", self.threads));
             settings.extend(self.device.map(|d| format!("device={d}")));
-            load(&settings)
+            let c = load(&settings)?;
+            crate::env::check(&c)?;
+            anyhow::Ok(c)
         };
         self.configs.iter().map(|name| Ok((name.as_str(), one(name)?))).collect()
     }

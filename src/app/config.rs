@@ -7,7 +7,7 @@ use anyhow::Context;
 
 use crate::algo::pwm::Nets;
 use crate::config::{Config, Dynamics, Kind, SHIPPED, Shipped, load, load_with_notes, markdown};
-use crate::env::ant::{ACT, OBS};
+use crate::env;
 use crate::tape::Vars;
 
 /// What `pwm config` can do.
@@ -36,6 +36,7 @@ pub fn run(command: &ConfigCommand, out: &mut dyn Write) -> anyhow::Result<()> {
     match command {
         ConfigCommand::Show { overrides, json: false } => {
             let (config, notes) = load_with_notes(overrides)?;
+            env::check(&config)?;
             for note in notes {
                 writeln!(out, "# {note}")?;
             }
@@ -67,7 +68,8 @@ pub fn run(command: &ConfigCommand, out: &mut dyn Write) -> anyhow::Result<()> {
 /// Parameters of each network, as comments; of flow dynamics also how far they are from the other kind.
 fn parameters(c: &Config) -> String {
     let count = |c: &Config| {
-        let nets = Nets::new(&mut Vars::default(), c, OBS, ACT);
+        let (obs_dim, act_dim) = env::dims(c);
+        let nets = Nets::new(&mut Vars::default(), c, obs_dim, act_dim);
         [nets.world.group.len, nets.actor.group.len, nets.critics.group.len]
     };
     let [world, actor, critics] = count(c);

@@ -12,6 +12,7 @@ use crate::algo::Evaluator;
 use crate::analysis::report::Table;
 use crate::analysis::{select, stats};
 use crate::device::philox::Stream;
+use crate::env::sizes;
 use crate::io::atomic::{FileError, replace_bytes};
 use crate::io::checkpoint::Checkpoint;
 use crate::run::folder::RunFolder;
@@ -22,7 +23,7 @@ use crate::run::{folder, state};
 #[derive(Clone, Debug, clap::Args)]
 pub struct EvalArgs {
     /// A checkpoint; the folder of a run: then its best checkpoint, or with --episodes every one; a folder of runs or a
-    /// pattern as in 'runs/ant_*': then every checkpoint of them
+    /// pattern as in 'runs/*_s1': then every checkpoint of them
     pub checkpoint: PathBuf,
     /// Every checkpoint of a single run
     #[arg(long)]
@@ -52,7 +53,7 @@ pub struct EvalArgs {
     pub threads: usize,
 }
 
-/// Show a stored policy: a page with the ant in three dimensions, an animated GIF and a still.
+/// Show a stored policy: a page with the robot in three dimensions, an animated GIF and a still.
 #[derive(Clone, Debug, clap::Args)]
 pub struct RenderArgs {
     /// A checkpoint, or the folder of a run: then its best checkpoint
@@ -116,7 +117,7 @@ pub fn run(args: &EvalArgs, out: &mut dyn Write) -> anyhow::Result<()> {
 
     let mut evaluator = Evaluator::<f32>::new(&config, episodes, stream)?;
     state::restore_policy(&mut evaluator, &stored)?;
-    let mut film = Trajectory::new(episodes, config.episode_length);
+    let mut film = Trajectory::new(sizes(&config), episodes, config.episode_length);
     let filmed = args.movie.is_some();
     let e = evaluator.evaluate(|view| {
         if filmed {
@@ -130,20 +131,21 @@ pub fn run(args: &EvalArgs, out: &mut dyn Write) -> anyhow::Result<()> {
     if let Some(file) = &args.movie {
         let e = &e.tasks[0];
         let env = film.episode(e);
-        let title = format!("Ant, {}, seed {}", config.alg, config.seed);
+        let task = &evaluator.env().groups[0].task;
+        let title = format!("{}, {}, seed {}", task.spec.title, config.alg, config.seed);
         let subtitle = format!(
             "epoch {epoch}; the median of {} evaluation episodes: return {:.0}, {} steps",
             e.returns.len(),
             e.returns[env],
             e.lengths[env]
         );
-        let pictures = film.pictures(&evaluator.env().ant, e, env, &title, &subtitle)?;
+        let pictures = film.pictures(task, e, env, &title, &subtitle)?;
         let still = file.with_extension("svg");
         replace_bytes(file, pictures.html.as_bytes())?;
         replace_bytes(&still, pictures.svg.as_bytes())?;
         let gif = file.with_extension("gif");
-        replace_bytes(&gif, &film.gif(&evaluator.env().ant, e, env)?)?;
-        writeln!(out, "moving ant {} and {}, still {}", file.display(), gif.display(), still.display())?;
+        replace_bytes(&gif, &film.gif(task, e, env)?)?;
+        writeln!(out, "moving picture {} and {}, still {}", file.display(), gif.display(), still.display())?;
     }
     Ok(())
 }

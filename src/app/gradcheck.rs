@@ -1,6 +1,8 @@
 //! `pwm gradcheck`: the simulator's adjoint stage by stage and over a whole step, against dual numbers and central
 //! differences, and how a gradient grows over a horizon.
 
+pub mod physics;
+mod stage;
 pub mod stages;
 pub mod states;
 
@@ -13,20 +15,19 @@ use super::say;
 use crate::config::Subgradient;
 use crate::device::Dual;
 use crate::device::philox::{Philox, Stream};
-use crate::env::ant::{ACT, Ant, Cotangents, EnvReal, NQ, NQD, OBS, Operands, Results};
-use crate::env::step::ant_from_config;
+use crate::env::{Cotangents, EnvReal, Operands, Results, Task};
 use stages::{StageError, check_stages};
 use states::{State, random_state, state_of, states_of};
 
 /// Check the gradient of the simulator.
 #[derive(Clone, Debug, clap::Args)]
 pub struct GradcheckArgs {
-    /// Settings as key=value, as in env=ant mm_caching_frequency=1 seed=3
+    /// Settings as key=value, as in mm_caching_frequency=1 seed=3
     pub overrides: Vec<String>,
     /// Random states to check
     #[arg(long, value_name = "N", default_value_t = 32, value_parser = clap::value_parser!(u32).range(1..=4096))]
     pub states: u32,
-    /// One state to check instead: 15 coordinates, 14 velocities and, if it is not zero, an action of 8, with commas
+    /// One state to check instead: coordinates, velocities and, if it is not zero, an action, with commas
     #[arg(long, value_name = "NUMBERS", value_delimiter = ',', allow_hyphen_values = true)]
     pub state: Vec<f64>,
     /// A file of states to check instead, one a line
@@ -38,56 +39,47 @@ pub struct GradcheckArgs {
 }
 
 impl GradcheckArgs {
-    fn states(&self, ant: &Ant, rng: &Philox) -> anyhow::Result<Vec<State>> {
+    fn states(&self, task: &Task, rng: &Philox) -> anyhow::Result<Vec<State>> {
         match &self.file {
-            Some(file) => states_of(file),
-            None if self.state.is_empty() => Ok((0..self.states).map(|e| random_state(ant, rng, e)).collect()),
-            None => Ok(vec![state_of(&self.state)?]),
+            Some(file) => states_of(task.sizes, file),
+            None if self.state.is_empty() => Ok((0..self.states).map(|e| random_state(task, rng, e)).collect()),
+            None => Ok(vec![state_of(task.sizes, &self.state)?]),
         }
     }
 }
 
-/// Numbers that go into a step, and that come out of it.
-const IN: usize = NQ + NQD + ACT;
-const OUT: usize = NQ + NQD + OBS;
-
 impl State {
-    fn inputs(&self) -> [f64; IN] {
-        let mut x = [0.0; IN];
-        x[..NQ].copy_from_slice(&self.q);
-        x[NQ..NQ + NQD].copy_from_slice(&self.qd);
-        x[NQ + NQD..].copy_from_slice(&self.action);
-        x
+    /// The numbers that go into a step.
+    fn inputs(&self) -> Vec<f64> {
+        [&self.q[..], &self.qd, &self.action].concat()
     }
 }
 
 /// What comes out of a step from `x`: q, qd and observation.
-fn step<R: EnvReal>(ant: &Ant, x: &[R; IN]) -> [R; OUT] {
-    let (mut q, mut qd) = (x[..NQ].to_vec(), x[NQ..NQ + NQD].to_vec());
-    let (before, mut obs, mut reward) = ([R::zero(); OBS], [R::zero(); OBS], [R::zero()]);
-    R::step_rows(ant, 1, &mut q, &mut qd, &before, &x[NQ + NQD..], &mut obs, &mut reward);
-    let mut out = [R::zero(); OUT];
-    out[..NQ].copy_from_slice(&q);
-    out[NQ..NQ + NQD].copy_from_slice(&qd);
-    out[NQ + NQD..].copy_from_slice(&obs);
-    out
+fn step<R: EnvReal>(task: &Task, x: &[R]) -> Vec<R> {
+    let s = task.sizes;
+    let (state, action) = x.split_at(s.nq + s.nqd);
+    let (q, qd) = state.split_at(s.nq);
+    let (mut q, mut qd) = (q.to_vec(), qd.to_vec());
+    let (before, mut obs, mut reward) = (vec![R::zero(); s.obs], vec![R::zero(); s.obs], [R::zero()]);
+    R::step_rows(task, 1, &mut q, &mut qd, &before, action, &mut obs, &mut reward);
+    [q, qd, obs].concat()
 }
 
 /// The adjoint: cotangents of what went in from `bar`, those of what came out.
-fn pull<R: EnvReal>(ant: &Ant, x: &[R; IN], bar: &[R; OUT]) -> [R; IN] {
-    let (mut q, mut qd, mut obs, mut action) = ([R::zero(); NQ], [R::zero(); NQD], [R::zero(); OBS], [R::zero(); ACT]);
+fn pull<R: EnvReal>(task: &Task, x: &[R], bar: &[R]) -> Vec<R> {
+    let s = task.sizes;
+    let state = s.nq + s.nqd;
+    let [mut q, mut qd, mut obs, mut action] = [s.nq, s.nqd, s.obs, s.act].map(|n| vec![R::zero(); n]);
+    let before = vec![R::zero(); s.obs];
     R::adjoint_rows(
-        ant,
+        task,
         1,
-        Operands { q: &x[..NQ], qd: &x[NQ..NQ + NQD], action: &x[NQ + NQD..] },
-        Results { q: &bar[..NQ], qd: &bar[NQ..NQ + NQD], obs: &bar[NQ + NQD..], reward: &[R::zero()] },
+        Operands { q: &x[..s.nq], qd: &x[s.nq..state], action: &x[state..], obs: &before },
+        Results { q: &bar[..s.nq], qd: &bar[s.nq..state], obs: &bar[state..], reward: &[R::zero()] },
         Cotangents { q: &mut q, qd: &mut qd, obs: &mut obs, action: &mut action },
     );
-    let mut out = [R::zero(); IN];
-    out[..NQ].copy_from_slice(&q);
-    out[NQ..NQ + NQD].copy_from_slice(&qd);
-    out[NQ + NQD..].copy_from_slice(&action);
-    out
+    [q, qd, action].concat()
 }
 
 fn dot(a: &[f64], b: &[f64]) -> f64 {
@@ -101,13 +93,14 @@ fn norm(a: &[f64]) -> f64 {
 /// Carries the command out; `out` is standard output, or a test's buffer.
 pub fn run(args: &GradcheckArgs, out: &mut dyn Write) -> anyhow::Result<()> {
     let config = crate::config::load(&args.overrides)?;
-    let ant = ant_from_config(&config);
+    let task = Task::from_config(&config)?;
     let rng = Philox::new(config.seed, Stream::Test);
-    let states = args.states(&ant, &rng)?;
+    let states = args.states(&task, &rng)?;
     say(
         out,
         format_args!(
-            "the Ant at {} states: relative errors of the adjoint, in f64 unless said, sub-gradients: {}",
+            "{} at {} states: relative errors of the adjoint, in f64 unless said, sub-gradients: {}",
+            task.spec.title,
             states.len(),
             config.subgradient
         ),
@@ -117,10 +110,10 @@ pub fn run(args: &GradcheckArgs, out: &mut dyn Write) -> anyhow::Result<()> {
         format_args!("(a state at rest in the ground stands at kinks, where differences are the mean of both sides)"),
     );
     say(out, format_args!(""));
-    let worst_stage = show_stages(&ant, &states, &rng, out);
+    let worst_stage = show_stages(&task, &states, &rng, out);
     say(out, format_args!(""));
-    let every = config.mm_caching_frequency;
-    say(out, format_args!("a step of 16 substeps, mass matrix every {every}"));
+    let (substeps, every) = (task.spec.substeps, task.spec.mass_matrix_every);
+    say(out, format_args!("a step of {substeps} substeps, mass matrix every {every}"));
     let titles = ["state", "|gradient|", "dual numbers", "differences", "f32"];
     say(
         out,
@@ -128,7 +121,7 @@ pub fn run(args: &GradcheckArgs, out: &mut dyn Write) -> anyhow::Result<()> {
     );
     let mut worst = [0.0f64; 3];
     for (i, state) in states.iter().enumerate() {
-        let (size, errors) = check(&ant, state, &rng, i as u32);
+        let (size, errors) = check(&task, state, &rng, i as u32);
         let [dual, differences, single] = errors;
         say(out, format_args!("{i:>5}  {size:>10.3e}  {dual:>12.1e}  {differences:>12.1e}  {single:>10.1e}"));
         worst.iter_mut().zip(errors).for_each(|(worst, error)| *worst = worse(*worst, error));
@@ -138,7 +131,7 @@ pub fn run(args: &GradcheckArgs, out: &mut dyn Write) -> anyhow::Result<()> {
     say(out, format_args!(""));
     say(out, format_args!("norm of d state(t) / d state(0) along the first state's path, action held: the largest"));
     say(out, format_args!("growth of a random direction, by dual numbers"));
-    growth(&ant, &states[0], &rng, args.horizon as usize, out);
+    growth(&task, &states[0], &rng, args.horizon as usize, out);
     ensure!(
         worst.iter().all(|x| x.is_finite()) && worst_stage.is_finite(),
         "at some of the states a step leaves physics: there is no gradient to compare; take others, or less speed"
@@ -158,8 +151,8 @@ fn worse(a: f64, b: f64) -> f64 {
 
 /// A table of stages, and the worst error against dual numbers. Differences mean little where a state stands at a kink, so
 /// their median is shown too.
-fn show_stages(ant: &Ant, states: &[State], rng: &Philox, out: &mut dyn Write) -> f64 {
-    let each = |(e, state)| check_stages(ant, state, rng, e);
+fn show_stages(task: &Task, states: &[State], rng: &Philox, out: &mut dyn Write) -> f64 {
+    let each = |(e, state)| check_stages(task, state, rng, e);
     let all: Vec<Vec<StageError>> = (0..).zip(states).map(each).collect();
     say(out, format_args!("{:<16}  {:>12}  {:>12}  {:>12}", "stage", "dual numbers", "differences", "median"));
     let mut worst = 0.0f64;
@@ -176,21 +169,28 @@ fn show_stages(ant: &Ant, states: &[State], rng: &Philox, out: &mut dyn Write) -
 
 /// Norm of the gradient of a random weighing of the results, and relative errors of the adjoint: against dual numbers
 /// and central differences along a random direction, and single against double precision.
-fn check(ant: &Ant, state: &State, rng: &Philox, e: u32) -> (f64, [f64; 3]) {
+fn check(task: &Task, state: &State, rng: &Philox, e: u32) -> (f64, [f64; 3]) {
     let x = state.inputs();
-    let bar: [f64; OUT] = std::array::from_fn(|k| rng.normal(2, e * 128 + k as u32));
-    let along: [f64; IN] = std::array::from_fn(|k| rng.normal(3, e * 128 + k as u32));
-    let back = pull(ant, &x, &bar);
+    let outputs = task.sizes.nq + task.sizes.nqd + task.sizes.obs;
+    let draws = |stream, n: usize| -> Vec<f64> {
+        let each = outputs.max(128) as u32;
+        (0..n as u32).map(|k| rng.normal(stream, e * each + k)).collect()
+    };
+    let (bar, along) = (draws(2, outputs), draws(3, x.len()));
+    let back = pull(task, &x, &bar);
     let size = norm(&back) * norm(&along);
 
-    let y = step::<Dual>(ant, &std::array::from_fn(|k| Dual::new(x[k], along[k])));
+    let dual: Vec<Dual> = x.iter().zip(&along).map(|(&x, &d)| Dual::new(x, d)).collect();
+    let y = step::<Dual>(task, &dual);
     let by_dual: f64 = y.iter().zip(&bar).map(|(y, w)| y.d * w).sum();
     const H: f64 = 1e-7;
-    let moved = |s: f64| step::<f64>(ant, &std::array::from_fn(|k| x[k] + s * H * along[k]));
+    let moved = |s: f64| step::<f64>(task, &x.iter().zip(&along).map(|(x, d)| x + s * H * d).collect::<Vec<_>>());
     let by_difference = (dot(&moved(1.0), &bar) - dot(&moved(-1.0), &bar)) / (2.0 * H);
-    let narrow: [f32; IN] = x.map(|x| x as f32);
-    let single = pull(ant, &narrow, &bar.map(|w| w as f32)).map(f64::from);
-    let double = pull(ant, &narrow.map(f64::from), &bar.map(|w| f64::from(w as f32)));
+    let narrow = |x: &[f64]| x.iter().map(|&x| x as f32).collect::<Vec<f32>>();
+    let wide = |x: &[f32]| x.iter().map(|&x| f64::from(x)).collect::<Vec<f64>>();
+    let (x, bar) = (narrow(&x), narrow(&bar));
+    let single = wide(&pull(task, &x, &bar));
+    let double = pull(task, &wide(&x), &wide(&bar));
     let apart: Vec<f64> = single.iter().zip(&double).map(|(a, b)| a - b).collect();
     let there = dot(&back, &along);
     let errors = [(there - by_dual).abs() / size, (there - by_difference).abs() / size, norm(&apart) / norm(&double)];
@@ -198,24 +198,25 @@ fn check(ant: &Ant, state: &State, rng: &Philox, e: u32) -> (f64, [f64; 3]) {
 }
 
 /// Prints how much random directions of the first state have grown after 1, 2, 4, ... steps.
-fn growth(ant: &Ant, state: &State, rng: &Philox, horizon: usize, out: &mut dyn Write) {
+fn growth(task: &Task, state: &State, rng: &Philox, horizon: usize, out: &mut dyn Write) {
     const DIRECTIONS: usize = 16;
-    const STATE: usize = NQ + NQD;
-    let mut rows: Vec<[Dual; IN]> = (0..DIRECTIONS as u32)
+    let numbers = task.sizes.nq + task.sizes.nqd;
+    let x = state.inputs();
+    let mut rows: Vec<Vec<Dual>> = (0..DIRECTIONS as u32)
         .map(|d| {
-            let mut along: [f64; IN] = std::array::from_fn(|k| rng.normal(4, d * 128 + k as u32));
-            along[STATE..].fill(0.0);
+            let each = x.len().max(128) as u32;
+            let mut along: Vec<f64> = (0..x.len() as u32).map(|k| rng.normal(4, d * each + k)).collect();
+            along[numbers..].fill(0.0);
             let n = norm(&along);
-            let x = state.inputs();
-            std::array::from_fn(|k| Dual::new(x[k], along[k] / n))
+            x.iter().zip(along).map(|(&x, d)| Dual::new(x, d / n)).collect()
         })
         .collect();
     for t in 1..=horizon {
         let mut largest = 0.0f64;
         for row in &mut rows {
-            let next = step(ant, row);
-            row[..STATE].copy_from_slice(&next[..STATE]);
-            largest = worse(largest, norm(&row[..STATE].iter().map(|x| x.d).collect::<Vec<_>>()));
+            let next = step(task, row);
+            row[..numbers].copy_from_slice(&next[..numbers]);
+            largest = worse(largest, norm(&row[..numbers].iter().map(|x| x.d).collect::<Vec<_>>()));
         }
         if t.is_power_of_two() || t == horizon {
             say(out, format_args!("  {t:>4} steps  {largest:>10.3e}"));

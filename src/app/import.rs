@@ -30,7 +30,9 @@ pub fn run(args: &ImportArgs, out: &mut dyn Write) -> anyhow::Result<()> {
     settings.extend(import::settings(&file));
     writeln!(out, "settings read off the file: {}", settings[1..].join(" "))?;
     settings.extend(args.settings.iter().cloned());
-    let imported = import::import(&file, &config::load(&settings)?);
+    let config = config::load(&settings)?;
+    crate::env::check(&config)?;
+    let imported = import::import(&file, &config);
     print(&imported.report, out)?;
     imported.complete(&args.file)?;
     let mut target = args.out.clone();

@@ -49,6 +49,7 @@ fn configure(args: &PlanArgs, alg: Option<&str>) -> anyhow::Result<(Config, Plac
     let mut settings = args.overrides.clone();
     settings.extend(alg.map(|alg| format!("alg={alg}")));
     let mut c = load(&settings)?;
+    crate::env::check(&c)?;
     c.mem = args.mem.or(c.mem);
     c.device_mem = args.device_mem.or(c.device_mem);
     let limits = Limits::of(&c);

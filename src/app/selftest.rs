@@ -7,9 +7,11 @@ mod flow;
 pub mod lab;
 mod linear;
 mod loss;
+mod physics;
 mod policy;
 mod replay;
 pub mod training;
+pub mod tree;
 
 pub use lab::{Case, Lab, Outcome, SelftestError};
 pub use training::{ENCODED, Training, same_bits, train_beside_cpu};
@@ -31,6 +33,7 @@ pub fn cases() -> Vec<Case> {
     flow::flow_cases(&mut list);
     policy::policy_cases(&mut list);
     replay::replay_cases(&mut list);
+    physics::physics_cases(&mut list);
     env::env_cases(&mut list);
     env::env_adjoint_cases(&mut list);
     list

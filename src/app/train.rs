@@ -10,17 +10,18 @@ use crate::config::{
 };
 use crate::device::cpu::team;
 use crate::device::cuda::matmul::FORCE;
+use crate::env;
 use crate::io::atomic::FileError;
 use crate::io::checkpoint::Checkpoint;
 use crate::run::folder::{self, FolderError, RunFolder, RunInfo};
 use crate::run::plan::{Limits, Place as MemoryPlace, Plan};
 use crate::run::progress::{Short, Time, Ui};
-use crate::run::session::{CURVE, MOVIE, RunError, STILL, Session, StopReason};
+use crate::run::session::{CURVE, RunError, Session, StopReason, movie_name, still_name};
 use crate::run::signals::StopFlag;
 use crate::run::state;
 use crate::tape::exec::Target;
 
-/// Train a policy for the Ant inside a learned world model.
+/// Train a policy inside a learned world model, or through the simulator.
 ///
 /// Without arguments: the small configuration, about a quarter of an hour on two cores. Ctrl-C ends a run at any time
 /// with its checkpoint, evaluation and pictures saved; `--resume` goes on from there.
@@ -120,6 +121,7 @@ fn set_up(run: Accepted, out: &mut dyn Write) -> anyhow::Result<Session<f32>> {
 /// A new run, or the one that the same command began; none where that is over and nothing is left to do.
 fn begin(args: &TrainArgs, out: &mut dyn Write) -> anyhow::Result<Option<Accepted>> {
     let (config, notes) = load_with_notes(&args.settings())?;
+    env::check(&config)?;
     for note in notes {
         say(out, format_args!("  {note}"));
     }
@@ -161,6 +163,7 @@ fn resume(dir: &Path, args: &TrainArgs) -> anyhow::Result<Accepted> {
     let name = folder.config_path().display().to_string();
     let settings = args.settings();
     let config = Config::from_yaml(&name, &folder.read_config()?, &settings)?;
+    env::check(&config)?;
     let memory = admit(&config)?;
     let (latest, original) = if folder.latest().is_file() {
         let latest = Checkpoint::load(&folder.latest())?;
@@ -342,9 +345,10 @@ fn conclude(s: &Session<f32>, ending: &StopReason, out: &mut dyn Write) {
     if path.join(CURVE).is_file() {
         say(out, format_args!("  curve          {}", path.join(CURVE).display()));
     }
-    if path.join(MOVIE).is_file() {
-        say(out, format_args!("  moving ant     {} (open it in a browser)", path.join(MOVIE).display()));
-        say(out, format_args!("  still ant      {}", path.join(STILL).display()));
+    let movie = path.join(movie_name(c));
+    if movie.is_file() {
+        say(out, format_args!("  moving picture {} (open it in a browser)", movie.display()));
+        say(out, format_args!("  still picture  {}", path.join(still_name(c)).display()));
     }
     say(out, format_args!("  numbers        {} and TensorBoard events", path.join("metrics.jsonl").display()));
     let more = match ending {

@@ -9,7 +9,7 @@ use super::value::{Field, Value};
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Bytes(pub u64);
 
-/// MmaPath by the letter they begin with, as powers of 1024 (as schedulers and containers read `128G`) and of 1000.
+/// Units by the letter they begin with, as powers of 1024 (as schedulers and containers read `128G`) and of 1000.
 const UNITS: [(char, u32); 4] = [('K', 1), ('M', 2), ('G', 3), ('T', 4)];
 
 /// No machine has as much.

@@ -14,8 +14,8 @@ impl Config {
         Path::new("runs").join(format!("{}_{}_s{}", label(&self.env), label(&self.alg), self.seed))
     }
 
-    /// The name of the task.
-    pub fn task(&self) -> &str {
+    /// The environment as a file's name has it: its shipped name, or its file's without folder and ending.
+    pub fn env_label(&self) -> &str {
         label(&self.env)
     }
 

@@ -4,7 +4,7 @@ use super::key::{Key, Section};
 use super::load::load;
 use super::names::ALIASES;
 use super::schema::{Config, KEYS};
-use super::shipped::{Kind, SHIPPED};
+use super::shipped::{Kind, SHIPPED, Shipped};
 
 /// Columns of the help, and where its second column starts.
 const WIDTH: usize = 100;
@@ -44,7 +44,7 @@ fn free(mark: &str) -> String {
 
 /// The text of `docs/CONFIG.md`.
 pub fn markdown() -> String {
-    let mut out = String::from(HEAD);
+    let mut out = HEAD.replace("ENV", Shipped::default(Kind::Env).name);
     out += "\nWhen a run is continued (`--resume`, or the same command again) these may differ from what it began with, and all\n";
     out += &format!("others are refused: {}.\n", free("`"));
     out += "\n## Shipped configurations\n\n| choice | what it is |\n|---|---|\n";
@@ -90,7 +90,7 @@ Generated from the key table by `pwm config docs`; a test keeps the two the same
 A run has one flat set of settings. They come from four places, each overriding the one before:
 
 1. built-in defaults (the column *default* below: the published PWM for one task);
-2. the environment's file, `env=ant`;
+2. the environment's file, `env=ENV`;
 3. the algorithm's file, `alg=pwm_small` unless another is chosen;
 4. overrides on the command line, `key=value`, where the value is YAML: `pwm-train alg=pwm_5M seed=3 units=[128,128] actor_lr=5e-4`.
 

@@ -6,6 +6,7 @@
 
 use super::key::Key;
 use super::names::resolve;
+use super::shipped::{Kind, Shipped};
 use super::value::Value;
 use super::yaml::{Setting, read_value};
 
@@ -176,13 +177,17 @@ fn meaning(setting: &Setting, flow: bool) -> Meaning {
         "world_model_config._target_" => {
             return Meaning::Nothing("`use_flow_dynamics` decides which dynamics there are".into());
         }
-        "config._target_" if has("AntEnv") => return Meaning::Nothing("the environment is the Ant".into()),
+        "config._target_" if Shipped::default(Kind::Env).published().is_some_and(has) => {
+            return Meaning::Nothing(format!("the environment is `{}`", Shipped::default(Kind::Env).name));
+        }
         "_target_" if has("PWM") => return Meaning::Nothing("the algorithm is PWM".into()),
         // Its environment shows zeros in place of the last action.
         "_target_" if has("SHAC") => {
             return Meaning::Keys(vec![("algorithm", text("shac")), ("action_in_obs", Value::Bool(false))]);
         }
-        "config._target_" => return Meaning::Refused("the environment is the Ant".into()),
+        "config._target_" => {
+            return Meaning::Refused(format!("the environment is `{}`", Shipped::default(Kind::Env).name));
+        }
         "_target_" => return Meaning::Refused("the algorithms are PWM and SHAC".into()),
         "actor_config._target_" => {
             let kind = if has("FlowODE") { "flow" } else { "gaussian" };
@@ -243,7 +248,7 @@ fn meaning(setting: &Setting, flow: bool) -> Meaning {
     }
 }
 
-/// The default of `${resolve_child:DEFAULT,..}`, which an environment's file may replace; for the Ant it has the same.
+/// The default of `${resolve_child:DEFAULT,..}`, which an environment's file may replace; the shipped ones have the same.
 fn own_default(value: &Value) -> Option<Value> {
     let Value::Text(text) = value else { return None };
     let inside = text.strip_prefix("${resolve_child:")?;

@@ -149,7 +149,7 @@ impl Key {
 }
 
 /// "a, b or c".
-pub(super) fn one_of(words: &[&str]) -> String {
+pub fn one_of(words: &[&str]) -> String {
     match words {
         [] => String::new(),
         [one] => (*one).into(),

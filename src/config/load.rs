@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::path::Path;
+use std::sync::Arc;
 
 use super::error::{Broken, ConfigError, ConfigErrors, Place};
 use super::fork::{self, Note};
@@ -9,6 +10,7 @@ use super::key::{Key, one_of};
 use super::names::{help_for, nearest, resolve};
 use super::schema::Config;
 use super::shipped::{Kind, Shipped};
+use super::spec::{OwnSpec, SPEC, Spec};
 use super::unread;
 use super::value::Value;
 use super::yaml::{Setting, read_settings, read_value};
@@ -34,7 +36,7 @@ pub fn load_with_notes<S: AsRef<str>>(overrides: &[S]) -> Result<(Config, Vec<No
     let inner = |key: &str| alg.settings.iter().find(|s| s.name == key);
     if let Some(base) = inner("alg") {
         let named = Shipped::find(Kind::Alg, &text_of(base)).ok_or_else(|| unknown_name(Kind::Alg, base))?;
-        layers.push(read_settings(&named.path(), named.text)?);
+        layers.push(named.settings()?);
     }
     let env = source(Kind::Env, chosen("env").or_else(|| inner("env")), &defaults.env)?;
     layers.insert(0, env.settings);
@@ -48,6 +50,9 @@ pub fn load_with_notes<S: AsRef<str>>(overrides: &[S]) -> Result<(Config, Vec<No
     }
     resolver.config.alg = alg.name;
     resolver.config.env = env.name;
+    if env.spec.is_some() {
+        resolver.config.spec = env.spec;
+    }
     let config = resolver.finish()?;
     let unread = unread::notes(&config, &overrides);
     Ok((config, env.notes.into_iter().chain(alg.notes).chain(unread).collect()))
@@ -93,6 +98,8 @@ impl Config {
 /// A chosen file: what to call it, and what it says.
 struct Source {
     name: String,
+    /// The specification in an environment's file of one's own.
+    spec: OwnSpec,
     notes: Vec<Note>,
     settings: Vec<Setting>,
 }
@@ -112,8 +119,9 @@ fn source(kind: Kind, chosen: Option<&Setting>, default: &str) -> Result<Source,
         .into());
     }
     if let Some(shipped) = Shipped::find(kind, &name) {
-        let settings = read_settings(&shipped.path(), shipped.text)?;
-        return Ok(Source { name, notes: vec![], settings });
+        // A shipped specification is known by its name.
+        let settings = shipped.settings()?;
+        return Ok(Source { name, spec: None, notes: vec![], settings });
     }
     let path = Path::new(&name);
     if path.extension().is_none_or(|e| e != "yaml" && e != "yml") {
@@ -128,8 +136,10 @@ fn source(kind: Kind, chosen: Option<&Setting>, default: &str) -> Result<Source,
         known: one_of(&Shipped::names(kind)),
     })?;
     let settings = read_settings(&name, &text)?;
+    let spec = (kind == Kind::Env).then(|| Spec::in_file(&name, &text)).flatten().map(Arc::new);
+    let settings: Vec<_> = settings.into_iter().filter(|s| spec.is_none() || s.name != SPEC).collect();
     let (settings, notes) = if fork::is_one(&settings) { fork::translate(settings) } else { (settings, vec![]) };
-    Ok(Source { name, notes, settings })
+    Ok(Source { name, spec, notes, settings })
 }
 
 fn text_of(setting: &Setting) -> String {

@@ -78,7 +78,7 @@ pub(super) fn help_for(written: &str, value: &Value) -> String {
 }
 
 /// The candidate within a few letters of what was written.
-pub(super) fn nearest<'a>(written: &str, candidates: impl Iterator<Item = &'a str>) -> Option<&'a str> {
+pub fn nearest<'a>(written: &str, candidates: impl Iterator<Item = &'a str>) -> Option<&'a str> {
     let plain = |text: &str| text.to_ascii_lowercase().replace('-', "_");
     let written = plain(written);
     let reach = (written.chars().count() / 3).clamp(1, 3);

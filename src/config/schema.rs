@@ -8,6 +8,8 @@
 use super::bytes::Bytes;
 use super::choices::*;
 use super::key::{Effect, Key, Range, Section};
+use super::shipped::{Kind, Shipped, from_default_env};
+use super::spec::OwnSpec;
 use super::value::{Field, Value};
 
 macro_rules! keys {
@@ -106,33 +108,35 @@ keys! {
     }
     Env {
         /// The environment: a shipped name or a path ending in `.yaml`.
-        env: String = "ant".into(), Any, "";
+        env: String = Shipped::default(Kind::Env).name.into(), Any, "";
+        /// The environment's own specification, the part `spec` of its file; null means the shipped one that `env` names.
+        spec: OwnSpec = None, Any, "";
         /// Environments stepped side by side while training.
         num_envs: usize = 128, Within(1.0, 1_048_576.0), "environments";
         /// Steps after which an episode is cut off; its last value is still bootstrapped.
-        episode_length: usize = 1000, Within(1.0, 1_048_576.0), "steps";
+        episode_length: usize = from_default_env("episode_length"), Within(1.0, 1_048_576.0), "steps";
         /// Whether an episode ends when the robot falls below `termination_height`.
-        early_termination: bool = true, Any, "";
+        early_termination: bool = from_default_env("early_termination"), Any, "";
         /// Height of the torso below which the robot has fallen.
-        termination_height: f64 = 0.27, Any, "m";
+        termination_height: f64 = from_default_env("termination_height"), Any, "m";
         /// Weight of the squared action in the reward: 0 or negative, as it is added.
-        action_penalty: f64 = 0.0, Any, "";
+        action_penalty: f64 = from_default_env("action_penalty"), Any, "";
         /// Weight of the torso's uprightness in the reward.
-        up_rew_scale: f64 = 0.1, Any, "";
+        up_rew_scale: f64 = from_default_env("up_rew_scale"), Any, "";
         /// Factor on joint velocities in the observation.
-        joint_vel_obs_scaling: f64 = 0.1, Any, "";
-        /// Substeps that share one mass matrix; 16 is one computation for an environment step.
-        mm_caching_frequency: usize = 16, Within(1.0, 16.0), "substeps";
+        joint_vel_obs_scaling: f64 = from_default_env("joint_vel_obs_scaling"), Any, "";
+        /// Substeps that share one mass matrix; as many as a step has is one computation for an environment step.
+        mm_caching_frequency: usize = from_default_env("mm_caching_frequency"), Within(1.0, 1024.0), "substeps";
         /// Whether an episode starts from a random state near the standing one.
-        stochastic_init: bool = true, Any, "";
-        /// Whether the last eight entries of the observation hold the clipped action (PWM) or zeros (SHAC).
-        action_in_obs: bool = true, Any, "";
+        stochastic_init: bool = from_default_env("stochastic_init"), Any, "";
+        /// Whether the observation holds the clipped action that led to it (PWM) or zeros in its place (SHAC).
+        action_in_obs: bool = from_default_env("action_in_obs"), Any, "";
         /// Which inertias the robot has.
-        inertia: Inertia = Inertia::Reference, Any, "";
+        inertia: Inertia = from_default_env("inertia"), Any, "";
         /// The point about which spatial vectors are taken.
-        reference_point: ReferencePoint = ReferencePoint::Torso, Any, "";
+        reference_point: ReferencePoint = from_default_env("reference_point"), Any, "";
         /// What the simulator's gradient is where there is none; read by what learns through the simulator.
-        subgradient: Subgradient = Subgradient::Reference, Any, "";
+        subgradient: Subgradient = from_default_env("subgradient"), Any, "";
     }
     Networks {
         /// What stands for the state inside the world model. Policy and critics see it too: while an encoder learns, they
@@ -250,7 +254,7 @@ keys! {
         critic_grad_norm: f64 = 100.0, Above(0.0), "";
         /// The world model's gradient is scaled down to this norm.
         wm_grad_norm: f64 = 20.0, Above(0.0), "";
-        /// The critics' outputs are values divided by this. Values of a running Ant are in the hundreds; outputs near 1 are
+        /// The critics' outputs are values divided by this. Values of a robot that runs are in the hundreds; outputs near 1 are
         /// learned sooner. 1 is PWM's.
         value_scale: f64 = 1.0, Above(0.0), "";
         /// Passes over the rollout when the critics learn.
@@ -279,7 +283,7 @@ keys! {
         /// What is done to rewards before the model learns them.
         rew_norm: RewNorm = RewNorm::CenterScale, Any, "";
         /// Rewards are clamped to this size before they are stored, so that one blow-up of the simulator cannot ruin the
-        /// statistics; an Ant's step earns less than 20. 0 means off.
+        /// statistics; a step of the shipped tasks earns less than 20. 0 means off.
         reward_clip: f64 = 100.0, AtLeast(0.0), "reward of a step";
         /// Whether the actor's loss is divided by the deviation of returns.
         ret_norm: bool = true, Any, "";

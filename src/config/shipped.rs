@@ -1,5 +1,12 @@
 //! The configurations that come with the program, held inside it so that it works from any folder.
 
+use std::sync::LazyLock;
+
+use super::error::ConfigErrors;
+use super::spec::{SPEC, Spec};
+use super::value::Field;
+use super::yaml::{Setting, read_settings};
+
 /// What a file configures.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Kind {
@@ -24,38 +31,46 @@ pub struct Shipped {
     pub text: &'static str,
 }
 
-macro_rules! algs {
-    ($($name:literal),+ $(,)?) => {
-        &[
-            Shipped { kind: Kind::Env, name: "ant", text: include_str!("../../configs/env/ant.yaml") },
-            $( Shipped {
-                kind: Kind::Alg,
-                name: $name,
-                text: include_str!(concat!("../../configs/alg/", $name, ".yaml")),
-            }, )+
-        ]
+macro_rules! shipped {
+    ($($kind:ident: $($name:literal),+ $(,)?;)+) => {
+        &[$($( Shipped {
+            kind: Kind::$kind,
+            name: $name,
+            text: include_str!(concat!(env!("CARGO_MANIFEST_DIR"), "/configs/", folder!($kind), "/", $name, ".yaml")),
+        }, )+)+]
     };
 }
 
-/// Every shipped configuration, the default of its kind first.
-pub static SHIPPED: &[Shipped] = algs![
-    "pwm_small",
-    "pwm_5M",
-    "pwm_48M",
-    "pwm_5M_flow_v1",
-    "pwm_5M_flow_v2",
-    "pwm_5M_flow_v3",
-    "pwm_48M_flow_v0",
-    "pwm_48M_flow_v1",
-    "pwm_48M_flow_v2",
-    "pwm_48M_flow_v3",
-    "pwm_48M_flow_v3_heun",
-    "pwm_48M_flow_v2_rk4",
-    "shac_small",
-    "shac",
-];
+macro_rules! folder {
+    (Env) => {
+        "env"
+    };
+    (Alg) => {
+        "alg"
+    };
+}
+
+/// Every shipped configuration, the default of its kind first. The list stands beside the files.
+pub static SHIPPED: &[Shipped] = include!("../../configs/shipped.rs");
+
+/// The settings of the default environment's file: the only place of their defaults.
+static DEFAULT_ENV: LazyLock<Vec<Setting>> = LazyLock::new(|| {
+    Shipped::default(Kind::Env).settings().unwrap_or_else(|e| panic!("invariant: shipped files are valid: {e}"))
+});
+
+/// The default of a setting of the environment, as the default environment's file has it.
+pub(super) fn from_default_env<T: Field>(key: &str) -> T {
+    let setting = DEFAULT_ENV.iter().find(|s| s.name == key);
+    let value = setting.and_then(|s| T::read(&s.value));
+    value.unwrap_or_else(|| panic!("invariant: {} sets `{key}`", Shipped::default(Kind::Env).path()))
+}
 
 impl Shipped {
+    /// What is taken where nothing is chosen.
+    pub fn default(kind: Kind) -> &'static Shipped {
+        SHIPPED.iter().find(|s| s.kind == kind).expect("invariant: something of each kind is shipped")
+    }
+
     pub fn find(kind: Kind, name: &str) -> Option<&'static Shipped> {
         SHIPPED.iter().find(|s| s.kind == kind && s.name == name)
     }
@@ -67,6 +82,23 @@ impl Shipped {
     /// Where the file stands in the repository, which is how messages call it.
     pub fn path(&self) -> String {
         format!("configs/{}/{}.yaml", self.kind.key(), self.name)
+    }
+
+    /// Its settings, without the specification of an environment.
+    pub(super) fn settings(&self) -> Result<Vec<Setting>, ConfigErrors> {
+        let settings = read_settings(&self.path(), self.text)?;
+        Ok(settings.into_iter().filter(|s| s.name != SPEC).collect())
+    }
+
+    /// The specification in an environment's file.
+    pub fn spec(&self) -> Option<Spec> {
+        Spec::in_file(&self.path(), self.text)
+    }
+
+    /// What the published code's files call the environment.
+    pub fn published(&self) -> Option<&'static str> {
+        let line = self.text.lines().find_map(|line| line.trim_start().strip_prefix("published: "))?;
+        line.split_whitespace().next()
     }
 
     /// The shipped configuration it starts from, if it does not start from the defaults.

@@ -14,7 +14,7 @@ pub enum Value {
     Float(f64),
     Text(String),
     List(Vec<Value>),
-    /// A mapping; no key takes one.
+    /// A mapping; only a specification takes one.
     Map(Vec<(String, Value)>),
 }
 
@@ -179,7 +179,14 @@ impl fmt::Display for Value {
                 }
                 f.write_str("]")
             }
-            Value::Map(_) => f.write_str("a mapping"),
+            Value::Map(entries) => {
+                f.write_str("{")?;
+                for (i, (name, value)) in entries.iter().enumerate() {
+                    let comma = if i > 0 { ", " } else { "" };
+                    write!(f, "{comma}{}: {value}", text(name))?;
+                }
+                f.write_str("}")
+            }
         }
     }
 }

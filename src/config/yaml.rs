@@ -8,6 +8,7 @@ use serde_saphyr::{Spanned, options::DuplicateKeyPolicy, options::NonFiniteFloat
 use super::error::{ConfigError, ConfigErrors, Place};
 use super::key::Section;
 use super::schema::{Config, KEYS};
+use super::spec::{Data, Node};
 use super::value::Value;
 
 /// A setting as written: its name, its value, where each stands.
@@ -31,6 +32,13 @@ pub(super) fn read_settings(name: &str, text: &str) -> Result<Vec<Setting>, Conf
         value: value.value,
     });
     Ok(settings.collect())
+}
+
+/// The part called `section` of a file that could be read, with the place of everything in it.
+pub(super) fn read_section(text: &str, section: &str) -> Option<Node> {
+    let root: Node = parse(text).ok()?;
+    let Data::Map(entries) = root.data else { return None };
+    entries.into_iter().find(|(name, _)| name == section).map(|(_, node)| node)
 }
 
 /// The value of an override.
@@ -89,6 +97,80 @@ impl<'de> Deserialize<'de> for Document {
         }
 
         deserializer.deserialize_any(Settings)
+    }
+}
+
+/// Like a value, but each part inside keeps its place.
+impl<'de> Deserialize<'de> for Node {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let Spanned { value, referenced, .. } = Spanned::<Inside>::deserialize(deserializer)?;
+        Ok(Node { line: referenced.line(), column: referenced.column(), data: value.0 })
+    }
+}
+
+struct Inside(Data);
+
+impl<'de> Deserialize<'de> for Inside {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct Any;
+
+        impl<'de> Visitor<'de> for Any {
+            type Value = Inside;
+
+            fn expecting(&self, f: &mut fmt::Formatter) -> fmt::Result {
+                f.write_str("a value")
+            }
+
+            fn visit_unit<E>(self) -> Result<Inside, E> {
+                Ok(Inside(Data::Scalar(Value::Null)))
+            }
+
+            fn visit_none<E>(self) -> Result<Inside, E> {
+                Ok(Inside(Data::Scalar(Value::Null)))
+            }
+
+            fn visit_some<D: Deserializer<'de>>(self, deserializer: D) -> Result<Inside, D::Error> {
+                Inside::deserialize(deserializer)
+            }
+
+            fn visit_bool<E>(self, b: bool) -> Result<Inside, E> {
+                Ok(Inside(Data::Scalar(Value::Bool(b))))
+            }
+
+            fn visit_i64<E>(self, i: i64) -> Result<Inside, E> {
+                Ok(Inside(Data::Scalar(Value::Int(i.into()))))
+            }
+
+            fn visit_u64<E>(self, i: u64) -> Result<Inside, E> {
+                Ok(Inside(Data::Scalar(Value::Int(i.into()))))
+            }
+
+            fn visit_f64<E>(self, x: f64) -> Result<Inside, E> {
+                Ok(Inside(Data::Scalar(Value::Float(x))))
+            }
+
+            fn visit_str<E>(self, t: &str) -> Result<Inside, E> {
+                Ok(Inside(Data::Scalar(Value::Text(t.into()))))
+            }
+
+            fn visit_seq<A: SeqAccess<'de>>(self, mut seq: A) -> Result<Inside, A::Error> {
+                let mut items = Vec::new();
+                while let Some(item) = seq.next_element()? {
+                    items.push(item);
+                }
+                Ok(Inside(Data::List(items)))
+            }
+
+            fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Inside, A::Error> {
+                let mut entries = Vec::new();
+                while let Some(entry) = map.next_entry()? {
+                    entries.push(entry);
+                }
+                Ok(Inside(Data::Map(entries)))
+            }
+        }
+
+        deserializer.deserialize_any(Any)
     }
 }
 
@@ -186,10 +268,13 @@ impl Config {
 
 fn json(value: &Value) -> serde_json::Value {
     match value {
-        Value::Null | Value::Map(_) => serde_json::Value::Null,
+        Value::Null => serde_json::Value::Null,
+        Value::Map(entries) => entries.iter().map(|(name, value)| (name.clone(), json(value))).collect(),
         Value::Bool(b) => (*b).into(),
-        // No key holds a number outside u64.
-        Value::Int(i) => u64::try_from(*i).map_or(serde_json::Value::Null, Into::into),
+        // No key holds a number outside u64 and i64.
+        Value::Int(i) => {
+            u64::try_from(*i).map(Into::into).or_else(|_| i64::try_from(*i).map(Into::into)).unwrap_or_default()
+        }
         Value::Float(x) => (*x).into(),
         Value::Text(t) => t.as_str().into(),
         Value::List(items) => items.iter().map(json).collect(),

@@ -101,6 +101,10 @@ impl Scalar for Dual {
         let (s, c) = self.v.sin_cos();
         (Self::new(s, c * self.d), Self::new(c, -s * self.d))
     }
+    fn atan2(self, x: Self) -> Self {
+        let square = x.v * x.v + self.v * self.v;
+        Self::new(self.v.atan2(x.v), (x.v * self.d - self.v * x.d) / square)
+    }
     fn mul_add(self, a: Self, b: Self) -> Self {
         self * a + b
     }

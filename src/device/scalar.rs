@@ -34,6 +34,8 @@ pub trait Scalar:
     fn abs(self) -> Self;
     /// Sine and cosine; the argument is an angle in radians of moderate size (|x| < 1e4).
     fn sin_cos(self) -> (Self, Self);
+    /// The angle in [-π, π] of the point (x, self); its derivative is infinite at the origin.
+    fn atan2(self, x: Self) -> Self;
     /// `self * a + b`, fused where the type's instructions offer it.
     fn mul_add(self, a: Self, b: Self) -> Self;
     fn lt(self, other: Self) -> Self::Mask;
@@ -107,6 +109,10 @@ macro_rules! float {
             #[inline(always)]
             fn sin_cos(self) -> (Self, Self) {
                 self.sin_cos()
+            }
+            #[inline(always)]
+            fn atan2(self, x: Self) -> Self {
+                self.atan2(x)
             }
             #[inline(always)]
             fn mul_add(self, a: Self, b: Self) -> Self {

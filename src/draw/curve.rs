@@ -1,7 +1,7 @@
 //! The learning curve of a run of any length, in memory that does not grow with it: rows are read one at a time, and a
 //! picture has only so many points that can be told apart.
 
-use crate::draw::plot::{Look, Plot, Point, Series, ant_references};
+use crate::draw::plot::{Look, Plot, Point, Reference, Series};
 use crate::io::metrics::Row;
 
 /// Points of a curve at most: about one a pixel. Even, so that dropping every second one keeps their distances equal.
@@ -52,12 +52,20 @@ pub struct LearningCurve<'a> {
     training: &'a str,
     evaluations: Thinned,
     trained: Thinned,
+    beside: Vec<Reference>,
 }
 
 impl<'a> LearningCurve<'a> {
     /// A curve of the columns with these names; the spread of an evaluation without one is 0.
     pub fn new(mean: &'a str, std: &'a str, training: &'a str) -> Self {
-        Self { mean, std, training, evaluations: Thinned::new(), trained: Thinned::new() }
+        Self { mean, std, training, evaluations: Thinned::new(), trained: Thinned::new(), beside: vec![] }
+    }
+
+    /// With these levels beside it.
+    #[must_use]
+    pub fn beside(mut self, levels: Vec<Reference>) -> Self {
+        self.beside = levels;
+        self
     }
 
     /// Adds a row; columns that it lacks, or whose number is not finite, are left out.
@@ -83,7 +91,7 @@ impl<'a> LearningCurve<'a> {
                 color: 0,
             },
         ];
-        Plot { title: title.into(), subtitle: subtitle.into(), references: ant_references(), series, ..Plot::returns() }
+        Plot { title: title.into(), subtitle: subtitle.into(), references: self.beside, series, ..Plot::returns() }
     }
 }
 

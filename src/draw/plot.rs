@@ -50,14 +50,6 @@ pub struct Reference {
     pub high: f64,
 }
 
-/// Return of an Ant that stands up and stays (the range over starts), and of one whose joints are never driven.
-pub fn ant_references() -> Vec<Reference> {
-    vec![
-        Reference { label: "standing still".into(), low: 1144.0, high: 1174.0 },
-        Reference { label: "doing nothing".into(), low: 149.0, high: 149.0 },
-    ]
-}
-
 /// Everything on one picture.
 #[derive(Clone, Debug)]
 pub struct Plot {

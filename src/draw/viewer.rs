@@ -5,7 +5,7 @@
 //! eyes on its local +x side with local z up, so that the eye sees which way it faces. The page (`viewer.html`) holds
 //! everything: no network, no other file.
 //!
-//! Poses are stored relative to shape 0 as sixteen-bit integers, the body's own path as f32: a thousand frames of an Ant
+//! Poses are stored relative to shape 0 as sixteen-bit integers, the body's own path as f32: a thousand frames of a walker
 //! of thirteen shapes are 275 kB of text, and no error is larger than a tenth of a millimetre. Forces of the ground are
 //! arrows, stored in the same way: what is not in contact takes no room.
 

@@ -1,11 +1,12 @@
 //! CUDA launches of the environment, and the robot written as constants of its kernels.
 
-use super::Ant;
-use super::ant::{ACTION_SCALE, DT, START_Q, SUBSTEPS};
-use super::step::*;
+use super::feature::{Feature, NEAREST};
+use super::op::*;
+use super::reset::Draw;
+use super::term::Term;
 use crate::device::cuda::Launch;
 use crate::device::cuda::launch::{Header, In, IndexOut, Out};
-use crate::sim::{Articulation, JointKind, Model, ReferencePoint, model::Contact};
+use crate::sim::cuda::{Constants, float};
 use crate::tape::cuda::{Operands, cover};
 use std::fmt::Write;
 
@@ -16,24 +17,24 @@ crate::cuda_kernels! {
         before: Out, reward: Out, done: Out, terminated: Out, evaluate: u32, n: u32,
     );
     fn env_adjoint[32](
-        action: In, q: In, qd: In, before: In, done: In, q_bar: In, qd_bar: In, obs_bar: In, before_bar: In,
+        action: In, q: In, qd: In, before: In, done: In, seen: In, q_bar: In, qd_bar: In, obs_bar: In, before_bar: In,
         reward_bar: In, to_action: Out, to_q: Out, to_qd: Out, to_obs: Out, flags: Out, accumulate: u32, bound: f32, n: u32,
     );
 }
 
-mod books {
+mod episodes {
     use super::{In, IndexOut, Out};
     crate::cuda_kernels! {
-        "sim/books.cu";
+        "sim/episodes.cu";
         fn env_reset[64](
             q: Out, qd: Out, obs: Out, progress: IndexOut, episodes: IndexOut, total: Out, alive: Out, stats: Out,
             seed: u64, stream: u32, evaluate: u32, n: u32,
         );
-        fn env_books[128](
+        fn end_episodes[128](
             reward: In, done: Out, q: Out, qd: Out, obs: Out, progress: IndexOut, episodes: IndexOut, total: Out,
             alive: Out, stats: Out, seed: u64, stream: u32, evaluate: u32, n: u32,
         );
-        fn env_count[128](flags: In, counts: Out, n: u32);
+        fn count_bounded[128](flags: In, counts: Out, n: u32);
     }
 }
 
@@ -45,129 +46,157 @@ mod basic {
     }
 }
 
-/// A free root and equal chains of hinges on it: what the kernels can simulate.
-struct Chains {
-    count: usize,
-    depth: usize,
-    /// Contact points of every body of a chain.
-    points: usize,
+/// `robot.cuh`: everything that the kernels know about the robot and the task.
+fn header(g: &Group) -> Header {
+    let (task, spec) = (&*g.task, &g.task.spec);
+    let text = "// Written by the program from the robot and its task.\n#pragma once\n#include \"sim/task.cuh\"\n";
+    let mut c = Constants { text: text.into() };
+    c.text += &task.layout.constants(&task.f64, &task.timing());
+    c.integer("EPISODE_LENGTH", spec.episode_length.min(i32::MAX as usize));
+    c.integer("OBS", task.sizes.obs);
+    c.integer("OBS_WIDTH", g.entries);
+    c.integer("ACT", task.sizes.act);
+    c.integer("ACT_WIDTH", g.actions);
+    c.integer("FIRST_ENV", g.first);
+    actions(&mut c, g);
+    observation(&mut c, g);
+    terms(&mut c, g);
+    starts(&mut c, g);
+    Header { name: "robot.cuh", text: c.text.into() }
 }
 
-/// How the robot is built, or none if it is not of the kernels' kind: body `1 + chain * depth + d` is number d of a chain.
-fn chains(robot: &Articulation, model: &Model<f64>) -> Option<Chains> {
-    let (root, rest) = model.links.split_first()?;
-    let plain = |k: usize| model.links[k].rotation.is_none();
-    if root.kind != JointKind::Free || !plain(0) || rest.is_empty() {
-        return None;
+/// Rows of a table that kernels/sim/task.cuh declares. One of nothing has a row that nobody reads: C++ has no empty arrays.
+fn table(c: &mut Constants, kind: &str, name: &str, rows: &[String]) {
+    let rows = if rows.is_empty() { "{}".into() } else { rows.join(", ") };
+    let _ = writeln!(c.text, "static __device__ const {kind} {name}[] = {{{rows}}};");
+}
+
+/// Which dof each entry of the action drives, and how strongly. The dofs of a specification's actions are neighbours.
+fn actions(c: &mut Constants, g: &Group) {
+    let drives = &g.task.spec.drives;
+    let (first, gain) = (drives[0].dof, drives[0].gain);
+    assert!((first..).zip(drives).all(|(k, d)| d.dof == k), "invariant: the dofs that are driven are neighbours");
+    let free = if g.task.f64.links[0].kind == crate::sim::JointKind::Free { 6 } else { 0 };
+    c.integer("ACTION_FIRST", first);
+    c.integer("ALL_DRIVEN", (first == free && drives.len() + free == g.task.sizes.nqd).into());
+    c.integer("EQUAL_GAINS", drives.iter().all(|d| d.gain == gain).into());
+    c.number("GAIN", gain);
+    c.numbers("GAINS", &drives.iter().map(|d| d.gain).collect::<Vec<_>>());
+}
+
+fn observation(c: &mut Constants, g: &Group) {
+    let (task, o) = (&*g.task, &g.task.spec.observation);
+    let mut rows = Vec::new();
+    let mut at = 0;
+    for &f in &o.features {
+        let width = f.width(o.actions);
+        let (kind, first, scale, [x, z]) = match f {
+            Feature::Height => ("HEIGHT", 0, 0.0, [0.0; 2]),
+            Feature::Rotation => ("ROOT_ROTATION", 0, 0.0, [0.0; 2]),
+            Feature::LinearVelocity => ("LINEAR_VELOCITY", 0, 0.0, [0.0; 2]),
+            Feature::AngularVelocity => ("ANGULAR_VELOCITY", 0, 0.0, [0.0; 2]),
+            Feature::Coordinates { first, .. } => ("COORDINATES", first, 0.0, [0.0; 2]),
+            Feature::Velocities { first, scale, .. } => ("VELOCITIES", first, scale, [0.0; 2]),
+            Feature::Up => ("UP", 0, 0.0, [0.0; 2]),
+            Feature::Heading { target } => ("HEADING", 0, 0.0, target),
+            Feature::Sine { of } => ("SINE", of, 0.0, [0.0; 2]),
+            Feature::Cosine { of } => ("COSINE", of, 0.0, [0.0; 2]),
+            Feature::Action { shown } => ("ACTIONS", 0, f64::from(u8::from(shown)), [0.0; 2]),
+        };
+        rows.push(format!("{{{kind}, {at}, {width}, {first}, {}, {}, {}}}", float(scale), float(x), float(z)));
+        at += width;
     }
-    let count = rest.iter().filter(|l| l.parent == Some(0)).count();
-    let (depth, points) = (rest.len() / count.max(1), rest[0].contacts.len());
-    let fits = |(i, l): (usize, &crate::sim::model::Link<f64>)| {
-        let parent = if i % depth == 0 { 0 } else { i };
-        l.kind == JointKind::Hinge && l.parent == Some(parent) && l.contacts.len() == points && plain(i + 1)
-    };
-    let equal = count > 0 && count * depth == rest.len() && count.is_power_of_two() && count <= 32;
-    (equal && rest.iter().enumerate().all(fits) && robot.bodies.len() == model.links.len()).then_some(Chains {
-        count,
-        depth,
-        points,
-    })
+    // Whether every list of coordinates or velocities has all that are not a free root's.
+    let free = g.task.f64.links[0].kind == crate::sim::JointKind::Free;
+    let (q, qd) = if free { (7, 6) } else { (0, 0) };
+    let all = o.features.iter().all(|f| match *f {
+        Feature::Coordinates { first, count } => first == q && first + count == task.sizes.nq,
+        Feature::Velocities { first, count, .. } => first == qd && first + count == task.sizes.nqd,
+        _ => true,
+    });
+    table(c, "Feature", "FEATURES", &rows);
+    c.integer("FEATURE_COUNT", rows.len());
+    c.integer("ALL_SHOWN", all.into());
+    c.integer("OF_ROOT", o.of_root().into());
+    c.integer("PROJECTS", o.projects().into());
+    let angle = |f: &Feature| matches!(f, Feature::Sine { .. } | Feature::Cosine { .. });
+    c.integer("ANGLES", o.features.iter().any(angle).into());
+    c.number("NEAREST", NEAREST);
+    let [x, y, z, w] = o.start;
+    c.vector("START", [x, y, z]);
+    c.number("START_W", w);
 }
 
-/// A float as C reads it, to the bit.
-fn c(x: f64) -> String {
-    let x = x as f32;
-    if x.is_finite() {
-        format!("{x:?}f")
-    } else if x > 0.0 {
-        "3.0e38f".into()
-    } else {
-        "-3.0e38f".into()
+fn terms(c: &mut Constants, g: &Group) {
+    let task = &*g.task;
+    let none = f64::NEG_INFINITY..f64::INFINITY;
+    let row = |kind: &str,
+               [of, cosine]: [usize; 2],
+               weight,
+               offset,
+               range: &std::ops::Range<f64>,
+               [below, above]: [f64; 2]| {
+        let numbers = [weight, offset, range.start, range.end, below, above].map(float).join(", ");
+        format!("{{{kind}, {of}, {cosine}, {numbers}}}")
+    };
+    let rows: Vec<String> = (task.spec.terms.iter())
+        .map(|&t| match t {
+            Term::Linear { of, weight, offset, low, high } => {
+                row("LINEAR", [of, 0], weight, offset, &(low..high), [0.0; 2])
+            }
+            Term::ClippedQuadratic { of, offset, low, high, below, above } => {
+                row("CLIPPED_QUADRATIC", [of, 0], 0.0, offset, &(low..high), [below, above])
+            }
+            Term::Angle { of, offset, scale } => row("ANGLE", [of, 0], 1.0 / scale, offset, &none, [0.0; 2]),
+            Term::Squared { of, offset, weight } => row("SQUARED", [of, 0], weight, offset, &none, [0.0; 2]),
+            Term::WrappedAngle { sine, cosine, weight } => {
+                row("WRAPPED_ANGLE", [sine, cosine], weight, 0.0, &none, [0.0; 2])
+            }
+            Term::ActionCost { weight } => row("ACTION_COST", [0, 0], weight, 0.0, &none, [0.0; 2]),
+        })
+        .collect();
+    table(c, "Term", "TERMS", &rows);
+    c.integer("TERM_COUNT", rows.len());
+    c.integer("CURVED", task.reward_is_curved().into());
+    c.number("BLOWN_UP", BLOWN_UP);
+    let end = task.spec.termination;
+    c.integer("TERMINATES", end.is_some().into());
+    c.integer("TERMINATION_ENTRY", end.map_or(0, |t| t.entry));
+    c.number("TERMINATION_BELOW", end.map_or(0.0, |t| t.below));
+}
+
+fn starts(c: &mut Constants, g: &Group) {
+    let reset = &g.task.spec.reset;
+    let (mut rows, mut drawn): (Vec<String>, Vec<i64>) = (Vec::new(), Vec::new());
+    for d in &reset.draws {
+        let first = drawn.len();
+        let (kind, width) = match d {
+            Draw::Position { width } => ("POSITION_NOISE", *width),
+            Draw::Rotation { at, degrees } => {
+                drawn.push(*at as i64);
+                ("ROTATION_NOISE", std::f64::consts::PI / (180.0 / degrees))
+            }
+            Draw::Coordinates { which, width } => {
+                drawn.extend(which.iter().map(|&k| k as i64));
+                ("COORDINATE_NOISE", *width)
+            }
+            Draw::Velocities { which, width } => {
+                drawn.extend(which.iter().map(|&k| k as i64));
+                ("VELOCITY_NOISE", *width)
+            }
+        };
+        rows.push(format!("{{{kind}, {first}, {}, {width:?}}}", drawn.len() - first));
     }
+    table(c, "Draw", "DRAWS", &rows);
+    c.integer("DRAW_COUNT", rows.len());
+    c.integers("DRAWN", drawn);
+    c.integer("UNIFORMS", reset.uniforms());
+    let start: Vec<_> = reset.start.iter().map(|x| format!("{x:?}")).collect();
+    let _ = writeln!(c.text, "static __device__ const double START[] = {{{}}};", start.join(", "));
 }
 
-fn list(values: &[f64]) -> String {
-    values.iter().map(|&x| c(x)).collect::<Vec<_>>().join(", ")
-}
-
-fn contact(p: &Contact<f64>) -> Vec<f64> {
-    let [x, y, z] = p.point.array();
-    vec![x, y, z, p.radius, p.stiffness, p.damping, p.viscosity, p.friction_stiffness]
-}
-
-/// `robot.cuh`: everything that the kernels know about the robot and the task. None if they cannot simulate it.
-fn header(ant: &Ant) -> Option<Header> {
-    let (model, s) = (&ant.f64, &ant.settings);
-    let Chains { count, depth, points } = chains(&ant.robot, model)?;
-    let mut h = String::from("// Written by the program from the robot and the settings of its task.\n#pragma once\n");
-    let mut integer = |name: &str, v: usize| {
-        let _ = writeln!(h, "constexpr int {name} = {v};");
-    };
-    let root = &model.links[0];
-    integer("LANES", count);
-    integer("DEPTH", depth);
-    integer("POINTS", points);
-    integer("ROOT_POINTS", root.contacts.len());
-    integer("SUBSTEPS", SUBSTEPS);
-    integer("REBUILD_EVERY", s.mm_caching_frequency);
-    integer("EPISODE_LENGTH", s.episode_length.min(i32::MAX as usize));
-    integer("EARLY_TERMINATION", s.early_termination.into());
-    integer("ACTION_IN_OBS", s.action_in_obs.into());
-    integer("STOCHASTIC_INIT", s.stochastic_init.into());
-    integer("ABOUT_TORSO", (s.reference_point == ReferencePoint::Torso).into());
-    let mut number = |name: &str, v: f64| {
-        let _ = writeln!(h, "constexpr float {name} = {};", c(v));
-    };
-    number("H", DT / SUBSTEPS as f64);
-    number("ACTION_SCALE", ACTION_SCALE);
-    number("UP_SCALE", s.up_rew_scale);
-    number("ACTION_PENALTY", s.action_penalty);
-    number("TERMINATION_HEIGHT", s.termination_height);
-    number("JOINT_VEL_SCALE", s.joint_vel_obs_scaling);
-    number("TIE", model.kinks.tie);
-    number("STILL", model.kinks.still);
-    let mut vector = |name: &str, v: [f64; 3]| {
-        for (axis, v) in ["X", "Y", "Z"].iter().zip(v) {
-            number(&format!("{name}_{axis}"), v);
-        }
-    };
-    vector("GRAVITY", model.gravity.array());
-    vector("ROOT", root.position.array());
-    vector("ROOT_COM", root.com.array());
-    vector("START", [START_Q[3], START_Q[4], START_Q[5]]);
-    number("START_W", START_Q[6]);
-    number("ROOT_MASS", root.mass);
-    for (i, row) in root.inertia.0.iter().enumerate() {
-        for (j, v) in row.array().into_iter().enumerate() {
-            number(&format!("ROOT_I{i}{j}"), v);
-        }
-    }
-    // Constants of the bodies of a chain: those of one kind for all chains side by side.
-    let body = |chain: usize, d: usize| -> Vec<f64> {
-        let l = &model.links[1 + chain * depth + d];
-        let mut v = [l.position.array(), l.axis.array()].concat();
-        v.extend([l.lower, l.upper, l.limit_stiffness, l.drive_stiffness, l.target, l.damping]);
-        v.extend([model.armature[l.qd], l.mass]);
-        v.extend(l.com.array());
-        v.extend(l.inertia.0.iter().flat_map(|r| r.array()));
-        v.extend(model.contacts[l.contacts.clone()].iter().flat_map(contact));
-        v
-    };
-    let mut chain = Vec::new();
-    for d in 0..depth {
-        let bodies: Vec<_> = (0..count).map(|k| body(k, d)).collect();
-        chain.extend((0..bodies[0].len()).flat_map(|i| bodies.iter().map(move |b| b[i])));
-    }
-    let on_root: Vec<f64> = model.contacts[root.contacts.clone()].iter().flat_map(contact).collect();
-    let start: Vec<_> = START_Q.iter().map(|x| format!("{x:?}")).collect();
-    let _ = writeln!(h, "static __device__ const float CHAIN[] = {{{}}};", list(&chain));
-    let _ = writeln!(h, "static __device__ const float ROOT_CONTACTS[] = {{{}}};", list(&on_root));
-    let _ = writeln!(h, "static __device__ const double START[] = {{{}}};", start.join(", "));
-    Some(Header { name: "robot.cuh", text: h.into() })
-}
-
-/// Threads of a block, as the kernels are declared; each environment takes one for each chain.
-const THREADS: usize = 64;
+/// Threads of a block that starts episodes, one for each.
+const RESET_THREADS: usize = 64;
 
 impl EnvReset {
     pub(super) fn launches(&self, x: &Operands) -> Option<Vec<Launch>> {
@@ -175,9 +204,10 @@ impl EnvReset {
         let (q, qd, obs, progress) = (x.out(Q), x.out(QD), x.out(OBS), x.out_index(PROGRESS));
         let (episodes, total, alive, stats) =
             (x.out_index(EPISODES), x.out(RETURN), x.out(ALIVE), x.out(EPISODE_STATS));
-        let (seed, stream, evaluate) = (self.rng.seed(), self.rng.stream(), (self.mode == Mode::Evaluate).into());
-        let launch = books::env_reset(
-            cover(n.max(4), THREADS),
+        let (seed, stream, evaluate) =
+            (self.group.rng.seed(), self.group.rng.stream(), (self.group.mode == Mode::Evaluate).into());
+        let launch = episodes::env_reset(
+            cover(n.max(4), RESET_THREADS),
             [],
             q,
             qd,
@@ -192,21 +222,22 @@ impl EnvReset {
             evaluate,
             n as u32,
         );
-        Some(vec![launch.with_header(header(&self.ant)?)])
+        Some(vec![launch.with_header(header(&self.group))])
     }
 }
 
 impl EnvStep {
     pub(super) fn launches(&self, x: &Operands) -> Option<Vec<Launch>> {
         let n = x.out_len(RETURN);
-        let chains = chains(&self.ant.robot, &self.ant.f64)?.count;
+        let (lanes, threads) = (self.group.task.layout.lanes(), self.group.task.layout.threads().step);
         let (q, qd, obs, progress) = (x.out(Q), x.out(QD), x.out(OBS), x.out_index(PROGRESS));
         let (episodes, total, alive, stats) =
             (x.out_index(EPISODES), x.out(RETURN), x.out(ALIVE), x.out(EPISODE_STATS));
         let (before, reward, done, terminated) = (x.out(BEFORE), x.out(REWARD), x.out(DONE), x.out(TERMINATED));
-        let (seed, stream, evaluate) = (self.rng.seed(), self.rng.stream(), (self.mode == Mode::Evaluate).into());
+        let (seed, stream, evaluate) =
+            (self.group.rng.seed(), self.group.rng.stream(), (self.group.mode == Mode::Evaluate).into());
         let step = env_step(
-            cover(n * chains, THREADS),
+            cover(n * lanes, threads),
             [],
             x.input(0),
             q,
@@ -221,7 +252,7 @@ impl EnvStep {
             evaluate,
             n as u32,
         );
-        let books = books::env_books(
+        let ends = episodes::end_episodes(
             [1, 1, 1],
             [],
             reward.into(),
@@ -239,8 +270,9 @@ impl EnvStep {
             evaluate,
             n as u32,
         );
-        let header = header(&self.ant)?;
-        let mut launches = vec![step.with_header(header.clone()), books.with_header(header)];
+        let header = header(&self.group);
+        let mut launches =
+            vec![step.with_threads(threads as u32).with_header(header.clone()), ends.with_header(header)];
         if self.bound.is_some() {
             // The state after resets, for the next step.
             for (from, to) in [(Q, NEXT_Q), (QD, NEXT_QD), (OBS, NEXT_OBS)] {
@@ -252,13 +284,11 @@ impl EnvStep {
     }
 }
 
-/// Threads of a block of the adjoint, whose shared memory holds a substep of each.
-const ADJOINT_THREADS: usize = 32;
-
 impl EnvStepAdjoint {
     pub(super) fn launches(&self, x: &Operands) -> Option<Vec<Launch>> {
-        let (n, chains) = (x.shape(0)[0], chains(&self.ant.robot, &self.ant.f64)?.count);
-        let (mut from, mut input) = ([In::default(); FROM.len()], GIVEN);
+        let (n, lanes, threads) =
+            (x.shape(0)[0], self.group.task.layout.lanes(), self.group.task.layout.threads().adjoint);
+        let (mut from, mut input) = ([In::default(); FROM.len()], self.given());
         for (from, has) in from.iter_mut().zip(self.has) {
             if has {
                 *from = x.input(input);
@@ -275,14 +305,16 @@ impl EnvStepAdjoint {
         }
         let [q_bar, qd_bar, obs_bar, before_bar, reward_bar] = from;
         let [to_action, to_q, to_qd, to_obs] = to;
+        let seen = if self.given() > 5 { x.input(5) } else { In::default() };
         let adjoint = env_adjoint(
-            cover(n * chains, ADJOINT_THREADS),
+            cover(n * lanes, threads),
             [],
             x.input(0),
             x.input(1),
             x.input(2),
             x.input(3),
             x.input(4),
+            seen,
             q_bar,
             qd_bar,
             obs_bar,
@@ -297,8 +329,8 @@ impl EnvStepAdjoint {
             self.bound.min(f64::from(f32::MAX)) as f32,
             n as u32,
         );
-        let count = books::env_count([1, 1, 1], [], x.scratch().into(), x.out(output), n as u32);
-        let header = header(&self.ant)?;
-        Some(vec![adjoint.with_header(header.clone()), count.with_header(header)])
+        let count = episodes::count_bounded([1, 1, 1], [], x.scratch().into(), x.out(output), n as u32);
+        let header = header(&self.group);
+        Some(vec![adjoint.with_threads(threads as u32).with_header(header.clone()), count.with_header(header)])
     }
 }

@@ -1,28 +1,41 @@
 //! Tasks on robots: observation, reward, termination and reset around a step of the dynamics.
 //!
-//! A task is plain functions over rows of numbers (one row an environment); who owns the rows and when environments are
-//! reset is the caller's business.
+//! A task is data, read from an environment's file; features and terms are written once and serve every task and number
+//! type. [`EnvBatch`] is all that a learner knows of environments.
+//!
+//! | file | what |
+//! |---|---|
+//! | [`task`] | what a task is, its robot compiled |
+//! | [`spec`] | a task read from YAML |
+//! | [`feature`], [`term`], [`reset`] | what is observed, what is rewarded, how episodes start |
+//! | [`rows`] | rows of environments: `f32` in lanes, `f64` and dual numbers one by one |
+//! | `op`, `cuda` | a reset, a step and its adjoint as operations |
+//! | [`batch`] | groups of environments of different tasks |
+//! | [`draw`] | shapes of a robot in a given state, forces of the ground |
 
-pub mod ant;
+pub mod batch;
 mod cuda;
-pub mod step;
+pub mod draw;
+pub mod feature;
+mod op;
+pub mod reset;
+pub mod rows;
+pub mod spec;
+pub mod task;
+pub mod term;
 
-pub use ant::{Ant, AntSettings, EnvReal};
+pub use batch::{Bound, EnvBatch, EnvGroup, EnvState, Stepped, dims, sizes};
+pub use draw::{DrawnShape, GroundForce, bodies_for_drawing, ground_forces};
+pub use op::{EpisodeStat, Mode};
+pub use rows::{Cotangents, EnvReal, Operands, Results};
+pub use task::{EnvSizes, KnownReturn, Task, TaskSpec};
 
-/// Sizes of one environment's rows.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct EnvSizes {
-    pub obs: usize,
-    pub act: usize,
-    /// Coordinates and velocities of the robot.
-    pub nq: usize,
-    pub nqd: usize,
-}
+use crate::config::{Config, ConfigErrors};
 
-/// Every task by name.
-pub const REGISTRY: &[(&str, EnvSizes)] = &[(ant::NAME, ant::SIZES)];
-
-/// Sizes of the task called `name`.
-pub fn sizes(name: &str) -> Option<EnvSizes> {
-    REGISTRY.iter().find(|(n, _)| *n == name).map(|&(_, sizes)| sizes)
+/// Whether the environment that a configuration describes can be built.
+///
+/// # Errors
+/// What is wrong with its specification, and where.
+pub fn check(c: &Config) -> Result<(), ConfigErrors> {
+    Task::from_config(c).map(|_| ())
 }

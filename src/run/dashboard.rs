@@ -1,7 +1,7 @@
 //! The run at a glance: eight lines that a terminal redraws in place.
 //!
 //! ```text
-//! pwm_small on ant, seed 0, runs/ant_pwm_small_s0
+//! pwm_small on walker, seed 0, runs/walker_pwm_small_s0
 //! ━━━━━━━━━━──────────────────────────   8 %  epoch 812/10000  4m 31s gone  41m 07s left
 //! return       1873   best 2011   length 934   12.4k steps/s   1.66M steps
 //! evaluations  ▁▂▂▃▄▅▆▇▇█  149 to 2011
@@ -158,7 +158,7 @@ mod tests {
 
     fn drawn(s: &Status, history: &History, width: usize) -> Vec<String> {
         let mut out = String::new();
-        let header = Header { title: "pwm_small on ant, seed 0".into(), budget_mib: 22_630.0 };
+        let header = Header { title: "pwm_small on walker, seed 0".into(), budget_mib: 22_630.0 };
         format_dashboard(&mut out, &header, s, history, 239.0, width, "\n");
         out.lines().map(Into::into).collect()
     }

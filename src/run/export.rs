@@ -11,7 +11,7 @@ use serde_json::{Map, Value, json};
 use crate::algo::learner;
 use crate::config::RewardHead;
 use crate::config::{ActorKind, Config, Decode, Dynamics, FlowHead, FlowProjection, Integrator, Latent};
-use crate::env::ant::{ACT, OBS};
+use crate::env;
 use crate::io::atomic;
 use crate::io::checkpoint::{Checkpoint, CheckpointError};
 use crate::io::tensors::{self, Tensor};
@@ -36,7 +36,8 @@ pub type Written = Vec<(String, Vec<usize>)>;
 
 /// Writes `parts` of a checkpoint to `path`, whole or not at all.
 pub fn export(stored: &Checkpoint, config: &Config, parts: &[Part], path: &Path) -> Result<Written, CheckpointError> {
-    let mut e = Export { stored, config, tensors: vec![], recipes: BTreeMap::new() };
+    let (obs_dim, act_dim) = env::dims(config);
+    let mut e = Export { stored, config, obs_dim, act_dim, tensors: vec![], recipes: BTreeMap::new() };
     let mut vars = Vars::default();
     let nets = learner(config.algorithm).networks(config, &mut vars);
     e.parts(parts, &nets.actor, &nets.critics, nets.world.as_ref(), nets.obs_stats.is_some())?;
@@ -51,6 +52,8 @@ pub fn export(stored: &Checkpoint, config: &Config, parts: &[Part], path: &Path)
 struct Export<'a> {
     stored: &'a Checkpoint,
     config: &'a Config,
+    obs_dim: usize,
+    act_dim: usize,
     tensors: Vec<(String, Vec<usize>, Vec<f32>)>,
     recipes: BTreeMap<&'static str, Value>,
 }
@@ -72,7 +75,7 @@ impl Export<'_> {
         let mut seen = vec![];
         if has(Part::Actor) || has(Part::World) {
             if normalised {
-                self.statistics("obs_stats", "obs", &[OBS])?;
+                self.statistics("obs_stats", "obs", &[self.obs_dim])?;
                 seen.push(json!({"op": "normalise", "mean": "obs.mean", "var": "obs.var", "eps": EPS, "clamp": CLAMP}));
             }
             if let Some((world, encoder)) = world.and_then(|w| Some((w, w.encoder()?))) {
@@ -98,7 +101,7 @@ impl Export<'_> {
         match c.actor {
             ActorKind::Gaussian => steps.extend(stack("actor.mu", actor.network())),
             ActorKind::Flow => steps.push(json!({
-                "op": "integrate", "start": "zeros", "width": ACT, "inputs": ["latent", "state", "time"],
+                "op": "integrate", "start": "zeros", "width": self.act_dim, "inputs": ["latent", "state", "time"],
                 "integrator": integrator(c.actor_flow_integrator), "substeps": c.actor_flow_substeps,
                 "field": stack("actor.velocity", actor.network()),
             })),

@@ -15,7 +15,7 @@ use std::path::{Path, PathBuf};
 
 use crate::algo::pwm::Nets;
 use crate::config::{Config, Dynamics};
-use crate::env::ant::{ACT, OBS};
+use crate::env;
 use crate::io::checkpoint::{self, CheckpointError, Section, Tensor};
 use crate::io::torch::{Leaf, TorchFile};
 use crate::model::Group;
@@ -90,7 +90,8 @@ pub fn settings(file: &TorchFile) -> Vec<String> {
 /// Takes what fits the networks of `config`.
 pub fn import(file: &TorchFile, config: &Config) -> Imported {
     let mut vars = Vars::default();
-    let nets = Nets::new(&mut vars, config, OBS, ACT);
+    let (obs_dim, act_dim) = env::dims(config);
+    let nets = Nets::new(&mut vars, config, obs_dim, act_dim);
     let mut variables = vec![];
     let mut take = Take { file, report: Report::default(), used: vec![], left: file.numbers() };
     for group in [&nets.world.group, &nets.actor.group, &nets.critics.group] {
@@ -100,7 +101,7 @@ pub fn import(file: &TorchFile, config: &Config) -> Imported {
     for (name, theirs, columns, wanted) in [
         ("rew_stats", "rew_rms", 1, true),
         ("ret_stats", "ret_rms", 1, true),
-        ("obs_stats", "obs_rms", OBS, config.obs_norm),
+        ("obs_stats", "obs_rms", obs_dim, config.obs_norm),
     ] {
         if wanted {
             let shape = if name == "ret_stats" { vec![3] } else { vec![columns, 3] };

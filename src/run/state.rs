@@ -214,7 +214,8 @@ fn fill<F: Stored>(
 /// The configuration that a checkpoint was written with.
 pub fn config_of(from: &Checkpoint) -> Result<Result<Config, ConfigErrors>, CheckpointError> {
     let name = format!("configuration in {}", from.path().display());
-    Ok(Config::from_yaml::<&str>(&name, from.meta_str(key::CONFIG)?, &[]))
+    let config = Config::from_yaml::<&str>(&name, from.meta_str(key::CONFIG)?, &[]);
+    Ok(config.and_then(|c| crate::env::check(&c).map(|()| c)))
 }
 
 /// Epochs done when a checkpoint was written.

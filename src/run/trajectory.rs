@@ -1,9 +1,9 @@
 //! Films an evaluation: keeps the coordinates of every step, then makes one episode into a moving and a still picture.
 
 use crate::algo::{StepView, TaskEvaluation};
+use crate::config::Config;
 use crate::draw::viewer::{Movie, Push, Readout, Shape, ViewerError};
-use crate::env::Ant;
-use crate::env::ant::{DT, NQ, NQD, bodies_for_drawing, ground_forces};
+use crate::env::{EnvSizes, Task, bodies_for_drawing, ground_forces, sizes};
 use crate::sim::articulation::Geometry;
 use crate::tape::exec::Number;
 
@@ -14,11 +14,15 @@ const POSES: usize = 6;
 const GAP: f32 = 1.5;
 
 /// Numbers of a frame: coordinates, velocities, return so far.
-pub(super) const FRAME: usize = NQ + NQD + 1;
+pub(super) fn frame(c: &Config) -> usize {
+    let s = sizes(c);
+    s.nq + s.nqd + 1
+}
 
 /// Coordinates, velocities and returns of every step of the first environments of an evaluation.
 #[derive(Debug)]
 pub struct Trajectory {
+    sizes: EnvSizes,
     envs: usize,
     q: Vec<f32>,
     qd: Vec<f32>,
@@ -32,12 +36,13 @@ struct Reel {
     readouts: Vec<Readout>,
     contact_forces: Vec<Push>,
     weight: f32,
+    fps: f32,
 }
 
 impl Reel {
     fn movie<'a>(&'a self, title: &'a str, subtitle: &'a str) -> Movie<'a> {
-        let Self { shapes, poses, readouts, contact_forces, weight } = self;
-        Movie { title, subtitle, fps: (1.0 / DT) as f32, shapes, poses, readouts, contact_forces, weight: *weight }
+        let Self { shapes, poses, readouts, contact_forces, weight, fps } = self;
+        Movie { title, subtitle, fps: *fps, shapes, poses, readouts, contact_forces, weight: *weight }
     }
 }
 
@@ -49,13 +54,14 @@ pub struct Pictures {
 }
 
 impl Trajectory {
-    /// Room for evaluations of so many environments and steps.
-    pub fn new(envs: usize, steps: usize) -> Self {
+    /// Room for evaluations of so many environments, of these sizes, and steps.
+    pub fn new(sizes: EnvSizes, envs: usize, steps: usize) -> Self {
         let frames = envs.min(FILMED) * steps;
         Self {
+            sizes,
             envs: 0,
-            q: Vec::with_capacity(frames * NQ),
-            qd: Vec::with_capacity(frames * NQD),
+            q: Vec::with_capacity(frames * sizes.nq),
+            qd: Vec::with_capacity(frames * sizes.nqd),
             returns: Vec::with_capacity(frames),
         }
     }
@@ -71,8 +77,8 @@ impl Trajectory {
     pub fn frame<F: Number>(&mut self, view: StepView<F>) {
         self.envs = view.returns.len().min(FILMED);
         let keep = |to: &mut Vec<f32>, from: &[F], each| to.extend(from[..each].iter().map(|x| x.value() as f32));
-        keep(&mut self.q, view.q, self.envs * NQ);
-        keep(&mut self.qd, view.qd, self.envs * NQD);
+        keep(&mut self.q, view.q, self.envs * self.sizes.nq);
+        keep(&mut self.qd, view.qd, self.envs * self.sizes.nqd);
         keep(&mut self.returns, view.returns, self.envs);
     }
 
@@ -83,15 +89,15 @@ impl Trajectory {
     }
 
     fn q(&self, frame: usize, env: usize) -> &[f32] {
-        &self.q[(frame * self.envs + env) * NQ..][..NQ]
+        &self.q[(frame * self.envs + env) * self.sizes.nq..][..self.sizes.nq]
     }
 
     fn qd(&self, frame: usize, env: usize) -> &[f32] {
-        &self.qd[(frame * self.envs + env) * NQD..][..NQD]
+        &self.qd[(frame * self.envs + env) * self.sizes.nqd..][..self.sizes.nqd]
     }
 
     /// One episode, ready to be drawn. It ends before the first state that is not finite.
-    fn reel(&self, ant: &Ant, e: &TaskEvaluation, env: usize) -> Reel {
+    fn reel(&self, task: &Task, e: &TaskEvaluation, env: usize) -> Reel {
         let frames = self.returns.len() / self.envs.max(1);
         let frames = frames.min(e.lengths.get(env).map_or(0, |l| *l as usize));
         let sane = |f: &usize| self.q(*f, env).iter().all(|x| x.is_finite() && x.abs() < 1e6);
@@ -100,54 +106,63 @@ impl Trajectory {
         let (mut shapes, mut poses, mut readouts, mut contact_forces) =
             (Vec::new(), Vec::new(), Vec::new(), Vec::new());
         for f in 0..frames {
-            let (mut q, mut qd) = ([0.0; NQ], [0.0; NQD]);
-            q.iter_mut().zip(self.q(f, env)).for_each(|(a, b)| *a = f64::from(*b));
-            qd.iter_mut().zip(self.qd(f, env)).for_each(|(a, b)| *a = f64::from(*b));
+            let wide = |x: &[f32]| x.iter().map(|&x| f64::from(x)).collect::<Vec<_>>();
+            let (q, qd) = (wide(self.q(f, env)), wide(self.qd(f, env)));
             let narrow = |v: [f64; 3]| v.map(|x| x as f32);
-            let forces = ground_forces(ant, &q, &qd).into_iter();
+            let forces = ground_forces(task, &q, &qd).into_iter();
             let forces = forces.map(|p| Push { frame: f, at: narrow(p.at), force: narrow(p.force) });
             contact_forces.extend(forces.filter(|p| p.force.iter().all(|x| x.is_finite())));
-            let drawn = bodies_for_drawing(ant, &q);
+            let drawn = bodies_for_drawing(task, &q);
             for s in &drawn {
                 poses.extend(s.centre.map(|x| x as f32));
                 poses.extend(quaternion(&s.rotation).map(|x| x as f32));
             }
             if f == 0 {
-                shapes = drawn.iter().map(|s| shape(s.geometry, s.body)).collect();
+                shapes = drawn.iter().map(|s| shape(s.geometry, depth(task, s.body))).collect();
             }
-            let (a, b) = if f + 1 < frames { (f, f + 1) } else { (f.saturating_sub(1), f) };
-            let speed = (self.q(b, env)[0] - self.q(a, env)[0]) / DT as f32;
-            let total_reward = self.returns[f * self.envs + env];
-            readouts.push(Readout { time: f as f32 * DT as f32, speed, total_reward });
         }
-        let mass: f64 = ant.model().links.iter().map(|l| l.mass).sum();
-        let weight = (mass * ant.model().gravity.norm()) as f32;
-        Reel { shapes, poses, readouts, contact_forces, weight }
+        let dt = task.spec.dt;
+        // The first shape's: a root need not have a position among the coordinates.
+        let along = |f: usize| poses[f * 7 * shapes.len()];
+        for f in 0..if shapes.is_empty() { 0 } else { frames } {
+            let (a, b) = if f + 1 < frames { (f, f + 1) } else { (f.saturating_sub(1), f) };
+            let speed = (along(b) - along(a)) / dt as f32;
+            let total_reward = self.returns[f * self.envs + env];
+            readouts.push(Readout { time: f as f32 * dt as f32, speed, total_reward });
+        }
+        let mass: f64 = task.model().links.iter().map(|l| l.mass).sum();
+        let weight = (mass * task.model().gravity.norm()) as f32;
+        Reel { shapes, poses, readouts, contact_forces, weight, fps: (1.0 / dt) as f32 }
     }
 
     /// The episode as an animated GIF.
-    pub fn gif(&self, ant: &Ant, e: &TaskEvaluation, env: usize) -> Result<Vec<u8>, ViewerError> {
-        self.reel(ant, e, env).movie("", "").gif()
+    pub fn gif(&self, task: &Task, e: &TaskEvaluation, env: usize) -> Result<Vec<u8>, ViewerError> {
+        self.reel(task, e, env).movie("", "").gif()
     }
 
     /// Draws one episode.
     pub fn pictures(
         &self,
-        ant: &Ant,
+        task: &Task,
         e: &TaskEvaluation,
         env: usize,
         title: &str,
         subtitle: &str,
     ) -> Result<Pictures, ViewerError> {
-        let reel = self.reel(ant, e, env);
+        let reel = self.reel(task, e, env);
         let movie = reel.movie(title, subtitle);
         Ok(Pictures { html: movie.html()?, svg: movie.still_svg(&movie.strides(POSES, GAP))? })
     }
 }
 
-/// Body 0 is the torso; each leg is an upper body, then a lower one.
-fn shape(g: Geometry, body: usize) -> Shape {
-    let group = if body == 0 { 0 } else { 2 - (body % 2) as u8 };
+/// Joints between a body and its root.
+fn depth(task: &Task, body: usize) -> usize {
+    std::iter::successors(task.spec.robot.bodies[body].parent, |&b| task.spec.robot.bodies[b].parent).count()
+}
+
+/// Roots, what hangs on them, and what hangs on that have colours of their own.
+fn shape(g: Geometry, depth: usize) -> Shape {
+    let group = depth.min(2) as u8;
     let (radius, half_length) = match g {
         Geometry::Sphere { radius } => (radius, 0.0),
         Geometry::Capsule { radius, half_length } => (radius, half_length),
@@ -186,7 +201,6 @@ fn quaternion(m: &[[f64; 3]; 3]) -> [f64; 4] {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::env::AntSettings;
 
     /// The matrix by rows of a unit quaternion xyzw.
     fn matrix([x, y, z, w]: [f64; 4]) -> [[f64; 3]; 3] {
@@ -217,18 +231,20 @@ mod tests {
 
     #[test]
     fn an_episode_becomes_pictures() {
-        let ant = Ant::new(AntSettings::default());
-        let mut film = Trajectory::new(3, 20);
+        let task = Task::from_config(&Config::default()).unwrap();
+        let s = task.sizes;
+        let mut film = Trajectory::new(s, 3, 20);
         for i in 0..20 {
-            let mut q = [crate::env::ant::START_Q; 3].concat();
-            q[NQ] = 0.5 * f64::from(i);
-            film.frame(StepView { q: &q, qd: &[0.0; 3 * NQD], returns: &[0.0, f64::from(i), 1e9] });
+            let mut q = task.spec.reset.start.repeat(3);
+            q[s.nq] = 0.5 * f64::from(i);
+            let qd = vec![0.0; 3 * s.nqd];
+            film.frame(StepView { q: &q, qd: &qd, returns: &[0.0, f64::from(i), 1e9] });
         }
         let (returns, lengths) = (vec![0.0, 20.0, 30.0], vec![20.0, 15.0, 20.0]);
         let e = TaskEvaluation { returns, lengths, ..TaskEvaluation::default() };
         assert_eq!(film.episode(&e), 1);
-        let p = film.pictures(&ant, &e, 1, "Ant", "a test, made up").unwrap();
+        let p = film.pictures(&task, &e, 1, "A walker", "a test, made up").unwrap();
         assert!(p.html.contains("\"frames\":15") && p.svg.contains("30.0 m/s"));
-        assert_eq!(film.pictures(&ant, &TaskEvaluation::default(), 0, "", "").unwrap_err(), ViewerError::Empty);
+        assert_eq!(film.pictures(&task, &TaskEvaluation::default(), 0, "", "").unwrap_err(), ViewerError::Empty);
     }
 }

@@ -6,6 +6,7 @@
 //!
 //! Sub-gradients: [`super::subgradient`]. docs/MATH.md derives the formulas.
 
+use super::articulation::JointKind;
 use super::contact::body_contact_adjoint;
 use super::inertia::body_bias_adjoint;
 use super::integrate::{integrate, integrate_adjoint};
@@ -42,13 +43,13 @@ pub fn substep_adjoint<S: Number, const B: usize, const D: usize>(
 ) {
     integrate_adjoint(model, h, q, qd, &w.qdd, q_bar, qd_bar, &mut c.tau);
     solve_adjoint(model, &w.factor, &w.pivot, &w.qdd, &mut c.tau, &mut c.mass);
-    for i in 0..B {
+    for i in 0..model.links.len() {
         joint_force_adjoint(model, i, q, w, c, q_bar, qd_bar, actuation_bar);
     }
     if rebuilt {
         mass_matrix_adjoint(model, w, c);
     }
-    for i in (0..B).rev() {
+    for i in (0..model.links.len()).rev() {
         body_contact_adjoint(model, i, ground, w, c);
         body_bias_adjoint(model, i, w, c);
         body_kinematics_adjoint(model, i, q, qd, w, c, q_bar, qd_bar);
@@ -70,14 +71,15 @@ pub fn step_keeping<S: Number, const B: usize, const D: usize>(
     w: &mut Work<S, B, D>,
     kept: &mut [S],
 ) {
-    let nq = model.coordinates;
+    let (nq, nd) = (model.coordinates, model.velocities);
+    let size = kept_per_substep(nq, nd);
     let origin = origin(model, timing, q);
     shift_state(model, origin, q, qd);
-    for (s, kept) in kept[..timing.substeps * kept_per_substep(nq, D)].chunks_exact_mut(nq + 2 * D).enumerate() {
+    for (s, kept) in kept[..timing.substeps * size].chunks_exact_mut(size).enumerate() {
         accelerations(model, q, qd, actuation, -origin.y, s % timing.mass_matrix_every == 0, w);
-        kept[..nq].copy_from_slice(q);
-        kept[nq..nq + D].copy_from_slice(qd);
-        kept[nq + D..].copy_from_slice(&w.qdd);
+        kept[..nq].copy_from_slice(&q[..nq]);
+        kept[nq..nq + nd].copy_from_slice(&qd[..nd]);
+        kept[nq + nd..].copy_from_slice(&w.qdd[..nd]);
         integrate(model, timing.h, &w.qdd, q, qd);
     }
     shift_state(model, -origin, q, qd);
@@ -100,55 +102,62 @@ pub fn step_adjoint<S: Number, const B: usize, const D: usize>(
     c: &mut Cotangents<S, B, D>,
     kept: &[S],
 ) {
-    let (nq, n, every) = (model.coordinates, timing.substeps, timing.mass_matrix_every);
-    let size = kept_per_substep(nq, D);
+    let (nq, nd) = (model.coordinates, model.velocities);
+    let (n, every) = (timing.substeps, timing.mass_matrix_every);
+    let size = kept_per_substep(nq, nd);
     let origin = origin(model, timing, q);
     let ground = -origin.y;
 
     *c = Cotangents::zero();
     let root = moving_root(model, timing);
-    let mut origin_bar = Vec3::zero();
-    if let Some(link) = root {
+    // Minus zero is neutral in sums, zero is not: it would take the sign from a zero.
+    let mut origin_bar = -Vec3::zero();
+    if root.is_some() {
         // p' = p₁' + o, v' = v₁' - ω' × o, with ω' of the state after the last substep.
         let last = &kept[(n - 1) * size..];
-        let next = |k: usize| last[nq + D + link.qd + k].mul_add(timing.h, last[nq + link.qd + k]);
-        let omega = Vec3::new(next(0), next(1), next(2));
-        let v_bar = Vec3::read(&qd_bar[link.qd + 3..]);
-        origin_bar = Vec3::read(&q_bar[link.q..]) + omega.cross(v_bar);
-        (Vec3::read(&qd_bar[link.qd..]) - origin.cross(v_bar)).write(&mut qd_bar[link.qd..]);
+        for link in model.links.iter().filter(|l| l.kind == JointKind::Free) {
+            let next = |k: usize| last[nq + nd + link.qd + k].mul_add(timing.h, last[nq + link.qd + k]);
+            let omega = Vec3::new(next(0), next(1), next(2));
+            let v_bar = Vec3::read(&qd_bar[link.qd + 3..]);
+            origin_bar += Vec3::read(&q_bar[link.q..]) + omega.cross(v_bar);
+            (Vec3::read(&qd_bar[link.qd..]) - origin.cross(v_bar)).write(&mut qd_bar[link.qd..]);
+        }
     }
     // The work of the last substep is still there, and with it the last factor.
     let (mut at, mut factor_of) = (n - 1, (n - 1) - (n - 1) % every);
     for s in (0..n).rev() {
         let state = |s: usize| kept[s * size..(s + 1) * size].split_at(nq);
         let first = s - s % every;
-        let ((q, rates), rebuild) = (state(s), first != factor_of);
-        let (qd, qdd) = rates.split_at(D);
-        if rebuild && first != s {
-            let (q, rates) = state(first);
-            forces(model, q, &rates[..D], actuation, ground, w);
-            mass_matrix(model, w);
-            factorise(model, w);
-            at = first;
-        }
-        if at != s {
-            forces(model, q, qd, actuation, ground, w);
-            w.qdd.copy_from_slice(qdd);
-            at = s;
-        }
-        if rebuild && first == s {
-            mass_matrix(model, w);
-            factorise(model, w);
+        let rebuild = first != factor_of;
+        // Where the factor comes from first, if that is another substep, then this one.
+        for of in [first, s].into_iter().skip(usize::from(!rebuild || first == s)) {
+            let (q, rates) = state(of);
+            let (qd, qdd) = rates.split_at(nd);
+            if of != at {
+                forces(model, q, qd, actuation, ground, w);
+                w.qdd[..nd].copy_from_slice(qdd);
+                at = of;
+            }
+            if rebuild && of == first {
+                mass_matrix(model, w);
+                factorise(model, w);
+            }
         }
         factor_of = first;
-        substep_adjoint(model, timing.h, q, qd, ground, first == s, w, c, q_bar, qd_bar, actuation_bar);
+        let (q, rates) = state(s);
+        substep_adjoint(model, timing.h, q, &rates[..nd], ground, first == s, w, c, q_bar, qd_bar, actuation_bar);
     }
     if let Some(link) = root {
-        // p₁ = p - o, v₁ = v + ω × o, the ground at -o_y, and o = p: the cotangent of p₁ itself drops out.
-        let v_bar = Vec3::read(&qd_bar[link.qd + 3..]);
-        let omega = Vec3::read(&qd[link.qd..]);
-        (Vec3::read(&qd_bar[link.qd..]) + origin.cross(v_bar)).write(&mut qd_bar[link.qd..]);
-        origin_bar += v_bar.cross(omega);
+        // p₁ = p - o, v₁ = v + ω × o, the ground at -o_y, and o = p of the root: the cotangent of its p₁ drops out.
+        for free in model.links.iter().filter(|l| l.kind == JointKind::Free) {
+            let v_bar = Vec3::read(&qd_bar[free.qd + 3..]);
+            let omega = Vec3::read(&qd[free.qd..]);
+            (Vec3::read(&qd_bar[free.qd..]) + origin.cross(v_bar)).write(&mut qd_bar[free.qd..]);
+            origin_bar += v_bar.cross(omega);
+            if free.q != link.q {
+                origin_bar = origin_bar - Vec3::read(&q_bar[free.q..]);
+            }
+        }
         origin_bar.y -= c.ground;
         origin_bar.write(&mut q_bar[link.q..]);
     }

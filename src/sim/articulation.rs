@@ -4,13 +4,17 @@
 //! ([`super::mass`]). [`super::Model`] is the same robot rounded to the number type it is simulated in.
 
 use super::quat::{Quat, Transform};
+use super::size::Size;
 use super::vec3::Vec3;
 
-/// How a joint moves; the numbers of its coordinates (q, qd) are (7, 6), (1, 1), (1, 1), (0, 0).
+/// How a joint moves; the numbers of its coordinates (q, qd) are (7, 6), (4, 3), (1, 1), (1, 1), (0, 0).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum JointKind {
-    /// q: world position and quaternion (x, y, z, w); qd: the world twist (ω, v).
+    /// q: world position and quaternion (x, y, z, w); qd: the world twist (ω, v). Only of a root, in the world's frame.
     Free,
+    /// q: the unit quaternion (x, y, z, w) of the body in the joint frame; qd: its angular velocity relative to the
+    /// parent, in the axes of the joint frame (rad/s). Damping, armature and actuation for each axis; no springs.
+    Ball,
     /// Rotation about the axis (rad).
     Hinge,
     /// Translation along the axis (m).
@@ -23,6 +27,7 @@ impl JointKind {
     pub fn coordinates(self) -> usize {
         match self {
             Self::Free => 7,
+            Self::Ball => 4,
             Self::Hinge | Self::Slide => 1,
             Self::Fixed => 0,
         }
@@ -30,6 +35,7 @@ impl JointKind {
     pub fn velocities(self) -> usize {
         match self {
             Self::Free => 6,
+            Self::Ball => 3,
             Self::Hinge | Self::Slide => 1,
             Self::Fixed => 0,
         }
@@ -40,16 +46,16 @@ impl JointKind {
 #[derive(Clone, Copy, Debug)]
 pub struct Joint {
     pub kind: JointKind,
-    /// Joint frame in the parent's body frame.
+    /// Joint frame in the parent's body frame; of a root, in the world. The identity, if the joint is free.
     pub frame: Transform<f64>,
     /// Unit axis in the joint frame (hinge, slide).
     pub axis: Vec3<f64>,
     pub lower: f64,
     pub upper: f64,
-    /// Spring at the limits [N m/rad or N/m], and the damping that acts always, inside the limits too.
+    /// Spring at the limits [N m/rad or N/m] (hinge, slide), and the damping that acts always, inside the limits too.
     pub limit_stiffness: f64,
     pub limit_damping: f64,
-    /// Drive towards `target`.
+    /// Drive towards `target`: spring (hinge, slide) and damping.
     pub drive_stiffness: f64,
     pub drive_damping: f64,
     pub target: f64,
@@ -177,7 +183,53 @@ pub struct ContactPoint {
     pub material: Material,
 }
 
+/// Why a robot cannot be simulated.
+#[derive(Clone, Debug, PartialEq, thiserror::Error)]
+pub enum RobotError {
+    #[error("body {body} comes before its parent, or is its own")]
+    Order { body: String },
+    #[error("the free joint of body {body} {problem}")]
+    Free { body: String, problem: &'static str },
+    #[error("the ball joint of body {body} has limits or a drive: only its damping can be chosen")]
+    Spring { body: String },
+    #[error("the axis of the joint of body {body} is no unit vector")]
+    Axis { body: String },
+    #[error("{has} {what}, but there is room for {room}")]
+    TooLarge { what: &'static str, has: usize, room: usize },
+}
+
 impl Articulation {
+    /// Checks that the bodies are in tree order, that every joint is one that the dynamics know, and that the robot has
+    /// room in one of the [size classes](super::size).
+    ///
+    /// # Errors
+    /// The first thing that is wrong.
+    pub fn validate(&self) -> Result<(), RobotError> {
+        for (i, b) in self.bodies.iter().enumerate() {
+            let (body, j) = (b.name.clone(), &b.joint);
+            if b.parent.is_some_and(|p| p >= i) {
+                return Err(RobotError::Order { body });
+            }
+            match j.kind {
+                JointKind::Free if b.parent.is_some() => {
+                    return Err(RobotError::Free { body, problem: "hangs on another body: only a root can be free" });
+                }
+                JointKind::Free if j.frame.p.array() != [0.0; 3] || j.frame.q.v.array() != [0.0; 3] => {
+                    let problem = "has a frame of its own: its coordinates are the world's";
+                    return Err(RobotError::Free { body, problem });
+                }
+                JointKind::Ball if j.limit_stiffness != 0.0 || j.drive_stiffness != 0.0 => {
+                    return Err(RobotError::Spring { body });
+                }
+                JointKind::Hinge | JointKind::Slide if (j.axis.norm() - 1.0).abs() > 1e-9 => {
+                    return Err(RobotError::Axis { body });
+                }
+                _ => {}
+            }
+        }
+        Size::of(self, 0).class().map(|_| ())
+    }
+
     /// First index of each joint in (q, qd), one entry more than there are bodies.
     pub fn offsets(&self) -> (Vec<usize>, Vec<usize>) {
         let (mut q, mut qd) = (vec![0], vec![0]);

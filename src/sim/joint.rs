@@ -8,8 +8,9 @@ use crate::device::Scalar;
 
 /// `τ` of the joint of body `i`, and the body's wrench handed to its parent. Bodies in reverse tree order.
 ///
-/// `τ = -S·F̂ - k_drive (q - target) - d q̇ + u + τ_limit`, where d is drive and limit damping together; the free joint
-/// gets `τ = -F̂`. `actuation` holds u per dof and is not read for free joints.
+/// `τ = -S·F̂ - k_drive (q - target) - d q̇ + u + τ_limit`, where d is drive and limit damping together; a ball joint has no
+/// springs, `τ = -S·F̂ - d q̇ + u` for each of its axes; the free joint gets `τ = -F̂`. `actuation` holds u per dof and is
+/// not read for free joints.
 #[inline(always)]
 pub fn joint_force<S: Scalar, const B: usize, const D: usize>(
     model: &Model<S>,
@@ -32,6 +33,11 @@ pub fn joint_force<S: Scalar, const B: usize, const D: usize>(
             let passive =
                 link.limit_stiffness * (bound - x) - link.drive_stiffness * (x - link.target) - link.damping * rate;
             w.tau[link.qd] = actuation[link.qd] + passive - w.axis[link.qd].dot(total);
+        }
+        JointKind::Ball => {
+            for k in link.qd..link.qd + 3 {
+                w.tau[k] = actuation[k] - link.damping * qd[k] - w.axis[k].dot(total);
+            }
         }
         JointKind::Fixed => {}
     }
@@ -75,6 +81,16 @@ pub fn joint_force_adjoint<S: Scalar, const B: usize, const D: usize>(
             q_bar[link.q] = stiffness.mul_add(minus, q_bar[link.q]);
             qd_bar[link.qd] = link.damping.mul_add(minus, qd_bar[link.qd]);
             actuation_bar[link.qd] -= minus;
+        }
+        JointKind::Ball => {
+            let total = w.body[i].f + w.body[i].children;
+            for k in link.qd..link.qd + 3 {
+                let minus = -c.tau[k];
+                f = w.axis[k].scale_add(minus, f);
+                c.axis[k] = total.scale(minus);
+                qd_bar[k] = link.damping.mul_add(minus, qd_bar[k]);
+                actuation_bar[k] -= minus;
+            }
         }
         JointKind::Fixed => {}
     }

@@ -11,7 +11,7 @@ use crate::device::Scalar;
 /// Fills `p, q, rot, com, back, v, a` of body `i` and the axes of its joint, from those of its parent.
 ///
 /// `V_i = V_p + S q̇` and `A_i = A_p + V_i ×ₘ (S q̇)`. For the free joint S is the identity in world axes, hence
-/// `V ×ₘ V = 0`.
+/// `V ×ₘ V = 0`; a ball joint turns about the three axes of the joint frame on the parent's side.
 #[inline(always)]
 pub fn body_kinematics<S: Scalar, const B: usize, const D: usize>(
     model: &Model<S>,
@@ -58,6 +58,19 @@ pub fn body_kinematics<S: Scalar, const B: usize, const D: usize>(
             a += v.cross_motion(rate);
             p = lin.scale_add(q[link.q], p);
         }
+        JointKind::Ball => {
+            let mut rate = Spatial::zero();
+            for k in 0..3 {
+                let ang = rot.column(k);
+                let axis = Spatial::new(ang, p.cross(ang));
+                w.axis[link.qd + k] = axis;
+                rate = axis.scale_add(qd[link.qd + k], rate);
+            }
+            v += rate;
+            a += v.cross_motion(rate);
+            quat = quat * Quat::read(&q[link.q..]);
+            rot = quat.matrix();
+        }
         JointKind::Fixed => {}
     }
     let com = rot.mul_vec_add(link.com, p);
@@ -96,12 +109,28 @@ pub fn body_kinematics_adjoint<S: Scalar, const B: usize, const D: usize>(
 
     // V = V_p + S q̇, A = A_p + V ×ₘ (S q̇): cotangent of S.
     let mut axis_bar = Spatial::zero();
-    if let JointKind::Hinge | JointKind::Slide = link.kind {
-        let (axis, rate) = (w.axis[link.qd], qd[link.qd]);
-        v_bar += axis.scale(rate).cross_force(bar.a);
-        let rate_bar = v_bar - w.body[i].v.cross_force(bar.a);
-        qd_bar[link.qd] += axis.dot(rate_bar);
-        axis_bar = rate_bar.scale_add(rate, c.axis[link.qd]);
+    let mut ball_bar = [Spatial::zero(); 3];
+    match link.kind {
+        JointKind::Hinge | JointKind::Slide => {
+            let (axis, rate) = (w.axis[link.qd], qd[link.qd]);
+            v_bar += axis.scale(rate).cross_force(bar.a);
+            let rate_bar = v_bar - w.body[i].v.cross_force(bar.a);
+            qd_bar[link.qd] += axis.dot(rate_bar);
+            axis_bar = rate_bar.scale_add(rate, c.axis[link.qd]);
+        }
+        JointKind::Ball => {
+            let mut moved = Spatial::zero();
+            for k in link.qd..link.qd + 3 {
+                moved = w.axis[k].scale_add(qd[k], moved);
+            }
+            v_bar += moved.cross_force(bar.a);
+            let rate_bar = v_bar - w.body[i].v.cross_force(bar.a);
+            for (bar, k) in ball_bar.iter_mut().zip(link.qd..) {
+                qd_bar[k] += w.axis[k].dot(rate_bar);
+                *bar = rate_bar.scale_add(qd[k], c.axis[k]);
+            }
+        }
+        JointKind::Free | JointKind::Fixed => {}
     }
     match link.kind {
         JointKind::Free => {
@@ -135,6 +164,19 @@ pub fn body_kinematics_adjoint<S: Scalar, const B: usize, const D: usize>(
             let lin = w.axis[link.qd].lin;
             q_bar[link.q] += lin.dot(p_bar);
             rot_bar.add_outer(p_bar.scale_add(q[link.q], axis_bar.lin), link.axis);
+        }
+        JointKind::Ball => {
+            quat_bar = quat_bar.scale_add(S::one(), w.body[i].q.matrix_adjoint(&rot_bar));
+            let turned_bar;
+            (quat_bar, turned_bar) = Quat::product_adjoint(quat, Quat::read(&q[link.q..]), quat_bar);
+            Quat::read(&q_bar[link.q..]).scale_add(S::one(), turned_bar).write(&mut q_bar[link.q..]);
+            // S_k = (ang, p × ang), ang = R e_k.
+            let at = w.body[i].p;
+            rot_bar = Mat3::zero();
+            for (k, axis_bar) in ball_bar.into_iter().enumerate() {
+                p_bar += w.axis[link.qd + k].ang.cross(axis_bar.lin);
+                rot_bar.add_outer(axis_bar.lin.cross_add(at, axis_bar.ang), Spatial::unit(k).ang);
+            }
         }
         JointKind::Fixed => {}
     }

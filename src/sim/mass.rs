@@ -4,17 +4,7 @@ use super::articulation::{Geometry, Shape};
 use super::vec3::{Mat3, Vec3};
 use std::f64::consts::PI;
 
-/// How the inertias of shapes are rotated into the body frame.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
-#[serde(rename_all = "lowercase")]
-pub enum Inertia {
-    /// As the reference does: arrays multiplied element by element where a matrix product was meant. A rotated shape
-    /// keeps only a scaled diagonal, and each further shape erases the off-diagonal part collected so far.
-    #[default]
-    Reference,
-    /// `R I Rᵀ`.
-    Exact,
-}
+pub use crate::config::Inertia;
 
 /// Mass properties of one body.
 #[derive(Clone, Copy, Debug)]

@@ -34,7 +34,7 @@ fn composite_inertia<S: Scalar, const B: usize, const D: usize>(
     for (sum, (link, b)) in composite.iter_mut().zip(model.links.iter().zip(&w.body)) {
         *sum = spatial_inertia(link, b);
     }
-    for i in (0..B).rev() {
+    for i in (0..model.links.len()).rev() {
         if let Some(k) = model.links[i].parent {
             composite[k] = composite[k].add(&composite[i]);
         }
@@ -82,7 +82,7 @@ pub fn factorise<S: Scalar, const B: usize, const D: usize>(model: &Model<S>, w:
     for (k, &armature) in model.armature.iter().enumerate() {
         w.factor[k][k] += armature;
     }
-    for k in (0..D).rev() {
+    for k in (0..model.velocities).rev() {
         let diagonal = w.factor[k][k].sqrt();
         let pivot = S::one() / diagonal;
         w.factor[k][k] = diagonal;
@@ -103,14 +103,14 @@ pub fn factorise<S: Scalar, const B: usize, const D: usize>(model: &Model<S>, w:
 /// `x <- (Lᵀ L)⁻¹ x`, in place.
 #[inline(always)]
 pub fn solve<S: Scalar, const D: usize>(model: &Model<S>, factor: &[[S; D]; D], pivot: &[S; D], x: &mut [S; D]) {
-    for i in (0..D).rev() {
+    for i in (0..model.velocities).rev() {
         let y = x[i] * pivot[i];
         x[i] = y;
         for &j in model.ancestors(i) {
             x[j] = (-factor[i][j]).mul_add(y, x[j]);
         }
     }
-    for i in 0..D {
+    for i in 0..model.velocities {
         let mut y = x[i];
         for &j in model.ancestors(i) {
             y = (-factor[i][j]).mul_add(x[j], y);
@@ -131,7 +131,7 @@ pub fn solve_adjoint<S: Scalar, const D: usize>(
     mass_bar: &mut [[S; D]; D],
 ) {
     solve(model, factor, pivot, x);
-    for row in 0..D {
+    for row in 0..model.velocities {
         let (lambda, acceleration) = (-x[row], -qdd[row]);
         mass_bar[row][row] = lambda.mul_add(qdd[row], mass_bar[row][row]);
         for &column in model.ancestors(row) {

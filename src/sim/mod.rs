@@ -14,12 +14,15 @@
 //! | semi-implicit Euler | [`integrate`] |
 //! | substeps, reference point | [`step`](mod@step) |
 //!
+//! A robot is a tree of bodies of any shape, on fixed, sliding, hinged, ball and free joints, with one root or several
+//! ([`articulation`]); [`robots`] are written as data, and [`size`] says how large they may be.
+//!
 //! The adjoint of each stage stands beside it; [`adjoint`] runs them in reverse.
 
 pub mod adjoint;
-pub mod ant;
 pub mod articulation;
 pub mod contact;
+pub mod cuda;
 pub mod inertia;
 pub mod integrate;
 pub mod joint;
@@ -29,6 +32,8 @@ pub mod mass_matrix;
 pub mod model;
 pub mod number;
 pub mod quat;
+pub mod robots;
+pub mod size;
 pub mod spatial;
 pub mod step;
 pub mod subgradient;
@@ -36,12 +41,12 @@ pub mod vec3;
 pub mod work;
 
 pub use adjoint::{step_adjoint, step_keeping};
-pub use ant::ant;
-pub use articulation::{Articulation, JointKind};
+pub use articulation::{Articulation, JointKind, RobotError};
 pub use mass::Inertia;
 pub use model::Model;
 pub use number::Number;
 pub use quat::{Quat, Transform};
+pub use size::Size;
 pub use spatial::{Spatial, SpatialInertia};
 pub use step::{ReferencePoint, Timing, step};
 pub use subgradient::Subgradient;

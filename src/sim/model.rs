@@ -67,8 +67,11 @@ impl<S: Scalar> Model<S> {
     /// Compiles `robot`.
     ///
     /// # Panics
-    /// If a body comes before its parent: robots are written in tree order.
+    /// If [`Articulation::validate`] finds something wrong with the robot.
     pub fn new(robot: &Articulation, how: Inertia) -> Self {
+        if let Err(e) = robot.validate() {
+            panic!("{}: {e}", robot.name);
+        }
         let (q, qd) = robot.offsets();
         let points = robot.contact_points();
         let mut links = Vec::new();
@@ -76,7 +79,6 @@ impl<S: Scalar> Model<S> {
         let (mut ancestors, mut ancestors_start) = (Vec::new(), vec![0]);
         let mut last_dofs: Vec<Vec<usize>> = Vec::new();
         for (i, body) in robot.bodies.iter().enumerate() {
-            assert!(body.parent.is_none_or(|p| p < i), "{}: body {} comes before its parent", robot.name, body.name);
             let j = &body.joint;
             // Path of dofs from this body to the root, nearest first.
             let mut path = body.parent.map_or(Vec::new(), |p| last_dofs[p].clone());
@@ -126,7 +128,7 @@ impl<S: Scalar> Model<S> {
             .collect();
         let (coordinates, velocities) = (q[links.len()], qd[links.len()]);
         let gravity = Vec3::of(robot.gravity);
-        let kinks = Subgradient::default().kinks();
+        let kinks = Subgradient::Reference.kinks();
         Self { links, contacts, armature, gravity, kinks, ancestors, ancestors_start, coordinates, velocities }
     }
 

@@ -13,16 +13,7 @@ use super::vec3::Vec3;
 use super::work::Work;
 use crate::device::Scalar;
 
-/// The point all spatial quantities refer to during an environment step.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
-#[serde(rename_all = "lowercase")]
-pub enum ReferencePoint {
-    /// The world origin, as in the reference. Round-off grows with the square of the distance from it.
-    World,
-    /// Where the torso is when the step begins. Held over the whole step, so a cached mass matrix stays valid.
-    #[default]
-    Torso,
-}
+pub use crate::config::ReferencePoint;
 
 /// How time is cut up.
 #[derive(Clone, Copy, Debug)]
@@ -45,12 +36,12 @@ pub fn forces<S: Number, const B: usize, const D: usize>(
     ground: S,
     w: &mut Work<S, B, D>,
 ) {
-    for i in 0..B {
+    for i in 0..model.links.len() {
         body_kinematics(model, i, q, qd, w);
         body_bias(model, i, w);
         body_contact(model, i, ground, w);
     }
-    for i in (0..B).rev() {
+    for i in (0..model.links.len()).rev() {
         joint_force(model, i, q, qd, actuation, w);
     }
 }
@@ -94,12 +85,13 @@ pub(super) fn origin<S: Scalar>(model: &Model<S>, timing: &Timing<S>, q: &[S]) -
     }
 }
 
-/// The root, if the reference point goes with it. A robot whose root is not free stays near its fixed base: nothing to
-/// gain there.
+/// The first body, if the reference point goes with it: when every root is free. A robot that is fixed to the world stays
+/// near its base: nothing to gain there.
 #[inline(always)]
 pub(super) fn moving_root<'a, S: Scalar>(model: &'a Model<S>, timing: &Timing<S>) -> Option<&'a Link<S>> {
-    let root = model.links.first().filter(|l| l.kind == JointKind::Free);
-    root.filter(|_| timing.reference_point == ReferencePoint::Torso)
+    let mut roots = model.links.iter().filter(|l| l.parent.is_none());
+    let moves = timing.reference_point == ReferencePoint::Torso && roots.all(|l| l.kind == JointKind::Free);
+    model.links.first().filter(|_| moves)
 }
 
 /// Advances (q, qd) by `timing.substeps` substeps under the constant `actuation` (per dof).

@@ -2,18 +2,7 @@
 
 use crate::device::Scalar;
 
-/// The choice. Away from kinks all are the same. That a point begins to touch has no derivative in any of them.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
-#[serde(rename_all = "lowercase")]
-pub enum Subgradient {
-    /// The reference's: of `min(a, b)` at a tie that of b; none of friction on a point at rest; at a joint's limit the
-    /// inside's; at the ends of the action's range the inside's.
-    #[default]
-    Reference,
-    /// The mean of both sides, which is what central differences measure. Friction on a point at rest has the derivative
-    /// of viscous friction, on any side.
-    Central,
-}
+pub use crate::config::Subgradient;
 
 /// The choice as factors.
 #[derive(Clone, Copy, Debug)]

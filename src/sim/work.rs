@@ -28,7 +28,8 @@ pub struct BodyWork<S> {
     pub children: Spatial<S>,
 }
 
-/// Scratch of the dynamics of a robot with `B` bodies and `D` velocity coordinates.
+/// Scratch of the dynamics of a robot with at most `B` bodies and `D` velocity coordinates: what stands behind those that
+/// it has is never read.
 #[derive(Clone, Copy, Debug)]
 pub struct Work<S, const B: usize, const D: usize> {
     pub body: [BodyWork<S>; B],
@@ -44,9 +45,11 @@ pub struct Work<S, const B: usize, const D: usize> {
 }
 
 impl<S: Scalar, const B: usize, const D: usize> Work<S, B, D> {
+    /// # Panics
+    /// If the robot is larger.
     #[inline(always)]
     pub fn new(model: &Model<S>) -> Self {
-        assert!(model.links.len() == B && model.velocities == D);
+        assert!(model.links.len() <= B && model.velocities <= D);
         let body = BodyWork {
             p: Vec3::zero(),
             q: Quat::identity(),

@@ -10,12 +10,13 @@ pub mod round;
 use super::op::OpArgs;
 use super::plan::Layout;
 use super::program::{DType, Node, Program};
+use crate::device::cuda::cache::{self, Cached};
 use crate::device::cuda::driver::{Buffer, Context, Function, Graph, Module};
 use crate::device::cuda::launch::{In, IndexIn, IndexOut, Out};
 use crate::device::cuda::matmul::Matmul;
 use crate::device::cuda::nvrtc::Nvrtc;
 use crate::device::cuda::unit::units;
-use crate::device::cuda::{CudaError, Launch, cache};
+use crate::device::cuda::{CudaError, Launch};
 use round::{Frame, MOST_LAUNCHES, Mail, Rounds};
 use std::sync::Arc;
 use std::time::Instant;
@@ -213,25 +214,31 @@ impl CudaPrograms {
         let (units, which) = units(lists.iter().flatten());
         let nvrtc = Nvrtc::load()?;
         let arch = nvrtc.arch(&context.info)?;
-        // MmaPath are compiled side by side: they know nothing of each other.
-        let codes: Vec<Result<Vec<u8>, CudaError>> = std::thread::scope(|scope| {
+        // Units are compiled side by side: they know nothing of each other.
+        let codes: Vec<Result<Cached, CudaError>> = std::thread::scope(|scope| {
             let (nvrtc, arch) = (&nvrtc, &arch);
-            let jobs: Vec<_> = units.iter().map(|u| scope.spawn(move || cache::compile(nvrtc, u, arch))).collect();
+            let compile = |u| scope.spawn(move || cache::compile(nvrtc, u, arch, true));
+            let jobs: Vec<_> = units.iter().map(compile).collect();
             jobs.into_iter().map(|j| j.join().expect("invariant: the compiler does not panic")).collect()
         });
         let first = self.modules.len();
-        for code in codes {
-            self.modules.push(Module::load(context, &code?)?);
+        for (unit, code) in units.iter().zip(codes) {
+            self.modules.push(cache::load(context, &nvrtc, unit, &arch, &code?)?);
         }
         let mut which = which.into_iter();
+        let mut stack = 0;
         let mut loaded = |mut launch: Launch| {
             let unit = which.next().expect("invariant: every launch has its unit");
             let function = self.modules[first + unit].function(&launch.symbol())?;
             function.allow_shared(launch.shared)?;
+            stack = function.stack()?.max(stack);
             context.encode(&mut launch)?;
             Ok((function, launch))
         };
-        lists.into_iter().map(|list| list.into_iter().map(&mut loaded).collect()).collect()
+        let lists = lists.into_iter().map(|list| list.into_iter().map(&mut loaded).collect());
+        let lists: Vec<Loaded> = lists.collect::<Result<_, CudaError>>()?;
+        context.allow_stack(stack)?;
+        Ok(lists)
     }
 
     /// Records the rounds that will be run again and again, each as one graph.

@@ -5,7 +5,8 @@
 // PWM_STANDIN_MAJOR = compute capability, 8 by default. PWM_STANDIN_DEVICES = how many GPUs there are.
 // PWM_STANDIN_MEMORY = bytes that can be allocated, PWM_STANDIN_LOCKED = of the host, locked.
 // PWM_STANDIN_CONTEXT = the status of making a context. PWM_STANDIN_FAIL = after so many graph launches of a process a
-// kernel fails, and everything after it: an error of a kernel stays with its context.
+// kernel fails, and everything after it: an error of a kernel stays with its context; PWM_STANDIN_STATUS = with which code.
+// PWM_STANDIN_STACK = bytes that a thread of every kernel keeps in memory.
 #include "shim.hpp"
 #include <algorithm>
 #include <cstdio>
@@ -349,10 +350,21 @@ X cuFuncSetAttribute(Function* f, int a, int value) {
     if (a != 8 || value > (major >= 9 ? 227 << 10 : 163 << 10)) return INVALID_VALUE;
     return f->most_dynamic = value, SUCCESS;
 }
+// A thread of a fresh context has 1024 bytes of stack. Where a kernel needs more, the driver would take it from the device
+// when the kernel is launched: a graph must not be recorded before it has it.
+static size_t stack_limit = 1024;
+static size_t stack_of_kernels() { return getenv("PWM_STANDIN_STACK") ? strtoull(getenv("PWM_STANDIN_STACK"), 0, 10) : 0; }
+X cuFuncGetAttribute(int* value, int a, Function*) {
+    if (a != 3) return INVALID_VALUE;
+    return *value = (int)stack_of_kernels(), SUCCESS;
+}
+X cuCtxGetLimit(size_t* value, int limit) { return *value = stack_limit, limit == 0 ? SUCCESS : INVALID_VALUE; }
+X cuCtxSetLimit(int limit, size_t value) { return stack_limit = value, limit == 0 ? SUCCESS : INVALID_VALUE; }
 X cuLaunchKernel(Function* f, unsigned gx, unsigned gy, unsigned gz, unsigned bx, unsigned by, unsigned bz,
                  unsigned dynamic, Stream* s, void** args, void**) {
     COUNT;
     if (!gx || !gy || !gz || by != 1 || bz != 1 || dynamic > f->most_dynamic || gx % f->cluster) return INVALID_VALUE;
+    if (s && s->capture && stack_of_kernels() > stack_limit) return last_error = "no stack", OUT_OF_MEMORY;
     if (!f->launched++) launched_names += f->name + "\n";
     // The arguments are copied now, as the driver does, to where each may lie.
     struct alignas(64) Line {
@@ -380,7 +392,10 @@ X cuGraphExecDestroy(Graph* g) { return delete g, SUCCESS; }
 X cuGraphLaunch(Graph* g, Stream*) {
     COUNT;
     static int left = getenv("PWM_STANDIN_FAIL") ? atoi(getenv("PWM_STANDIN_FAIL")) : -1;
-    if (left >= 0 && left-- == 0) sticky = LAUNCH_FAILED, last_error = "unspecified launch failure", left = 0;
+    if (left >= 0 && left-- == 0) {
+        const char* status = getenv("PWM_STANDIN_STATUS");
+        sticky = status ? atoi(status) : LAUNCH_FAILED, last_error = "unspecified launch failure", left = 0;
+    }
     // As on a GPU, where a launch returns before it runs: waiting tells.
     if (sticky) return SUCCESS;
     for (auto& f : g->work)
@@ -388,6 +403,8 @@ X cuGraphLaunch(Graph* g, Stream*) {
     return SUCCESS;
 }
 X cuGetErrorString(int code, const char** s) {
+    // CUDA_ERROR_UNKNOWN is the last one.
+    if (code > 999) return *s = nullptr, INVALID_VALUE;
     static std::string text;
     text = code == UNAVAILABLE ? "all CUDA-capable devices are busy or unavailable" : code == OUT_OF_MEMORY ? "out of memory" : last_error.empty() ? "error " + std::to_string(code) : last_error;
     return *s = text.c_str(), SUCCESS;

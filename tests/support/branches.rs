@@ -1,19 +1,27 @@
-//! Which branches an environment step of the Ant takes: single precision is judged where it takes the same.
+//! Which branches an environment step takes: single precision is judged where it takes the same as double precision.
+#![allow(dead_code)] // each test binary uses a part
 
-use pwm::env::ant::{BODIES, NQD};
 use pwm::sim::integrate::integrate;
 use pwm::sim::step::accelerations;
-use pwm::sim::{Model, Number, Work};
+use pwm::sim::{JointKind, Model, Number, Work};
 
-/// Which contact, friction and limit branches the 16 substeps of one step take.
+/// Which contact, friction and limit branches the 16 substeps of one step of the Ant take under an action.
 pub fn branches<S: Number<Mask = bool>>(model: &Model<S>, q: &[f64], qd: &[f64], action: &[f64]) -> Vec<[bool; 3]> {
-    let (mut q, mut qd) =
-        (q.iter().map(|&x| S::of(x)).collect::<Vec<_>>(), qd.iter().map(|&x| S::of(x)).collect::<Vec<_>>());
-    let mut actuation = [S::zero(); NQD];
-    for (u, a) in actuation[6..].iter_mut().zip(action) {
-        *u = S::of(200.0 * a.clamp(-1.0, 1.0));
-    }
-    let mut w = Work::<S, BODIES, NQD>::new(model);
+    let torque = |a: &f64| 200.0 * a.clamp(-1.0, 1.0);
+    let actuation: Vec<f64> = [0.0; 6].into_iter().chain(action.iter().map(torque)).collect();
+    branches_under(model, q, qd, &actuation)
+}
+
+/// The same of any robot of at most 16 bodies and 24 dofs under forces of its joints.
+pub fn branches_under<S: Number<Mask = bool>>(
+    model: &Model<S>,
+    q: &[f64],
+    qd: &[f64],
+    actuation: &[f64],
+) -> Vec<[bool; 3]> {
+    let cast = |x: &[f64]| x.iter().map(|&x| S::of(x)).collect::<Vec<S>>();
+    let (mut q, mut qd, actuation) = (cast(q), cast(qd), cast(actuation));
+    let mut w = Work::<S, 16, 24>::new(model);
     let mut taken = Vec::new();
     for substep in 0..16 {
         accelerations(model, &q, &qd, &actuation, S::zero(), substep == 0, &mut w);
@@ -27,7 +35,7 @@ pub fn branches<S: Number<Mask = bool>>(model: &Model<S>, q: &[f64], qd: &[f64],
                 let viscous = (c.viscosity * speed).lt(-(c.friction_stiffness * x.y));
                 taken.push([touching, touching && u.y.lt(S::zero()), touching && viscous]);
             }
-            if link.parent.is_some() {
+            if let JointKind::Hinge | JointKind::Slide = link.kind {
                 taken.push([q[link.q].lt(link.lower), link.upper.lt(q[link.q]), false]);
             }
         }

@@ -1,5 +1,4 @@
 //! A control group of its own for a child process: a limit that the system enforces.
-#![allow(dead_code)] // each test binary uses a part
 
 use std::fs;
 use std::path::PathBuf;

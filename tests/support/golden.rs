@@ -1,9 +1,6 @@
 //! Golden arrays: safetensors files under the folder in `PWM_GOLDEN` (which holds `ant/` and `pwm/`), else under
 //! `tests/golden`.
 
-// Each test binary uses its own part of this.
-#![allow(dead_code)]
-
 use safetensors::{Dtype, SafeTensors};
 use std::collections::HashMap;
 use std::path::PathBuf;

@@ -3,13 +3,7 @@
 //! For `y = f(x)`, random directions `dx` and weights `w`: `<w, J dx>` from one run on dual numbers must equal
 //! `<Jᵀ w, dx>` from the reverse pass. The two share the forward kernels and nothing else.
 
-// Each test binary uses its own part of this.
-#![allow(dead_code)]
-
-#[path = "ops.rs"]
-pub mod ops;
-
-use ops::Dot;
+use super::ops::Dot;
 use pwm::device::Dual;
 use pwm::device::cpu::team::Team;
 use pwm::device::philox::{Philox, Stream};

@@ -1,10 +1,7 @@
 //! Programs on golden numbers: variables filled before a run, values read after it, whole tables of arrays compared.
 
-// Each test binary uses its own part of this.
-#![allow(dead_code)]
-
-use crate::golden::{Array, Golden};
-use crate::ops::Dot;
+use crate::support::golden::{Array, Golden};
+use crate::support::ops::Dot;
 use pwm::algo::pwm::Nets;
 use pwm::algo::pwm::rollout::EnvStepVals;
 use pwm::config::{Bootstrap, Config, Decode, Dynamics, FlowHead, Integrator, RewNorm, RewardHead};

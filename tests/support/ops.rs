@@ -1,8 +1,5 @@
 //! Operations of the tests' own, so that nothing under test weighs or routes its own results.
 
-// Each test binary uses its own part of this.
-#![allow(dead_code)]
-
 use pwm::device::Real;
 use pwm::tape::{Adjoint, Op, OpArgs};
 

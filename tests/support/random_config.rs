@@ -1,5 +1,4 @@
 //! Configurations at random: every part of PWM in sizes that are planned in a millisecond.
-#![allow(dead_code)] // each test binary uses a part
 
 use pwm::config::{Config, load};
 use pwm::device::philox::{Philox, Stream};

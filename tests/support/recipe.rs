@@ -1,5 +1,4 @@
 //! A small reader of exported weights: safetensors and the recipes in it, in double precision and with no other code.
-#![allow(dead_code)] // each test binary uses a part
 
 use std::collections::{BTreeMap, HashMap};
 

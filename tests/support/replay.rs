@@ -1,38 +1,14 @@
 //! Drives the replay operations from outside, and an obvious model of what they should do.
 
-// Each test binary uses its own part of this.
-#![allow(dead_code)]
-
-use pwm::device::Real;
 use pwm::device::cpu::team::Team;
 use pwm::device::philox::{Philox, Stream};
+use pwm::ops::control::copy;
 use pwm::ops::replay::{
     Counter, ReplaySpec, ReplayVars, Sampling, Transition, replay_begin, replay_record, replay_sample,
 };
-use pwm::tape::exec::{Number, ProgramId};
-use pwm::tape::{DType, Machine, Op, OpArgs, Program, Region, VarId, Vars};
+use pwm::tape::exec::{Number, ProgramId, Target};
+use pwm::tape::{DType, Machine, Placement, Program, Region, VarId, Vars};
 use std::sync::Arc;
-
-/// Copies an activation to a variable, where a test can read it.
-#[derive(Debug)]
-struct Copy;
-
-impl Copy {
-    #[inline(always)]
-    fn run<F: Real>(&self, args: &OpArgs<F>, _: usize, _: usize) {
-        args.out_all(0).copy_from_slice(args.input(0));
-    }
-}
-
-impl Op for Copy {
-    fn name(&self) -> &'static str {
-        "test_copy"
-    }
-    fn phases(&self, _: &[Vec<usize>], _: &[Vec<usize>]) -> Vec<usize> {
-        vec![1]
-    }
-    pwm::kernels!();
-}
 
 pub struct Driver<F: Number> {
     pub machine: Machine<F>,
@@ -46,6 +22,10 @@ pub struct Driver<F: Number> {
 
 impl<F: Number> Driver<F> {
     pub fn new(spec: &ReplaySpec, threads: usize) -> Self {
+        Self::on(&Target::Cpu, spec, threads)
+    }
+
+    pub fn on(target: &Target, spec: &ReplaySpec, threads: usize) -> Self {
         let (n, o, a, h, b) = (spec.num_envs, spec.obs_dim, spec.act_dim, spec.horizon, spec.batch);
         let mut vars = Vars::default();
         let r = ReplayVars::new(&mut vars, spec);
@@ -63,10 +43,11 @@ impl<F: Number> Driver<F> {
         let (obs, act, rew) = replay_sample(&mut draw, &vars, &r);
         for (from, to) in [obs, act, rew].into_iter().zip(sample) {
             let to = draw.var(&vars, to);
-            draw.push(Copy, &[from], &[to]);
+            copy(&mut draw, from, to);
         }
         let team = Arc::new(Team::new(threads).expect("threads"));
-        let machine = Machine::new(vars, vec![begin, record, draw], team).expect("memory");
+        let programs = vec![begin, record, draw];
+        let machine = Machine::on(target, vars, programs, team, &Placement::Arena).expect("memory");
         let programs = [0, 1, 2].map(|i| machine.program(i));
         Self { machine, vars: r, inputs, sample, programs }
     }

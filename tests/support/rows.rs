@@ -1,5 +1,4 @@
 //! Rows of metrics as tests compare them.
-#![allow(dead_code)] // each test binary uses a part
 
 use std::collections::BTreeMap;
 use std::path::Path;

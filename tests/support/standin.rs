@@ -1,10 +1,11 @@
 //! The stand-in driver and compiler: built with the C++ compiler of this machine, loaded in place of the real ones.
-#![allow(dead_code)] // each test binary uses a part
 
 use std::ffi::{CStr, c_char};
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::sync::{Mutex, OnceLock};
+
+use super::only;
 
 fn compiler() -> String {
     std::env::var("CXX").unwrap_or_else(|_| "c++".into())
@@ -105,13 +106,9 @@ pub fn launched() -> Vec<String> {
 /// Runs this test binary again in another environment, one test of it.
 pub fn again(test: &str, environment: &[(&str, String)]) {
     let me = std::env::current_exe().unwrap();
-    let out = Command::new(me)
-        .args(["--exact", test, "--nocapture", "--test-threads=1"])
-        .envs(environment.iter().map(|(k, v)| (k, v)))
-        .output()
-        .unwrap();
+    let out = Command::new(me).args(only(test)).envs(environment.iter().map(|(k, v)| (k, v))).output().unwrap();
     let text = String::from_utf8_lossy(&out.stdout).into_owned() + &String::from_utf8_lossy(&out.stderr);
-    assert!(out.status.success() && text.contains("1 passed"), "{environment:?}:\n{text}");
+    assert!(out.status.success() && text.contains(" 1 passed;"), "{environment:?}:\n{text}");
 }
 
 /// Environments in which threads run in other orders, and under the address sanitizer, where a number that is not aligned

@@ -1,5 +1,4 @@
 //! A configuration that trains in a second: every part of published PWM is there, none of it is large.
-#![allow(dead_code)] // each test binary uses a part
 
 use pwm::config::{Config, load};
 

@@ -3,19 +3,18 @@
 use super::rollout::{EnvStepVals, rollout};
 use super::world::Batch;
 use super::{Loss, Nets, Pwm, RewardLoss, critic, probe, world};
-use crate::algo::evaluate::{EvalPlan, environments};
+use crate::algo::evaluate::EvalPlan;
 use crate::algo::metrics::{self, Measured, Source};
 use crate::algo::programs::{Handle, Programs, Sequence};
 use crate::algo::schedule::Network;
 use crate::algo::{Blueprint, EpochSchedule, Learner, Networks, Parts, TrainedNetwork};
 use crate::config::Config;
 use crate::device::philox::Stream;
-use crate::env::step::ant_from_config;
+use crate::env::{EnvBatch, Mode};
 use crate::ops::control::{accumulate, clip, increment};
 use crate::ops::random::normal;
 use crate::ops::replay::{Transition, replay_begin, replay_record, replay_sample};
 use crate::tape::{Program, Vars};
-use std::sync::Arc;
 
 /// PWM as one of the algorithms.
 pub struct PwmLearner;
@@ -30,7 +29,8 @@ impl Learner for PwmLearner {
     }
 
     fn networks(&self, c: &Config, vars: &mut Vars) -> Networks {
-        Nets::new(vars, c, crate::env::ant::OBS, crate::env::ant::ACT).into()
+        let (obs_dim, act_dim) = crate::env::dims(c);
+        Nets::new(vars, c, obs_dim, act_dim).into()
     }
 }
 
@@ -48,10 +48,9 @@ struct EpochPrograms {
 /// does when its rewards cannot be learned.
 pub fn build(c: &Config, reward_loss: RewardLoss) -> Blueprint {
     let (mut vars, mut programs) = (Vars::default(), Programs::default());
-    let ant = Arc::new(ant_from_config(c));
-    let mut pwm = Pwm::new(&mut vars, c, ant.clone());
+    let mut pwm = Pwm::new(&mut vars, c);
     pwm.nets.reward_loss = reward_loss;
-    let eval = environments(&mut vars, c, ant, c.eval_episodes, Stream::Eval);
+    let eval = EnvBatch::of_config(&mut vars, "eval", c, c.eval_episodes, Mode::Evaluate, Stream::Eval);
     let networks = Networks::from(pwm.nets.clone());
 
     let begin = programs.push("begin", |p| begin(p, &vars, &pwm));
@@ -97,7 +96,7 @@ fn begin(p: &mut Program, vars: &Vars, pwm: &Pwm) {
 fn act(p: &mut Program, vars: &Vars, pwm: &Pwm, learn: bool) {
     let c = &pwm.config;
     let epoch = p.var(vars, pwm.epoch);
-    let noise = normal(p, c.seed, Stream::Policy, epoch, &[c.horizon, c.num_envs, crate::env::ant::ACT]);
+    let noise = normal(p, c.seed, Stream::Policy, epoch, &[c.horizon, c.num_envs, pwm.env.act_dim]);
     increment(p, epoch);
     let obs = p.var(vars, pwm.env.obs);
     let mut step = |p: &mut Program, _: usize, action, (done, terminated)| {

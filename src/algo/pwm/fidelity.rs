@@ -13,8 +13,6 @@ use crate::algo::programs::{Handle, Programs};
 use crate::config::Config;
 use crate::device::cpu::team::Team;
 use crate::device::philox::Stream;
-use crate::env::ant::ACT;
-use crate::env::step::ant_from_config;
 use crate::ops::control::{copy, increment};
 use crate::ops::random::normal;
 use crate::tape::exec::{Number, RunError};
@@ -73,7 +71,7 @@ impl<F: Number> Fidelity<F> {
         let wm_buffer_size = (c.num_envs * (c.horizon + 1)).max(c.wm_batch_size);
         let c = &Config { wm_buffer_size, ret_norm: false, actor_lambda: 1.0, ..c.clone() };
         let mut vars = Vars::default();
-        let pwm = Pwm::new(&mut vars, c, Arc::new(ant_from_config(c)));
+        let pwm = Pwm::new(&mut vars, c);
         let env_rewards = vars.add(Region::Exchange, "fidelity.rewards", DType::Real, &[c.horizon, c.num_envs]);
         let last_values = vars.add(Region::Exchange, "fidelity.values", DType::Real, &[c.num_envs]);
         let mut programs = Programs::default();
@@ -215,7 +213,7 @@ impl<F: Number> Fidelity<F> {
 fn write(p: &mut Program, vars: &Vars, pwm: &Pwm, env_rewards: VarId, last_values: VarId, gradient: Option<bool>) {
     let c = &Config { detach: gradient == Some(true), ..pwm.config.clone() };
     let epoch = p.var(vars, pwm.epoch);
-    let noise = normal(p, c.seed, Stream::Policy, epoch, &[c.horizon, c.num_envs, ACT]);
+    let noise = normal(p, c.seed, Stream::Policy, epoch, &[c.horizon, c.num_envs, pwm.env.act_dim]);
     increment(p, epoch);
     let (obs, rewards) = (p.var(vars, pwm.env.obs), p.var(vars, env_rewards));
     let mut step = |p: &mut Program, t: usize, action, (done, terminated)| {

@@ -20,15 +20,13 @@ pub use super::{RolloutBuffers, critic};
 use super::networks::normalised;
 use super::{Networks, ProbeVars};
 use crate::config::Config;
-use crate::device::philox::{Philox, Stream};
-use crate::env::Ant;
-use crate::env::step::{EnvVars, Mode};
+use crate::device::philox::Stream;
+use crate::env::{EnvBatch, Mode};
 use crate::model::{Actor, Critics, WorldModel};
 use crate::ops::replay::{ReplaySpec, ReplayVars};
 use crate::ops::stats::START_COUNT;
 use crate::tape::exec::Number;
 use crate::tape::{DType, Machine, Program, Region, Val, VarId, Vars};
-use std::sync::Arc;
 
 /// Networks and statistics: what a policy needs to act, and all that `best` checkpoints hold.
 #[derive(Clone, Debug)]
@@ -105,7 +103,7 @@ pub enum Loss {
 pub struct Pwm {
     pub config: Config,
     pub nets: Nets,
-    pub env: EnvVars,
+    pub env: EnvBatch,
     pub replay: ReplayVars,
     pub buffers: RolloutBuffers,
     /// Index `[1]`: epochs begun, the step of the policy's noise.
@@ -118,11 +116,10 @@ pub struct Pwm {
 }
 
 impl Pwm {
-    pub fn new(vars: &mut Vars, c: &Config, ant: Arc<Ant>) -> Self {
-        let (obs_dim, act_dim) = (crate::env::ant::OBS, crate::env::ant::ACT);
+    pub fn new(vars: &mut Vars, c: &Config) -> Self {
+        let (obs_dim, act_dim) = crate::env::dims(c);
         let nets = Nets::new(vars, c, obs_dim, act_dim);
-        let rng = Philox::new(c.seed, Stream::Reset);
-        let env = EnvVars::new(vars, "env", ant, c.num_envs, Mode::Train, rng);
+        let env = EnvBatch::of_config(vars, "env", c, c.num_envs, Mode::Train, Stream::Reset);
         let spec = ReplaySpec {
             num_envs: c.num_envs,
             horizon: c.horizon,

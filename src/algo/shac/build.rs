@@ -2,18 +2,17 @@
 
 use super::rollout::{observe, rollout};
 use super::{Loss, Nets, Shac};
-use crate::algo::evaluate::{EvalPlan, environments};
+use crate::algo::evaluate::EvalPlan;
 use crate::algo::metrics::{self, Measured, Source};
 use crate::algo::programs::{Handle, Programs, Sequence};
 use crate::algo::schedule::Network;
 use crate::algo::{Blueprint, EpochSchedule, Learner, Networks, Parts, TrainedNetwork, critic};
 use crate::config::Config;
 use crate::device::philox::Stream;
-use crate::env::step::ant_from_config;
+use crate::env::{EnvBatch, Mode};
 use crate::ops::control::{accumulate, increment};
 use crate::ops::random::normal;
 use crate::tape::{Program, Vars};
-use std::sync::Arc;
 
 /// SHAC as one of the algorithms.
 pub struct ShacLearner;
@@ -25,9 +24,8 @@ impl Learner for ShacLearner {
 
     fn build(&self, c: &Config) -> Blueprint {
         let (mut vars, mut programs) = (Vars::default(), Programs::default());
-        let ant = Arc::new(ant_from_config(c));
-        let s = Shac::new(&mut vars, c, ant.clone());
-        let eval = environments(&mut vars, c, ant, c.eval_episodes, Stream::Eval);
+        let s = Shac::new(&mut vars, c);
+        let eval = EnvBatch::of_config(&mut vars, "eval", c, c.eval_episodes, Mode::Evaluate, Stream::Eval);
         let networks = Networks::from(s.nets.clone());
 
         let begin = programs.push("begin", |p| s.env.reset(p, &vars));
@@ -65,7 +63,8 @@ impl Learner for ShacLearner {
     }
 
     fn networks(&self, c: &Config, vars: &mut Vars) -> Networks {
-        Nets::new(vars, c).into()
+        let (obs_dim, act_dim) = crate::env::dims(c);
+        Nets::new(vars, c, obs_dim, act_dim).into()
     }
 }
 
@@ -73,7 +72,7 @@ impl Learner for ShacLearner {
 fn act(p: &mut Program, vars: &Vars, s: &Shac) {
     let c = &s.config;
     let epoch = p.var(vars, s.epoch);
-    let noise = normal(p, c.seed, Stream::Policy, epoch, &[c.horizon, c.num_envs, crate::env::ant::ACT]);
+    let noise = normal(p, c.seed, Stream::Policy, epoch, &[c.horizon, c.num_envs, s.env.act_dim]);
     increment(p, epoch);
     let (loss, observed) = rollout(p, vars, s, noise);
     s.nets.actor.group.update(p, vars, &[(loss, 1.0)]);

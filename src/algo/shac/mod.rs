@@ -13,15 +13,12 @@ pub use build::ShacLearner;
 
 use super::{Networks, RolloutBuffers};
 use crate::config::Config;
-use crate::device::philox::{Philox, Stream};
-use crate::env::Ant;
-use crate::env::ant::{ACT, OBS};
-use crate::env::step::{EnvVars, Mode};
+use crate::device::philox::Stream;
+use crate::env::{EnvBatch, Mode};
 use crate::model::{Actor, Critics};
 use crate::ops::stats::START_COUNT;
 use crate::tape::exec::Number;
 use crate::tape::{DType, Machine, Region, VarId, Vars};
-use std::sync::Arc;
 
 /// Networks and statistics: what a policy needs to act, and all that `best` checkpoints hold.
 #[derive(Clone, Debug)]
@@ -35,10 +32,11 @@ pub struct Nets {
 }
 
 impl Nets {
-    pub fn new(vars: &mut Vars, c: &Config) -> Self {
+    pub fn new(vars: &mut Vars, c: &Config, obs_dim: usize, act_dim: usize) -> Self {
         let mut stats = |name: &str, shape: &[usize]| vars.add(Region::Statistics, name, DType::Real, shape);
-        let (obs_stats, ret_stats) = (stats("obs_stats", &[OBS, 3]), stats("ret_stats", &[3]));
-        Self { actor: Actor::new(vars, c, OBS, ACT), critics: Critics::new(vars, c, OBS), obs_stats, ret_stats }
+        let (obs_stats, ret_stats) = (stats("obs_stats", &[obs_dim, 3]), stats("ret_stats", &[3]));
+        let (actor, critics) = (Actor::new(vars, c, obs_dim, act_dim), Critics::new(vars, c, obs_dim));
+        Self { actor, critics, obs_stats, ret_stats }
     }
 
     /// Draws all parameters from `seed`, and lets the statistics start as if they had seen nothing.
@@ -74,7 +72,7 @@ pub enum Loss {
 pub struct Shac {
     pub config: Config,
     pub nets: Nets,
-    pub env: EnvVars,
+    pub env: EnvBatch,
     /// `latents` are normalised observations.
     pub buffers: RolloutBuffers,
     /// Index `[1]`: epochs begun, the step of the policy's noise.
@@ -88,10 +86,11 @@ pub struct Shac {
 }
 
 impl Shac {
-    pub fn new(vars: &mut Vars, c: &Config, ant: Arc<Ant>) -> Self {
-        let nets = Nets::new(vars, c);
-        let env = EnvVars::new(vars, "env", ant, c.num_envs, Mode::Train, Philox::new(c.seed, Stream::Reset));
-        let buffers = RolloutBuffers::new(vars, c, OBS);
+    pub fn new(vars: &mut Vars, c: &Config) -> Self {
+        let (obs_dim, act_dim) = crate::env::dims(c);
+        let nets = Nets::new(vars, c, obs_dim, act_dim);
+        let env = EnvBatch::of_config(vars, "env", c, c.num_envs, Mode::Train, Stream::Reset);
+        let buffers = RolloutBuffers::new(vars, c, obs_dim);
         let mut control = |name: &str, dtype, n: usize| vars.add(Region::Control, name, dtype, &[n]);
         Self {
             config: c.clone(),

@@ -5,8 +5,7 @@
 
 use super::Shac;
 use crate::algo::critic::loss_spec;
-use crate::env::ant::OBS;
-use crate::env::step::Bound;
+use crate::env::Bound;
 use crate::ops::control::copy;
 use crate::ops::returns::actor_loss;
 use crate::ops::stats::{normalise, normalise_into, update_stats};
@@ -24,7 +23,7 @@ pub fn rollout(p: &mut Program, vars: &Vars, s: &Shac, noise: Val) -> (Val, Vec<
     // A step's gradient is that of the mean over environments: the bound on one environment's is a share of it.
     let bound = Bound { norm: c.step_grad_norm / n as f64, count: p.var(vars, s.bounded) };
 
-    let (seen, before) = (p.real(&[h, n, OBS]), p.real(&[h, n, OBS]));
+    let (seen, before) = (p.real(&[h, n, s.env.obs_dim]), p.real(&[h, n, s.env.obs_dim]));
     let [reward, done, terminated] = [(); 3].map(|()| p.real(&[h, n]));
     let mut state = s.env.state(p, vars);
     let mut observed = Vec::with_capacity(h);
@@ -37,7 +36,7 @@ pub fn rollout(p: &mut Program, vars: &Vars, s: &Shac, noise: Val) -> (Val, Vec<
         let into = [before, reward, done, terminated].map(|v| p.at(v, i));
         (_, state) = s.env.step_through(p, vars, &state, action, bound, into);
     }
-    let after = p.reshape(before, &[h * n, OBS]);
+    let after = p.reshape(before, &[h * n, s.env.obs_dim]);
     let after = normalise(p, after, stats, true);
     let value = critics.min(p, after, true);
     let value = p.reshape(value, &[h, n]);

@@ -4,14 +4,34 @@ use std::fmt::Write as _;
 
 use super::runs::{Group, Run};
 use super::table::points;
+use super::tables::tasks_of;
 use crate::algo::metrics::{CATALOGUE, EVAL_MEAN, EVAL_STD, Kind, TRAIN_RETURN};
 use crate::analysis::stats::{mean, std};
-use crate::draw::plot::{COLORS, Look, Plot, Point, Reference, Series, ant_references, escape};
+use crate::draw::plot::{COLORS, Look, Plot, Point, Reference, Series, escape};
+use crate::env::KnownReturn;
 use crate::io::metrics::{Row, column};
 use crate::run::progress::Short;
 
-/// The published ones as levels, drawn where the curves come near them.
-const LEVELS: [(&str, f64); 4] = [("TD-MPC2", 6183.0), ("PPO", 6605.0), ("SHAC", 7641.0), ("PWM", 9559.0)];
+/// Levels nearer to each other than this share of the axis are drawn as one band: their names would not fit.
+const APART: f64 = 0.02;
+
+/// The returns that are known of a task, as far as curves with this top come near them.
+fn levels(known: &[KnownReturn], top: f64) -> Vec<Reference> {
+    let mut near: Vec<&KnownReturn> = known.iter().filter(|r| r.draw || r.high <= 1.35 * top).collect();
+    near.sort_by(|a, b| a.low.total_cmp(&b.low));
+    let axis = near.iter().fold(top, |axis, r| axis.max(r.high));
+    let mut levels: Vec<Reference> = Vec::new();
+    for r in near {
+        match levels.last_mut() {
+            Some(below) if r.low - below.high < APART * axis => {
+                below.label += &format!(", {}", r.policy);
+                below.high = below.high.max(r.high);
+            }
+            _ => levels.push(r.level()),
+        }
+    }
+    levels
+}
 
 /// A figure with a name for its file.
 #[derive(Clone, Debug)]
@@ -55,12 +75,11 @@ pub(super) fn returns(runs: &[Run], groups: &[Group]) -> Plot {
         }
     }
     let top = series.iter().flat_map(|s| &s.points).map(|p| p.y).filter(|y| y.is_finite()).fold(0.0, f64::max);
-    // What nobody has to learn for, and the published levels that are near.
-    let mut references = ant_references();
-    references.retain(|r| r.low != r.high);
-    references.push(Reference { label: "random actions, doing nothing".into(), low: 104.0, high: 149.0 });
-    let near = LEVELS.iter().filter(|(_, level)| *level <= 1.35 * top);
-    references.extend(near.map(|(name, level)| Reference { label: (*name).into(), low: *level, high: *level }));
+    // Levels of one task say nothing of another's returns.
+    let references = match &tasks_of(runs)[..] {
+        [one] => levels(&one.returns, top),
+        _ => vec![],
+    };
     // A collapse and the rollback that follows it are one mark.
     let mut marks: Vec<(f64, String)> = Vec::new();
     for i in runs.iter().flat_map(|r| &r.incidents) {

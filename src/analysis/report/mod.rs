@@ -13,7 +13,6 @@ mod tables;
 pub use figures::Figure;
 pub use runs::{Group, ReportError, Run, group, reservations};
 pub use table::Table;
-pub use tables::REFERENCES;
 
 use crate::algo::metrics::CATALOGUE;
 use crate::draw::plot::escape;
@@ -63,7 +62,7 @@ impl Report {
             r.incidents.iter().map(|i| format!("{}, epoch {}: {}", r.name(), i.epoch, i.text)).collect::<Vec<_>>()
         });
         let tables =
-            [Some(of_runs(runs)), Some(of_groups(runs, &groups)), differences(runs, &groups), Some(references())];
+            [Some(of_runs(runs)), Some(of_groups(runs, &groups)), differences(runs, &groups), references(runs)];
         Self {
             title,
             figures,

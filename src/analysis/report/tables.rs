@@ -7,19 +7,26 @@ use crate::analysis::stats::{
     interval, interval_of_difference, iqm, mean, permutation_test, probability_of_improvement, std,
 };
 use crate::config::Dynamics;
+use crate::env::{KnownReturn, Task, TaskSpec};
 use crate::io::metrics::column;
 use crate::run::progress::{Short, Time};
 
-/// Published returns on dFlex's Ant, and what they say.
-pub const REFERENCES: [(&str, &str); 7] = [
-    ("random actions", "104-126"),
-    ("doing nothing", "149"),
-    ("standing still", "1,144-1,174"),
-    ("TD-MPC2, published", "6,183"),
-    ("PPO, published", "6,605"),
-    ("SHAC, published", "7,641"),
-    ("PWM, published", "9,559"),
-];
+/// The tasks of these runs, each once.
+pub(super) fn tasks_of(runs: &[Run]) -> Vec<TaskSpec> {
+    let mut tasks: Vec<(&Run, TaskSpec)> = Vec::new();
+    for run in runs {
+        let same = |(other, _): &(&Run, TaskSpec)| {
+            (&other.config.env, &other.config.spec) == (&run.config.env, &run.config.spec)
+        };
+        if !tasks.iter().any(same)
+            && let Ok(task) = Task::from_config(&run.config)
+        {
+            tasks.push((run, task.spec));
+        }
+    }
+    tasks.into_iter().map(|(_, task)| task).collect()
+}
+
 pub(super) fn of_runs(runs: &[Run]) -> Table {
     let row = |r: &Run| {
         let (at, peak) = r.peak();
@@ -132,11 +139,18 @@ pub(super) fn differences(runs: &[Run], groups: &[Group]) -> Option<Table> {
     })
 }
 
-pub(super) fn references() -> Table {
-    Table {
+/// What the returns of the runs' tasks are worth, where that is known.
+pub(super) fn references(runs: &[Run]) -> Option<Table> {
+    let row = |task: &TaskSpec, r: &KnownReturn| {
+        let range = if r.low == r.high { points(r.low) } else { format!("{}-{}", points(r.low), points(r.high)) };
+        vec![task.title.clone(), r.policy.clone(), range]
+    };
+    let tasks = tasks_of(runs);
+    let rows: Vec<_> = tasks.iter().flat_map(|t| t.returns.iter().map(|r| row(t, r))).collect();
+    (!rows.is_empty()).then(|| Table {
         name: "references",
-        caption: "What a return is worth on this Ant.".into(),
-        head: vec!["policy", "return"],
-        rows: REFERENCES.iter().map(|(a, b)| vec![(*a).into(), (*b).into()]).collect(),
-    }
+        caption: "What a return is worth.".into(),
+        head: vec!["task", "policy", "return"],
+        rows,
+    })
 }

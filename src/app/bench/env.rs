@@ -1,4 +1,4 @@
-//! Ant steps a second on one thread or a GPU, as a training epoch takes them: dynamics, observation, reward, resets; and as SHAC
+//! Steps of the environment a second on one thread or a GPU, as a training epoch takes them: dynamics, observation, reward, resets; and as SHAC
 //! takes them, with the gradient of all that they earn.
 
 use super::measure::{Timing, repeat, timed};
@@ -7,15 +7,14 @@ use crate::algo::{TrainError, target};
 use crate::config::Config;
 use crate::device::cpu::team::Team;
 use crate::device::philox::{Philox, Stream};
-use crate::env::ant::{ACT, OBS};
-use crate::env::step::{Bound, EnvVars, Mode, ant_from_config};
+use crate::env::{Bound, EnvBatch, Mode};
 use crate::ops::returns::{ActorLossSpec, Bootstrap, actor_loss};
 use crate::tape::{DType, Machine, Placement, Program, Region, VarId, Vars, grad};
 use std::sync::Arc;
 
 /// Steps of one run of the program.
 const STEPS: usize = 16;
-/// Runs before the first timed one: the Ant has fallen from its start height and its feet touch the ground.
+/// Runs before the first timed one: the robot has fallen from its start height and touches the ground.
 const SETTLE: usize = 4;
 
 /// Seconds of one step of `envs` environments under random actions; with `adjoint` together with its share of the
@@ -23,8 +22,8 @@ const SETTLE: usize = 4;
 pub fn env(c: &Config, envs: usize, adjoint: bool, seconds: f64) -> Result<Timing, TrainError> {
     let mut vars = Vars::default();
     let random = Philox::new(c.seed, Stream::Test);
-    let env = EnvVars::new(&mut vars, "env", Arc::new(ant_from_config(c)), envs, Mode::Train, random);
-    let actions = vars.add(Region::Exchange, "actions", DType::Real, &[STEPS, envs, ACT]);
+    let env = EnvBatch::of_config(&mut vars, "env", c, envs, Mode::Train, Stream::Test);
+    let actions = vars.add(Region::Exchange, "actions", DType::Real, &[STEPS, envs, env.act_dim]);
     let (mut begin, mut steps) = (Program::new("env_begin"), Program::new("env_steps"));
     env.reset(&mut begin, &vars);
     let all = steps.var(&vars, actions);
@@ -53,18 +52,18 @@ pub fn env(c: &Config, envs: usize, adjoint: bool, seconds: f64) -> Result<Timin
 }
 
 /// Steps that a gradient flows through, and the gradient.
-fn segment(p: &mut Program, vars: &mut Vars, env: &EnvVars, actions: VarId) {
-    let n = env.count;
+fn segment(p: &mut Program, vars: &mut Vars, env: &EnvBatch, actions: VarId) {
+    let (n, act) = (env.count, env.act_dim);
     let mut add = |name: &str, shape: &[usize]| vars.add(Region::Exchange, name, DType::Real, shape);
     let [count, value, stats] =
         [("count", &[2][..]), ("value", &[STEPS, n]), ("stats", &[3])].map(|(name, shape)| add(name, shape));
-    let gradient = add("gradient", &[STEPS, n, ACT]);
-    let before = p.real(&[STEPS, n, OBS]);
+    let gradient = add("gradient", &[STEPS, n, act]);
+    let before = p.real(&[STEPS, n, env.obs_dim]);
     let [reward, done, terminated] = [(); 3].map(|()| p.real(&[STEPS, n]));
     let bound = Bound { norm: f64::MAX, count: p.var(vars, count) };
     let (mut state, mut wrt) = (env.state(p, vars), Vec::new());
     for i in 0..STEPS {
-        let part = |p: &mut Program, v| p.var_at(vars, v, i * n * ACT, &[n, ACT]);
+        let part = |p: &mut Program, v| p.var_at(vars, v, i * n * act, &[n, act]);
         let (action, to) = (part(p, actions), part(p, gradient));
         let into = [before, reward, done, terminated].map(|v| p.at(v, i));
         (_, state) = env.step_through(p, vars, &state, action, bound, into);

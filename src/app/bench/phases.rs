@@ -22,7 +22,7 @@ use crate::config::{Config, Dynamics, FlowHead, Integrator, Latent};
 use crate::device::cpu::team::Team;
 use crate::device::cuda::Launch;
 use crate::device::philox::{Philox, Stream};
-use crate::env::ant::{ACT, OBS};
+use crate::env::dims;
 use crate::model::Group;
 use crate::model::mlp::{Mlp, MlpInit, MlpSpec};
 use crate::model::params::{GroupBuilder, Init};
@@ -246,7 +246,7 @@ impl Draft {
     /// A step of Euler's method is an evaluation and a sum.
     fn velocity(&mut self, c: &Config) -> Nets {
         let c = Config { flow_integrator: Integrator::Euler, flow_substeps: 1, ..flow(c) };
-        let nets = Nets::new(&mut self.vars, &c, OBS, ACT);
+        let nets = nets_of(&mut self.vars, &c);
         let [z, a] = self.start(&c, nets.world.width);
         let world = nets.world.bind(&mut self.p, &self.vars);
         let (mut at, a) = (self.p.var(&self.vars, z), self.p.var(&self.vars, a));
@@ -259,15 +259,15 @@ impl Draft {
     /// Latents and actions that a step begins with.
     fn start(&mut self, c: &Config, width: usize) -> [VarId; 2] {
         let (rows, latents) = (c.wm_batch_size, latents(c));
-        [self.random("z", &[rows, width], latents), self.random("a", &[rows, ACT], Data::Action)]
+        [self.random("z", &[rows, width], latents), self.random("a", &[rows, dims(c).1], Data::Action)]
     }
 
     fn flow_step(&mut self, c: &Config) -> Nets {
         let c = flow(c);
-        let nets = Nets::new(&mut self.vars, &c, OBS, ACT);
+        let nets = nets_of(&mut self.vars, &c);
         let (rows, width) = (c.wm_batch_size, nets.world.width);
         let [z, a] = self.start(&c, width);
-        let (dz, da) = (self.zeros("dz", &[rows, width]), self.zeros("da", &[rows, ACT]));
+        let (dz, da) = (self.zeros("dz", &[rows, width]), self.zeros("da", &[rows, dims(&c).1]));
         let (p, vars, group) = (&mut self.p, &self.vars, &nets.world.group);
         let [z, a, dz, da] = [z, a, dz, da].map(|v| p.var(vars, v));
         let next = nets.world.bind(p, vars).next(p, z, a, true, None);
@@ -285,7 +285,7 @@ impl Draft {
     }
 
     fn critic_update(&mut self, c: &Config) -> Nets {
-        let nets = Nets::new(&mut self.vars, c, OBS, ACT);
+        let nets = nets_of(&mut self.vars, c);
         let buffers = RolloutBuffers::new(&mut self.vars, c, nets.world.width);
         self.data.push((buffers.latents, latents(c)));
         self.data.push((buffers.targets, Data::Normal));
@@ -298,10 +298,10 @@ impl Draft {
     }
 
     fn actor_rollout(&mut self, c: &Config) -> Nets {
-        let nets = Nets::new(&mut self.vars, c, OBS, ACT);
+        let nets = nets_of(&mut self.vars, c);
         let buffers = RolloutBuffers::new(&mut self.vars, c, nets.world.width);
-        let obs = self.random("obs", &[c.num_envs, OBS], Data::Normal);
-        let noise = self.random("noise", &[c.horizon, c.num_envs, ACT], Data::Normal);
+        let obs = self.random("obs", &[c.num_envs, dims(c).0], Data::Normal);
+        let noise = self.random("noise", &[c.horizon, c.num_envs, dims(c).1], Data::Normal);
         let (p, vars) = (&mut self.p, &self.vars);
         let (obs, noise) = (p.var(vars, obs), p.var(vars, noise));
         let mut endless = |p: &mut Program, _: usize, _, (done, terminated)| {
@@ -315,10 +315,10 @@ impl Draft {
     }
 
     fn wm_update(&mut self, c: &Config) -> Nets {
-        let nets = Nets::new(&mut self.vars, c, OBS, ACT);
+        let nets = nets_of(&mut self.vars, c);
         let (h, b) = (c.horizon, c.wm_batch_size);
-        let obs = self.random("obs", &[h + 1, b, OBS], Data::Normal);
-        let act = self.random("act", &[h, b, ACT], Data::Action);
+        let obs = self.random("obs", &[h + 1, b, dims(c).0], Data::Normal);
+        let act = self.random("act", &[h, b, dims(c).1], Data::Action);
         let rew = self.random("rew", &[h, b], Data::Normal);
         let step = self.vars.add(Region::Control, "step", DType::Index, &[1]);
         let (p, vars) = (&mut self.p, &self.vars);
@@ -385,4 +385,10 @@ impl Op for Ones {
         }
     }
     crate::kernels!();
+}
+
+/// The networks of a run.
+fn nets_of(vars: &mut Vars, c: &Config) -> Nets {
+    let (obs_dim, act_dim) = dims(c);
+    Nets::new(vars, c, obs_dim, act_dim)
 }

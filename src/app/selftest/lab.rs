@@ -2,10 +2,13 @@
 
 use crate::config::Precision;
 use crate::device::cpu::team::Team;
+use crate::device::cuda::CudaError;
+use crate::device::cuda::Launch;
+use crate::device::cuda::matmul::Matmul;
 use crate::device::philox::{Philox, Stream};
 use crate::ops::control::copy;
 use crate::ops::loss::squared_error;
-use crate::tape::exec::{BindError, Number, RunError, Target};
+use crate::tape::exec::{BindError, Number, RunError, Target, describe_launches};
 use crate::tape::plan::packing;
 use crate::tape::{DType, Machine, Placement, Program, Region, Val, VarId, Vars, grad};
 use std::sync::Arc;
@@ -233,6 +236,14 @@ pub(super) fn difference(a: &[f64], b: &[f64]) -> f64 {
 }
 
 impl Case {
+    /// What a GPU launches for the case that multiplies like this, without one.
+    pub fn launches(&self, matmul: &Matmul) -> Result<Vec<Launch>, CudaError> {
+        let mut lab = Lab::new(1);
+        (self.build)(&mut lab);
+        lab.finish();
+        Ok(describe_launches(&lab.vars, &[lab.p], matmul)?.concat().concat())
+    }
+
     /// Runs the case on `target` and in double precision on the CPU.
     pub fn run(&self, seed: u64, target: &Target) -> Result<Outcome, SelftestError> {
         let lab = || {

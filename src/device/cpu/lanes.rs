@@ -119,6 +119,10 @@ impl Scalar for Lanes8 {
         (Self(each!(|k| pairs[k].0)), Self(each!(|k| pairs[k].1)))
     }
     #[inline(always)]
+    fn atan2(self, x: Self) -> Self {
+        Self(each!(|k| self.0[k].atan2(x.0[k])))
+    }
+    #[inline(always)]
     fn mul_add(self, a: Self, b: Self) -> Self {
         // Fused only where the instruction is always there; elsewhere a library call would cost a hundred times more.
         if cfg!(any(target_arch = "aarch64", target_feature = "fma")) {
@@ -261,6 +265,11 @@ mod avx {
         #[inline(always)]
         fn sin_cos(self) -> (Self, Self) {
             sin_cos(self)
+        }
+        #[inline(always)]
+        fn atan2(self, x: Self) -> Self {
+            let (y, x) = (self.to_array(), x.to_array());
+            Self::from_array(std::array::from_fn(|k| y[k].atan2(x[k])))
         }
         #[inline(always)]
         fn mul_add(self, a: Self, b: Self) -> Self {

@@ -1,49 +1,77 @@
 //! A team of threads that walk the same program in step.
 //!
 //! A training epoch on a small model is thousands of operations of a few microseconds. Handing each to a work-stealing
-//! pool costs as much as the work, so the team meets once a program: every worker executes the same list of stages,
-//! takes tasks of a stage from a shared counter and waits at a barrier before the next one. Nothing is allocated.
+//! pool costs as much as the work, so the team is given a whole program: every thread takes tasks of the open stage from
+//! a shared counter, and whoever finishes the last task opens the next stage. Nothing is allocated.
+//!
+//! A stage waits for its tasks, not for threads. A thread that sleeps, or that the operating system has stopped between
+//! two tasks, holds nobody up: the others take its share. So a run that shares its cores with other processes goes on
+//! with the cores it is given. Whoever finds no task spins for about as long as a stage takes, because being woken costs
+//! as much, and then sleeps until the next stage opens. Nobody yields: a core that is yielded to another process is gone
+//! for a whole tick of its scheduler.
 
+use std::cell::UnsafeCell;
 use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering::*};
-use std::sync::{Arc, Condvar, Mutex};
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering::*};
+use std::sync::{Arc, Barrier, Condvar, Mutex, MutexGuard};
 use std::thread::JoinHandle;
+use std::time::{Duration, Instant};
 
-/// Spins before a waiting thread yields its core; some microseconds.
-const SPINS: u32 = 1 << 12;
-/// Yields before an idle worker sleeps until the next job.
-const YIELDS: u32 = 1 << 8;
+/// A thread that finds no task spins so long before it sleeps: longer than most stages, and a small part of the
+/// milliseconds for which a scheduler stops a thread.
+const SPIN: Duration = Duration::from_micros(if cfg!(miri) { 0 } else { 200 });
+/// Spins between two looks at the clock.
+const SPINS: u32 = 64;
 
 /// Bytes of a worker's stack. Kernels keep their temporaries in scratch memory; a few rows stand on the stack.
 pub const STACK: usize = 1 << 20;
 
-/// A unit of lock-step work: `stages` stages of `tasks(stage)` tasks.
+/// A unit of lock-step work: `stages` stages of `tasks(stage)` tasks, fewer than 2^31 each. Only `run` may panic.
 pub trait Job: Sync {
     fn stages(&self) -> usize;
     fn tasks(&self, stage: usize) -> usize;
     fn run(&self, stage: usize, task: usize);
 }
 
+/// The job in progress. A pointer, because a reference that a worker holds would have to stay valid until the worker lets
+/// go of it, and [`Team::run`] returns when the last task is done, whatever the workers do then.
 #[derive(Clone, Copy)]
-struct JobPtr(*const (dyn Job + 'static));
-// SAFETY: a Job is Sync, and `Team::run` keeps it alive until every worker has left it.
-unsafe impl Send for JobPtr {}
+struct Posted {
+    job: *const (dyn Job + 'static),
+    stages: usize,
+    /// Number of its first stage.
+    first: u32,
+}
 
 struct Shared {
     threads: usize,
-    /// The job in progress; `generation` counts jobs and publishes it.
-    job: Mutex<Option<JobPtr>>,
-    wake: Condvar,
-    generation: AtomicUsize,
-    quit: AtomicBool,
-    /// Next task of the current stage.
-    next: AtomicUsize,
-    /// Barrier: threads that have arrived, and how often all have.
-    arrived: AtomicUsize,
-    barriers: AtomicUsize,
+    /// How long its threads spin.
+    spin: Duration,
+    /// The stage that is open: its number in the lower half, the tasks that nobody took yet in the upper half (signed:
+    /// below zero if threads asked in vain). Numbers of stages go on from job to job, and around after 2^32.
+    open: AtomicU64,
+    /// Tasks of the open stage: all of them, and those that are done.
+    tasks: AtomicUsize,
+    done: AtomicUsize,
+    /// Written by [`Team::run`] while no stage has tasks, read by threads that have a task.
+    posted: UnsafeCell<Option<Posted>>,
     /// A kernel panicked: the rest of the job is skipped.
     failed: AtomicBool,
+    quit: AtomicBool,
+    /// Whoever sleeps does so on `wake` with `sleep`, and says so before.
+    asleep: AtomicBool,
+    sleep: Mutex<()>,
+    wake: Condvar,
+    /// Held by the thread whose job is in progress.
+    turn: Mutex<()>,
 }
+
+// SAFETY: `posted` alone is not `Send` and `Sync`. Accesses to it are ordered by `open`: it is written before a stage with
+// tasks is opened (release), and read by threads that took a task of such a stage (acquire). A job is `Sync`, and
+// `Team::run` keeps it alive until every task is done.
+unsafe impl Send for Shared {}
+// SAFETY: as above.
+unsafe impl Sync for Shared {}
 
 /// `threads - 1` workers and the thread that calls [`Team::run`].
 pub struct Team {
@@ -53,24 +81,18 @@ pub struct Team {
 
 /// Threads that a setting means: 0 is every core the process may use.
 pub fn count(threads: usize) -> usize {
-    if threads > 0 { threads } else { std::thread::available_parallelism().map_or(1, |n| n.get()) }
+    if threads > 0 { threads } else { cores() }
+}
+
+fn cores() -> usize {
+    std::thread::available_parallelism().map_or(1, |n| n.get())
 }
 
 impl Team {
     /// `threads` as [`count`] reads it.
     pub fn new(threads: usize) -> std::io::Result<Self> {
         let threads = count(threads);
-        let shared = Arc::new(Shared {
-            threads,
-            job: Mutex::new(None),
-            wake: Condvar::new(),
-            generation: AtomicUsize::new(0),
-            quit: AtomicBool::new(false),
-            next: AtomicUsize::new(0),
-            arrived: AtomicUsize::new(0),
-            barriers: AtomicUsize::new(0),
-            failed: AtomicBool::new(false),
-        });
+        let shared = Arc::new(Shared::new(threads));
         let mut team = Self { shared, workers: Vec::new() };
         for i in 1..threads {
             let shared = team.shared.clone();
@@ -83,26 +105,37 @@ impl Team {
 
     /// Calls `f` once on every thread.
     pub fn on_each(&self, f: &(dyn Fn() + Sync)) -> Result<(), JobPanicked> {
-        self.run(&OnEach { f, threads: self.threads(), begun: AtomicUsize::new(0) })
+        self.run(&OnEach { f, threads: self.threads(), begun: Barrier::new(self.threads()) })
     }
 
     pub fn threads(&self) -> usize {
         self.shared.threads
     }
 
-    /// Runs `job` on all threads and returns when it is done. `Err` if a task panicked.
+    /// Runs `job` on all threads and returns when it is done. `Err` if a task panicked. Several threads may call this: one
+    /// job runs after the other. A task must not call it, since its own job would have to end first.
     pub fn run(&self, job: &dyn Job) -> Result<(), JobPanicked> {
         let s = &*self.shared;
+        let stages = job.stages();
+        let _turn = locked(&s.turn);
         s.failed.store(false, Relaxed);
-        if s.threads > 1 {
-            // SAFETY: only the lifetime is erased; the last barrier of `walk` keeps workers from outliving it.
-            let erased = JobPtr(unsafe { std::mem::transmute::<*const dyn Job, *const (dyn Job + 'static)>(job) });
-            *s.job.lock().unwrap_or_else(|e| e.into_inner()) = Some(erased);
-            s.generation.fetch_add(1, Release);
-            s.wake.notify_all();
+        let first = number(s.open.load(Relaxed)).wrapping_add(1);
+        // SAFETY: only the lifetime is erased; the job is used by threads that have a task of it, and by this one.
+        let job = unsafe { std::mem::transmute::<*const dyn Job, *const (dyn Job + 'static)>(job) };
+        let posted = Posted { job, stages, first };
+        // SAFETY: all tasks of the last job are done, and the next are opened below: nobody reads.
+        unsafe { *s.posted.get() = Some(posted) };
+        // SAFETY: the job is borrowed by this function; no stage of it is open.
+        unsafe { s.open_from(posted, 0) };
+        let end = first.wrapping_add(stages as u32);
+        loop {
+            let stage = s.take_tasks();
+            if stage == end {
+                break;
+            }
+            s.wait(stage);
         }
-        s.walk(job);
-        if s.failed.load(Acquire) { Err(JobPanicked) } else { Ok(()) }
+        if s.failed.load(Relaxed) { Err(JobPanicked) } else { Ok(()) }
     }
 }
 
@@ -110,7 +143,7 @@ impl Team {
 struct OnEach<'a> {
     f: &'a (dyn Fn() + Sync),
     threads: usize,
-    begun: AtomicUsize,
+    begun: Barrier,
 }
 
 impl Job for OnEach<'_> {
@@ -121,10 +154,7 @@ impl Job for OnEach<'_> {
         self.threads
     }
     fn run(&self, _: usize, _: usize) {
-        self.begun.fetch_add(1, AcqRel);
-        while self.begun.load(Acquire) < self.threads {
-            std::thread::yield_now();
-        }
+        self.begun.wait();
         (self.f)();
     }
 }
@@ -136,83 +166,276 @@ pub struct JobPanicked;
 
 impl Drop for Team {
     fn drop(&mut self) {
-        self.shared.quit.store(true, Release);
-        {
-            let _guard = self.shared.job.lock();
-            self.shared.generation.fetch_add(1, Release);
-            self.shared.wake.notify_all();
-        }
+        let s = &*self.shared;
+        s.quit.store(true, Relaxed);
+        s.publish(number(s.open.load(Relaxed)).wrapping_add(1), 0);
         for w in self.workers.drain(..) {
             let _ = w.join();
         }
     }
 }
 
+/// Stage and number of tasks as they stand in [`Shared::open`].
+fn packed(stage: u32, tasks: usize) -> u64 {
+    let tasks = i32::try_from(tasks).expect("invariant: a stage has fewer than 2^31 tasks");
+    (tasks as u64) << 32 | u64::from(stage)
+}
+
+fn number(open: u64) -> u32 {
+    open as u32
+}
+
+fn left(open: u64) -> i32 {
+    (open >> 32) as i32
+}
+
+fn locked(mutex: &Mutex<()>) -> MutexGuard<'_, ()> {
+    mutex.lock().unwrap_or_else(|e| e.into_inner())
+}
+
 impl Shared {
-    /// Life of a worker.
-    fn work(&self) {
-        let mut seen = 0;
-        loop {
-            seen = self.await_job(seen);
-            if self.quit.load(Acquire) {
-                return;
-            }
-            let job = *self.job.lock().unwrap_or_else(|e| e.into_inner());
-            if let Some(job) = job {
-                // SAFETY: `Team::run` does not return before this worker passed the last barrier.
-                self.walk(unsafe { &*job.0 });
-            }
+    fn new(threads: usize) -> Self {
+        Self {
+            threads,
+            // Without a core for each thread, one that spins keeps another from its task.
+            spin: if threads <= cores() { SPIN } else { Duration::ZERO },
+            open: AtomicU64::new(0),
+            tasks: AtomicUsize::new(0),
+            done: AtomicUsize::new(0),
+            posted: UnsafeCell::new(None),
+            failed: AtomicBool::new(false),
+            quit: AtomicBool::new(false),
+            asleep: AtomicBool::new(false),
+            sleep: Mutex::new(()),
+            wake: Condvar::new(),
+            turn: Mutex::new(()),
         }
     }
 
-    /// Waits, spinning, then yielding, then asleep, until the generation differs from `seen`.
-    fn await_job(&self, seen: usize) -> usize {
-        for round in 0..SPINS + YIELDS {
-            let now = self.generation.load(Acquire);
-            if now != seen {
-                return now;
-            }
-            if round < SPINS { std::hint::spin_loop() } else { std::thread::yield_now() }
-        }
-        let mut guard = self.job.lock().unwrap_or_else(|e| e.into_inner());
+    /// Life of a worker.
+    fn work(&self) {
         loop {
-            let now = self.generation.load(Acquire);
-            if now != seen {
-                return now;
+            let stage = self.take_tasks();
+            if self.quit.load(Relaxed) {
+                return;
+            }
+            self.wait(stage);
+        }
+    }
+
+    /// Runs tasks as long as there are any, of this stage and of those that follow. The stage that had none left.
+    fn take_tasks(&self) -> u32 {
+        // Tasks of one stage that this thread has done, and all that there are. It cannot close before they are counted.
+        let (mut mine, mut all) = (0, 0);
+        loop {
+            let open = self.open.fetch_sub(1 << 32, AcqRel);
+            if left(open) > 0 {
+                all = self.tasks.load(Relaxed);
+                // SAFETY: this thread has a task, so that the job is there and nobody writes `posted`.
+                let posted = unsafe { (*self.posted.get()).expect("invariant: a task has its job") };
+                let (stage, task) = (number(open).wrapping_sub(posted.first) as usize, all - left(open) as usize);
+                // SAFETY: the job lives until this thread has counted its task.
+                let run = || unsafe { (*posted.job).run(stage, task) };
+                if !self.failed.load(Relaxed) && catch_unwind(AssertUnwindSafe(run)).is_err() {
+                    self.failed.store(true, Relaxed);
+                }
+                mine += 1;
+                continue;
+            }
+            if mine == 0 {
+                return number(open);
+            }
+            if self.done.fetch_add(mine, AcqRel) + mine == all {
+                // SAFETY: the last task of the stage is done by this thread's word only, so that `Team::run` still waits.
+                unsafe {
+                    let posted = (*self.posted.get()).expect("invariant: a task has its job");
+                    self.open_from(posted, number(open).wrapping_sub(posted.first) as usize + 1);
+                }
+            }
+            mine = 0;
+        }
+    }
+
+    /// Opens the first stage from `stage` on that has tasks, or ends the job.
+    ///
+    /// # Safety
+    /// The job is alive, and no task of it is left that is not done.
+    unsafe fn open_from(&self, posted: Posted, mut stage: usize) {
+        let mut tasks = 0;
+        while stage < posted.stages {
+            // SAFETY: the caller's promise; the job ends with `publish` below.
+            tasks = unsafe { (*posted.job).tasks(stage) };
+            if tasks > 0 {
+                break;
+            }
+            stage += 1;
+        }
+        self.tasks.store(tasks, Relaxed);
+        self.done.store(0, Relaxed);
+        self.publish(posted.first.wrapping_add(stage as u32), tasks);
+    }
+
+    /// Opens a stage and wakes who sleeps.
+    fn publish(&self, stage: u32, tasks: usize) {
+        self.open.store(packed(stage, tasks), SeqCst);
+        // Either this thread sees that somebody is about to sleep, or he sees the new stage before he does.
+        if self.asleep.load(SeqCst) {
+            let guard = locked(&self.sleep);
+            self.asleep.store(false, Relaxed);
+            drop(guard);
+            self.wake.notify_all();
+        }
+    }
+
+    /// Waits until another stage than `stage` is open.
+    fn wait(&self, stage: u32) {
+        let over = || number(self.open.load(SeqCst)) != stage;
+        if !self.spin.is_zero() {
+            let start = Instant::now();
+            while start.elapsed() < self.spin {
+                for _ in 0..SPINS {
+                    if over() {
+                        return;
+                    }
+                    std::hint::spin_loop();
+                }
+            }
+        }
+        let mut guard = locked(&self.sleep);
+        loop {
+            self.asleep.store(true, SeqCst);
+            if over() {
+                return;
             }
             guard = self.wake.wait(guard).unwrap_or_else(|e| e.into_inner());
         }
     }
+}
 
-    fn walk(&self, job: &dyn Job) {
-        for stage in 0..job.stages() {
-            let tasks = job.tasks(stage);
-            loop {
-                let task = self.next.fetch_add(1, Relaxed);
-                if task >= tasks {
-                    break;
-                }
-                if !self.failed.load(Relaxed) && catch_unwind(AssertUnwindSafe(|| job.run(stage, task))).is_err() {
-                    self.failed.store(true, Release);
-                }
-            }
-            self.barrier();
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::thread;
+
+    /// Counts how often each task ran, and sees whether a stage began before the one before was over.
+    struct Counted {
+        stages: Vec<Vec<AtomicUsize>>,
+        early: AtomicBool,
+        /// Stages whose first task takes some milliseconds.
+        slow: fn(usize) -> bool,
+    }
+
+    impl Counted {
+        fn new(tasks: &[usize], slow: fn(usize) -> bool) -> Self {
+            let stages = tasks.iter().map(|&n| (0..n).map(|_| AtomicUsize::new(0)).collect()).collect();
+            Self { stages, early: AtomicBool::new(false), slow }
+        }
+
+        fn assert_each(&self, times: usize) {
+            assert!(!self.early.load(Relaxed), "a stage began before the one before was over");
+            let all = self.stages.iter().flatten();
+            all.for_each(|n| assert_eq!(n.load(Relaxed), times, "every task runs once a job"));
         }
     }
 
-    /// All threads leave after the last has arrived, which resets the task counter.
-    fn barrier(&self) {
-        let round = self.barriers.load(Acquire);
-        if self.arrived.fetch_add(1, AcqRel) + 1 == self.threads {
-            self.next.store(0, Relaxed);
-            self.arrived.store(0, Relaxed);
-            self.barriers.fetch_add(1, Release);
-            return;
+    impl Job for Counted {
+        fn stages(&self) -> usize {
+            self.stages.len()
         }
-        let mut spins = 0u32;
-        while self.barriers.load(Acquire) == round {
-            spins += 1;
-            if spins < SPINS { std::hint::spin_loop() } else { std::thread::yield_now() }
+        fn tasks(&self, stage: usize) -> usize {
+            self.stages[stage].len()
         }
+        fn run(&self, stage: usize, task: usize) {
+            if task == 0 && (self.slow)(stage) {
+                thread::sleep(Duration::from_millis(3));
+            }
+            let mine = self.stages[stage][task].fetch_add(1, Relaxed) + 1;
+            if let Some(before) = stage.checked_sub(1) {
+                let late = self.stages[before].iter().any(|n| n.load(Relaxed) < mine);
+                self.early.fetch_or(late, Relaxed);
+            }
+        }
+    }
+
+    const MANY: usize = if cfg!(miri) { 8 } else { 2000 };
+
+    #[test]
+    fn every_task_runs_once_and_stages_follow_each_other() {
+        for threads in [1, 2, 3, 8] {
+            let team = Team::new(threads).unwrap();
+            let job = Counted::new(&[5, 0, 1, 17, 0, 0, 64, 2, 0], |_| false);
+            for _ in 0..MANY {
+                team.run(&job).unwrap();
+            }
+            job.assert_each(MANY);
+            team.run(&Counted::new(&[], |_| false)).unwrap();
+            team.run(&Counted::new(&[0, 0], |_| false)).unwrap();
+        }
+    }
+
+    #[test]
+    fn sleepers_are_woken() {
+        let team = Team::new(3).unwrap();
+        let job = Counted::new(&[4, 1, 4, 1, 8], |stage| stage % 2 == 1);
+        for _ in 0..10 {
+            team.run(&job).unwrap();
+            thread::sleep(Duration::from_millis(2));
+        }
+        job.assert_each(10);
+    }
+
+    #[test]
+    fn two_callers_take_turns() {
+        let team = Team::new(2).unwrap();
+        let jobs = [Counted::new(&[3, 2, 9], |_| false), Counted::new(&[7, 1], |_| false)];
+        thread::scope(|scope| {
+            for job in &jobs {
+                scope.spawn(|| (0..MANY).for_each(|_| team.run(job).unwrap()));
+            }
+        });
+        jobs.iter().for_each(|j| j.assert_each(MANY));
+    }
+
+    #[test]
+    fn each_thread_is_called_once() {
+        let team = Team::new(4).unwrap();
+        for _ in 0..5 {
+            let seen = Mutex::new(vec![]);
+            team.on_each(&|| seen.lock().unwrap().push(thread::current().id())).unwrap();
+            let mut seen = seen.into_inner().unwrap();
+            seen.sort_by_key(|id| format!("{id:?}"));
+            seen.dedup();
+            assert_eq!(seen.len(), 4);
+        }
+    }
+
+    #[test]
+    fn a_thread_without_a_core_holds_nobody_up() {
+        // The workers of this team never run at all.
+        let team = Team { shared: Arc::new(Shared::new(3)), workers: vec![] };
+        let job = Counted::new(&[4, 1, 9], |_| false);
+        team.run(&job).unwrap();
+        job.assert_each(1);
+    }
+
+    #[test]
+    fn a_panic_ends_the_job_and_not_the_team() {
+        struct Panics;
+        impl Job for Panics {
+            fn stages(&self) -> usize {
+                2
+            }
+            fn tasks(&self, _: usize) -> usize {
+                5
+            }
+            fn run(&self, stage: usize, task: usize) {
+                assert!((stage, task) != (0, 3), "the task of this test that panics");
+            }
+        }
+        let team = Team::new(2).unwrap();
+        assert!(team.run(&Panics).is_err());
+        let job = Counted::new(&[3, 3], |_| false);
+        team.run(&job).unwrap();
+        job.assert_each(1);
     }
 }

@@ -2,9 +2,13 @@
 //! version: nothing is ever stale, and nothing needs to be locked.
 
 use super::CudaError;
+use super::driver::{Context, Module};
 use super::nvrtc::{Image, Nvrtc, options};
 use super::unit::Unit;
+use std::fs::File;
+use std::io::Write;
 use std::path::PathBuf;
+use std::sync::Arc;
 
 /// Folder of the cache: `PWM_CACHE`, else `pwm` in the user's cache folder. None switches it off.
 pub fn folder() -> Option<PathBuf> {
@@ -26,9 +30,17 @@ fn hash(parts: &[&str]) -> u128 {
     h
 }
 
-/// Code of a unit: from the cache, else compiled and put there. A cache that cannot be written is no error.
-pub fn compile(nvrtc: &Nvrtc, unit: &Unit, arch: &str) -> Result<Vec<u8>, CudaError> {
-    let Some(dir) = folder() else { return Ok(nvrtc.compile(unit, arch)?.code) };
+/// Code of a unit, and whether it was read from the cache.
+#[derive(Clone, Debug)]
+pub struct Cached {
+    pub code: Vec<u8>,
+    pub was_there: bool,
+}
+
+/// Code of a unit: from the cache if there is a file of it and `trusted` says that it is whole, else compiled and put
+/// there. A cache that cannot be written is no error.
+pub fn compile(nvrtc: &Nvrtc, unit: &Unit, arch: &str, trusted: bool) -> Result<Cached, CudaError> {
+    let Some(dir) = folder() else { return Ok(Cached { code: nvrtc.compile(unit, arch)?.code, was_there: false }) };
     let (source, version, options) =
         (unit.source(), format!("{:?} {}", nvrtc.version, nvrtc.path), options(arch).join(" "));
     let mut parts = vec![source.as_str(), &version, &options];
@@ -36,18 +48,39 @@ pub fn compile(nvrtc: &Nvrtc, unit: &Unit, arch: &str) -> Result<Vec<u8>, CudaEr
         parts.extend([name, text]);
     }
     let path = dir.join(format!("{:032x}.cubin", hash(&parts)));
-    if let Ok(code) = std::fs::read(&path)
+    if trusted
+        && let Ok(code) = std::fs::read(&path)
         && !code.is_empty()
     {
-        return Ok(code);
+        return Ok(Cached { code, was_there: true });
     }
     let Image { code, .. } = nvrtc.compile(unit, arch)?;
-    // Written beside and renamed: a reader sees a whole file or none.
+    // Written beside, on the disk before it is renamed: a reader sees a whole file or none, also after a crash.
     let beside = dir.join(format!(".{:032x}.{}", hash(&parts), std::process::id()));
-    if std::fs::create_dir_all(&dir).and_then(|()| std::fs::write(&beside, &code)).is_ok() {
-        let _ = std::fs::rename(&beside, &path);
+    let write = || {
+        std::fs::create_dir_all(&dir)?;
+        let mut file = File::create(&beside)?;
+        file.write_all(&code)?;
+        file.sync_all()
+    };
+    if write().and_then(|()| std::fs::rename(&beside, &path)).is_err() {
+        let _ = std::fs::remove_file(&beside);
     }
-    Ok(code)
+    Ok(Cached { code, was_there: false })
+}
+
+/// Loads code of a unit. A file of the cache that does not load was damaged: it is compiled once more.
+pub fn load(
+    context: &Arc<Context>,
+    nvrtc: &Nvrtc,
+    unit: &Unit,
+    arch: &str,
+    cached: &Cached,
+) -> Result<Module, CudaError> {
+    match Module::load(context, &cached.code) {
+        Err(_) if cached.was_there => Module::load(context, &compile(nvrtc, unit, arch, false)?.code),
+        loaded => loaded,
+    }
 }
 
 #[cfg(test)]

@@ -5,36 +5,90 @@
 use super::CudaError;
 use super::launch::{Element, Launch, TensorMap};
 use cudarc::driver::sys;
-use std::ffi::{CStr, CString, c_void};
-use std::sync::Arc;
+use std::ffi::{CStr, CString, c_char, c_int, c_void};
+use std::sync::{Arc, OnceLock};
 
 /// Oldest driver that runs what the compiler of CUDA 12 makes.
 const NEEDED_DRIVER: i32 = 12_000;
 
-fn check(call: &'static str, status: sys::CUresult) -> Result<(), CudaError> {
-    if status == sys::CUresult::CUDA_SUCCESS {
+/// What a function of the driver returns. A plain number: newer drivers know codes that the bindings' enumeration lacks.
+type Code = c_int;
+
+const SUCCESS: Code = sys::CUresult::CUDA_SUCCESS as Code;
+
+fn check(call: &'static str, code: Code) -> Result<(), CudaError> {
+    if code == SUCCESS {
         return Ok(());
     }
-    Err(CudaError::Driver { call, message: message(status) })
+    Err(CudaError::Driver { call, code, message: message(code) })
 }
 
-/// What the driver says of a status.
-fn message(status: sys::CUresult) -> String {
+/// What the driver says of a code.
+fn message(code: Code) -> String {
+    type Describe = unsafe extern "C" fn(Code, *mut *const c_char) -> Code;
+    static DESCRIBE: OnceLock<usize> = OnceLock::new();
+    let Ok(describe) = symbol("cuGetErrorString", &DESCRIBE) else { return String::new() };
     let mut text = std::ptr::null();
-    // SAFETY: the driver is loaded, since it gave a status; the text is static.
+    // SAFETY: the function's type, but for the number that stands for an enumeration; the text is static.
     unsafe {
-        match sys::cuGetErrorString(status, &mut text) {
-            sys::CUresult::CUDA_SUCCESS if !text.is_null() => CStr::from_ptr(text).to_string_lossy().into_owned(),
-            _ => format!("{status:?}"),
+        match std::mem::transmute::<usize, Describe>(describe)(code, &mut text) {
+            SUCCESS if !text.is_null() => CStr::from_ptr(text).to_string_lossy().into_owned(),
+            _ => "a code that the driver does not explain".into(),
         }
     }
 }
 
-/// Calls a function of the driver; its name goes into the error.
+/// Address of a function of the driver, looked up once.
+fn symbol(name: &'static str, place: &OnceLock<usize>) -> Result<usize, CudaError> {
+    if let Some(&address) = place.get() {
+        return Ok(address);
+    }
+    // SAFETY: only `version` is called before the library is known to be there, and it asks first.
+    let found = unsafe { sys::culib().get::<unsafe extern "C" fn()>(name.as_bytes()).map(|f| *f as usize) };
+    let address = found.map_err(|e| CudaError::NoDriver(format!("it has no function {name} ({e})")))?;
+    Ok(*place.get_or_init(|| address))
+}
+
+/// A function of the bindings; `Plain` is the driver's with the same arguments, as it is called here.
+trait Binding {
+    type Plain: Copy;
+}
+
+macro_rules! bindings {
+    ($($a:ident)*) => {
+        impl<$($a),*> Binding for unsafe fn($($a),*) -> sys::CUresult {
+            type Plain = unsafe extern "C" fn($($a),*) -> Code;
+        }
+        bindings!(@fewer $($a)*);
+    };
+    (@fewer) => {};
+    (@fewer $first:ident $($rest:ident)*) => { bindings!($($rest)*); };
+}
+bindings!(A B C D E F G H I J K L);
+
+/// The driver's function that a binding stands for.
+fn plain<B: Binding>(_: B, name: &'static str, place: &OnceLock<usize>) -> Result<B::Plain, CudaError> {
+    let address = symbol(name, place)?;
+    assert_eq!(size_of::<B::Plain>(), size_of::<usize>(), "invariant: functions are known by their addresses");
+    // SAFETY: a pointer to the function of that name, whose type is the binding's but for the plain code.
+    Ok(unsafe { std::mem::transmute_copy(&address) })
+}
+
+/// Calls a function of the driver and gives its code.
+macro_rules! code {
+    ($f:ident($($a:expr),* $(,)?)) => {{
+        static PLACE: OnceLock<usize> = OnceLock::new();
+        let binding: unsafe fn($(code!(@any $a)),*) -> sys::CUresult = sys::$f;
+        // SAFETY: each caller passes pointers that are valid for the call, see there.
+        plain(binding, stringify!($f), &PLACE).map(|f| unsafe { f($($a),*) })
+    }};
+    (@any $a:expr) => { _ };
+}
+
+/// The same; its name goes into the error.
 macro_rules! cu {
     ($f:ident($($a:expr),* $(,)?)) => {
-        // SAFETY: each caller passes pointers that are valid for the call, see there.
-        check(stringify!($f), unsafe { sys::$f($($a),*) })
+        code!($f($($a),*)).and_then(|code| check(stringify!($f), code))
     };
 }
 
@@ -142,18 +196,15 @@ impl Context {
         }
         let (mut device, mut context, mut stream) = (0, std::ptr::null_mut(), std::ptr::null_mut());
         cu!(cuDeviceGet(&mut device, ordinal as i32))?;
-        // SAFETY: a place for the handle.
-        let status = unsafe { sys::cuDevicePrimaryCtxRetain(&mut context, device) };
-        use sys::CUresult as S;
-        let why = match status {
-            S::CUDA_ERROR_DEVICE_UNAVAILABLE => {
-                "a process that does not share it has it to itself (exclusive mode)".into()
-            }
-            S::CUDA_ERROR_OUT_OF_MEMORY => "its memory is full, there is no room for a context".into(),
-            S::CUDA_SUCCESS => String::new(),
-            other => message(other),
+        const UNAVAILABLE: Code = sys::CUresult::CUDA_ERROR_DEVICE_UNAVAILABLE as Code;
+        const FULL: Code = sys::CUresult::CUDA_ERROR_OUT_OF_MEMORY as Code;
+        let why = match code!(cuDevicePrimaryCtxRetain(&mut context, device))? {
+            SUCCESS => None,
+            UNAVAILABLE => Some("a process that does not share it has it to itself (exclusive mode)".into()),
+            FULL => Some("its memory is full, there is no room for a context".into()),
+            other => Some(format!("code {other}, {}", message(other))),
         };
-        if status != S::CUDA_SUCCESS {
+        if let Some(why) = why {
             return Err(CudaError::Busy { ordinal, name: info.name, why });
         }
         cu!(cuCtxSetCurrent(context))?;
@@ -177,6 +228,19 @@ impl Context {
         let (mut free, mut total) = (0, 0);
         cu!(cuMemGetInfo_v2(&mut free, &mut total))?;
         Ok((free, total))
+    }
+
+    /// Lets every thread keep `bytes` in memory off the chip. The driver does so by itself when a launch needs it, which
+    /// takes device memory: better before a graph is recorded than while it is replayed.
+    pub fn allow_stack(&self, bytes: usize) -> Result<(), CudaError> {
+        const STACK: sys::CUlimit = sys::CUlimit_enum::CU_LIMIT_STACK_SIZE;
+        self.enter()?;
+        let mut now = 0;
+        cu!(cuCtxGetLimit(&mut now, STACK))?;
+        if bytes <= now {
+            return Ok(());
+        }
+        cu!(cuCtxSetLimit(STACK, bytes))
     }
 
     /// Seconds that `work` takes on the stream.
@@ -402,6 +466,17 @@ pub struct Function(sys::CUfunction);
 const USUAL_SHARED: u32 = 48 << 10;
 
 impl Function {
+    /// Bytes that a thread keeps in memory off the chip, with those of the functions that are called.
+    pub fn stack(self) -> Result<usize, CudaError> {
+        let mut bytes = 0;
+        cu!(cuFuncGetAttribute(
+            &mut bytes,
+            sys::CUfunction_attribute_enum::CU_FUNC_ATTRIBUTE_LOCAL_SIZE_BYTES,
+            self.0
+        ))?;
+        Ok(usize::try_from(bytes).unwrap_or(0))
+    }
+
     /// Allows launches with `bytes` of shared memory beside what the kernel declares.
     pub fn allow_shared(self, bytes: u32) -> Result<(), CudaError> {
         use sys::CUfunction_attribute_enum as A;

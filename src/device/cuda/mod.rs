@@ -69,6 +69,6 @@ pub enum CudaError {
     Products(String),
     #[error("the GPU computes in single precision only")]
     NumberType,
-    #[error("CUDA: {call} failed: {message}")]
-    Driver { call: &'static str, message: String },
+    #[error("CUDA: {call} failed with code {code}: {message}")]
+    Driver { call: &'static str, code: i32, message: String },
 }

@@ -17,7 +17,8 @@ pub struct Usage {
     pub registers: u32,
     /// Bytes of shared memory that the kernel declares.
     pub shared: u32,
-    /// Bytes a thread keeps in memory because registers do not suffice, or because an array is indexed at run time.
+    /// Bytes a thread keeps in memory because registers do not suffice, or because an array is indexed at run time, with
+    /// those of the functions it calls.
     pub stack: u32,
     pub spill_stores: u32,
     pub spill_loads: u32,
@@ -245,28 +246,34 @@ fn first_lines(log: &str) -> String {
     if wrong.is_empty() { log.lines().take(5).collect::<Vec<_>>().join("; ") } else { wrong.join("; ") }
 }
 
-/// Reads the assembler's report: `Compiling entry function 'f'`, a line of stack and spills, a line of registers.
+/// Reads the assembler's report. Each entry begins with `Compiling entry function 'f'`; the stack and the spills stand below
+/// `Function properties for f`, then a line of registers and, if functions are called, of the stack with theirs. Properties
+/// of other functions are those of called ones.
 fn usage(log: &str) -> Vec<Usage> {
     let mut found: Vec<Usage> = Vec::new();
-    let number_before = |line: &str, what: &str| {
+    let number_before = |line: &str, what: &str| -> Option<u32> {
         let at = line.find(what)?;
         line[..at].split(|c: char| !c.is_ascii_digit()).rfind(|s| !s.is_empty())?.parse().ok()
     };
+    let mut own = false;
     for line in log.lines() {
         if let Some(rest) = line.split("Compiling entry function '").nth(1) {
             let symbol = rest.split('\'').next().unwrap_or_default().to_owned();
             found.push(Usage { symbol, registers: 0, shared: 0, stack: 0, spill_stores: 0, spill_loads: 0 });
-        } else if let Some(u) = found.last_mut() {
-            let set = |to: &mut u32, what: &str| {
-                if let Some(n) = number_before(line, what) {
-                    *to = n;
-                }
-            };
-            set(&mut u.stack, " bytes stack frame");
-            set(&mut u.spill_stores, " bytes spill stores");
-            set(&mut u.spill_loads, " bytes spill loads");
-            set(&mut u.registers, " registers");
-            set(&mut u.shared, " bytes smem");
+            own = true;
+            continue;
+        }
+        let Some(u) = found.last_mut() else { continue };
+        if let Some(name) = line.split("Function properties for ").nth(1) {
+            own = name.trim() == u.symbol;
+        } else if own {
+            let most = |to: &mut u32, what: &str| *to = number_before(line, what).map_or(*to, |n| n.max(*to));
+            most(&mut u.stack, " bytes stack frame");
+            most(&mut u.stack, " bytes cumulative stack size");
+            most(&mut u.spill_stores, " bytes spill stores");
+            most(&mut u.spill_loads, " bytes spill loads");
+            most(&mut u.registers, " registers");
+            most(&mut u.shared, " bytes smem");
         }
     }
     found
@@ -285,5 +292,33 @@ mod tests {
         let want =
             Usage { symbol: "a_8".into(), registers: 40, shared: 16384, stack: 16, spill_stores: 4, spill_loads: 8 };
         assert_eq!(usage(log), [want]);
+    }
+
+    /// As NVRTC 12.9 writes it of two entries, the first of which calls functions that keep nothing of their own in memory.
+    #[test]
+    fn called_functions_are_not_the_entry() {
+        let log = "ptxas info    : 24 bytes gmem\n\
+                   ptxas info    : Compiling entry function 'one_k' for 'sm_90a'\n\
+                   ptxas info    : Function properties for one_k\n\
+                   ptxas         .     624 bytes stack frame, 12 bytes spill stores, 20 bytes spill loads\n\
+                   ptxas info    : Used 32 registers, used 0 barriers, 640 bytes cumulative stack size\n\
+                   ptxas info    : Compile time = 38.596 ms\n\
+                   ptxas info    : Function properties for _Z1fPfi\n\
+                   ptxas         .     0 bytes stack frame, 0 bytes spill stores, 0 bytes spill loads\n\
+                   ptxas info    : Function properties for _Z1gPfi\n\
+                   ptxas         .     8 bytes stack frame, 0 bytes spill stores, 0 bytes spill loads\n\
+                   ptxas info    : Compiling entry function 'two_k' for 'sm_90a'\n\
+                   ptxas info    : Function properties for two_k\n\
+                   ptxas         .     0 bytes stack frame, 0 bytes spill stores, 0 bytes spill loads\n\
+                   ptxas info    : Used 10 registers, used 1 barriers, 256 bytes smem\n";
+        let of = |symbol: &str, registers, shared, stack, spill_stores, spill_loads| Usage {
+            symbol: symbol.into(),
+            registers,
+            shared,
+            stack,
+            spill_stores,
+            spill_loads,
+        };
+        assert_eq!(usage(log), [of("one_k", 32, 0, 640, 12, 20), of("two_k", 10, 256, 0, 0, 0)]);
     }
 }

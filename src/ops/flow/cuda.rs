@@ -10,10 +10,10 @@ use crate::device::cuda::Launch;
 use crate::device::cuda::launch::{Element, In, Out, Table};
 use crate::device::cuda::matmul::Matmul;
 use crate::ops::linear::cuda::{
-    Layer, PARTS, SUMS, columns, columns_room, grad_rows, input_gradient, row_blocks, rows, weight_gradient,
+    Layer, PARTS, SUMS, columns, columns_workspace, grad_rows, input_gradient, row_blocks, rows, weight_gradient,
 };
 use crate::ops::linear::product::{
-    Lines, Product, fills_tma, pack_rows, round_rows, rounded, rounded_room, split_room,
+    Lines, Product, fills_tma, pack_rows, round_rows, rounded, rounded_workspace, split_workspace,
 };
 use crate::ops::loss::cuda::{basic::total, segments};
 use crate::ops::loss::slices;
@@ -87,16 +87,17 @@ impl Scratch {
         at
     }
 
-    /// Room for what products want in another form.
+    /// Workspace for what products want in another form.
     fn copies(&mut self, d: &Dims) {
         let (m, n) = (d.rows, d.widths[0]);
         let inputs = |l: usize| if l == 0 { d.state } else { d.fan_in(l) };
-        let room =
-            |(l, &n): (usize, &usize)| rounded_room(m, n, inputs(l), 1, 1).max(rounded_room(m, inputs(l), n, 1, 1));
-        let fixed = d.fixed.iter().map(|&k| rounded_room(m, n, k, 1, 1).max(rounded_room(m, k, n, 1, 1)));
-        self.rounded = self.take(d.widths.iter().enumerate().map(room).chain(fixed).max().unwrap_or(0));
+        let workspace = |(l, &n): (usize, &usize)| {
+            rounded_workspace(m, n, inputs(l), 1, 1).max(rounded_workspace(m, inputs(l), n, 1, 1))
+        };
+        let fixed = d.fixed.iter().map(|&k| rounded_workspace(m, n, k, 1, 1).max(rounded_workspace(m, k, n, 1, 1)));
+        self.rounded = self.take(d.widths.iter().enumerate().map(workspace).chain(fixed).max().unwrap_or(0));
         self.time = self.take(n);
-        let large = rounded_room(m, n, d.state, 1, 1).max(rounded_room(m, d.state, n, 1, 1)) > 0;
+        let large = rounded_workspace(m, n, d.state, 1, 1).max(rounded_workspace(m, d.state, n, 1, 1)) > 0;
         let line = |k: usize| k.next_multiple_of(8) / 2;
         let sizes = if large { [n * d.state.max(line(d.state)), d.state * line(n)] } else { [0, 0] };
         self.packed = sizes.map(|n| self.take(n));
@@ -121,11 +122,11 @@ impl Scratch {
         at.between = at.take(if kept { 0 } else { (d.steps.substeps - 1) * m * d.state });
         let layers = || d.widths.iter().enumerate();
         let column_rows = |l: usize| if d.epilogues[l].has_norm() { s * row_blocks(m) } else { s * m };
-        at.columns = at.take(layers().map(|(l, &n)| columns_room(1, column_rows(l), n)).max().unwrap_or(0));
-        let fixed = d.fixed.iter().map(|&k| split_room(d.widths[0], k, m, 1));
+        at.columns = at.take(layers().map(|(l, &n)| columns_workspace(1, column_rows(l), n)).max().unwrap_or(0));
+        let fixed = d.fixed.iter().map(|&k| split_workspace(d.widths[0], k, m, 1));
         let of_layer = |(l, &n): (usize, &usize)| match l {
-            0 => split_room(n, d.state, s * m, 1).max(split_room(n, 1, s * m, 1)),
-            _ => split_room(n, d.fan_in(l), s * m, 1),
+            0 => split_workspace(n, d.state, s * m, 1).max(split_workspace(n, 1, s * m, 1)),
+            _ => split_workspace(n, d.fan_in(l), s * m, 1),
         };
         at.parts = at.take(layers().map(of_layer).chain(fixed).max().unwrap_or(0));
         at.copies(d);
@@ -227,14 +228,14 @@ impl<'a> Draft<'a> {
         let (d, line) =
             (self.d, if element == Element::Tf32 { self.d.state } else { self.d.state.next_multiple_of(8) });
         let at = self.scratch(self.at.packed[0]).0;
-        fills_tma(self.how(), d.rows, d.widths[0]).then_some(Lines { at, element, line, member: 0 })
+        fills_tma(self.how(), d.rows, d.widths[0]).then_some(Lines { at, element, ld: line, stride: 0 })
     }
 
     /// The same of the transposed weight, in bf16: in tf32 it can be taken as it is.
     fn lines_back(&self) -> Option<Lines> {
         let (d, at) = (self.d, self.scratch(self.at.packed[1]).0);
         let line = d.widths[0].next_multiple_of(8);
-        fills_tma(self.how(), d.rows, d.state).then_some(Lines { at, element: Element::Bf16, line, member: 0 })
+        fills_tma(self.how(), d.rows, d.state).then_some(Lines { at, element: Element::Bf16, ld: line, stride: 0 })
     }
 
     /// Copies of the first weight's columns in the forms that products want, for all stages and substeps.
@@ -246,8 +247,8 @@ impl<'a> Draft<'a> {
             pack_rows(cover(n * width, 256), [], x, to, width as u32, inputs as u32, (n * width) as u32)
         };
         let round = |x: In, lines: Lines, rows: usize, width: usize, ld: usize| {
-            let (none, pairs, to) = (In::default(), rows * lines.line / 2, Out(lines.at));
-            let [width, ld, line] = [width, ld, lines.line].map(|n| n as u32);
+            let (none, pairs, to) = (In::default(), rows * lines.ld / 2, Out(lines.at));
+            let [width, ld, line] = [width, ld, lines.ld].map(|n| n as u32);
             round_rows(cover(pairs, 256), [], x, none, none, to, width, 0, 0, ld, line, pairs as u32)
         };
         if self.rounded() {
@@ -279,7 +280,7 @@ impl<'a> Draft<'a> {
     fn prepare(&mut self, reverse: bool) {
         self.pack(reverse);
         let (d, to) = (self.d, self.scratch(self.at.fixed));
-        let room = self.scratch(self.at.rounded);
+        let workspace = self.scratch(self.at.rounded);
         if d.fixed.is_empty() {
             let (n, bias) = (d.rows * d.widths[0], self.x.input(d.operand(0) + 2));
             return self.list.push(flow_bias(cover(n, 256), [], bias, to, d.widths[0] as u32, n as u32));
@@ -288,7 +289,7 @@ impl<'a> Draft<'a> {
             let layer = self.layer(0, (width, self.x.input(1 + i)), d.column(Part::Fixed(i)), to, Out::default());
             let bias = if i == 0 { layer.bias } else { In::default() };
             let product = Product { bias, accumulate: i > 0, ..layer.product(self.how(), to) };
-            product.launch(self.how(), room, &mut self.list);
+            product.launch(self.how(), workspace, &mut self.list);
         }
     }
 
@@ -310,7 +311,7 @@ impl<'a> Draft<'a> {
             self.list.push(flow_stage(cover(n.max(m), 256), [], x, v, u, times, c, time, n as u32, m as u32));
         }
         let mut input: In = if own { u.into() } else { x };
-        let (how, room) = (*self.how(), self.scratch(self.at.rounded));
+        let (how, workspace) = (*self.how(), self.scratch(self.at.rounded));
         for l in 0..=last {
             // Velocities of earlier stages are still needed.
             let y = self.y(l, if l == last { s } else { place(s) });
@@ -331,7 +332,7 @@ impl<'a> Draft<'a> {
                     Precision::Tf32 => self.lines(Element::Tf32),
                     Precision::Bf16 => self.lines(Element::Bf16),
                 };
-                Product { b_lines, ..product }.launch(&how, room, &mut self.list);
+                Product { b_lines, ..product }.launch(&how, workspace, &mut self.list);
                 if self.norm(l) {
                     self.list.push(rows(1, m, d.widths[l], d.epilogues[l], h.into(), layer.gains, y));
                 }
@@ -339,9 +340,9 @@ impl<'a> Draft<'a> {
                 let layer = self.layer(l, (d.fan_in(l), input), 0, y, saved);
                 if tangent {
                     let product = Product { bias: layer.bias, tangent, ..layer.product(&how, h) };
-                    product.launch(&how, room, &mut self.list);
+                    product.launch(&how, workspace, &mut self.list);
                 } else {
-                    self.list.extend(layer.launches(&how, room));
+                    self.list.extend(layer.launches(&how, workspace));
                 }
             }
             input = y.into();
@@ -372,13 +373,13 @@ impl<'a> Draft<'a> {
     /// `dx = dh W`, or added to it, for columns `offset..offset + width` of layer `l`'s weight.
     fn back(&mut self, l: usize, dh: In, offset: usize, width: usize, dx: Out, accumulate: bool) {
         let d = self.d;
-        let (how, room) = (*self.how(), self.scratch(self.at.rounded));
+        let (how, workspace) = (*self.how(), self.scratch(self.at.rounded));
         let (w, wt) = (self.x.input(d.operand(l)), self.x.input(d.operand(l) + 1));
         let product = input_gradient(&how, (d.rows, d.widths[l], width), dh, w, wt, (d.fan_in(l), offset));
         let of_state = l == 0 && offset == d.column(Part::State) && width == d.state;
         let packed = of_state && how.precision == Precision::Bf16 && !self.rounded();
         let b_lines = if packed { self.lines_back() } else { product.b_lines };
-        Product { c: dx, accumulate, b_lines, ..product }.launch(&how, room, &mut self.list);
+        Product { c: dx, accumulate, b_lines, ..product }.launch(&how, workspace, &mut self.list);
     }
 
     /// From the cotangent of stage `s`'s velocity, in `dy`, to that of its state, in `du`; products become their
@@ -410,14 +411,14 @@ impl<'a> Draft<'a> {
     fn weight(&mut self, l: usize, dh: Out, x: In, offset: usize, width: usize, rows: usize, to: Out, add: bool) {
         let d = self.d;
         let product = weight_gradient(d.widths[l], width, rows, dh.into(), x);
-        let product = Product { c: to.at(offset), c_line: d.fan_in(l), accumulate: add, ..product };
+        let product = Product { c: to.at(offset), ldc: d.fan_in(l), accumulate: add, ..product };
         let parts = self.scratch(self.at.parts);
         product.launch_split(self.x.matmul(), parts, &mut self.list);
     }
 
     fn columns(&mut self, x: Out, to: Out, rows: usize, n: usize, stride: usize, add: bool) {
-        let room = self.scratch(self.at.columns);
-        columns(&mut self.list, 1, rows, n, stride, x.into(), room, to, add);
+        let workspace = self.scratch(self.at.columns);
+        columns(&mut self.list, 1, rows, n, stride, x.into(), workspace, to, add);
     }
 
     /// Gradients of layer `l`'s parameters from substep `k`; the last substep comes first.

@@ -101,12 +101,13 @@ impl Project {
     }
 }
 
-/// θ by Michelot's iteration: the mean excess of those above the last θ, until none falls below. It starts from all and
-/// drops at least one a round, so it ends after at most as many rounds as there are numbers, and needs no sorting.
+/// θ by Michelot's iteration: the mean excess of those above the last θ, until none falls below. It needs no sorting. Each
+/// round but the last drops at least one number: where rounding lets one that fell below rise again, θ is as good as it
+/// gets, and the iteration ends.
 #[inline(always)]
 fn threshold<F: Real>(x: &[F]) -> F {
     let mut theta = F::of(f64::NEG_INFINITY);
-    let mut above = 0;
+    let mut above = usize::MAX;
     loop {
         let (mut sum, mut count) = (F::zero(), 0usize);
         for &x in x {
@@ -116,7 +117,7 @@ fn threshold<F: Real>(x: &[F]) -> F {
             }
         }
         // Also for numbers that are not finite, of which none is above.
-        if count == above || count == 0 {
+        if count >= above || count == 0 {
             return theta;
         }
         above = count;

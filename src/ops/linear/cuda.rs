@@ -4,14 +4,15 @@
 //! |---|---|
 //! | a few inputs | `linear`: product and what follows it, eight rows a block; a product this short is not worth two launches |
 //! | a few outputs, no norm | `narrow`: a warp a row; tiles would be nearly empty |
-//! | many rows, a norm, clusters of blocks | `product_tma` with what follows it: [`Product::spread`] |
+//! | many rows, a norm, clusters of blocks | `product_tma` with what follows it: [`Product::cluster`] |
 //! | else | `product` into the place of `h`, then `linear_rows` over its rows, several of which make a block's width |
 //!
 //! The last two rows are most of the work: rows of a wide layer are longer than any tile with enough neighbours for tensor
 //! cores, so a block alone cannot see the whole row that LayerNorm needs.
 
 use super::product::{
-    Follow, Lines, Major, Piece, Product, narrow, round_rows, rounded, rounded_room, split_room, transpose_round,
+    FusedEpilogue, Lines, Major, Piece, Product, narrow, round_rows, rounded, rounded_workspace, split_workspace,
+    transpose_round,
 };
 use super::{Dims, Epilogue, Linear, LinearGrad, Target, Transpose, first_x};
 use crate::config::Precision;
@@ -105,13 +106,13 @@ pub(in crate::ops) fn grad_rows(
 const COLUMN_ROWS: usize = 256;
 
 /// Numbers that [`columns`] needs.
-pub(in crate::ops) fn columns_room(e: usize, rows: usize, n: usize) -> usize {
+pub(in crate::ops) fn columns_workspace(e: usize, rows: usize, n: usize) -> usize {
     let chunks = rows.div_ceil(COLUMN_ROWS);
     if chunks > 1 { e * chunks * n } else { 0 }
 }
 
-/// `out[e, c] (+)=` the sum of `x[e, row, c]` over rows that lie `stride` apart, in a fixed order; `room` holds
-/// [`columns_room`] numbers.
+/// `out[e, c] (+)=` the sum of `x[e, row, c]` over rows that lie `stride` apart, in a fixed order; `workspace` holds
+/// [`columns_workspace`] numbers.
 #[allow(clippy::too_many_arguments, reason = "a matrix with its sizes")]
 pub(in crate::ops) fn columns(
     list: &mut Vec<Launch>,
@@ -120,7 +121,7 @@ pub(in crate::ops) fn columns(
     n: usize,
     stride: usize,
     x: In,
-    room: Out,
+    workspace: Out,
     out: Out,
     accumulate: bool,
 ) {
@@ -129,8 +130,8 @@ pub(in crate::ops) fn columns(
     if chunks == 1 {
         return list.push(column_sums([blocks, e, 1], [], x, out, rows as u32, n, stride as u32, chunk, add));
     }
-    list.push(column_sums([blocks, e, chunks], [], x, room, rows as u32, n, stride as u32, chunk, 0));
-    list.push(column_sums([blocks, e, 1], [], room.into(), out, chunks as u32, n, n, chunks as u32, add));
+    list.push(column_sums([blocks, e, chunks], [], x, workspace, rows as u32, n, stride as u32, chunk, 0));
+    list.push(column_sums([blocks, e, 1], [], workspace.into(), out, chunks as u32, n, n, chunks as u32, add));
 }
 
 /// One layer of `e` members with `m` rows each, and where its operands lie.
@@ -161,8 +162,8 @@ impl Layer {
         self.parts.iter().map(|p| p.0).sum()
     }
 
-    /// `room` is for as many numbers as [`rounded_room`] says.
-    pub fn launches(&self, how: &Matmul, room: Out) -> Vec<Launch> {
+    /// `workspace` is for as many numbers as [`rounded_workspace`] says.
+    pub fn launches(&self, how: &Matmul, workspace: Out) -> Vec<Launch> {
         let [(k0, x0), (k1, x1), (k2, x2)] = self.parts;
         let (m, n, shared) = (self.m as u32, self.n, u32::from(self.shared_input));
         if self.k() <= FEW_INPUTS && n <= FUSED {
@@ -181,15 +182,15 @@ impl Layer {
         let (gain, shift) = self.gains;
         let whole = Product {
             bias: self.bias,
-            follow: Some(Follow { epilogue: self.epilogue, gain, shift, y: self.y }),
+            epilogue: Some(FusedEpilogue { epilogue: self.epilogue, gain, shift, y: self.y }),
             ..self.product(how, self.saved)
         };
-        if whole.spread(how, self.epilogue).is_some() {
-            whole.launch(how, room, &mut list);
+        if whole.cluster(how, self.epilogue).is_some() {
+            whole.launch(how, workspace, &mut list);
             return list;
         }
         let h = if self.saved == Out::default() { self.y } else { self.saved };
-        Product { bias: self.bias, ..self.product(how, h) }.launch(how, room, &mut list);
+        Product { bias: self.bias, ..self.product(how, h) }.launch(how, workspace, &mut list);
         if self.epilogue.has_norm() {
             list.push(rows(self.e, self.m, n, self.epilogue, h.into(), self.gains, self.y));
         }
@@ -203,34 +204,34 @@ impl Layer {
         let (n, line, whole) = (self.n, self.inputs, self.n * self.inputs);
         let rounded = rounded(how, n, line);
         let b = self.weight.at(self.column);
-        let (b, b_line, b_major) =
-            if rounded { (b, line, Major::Products) } else { (self.transposed.at(self.column * n), n, Major::Rows) };
+        let (b, ldb, b_major) =
+            if rounded { (b, line, Major::K) } else { (self.transposed.at(self.column * n), n, Major::MN) };
         let b_lines = match how.precision {
             Precision::Fp32 => None,
             Precision::Bf16 if !rounded => None,
             Precision::Tf32 => {
                 let at = self.weight.at(self.column).0;
-                Some(Lines { at, element: Element::Tf32, line, member: if self.e > 1 { whole } else { 0 } })
+                Some(Lines { at, element: Element::Tf32, ld: line, stride: if self.e > 1 { whole } else { 0 } })
             }
             Precision::Bf16 => {
                 let at = self.transposed.0 + 2 * self.column as u64;
-                Some(Lines { at, element: Element::Bf16, line, member: if self.e > 1 { 2 * whole } else { 0 } })
+                Some(Lines { at, element: Element::Bf16, ld: line, stride: if self.e > 1 { 2 * whole } else { 0 } })
             }
         };
         Product {
             m: self.m,
             n,
-            a: self.parts.map(|(k, at)| Piece { at, products: k, line: k }),
-            a_member: if own { self.m * self.k() } else { 0 },
+            a: self.parts.map(|(k, at)| Piece { at, k, ld: k }),
+            a_stride: if own { self.m * self.k() } else { 0 },
             b,
-            b_line,
+            ldb,
             b_major,
             b_lines,
-            b_member: whole,
+            b_stride: whole,
             c: h,
-            c_line: n,
-            c_member: self.m * n,
-            bias_member: n,
+            ldc: n,
+            c_stride: self.m * n,
+            bias_stride: n,
             scale: 1.0,
             batch: self.e,
             summed: 1,
@@ -263,14 +264,14 @@ impl Linear {
             y: x.out(0),
             saved: if norm && x.outputs_len() > 1 { x.out(1) } else { Out::default() },
         };
-        let room = if self.cuda_workspace() > 0 { x.scratch() } else { Out::default() };
-        Some(layer.launches(x.matmul(), room))
+        let workspace = if self.cuda_workspace() > 0 { x.scratch() } else { Out::default() };
+        Some(layer.launches(x.matmul(), workspace))
     }
 
     /// Numbers of scratch memory that the kernels need.
     pub(super) fn cuda_workspace(&self) -> usize {
         let d = &self.dims;
-        rounded_room(d.m, d.n, d.k(), d.ensemble, if d.shared_input { 1 } else { d.ensemble })
+        rounded_workspace(d.m, d.n, d.k(), d.ensemble, if d.shared_input { 1 } else { d.ensemble })
     }
 }
 
@@ -292,12 +293,12 @@ impl Scratch {
         let blocks = if d.epilogue.has_norm() { row_blocks(d.m) } else { 0 };
         let columns = d.ensemble * blocks * SUMS * d.n;
         let rows = if d.epilogue.has_norm() { blocks } else { d.m };
-        let parts = columns + columns_room(d.ensemble, rows, d.n);
-        let room = d.parts.iter().map(|&k| split_room(d.n, k, d.m, d.ensemble)).max().unwrap_or(0);
+        let parts = columns + columns_workspace(d.ensemble, rows, d.n);
+        let workspace = d.parts.iter().map(|&k| split_workspace(d.n, k, d.m, d.ensemble)).max().unwrap_or(0);
         // Parts of a sum are written sixteen bytes at a time.
         let parts = parts.next_multiple_of(4);
-        let rounded = (parts + room).next_multiple_of(4);
-        let copies = d.parts.iter().map(|&k| rounded_room(d.m, k, d.n, d.ensemble, d.ensemble)).max().unwrap_or(0);
+        let rounded = (parts + workspace).next_multiple_of(4);
+        let copies = d.parts.iter().map(|&k| rounded_workspace(d.m, k, d.n, d.ensemble, d.ensemble)).max().unwrap_or(0);
         Self { sums: 0, columns, parts, rounded, total: rounded + copies }
     }
 }
@@ -331,29 +332,29 @@ impl LinearGrad {
                 // Members that share an input add up inside one block.
                 let (batch, summed) = if self.joined() { (1, e) } else { (e, 1) };
                 let product = Product {
-                    a_member: m * n,
-                    b_member: n * k,
+                    a_stride: m * n,
+                    b_stride: n * k,
                     c: x.out(output),
-                    c_member: m * width,
+                    c_stride: m * width,
                     batch,
                     summed,
                     accumulate,
                     ..input_gradient(x.matmul(), (m, n, width), dh, x.input(3), transposed, (k, offset))
                 };
                 let product =
-                    Product { b_lines: product.b_lines.map(|l| Lines { member: lines_of(l), ..l }), ..product };
+                    Product { b_lines: product.b_lines.map(|l| Lines { stride: lines_of(l), ..l }), ..product };
                 product.launch(x.matmul(), scratch(at.rounded), &mut list);
             }
             if let Some(Target { output, accumulate }) = self.params[0] {
                 let x_ = x.input(first + i);
                 let product = Product {
                     c: x.out(output).at(offset),
-                    c_line: k,
-                    c_member: n * k,
+                    ldc: k,
+                    c_stride: n * k,
                     batch: e,
                     accumulate,
-                    b_member: if d.shared_input { 0 } else { m * width },
-                    a_member: m * n,
+                    b_stride: if d.shared_input { 0 } else { m * width },
+                    a_stride: m * n,
                     ..weight_gradient(n, width, m, dh, x_)
                 };
                 product.launch_split(x.matmul(), scratch(at.parts), &mut list);
@@ -361,16 +362,16 @@ impl LinearGrad {
             offset += width;
         }
         let blocks = row_blocks(m);
-        let room = scratch(at.columns);
+        let workspace = scratch(at.columns);
         for (which, target) in self.params.iter().enumerate().skip(1) {
             let Some(Target { output, accumulate }) = *target else { continue };
             let out = x.out(output);
             if norm {
                 // Bias, gain, shift; their sums lie as gain, shift, bias.
                 let from = scratch(at.sums + [2, 0, 1][which - 1] * n).into();
-                columns(&mut list, e, blocks, n, SUMS * n, from, room, out, accumulate);
+                columns(&mut list, e, blocks, n, SUMS * n, from, workspace, out, accumulate);
             } else {
-                columns(&mut list, e, m, n, n, dh, room, out, accumulate);
+                columns(&mut list, e, m, n, n, dh, workspace, out, accumulate);
             }
         }
         list
@@ -391,7 +392,7 @@ pub(in crate::ops) fn input_gradient(
     transposed: In,
     (inputs, column): (usize, usize),
 ) -> Product {
-    let lines = |at: u64, element: Element| Lines { at, element, line: n, member: 0 };
+    let lines = |at: u64, element: Element| Lines { at, element, ld: n, stride: 0 };
     let b_lines = match how.precision {
         Precision::Tf32 => Some(lines(transposed.at(column * n).0, Element::Tf32)),
         // After the rounded weight, two numbers in the place of one.
@@ -403,12 +404,12 @@ pub(in crate::ops) fn input_gradient(
     Product {
         m,
         n: width,
-        a: [Piece { at: dh, products: n, line: n }, Piece::default(), Piece::default()],
+        a: [Piece { at: dh, k: n, ld: n }, Piece::default(), Piece::default()],
         b: weight.at(column),
-        b_line: inputs,
-        b_major: Major::Rows,
+        ldb: inputs,
+        b_major: Major::MN,
         b_lines,
-        c_line: width,
+        ldc: width,
         batch: 1,
         summed: 1,
         ..Product::default()
@@ -420,11 +421,11 @@ pub(in crate::ops) fn weight_gradient(n: usize, width: usize, m: usize, dh: In, 
     Product {
         m: n,
         n: width,
-        a: [Piece { at: dh, products: m, line: n }, Piece::default(), Piece::default()],
-        a_major: Major::Rows,
+        a: [Piece { at: dh, k: m, ld: n }, Piece::default(), Piece::default()],
+        a_major: Major::MN,
         b: x,
-        b_line: width,
-        b_major: Major::Rows,
+        ldb: width,
+        b_major: Major::MN,
         batch: 1,
         summed: 1,
         ..Product::default()

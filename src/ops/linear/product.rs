@@ -1,16 +1,16 @@
 //! Products of matrices on a GPU: which kernel, which tile, how a sum is split. The one place that decides it.
 //!
-//! | product | A: rows, products | B: rows, products |
+//! | product | A: rows, k | B: rows, k |
 //! |---|---|---|
-//! | `h = x Wᵀ` | `x` `[M, K]`, by products | `Wᵀ` `[K, N]`, by rows |
-//! | `dx = dh W` | `dh` `[M, N]`, by products | `W` `[N, K]`, by rows |
-//! | `dW = dhᵀ x` | `dh` `[M, N]`, by rows | `x` `[M, K]`, by rows |
+//! | `h = x Wᵀ` | `x` `[M, K]`, K-major | `Wᵀ` `[K, N]`, MN-major |
+//! | `dx = dh W` | `dh` `[M, N]`, K-major | `W` `[N, K]`, MN-major |
+//! | `dW = dhᵀ x` | `dh` `[M, N]`, MN-major | `x` `[M, K]`, MN-major |
 //!
-//! "By products" means that neighbouring products lie side by side in memory. The transposed copy of a weight serves `h`
+//! A matrix is K-major if neighbours along k, the summed index, lie side by side in memory. The transposed copy of a weight serves `h`
 //! because its lines are as long as a layer is wide, which is nearly always a multiple of four numbers; those of the
 //! weight itself are as long as the layer's inputs, which often are not.
 //!
-//! `nn/product_tma.cu` wants both matrices by products, in lines of multiples of 16 bytes: `h` takes the weight itself
+//! `nn/product_tma.cu` wants both matrices K-major, in lines of multiples of 16 bytes: `h` takes the weight itself
 //! then, `dx` its transposed copy. In bf16 it wants numbers that are rounded already: those of a large weight are, both
 //! ways round, in the place of its transposed copy ([`rounded`]), those of A are copied before each product.
 
@@ -33,7 +33,7 @@ crate::cuda_kernels! {
 
 crate::cuda_kernels! {
     "nn/product_tma.cu";
-    fn product_tma[384]<BN, STAGES, PRECISION, GROUP, EPILOGUE, SPREAD>(
+    fn product_tma[384]<BN, STAGES, PRECISION, GROUP, EPILOGUE, CLUSTER>(
         a0: TensorMap, a1: TensorMap, a2: TensorMap, b: TensorMap, x: TmaArguments,
     );
     fn round_rows[256](
@@ -52,10 +52,10 @@ pub(crate) struct Arguments {
     c: u64,
     bias: u64,
     addend: u64,
-    a_member: u64,
-    b_member: u64,
-    c_member: u64,
-    bias_member: u64,
+    a_stride: u64,
+    b_stride: u64,
+    c_stride: u64,
+    bias_stride: u64,
     c_split: u64,
     m: u32,
     n: u32,
@@ -88,8 +88,8 @@ pub(crate) struct TmaArguments {
     y: u64,
     gain: u64,
     shift: u64,
-    c_member: u64,
-    bias_member: u64,
+    c_stride: u64,
+    bias_stride: u64,
     m: u32,
     n: u32,
     k: [u32; 3],
@@ -109,38 +109,38 @@ impl Param for TmaArguments {
     }
 }
 
-/// How a matrix of rows and products lies in memory.
+/// How a matrix of rows and of numbers along k lies in memory.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(in crate::ops) enum Major {
-    /// Neighbouring products side by side.
+    /// Neighbours along k side by side.
     #[default]
-    Products,
-    /// Neighbouring rows side by side.
-    Rows,
+    K,
+    /// Neighbouring rows (m of A, n of B) side by side.
+    MN,
 }
 
-/// A matrix, or a piece of it: where it lies, its products, and the numbers between lines of memory.
+/// A matrix, or a piece of it: where it lies, its extent along k, and its leading dimension.
 #[derive(Clone, Copy, Debug, Default)]
 pub(in crate::ops) struct Piece {
     pub at: In,
-    pub products: usize,
-    pub line: usize,
+    pub k: usize,
+    pub ld: usize,
 }
 
-/// Rows of B by products, for the copy unit.
+/// Rows of B, K-major, for the copy unit.
 #[derive(Clone, Copy, Debug)]
 pub(in crate::ops) struct Lines {
     /// Where the numbers of `element` begin.
     pub at: u64,
     pub element: Element,
-    /// Numbers between lines, and between members.
-    pub line: usize,
-    pub member: usize,
+    /// Leading dimension, and numbers between members of the batch.
+    pub ld: usize,
+    pub stride: usize,
 }
 
-/// What follows a row of C, in the same launch: LayerNorm with what goes with it. See [`Product::spread`].
+/// What follows a row of C, in the same launch: LayerNorm with what goes with it. See [`Product::cluster`].
 #[derive(Clone, Copy, Debug)]
-pub(in crate::ops) struct Follow {
+pub(in crate::ops) struct FusedEpilogue {
     pub epilogue: Epilogue,
     /// Of each column, members as far apart as their biases.
     pub gain: In,
@@ -155,17 +155,17 @@ pub(in crate::ops) struct Product {
     /// Rows and columns of C.
     pub m: usize,
     pub n: usize,
-    /// Up to three pieces of A side by side along the products; the rows of B follow on.
+    /// Up to three pieces of A side by side along k; the rows of B follow on.
     pub a: [Piece; 3],
     pub a_major: Major,
     pub b: In,
-    pub b_line: usize,
+    pub ldb: usize,
     pub b_major: Major,
-    /// B once more, if it lies by products too.
+    /// B once more, if it lies K-major too.
     pub b_lines: Option<Lines>,
     /// Null if only what follows it is wanted.
     pub c: Out,
-    pub c_line: usize,
+    pub ldc: usize,
     /// Of each column; null for none.
     pub bias: In,
     pub scale: f32,
@@ -174,16 +174,16 @@ pub(in crate::ops) struct Product {
     /// Members, each with its own result, and members that add up in one result.
     pub batch: usize,
     pub summed: usize,
-    /// Numbers between members.
-    pub a_member: usize,
-    pub b_member: usize,
-    pub c_member: usize,
-    pub bias_member: usize,
+    /// Batch strides: numbers between members.
+    pub a_stride: usize,
+    pub b_stride: usize,
+    pub c_stride: usize,
+    pub bias_stride: usize,
     pub accumulate: bool,
     /// Whether the mean of every eight columns is removed.
     pub tangent: bool,
-    /// Only where [`Product::spread`] finds it possible.
-    pub follow: Option<Follow>,
+    /// Only where [`Product::cluster`] finds it possible.
+    pub epilogue: Option<FusedEpilogue>,
 }
 
 /// A tile of C and how the warps of a block share it: see `nn/product.cu`.
@@ -213,7 +213,7 @@ const WAVES: usize = 264;
 /// Columns of a tile of it where LayerNorm follows, and how many such tiles may share a row. Sixteen to eighteen
 /// multiprocessors see each other's memory: of sixteen at most one is left idle. Eight are what every whole GPU takes.
 const SHARES: [usize; 3] = [256, 224, 128];
-const SPREADS: [usize; 6] = [1, 2, 3, 4, 5, 8];
+const CLUSTERS: [usize; 6] = [1, 2, 3, 4, 5, 8];
 
 /// Whether a product has tiles enough for `product_tma`.
 fn fills(m: usize, n: usize, batch: usize) -> bool {
@@ -227,7 +227,7 @@ pub(in crate::ops) fn fills_tma(how: &Matmul, m: usize, n: usize) -> bool {
 
 /// Numbers of room for a rounded copy of A, `k` products of `m` rows for each of `members`, if the product, of `batch`
 /// results, may need one on some GPU.
-pub(in crate::ops) fn rounded_room(m: usize, n: usize, k: usize, batch: usize, members: usize) -> usize {
+pub(in crate::ops) fn rounded_workspace(m: usize, n: usize, k: usize, batch: usize, members: usize) -> usize {
     if fills(m, n, batch) { members * m * k.next_multiple_of(8) / 2 } else { 0 }
 }
 
@@ -277,23 +277,23 @@ fn code(p: Precision) -> i64 {
 }
 
 impl Product {
-    fn products(&self) -> usize {
-        self.a.iter().map(|p| p.products).sum()
+    fn k(&self) -> usize {
+        self.a.iter().map(|p| p.k).sum()
     }
 
-    /// Multiplies; `room` is for as many numbers as [`rounded_room`] says.
-    pub fn launch(&self, how: &Matmul, room: Out, list: &mut Vec<Launch>) {
+    /// Multiplies; `workspace` is for as many numbers as [`rounded_workspace`] says.
+    pub fn launch(&self, how: &Matmul, workspace: Out, list: &mut Vec<Launch>) {
         if let Some(lines) = self.b_lines.filter(|l| self.fits_tma(how, l)) {
-            return self.launch_tma(how, &lines, room, list);
+            return self.launch_tma(how, &lines, workspace, list);
         }
-        assert!(self.follow.is_none(), "invariant: only clusters do what follows a product");
+        assert!(self.epilogue.is_none(), "invariant: only clusters do what follows a product");
         let tile = Tile::largest(|t| t.count(self.m, self.n) * self.batch);
-        list.push(self.launch_tile(how, tile, 1, self.products(), 0));
+        list.push(self.launch_tile(how, tile, 1, self.k(), 0));
     }
 
     /// Columns of a tile, and tiles that share a row, if LayerNorm can follow in the same launch. Such tiles are wide, and must
     /// fill the GPU all the same: multiprocessors that idle cost more than a launch of its own for the rows.
-    pub fn spread(&self, how: &Matmul, epilogue: Epilogue) -> Option<[usize; 2]> {
+    pub fn cluster(&self, how: &Matmul, epilogue: Epilogue) -> Option<[usize; 2]> {
         let follows = match epilogue {
             Epilogue::Bias => false,
             Epilogue::NormSimplex { group } => group == 8,
@@ -303,40 +303,35 @@ impl Product {
         if how.path < MmaPath::Clusters || !follows || !self.fits_tma(how, lines) {
             return None;
         }
-        let spreads = |columns: &usize| {
+        let clusters = |columns: &usize| {
             let tiles = Self::tma_tiles(self.m, self.n, *columns) * self.batch;
-            let spread = self.n / columns;
-            (self.n.is_multiple_of(*columns) && SPREADS.contains(&spread) && tiles >= BUSY)
-                .then_some([*columns, spread])
+            let cluster = self.n / columns;
+            (self.n.is_multiple_of(*columns) && CLUSTERS.contains(&cluster) && tiles >= BUSY)
+                .then_some([*columns, cluster])
         };
-        SHARES.iter().find_map(spreads)
+        SHARES.iter().find_map(clusters)
     }
 
     /// Whether the copy unit can bring both matrices, and there are tiles enough for it.
     fn fits_tma(&self, how: &Matmul, b: &Lines) -> bool {
         let a = match b.element {
-            Element::Tf32 => self.a.iter().all(|p| wide(p.at.0, &[p.line, self.a_member])),
+            Element::Tf32 => self.a.iter().all(|p| wide(p.at.0, &[p.ld, self.a_stride])),
             // It is copied.
-            Element::Bf16 => self.a_member == 0 || self.a_member == self.m * self.a[0].line,
+            Element::Bf16 => self.a_stride == 0 || self.a_stride == self.m * self.a[0].ld,
         };
         let per_chunk = match b.element {
             Element::Tf32 => 4,
             Element::Bf16 => 8,
         };
-        let b_fits = b.at.is_multiple_of(16) && [b.line, b.member].iter().all(|n| n.is_multiple_of(per_chunk));
+        let b_fits = b.at.is_multiple_of(16) && [b.ld, b.stride].iter().all(|n| n.is_multiple_of(per_chunk));
         // Results go two at a time.
-        let y = self.follow.map_or(0, |f| f.y.0);
+        let y = self.epilogue.map_or(0, |f| f.y.0);
         let c = [self.c.0, self.addend.0, y].iter().all(|a| a.is_multiple_of(8))
-            && [self.n, self.c_line, self.c_member].iter().all(|n| n.is_multiple_of(2));
-        how.path >= MmaPath::Wgmma
-            && self.a_major == Major::Products
-            && a
-            && b_fits
-            && c
-            && fills(self.m, self.n, self.batch)
+            && [self.n, self.ldc, self.c_stride].iter().all(|n| n.is_multiple_of(2));
+        how.path >= MmaPath::Wgmma && self.a_major == Major::K && a && b_fits && c && fills(self.m, self.n, self.batch)
     }
 
-    fn launch_tma(&self, how: &Matmul, b: &Lines, room: Out, list: &mut Vec<Launch>) {
+    fn launch_tma(&self, how: &Matmul, b: &Lines, workspace: Out, list: &mut Vec<Launch>) {
         let members = self.batch * self.summed;
         let [bytes, per_line] = match b.element {
             Element::Tf32 => [4, 32],
@@ -350,46 +345,46 @@ impl Product {
             step: [bytes * line, if member == 0 { bytes * line * size[1] } else { bytes * member }],
             part: [per_line, rows, 1],
         };
-        let a_shared = self.a_member == 0;
-        let a_members = if a_shared { 1 } else { members };
-        let (mut pieces, mut a_member) = (self.a, self.a_member);
+        let a_shared = self.a_stride == 0;
+        let a_batch = if a_shared { 1 } else { members };
+        let (mut pieces, mut a_stride) = (self.a, self.a_stride);
         if b.element == Element::Bf16 {
-            let (k, [x0, x1, x2]) = (self.products(), self.a);
+            let (k, [x0, x1, x2]) = (self.k(), self.a);
             let line = k.next_multiple_of(8);
-            let n = a_members * self.m * line / 2;
-            let [k0, k1, k2] = self.a.map(|p| p.products as u32);
-            let (ld, line_) = (x0.line as u32, line as u32);
-            list.push(round_rows(cover(n, 256), [], x0.at, x1.at, x2.at, room, k0, k1, k2, ld, line_, n as u32));
-            pieces = [Piece { at: room.into(), products: k, line }, Piece::default(), Piece::default()];
-            a_member = if a_shared { 0 } else { self.m * line };
+            let n = a_batch * self.m * line / 2;
+            let [k0, k1, k2] = self.a.map(|p| p.k as u32);
+            let (ld, padded) = (x0.ld as u32, line as u32);
+            list.push(round_rows(cover(n, 256), [], x0.at, x1.at, x2.at, workspace, k0, k1, k2, ld, padded, n as u32));
+            pieces = [Piece { at: workspace.into(), k, ld: line }, Piece::default(), Piece::default()];
+            a_stride = if a_shared { 0 } else { self.m * line };
         }
         // A piece that is not there is never read; its description must be one all the same.
-        let piece = |i: usize| if pieces[i].products > 0 { pieces[i] } else { pieces[0] };
+        let piece = |i: usize| if pieces[i].k > 0 { pieces[i] } else { pieces[0] };
         let a = |i: usize| {
             let p = piece(i);
-            matrix(p.at.0, [p.products, self.m, a_members], p.line, a_member, TMA_ROWS)
+            matrix(p.at.0, [p.k, self.m, a_batch], p.ld, a_stride, TMA_ROWS)
         };
-        let b_shared = b.member == 0;
+        let b_shared = b.stride == 0;
         let wide = || Self::tma_tiles(self.m, self.n, 256) * self.batch >= WAVES;
-        let [columns, spread] = match self.follow {
-            Some(f) => self.spread(how, f.epilogue).expect("invariant: what follows was found possible"),
+        let [columns, cluster] = match self.epilogue {
+            Some(f) => self.cluster(how, f.epilogue).expect("invariant: what follows was found possible"),
             None => [if wide() { 256 } else { 128 }, 1],
         };
-        let b_size = [self.products(), self.n, if b_shared { 1 } else { members }];
-        let b = matrix(b.at, b_size, b.line, b.member, columns);
+        let b_size = [self.k(), self.n, if b_shared { 1 } else { members }];
+        let b = matrix(b.at, b_size, b.ld, b.stride, columns);
         let arguments = TmaArguments {
             c: self.c.0,
             bias: self.bias.0,
             addend: self.addend.0,
-            y: self.follow.map_or(0, |f| f.y.0),
-            gain: self.follow.map_or(0, |f| f.gain.0),
-            shift: self.follow.map_or(0, |f| f.shift.0),
-            c_member: self.c_member as u64,
-            bias_member: self.bias_member as u64,
+            y: self.epilogue.map_or(0, |f| f.y.0),
+            gain: self.epilogue.map_or(0, |f| f.gain.0),
+            shift: self.epilogue.map_or(0, |f| f.shift.0),
+            c_stride: self.c_stride as u64,
+            bias_stride: self.bias_stride as u64,
             m: self.m as u32,
             n: self.n as u32,
-            k: pieces.map(|p| p.products as u32),
-            ldc: self.c_line as u32,
+            k: pieces.map(|p| p.k as u32),
+            ldc: self.ldc as u32,
             members: self.summed as u32,
             a_shared: a_shared.into(),
             b_shared: b_shared.into(),
@@ -399,16 +394,16 @@ impl Product {
         };
         let stages = if columns == 128 { 6 } else { 4 };
         // Buffers at multiples of 1024 bytes, then two barriers for each, then two numbers for each row.
-        let seen = if spread > 1 { 8 * TMA_ROWS } else { 0 };
+        let seen = if cluster > 1 { 8 * TMA_ROWS } else { 0 };
         let shared = 1024 + stages * (TMA_ROWS + columns) * 128 + 16 * stages + seen;
-        let epilogue = self.follow.map_or(Epilogue::Bias, |f| f.epilogue).code();
+        let epilogue = self.epilogue.map_or(Epilogue::Bias, |f| f.epilogue).code();
         let group = if self.tangent { 8 } else { 0 };
-        let template = [columns as i64, stages as i64, code(how.precision), group, epilogue, spread as i64];
+        let template = [columns as i64, stages as i64, code(how.precision), group, epilogue, cluster as i64];
         let grid = [Self::tma_tiles(self.m, self.n, columns), self.batch, 1];
         list.push(
             product_tma(grid, template, a(0), a(1), a(2), b, arguments)
                 .with_shared(shared as u32)
-                .with_cluster(spread as u32),
+                .with_cluster(cluster as u32),
         );
     }
 
@@ -417,14 +412,14 @@ impl Product {
     }
 
     /// Multiplies matrices with many products and few results: blocks share a sum, and `parts`, of as many numbers as
-    /// [`split_room`] says, holds what each came to.
+    /// [`split_workspace`] says, holds what each came to.
     pub fn launch_split(&self, how: &Matmul, parts: Out, list: &mut Vec<Launch>) {
-        let (tile, splits, chunk) = split(self.m, self.n, self.products(), self.batch);
+        let (tile, splits, chunk) = split(self.m, self.n, self.k(), self.batch);
         if splits == 1 {
-            return list.push(self.launch_tile(how, tile, 1, self.products(), 0));
+            return list.push(self.launch_tile(how, tile, 1, self.k(), 0));
         }
         let size = self.m * self.n;
-        let shares = Self { c: parts, c_line: self.n, c_member: splits * size, accumulate: false, ..*self };
+        let shares = Self { c: parts, ldc: self.n, c_stride: splits * size, accumulate: false, ..*self };
         list.push(shares.launch_tile(how, tile, splits, chunk, size));
         let [x, _, _] = cover(size, 256);
         list.push(sum_splits(
@@ -435,17 +430,17 @@ impl Product {
             splits as u32,
             self.m as u32,
             self.n as u32,
-            self.c_line as u32,
-            self.c_member as u32,
+            self.ldc as u32,
+            self.c_stride as u32,
             self.accumulate.into(),
         ));
     }
 
     fn launch_tile(&self, how: &Matmul, t: Tile, splits: usize, chunk: usize, c_split: usize) -> Launch {
-        let a_wide = self.a.iter().all(|p| wide(p.at.0, &[p.line, self.a_member]));
+        let a_wide = self.a.iter().all(|p| wide(p.at.0, &[p.ld, self.a_stride]));
         // The rows of B that belong to a later piece of A begin that many lines, or numbers, further on.
-        let offset = if self.b_major == Major::Products { self.a[0].products | self.a[1].products } else { 0 };
-        let b_wide = wide(self.b.0, &[self.b_line, self.b_member, offset]);
+        let offset = if self.b_major == Major::K { self.a[0].k | self.a[1].k } else { 0 };
+        let b_wide = wide(self.b.0, &[self.ldb, self.b_stride, offset]);
         let template = [
             t.m as i64,
             t.n as i64,
@@ -467,22 +462,22 @@ impl Product {
             c: self.c.0,
             bias: self.bias.0,
             addend: self.addend.0,
-            a_member: self.a_member as u64,
-            b_member: self.b_member as u64,
-            c_member: self.c_member as u64,
-            bias_member: self.bias_member as u64,
+            a_stride: self.a_stride as u64,
+            b_stride: self.b_stride as u64,
+            c_stride: self.c_stride as u64,
+            bias_stride: self.bias_stride as u64,
             c_split: c_split as u64,
             m: self.m as u32,
             n: self.n as u32,
-            k: self.a.map(|p| p.products as u32),
-            lda: self.a.map(|p| p.line as u32),
-            ldb: self.b_line as u32,
-            ldc: self.c_line as u32,
+            k: self.a.map(|p| p.k as u32),
+            lda: self.a.map(|p| p.ld as u32),
+            ldb: self.ldb as u32,
+            ldc: self.ldc as u32,
             members: self.summed as u32,
             splits: splits as u32,
             chunk: chunk as u32,
             accumulate: self.accumulate.into(),
-            wide: wide(self.c.0, &[self.c_line, self.c_member, c_split]).into(),
+            wide: wide(self.c.0, &[self.ldc, self.c_stride, c_split]).into(),
             scale: self.scale,
         };
         let grid = [t.count(self.m, self.n), self.batch * splits, 1];
@@ -505,7 +500,7 @@ fn split(m: usize, n: usize, products: usize, batch: usize) -> (Tile, usize, usi
 }
 
 /// Numbers that [`Product::launch_split`] needs.
-pub(in crate::ops) fn split_room(m: usize, n: usize, products: usize, batch: usize) -> usize {
+pub(in crate::ops) fn split_workspace(m: usize, n: usize, products: usize, batch: usize) -> usize {
     let (_, splits, _) = split(m, n, products, batch);
     if splits == 1 { 0 } else { splits * batch * m * n }
 }
@@ -522,27 +517,27 @@ mod tests {
         assert_eq!(split(1792, 1792, 16_384, 1).1, 1);
         let (t, splits, chunk) = split(512, 512, 4096, 1);
         assert!(t.m == 128 && splits == 6 && splits * chunk >= 4096 && chunk % t.depth == 0);
-        assert_eq!(split_room(512, 512, 4096, 1), 6 * 512 * 512);
+        assert_eq!(split_workspace(512, 512, 4096, 1), 6 * 512 * 512);
         assert!(fills(1024, 1792, 1) && !fills(128, 1792, 1) && fills(16_384, 512, 1));
     }
 
     #[test]
     fn clusters_share_rows_that_fill_a_gpu() {
         let how = Matmul { precision: Precision::Tf32, path: MmaPath::Clusters };
-        let spread = |m, n, epilogue| {
-            let lines = Lines { at: 0, element: Element::Tf32, line: n, member: 0 };
-            let product = Product { m, n, batch: 1, c_line: n, b_lines: Some(lines), ..Product::default() };
-            product.spread(&how, epilogue)
+        let cluster = |m, n, epilogue| {
+            let lines = Lines { at: 0, element: Element::Tf32, ld: n, stride: 0 };
+            let product = Product { m, n, batch: 1, ldc: n, b_lines: Some(lines), ..Product::default() };
+            product.cluster(&how, epilogue)
         };
         let [bias, norm] = [Epilogue::Bias, Epilogue::NormMish];
-        assert_eq!(spread(16_384, 1792, norm), Some([224, 8]));
-        assert_eq!(spread(16_384, 512, norm), Some([256, 2]));
-        assert_eq!(spread(3072, 512, norm), Some([128, 4]));
-        assert_eq!(spread(16_384, 768, Epilogue::NormSimplex { group: 8 }), Some([256, 3]));
-        // Too few rows, a width that no tiles make up, groups that lie across threads, nothing to follow.
-        assert_eq!(spread(1024, 1792, norm), None);
-        assert_eq!(spread(16_384, 400, norm), None);
-        assert_eq!(spread(16_384, 768, Epilogue::NormSimplex { group: 4 }), None);
-        assert_eq!(spread(16_384, 1792, bias), None);
+        assert_eq!(cluster(16_384, 1792, norm), Some([224, 8]));
+        assert_eq!(cluster(16_384, 512, norm), Some([256, 2]));
+        assert_eq!(cluster(3072, 512, norm), Some([128, 4]));
+        assert_eq!(cluster(16_384, 768, Epilogue::NormSimplex { group: 8 }), Some([256, 3]));
+        // Too few rows, a width that no tiles make up, groups that lie across threads, no norm that follows.
+        assert_eq!(cluster(1024, 1792, norm), None);
+        assert_eq!(cluster(16_384, 400, norm), None);
+        assert_eq!(cluster(16_384, 768, Epilogue::NormSimplex { group: 4 }), None);
+        assert_eq!(cluster(16_384, 1792, bias), None);
     }
 }

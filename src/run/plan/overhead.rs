@@ -8,7 +8,7 @@ use crate::config::{Config, Latent};
 use crate::device::cpu::{packing, team};
 use crate::device::cuda::matmul::Matmul;
 use crate::device::cuda::unit::units;
-use crate::env::ant::OBS;
+use crate::env;
 use crate::run::signals;
 use crate::run::trajectory::{self, FILMED};
 use crate::tape::cuda::round::{self, MAIL_BYTES, MOST_LAUNCHES};
@@ -123,7 +123,7 @@ impl Beside {
         let packed = if place == Place::Host { plan::packing(programs.iter().copied(), size_of::<f32>()) } else { 0 };
         let tables = layout.programs.iter().map(|p| p.tables as u64).sum();
         let steps = c.episode_length as u64;
-        let film = steps * c.eval_episodes.min(FILMED) as u64 * trajectory::FRAME as u64 * size_of::<f32>() as u64;
+        let film = steps * c.eval_episodes.min(FILMED) as u64 * trajectory::frame(c) as u64 * size_of::<f32>() as u64;
         let item = |name, what, bytes| Item { name, what, bytes, on: Memory::Host };
         let stacks = (threads - 1) * WORKER_STACK + SIGNALS_STACK;
         let mut items = vec![
@@ -203,7 +203,7 @@ fn driver(layout: &Layout, launches: &Launches, launched: u64) -> Vec<Item> {
 /// The largest matrix of a critic: it is made orthogonal in double precision before it is stored.
 fn drawn(c: &Config) -> u64 {
     let encoded = c.has_world_model() && c.latent == Latent::Encoded;
-    let input = if encoded { c.latent_dim } else { OBS };
+    let input = if encoded { c.latent_dim } else { env::dims(c).0 };
     let widths: Vec<usize> = [&[input], &c.critic_units[..], &[1]].concat();
     let most = widths.windows(2).map(|w| w[0] * w[1]).max().unwrap_or(0);
     (most * size_of::<f64>()) as u64

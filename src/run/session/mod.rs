@@ -9,12 +9,13 @@ mod pictures;
 mod recover;
 
 pub use ending::{RunError, StopReason};
-pub use pictures::{CURVE, MOVIE, STILL};
+pub use pictures::{CURVE, movie_name, still_name};
 
 use std::time::{Duration, Instant};
 
 use crate::algo::metrics::EVAL_MEAN;
 use crate::algo::{Evaluation, Probe, Runner};
+use crate::env;
 use crate::io::checkpoint::Checkpoint;
 use crate::io::metrics::{self, Metrics, Rows, Start};
 use crate::run::early_stop::EarlyStop;
@@ -134,7 +135,7 @@ impl<F: Stored> Session<F> {
         let metrics = Metrics::open(folder.path(), &tracker.columns(), start)?;
         let best_return = best.map_or(f64::NAN, |b| b.mean);
         let c = trainer.config();
-        let film = Trajectory::new(c.eval_episodes, c.episode_length);
+        let film = Trajectory::new(env::sizes(c), c.eval_episodes, c.episode_length);
         let title = format!("{} on {}, seed {}, {}", c.alg, c.env, c.seed, folder.path().display());
         let status = Status {
             epoch: trainer.epoch(),

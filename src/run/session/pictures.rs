@@ -1,8 +1,9 @@
-//! What a run folder shows: the curve, the moving Ant, a still one.
+//! What a run folder shows: the curve, the robot in motion, a still of it.
 
 use super::Session;
 use crate::algo::metrics::{EVAL_MEAN, EVAL_STD, TRAIN_RETURN};
 use crate::algo::{TaskEvaluation, learner};
+use crate::config::Config;
 use crate::draw::curve::LearningCurve;
 use crate::draw::viewer::ViewerError;
 use crate::io::metrics::{self, MetricsError, Rows};
@@ -12,8 +13,16 @@ use crate::run::state::Stored;
 
 /// Pictures of a run folder.
 pub const CURVE: &str = "curve.svg";
-pub const MOVIE: &str = "ant.html";
-pub const STILL: &str = "ant.svg";
+
+/// The page with the moving robot, called after the environment.
+pub fn movie_name(c: &Config) -> String {
+    format!("{}.html", c.env_label())
+}
+
+/// The still picture.
+pub fn still_name(c: &Config) -> String {
+    format!("{}.svg", c.env_label())
+}
 
 /// What a picture may fail of. No run ends for that.
 #[derive(Debug, thiserror::Error)]
@@ -29,12 +38,14 @@ enum PictureError {
 impl<F: Stored> Session<F> {
     pub(super) fn draw_movie(&mut self, e: &TaskEvaluation) {
         let drawn = self.movie(e);
-        self.note_undrawn(MOVIE, drawn);
+        let name = movie_name(self.trainer.config());
+        self.note_undrawn(&name, drawn);
     }
 
     fn movie(&self, e: &TaskEvaluation) -> Result<(), PictureError> {
         let c = self.trainer.config();
-        let (title, env) = (format!("Ant, {}, seed {}", c.alg, c.seed), self.film.episode(e));
+        let task = &self.trainer.eval_env().groups[0].task;
+        let (title, env) = (format!("{}, {}, seed {}", task.spec.title, c.alg, c.seed), self.film.episode(e));
         let subtitle = format!(
             "epoch {}, {} environment steps; the median of {} evaluation episodes: return {:.0}, {} steps",
             self.trainer.epoch(),
@@ -43,9 +54,9 @@ impl<F: Stored> Session<F> {
             e.returns[env],
             e.lengths[env],
         );
-        let p = self.film.pictures(&self.trainer.eval_env().ant, e, env, &title, &subtitle)?;
-        self.folder.write_file(MOVIE, &p.html)?;
-        self.folder.write_file(STILL, &p.svg)?;
+        let p = self.film.pictures(task, e, env, &title, &subtitle)?;
+        self.folder.write_file(&movie_name(c), &p.html)?;
+        self.folder.write_file(&still_name(c), &p.svg)?;
         Ok(())
     }
 
@@ -56,14 +67,16 @@ impl<F: Stored> Session<F> {
 
     fn curve(&self) -> Result<(), PictureError> {
         let c = self.trainer.config();
-        let title = format!("{} on the Ant: {}, seed {}", learner(c.algorithm).title(), c.alg, c.seed);
+        let task = &self.trainer.eval_env().groups[0].task.spec;
+        let title = format!("{}, {}: {}, seed {}", learner(c.algorithm).title(), task.title, c.alg, c.seed);
         let subtitle = format!(
             "true environment, deterministic policy, {} episodes every {} epochs; {} of training",
             c.eval_episodes,
             c.eval_every,
             Time(self.elapsed())
         );
-        let mut curve = LearningCurve::new(EVAL_MEAN.name, EVAL_STD.name, TRAIN_RETURN.name);
+        let columns = LearningCurve::new(EVAL_MEAN.name, EVAL_STD.name, TRAIN_RETURN.name);
+        let mut curve = columns.beside(task.drawn_returns());
         for row in Rows::open(&self.folder.file(metrics::FILE_NAME))? {
             curve.add(&row?);
         }

@@ -1,0 +1,9 @@
+// The configurations that come with the program, the default of its kind first: configs/<kind>/<name>.yaml.
+shipped! {
+    Env: "ant";
+    Alg: "pwm_small", "pwm_5M", "pwm_48M",
+        "pwm_5M_flow_v1", "pwm_5M_flow_v2", "pwm_5M_flow_v3",
+        "pwm_48M_flow_v0", "pwm_48M_flow_v1", "pwm_48M_flow_v2", "pwm_48M_flow_v3",
+        "pwm_48M_flow_v3_heun", "pwm_48M_flow_v2_rk4",
+        "shac_small", "shac";
+}

@@ -1,0 +1,107 @@
+//! The specification of an environment inside its file: data of any shape, each part with its place. What it means is
+//! known higher up, where the robots are.
+
+use super::error::Place;
+use super::value::{Field, Value};
+use super::yaml::read_section;
+use std::sync::Arc;
+
+/// One part of a specification and where it was written; line 0 where nobody knows. Parts are equal if they say the same.
+#[derive(Clone, Debug)]
+pub struct Node {
+    pub line: u64,
+    pub column: u64,
+    pub data: Data,
+}
+
+/// What a part holds.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Data {
+    Scalar(Value),
+    List(Vec<Node>),
+    /// Names are nodes of their own, for their places.
+    Map(Vec<(String, Node)>),
+}
+
+impl PartialEq for Node {
+    fn eq(&self, other: &Self) -> bool {
+        self.data == other.data
+    }
+}
+
+impl Node {
+    /// The same without places.
+    pub fn value(&self) -> Value {
+        match &self.data {
+            Data::Scalar(v) => v.clone(),
+            Data::List(items) => Value::List(items.iter().map(Node::value).collect()),
+            Data::Map(entries) => Value::Map(entries.iter().map(|(k, v)| (k.clone(), v.value())).collect()),
+        }
+    }
+
+    fn of(value: &Value) -> Self {
+        let data = match value {
+            Value::List(items) => Data::List(items.iter().map(Node::of).collect()),
+            Value::Map(entries) => Data::Map(entries.iter().map(|(k, v)| (k.clone(), Node::of(v))).collect()),
+            scalar => Data::Scalar(scalar.clone()),
+        };
+        Self { line: 0, column: 0, data }
+    }
+}
+
+/// The specification of an environment, and the name of the file that it stands in.
+#[derive(Clone, Debug)]
+pub struct Spec {
+    pub file: String,
+    pub root: Node,
+}
+
+/// Wherever it was read from: specifications are equal if they say the same.
+impl PartialEq for Spec {
+    fn eq(&self, other: &Self) -> bool {
+        self.root == other.root
+    }
+}
+
+/// The part of an environment's file that holds it.
+pub(super) const SPEC: &str = "spec";
+
+impl Spec {
+    /// The specification in the text of an environment's file, if it holds one.
+    pub fn in_file(file: &str, text: &str) -> Option<Self> {
+        Some(Self { file: file.into(), root: read_section(text, SPEC)? })
+    }
+
+    /// Where `node` was written.
+    pub fn place(&self, node: &Node) -> Place {
+        Place::File { name: self.file.clone(), line: node.line, column: node.column }
+    }
+}
+
+/// The specification that a run takes: its own, or none if it takes the shipped one that `env` names.
+pub type OwnSpec = Option<Arc<Spec>>;
+
+impl Field for OwnSpec {
+    const KIND: &'static str = "specification in an environment's file, or null";
+
+    fn read(value: &Value) -> Option<Self> {
+        match value {
+            Value::Null => Some(None),
+            // Read back from a run's configuration, which keeps no places.
+            Value::Map(_) => Some(Some(Arc::new(Spec {
+                file: "the specification of the environment".into(),
+                root: Node::of(value),
+            }))),
+            _ => None,
+        }
+    }
+
+    fn write(&self) -> Value {
+        self.as_ref().map_or(Value::Null, |s| s.root.value())
+    }
+
+    /// What its numbers may be is not known here.
+    fn numbers(&self) -> Vec<f64> {
+        vec![]
+    }
+}

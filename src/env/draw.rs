@@ -1,0 +1,99 @@
+//! Shapes of a robot in a given state and the forces of the ground on it, in world coordinates, for a viewer.
+
+use super::Task;
+use crate::for_size;
+use crate::sim::articulation::Geometry;
+use crate::sim::contact::point_contact;
+use crate::sim::kinematics::body_kinematics;
+use crate::sim::{Quat, Transform, Vec3, Work};
+
+/// One shape in the world; y is up, the ground is y = 0, metres.
+#[derive(Clone, Copy, Debug)]
+pub struct DrawnShape {
+    pub body: usize,
+    pub geometry: Geometry,
+    pub centre: [f64; 3],
+    /// Rotation matrix by rows, shape axes to world axes. A capsule's long axis is its local x.
+    pub rotation: [[f64; 3]; 3],
+}
+
+/// All shapes for the coordinates `q`.
+pub fn bodies_for_drawing(task: &Task, q: &[f64]) -> Vec<DrawnShape> {
+    for_size!(task.class, <B, _Q, D, _K> => drawn::<B, D>(task, q))
+}
+
+fn drawn<const B: usize, const D: usize>(task: &Task, q: &[f64]) -> Vec<DrawnShape> {
+    let model = task.model();
+    let mut work = Work::<f64, B, D>::new(model);
+    let mut shapes = Vec::new();
+    for (i, body) in task.spec.robot.bodies.iter().enumerate() {
+        body_kinematics(model, i, q, &[0.0; D], &mut work);
+        let frame = Transform { p: work.body[i].p, q: work.body[i].q };
+        for shape in &body.shapes {
+            let Transform { p, q } = frame * shape.frame;
+            let rotation = Quat::matrix(q).0.map(Vec3::array);
+            shapes.push(DrawnShape { body: i, geometry: shape.geometry, centre: p.array(), rotation });
+        }
+    }
+    shapes
+}
+
+/// What the ground does to the robot at one point.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct GroundForce {
+    /// Lowest place of the contact point, metres; below 0, as contact is a penalty on depth.
+    pub at: [f64; 3],
+    /// Force on the robot, newtons.
+    pub force: [f64; 3],
+}
+
+/// The points in contact in the state (q, qd), with their forces: those of the first of the next step's substeps.
+pub fn ground_forces(task: &Task, q: &[f64], qd: &[f64]) -> Vec<GroundForce> {
+    for_size!(task.class, <B, _Q, D, _K> => forces::<B, D>(task, q, qd))
+}
+
+fn forces<const B: usize, const D: usize>(task: &Task, q: &[f64], qd: &[f64]) -> Vec<GroundForce> {
+    let model = task.model();
+    let mut work = Work::<f64, B, D>::new(model);
+    let mut forces = Vec::new();
+    for (i, link) in model.links.iter().enumerate() {
+        body_kinematics(model, i, q, qd, &mut work);
+        let body = &work.body[i];
+        for contact in &model.contacts[link.contacts.clone()] {
+            if let Some((wrench, _)) = point_contact(contact, body, 0.0) {
+                let at = body.rot.mul_vec_add(contact.point, body.p) - Vec3::new(0.0, contact.radius, 0.0);
+                forces.push(GroundForce { at: at.array(), force: (-wrench.lin).array() });
+            }
+        }
+    }
+    forces
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::config::Config;
+
+    #[test]
+    fn forces_are_the_penalty_of_depth_against_the_motion() {
+        let task = Task::from_config(&Config::default()).unwrap();
+        let (mut q, mut qd) = (task.spec.reset.start.clone(), vec![0.0; task.sizes.nqd]);
+        q[1] = 2.0;
+        assert_eq!(ground_forces(&task, &q, &qd), [], "in the air");
+        // Sunk until something touches, then sliding along x.
+        while ground_forces(&task, &q, &qd).is_empty() {
+            q[1] -= 1e-3;
+        }
+        let contact = &task.model().contacts[0];
+        for still in ground_forces(&task, &q, &qd) {
+            assert!(still.at[1] < 0.0);
+            let expected = -still.at[1] * contact.stiffness;
+            assert!((still.force[1] - expected).abs() < 1e-6 * expected, "{still:?}");
+            assert_eq!([still.force[0], still.force[2]], [0.0; 2], "no motion, no friction");
+        }
+        qd[3] = 1.0;
+        for sliding in ground_forces(&task, &q, &qd) {
+            assert!(sliding.force[0] < 0.0 && sliding.force[1] > 0.0, "{sliding:?}");
+        }
+    }
+}

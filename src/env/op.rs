@@ -1,0 +1,425 @@
+//! A reset, a step and the adjoint of a step of one group of environments as operations of the tape: dynamics,
+//! observation, reward, termination, episodes.
+//!
+//! Rows of observations and actions may be wider than the task's own: see [`super::rows`].
+
+use super::rows::{Cotangents, EnvReal, Operands, Results};
+use super::task::Task;
+use crate::device::Dual;
+use crate::device::cuda::Launch;
+use crate::device::philox::Philox;
+use crate::for_size;
+use crate::tape::cuda;
+use crate::tape::op::chunk;
+use crate::tape::{Adjoint, Op, OpArgs, Val};
+use std::sync::Arc;
+
+/// Environments a task of a phase steps: two groups of eight lanes.
+const ENVS: usize = 16;
+/// A state with a number beyond this has left physics: its row is zeroed and its episode ends.
+pub(super) const BLOWN_UP: f64 = 1e6;
+
+/// What happens when an episode ends.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Mode {
+    /// The environment starts a new episode in the same step.
+    Train,
+    /// One episode each: an environment that is done stays as it is.
+    Evaluate,
+}
+
+/// Slots of [`super::EnvBatch::episode_stats`].
+#[derive(Clone, Copy, Debug)]
+pub enum EpisodeStat {
+    Episodes = 0,
+    Return = 1,
+    Length = 2,
+    BlownUp = 3,
+}
+
+/// How many there are.
+pub(super) const STATS: usize = 4;
+
+/// A group of environments of one task, as its operations know it. Operations are told apart by how this prints.
+#[derive(Clone, Debug)]
+pub(super) struct Group {
+    pub task: Arc<Task>,
+    pub mode: Mode,
+    pub rng: Philox,
+    /// Environments of other groups that draw their starts before this one's.
+    pub first: usize,
+    /// Width of a row of observations and of actions.
+    pub entries: usize,
+    pub actions: usize,
+}
+
+/// Runs `run` for every number type an environment can be stepped in.
+macro_rules! env_kernels {
+    () => {
+        fn run_f32(&self, args: &OpArgs<f32>, phase: usize, task: usize) {
+            self.run(args, phase, task);
+        }
+        fn run_f64(&self, args: &OpArgs<f64>, phase: usize, task: usize) {
+            self.run(args, phase, task);
+        }
+        fn run_dual(&self, args: &OpArgs<Dual>, phase: usize, task: usize) {
+            self.run(args, phase, task);
+        }
+    };
+}
+
+// Outputs that reset and step share, in the order of `EnvBatch::outputs`; then those of a step.
+pub(super) const Q: usize = 0;
+pub(super) const QD: usize = 1;
+pub(super) const OBS: usize = 2;
+pub(super) const PROGRESS: usize = 3;
+pub(super) const EPISODES: usize = 4;
+pub(super) const RETURN: usize = 5;
+pub(super) const ALIVE: usize = 6;
+pub(super) const EPISODE_STATS: usize = 7;
+pub(super) const BEFORE: usize = 8;
+pub(super) const REWARD: usize = 9;
+pub(super) const DONE: usize = 10;
+pub(super) const TERMINATED: usize = 11;
+// Of a step that a gradient flows through: the next state, counts of bounded gradients.
+pub(super) const NEXT_Q: usize = 12;
+pub(super) const NEXT_QD: usize = 13;
+pub(super) const NEXT_OBS: usize = 14;
+const COUNT: usize = 15;
+
+impl Group {
+    /// Widths of the rows of q, qd and observations.
+    fn widths(&self) -> [usize; 3] {
+        [self.task.sizes.nq, self.task.sizes.nqd, self.entries]
+    }
+
+    /// Starts a new episode of environment `e`.
+    fn begin<F: EnvReal>(&self, args: &OpArgs<F>, e: usize) {
+        let episode = &mut args.out_index(EPISODES, e..e + 1)[0];
+        let row = |w: usize| e * w..(e + 1) * w;
+        let [nq, nqd, entries] = self.widths();
+        let (q, qd, obs) = (args.out(Q, row(nq)), args.out(QD, row(nqd)), args.out(OBS, row(entries)));
+        self.task.reset_row(&self.rng, u64::from(*episode), (self.first + e) as u32, q, qd);
+        *episode = episode.wrapping_add(1);
+        let (own, beyond) = obs.split_at_mut(self.task.sizes.obs);
+        self.task.observe_row(q, qd, None, own);
+        beyond.fill(F::zero());
+        args.out_index(PROGRESS, e..e + 1)[0] = 0;
+        args.out(RETURN, e..e + 1)[0] = F::zero();
+        args.out(ALIVE, e..e + 1)[0] = F::one();
+    }
+}
+
+/// The start of a new episode in every environment.
+#[derive(Debug)]
+pub(super) struct EnvReset {
+    pub group: Group,
+}
+
+impl EnvReset {
+    fn run<F: EnvReal>(&self, args: &OpArgs<F>, _: usize, _: usize) {
+        let n = args.out_len(RETURN);
+        if self.group.mode == Mode::Evaluate {
+            args.out_index(EPISODES, 0..n).fill(0);
+        }
+        for e in 0..n {
+            self.group.begin(args, e);
+        }
+        args.out_all(EPISODE_STATS).fill(F::zero());
+    }
+}
+
+#[derive(Debug)]
+pub(super) struct EnvStep {
+    pub group: Group,
+    /// The norm of [`super::Bound`], if a gradient flows through this step.
+    pub bound: Option<f64>,
+}
+
+impl EnvStep {
+    fn run<F: EnvReal>(&self, args: &OpArgs<F>, phase: usize, task: usize) {
+        match phase {
+            0 => self.advance(args, task),
+            1 => self.end_episodes(args),
+            _ => self.publish_state(args, task),
+        }
+    }
+
+    /// Copies of the state after resets, for the next step.
+    fn publish_state<F: EnvReal>(&self, args: &OpArgs<F>, task: usize) {
+        let r = chunk(args.out_len(RETURN), ENVS, task);
+        let [nq, nqd, entries] = self.group.widths();
+        for (from, to, w) in [(Q, NEXT_Q, nq), (QD, NEXT_QD, nqd), (OBS, NEXT_OBS, entries)] {
+            let part = r.start * w..r.end * w;
+            args.out(to, part.clone()).copy_from_slice(args.read_output(from, part));
+        }
+    }
+
+    /// Dynamics, observation, reward and flags of a chunk of environments.
+    fn advance<F: EnvReal>(&self, args: &OpArgs<F>, task: usize) {
+        let (g, of) = (&self.group, &*self.group.task);
+        let r = chunk(args.out_len(RETURN), ENVS, task);
+        let part = |w: usize| r.start * w..r.end * w;
+        if g.mode == Mode::Evaluate && args.out(ALIVE, r.clone()).iter().all(|a| *a == F::zero()) {
+            return;
+        }
+        let [nq, nqd, entries] = g.widths();
+        let (before, reward) = (args.out(BEFORE, part(entries)), args.out(REWARD, r.clone()));
+        F::step_rows(
+            of,
+            r.len(),
+            args.out(Q, part(nq)),
+            args.out(QD, part(nqd)),
+            args.read_output(OBS, part(entries)),
+            &args.input(0)[part(g.actions)],
+            before,
+            reward,
+        );
+        let (done, terminated) = (args.out(DONE, r.clone()), args.out(TERMINATED, r.clone()));
+        let progress = args.out_index(PROGRESS, r.clone());
+        let (limit, flag) = (F::of(BLOWN_UP), |b: bool| if b { F::one() } else { F::zero() });
+        for (i, row) in before.chunks_exact_mut(entries).enumerate() {
+            progress[i] += 1;
+            let sane = row.iter().all(|x| x.is_finite() && x.abs() < limit) && reward[i].is_finite();
+            let fallen = !sane || of.is_terminal(row);
+            if !sane {
+                row.fill(F::zero());
+                reward[i] = F::zero();
+            }
+            terminated[i] = flag(fallen);
+            // 2 marks a blown-up state until its episode is ended.
+            done[i] = if sane { flag(fallen || of.is_truncated(progress[i] as usize)) } else { F::of(2.0) };
+        }
+        args.out(OBS, part(entries)).copy_from_slice(before);
+    }
+
+    /// Episode returns and resets, in the order of environments.
+    fn end_episodes<F: EnvReal>(&self, args: &OpArgs<F>) {
+        let n = args.out_len(RETURN);
+        let (reward, done) = (args.read_output(REWARD, 0..n), args.out(DONE, 0..n));
+        let (alive, stats) = (args.out(ALIVE, 0..n), args.out_all(EPISODE_STATS));
+        for e in 0..n {
+            if self.group.mode == Mode::Evaluate && alive[e] == F::zero() {
+                continue;
+            }
+            let total = &mut args.out(RETURN, e..e + 1)[0];
+            *total += reward[e];
+            if done[e] == F::zero() {
+                continue;
+            }
+            if done[e] != F::one() {
+                stats[EpisodeStat::BlownUp as usize] += F::one();
+                done[e] = F::one();
+            }
+            stats[EpisodeStat::Episodes as usize] += F::one();
+            stats[EpisodeStat::Return as usize] += *total;
+            stats[EpisodeStat::Length as usize] += F::of(f64::from(args.out_index(PROGRESS, e..e + 1)[0]));
+            match self.group.mode {
+                Mode::Train => self.group.begin(args, e),
+                Mode::Evaluate => alive[e] = F::zero(),
+            }
+        }
+    }
+}
+
+/// The adjoint of a step: environments in the same chunks as the step.
+#[derive(Debug)]
+pub(super) struct EnvStepAdjoint {
+    pub group: Group,
+    pub bound: f64,
+    /// Which cotangents are there, in the order of [`FROM`].
+    pub has: [bool; FROM.len()],
+    /// For action, q, qd and obs: whether it is asked for, and then whether it is added to what is there.
+    pub sinks: [Option<bool>; 4],
+}
+
+/// Outputs of a step whose cotangents its adjoint reads.
+pub(super) const FROM: [usize; 5] = [NEXT_Q, NEXT_QD, NEXT_OBS, BEFORE, REWARD];
+
+/// Chunks of the adjoint keep the cotangents of their rows on the stack, in arrays of one of these widths.
+const NARROW: usize = 64;
+
+impl EnvStepAdjoint {
+    /// Operands that it reads before the cotangents: action, q, qd, observation before resets, done, and where the
+    /// reward's derivative depends on it the observation before the step.
+    pub fn given(&self) -> usize {
+        5 + usize::from(self.group.task.reward_is_curved())
+    }
+
+    fn run<F: EnvReal>(&self, args: &OpArgs<F>, phase: usize, task: usize) {
+        if phase != 0 {
+            return self.count(args);
+        }
+        let wide = self.group.entries.max(self.group.actions) > NARROW;
+        for_size!(self.group.task.class, <_B, Q, D, _K> => {
+            if wide {
+                self.pull::<F, Q, D, { super::task::MOST_ENTRIES }>(args, task)
+            } else {
+                self.pull::<F, Q, D, NARROW>(args, task)
+            }
+        })
+    }
+
+    #[inline(never)]
+    fn pull<F: EnvReal, const MQ: usize, const MD: usize, const MO: usize>(&self, args: &OpArgs<F>, task: usize) {
+        let r = chunk(args.shape(0)[0], ENVS, task);
+        let rows = r.len();
+        let [nq, nqd, entries] = self.group.widths();
+        let actions = self.group.actions;
+        let part = |i: usize, w: usize| &args.input(i)[r.start * w..r.end * w];
+        let (before, done) = (part(3, entries), part(4, 1));
+        let zero = F::zero();
+        let (mut q, mut qd, mut obs) = ([[zero; MQ]; ENVS], [[zero; MD]; ENVS], [[zero; MO]; ENVS]);
+        let (q, qd) = (&mut q.as_flattened_mut()[..rows * nq], &mut qd.as_flattened_mut()[..rows * nqd]);
+        let obs = &mut obs.as_flattened_mut()[..rows * entries];
+        let mut reward = [zero; ENVS];
+        let given = FROM.into_iter().zip(self.has).filter(|(_, has)| *has);
+        for (input, (output, _)) in (self.given()..).zip(given) {
+            let (to, w): (&mut [F], usize) = match output {
+                NEXT_Q => (q, nq),
+                NEXT_QD => (qd, nqd),
+                REWARD => (&mut reward, 1),
+                _ => (obs, entries),
+            };
+            let cut_by_reset = matches!(output, NEXT_Q | NEXT_QD | NEXT_OBS);
+            for (e, from) in part(input, w).chunks_exact(w).enumerate() {
+                // A row of zeros, its quaternion too, is a state that left physics: it is no function of anything.
+                let blown_up = before[e * entries..(e + 1) * entries].iter().all(|x| *x == zero);
+                if !(blown_up || cut_by_reset && done[e] != zero) {
+                    to[e * w..(e + 1) * w].iter_mut().zip(from).for_each(|(to, &from)| *to += from);
+                }
+            }
+        }
+        let (mut to_q, mut to_qd) = ([[zero; MQ]; ENVS], [[zero; MD]; ENVS]);
+        let (mut to_obs, mut to_action) = ([[zero; MO]; ENVS], [[zero; MO]; ENVS]);
+        let to_q = &mut to_q.as_flattened_mut()[..rows * nq];
+        let to_qd = &mut to_qd.as_flattened_mut()[..rows * nqd];
+        let to_obs = &mut to_obs.as_flattened_mut()[..rows * entries];
+        let to_action = &mut to_action.as_flattened_mut()[..rows * actions];
+        let seen = if self.given() > 5 { part(5, entries) } else { &[] };
+        F::adjoint_rows(
+            &self.group.task,
+            rows,
+            Operands { q: part(1, nq), qd: part(2, nqd), action: part(0, actions), obs: seen },
+            Results { q, qd, obs, reward: &reward },
+            Cotangents { q: to_q, qd: to_qd, obs: to_obs, action: to_action },
+        );
+        let flags = args.scratch(r.clone());
+        for (e, flag) in flags.iter_mut().enumerate() {
+            let row = [
+                &mut to_q[e * nq..(e + 1) * nq],
+                &mut to_qd[e * nqd..(e + 1) * nqd],
+                &mut to_action[e * actions..(e + 1) * actions],
+            ];
+            *flag = bound_row(row, F::of(self.bound));
+        }
+        let mut output = 0;
+        let results: [(&[F], usize); 4] = [(to_action, actions), (to_q, nq), (to_qd, nqd), (to_obs, entries)];
+        for ((from, w), accumulate) in results.into_iter().zip(self.sinks) {
+            let Some(accumulate) = accumulate else { continue };
+            for (to, &from) in args.out(output, r.start * w..r.end * w).iter_mut().zip(from) {
+                *to = if accumulate { *to + from } else { from };
+            }
+            output += 1;
+        }
+    }
+
+    fn count<F: EnvReal>(&self, args: &OpArgs<F>) {
+        let counts = args.out_all(self.sinks.iter().flatten().count());
+        for &flag in args.scratch(0..args.shape(0)[0]).iter() {
+            if flag == F::one() {
+                counts[0] += F::one();
+            } else if flag != F::zero() {
+                counts[1] += F::one();
+            }
+        }
+    }
+}
+
+/// Scales a row's gradient down to `norm`; one that is not finite becomes zero. 0, or 1 or 2 if that was done.
+fn bound_row<F: EnvReal>(mut row: [&mut [F]; 3], norm: F) -> F {
+    // By the largest first: squares of large numbers overflow.
+    let largest = row.iter().flat_map(|r| r.iter()).fold(F::zero(), |m, x| m.max(x.abs()));
+    let finite = row.iter().flat_map(|r| r.iter()).all(|x| x.is_finite());
+    if finite && largest == F::zero() {
+        return F::zero();
+    }
+    let mut sum = F::zero();
+    row.iter().flat_map(|r| r.iter()).for_each(|&x| sum += (x / largest) * (x / largest));
+    let size = largest * sum.sqrt();
+    if finite && size <= norm {
+        return F::zero();
+    }
+    for x in row.iter_mut().flat_map(|r| r.iter_mut()) {
+        *x = if finite { *x / largest * (norm / sum.sqrt()) } else { F::zero() };
+    }
+    if finite { F::one() } else { F::of(2.0) }
+}
+
+impl Op for EnvStepAdjoint {
+    fn name(&self) -> &'static str {
+        "env_step_adjoint"
+    }
+    fn phases(&self, inputs: &[Vec<usize>], _: &[Vec<usize>]) -> Vec<usize> {
+        vec![inputs[0][0].div_ceil(ENVS), 1]
+    }
+    fn workspace(&self, inputs: &[Vec<usize>], _: &[Vec<usize>]) -> usize {
+        inputs[0][0]
+    }
+    fn cuda(&self, x: &cuda::Operands) -> Option<Vec<Launch>> {
+        self.launches(x)
+    }
+    env_kernels!();
+}
+
+impl Op for EnvReset {
+    fn name(&self) -> &'static str {
+        "env_reset"
+    }
+    fn phases(&self, _: &[Vec<usize>], _: &[Vec<usize>]) -> Vec<usize> {
+        vec![1]
+    }
+    fn differentiable(&self) -> bool {
+        false
+    }
+    fn cuda(&self, x: &cuda::Operands) -> Option<Vec<Launch>> {
+        self.launches(x)
+    }
+    env_kernels!();
+}
+
+impl Op for EnvStep {
+    fn name(&self) -> &'static str {
+        "env_step"
+    }
+    fn phases(&self, _: &[Vec<usize>], outputs: &[Vec<usize>]) -> Vec<usize> {
+        let chunks = outputs[RETURN][0].div_ceil(ENVS);
+        if self.bound.is_some() { vec![chunks, 1, chunks] } else { vec![chunks, 1] }
+    }
+    fn differentiable(&self) -> bool {
+        self.bound.is_some()
+    }
+    fn adjoint(&self, a: &mut Adjoint) {
+        let bound = self.bound.expect("invariant: a step without bound is not differentiable");
+        let mut inputs = vec![a.input(0), a.input(1), a.input(2), a.output(BEFORE), a.output(DONE)];
+        if self.group.task.reward_is_curved() {
+            inputs.push(a.input(3));
+        }
+        let cotangents = FROM.map(|output| a.cotangent(output));
+        inputs.extend(cotangents.iter().flatten());
+        let sinks = [0, 1, 2, 3].map(|i| a.sink(i));
+        let mut outputs: Vec<Val> = sinks.iter().flatten().map(|s| s.val).collect();
+        outputs.push(a.output(COUNT));
+        let op = EnvStepAdjoint {
+            group: self.group.clone(),
+            bound,
+            has: cotangents.map(|c| c.is_some()),
+            sinks: sinks.map(|s| s.map(|s| s.accumulate)),
+        };
+        a.push(op, &inputs, &outputs);
+    }
+    fn cuda(&self, x: &cuda::Operands) -> Option<Vec<Launch>> {
+        self.launches(x)
+    }
+    env_kernels!();
+}

@@ -1,0 +1,612 @@
+//! Reads a task from the part `spec` of an environment's file. docs/MAP.md has the shape of it.
+//!
+//! A number may be the name of a setting, which then decides it. Whatever is wrong is refused with its place and what
+//! would be right.
+
+use super::feature::{Feature, Observation};
+use super::reset::{Draw, Reset};
+use super::task::{Drive, KnownReturn, MOST_ENTRIES, Task, TaskSpec, Termination};
+use super::term::Term;
+use crate::config::spec::{Data, Node, Spec};
+use crate::config::{Config, ConfigError, ConfigErrors, Kind, Shipped, Value, nearest, one_of};
+use crate::sim::{Articulation, JointKind, robots};
+use std::cell::RefCell;
+use std::path::Path;
+
+type Read<T> = Result<T, ConfigError>;
+
+impl Task {
+    /// The task that a configuration describes.
+    ///
+    /// # Errors
+    /// What is wrong with its specification, and where.
+    pub fn from_config(c: &Config) -> Result<Self, ConfigErrors> {
+        let shipped = || Shipped::find(Kind::Env, &c.env).unwrap_or_else(|| Shipped::default(Kind::Env));
+        match &c.spec {
+            Some(own) => Self::read(own, c, robots::by_name),
+            None => {
+                Self::read(&shipped().spec().expect("invariant: a shipped environment has one"), c, robots::by_name)
+            }
+        }
+    }
+
+    /// The task of a specification, on a robot that `robot` knows by name; `c` has the settings that it refers to.
+    ///
+    /// # Errors
+    /// What is wrong with it, and where.
+    pub fn read(spec: &Spec, c: &Config, robot: impl Fn(&str) -> Option<Articulation>) -> Result<Self, ConfigErrors> {
+        Ok(Self::new(Reader { spec, config: c }.task(robot)?))
+    }
+}
+
+/// A specification and the settings it refers to.
+#[derive(Clone, Copy)]
+struct Reader<'a> {
+    spec: &'a Spec,
+    config: &'a Config,
+}
+
+/// The entries of a mapping, of which all must be asked for.
+struct Fields<'a> {
+    reader: Reader<'a>,
+    node: &'a Node,
+    entries: &'a [(String, Node)],
+    asked: RefCell<Vec<&'static str>>,
+}
+
+impl<'a> Fields<'a> {
+    fn get(&self, name: &'static str) -> Option<&'a Node> {
+        self.asked.borrow_mut().push(name);
+        self.entries.iter().find(|(n, _)| n == name).map(|(_, node)| node)
+    }
+
+    fn need(&self, name: &'static str) -> Read<&'a Node> {
+        self.get(name).ok_or_else(|| self.reader.wrong(self.node, format!("`{name}` is missing\n  add `{name}: ...`")))
+    }
+
+    fn number(&self, name: &'static str, default: f64) -> Read<f64> {
+        self.get(name).map_or(Ok(default), |node| self.reader.number(node))
+    }
+
+    fn flag(&self, name: &'static str, default: bool) -> Read<bool> {
+        self.get(name).map_or(Ok(default), |node| self.reader.flag(node))
+    }
+
+    /// Refuses what nobody asked for.
+    fn finish(self) -> Read<()> {
+        let asked = self.asked.into_inner();
+        for (i, (name, node)) in self.entries.iter().enumerate() {
+            if !asked.contains(&name.as_str()) {
+                return Err(self.reader.unknown(node, "entry", name, &asked));
+            }
+            if self.entries[..i].iter().any(|(n, _)| n == name) {
+                return Err(self.reader.wrong(node, format!("`{name}` stands here twice\n  keep one of the two")));
+            }
+        }
+        Ok(())
+    }
+}
+
+/// A robot and where its joints are.
+struct Joints {
+    robot: Articulation,
+    q: Vec<usize>,
+    qd: Vec<usize>,
+}
+
+impl Joints {
+    fn has_free_root(&self) -> bool {
+        self.robot.bodies[0].joint.kind == JointKind::Free
+    }
+
+    fn sizes(&self) -> (usize, usize) {
+        (self.q[self.q.len() - 1], self.qd[self.qd.len() - 1])
+    }
+
+    /// Bodies whose joint moves by one number.
+    fn simple(&self) -> impl Iterator<Item = usize> {
+        let kinds = self.robot.bodies.iter().map(|b| b.joint.kind).enumerate();
+        kinds.filter(|(_, k)| matches!(k, JointKind::Hinge | JointKind::Slide)).map(|(i, _)| i)
+    }
+}
+
+const FEATURES: [&str; 11] = [
+    "height",
+    "rotation",
+    "linear_velocity",
+    "angular_velocity",
+    "coordinates",
+    "velocities",
+    "up",
+    "heading",
+    "sine",
+    "cosine",
+    "action",
+];
+const TERMS: [&str; 6] = ["linear", "clipped_quadratic", "angle", "squared", "wrapped_angle", "action_cost"];
+const DRAWS: [&str; 4] = ["position", "rotation", "coordinates", "velocities"];
+
+impl<'a> Reader<'a> {
+    fn wrong(self, node: &Node, message: impl Into<String>) -> ConfigError {
+        ConfigError::Syntax { place: self.spec.place(node), message: message.into() }
+    }
+
+    fn unknown(self, node: &Node, what: &str, name: &str, known: &[&str]) -> ConfigError {
+        let near = nearest(name, known.iter().copied());
+        let near = near.map_or(String::new(), |n| format!("\n  did you mean `{n}`?"));
+        self.wrong(node, format!("there is no {what} `{name}` here\n  known: {}{near}", one_of(known)))
+    }
+
+    fn fields(self, node: &'a Node) -> Read<Fields<'a>> {
+        match &node.data {
+            Data::Map(entries) => Ok(Fields { reader: self, node, entries, asked: RefCell::default() }),
+            _ => Err(self.wrong(node, "this is a mapping\n  write lines `name: value`, or {name: value, ...}")),
+        }
+    }
+
+    fn list(self, node: &'a Node) -> Read<&'a [Node]> {
+        match &node.data {
+            Data::List(items) => Ok(items),
+            _ => Err(self.wrong(node, "this is a list\n  write lines `- item`, or [item, ...]")),
+        }
+    }
+
+    fn text(self, node: &'a Node) -> Read<&'a str> {
+        match &node.data {
+            Data::Scalar(Value::Text(t)) => Ok(t),
+            _ => Err(self.wrong(node, format!("this is a name, not {}", node.value()))),
+        }
+    }
+
+    /// A scalar, or the setting that it names.
+    fn scalar(self, node: &Node) -> Read<Value> {
+        match &node.data {
+            Data::Scalar(Value::Text(name)) => self.config.get(name).ok_or_else(|| {
+                let near = nearest(name, crate::config::KEYS.iter().map(|key| key.name));
+                let near = near.map_or(String::new(), |n| format!("\n  did you mean `{n}`?"));
+                self.wrong(node, format!("there is no setting `{name}`\n  give a value or the name of a setting{near}"))
+            }),
+            Data::Scalar(value) => Ok(value.clone()),
+            _ => Err(self.wrong(node, "this is one value\n  give a value or the name of a setting")),
+        }
+    }
+
+    fn number(self, node: &Node) -> Read<f64> {
+        match self.scalar(node)? {
+            Value::Int(i) => Ok(i as f64),
+            Value::Float(x) if x.is_finite() => Ok(x),
+            _ => Err(self.wrong(node, format!("{} is no number\n  give one, or a setting that is one", node.value()))),
+        }
+    }
+
+    fn count(self, node: &Node, most: usize) -> Read<usize> {
+        match self.scalar(node)? {
+            Value::Int(i) if (1..=most as i128).contains(&i) => Ok(i as usize),
+            _ => {
+                Err(self
+                    .wrong(node, format!("{} is not allowed\n  give a whole number from 1 to {most}", node.value())))
+            }
+        }
+    }
+
+    fn flag(self, node: &Node) -> Read<bool> {
+        match self.scalar(node)? {
+            Value::Bool(b) => Ok(b),
+            _ => Err(self.wrong(node, format!("{} is neither true nor false, nor a setting that is", node.value()))),
+        }
+    }
+
+    /// An item of a list: a word, or one with what follows it.
+    fn item(self, node: &'a Node) -> Read<(&'a str, Option<&'a Node>)> {
+        match &node.data {
+            Data::Scalar(Value::Text(t)) => Ok((t, None)),
+            Data::Map(entries) if entries.len() == 1 => Ok((&entries[0].0, Some(&entries[0].1))),
+            _ => Err(self.wrong(node, "an item is a name, or one name with what belongs to it: `- name: ...`")),
+        }
+    }
+
+    fn task(self, robot: impl Fn(&str) -> Option<Articulation>) -> Read<TaskSpec> {
+        let f = self.fields(&self.spec.root)?;
+        let c = self.config;
+        let named = f.need("robot")?;
+        let name = self.text(named)?;
+        let robot = robot(name).ok_or_else(|| {
+            let known: Vec<&str> = robots::ROBOTS.iter().map(|(name, _)| *name).collect();
+            self.unknown(named, "robot", name, &known)
+        })?;
+        robot.validate().map_err(|e| self.wrong(named, format!("the robot `{name}` cannot be simulated: {e}")))?;
+        let (q, qd) = robot.offsets();
+        let joints = Joints { robot, q, qd };
+
+        // The published code's name for it is read with the configuration.
+        f.get("published");
+        let rate = f.need("steps_per_second")?;
+        let per_second = self.number(rate)?;
+        if per_second <= 0.0 {
+            return Err(self.wrong(rate, "steps a second are more than 0"));
+        }
+        let substeps_at = f.need("substeps")?;
+        let substeps = self.count(substeps_at, 1024)?;
+        crate::sim::size::Size::of(&joints.robot, substeps)
+            .class()
+            .map_err(|e| self.wrong(substeps_at, format!("the robot `{name}` has no room: {e}")))?;
+
+        let drives = self.drives(f.need("action")?, &joints)?;
+        let start = self.start(f.need("start")?, &joints)?;
+        let observation = Observation {
+            features: self.features(f.need("observation")?, &joints)?,
+            start: if joints.has_free_root() { [start[3], start[4], start[5], start[6]] } else { [0.0, 0.0, 0.0, 1.0] },
+            actions: drives.len(),
+        };
+        let width = observation.width();
+        if width > MOST_ENTRIES {
+            let node = f.need("observation")?;
+            return Err(self.wrong(node, format!("the observation has {width} entries\n  room is for {MOST_ENTRIES}")));
+        }
+        let entries = Entries { reader: self, observation: &observation, joints: &joints };
+        let terms = self.list(f.need("reward")?)?.iter().map(|n| entries.term(n)).collect::<Read<_>>()?;
+        let termination = f.get("termination").map(|n| entries.termination(n)).transpose()?.flatten();
+        let draws = f.get("noise").map_or(Ok(vec![]), |n| self.noise(n, &joints))?;
+        let returns = f.get("returns").map_or(Ok(vec![]), |n| self.returns(n))?;
+        let name = Path::new(&c.env).file_stem().and_then(|s| s.to_str()).unwrap_or(&c.env).to_owned();
+        let title = f.get("title").map_or(Ok(name.as_str()), |n| self.text(n))?.to_owned();
+        f.finish()?;
+        Ok(TaskSpec {
+            name,
+            title,
+            inertia: c.inertia,
+            subgradient: c.subgradient,
+            dt: 1.0 / per_second,
+            substeps,
+            mass_matrix_every: c.mm_caching_frequency.clamp(1, substeps),
+            reference_point: c.reference_point,
+            drives,
+            observation,
+            terms,
+            termination,
+            reset: Reset { start, draws },
+            episode_length: c.episode_length,
+            returns,
+            robot: joints.robot,
+        })
+    }
+
+    /// The bodies from `from` to `to`, by name; all that are not a free root if neither is given. `of` is one.
+    fn bodies(self, f: &Fields<'a>, joints: &Joints) -> Read<std::ops::Range<usize>> {
+        let body = |node: &'a Node| {
+            let name = self.text(node)?;
+            let known: Vec<&str> = joints.robot.bodies.iter().map(|b| b.name.as_str()).collect();
+            let at = known.iter().position(|n| *n == name);
+            at.ok_or_else(|| self.unknown(node, "body", name, &known))
+        };
+        let (of, from, to) = (f.get("of"), f.get("from"), f.get("to"));
+        if let Some(of) = of {
+            let i = body(of)?;
+            return Ok(i..i + 1);
+        }
+        let first = from.map_or(Ok(usize::from(joints.has_free_root())), body)?;
+        let last = to.map_or(Ok(joints.robot.bodies.len() - 1), body)?;
+        if last < first {
+            return Err(self.wrong(to.or(from).unwrap_or(f.node), "`to` comes before `from`"));
+        }
+        Ok(first..last + 1)
+    }
+
+    fn drives(self, node: &'a Node, joints: &Joints) -> Read<Vec<Drive>> {
+        let f = self.fields(node)?;
+        let bodies = self.bodies(&f, joints)?;
+        let gain = f.need("gain")?;
+        let free = joints.robot.bodies[bodies.clone()].iter().find(|b| b.joint.kind == JointKind::Free);
+        if let Some(body) = free {
+            return Err(self.wrong(node, format!("nothing drives the free joint of `{}`", body.name)));
+        }
+        let dofs: Vec<usize> = (joints.qd[bodies.start]..joints.qd[bodies.end]).collect();
+        let gains = match &gain.data {
+            Data::List(items) => items.iter().map(|n| self.number(n)).collect::<Read<Vec<_>>>()?,
+            _ => vec![self.number(gain)?; dofs.len()],
+        };
+        if gains.len() != dofs.len() || dofs.is_empty() {
+            let (n, m) = (gains.len(), dofs.len());
+            return Err(self.wrong(gain, format!("{n} gains for {m} degrees of freedom\n  give one number, or {m}")));
+        }
+        f.finish()?;
+        Ok(dofs.into_iter().zip(gains).map(|(dof, gain)| Drive { dof, gain }).collect())
+    }
+
+    fn start(self, node: &'a Node, joints: &Joints) -> Read<Vec<f64>> {
+        let x = self.list(node)?.iter().map(|n| self.number(n)).collect::<Read<Vec<_>>>()?;
+        let nq = joints.sizes().0;
+        if x.len() != nq {
+            let n = x.len();
+            return Err(self.wrong(node, format!("a start of {n} coordinates\n  the robot has {nq}")));
+        }
+        for (i, body) in joints.robot.bodies.iter().enumerate() {
+            let at = joints.q[i]
+                + match body.joint.kind {
+                    JointKind::Free => 3,
+                    JointKind::Ball => 0,
+                    _ => continue,
+                };
+            let norm = x[at..at + 4].iter().map(|x| x * x).sum::<f64>().sqrt();
+            if (norm - 1.0).abs() > 1e-6 {
+                let name = &body.name;
+                return Err(
+                    self.wrong(node, format!("the orientation of `{name}` (x, y, z, w) has norm {norm}, not 1"))
+                );
+            }
+        }
+        Ok(x)
+    }
+
+    fn features(self, node: &'a Node, joints: &Joints) -> Read<Vec<Feature>> {
+        let mut features = Vec::new();
+        for item in self.list(node)? {
+            let (name, inside) = self.item(item)?;
+            let feature = self.feature(item, name, inside, joints)?;
+            if feature.of_root() && !joints.has_free_root() {
+                return Err(self.wrong(item, format!("`{name}` is one of a free root, which the robot has not")));
+            }
+            features.push(feature);
+        }
+        Ok(features)
+    }
+
+    fn feature(self, item: &'a Node, name: &str, inside: Option<&'a Node>, joints: &Joints) -> Read<Feature> {
+        let plain = |feature| match inside {
+            None => Ok(feature),
+            Some(node) => Err(self.wrong(node, format!("nothing belongs to `{name}`"))),
+        };
+        // A bare word is one with nothing inside.
+        let fields = || match inside {
+            Some(node) => self.fields(node),
+            None => Ok(Fields { reader: self, node: item, entries: &[], asked: RefCell::default() }),
+        };
+        let feature = match name {
+            "height" => return plain(Feature::Height),
+            "rotation" => return plain(Feature::Rotation),
+            "linear_velocity" => return plain(Feature::LinearVelocity),
+            "angular_velocity" => return plain(Feature::AngularVelocity),
+            "up" => return plain(Feature::Up),
+            "coordinates" => {
+                let f = fields()?;
+                let b = self.bodies(&f, joints)?;
+                f.finish()?;
+                self.not_of_root(item, &b, joints)?;
+                let (first, end) = (joints.q[b.start], joints.q[b.end]);
+                Feature::Coordinates { first, count: end - first }
+            }
+            "velocities" => {
+                let f = fields()?;
+                let (b, scale) = (self.bodies(&f, joints)?, f.number("scale", 1.0)?);
+                f.finish()?;
+                self.not_of_root(item, &b, joints)?;
+                let (first, end) = (joints.qd[b.start], joints.qd[b.end]);
+                Feature::Velocities { first, count: end - first, scale }
+            }
+            "heading" => {
+                let f = fields()?;
+                let at = f.need("target")?;
+                let [x, z] = self.list(at)? else { return Err(self.wrong(at, "a target is [x, z] on the ground")) };
+                f.finish()?;
+                Feature::Heading { target: [self.number(x)?, self.number(z)?] }
+            }
+            "sine" | "cosine" => {
+                let f = fields()?;
+                let at = f.need("of")?;
+                let b = self.bodies(&f, joints)?;
+                f.finish()?;
+                if joints.robot.bodies[b.start].joint.kind != JointKind::Hinge {
+                    return Err(self.wrong(at, "only a hinge has an angle"));
+                }
+                let of = joints.q[b.start];
+                if name == "sine" { Feature::Sine { of } } else { Feature::Cosine { of } }
+            }
+            "action" => {
+                let f = fields()?;
+                let shown = f.flag("when", true)?;
+                f.finish()?;
+                Feature::Action { shown }
+            }
+            _ => return Err(self.unknown(item, "feature", name, &FEATURES)),
+        };
+        Ok(feature)
+    }
+
+    fn not_of_root(self, item: &Node, bodies: &std::ops::Range<usize>, joints: &Joints) -> Read<()> {
+        let free = joints.robot.bodies[bodies.clone()].iter().find(|b| b.joint.kind == JointKind::Free);
+        let Some(body) = free else { return Ok(()) };
+        let shown = "height, rotation, linear_velocity, angular_velocity, up and heading";
+        Err(self.wrong(item, format!("the joint of `{}` is free\n  it is shown by {shown}", body.name)))
+    }
+
+    fn noise(self, node: &'a Node, joints: &Joints) -> Read<Vec<Draw>> {
+        let f = self.fields(node)?;
+        let on = f.flag("when", true)?;
+        let draws = self.list(f.need("draws")?)?.iter().map(|n| self.draw(n, joints)).collect::<Read<Vec<_>>>()?;
+        f.finish()?;
+        Ok(if on { draws } else { vec![] })
+    }
+
+    fn draw(self, item: &'a Node, joints: &Joints) -> Read<Draw> {
+        let (name, inside) = self.item(item)?;
+        let inside = inside.ok_or_else(|| self.wrong(item, format!("write how wide: `- {name}: 0.1`")))?;
+        // One number, or a mapping with `width` and what it is of.
+        let fields = match &inside.data {
+            Data::Map(_) => Some(self.fields(inside)?),
+            _ => None,
+        };
+        let width = match &fields {
+            Some(f) => self.number(f.need("width")?)?,
+            None => self.number(inside)?,
+        };
+        let bodies = match &fields {
+            Some(f) => Some(self.bodies(f, joints)?),
+            None => None,
+        };
+        let root = || {
+            if joints.has_free_root() { Ok(()) } else { Err(self.wrong(item, "the robot has no free root to move")) }
+        };
+        let all = 0..joints.robot.bodies.len();
+        let draw = match name {
+            "position" => {
+                root()?;
+                Draw::Position { width }
+            }
+            "rotation" => match &bodies {
+                Some(b) if joints.robot.bodies[b.start].joint.kind == JointKind::Ball => {
+                    Draw::Rotation { at: joints.q[b.start], degrees: width }
+                }
+                Some(_) => return Err(self.wrong(inside, "only a ball joint, or the root, turns freely")),
+                None => {
+                    root()?;
+                    Draw::Rotation { at: 3, degrees: width }
+                }
+            },
+            "coordinates" => {
+                let b = bodies.unwrap_or(all);
+                let which = joints.simple().filter(|i| b.contains(i)).map(|i| joints.q[i]).collect();
+                Draw::Coordinates { which, width }
+            }
+            "velocities" => {
+                let b = bodies.unwrap_or(all);
+                Draw::Velocities { which: (joints.qd[b.start]..joints.qd[b.end]).collect(), width }
+            }
+            _ => return Err(self.unknown(item, "noise", name, &DRAWS)),
+        };
+        if let Some(f) = fields {
+            f.finish()?;
+        }
+        Ok(draw)
+    }
+
+    fn returns(self, node: &'a Node) -> Read<Vec<KnownReturn>> {
+        let each = |node| {
+            let f = self.fields(node)?;
+            let policy = self.text(f.need("policy")?)?.to_owned();
+            let low = self.number(f.need("from")?)?;
+            let (high, draw) = (f.number("to", low)?, f.flag("draw", false)?);
+            f.finish()?;
+            Ok(KnownReturn { policy, low, high, draw })
+        };
+        self.list(node)?.iter().map(each).collect()
+    }
+}
+
+/// The entries of an observation by name.
+struct Entries<'a> {
+    reader: Reader<'a>,
+    observation: &'a Observation,
+    joints: &'a Joints,
+}
+
+impl<'a> Entries<'a> {
+    /// The entry that a node names: its number, a feature of one number, or `feature.part`, where a part is x, y, z or w, a
+    /// number from 0 on, or the body of a joint.
+    fn entry(&self, node: &'a Node) -> Read<usize> {
+        let width = self.observation.width();
+        if let Data::Scalar(Value::Int(i)) = node.data {
+            return match usize::try_from(i) {
+                Ok(i) if i < width => Ok(i),
+                _ => Err(self
+                    .reader
+                    .wrong(node, format!("the observation has no entry {i}\n  they are 0 to {}", width - 1))),
+            };
+        }
+        let text = self.reader.text(node)?;
+        let (name, part) = text.split_once('.').map_or((text, None), |(n, p)| (n, Some(p)));
+        let mut at = 0;
+        for &feature in &self.observation.features {
+            let width = feature.width(self.observation.actions);
+            if feature.name() == name {
+                let found = match part {
+                    None if width == 1 => Some(0),
+                    None => None,
+                    Some(part) => self.part(feature, part).filter(|i| *i < width),
+                };
+                if let Some(i) = found {
+                    return Ok(at + i);
+                }
+            }
+            at += width;
+        }
+        let known: Vec<&str> = self.observation.features.iter().map(|f| f.name()).collect();
+        if known.contains(&name) {
+            let text =
+                format!("`{text}` is no single entry\n  say which, as in `{name}.x`, `{name}.0` or `{name}.BODY`");
+            return Err(self.reader.wrong(node, text));
+        }
+        Err(self.reader.unknown(node, "feature", name, &known))
+    }
+
+    fn part(&self, feature: Feature, part: &str) -> Option<usize> {
+        if let Some(i) = ["x", "y", "z", "w"].iter().position(|p| *p == part) {
+            return Some(i);
+        }
+        if let Ok(i) = part.parse() {
+            return Some(i);
+        }
+        let body = self.joints.robot.bodies.iter().position(|b| b.name == part)?;
+        match feature {
+            Feature::Coordinates { first, .. } => self.joints.q[body].checked_sub(first),
+            Feature::Velocities { first, .. } => self.joints.qd[body].checked_sub(first),
+            Feature::Sine { of } | Feature::Cosine { of } => (self.joints.q[body] == of).then_some(0),
+            _ => None,
+        }
+    }
+
+    fn term(&self, item: &'a Node) -> Read<Term> {
+        let r = self.reader;
+        let (name, inside) = r.item(item)?;
+        let node = inside.ok_or_else(|| r.wrong(item, format!("write what it is of: `- {name}: {{...}}`")))?;
+        let f = r.fields(node)?;
+        let of = || self.entry(f.need("of")?);
+        let range = || Read::Ok((f.number("low", f64::NEG_INFINITY)?, f.number("high", f64::INFINITY)?));
+        let term = match name {
+            "linear" => {
+                let (low, high) = range()?;
+                Term::Linear {
+                    of: of()?,
+                    weight: f.number("weight", 1.0)?,
+                    offset: f.number("offset", 0.0)?,
+                    low,
+                    high,
+                }
+            }
+            "clipped_quadratic" => {
+                let (low, high) = range()?;
+                let (below, above) = (r.number(f.need("below")?)?, r.number(f.need("above")?)?);
+                Term::ClippedQuadratic { of: of()?, offset: f.number("offset", 0.0)?, low, high, below, above }
+            }
+            "angle" => {
+                let at = f.need("scale")?;
+                let scale = r.number(at)?;
+                if scale == 0.0 {
+                    return Err(r.wrong(at, "the angle at which it is zero is not zero itself"));
+                }
+                Term::Angle { of: of()?, offset: f.number("offset", 0.0)?, scale }
+            }
+            "squared" => {
+                Term::Squared { of: of()?, offset: f.number("offset", 0.0)?, weight: r.number(f.need("weight")?)? }
+            }
+            "wrapped_angle" => Term::WrappedAngle {
+                sine: self.entry(f.need("sine")?)?,
+                cosine: self.entry(f.need("cosine")?)?,
+                weight: r.number(f.need("weight")?)?,
+            },
+            "action_cost" => Term::ActionCost { weight: r.number(f.need("weight")?)? },
+            _ => return Err(r.unknown(item, "term", name, &TERMS)),
+        };
+        f.finish()?;
+        Ok(term)
+    }
+
+    fn termination(&self, node: &'a Node) -> Read<Option<Termination>> {
+        let r = self.reader;
+        let f = r.fields(node)?;
+        let entry = self.entry(f.need("of")?)?;
+        let below = r.number(f.need("below")?)?;
+        let on = f.flag("when", true)?;
+        f.finish()?;
+        Ok(on.then_some(Termination { entry, below }))
+    }
+}

@@ -1,0 +1,257 @@
+//! A task: what an environment is, as data, and its robot compiled for every number type it is stepped in.
+
+use super::feature::Observation;
+use super::reset::Reset;
+use super::term::{Term, cut};
+use crate::device::cpu::lanes::Lanes8;
+use crate::device::{Dual, Real, Scalar};
+use crate::draw::plot::Reference;
+use crate::sim::cuda::Layout;
+use crate::sim::size::{CLASSES, Size};
+use crate::sim::{Articulation, Inertia, Model, ReferencePoint, Subgradient, Timing};
+
+#[cfg(target_arch = "x86_64")]
+use crate::device::cpu::lanes::{Avx8, avx2_fma};
+
+/// The largest task that can be stepped: coordinates and velocities of the robot, entries of an observation.
+pub const MOST_COORDINATES: usize = CLASSES[CLASSES.len() - 1].coordinates;
+pub const MOST_VELOCITIES: usize = CLASSES[CLASSES.len() - 1].velocities;
+pub const MOST_ENTRIES: usize = 256;
+
+/// Sizes of one environment's rows.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct EnvSizes {
+    pub obs: usize,
+    pub act: usize,
+    /// Coordinates and velocities of the robot.
+    pub nq: usize,
+    pub nqd: usize,
+}
+
+/// What an entry of the action does: a generalised force of `gain` [N m or N] at 1.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Drive {
+    pub dof: usize,
+    pub gain: f64,
+}
+
+/// The episode ends when this entry of the observation is below a bound.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Termination {
+    pub entry: usize,
+    pub below: f64,
+}
+
+/// What some policy earns in an episode: the range over starts or seeds.
+#[derive(Clone, Debug, PartialEq)]
+pub struct KnownReturn {
+    pub policy: String,
+    pub low: f64,
+    pub high: f64,
+    /// Whether it is drawn beside learning curves.
+    pub draw: bool,
+}
+
+/// Everything about a task. [`super::spec`] reads it from the part `spec` of an environment's file.
+#[derive(Clone, Debug)]
+pub struct TaskSpec {
+    /// Shipped name, or the file's without folder and ending.
+    pub name: String,
+    /// As titles have it.
+    pub title: String,
+    pub robot: Articulation,
+    pub inertia: Inertia,
+    pub subgradient: Subgradient,
+    /// An environment step (s), the substeps it is cut into, and how many of them share a mass matrix.
+    pub dt: f64,
+    pub substeps: usize,
+    pub mass_matrix_every: usize,
+    pub reference_point: ReferencePoint,
+    /// One for each entry of the action.
+    pub drives: Vec<Drive>,
+    pub observation: Observation,
+    pub terms: Vec<Term>,
+    pub termination: Option<Termination>,
+    pub reset: Reset,
+    /// Steps after which an episode is truncated.
+    pub episode_length: usize,
+    pub returns: Vec<KnownReturn>,
+}
+
+impl TaskSpec {
+    /// The known returns that are drawn beside learning curves, highest first.
+    pub fn drawn_returns(&self) -> Vec<Reference> {
+        let mut drawn: Vec<&KnownReturn> = self.returns.iter().filter(|r| r.draw).collect();
+        drawn.sort_by(|a, b| b.low.total_cmp(&a.low));
+        drawn.into_iter().map(KnownReturn::level).collect()
+    }
+}
+
+impl KnownReturn {
+    /// The level it is drawn at.
+    pub fn level(&self) -> Reference {
+        Reference { label: self.policy.clone(), low: self.low, high: self.high }
+    }
+}
+
+/// A task, ready to be stepped.
+#[derive(Clone)]
+pub struct Task {
+    pub spec: TaskSpec,
+    pub sizes: EnvSizes,
+    /// The class of sizes of its robot: see [`crate::sim::size`].
+    pub(crate) class: usize,
+    /// How its robot lies over the threads of a GPU: the fastest that it has, unless set otherwise.
+    pub layout: Layout,
+    pub(crate) f64: Model<f64>,
+    pub(crate) dual: Model<Dual>,
+    pub(crate) lanes: Model<Lanes8>,
+    /// Present where the processor has the instructions.
+    #[cfg(target_arch = "x86_64")]
+    pub(crate) avx: Option<Model<Avx8>>,
+    identity: String,
+}
+
+/// All that makes it: operations that hold a task are told apart by how they print.
+impl std::fmt::Debug for Task {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "{} {:?}", self.identity, self.layout)
+    }
+}
+
+fn compile<S: Scalar>(spec: &TaskSpec) -> Model<S> {
+    let mut model = Model::new(&spec.robot, spec.inertia);
+    model.kinks = spec.subgradient.kinks();
+    model
+}
+
+impl Task {
+    /// Compiles the robot of a specification that [`super::spec`] found right.
+    ///
+    /// # Panics
+    /// If the robot or the observation is larger than any that can be stepped.
+    pub fn new(spec: TaskSpec) -> Self {
+        let (q, qd) = spec.robot.offsets();
+        let sizes = EnvSizes {
+            obs: spec.observation.width(),
+            act: spec.drives.len(),
+            nq: q[q.len() - 1],
+            nqd: qd[qd.len() - 1],
+        };
+        assert!(sizes.obs <= MOST_ENTRIES, "invariant: a specification's observation has room");
+        let class = Size::of(&spec.robot, spec.substeps).class().expect("invariant: a specification's robot has room");
+        let model = compile(&spec);
+        Self {
+            sizes,
+            class,
+            layout: Layout::of(&model),
+            f64: model,
+            dual: compile(&spec),
+            lanes: compile(&spec),
+            #[cfg(target_arch = "x86_64")]
+            avx: avx2_fma().then(|| compile(&spec)),
+            identity: format!("{spec:?}"),
+            spec,
+        }
+    }
+
+    /// The robot in `f64`.
+    pub fn model(&self) -> &Model<f64> {
+        &self.f64
+    }
+
+    /// A substep (s).
+    pub fn substep(&self) -> f64 {
+        self.spec.dt / self.spec.substeps as f64
+    }
+
+    /// How one environment step is cut up.
+    #[inline(always)]
+    pub fn timing<S: Scalar>(&self) -> Timing<S> {
+        Timing {
+            h: S::of(self.substep()),
+            substeps: self.spec.substeps,
+            mass_matrix_every: self.spec.mass_matrix_every,
+            reference_point: self.spec.reference_point,
+        }
+    }
+
+    /// An episode that has run for `progress` steps is cut.
+    pub fn is_truncated(&self, progress: usize) -> bool {
+        progress + 1 > self.spec.episode_length
+    }
+
+    /// Whether an observation ends the episode.
+    pub fn is_terminal<R: Real>(&self, obs: &[R]) -> bool {
+        self.spec.termination.is_some_and(|t| obs[t.entry] < R::of(t.below))
+    }
+
+    /// Whether the reward's derivative depends on the observation.
+    pub fn reward_is_curved(&self) -> bool {
+        self.spec.terms.iter().any(|t| t.is_curved())
+    }
+
+    /// Forces of a clipped action, one number a dof, into `forces`, which holds zeros.
+    #[inline(always)]
+    pub fn actuate<S: Scalar>(&self, action: &[S], forces: &mut [S]) {
+        for (drive, &a) in self.spec.drives.iter().zip(action) {
+            forces[drive.dof] = a * S::of(drive.gain);
+        }
+    }
+
+    /// Adjoint of [`Task::actuate`]: adds to the cotangent of the clipped action.
+    #[inline(always)]
+    pub fn actuate_adjoint<S: Scalar>(&self, forces_bar: &[S], action_bar: &mut [S]) {
+        for (drive, bar) in self.spec.drives.iter().zip(action_bar) {
+            *bar = forces_bar[drive.dof].mul_add(S::of(drive.gain), *bar);
+        }
+    }
+
+    /// Share of the inside's derivative at the end of a range.
+    #[inline(always)]
+    pub fn at_end<S: Scalar>(&self) -> S {
+        S::one() - self.spec.subgradient.kinks::<S>().tie
+    }
+
+    /// Adjoint of [`clip`], in place: the end points pass their cotangent on, or half of it.
+    #[inline(always)]
+    pub fn clip_adjoint<S: Scalar>(&self, action: &[S], bar: &mut [S]) {
+        let at_end = self.at_end::<S>();
+        for (bar, action) in bar.iter_mut().zip(action) {
+            let size = action.abs();
+            let end = S::select(size.le(S::one()), at_end * *bar, S::zero());
+            *bar = S::select(size.lt(S::one()), *bar, end);
+        }
+    }
+
+    /// Start state of environment `env`: see [`Reset::write`].
+    pub fn reset_row<R: Real>(
+        &self,
+        random: &crate::device::philox::Philox,
+        step: u64,
+        env: u32,
+        q: &mut [R],
+        qd: &mut [R],
+    ) {
+        self.spec.reset.write(random, step, env, &mut q[..self.sizes.nq], &mut qd[..self.sizes.nqd]);
+    }
+
+    /// Observation of one row; `action` is the raw action that led to the state, none after a reset.
+    pub fn observe_row<R: Real>(&self, q: &[R], qd: &[R], action: Option<&[R]>, obs: &mut [R]) {
+        let mut clipped = [R::zero(); MOST_VELOCITIES];
+        let clipped = &mut clipped[..self.sizes.act];
+        if let Some(action) = action {
+            clip(action, clipped);
+        }
+        self.spec.observation.write(q, qd, clipped, obs);
+    }
+}
+
+/// The action cut to [-1, 1]; the end points belong to the inside, and so does their derivative.
+#[inline(always)]
+pub fn clip<S: Scalar>(action: &[S], into: &mut [S]) {
+    let (low, high) = (-S::one(), S::one());
+    for (into, &a) in into.iter_mut().zip(action) {
+        *into = cut(a, low, high);
+    }
+}

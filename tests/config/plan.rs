@@ -1,0 +1,353 @@
+//! What is planned is what is bound, to the byte; and what is said to fit does.
+
+use crate::support::random_config;
+use std::sync::Arc;
+
+use crate::support::random_config::Draw;
+use pwm::algo::build;
+use pwm::app::plan::{self, PlanArgs};
+use pwm::config::{Bytes, Config, Kind, Precision, Shipped, load};
+use pwm::device::cpu::team::Team;
+use pwm::device::cuda::Launch;
+use pwm::device::cuda::matmul::Matmul;
+use pwm::device::cuda::unit::units;
+use pwm::mem::{Budget, Limit};
+use pwm::run::plan::{Fit, KNOBS, Knob, Limits, Memory, Place, Plan, Planner};
+use pwm::tape::exec::{count_launches, describe_launches};
+use pwm::tape::plan::aligned;
+use pwm::tape::{Layout, Machine, Placement, Program};
+
+fn knob(key: &str) -> &'static Knob {
+    KNOBS.iter().find(|k| k.key == key).unwrap()
+}
+
+fn budget(bytes: u64) -> Limits {
+    Limits { host: Some(Budget::asked("mem", Bytes(bytes))), ..Limits::default() }
+}
+
+/// Binds without touching memory; the plan, the machine and the furthest operand must agree.
+fn agree(c: &Config, what: &str) {
+    let plan = Plan::new(c, Place::Host);
+    let (vars, programs) = build(c);
+    let (vars, programs) = plan.exec_plan().of(vars, programs);
+    let team = Arc::new(Team::new(1).unwrap());
+    let machine = Machine::<f32>::reserve_at(vars, programs, team, &plan.replay).unwrap();
+    assert_eq!(plan.arena_bytes(), machine.bytes() as u64, "{what}");
+    assert_eq!(plan.offloaded_bytes(), machine.offloaded_bytes() as u64, "{what}");
+    let (extent, total) = (machine.extent(), machine.layout().total());
+    assert_eq!((aligned(extent.real), aligned(extent.index)), (total.real, total.index), "{what}");
+}
+
+#[test]
+fn shipped_configurations_bind_what_is_planned() {
+    for name in Shipped::names(Kind::Alg) {
+        agree(&load(&[format!("alg={name}")]).unwrap(), name);
+    }
+}
+
+#[test]
+fn ten_thousand_random_configurations_bind_what_is_planned() {
+    std::thread::scope(|s| {
+        for half in 0..2 {
+            s.spawn(move || {
+                let mut draw = Draw::new(half);
+                for i in 0..5_000 {
+                    let (c, what) = (random_config::config(&mut draw), format!("configuration {i} of seed {half}"));
+                    agree(&c, &what);
+                    if i % 4 == 0 {
+                        agree_on_a_device(&c, &what);
+                    }
+                }
+            });
+        }
+    });
+}
+
+/// On a device the arena is what its programs' layout says, which is what is allocated there.
+fn agree_on_a_device(c: &Config, what: &str) {
+    if Place::Device.suits(c).is_err() {
+        return;
+    }
+    let plan = Plan::new(c, Place::Device);
+    let (vars, programs) = build(c);
+    let (vars, programs) = plan.exec_plan().of(vars, programs.into_iter().map(Program::for_device).collect());
+    let layout = Layout::new(&vars, &programs);
+    assert_eq!(plan.arena_bytes(), layout.total().bytes(size_of::<f32>()) as u64, "{what}, on a device");
+}
+
+/// Memory does not fall with every operation that is computed twice: what holds least is not where all are.
+#[test]
+fn the_least_is_found_where_all_twice_holds_more() {
+    let settings = [
+        "alg=pwm_5M",
+        "replay=device",
+        "num_envs=256",
+        "critic_batches=1",
+        "wm_batch_size=256",
+        "episode_length=64",
+        "wm_buffer_size=20000",
+        "units=[512,64,512]",
+        "latent_dim=8",
+        "simnorm_dim=8",
+        "num_critics=1",
+        "horizon=8",
+    ];
+    let c = load(&settings).unwrap();
+    let all = Plan::new(&load(&[&settings[..], &["recompute=all"]].concat()).unwrap(), Place::Host);
+    let planner = Planner::new(&c, Place::Host);
+    let (none, least) = (planner.within(&Limits::default()), planner.least());
+    assert!(least.host() + (4 << 20) < all.host(), "{} of {}", least.host(), all.host());
+    let mem = (least.host() + all.host()) / 2;
+    let plan = budget(mem).admit(&c).unwrap();
+    assert!(plan.host() <= mem);
+    assert!(Fit::new(&planner, &budget(mem)).largest(knob("num_envs")).unwrap() >= c.num_envs);
+    // Quarters of the way, each for more arithmetic.
+    let ladder = planner.ladder(&none);
+    assert!(ladder.is_sorted_by(|a, b| a.host() >= b.host()) && ladder[4].host() == least.host());
+}
+
+/// The least value that the rules allow may lie between powers of two, and above half of the present one.
+#[test]
+fn a_setting_is_searched_from_its_least_value_on() {
+    let settings = ["alg=pwm_small", "num_envs=32768", "replay=device", "recompute=none"];
+    let c = load(&settings).unwrap();
+    let planner = Planner::new(&c, Place::Host);
+    let need = planner.within(&Limits::default()).host();
+    let limits = budget(need - 1);
+    let n = Fit::new(&planner, &limits).largest(knob("wm_buffer_size")).unwrap();
+    assert!((557_056..1_000_000).contains(&n), "{n}");
+}
+
+/// Main memory that looks like a disk is main memory; and a limit of address space counts what is mapped.
+#[test]
+fn a_file_in_memory_saves_none() {
+    let shared = std::path::Path::new("/dev/shm");
+    if pwm::mem::in_memory(shared) {
+        let settings = ["alg=pwm_5M", "run_dir=/dev/shm/pwm-test"];
+        let c = load(&settings).unwrap();
+        assert!(Planner::new(&c, Place::Host).least().mapped_bytes() == 0);
+        let asked = load(&[&settings[..], &["replay=file"]].concat()).unwrap();
+        assert!(Place::Host.suits(&asked).unwrap_err().to_string().contains("lies in main memory"));
+    }
+    let c = load(&["alg=pwm_5M", "replay=file"]).unwrap();
+    let plan = Plan::new(&c, Place::Host);
+    for (from, counted) in [(Limit::Data, 0), (Limit::AddressSpace, plan.mapped_bytes())] {
+        let limit = (plan.host() + plan.unused + counted) * 50 / 49 + 50;
+        let limits = |limit| Limits { host: Some(Budget { limit, from: from.clone() }), ..Limits::default() };
+        assert!(limits(limit).hold(&plan) && !limits(limit - 200).hold(&plan), "{from}");
+    }
+}
+
+/// Checkpoints are on the disk too: a replay that fills it leaves no room for them.
+#[test]
+fn a_disk_holds_checkpoints() {
+    let c = load(&["alg=pwm_5M", "replay=file"]).unwrap();
+    let plan = Plan::new(&c, Place::Host);
+    assert!(plan.disk() > 3 * plan.mapped_bytes());
+    let disk = |bytes| Limits { disk: Some(Budget::asked("disk", Bytes(bytes))), ..Limits::default() };
+    assert!(disk(plan.disk()).hold(&plan) && !disk(plan.disk() - 1).hold(&plan));
+}
+
+#[test]
+fn lines_add_up_on_host_and_device() {
+    let c = load(&["alg=pwm_5M"]).unwrap();
+    for (place, host, device) in [(Place::Host, 1, 0), (Place::Device, 0, 1)] {
+        let plan = Plan::new(&c, place);
+        let beside = |on| plan.fixed.iter().filter(|i| i.on == on).map(|i| i.bytes).sum::<u64>();
+        assert_eq!(plan.host(), plan.fixed_bytes() + host * plan.arena_bytes());
+        assert_eq!(plan.device(), beside(Memory::Device) + device * plan.arena_bytes());
+        assert_eq!(plan.disk(), beside(Memory::Disk));
+        let sums = plan.lines().fold([0; 3], |s, (_, b)| [s[0] + b[0], s[1] + b[1], s[2] + b[2]]);
+        assert_eq!(sums, [plan.host(), plan.device(), plan.disk()]);
+    }
+}
+
+#[test]
+fn what_fits_is_the_largest_that_fits() {
+    // Where the replay may move into a file, a disk bounds it.
+    let disk = Some(Budget::asked("disk", Bytes(2 << 30)));
+    for (mem, replay) in [(400 << 20, "device"), (400 << 20, "auto")] {
+        let c = load(&["alg=pwm_5M", &format!("replay={replay}")]).unwrap();
+        let limits = Limits { disk: disk.clone(), ..budget(mem) };
+        let fit = Fit::new(&Planner::new(&c, Place::Host), &limits);
+        for knob in &KNOBS {
+            let n = fit.largest(knob).unwrap();
+            let fits = |n| {
+                let c = knob.with(&c, n);
+                c.broken_rules().is_empty() && limits.hold(&Plan::within(&c, Place::Host, &limits))
+            };
+            assert!(fits(n), "{} = {n}", knob.key);
+            // No larger value that the rules allow fits; the next few are tried, as not all of them are allowed.
+            assert!((n + 1..n + 9).all(|n| !fits(n)), "{} beyond {n}", knob.key);
+        }
+    }
+}
+
+/// What is cheapest comes first: arithmetic before a disk, the host's memory before arithmetic.
+#[test]
+fn the_replay_goes_where_the_budget_lets_it() {
+    let c = load(&["alg=pwm_5M"]).unwrap();
+    let with = |settings: &[&str]| load(&[&["alg=pwm_5M"], settings].concat()).unwrap();
+    let none = Plan::new(&with(&["recompute=none"]), Place::Host);
+    let least = Planner::new(&with(&["replay=device"]), Place::Host).least();
+    let on_host = |mem| budget(mem).admit(&c).unwrap();
+    let (ample, tight, tiny) = (on_host(none.host()), on_host(least.host()), on_host(least.host() - 1));
+    assert_eq!((ample.replay, ample.levels.iter().map(|l| l.taken).max()), (Placement::Arena, Some(0)));
+    assert!(tight.replay == Placement::Arena && tight.rematerialised().iter().sum::<usize>() > 0);
+    assert_eq!(tiny.replay, Placement::File(c.run_folder()));
+    assert_eq!(tiny.disk() - none.disk(), tiny.offloaded_bytes());
+    assert_eq!(tiny.rematerialised().iter().sum::<usize>(), 0, "room enough without the replay");
+
+    let none = Plan::new(&with(&["recompute=none"]), Place::Device);
+    let on_device = |host: u64, device: u64| {
+        let asked = |bytes| Some(Budget::asked("mem", Bytes(bytes)));
+        Limits { host: asked(host), device: asked(device), disk: None }.admit_at(&c, Place::Device)
+    };
+    let [own, pinned] = [0, 1].map(|less| on_device(none.host(), none.device() - less).unwrap());
+    // What is computed twice has tables and launches of its own on the host.
+    let again = on_device(8 << 30, pinned.device() - 1).unwrap();
+    assert_eq!(
+        [&own, &pinned, &again].map(|p| p.replay.clone()),
+        [Placement::Arena, Placement::Pinned, Placement::Pinned]
+    );
+    assert_eq!(pinned.rematerialised().iter().sum::<usize>(), 0);
+    // The replay leaves the device, and its mirror for checkpoints with it.
+    assert_eq!(pinned.device() + pinned.offloaded_bytes(), own.device());
+    assert_eq!(pinned.host(), own.host());
+    assert!(again.rematerialised().iter().sum::<usize>() > 0);
+    assert!(
+        Place::Device.suits(&with(&["replay=file"])).is_err() && Place::Host.suits(&with(&["replay=file"])).is_ok()
+    );
+}
+
+/// SHAC has no replay, and what its reverse pass reads of the simulator is computed again in any case.
+#[test]
+fn a_rollout_through_the_simulator_has_a_plan() {
+    let c = load(&["alg=shac"]).unwrap();
+    let plan = Plan::new(&c, Place::Host);
+    let replay = plan.arena.iter().find(|i| i.name == "replay").map_or(0, |i| i.bytes);
+    assert_eq!(replay, 0);
+    let refusal = budget(plan.host() - plan.arena_bytes() / 2).admit(&c).unwrap_err().to_string();
+    assert!(refusal.contains("num_envs=") && !refusal.contains("wm_"), "{refusal}");
+    let most = knob("num_envs");
+    let largest = |c: &Config, mem| Fit::new(&Planner::new(c, Place::Host), &budget(mem)).largest(most);
+    assert!(largest(&c, plan.host()).unwrap() >= c.num_envs);
+    // Nor is it bound by the size of a replay that it does not have.
+    let less = load(&["alg=shac", "wm_buffer_size=20000"]).unwrap();
+    assert_eq!(largest(&c, 16 << 30), largest(&less, 16 << 30));
+}
+
+#[test]
+fn a_plan_that_does_not_fit_says_what_would() {
+    let c = load(&["alg=pwm_5M", "recompute=none", "replay=device"]).unwrap();
+    let need = Plan::new(&c, Place::Host).host();
+    assert!(budget(need).admit(&c).is_ok());
+    let refusal = budget(need - 1).admit(&c).unwrap_err().to_string();
+    assert!(refusal.contains("replay") && refusal.contains("largest"), "{refusal}");
+    // The change it names is followed.
+    let (key, rest) = refusal.split_once("makes it fit: ").unwrap().1.split_once('=').unwrap();
+    let value = rest.split(' ').next().unwrap();
+    let changed =
+        load(&["alg=pwm_5M".into(), "recompute=none".into(), "replay=device".into(), format!("{key}={value}")])
+            .unwrap();
+    assert!(budget(need - 1).admit(&changed).is_ok(), "{key}={value}");
+    assert!(budget(1 << 20).admit(&c).unwrap_err().to_string().contains("no single setting"));
+}
+
+#[test]
+fn recompute_is_as_little_as_the_budget_asks_for() {
+    let c = load(&["alg=pwm_48M", "replay=device"]).unwrap();
+    let planner = Planner::new(&c, Place::Host);
+    let (none, all) = (planner.within(&Limits::default()), planner.least());
+    assert!(all.host() < none.host());
+    let repeated = |p: &Plan| p.rematerialised().iter().sum::<usize>();
+    let mut before = 0;
+    for share in [100, 60, 20, 0] {
+        let mem = all.host() + (none.host() - all.host()) * share / 100;
+        let plan = budget(mem).admit(&c).unwrap();
+        assert!(plan.host() <= mem && repeated(&plan) >= before, "{share} %");
+        before = repeated(&plan);
+        let levels = plan.levels.iter().filter(|l| l.taken > 0);
+        assert!(levels.into_iter().all(|l| l.program == "wm_update" && l.extra < 0.5), "only the largest program");
+    }
+    assert!(before > 0 && budget(all.host() - 1).admit(&c).is_err());
+}
+
+/// What `pwm plan` prints.
+fn printed(args: PlanArgs) -> String {
+    let mut out = Vec::new();
+    plan::run(&args, &mut out).unwrap();
+    String::from_utf8(out).unwrap()
+}
+
+/// A line's bytes on the host, the device and the disk, `-` for none.
+fn line<'a>(text: &'a str, name: &str) -> Vec<&'a str> {
+    let line = text.lines().find(|l| l.trim_start().starts_with(name)).unwrap_or_else(|| panic!("{name} in {text}"));
+    line[14..].split("  ").map(str::trim).filter(|w| !w.is_empty()).collect()
+}
+
+/// For a device that is not there; every line has its place, and what fits is said.
+#[test]
+fn a_plan_for_a_device_needs_none() {
+    let size = |text: &str| Some(text.parse::<Bytes>().unwrap());
+    let args = PlanArgs {
+        overrides: vec!["alg=pwm_48M_flow_v2".into()],
+        mem: size("24G"),
+        device_mem: size("48G"),
+        ..PlanArgs::default()
+    };
+    let text = printed(args.clone());
+    for name in
+        ["parameters", "gradients", "optimiser", "replay", "environment", "statistics", "control", "activations"]
+    {
+        assert!(line(&text, name)[0] == "-" && line(&text, name)[1] != "-", "{name} is on the device: {text}");
+    }
+    for name in ["code", "film", "pictures", "mirror", "driver", "compiler"] {
+        assert!(line(&text, name)[0] != "-" && line(&text, name)[1] == "-", "{name} is on the host: {text}");
+    }
+    for words in
+        ["context", "kernels", "graphs", "verdict      fits", "device: 48.0 GiB (device_mem)", "in the device's memory"]
+    {
+        assert!(text.contains(words), "{words} in {text}");
+    }
+    for knob in &KNOBS {
+        assert!(text.contains(&format!("  {:<15} up to ", knob.key)), "{text}");
+    }
+    let args = PlanArgs { overrides: vec!["alg=pwm_5M_flow_v2".into()], ..args };
+    let json: serde_json::Value = serde_json::from_str(&printed(PlanArgs { json: true, ..args.clone() })).unwrap();
+    let sum = |on: &str| json["lines"].as_array().unwrap().iter().map(|l| l[on].as_u64().unwrap()).sum::<u64>();
+    for on in ["host", "device", "disk"] {
+        assert_eq!(json[on].as_u64().unwrap(), sum(on), "{on}");
+    }
+    // A device that is too small for it: what is large there, and what would fit.
+    let small = printed(PlanArgs { device_mem: size("900M"), ..args.clone() });
+    assert!(
+        small.contains("verdict      does not fit: this run needs") && small.contains("of device memory"),
+        "{small}"
+    );
+    let all = printed(PlanArgs { overrides: vec![], all: true, ..args });
+    for name in Shipped::names(Kind::Alg) {
+        assert!(all.lines().any(|l| l.starts_with(name) && l.ends_with("fits")), "{name} in {all}");
+    }
+}
+
+/// What is counted is what would be launched, and no entry point is missed.
+#[test]
+fn launches_are_counted_as_they_are_described() {
+    let entries = |launches: &[Launch]| {
+        units(launches).0.iter().flat_map(|u| u.symbols().map(str::to_string).collect::<Vec<_>>()).collect::<Vec<_>>()
+    };
+    for alg in ["pwm_small", "pwm_5M_flow_v2", "shac_small"] {
+        let (vars, programs) = build(&load(&[format!("alg={alg}")]).unwrap());
+        for precision in [Precision::Fp32, Precision::Bf16] {
+            let matmul = Matmul::best(9, precision);
+            let described = describe_launches(&vars, &programs, &matmul).unwrap();
+            let layout = Layout::new(&vars, &programs);
+            let listed: Vec<&Program> = programs.iter().collect();
+            let (counts, kinds) = count_launches(&vars, &layout, &listed, &matmul).unwrap();
+            let sums = counts.iter().map(|c| c.iter().sum::<usize>());
+            assert!(sums.eq(described.iter().map(|p| p.iter().map(Vec::len).sum::<usize>())), "{alg}");
+            assert_eq!(entries(&kinds), entries(&described.concat().concat()), "{alg}");
+        }
+    }
+}

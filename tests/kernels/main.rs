@@ -1,0 +1,9 @@
+//! The CUDA back end without a GPU, on the stand-in driver (`tests/standin`).
+
+mod bench;
+mod bundle;
+mod cases;
+mod device;
+mod rounds;
+#[path = "../support/mod.rs"]
+mod support;

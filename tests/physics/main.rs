@@ -1,0 +1,8 @@
+//! The simulator: against physics, against dual numbers, against the reference.
+
+mod adjoint;
+mod dynamics;
+mod golden;
+#[path = "../support/mod.rs"]
+mod support;
+mod tree;
