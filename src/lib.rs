@@ -11,17 +11,20 @@
 //! env      observation, reward, reset                a task on a robot, one op
 //! ops      one folder a family                       shape, adjoint rule, CPU kernel
 //! sim      articulation, dynamics, contact           mathematics over a scalar trait
-//! tape     program, grad, plan, executor             knows ops only through a trait
+//! backend  the processor, CUDA                       run what the tape recorded
+//! tape     program, grad, plan, machine              knows ops and back ends only through traits
 //! device   threads, lanes, random numbers
 //! draw     plots, the page of a motion, images       knows numbers and shapes only
 //! io       checkpoints, metrics, foreign formats     knows files only
 //! mem      arena, accounting
 //! config   typed schema with every default
+//! version  commit and compiler
 //! ```
 
 pub mod algo;
 pub mod analysis;
 pub mod app;
+pub mod backend;
 pub mod config;
 pub mod device;
 pub mod draw;
@@ -33,3 +36,4 @@ pub mod ops;
 pub mod run;
 pub mod sim;
 pub mod tape;
+pub mod version;

@@ -11,12 +11,12 @@ use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
 use crate::support::random_config::Draw;
 use pwm::algo::{Runner, TrainError};
 use pwm::app::train::{self, TrainArgs};
+use pwm::backend::Target;
 use pwm::config::{Bytes, load};
 use pwm::io::metrics::{FILE_NAME, column, read_metrics};
 use pwm::run::plan::{DoesNotFit, Place, Planner};
 use pwm::run::session::RunError;
 use pwm::run::signals::StopFlag;
-use pwm::tape::exec::Target;
 
 /// The system's allocator with an end.
 struct Capped;

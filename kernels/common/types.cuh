@@ -1,6 +1,6 @@
 // Types and constants that every kernel file uses. Kernels include nothing from outside this folder: the compiler
 // needs no toolkit, and the tests compile the same text as C++ (they define CUDA_ON_CPU).
-// defines: u32 u64 Table Spans DEVICE ELEMENT ceil_div put
+// defines: u32 u64 Table Span DEVICE ELEMENT ceil_div put
 #pragma once
 
 typedef unsigned int u32;
@@ -11,10 +11,10 @@ struct Table {
     float v[64];
 };
 
-// Places in memory and how many words each has, passed by value.
-struct Spans {
-    u64 at[24];
-    u32 len[24], count, unused;
+// A place in memory, how many words lie there, and where in a row they belong.
+struct Span {
+    u64 at;
+    u32 len, place;
 };
 
 #define DEVICE static __device__ __forceinline__

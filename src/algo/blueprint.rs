@@ -1,6 +1,7 @@
 //! What an algorithm writes for a run, before anything is allocated.
 
 use super::evaluate::EvalPlan;
+use super::in_flight::ahead;
 use super::metrics::{self, Measured, Metric, Source};
 use super::probe::ProbeVars;
 use super::programs::{Handle, Programs, Sequence};
@@ -9,7 +10,7 @@ use crate::config::Config;
 use crate::env::EnvBatch;
 use crate::model::Group;
 use crate::ops::replay::ReplayVars;
-use crate::tape::{VarId, Vars};
+use crate::tape::{EpochIo, VarId, Vars};
 
 /// Variables, programs, and what they are for.
 pub struct Blueprint {
@@ -50,9 +51,23 @@ impl Parts {
         self.statistics.iter().copied().chain(self.env.states()).chain([self.env.obs])
     }
 
-    /// The epochs that are run again and again.
-    pub fn repeated(&self) -> impl Iterator<Item = &Sequence> {
-        [Some(&self.epochs.usual), self.epochs.collect.as_ref()].into_iter().flatten()
+    /// What host and device tell each other about an epoch.
+    pub fn epoch_io(&self) -> EpochIo {
+        let groups = || self.networks.iter().map(|n| &n.group);
+        let sums = || self.sums.iter().copied();
+        let counters = [Some(self.epoch), self.replay.as_ref().map(|r| r.ready)];
+        // The first epoch that learns is not run again.
+        let repeated = [Some(&self.epochs.usual), self.epochs.collect.as_ref()];
+        EpochIo {
+            inputs: groups().flat_map(|g| [g.rate, g.norm]).chain(sums()).collect(),
+            outputs: (groups().flat_map(|g| [g.norm, g.skipped]))
+                .chain(sums())
+                .chain(counters.into_iter().flatten())
+                .collect(),
+            finite_checked: groups().flat_map(|g| [g.params, g.m, g.v]).chain(self.watched()).collect(),
+            sequences: repeated.into_iter().flatten().map(Sequence::numbered).collect(),
+            ahead: ahead(&self.config),
+        }
     }
 }
 

@@ -2,7 +2,7 @@
 
 use crate::device::cuda::CudaError;
 use crate::mem::{MapError, OutOfMemory};
-use crate::tape::exec::{BindError, RunError};
+use crate::tape::{BindError, RunError};
 
 /// Anything that stops a runner.
 #[derive(Debug, thiserror::Error)]

@@ -9,8 +9,7 @@ use crate::config::Config;
 use crate::device::cpu::team::Team;
 use crate::device::philox::Stream;
 use crate::env::{EnvBatch, EnvGroup, Mode};
-use crate::tape::exec::{Number, RunError};
-use crate::tape::{Machine, Program, Region, Val, VarId, Vars};
+use crate::tape::{Machine, Number, Program, Region, RunError, Val, VarId, Vars};
 use std::sync::Arc;
 
 /// What an evaluation measured on one task, one number an episode.

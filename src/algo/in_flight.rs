@@ -2,14 +2,14 @@
 
 use super::blueprint::EpochKind;
 use crate::config::Config;
-use crate::tape::cuda::round::MOST_ROWS;
+use crate::tape::MAX_IN_FLIGHT;
 
 /// Epochs that a run of `c` may begin before it reads their reports: as many as lie between two rows of metrics.
 pub(super) fn ahead(c: &Config) -> usize {
-    usize::try_from(c.log_every).map_or(MOST_ROWS, |n| n.min(MOST_ROWS))
+    usize::try_from(c.log_every).map_or(MAX_IN_FLIGHT, |n| n.min(MAX_IN_FLIGHT))
 }
 
-/// What the host remembers of such epochs, at most [`MOST_ROWS`] of them. Allocates nothing after construction.
+/// What the host remembers of such epochs, at most [`MAX_IN_FLIGHT`] of them. Allocates nothing after construction.
 #[derive(Clone, Debug)]
 pub(super) struct InFlight {
     kinds: Vec<EpochKind>,
@@ -22,7 +22,7 @@ pub(super) struct InFlight {
 
 impl InFlight {
     pub fn new(networks: usize) -> Self {
-        let (kinds, rates) = (Vec::with_capacity(MOST_ROWS), Vec::with_capacity(MOST_ROWS * networks));
+        let (kinds, rates) = (Vec::with_capacity(MAX_IN_FLIGHT), Vec::with_capacity(MAX_IN_FLIGHT * networks));
         Self { kinds, rates, networks, from: 0 }
     }
 

@@ -1,7 +1,6 @@
 //! What a world model knows: numbers that a program of probes leaves for the host.
 
-use crate::tape::exec::Number;
-use crate::tape::{DType, Machine, Region, VarId, Vars};
+use crate::tape::{DType, Machine, Number, Region, VarId, Vars};
 
 /// Model times at which the velocity field is measured.
 pub const TAUS: [f64; 5] = [0.0, 0.25, 0.5, 0.75, 1.0];

@@ -1,7 +1,6 @@
 //! The programs of a run under handles: who pushes a program gets its handle, and nobody counts programs.
 
-use crate::tape::exec::{Number, ProgramId};
-use crate::tape::{Machine, Program};
+use crate::tape::{Machine, Number, Program, ProgramId};
 
 /// One program of [`Programs`], and of every machine that was made of them.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -8,14 +8,13 @@ use super::in_flight::{InFlight, ahead};
 use super::metrics::{Metric, Source};
 use super::programs::Sequence;
 use super::{EpochReport, Evaluation, ExecPlan, Probe, StepView, TrainError, learner, rematerialised};
+use crate::backend::Target;
 use crate::config::Config;
 use crate::device::cpu::team::Team;
 use crate::env::{EnvBatch, EpisodeStat};
 use crate::ops::replay::ReplayVars;
 use crate::ops::stats::START_COUNT;
-use crate::tape::cuda::round::Rounds;
-use crate::tape::exec::{Number, ProgramId, Target};
-use crate::tape::{Machine, VarId};
+use crate::tape::{Machine, Number, ProgramId, VarId};
 use std::sync::Arc;
 
 /// A run of an algorithm on a machine.
@@ -32,23 +31,6 @@ pub struct Runner<F: Number> {
     /// Windows in the replay after the last epoch that was synced.
     windows: usize,
     report: EpochReport,
-}
-
-/// What host and device tell each other about an epoch.
-fn rounds(parts: &Parts) -> Rounds {
-    let groups = || parts.networks.iter().map(|n| &n.group);
-    let sums = || parts.sums.iter().copied();
-    let counters = [Some(parts.epoch), parts.replay.as_ref().map(|r| r.ready)];
-    Rounds {
-        orders: groups().flat_map(|g| [g.rate, g.norm]).chain(sums()).collect(),
-        reports: (groups().flat_map(|g| [g.norm, g.skipped]))
-            .chain(sums())
-            .chain(counters.into_iter().flatten())
-            .collect(),
-        watched: groups().flat_map(|g| [g.params, g.m, g.v]).chain(parts.watched()).collect(),
-        sequences: parts.repeated().map(Sequence::numbered).collect(),
-        ahead: ahead(&parts.config),
-    }
 }
 
 impl<F: Number> Runner<F> {
@@ -83,7 +65,7 @@ impl<F: Number> Runner<F> {
         let Blueprint { vars, programs, parts } = blueprint;
         let team = Arc::new(Team::new(parts.config.threads)?);
         let (vars, programs) = exec_plan.of(vars, programs.into_vec());
-        let machine = Machine::with_rounds(target, vars, programs, &rounds(&parts), team, &exec_plan.replay)?;
+        let machine = Machine::with_epochs(target, vars, programs, &parts.epoch_io(), team, &exec_plan.replay)?;
         let kinds = [EpochKind::Collect, EpochKind::First, EpochKind::Usual];
         let metrics: Arc<[Metric]> = parts.metrics.iter().map(|m| m.metric).collect();
         let mut runner = Self {
@@ -189,13 +171,13 @@ impl<F: Number> Runner<F> {
         let Self { machine, parts, lr_scale, .. } = self;
         let rate = |n: &TrainedNetwork| *lr_scale * n.schedule.rate(e);
         for n in &parts.networks {
-            machine.order(n.group.rate)[0] = F::of(rate(n));
-            machine.order(n.group.norm)[0] = F::of(f64::NAN);
+            machine.input(n.group.rate)[0] = F::of(rate(n));
+            machine.input(n.group.norm)[0] = F::of(f64::NAN);
         }
         for &sum in &parts.sums {
-            machine.order(sum).fill(F::zero());
+            machine.input(sum).fill(F::zero());
         }
-        machine.round(&self.steps[kind as usize])?;
+        machine.submit(&self.steps[kind as usize])?;
         self.bootstrapped |= kind != EpochKind::Collect;
         self.in_flight.push(e, kind, parts.networks.iter().map(rate));
         Ok(())
@@ -223,16 +205,16 @@ impl<F: Number> Runner<F> {
         let seconds = machine.seconds();
         for (back, (kind, rates)) in in_flight.iter().rev().enumerate().rev() {
             let sequence = parts.epochs.of(kind);
-            let epoch = Epoch { machine, parts, back, sequence, seconds: &seconds, rates };
+            let epoch = Epoch { machine, parts, back, sequence, seconds, rates };
             report.learned = kind != EpochKind::Collect;
             for (value, m) in report.values.iter_mut().zip(&parts.metrics) {
                 *value = epoch.number(&m.source);
             }
             for (skipped, n) in report.skipped.iter_mut().zip(&parts.networks) {
-                *skipped = machine.reported_index(back, n.group.skipped)[0];
+                *skipped = machine.output_index(back, n.group.skipped)[0];
             }
             if let Some(r) = &parts.replay {
-                *windows = machine.reported_index(back, r.ready)[0] as usize;
+                *windows = machine.output_index(back, r.ready)[0] as usize;
             }
             each(report);
         }
@@ -270,7 +252,7 @@ impl<F: Number> Runner<F> {
     /// variable. The replay's ring is left out: its rows were environment states, which are looked at every epoch. The
     /// epochs begun are synced.
     pub fn non_finite(&self) -> Option<String> {
-        if !self.machine.alarm() {
+        if !self.machine.non_finite() {
             return None;
         }
         if let Some(name) = self.parts.networks.iter().find_map(|n| n.group.non_finite(&self.machine)) {
@@ -321,7 +303,7 @@ struct Epoch<'a, F: Number> {
     /// Epochs that were begun after it.
     back: usize,
     sequence: &'a Sequence,
-    /// Of each step of the sequence.
+    /// Of each step of the last epoch that was synced.
     seconds: &'a [f64],
     /// Of each network.
     rates: &'a [f64],
@@ -329,7 +311,7 @@ struct Epoch<'a, F: Number> {
 
 impl<F: Number> Epoch<'_, F> {
     fn real(&self, var: VarId, index: usize) -> f64 {
-        self.machine.reported(self.back, var)[index].value()
+        self.machine.output(self.back, var)[index].value()
     }
 
     /// A sum over the training episodes that ended, of all tasks.
@@ -358,7 +340,8 @@ impl<F: Number> Epoch<'_, F> {
             &Source::LearningRate(network) => self.rates[network],
             Source::Seconds(programs) => {
                 let steps = programs.iter().filter_map(|&p| self.sequence.place(p));
-                steps.fold(0.0, |sum, step| sum + self.seconds[step])
+                // The last epoch that was synced is timed for all of them.
+                steps.fold(0.0, |sum, step| sum + self.seconds.get(step).copied().unwrap_or(0.0))
             }
             Source::Episodes => self.episodes()[0],
             Source::EpisodeReturn => self.episodes()[1],

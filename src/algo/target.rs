@@ -1,12 +1,12 @@
 //! Where a run computes, and how it multiplies there: the keys `device` and `precision`, resolved.
 
+use crate::backend::Target;
+use crate::backend::cuda::Options;
 use crate::config::{Device, Precision};
 use crate::device::cuda::CudaError;
 use crate::device::cuda::driver::Context;
 use crate::device::cuda::matmul::Matmul;
 use crate::device::cuda::nvrtc::Nvrtc;
-use crate::tape::cuda::Options;
-use crate::tape::exec::Target;
 
 /// What `device` means on this machine. `auto` takes the first GPU if driver, GPU and compiler are there, else the
 /// processor, which multiplies in single precision whatever `precision` says; `cuda:N` says what is missing.

@@ -1,11 +1,12 @@
-//! Which runs a command means: a run folder, a folder of runs, or a pattern with `*` and `?`.
+//! Which runs a command means: a run folder, a folder of runs, or a pattern such as `ant_*_s[0-4]`.
 
+use globset::{Glob, GlobMatcher};
 use std::path::{Component, Path, PathBuf};
 
 use crate::run::folder::RunFolder;
 
-/// The run folders that `what` means, sorted. A folder that is a run means itself; another means the runs in it; `*` and
-/// `?` in a name stand for any text and any character.
+/// The run folders that `what` means, sorted. A folder that is a run means itself; another means the runs in it. In a name
+/// `*` stands for any text, `?` for any character, `[a-c]` for one of several, `{a,b}` for one of several texts.
 pub fn runs(what: &Path) -> Vec<PathBuf> {
     let mut found = Vec::new();
     for path in expand(what) {
@@ -20,19 +21,23 @@ pub fn runs(what: &Path) -> Vec<PathBuf> {
     found
 }
 
-/// The existing paths that a pattern stands for; a path without `*` and `?`, whether it exists or not, for itself.
-pub fn expand(pattern: &Path) -> Vec<PathBuf> {
-    if !pattern.to_string_lossy().contains(['*', '?']) {
-        return vec![pattern.into()];
+/// What makes a name a pattern.
+const SPECIAL: [char; 4] = ['*', '?', '[', '{'];
+
+/// The existing paths that a pattern stands for; a path that exists or is no pattern, for itself.
+pub fn expand(path: &Path) -> Vec<PathBuf> {
+    if path.exists() || !path.to_string_lossy().contains(SPECIAL) {
+        return vec![path.into()];
     }
     let mut paths = vec![PathBuf::new()];
-    for part in pattern.components() {
+    for part in path.components() {
         let name = part.as_os_str().to_string_lossy();
-        if !matches!(part, Component::Normal(_)) || !name.contains(['*', '?']) {
+        if !matches!(part, Component::Normal(_)) || !name.contains(SPECIAL) {
             paths.iter_mut().for_each(|p| p.push(part));
             continue;
         }
-        let matching = |p: &PathBuf| p.file_name().is_some_and(|n| matches_name(&name, &n.to_string_lossy()));
+        let Some(pattern) = pattern(&name) else { return vec![] };
+        let matching = |p: &PathBuf| p.file_name().is_some_and(|n| pattern.is_match(n));
         paths = paths.iter().flat_map(|p| children(p)).filter(matching).collect();
     }
     paths.retain(|p| p.exists());
@@ -40,30 +45,15 @@ pub fn expand(pattern: &Path) -> Vec<PathBuf> {
     paths
 }
 
+/// A pattern of names; none if it cannot be read as one.
+fn pattern(name: &str) -> Option<GlobMatcher> {
+    Some(Glob::new(name).ok()?.compile_matcher())
+}
+
 fn children(folder: &Path) -> Vec<PathBuf> {
     let here = Path::new(".");
     let entries = std::fs::read_dir(if folder.as_os_str().is_empty() { here } else { folder });
     entries.into_iter().flatten().flatten().map(|e| folder.join(e.file_name())).collect()
-}
-
-/// Whether `name` fits a pattern of `*`, `?` and other characters. Linear in memory, no recursion.
-fn matches_name(pattern: &str, name: &str) -> bool {
-    let (p, n): (Vec<char>, Vec<char>) = (pattern.chars().collect(), name.chars().collect());
-    // `fits[j]`: the pattern so far fits the first j characters.
-    let mut fits = vec![false; n.len() + 1];
-    fits[0] = true;
-    for c in p {
-        if c == '*' {
-            let first = fits.iter().position(|f| *f).unwrap_or(fits.len());
-            fits[first..].fill(true);
-        } else {
-            for j in (1..fits.len()).rev() {
-                fits[j] = fits[j - 1] && (c == '?' || c == n[j - 1]);
-            }
-            fits[0] = false;
-        }
-    }
-    fits[n.len()]
 }
 
 #[cfg(test)]
@@ -73,16 +63,22 @@ mod tests {
     #[test]
     fn names() {
         for (p, n, fits) in [
-            ("*", "", true),
+            ("*", "x", true),
             ("a*c", "abbc", true),
             ("a*c", "ab", false),
+            ("a**c", "abc", true),
             ("?", "", false),
             ("a?c*", "abcdef", true),
             ("*_s?", "ant_pwm_s3", true),
             ("*_s?", "ant_pwm_s31", false),
+            ("*_s[0-2]", "ant_pwm_s2", true),
+            ("*_s[0-2]", "ant_pwm_s3", false),
+            ("{ant,hopper}_s?", "hopper_s0", true),
+            ("*", ".hidden", true),
             ("ä*", "äb", true),
+            ("*[", "a[", false),
         ] {
-            assert_eq!(matches_name(p, n), fits, "{p} {n}");
+            assert_eq!(pattern(p).is_some_and(|p| p.is_match(n)), fits, "{p} {n}");
         }
     }
 
@@ -99,5 +95,11 @@ mod tests {
             [found("x"), found("x/a_s0"), found("*/a_s0"), found("x/*"), found("z*"), found("y/none")],
             [3, 1, 2, 3, 0, 0]
         );
+        // A folder whose name is a pattern means itself.
+        let odd = dir.path().join("x/[a]_s0");
+        std::fs::create_dir_all(&odd).unwrap();
+        std::fs::write(odd.join("config.yaml"), "").unwrap();
+        assert_eq!(runs(&odd), [odd]);
+        assert_eq!(found("x/*_s[01]"), 4);
     }
 }

@@ -4,6 +4,8 @@
 //! (or sampled) two-sided permutation test of a difference of means. All random draws are fixed: the same numbers give the
 //! same intervals.
 
+use rayon::prelude::*;
+
 use crate::device::philox::{Philox, Stream};
 
 /// Draws of a bootstrap, and of a permutation test with too many permutations to visit all.
@@ -40,30 +42,29 @@ fn sorted(x: &[f64]) -> Vec<f64> {
 }
 
 /// 95 % percentile bootstrap interval of `statistic`: samples are redrawn `DRAWS` times.
-pub fn interval(x: &[f64], statistic: impl Fn(&[f64]) -> f64) -> (f64, f64) {
+pub fn interval(x: &[f64], statistic: impl Fn(&[f64]) -> f64 + Sync) -> (f64, f64) {
     let rng = Philox::new(0, Stream::FreshEval);
-    let mut sample = vec![0.0; x.len()];
-    let mut values: Vec<f64> = (0..DRAWS)
-        .map(|d| {
-            redraw(&rng, d, x, &mut sample);
-            statistic(&sample)
-        })
-        .collect();
-    percentiles(&mut values)
+    let draw = |sample: &mut Vec<f64>, d| {
+        redraw(&rng, d, x, sample);
+        statistic(sample)
+    };
+    percentiles(&mut bootstrap(|| vec![0.0; x.len()], draw))
 }
 
 /// 95 % percentile bootstrap interval of `statistic(b) - statistic(a)`, each side redrawn by itself.
-pub fn interval_of_difference(a: &[f64], b: &[f64], statistic: impl Fn(&[f64]) -> f64) -> (f64, f64) {
+pub fn interval_of_difference(a: &[f64], b: &[f64], statistic: impl Fn(&[f64]) -> f64 + Sync) -> (f64, f64) {
     let (one, two) = (Philox::new(0, Stream::FreshEval), Philox::new(1, Stream::FreshEval));
-    let (mut sa, mut sb) = (vec![0.0; a.len()], vec![0.0; b.len()]);
-    let mut values: Vec<f64> = (0..DRAWS)
-        .map(|d| {
-            redraw(&one, d, a, &mut sa);
-            redraw(&two, d, b, &mut sb);
-            statistic(&sb) - statistic(&sa)
-        })
-        .collect();
-    percentiles(&mut values)
+    let draw = |(sa, sb): &mut (Vec<f64>, Vec<f64>), d| {
+        redraw(&one, d, a, sa);
+        redraw(&two, d, b, sb);
+        statistic(sb) - statistic(sa)
+    };
+    percentiles(&mut bootstrap(|| (vec![0.0; a.len()], vec![0.0; b.len()]), draw))
+}
+
+/// The values of all draws in their order. A draw depends on its number alone: threads share them as they like.
+fn bootstrap<T>(room: impl Fn() -> T + Send + Sync, draw: impl Fn(&mut T, usize) -> f64 + Send + Sync) -> Vec<f64> {
+    (0..DRAWS).into_par_iter().map_init(room, draw).collect()
 }
 
 fn redraw(rng: &Philox, draw: usize, from: &[f64], into: &mut [f64]) {
@@ -150,13 +151,15 @@ pub fn permutation_test(a: &[f64], b: &[f64]) -> Permutation {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use approx::assert_abs_diff_eq;
 
     #[test]
     fn statistics_of_known_numbers() {
         let x = [1.0, 2.0, 3.0, 100.0, 5.0, 6.0, 7.0, -50.0];
         assert_eq!(iqm(&x), (2.0 + 3.0 + 5.0 + 6.0) / 4.0);
         assert_eq!((iqm(&[1.0, 2.0, 9.0]), median(&x), median(&[3.0, 1.0, 2.0])), (4.0, 4.0, 2.0));
-        assert!((std(&[1.0, 2.0, 3.0]) - 1.0).abs() < 1e-15 && std(&[4.0]) == 0.0);
+        assert_abs_diff_eq!(std(&[1.0, 2.0, 3.0]), 1.0, epsilon = 1e-15);
+        assert_eq!(std(&[4.0]), 0.0);
         assert_eq!(probability_of_improvement(&[1.0, 2.0], &[2.0, 3.0]), 0.875);
     }
 
@@ -166,6 +169,27 @@ mod tests {
         let t = permutation_test(&[1.0, 2.0, 3.0], &[4.0, 5.0, 6.0]);
         assert_eq!(t, Permutation { p: 0.1, smallest: 0.1, exact: true });
         assert_eq!(permutation_test(&[1.0, 2.0], &[1.0, 2.0]).p, 1.0);
+    }
+
+    /// However many threads draw, and as one thread after the other would.
+    #[test]
+    fn intervals_do_not_depend_on_threads() {
+        let a: Vec<f64> = (0..17).map(|i| f64::from(i * i % 29) * 0.37).collect();
+        let b: Vec<f64> = a.iter().map(|x| x * 1.1 + 0.2).collect();
+        let with = |threads| {
+            let pool = rayon::ThreadPoolBuilder::new().num_threads(threads).build().unwrap();
+            pool.install(|| (interval(&a, iqm), interval_of_difference(&a, &b, mean)))
+        };
+        let (rng, mut sample) = (Philox::new(0, Stream::FreshEval), vec![0.0; a.len()]);
+        let mut values: Vec<f64> = (0..DRAWS)
+            .map(|d| {
+                redraw(&rng, d, &a, &mut sample);
+                iqm(&sample)
+            })
+            .collect();
+        let one = with(1);
+        assert_eq!(one.0, percentiles(&mut values));
+        assert_eq!((one, one), (with(3), with(16)));
     }
 
     #[test]

@@ -9,9 +9,10 @@ pub mod measure;
 pub mod phases;
 
 use crate::algo::target;
+use crate::backend::Target;
 use crate::config::{Config, Device, Precision, load};
-use crate::tape::exec::Target;
 use crate::tape::profile::Profile;
+use crate::version;
 use measure::{Timing, repeat, timed};
 use phases::{Phase, Subject};
 use serde_json::json;
@@ -355,7 +356,8 @@ fn number(x: f64) -> serde_json::Value {
 fn object(on: &On, config: &str, phase: &str, t: Timing) -> serde_json::Value {
     let ms = |x: f64| digits(x * 1e3, 4);
     json!({
-        "peer": concat!("pwm-", env!("CARGO_PKG_VERSION")), "device": on.device, "phase": phase, "config": config,
+        "peer": concat!("pwm-", env!("CARGO_PKG_VERSION")), "commit": version::COMMIT, "compiler": version::COMPILER,
+        "device": on.device, "phase": phase, "config": config,
         "mode": "program", "dtype": on.dtype, "ms": ms(t.median), "ms_min": ms(t.min), "ms_max": ms(t.max), "n": t.n,
     })
 }

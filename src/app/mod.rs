@@ -17,7 +17,7 @@ pub mod train;
 
 use crate::device::cuda::CudaError;
 use crate::run::status::reason as reason_of;
-use crate::tape::exec::BindError;
+use crate::tape::BindError;
 use selftest::SelftestError;
 use std::fmt;
 use std::io::Write;

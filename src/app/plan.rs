@@ -2,6 +2,7 @@
 
 use std::io::Write;
 
+use rayon::prelude::*;
 use serde_json::{Value, json};
 
 use crate::config::{Bytes, Config, Device, Kind, ReplayPlace, Shipped, load};
@@ -114,7 +115,7 @@ fn show(c: &Config, planner: &Planner, plan: &Plan, limits: &Limits, out: &mut d
     if limits.host.is_some() || limits.device.is_some() {
         writeln!(out, "\nwhat fits, one setting changed and the others as they are")?;
         let fit = Fit::new(planner, limits);
-        for (knob, most) in knobs(c).map(|k| (k, fit.largest(k))) {
+        for (knob, most) in largest(c, &fit) {
             let most = most.map_or("none".into(), |n| {
                 let bound = if knob.is_most(c, n) { ", the most that other settings allow" } else { "" };
                 format!("up to {n} {}{bound}", knob.unit)
@@ -127,6 +128,12 @@ fn show(c: &Config, planner: &Planner, plan: &Plan, limits: &Limits, out: &mut d
         }
     }
     Ok(())
+}
+
+/// The largest value of each setting that fits, searched side by side.
+fn largest(c: &Config, fit: &Fit) -> Vec<(&'static Knob, Option<usize>)> {
+    let knobs: Vec<&'static Knob> = knobs(c).collect();
+    knobs.into_par_iter().map(|k| (k, fit.largest(k))).collect()
 }
 
 /// The largest replay that fits without leaving the arena, if it may leave it.
@@ -244,7 +251,7 @@ fn to_json(c: &Config, planner: &Planner, plan: &Plan, limits: &Limits) -> Value
     };
     let fits = limits.hold(plan);
     let fit = Fit::new(planner, limits);
-    let most = knobs(c).map(|k| (k.key.to_string(), json!(fit.largest(k))));
+    let most = largest(c, &fit).into_iter().map(|(k, n)| (k.key.to_string(), json!(n)));
     let own = knobs(c).find_map(|k| in_arena(k, c, &fit)).flatten();
     let least = planner.least();
     json!({

@@ -4,6 +4,7 @@ use std::io::Write;
 use std::path::PathBuf;
 
 use anyhow::{Context, ensure};
+use rayon::prelude::*;
 
 use crate::analysis::report::{Report, Run, group, reservations};
 use crate::analysis::select;
@@ -44,8 +45,11 @@ fn read(what: &[PathBuf]) -> anyhow::Result<Vec<Run>> {
             "{}: no run there; give a run folder, a folder of runs or a pattern",
             pattern.display()
         );
-        for path in found {
-            runs.push(Run::read(&path).with_context(|| format!("run {}", path.display()))?);
+        let read = |path: &PathBuf| Run::read(path).with_context(|| format!("run {}", path.display()));
+        // All are read before the first that cannot be is told.
+        let read: Vec<anyhow::Result<Run>> = found.par_iter().map(read).collect();
+        for run in read {
+            runs.push(run?);
         }
     }
     Ok(runs)

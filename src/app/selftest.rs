@@ -18,8 +18,8 @@ pub use training::{ENCODED, Training, same_bits, train_beside_cpu};
 
 use super::say;
 use crate::algo::target;
+use crate::backend::Target;
 use crate::config::{Device, Precision};
-use crate::tape::exec::Target;
 use std::io::Write;
 
 /// Every case.

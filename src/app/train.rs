@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 
 use super::say;
 use crate::algo::{Runner, learner, resolve};
+use crate::backend::Target;
 use crate::config::{
     Bytes, Config, ConfigError, ConfigErrors, Device, KEYS, Key, LrSchedule, Place, Precision, load_with_notes,
 };
@@ -19,7 +20,6 @@ use crate::run::progress::{Short, Time, Ui};
 use crate::run::session::{CURVE, RunError, Session, StopReason, movie_name, still_name};
 use crate::run::signals::StopFlag;
 use crate::run::state;
-use crate::tape::exec::Target;
 
 /// Train a policy inside a learned world model, or through the simulator.
 ///

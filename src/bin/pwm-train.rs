@@ -6,7 +6,7 @@ use pwm::run::signals::StopFlag;
 use std::process::ExitCode;
 
 #[derive(Parser)]
-#[command(name = "pwm-train", version)]
+#[command(name = "pwm-train", version = pwm::version::VERSION)]
 struct Cli {
     #[command(flatten)]
     args: TrainArgs,

@@ -6,7 +6,7 @@ use std::process::ExitCode;
 
 /// Look at and judge what `pwm-train` makes
 #[derive(Parser)]
-#[command(name = "pwm", version, after_help = pwm::app::EXIT_STATUS)]
+#[command(name = "pwm", version = pwm::version::VERSION, after_help = pwm::app::EXIT_STATUS)]
 enum Command {
     /// Show and document settings
     #[command(subcommand)]

@@ -52,6 +52,11 @@ pub enum ConfigError {
     #[error("cannot read {}: {source}\n  check the path; the shipped configurations are: {known}", .path.display())]
     Unreadable { path: PathBuf, source: io::Error, known: String },
 
+    /// A file of a run of many tasks: the settings that make it one, and their places.
+    #[error("{place}: this is a run of many tasks, and a run has one: {}\n  for a run of one task set multitask to False \
+             and task_dim to 0, and leave tasks and action_dims out", with_lines(.settings))]
+    ManyTasks { place: Place, settings: Vec<(u64, String)> },
+
     /// Settings that are each allowed and do not go together.
     #[error("{rule}{}", origins(.from))]
     Rule { rule: Broken, from: Vec<(&'static str, Place)> },
@@ -96,6 +101,11 @@ impl From<ConfigError> for ConfigErrors {
     fn from(error: ConfigError) -> Self {
         ConfigErrors(vec![error])
     }
+}
+
+fn with_lines(settings: &[(u64, String)]) -> String {
+    let parts: Vec<_> = settings.iter().map(|(line, setting)| format!("`{setting}` (line {line})")).collect();
+    parts.join(", ")
 }
 
 fn did_you_mean(suggestion: &Option<String>) -> String {

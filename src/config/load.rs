@@ -7,6 +7,7 @@ use std::sync::Arc;
 use super::error::{Broken, ConfigError, ConfigErrors, Place};
 use super::fork::{self, Note};
 use super::key::{Key, one_of};
+use super::multitask;
 use super::names::{help_for, nearest, resolve};
 use super::schema::Config;
 use super::shipped::{Kind, Shipped};
@@ -136,6 +137,9 @@ fn source(kind: Kind, chosen: Option<&Setting>, default: &str) -> Result<Source,
         known: one_of(&Shipped::names(kind)),
     })?;
     let settings = read_settings(&name, &text)?;
+    if let Some(error) = multitask::refusal(&name, &text, &settings) {
+        return Err(error.into());
+    }
     let spec = (kind == Kind::Env).then(|| Spec::in_file(&name, &text)).flatten().map(Arc::new);
     let settings: Vec<_> = settings.into_iter().filter(|s| spec.is_none() || s.name != SPEC).collect();
     let (settings, notes) = if fork::is_one(&settings) { fork::translate(settings) } else { (settings, vec![]) };

@@ -15,6 +15,7 @@ mod error;
 mod fork;
 mod key;
 mod load;
+mod multitask;
 mod names;
 mod rules;
 mod schema;

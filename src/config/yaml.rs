@@ -100,6 +100,95 @@ impl<'de> Deserialize<'de> for Document {
     }
 }
 
+/// Where each key of a file stands, those in groups as `group.key`; nothing for a text that cannot be read.
+pub(super) fn key_places(name: &str, text: &str) -> Vec<(String, Place)> {
+    fn walk(file: &str, group: &str, keys: Keys, places: &mut Vec<(String, Place)>) {
+        for (key, inside) in keys.0 {
+            let at = key.referenced;
+            let path = if group.is_empty() { key.value } else { format!("{group}.{}", key.value) };
+            places.push((path.clone(), Place::File { name: file.into(), line: at.line(), column: at.column() }));
+            walk(file, &path, inside, places);
+        }
+    }
+    let mut places = vec![];
+    if let Ok(keys) = parse(text) {
+        walk(name, "", keys, &mut places);
+    }
+    places
+}
+
+/// The keys of a mapping, each with those of the mapping it stands for; none of any other value.
+struct Keys(Vec<(Spanned<String>, Keys)>);
+
+impl<'de> Deserialize<'de> for Keys {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct Inside;
+
+        impl<'de> Visitor<'de> for Inside {
+            type Value = Keys;
+
+            fn expecting(&self, f: &mut fmt::Formatter) -> fmt::Result {
+                f.write_str("a value")
+            }
+
+            fn visit_unit<E>(self) -> Result<Keys, E> {
+                Ok(Keys(vec![]))
+            }
+
+            fn visit_bool<E>(self, _: bool) -> Result<Keys, E> {
+                Ok(Keys(vec![]))
+            }
+
+            fn visit_i64<E>(self, _: i64) -> Result<Keys, E> {
+                Ok(Keys(vec![]))
+            }
+
+            fn visit_u64<E>(self, _: u64) -> Result<Keys, E> {
+                Ok(Keys(vec![]))
+            }
+
+            fn visit_i128<E>(self, _: i128) -> Result<Keys, E> {
+                Ok(Keys(vec![]))
+            }
+
+            fn visit_u128<E>(self, _: u128) -> Result<Keys, E> {
+                Ok(Keys(vec![]))
+            }
+
+            fn visit_f64<E>(self, _: f64) -> Result<Keys, E> {
+                Ok(Keys(vec![]))
+            }
+
+            fn visit_str<E>(self, _: &str) -> Result<Keys, E> {
+                Ok(Keys(vec![]))
+            }
+
+            fn visit_none<E>(self) -> Result<Keys, E> {
+                Ok(Keys(vec![]))
+            }
+
+            fn visit_some<D: Deserializer<'de>>(self, deserializer: D) -> Result<Keys, D::Error> {
+                Keys::deserialize(deserializer)
+            }
+
+            fn visit_seq<A: SeqAccess<'de>>(self, mut seq: A) -> Result<Keys, A::Error> {
+                while seq.next_element::<serde::de::IgnoredAny>()?.is_some() {}
+                Ok(Keys(vec![]))
+            }
+
+            fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Keys, A::Error> {
+                let mut keys = vec![];
+                while let Some(key) = map.next_entry()? {
+                    keys.push(key);
+                }
+                Ok(Keys(keys))
+            }
+        }
+
+        deserializer.deserialize_any(Inside)
+    }
+}
+
 /// Like a value, but each part inside keeps its place.
 impl<'de> Deserialize<'de> for Node {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {

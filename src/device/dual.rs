@@ -1,6 +1,6 @@
 //! Forward-mode dual numbers of `f64`: the derivative oracle of every hand-written adjoint.
 
-use super::scalar::{Real, Scalar};
+use super::scalar::{Real, Scalar, plain_product};
 use std::ops::{Add, AddAssign, Div, Mul, MulAssign, Neg, Sub, SubAssign};
 
 /// `v + d ε` with ε² = 0: a value and its derivative along one direction.
@@ -144,24 +144,13 @@ impl Real for Dual {
         self.v.is_finite() && self.d.is_finite()
     }
     unsafe fn gemm(
-        (m, k, n): (usize, usize, usize),
+        size: (usize, usize, usize),
         a: (*const Self, usize, usize),
         b: (*const Self, usize, usize),
         accumulate: bool,
         c: (*mut Self, usize, usize),
     ) {
-        for i in 0..m {
-            for j in 0..n {
-                // SAFETY: the caller promises that every strided element is valid.
-                unsafe {
-                    let out = c.0.add(i * c.1 + j * c.2);
-                    let mut sum = if accumulate { *out } else { Self::default() };
-                    for l in 0..k {
-                        sum += *a.0.add(i * a.1 + l * a.2) * *b.0.add(l * b.1 + j * b.2);
-                    }
-                    *out = sum;
-                }
-            }
-        }
+        // SAFETY: the caller's promise.
+        unsafe { plain_product(size, a, b, accumulate, c) }
     }
 }

@@ -89,6 +89,33 @@ pub trait Real: Scalar<Mask = bool> + PartialOrd + Default {
     );
 }
 
+/// A product as it is written on paper: for numbers that the product crate does not know, and for Miri, which does not know
+/// its instructions.
+///
+/// # Safety
+/// That of [`Real::gemm`].
+pub(super) unsafe fn plain_product<F: Real>(
+    (m, k, n): (usize, usize, usize),
+    a: (*const F, usize, usize),
+    b: (*const F, usize, usize),
+    accumulate: bool,
+    c: (*mut F, usize, usize),
+) {
+    for i in 0..m {
+        for j in 0..n {
+            // SAFETY: the caller promises that every strided element is valid.
+            unsafe {
+                let out = c.0.add(i * c.1 + j * c.2);
+                let mut sum = if accumulate { *out } else { F::zero() };
+                for l in 0..k {
+                    sum += *a.0.add(i * a.1 + l * a.2) * *b.0.add(l * b.1 + j * b.2);
+                }
+                *out = sum;
+            }
+        }
+    }
+}
+
 macro_rules! float {
     ($t:ty, $exp:path, $tanh:path) => {
         impl Scalar for $t {
@@ -161,6 +188,18 @@ macro_rules! float {
             fn is_finite(self) -> bool {
                 self.is_finite()
             }
+            #[cfg(miri)]
+            unsafe fn gemm(
+                size: (usize, usize, usize),
+                a: (*const Self, usize, usize),
+                b: (*const Self, usize, usize),
+                accumulate: bool,
+                c: (*mut Self, usize, usize),
+            ) {
+                // SAFETY: the caller's promise.
+                unsafe { plain_product(size, a, b, accumulate, c) }
+            }
+            #[cfg(not(miri))]
             #[inline]
             unsafe fn gemm(
                 (m, k, n): (usize, usize, usize),

@@ -1,10 +1,10 @@
-//! The moving picture of an episode as an animated GIF, for places that show no page: drawn flat from the side, encoded
-//! here.
+//! The moving picture of an episode as an animated GIF, for places that show no page: drawn flat from the side.
 //!
 //! The camera is that of the still picture: orthographic, looking along -z and a little down, moving with the body. Ten
-//! colours, so a frame of the usual size is a few kilobytes (GIF89a, LZW with codes of up to twelve bits).
+//! colours, so a frame of the usual size is a few kilobytes.
 
 use crate::draw::viewer::{Movie, ViewerError};
+use gif::{Encoder, Frame, Repeat};
 
 const WIDTH: usize = 480;
 const HEIGHT: usize = 270;
@@ -42,14 +42,13 @@ impl Movie<'_> {
         let first = frames.saturating_sub(wanted) / 2;
         let step = self.fps / FPS;
         let shown = (0..).map(|i| first + (i as f32 * step) as usize).take_while(|f| *f < frames.min(first + wanted));
-        let mut out = head();
+        let mut encoder = begin()?;
         let mut pixels = vec![0; WIDTH * HEIGHT];
         for f in shown {
             self.draw(f, &mut pixels);
-            frame(&mut out, &pixels);
+            encoder.write_frame(&frame(&pixels))?;
         }
-        out.push(0x3b);
-        Ok(out)
+        Ok(encoder.into_inner()?)
     }
 
     fn draw(&self, f: usize, pixels: &mut [u8]) {
@@ -89,6 +88,24 @@ impl Movie<'_> {
     }
 }
 
+/// A picture that repeats for ever, without frames.
+fn begin() -> Result<Encoder<Vec<u8>>, gif::EncodingError> {
+    let mut encoder = Encoder::new(Vec::new(), WIDTH as u16, HEIGHT as u16, PALETTE.as_flattened())?;
+    encoder.set_repeat(Repeat::Infinite)?;
+    Ok(encoder)
+}
+
+/// One picture and its time, in units of 10 ms.
+fn frame(pixels: &[u8]) -> Frame<'_> {
+    Frame {
+        delay: (100.0 / FPS) as u16,
+        width: WIDTH as u16,
+        height: HEIGHT as u16,
+        buffer: pixels.into(),
+        ..Frame::default()
+    }
+}
+
 /// Fills what is within `r` of a segment; `ink` takes the distance as a fraction of `r`.
 fn capsule(pixels: &mut [u8], a: (f32, f32), b: (f32, f32), r: f32, ink: impl Fn(f32) -> u8) {
     let bound =
@@ -107,135 +124,27 @@ fn capsule(pixels: &mut [u8], a: (f32, f32), b: (f32, f32), r: f32, ink: impl Fn
     }
 }
 
-/// Header, screen, palette and "repeat for ever".
-fn head() -> Vec<u8> {
-    let mut out = b"GIF89a".to_vec();
-    out.extend((WIDTH as u16).to_le_bytes());
-    out.extend((HEIGHT as u16).to_le_bytes());
-    // A global table of 2^(3 + 1) colours.
-    out.extend([0xf3, 0, 0]);
-    out.extend(PALETTE.iter().flatten());
-    out.extend(b"\x21\xff\x0bNETSCAPE2.0\x03\x01\x00\x00\x00");
-    out
-}
-
-/// One picture: its time, its place, its pixels.
-fn frame(out: &mut Vec<u8>, pixels: &[u8]) {
-    let hundredths = (100.0 / FPS) as u8;
-    out.extend([0x21, 0xf9, 4, 4, hundredths, 0, 0, 0, 0x2c, 0, 0, 0, 0]);
-    out.extend((WIDTH as u16).to_le_bytes());
-    out.extend((HEIGHT as u16).to_le_bytes());
-    out.extend([0, BITS as u8]);
-    let codes = lzw(pixels);
-    for block in codes.chunks(255) {
-        out.push(block.len() as u8);
-        out.extend_from_slice(block);
-    }
-    out.push(0);
-}
-
-/// Bits of a colour.
-const BITS: u32 = 4;
-const CLEAR: u16 = 1 << BITS;
-const END: u16 = CLEAR + 1;
-
-/// GIF's variant of Lempel-Ziv-Welch: codes grow from 5 to 12 bits, low bits first; a full table is thrown away.
-fn lzw(pixels: &[u8]) -> Vec<u8> {
-    // The code of each known string by the code of its head and its last colour; 0 is none.
-    let mut table = vec![[0u16; 1 << BITS]; 4096];
-    let (mut next, mut width) = (END + 1, BITS + 1);
-    let (mut out, mut bits, mut held) = (Vec::new(), 0u32, 0u32);
-    let mut put = |code: u16, width: u32| {
-        bits |= u32::from(code) << held;
-        held += width;
-        while held >= 8 {
-            out.push(bits as u8);
-            bits >>= 8;
-            held -= 8;
-        }
-        if code == END && held > 0 {
-            out.push(bits as u8);
-        }
-    };
-    put(CLEAR, width);
-    let mut pixels = pixels.iter().map(|p| usize::from(*p));
-    let Some(mut string) = pixels.next() else {
-        put(END, width);
-        return out;
-    };
-    for colour in pixels {
-        let known = table[string][colour];
-        if known != 0 {
-            string = usize::from(known);
-            continue;
-        }
-        put(string as u16, width);
-        if next == 4096 {
-            put(CLEAR, width);
-            table.iter_mut().for_each(|t| *t = [0; 1 << BITS]);
-            (next, width) = (END + 1, BITS + 1);
-        } else {
-            table[string][colour] = next;
-            // The reader is one code behind: codes get wider when the one just made no longer fits.
-            if next == 1 << width {
-                width += 1;
-            }
-            next += 1;
-        }
-        string = colour;
-    }
-    put(string as u16, width);
-    if next == 1 << width && width < 12 {
-        width += 1;
-    }
-    put(END, width);
-    out
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
 
-    /// Reads codes as the standard says.
-    fn unlzw(bytes: &[u8]) -> Vec<u8> {
-        let (mut strings, mut width, mut at) = (Vec::<Vec<u8>>::new(), BITS + 1, 0);
-        let fresh = || (0..END + 1).map(|c| vec![c as u8]).collect::<Vec<_>>();
-        let (mut out, mut last): (Vec<u8>, Option<Vec<u8>>) = (vec![], None);
-        loop {
-            let code = (0..width)
-                .fold(0usize, |c, i| c | usize::from(bytes[(at + i as usize) / 8] >> ((at + i as usize) % 8) & 1) << i);
-            at += width as usize;
-            match code as u16 {
-                CLEAR => (strings, width, last) = (fresh(), BITS + 1, None),
-                END => return out,
-                _ => {
-                    let string = match (&last, strings.get(code)) {
-                        (_, Some(s)) => s.clone(),
-                        (Some(l), None) => [&l[..], &l[..1]].concat(),
-                        (None, None) => panic!("a code from nowhere"),
-                    };
-                    if let Some(l) = last
-                        && strings.len() < 4096
-                    {
-                        strings.push([&l[..], &string[..1]].concat());
-                    }
-                    out.extend(&string);
-                    last = Some(string);
-                    if strings.len() == 1 << width && width < 12 {
-                        width += 1;
-                    }
-                }
-            }
-        }
-    }
-
+    /// Pictures of noise, of stripes and of one colour come back as they were, with their time and the palette.
     #[test]
-    fn codes_read_back() {
-        let noise: Vec<u8> = (0..60_000u32).map(|i| (i.wrapping_mul(2_654_435_761) >> 13) as u8 & 15).collect();
-        let stripes: Vec<u8> = (0..60_000u32).map(|i| (i / 700 % 7) as u8).collect();
-        for pixels in [&noise[..], &stripes, &noise[..1], &noise[..40], &[3; 9999]] {
-            assert!(unlzw(&lzw(pixels)) == pixels, "{} pixels", pixels.len());
+    fn pictures_read_back() {
+        let noise = (0..(WIDTH * HEIGHT) as u32).map(|i| (i.wrapping_mul(2_654_435_761) >> 13) as u8 & 15).collect();
+        let stripes = (0..WIDTH * HEIGHT).map(|i| (i / 700 % 7) as u8).collect();
+        let pictures: [Vec<u8>; 3] = [noise, stripes, vec![3; WIDTH * HEIGHT]];
+        let mut encoder = begin().unwrap();
+        pictures.iter().for_each(|p| encoder.write_frame(&frame(p)).unwrap());
+        let bytes = encoder.into_inner().unwrap();
+        let mut decoder = gif::DecodeOptions::new().read_info(&bytes[..]).unwrap();
+        assert_eq!(decoder.repeat(), Repeat::Infinite);
+        assert_eq!(decoder.global_palette(), Some(PALETTE.as_flattened()));
+        for picture in &pictures {
+            let read = decoder.read_next_frame().unwrap().unwrap();
+            assert_eq!((read.width, read.height, read.delay), (WIDTH as u16, HEIGHT as u16, 4));
+            assert!(read.buffer[..] == picture[..]);
         }
-        assert!(lzw(&stripes).len() < 6_000);
+        assert!(decoder.read_next_frame().unwrap().is_none());
     }
 }

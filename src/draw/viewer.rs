@@ -82,6 +82,9 @@ pub enum ViewerError {
         /// Shapes given.
         shapes: usize,
     },
+    /// The encoder of GIFs refuses, in its words.
+    #[error("the GIF cannot be made: {0}")]
+    Gif(String),
     /// A number is infinite or not a number.
     #[error("frame {frame}: a pose or readout is not finite; end the movie before it")]
     NotFinite {
@@ -104,6 +107,12 @@ pub enum ViewerError {
         /// How many there are.
         frames: usize,
     },
+}
+
+impl From<gif::EncodingError> for ViewerError {
+    fn from(e: gif::EncodingError) -> Self {
+        Self::Gif(e.to_string())
+    }
 }
 
 type V3 = [f32; 3];

@@ -284,6 +284,9 @@ impl EnvStep {
     }
 }
 
+/// A bound of what a thread of the adjoint keeps off the chip: arrays that loops over bodies index.
+const ADJOINT_STACK: u32 = 2560;
+
 impl EnvStepAdjoint {
     pub(super) fn launches(&self, x: &Operands) -> Option<Vec<Launch>> {
         let (n, lanes, threads) =
@@ -331,6 +334,9 @@ impl EnvStepAdjoint {
         );
         let count = episodes::count_bounded([1, 1, 1], [], x.scratch().into(), x.out(output), n as u32);
         let header = header(&self.group);
-        Some(vec![adjoint.with_threads(threads as u32).with_header(header.clone()), count.with_header(header)])
+        Some(vec![
+            adjoint.with_threads(threads as u32).with_stack(ADJOINT_STACK).with_header(header.clone()),
+            count.with_header(header),
+        ])
     }
 }

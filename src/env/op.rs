@@ -197,9 +197,10 @@ impl EnvStep {
     fn end_episodes<F: EnvReal>(&self, args: &OpArgs<F>) {
         let n = args.out_len(RETURN);
         let (reward, done) = (args.read_output(REWARD, 0..n), args.out(DONE, 0..n));
-        let (alive, stats) = (args.out(ALIVE, 0..n), args.out_all(EPISODE_STATS));
+        let stats = args.out_all(EPISODE_STATS);
         for e in 0..n {
-            if self.group.mode == Mode::Evaluate && alive[e] == F::zero() {
+            let alive = &mut args.out(ALIVE, e..e + 1)[0];
+            if self.group.mode == Mode::Evaluate && *alive == F::zero() {
                 continue;
             }
             let total = &mut args.out(RETURN, e..e + 1)[0];
@@ -216,7 +217,7 @@ impl EnvStep {
             stats[EpisodeStat::Length as usize] += F::of(f64::from(args.out_index(PROGRESS, e..e + 1)[0]));
             match self.group.mode {
                 Mode::Train => self.group.begin(args, e),
-                Mode::Evaluate => alive[e] = F::zero(),
+                Mode::Evaluate => *alive = F::zero(),
             }
         }
     }
@@ -326,7 +327,7 @@ impl EnvStepAdjoint {
 
     fn count<F: EnvReal>(&self, args: &OpArgs<F>) {
         let counts = args.out_all(self.sinks.iter().flatten().count());
-        for &flag in args.scratch(0..args.shape(0)[0]).iter() {
+        for &flag in args.read_scratch(0..args.shape(0)[0]) {
             if flag == F::one() {
                 counts[0] += F::one();
             } else if flag != F::zero() {
@@ -356,7 +357,8 @@ fn bound_row<F: EnvReal>(mut row: [&mut [F]; 3], norm: F) -> F {
     if finite { F::one() } else { F::of(2.0) }
 }
 
-impl Op for EnvStepAdjoint {
+// SAFETY: tasks write the rows of their own environments; the last phase has one task.
+unsafe impl Op for EnvStepAdjoint {
     fn name(&self) -> &'static str {
         "env_step_adjoint"
     }
@@ -372,7 +374,8 @@ impl Op for EnvStepAdjoint {
     env_kernels!();
 }
 
-impl Op for EnvReset {
+// SAFETY: a phase has one task.
+unsafe impl Op for EnvReset {
     fn name(&self) -> &'static str {
         "env_reset"
     }
@@ -388,7 +391,8 @@ impl Op for EnvReset {
     env_kernels!();
 }
 
-impl Op for EnvStep {
+// SAFETY: tasks write the rows of their own environments; the phase in between has one task.
+unsafe impl Op for EnvStep {
     fn name(&self) -> &'static str {
         "env_step"
     }

@@ -10,28 +10,16 @@ use std::io::{Seek, SeekFrom, Write};
 use std::path::{Path, PathBuf};
 
 use crate::io::atomic::FileError;
+use crc::{CRC_32_ISCSI, Crc, Table};
 
 /// The name TensorBoard looks for (`*tfevents*`); no time or host in it, so a resumed run goes on in the same file.
 pub const FILE_NAME: &str = "events.out.tfevents.0.pwm";
 
-/// CRC-32C (Castagnoli), bytewise by table.
+static CASTAGNOLI: Crc<u32, Table<16>> = Crc::<u32, Table<16>>::new(&CRC_32_ISCSI);
+
+/// CRC-32C (Castagnoli).
 pub fn crc32c(bytes: &[u8]) -> u32 {
-    const TABLE: [u32; 256] = {
-        let mut t = [0u32; 256];
-        let mut i = 0;
-        while i < 256 {
-            let mut c = i as u32;
-            let mut bit = 0;
-            while bit < 8 {
-                c = (c >> 1) ^ (0x82F6_3B78 & (c & 1).wrapping_neg());
-                bit += 1;
-            }
-            t[i] = c;
-            i += 1;
-        }
-        t
-    };
-    !bytes.iter().fold(!0u32, |c, &b| (c >> 8) ^ TABLE[((c ^ b as u32) & 255) as usize])
+    CASTAGNOLI.checksum(bytes)
 }
 
 /// The checksum as TFRecord stores it, so that a checksum of data that holds checksums stays strong.

@@ -2,6 +2,7 @@
 
 use bytemuck::Pod;
 use std::alloc::Layout;
+use std::ops::Range;
 use std::ptr::NonNull;
 
 /// Addresses handed out inside an arena are multiples of this many bytes (one cache line, one AVX-512 register).
@@ -18,7 +19,7 @@ pub struct OutOfMemory {
 }
 
 /// `len` numbers at a fixed, 64-byte aligned address. Shared with worker threads through raw pointers: who may touch
-/// which range when is the executor's business (`tape::exec`).
+/// which range when is the executor's business (`crate::backend`).
 pub struct Arena<T: Pod> {
     ptr: NonNull<T>,
     len: usize,
@@ -76,6 +77,13 @@ impl<T: Pod> Arena<T> {
     pub fn as_mut_slice(&mut self) -> &mut [T] {
         // SAFETY: len initialised numbers, exclusively borrowed.
         unsafe { std::slice::from_raw_parts_mut(self.ptr.as_ptr(), self.len) }
+    }
+
+    /// Part of the block, and nothing of the rest, which others may write meanwhile.
+    pub fn slice(&self, range: Range<usize>) -> &[T] {
+        assert!(range.start <= range.end && range.end <= self.len, "invariant: a view stays inside its arena");
+        // SAFETY: initialised numbers inside the block; nobody writes these: see `as_slice`.
+        unsafe { std::slice::from_raw_parts(self.ptr.as_ptr().add(range.start), range.len()) }
     }
 
     pub fn as_slice(&self) -> &[T] {

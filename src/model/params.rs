@@ -5,8 +5,7 @@
 
 use crate::device::philox::{Philox, Stream};
 use crate::ops::optim::{AdamSpec, AdamVals, adam};
-use crate::tape::exec::Number;
-use crate::tape::{DType, Machine, Program, Region, Val, VarId, Vars, grad};
+use crate::tape::{DType, Machine, Number, Program, Region, Val, VarId, Vars, grad};
 
 /// How a parameter starts. Fan-in is the width of the layer's input.
 #[derive(Clone, Copy, Debug, PartialEq)]

@@ -70,6 +70,9 @@ const PATIENCE: usize = 10;
 pub struct RunInfo {
     /// Version of this program.
     pub pwm_version: String,
+    /// What it was built from and with; of the sitting that wrote this. Files of earlier builds lack them.
+    pub commit: String,
+    pub compiler: String,
     /// Version of the checkpoint layout.
     pub checkpoint_version: String,
     /// What computes: the processor's or the accelerator's name, threads, instruction set.
@@ -143,6 +146,8 @@ impl RunInfo {
         let now = utc_now();
         Self {
             pwm_version: env!("CARGO_PKG_VERSION").into(),
+            commit: crate::version::COMMIT.into(),
+            compiler: crate::version::COMPILER.into(),
             checkpoint_version: crate::io::checkpoint::VERSION.into(),
             seed,
             started: now.clone(),

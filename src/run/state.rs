@@ -22,8 +22,7 @@ use crate::ops::replay::Counter;
 use crate::run::early_stop::EarlyStop;
 use crate::run::signal_health::SignalHealth;
 use crate::run::tracker::Pending;
-use crate::tape::exec::Number;
-use crate::tape::{DType, Machine, Region, VarId};
+use crate::tape::{DType, Machine, Number, Region, VarId};
 
 /// A number type that can be trained in and stored.
 pub trait Stored: Number + Element {}

@@ -5,7 +5,7 @@ use crate::config::Config;
 use crate::draw::viewer::{Movie, Push, Readout, Shape, ViewerError};
 use crate::env::{EnvSizes, Task, bodies_for_drawing, ground_forces, sizes};
 use crate::sim::articulation::Geometry;
-use crate::tape::exec::Number;
+use crate::tape::Number;
 
 /// Environments that are filmed; a thousand steps of one are 120 kB.
 pub(super) const FILMED: usize = 64;

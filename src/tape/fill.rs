@@ -20,7 +20,8 @@ impl Fill {
     }
 }
 
-impl Op for Fill {
+// SAFETY: each task writes its own chunk of the output and scratch, and only reads inputs.
+unsafe impl Op for Fill {
     fn name(&self) -> &'static str {
         "fill"
     }

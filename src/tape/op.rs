@@ -5,14 +5,43 @@ use super::grad::Adjoint;
 use crate::device::cuda::Launch;
 use crate::device::{Dual, Real};
 use std::fmt::Debug;
+use std::marker::PhantomData;
 use std::ops::Range;
 
 /// An operation. Work is divided into *phases*, one after another, each of independent *tasks*; the division depends on
 /// shapes only, so results do not depend on the number of threads.
 ///
-/// Contract of kernels: within a phase, no task writes what another task of that phase reads or writes. An operation
-/// writes its outputs and workspace only, and reads nothing it has not been given.
-pub trait Op: Debug + Send + Sync {
+/// # Safety
+///
+/// Tasks of a phase run at the same time on several threads, on operands that [`OpArgs`] gives out of shared memory. An
+/// implementation of `run_f32`, `run_f64` and `run_dual` promises for any two tasks of a phase:
+///
+/// - What a task writes ([`OpArgs::out`], [`OpArgs::scratch`], [`Operand::write`], [`Operand::set`]) no other task of the
+///   phase writes or reads. A task that only reads such memory asks for it by [`OpArgs::read_output`],
+///   [`OpArgs::read_scratch`] or [`Operand::read`]: a `&mut` says that nobody else looks, even if nothing is written.
+/// - Within a task, what was borrowed for writing is not borrowed again while the first borrow is in use.
+/// - It asks for what [`Op::phases`] and [`Op::workspace`] said, whatever the numbers in the operands are.
+///
+/// The executor promises in return that no input of a node lies over an output or its workspace, that no two outputs
+/// overlap, and that a phase begins when the one before is over.
+///
+/// ```compile_fail,E0200
+/// use pwm::device::Dual;
+/// use pwm::tape::{Op, OpArgs};
+///
+/// #[derive(Debug)]
+/// struct Nothing;
+///
+/// // An implementation without the promise, which is `unsafe`, is refused.
+/// impl Op for Nothing {
+///     fn name(&self) -> &'static str { "nothing" }
+///     fn phases(&self, _: &[Vec<usize>], _: &[Vec<usize>]) -> Vec<usize> { vec![] }
+///     fn run_f32(&self, _: &OpArgs<f32>, _: usize, _: usize) {}
+///     fn run_f64(&self, _: &OpArgs<f64>, _: usize, _: usize) {}
+///     fn run_dual(&self, _: &OpArgs<Dual>, _: usize, _: usize) {}
+/// }
+/// ```
+pub unsafe trait Op: Debug + Send + Sync {
     fn name(&self) -> &'static str;
 
     /// Tasks of each phase, given the shapes of inputs and outputs.
@@ -81,23 +110,87 @@ macro_rules! kernels {
     };
 }
 
-/// One operand as the executor bound it.
+/// Where the executor put one operand of a node.
 #[derive(Clone, Debug)]
-pub(crate) struct Operand {
-    /// Address of the first element, as an integer so that programs are `Send`; typed by `is_index`.
-    pub address: usize,
+pub(crate) struct BoundOperand {
+    /// The first element, typed by `is_index`. On the processor it may be read and written; on a device it is an address.
+    pub start: *mut u8,
     pub len: usize,
     pub shape: Vec<usize>,
     pub is_index: bool,
 }
 
-/// The operands of a node, as its kernels see them.
+// SAFETY: a place in memory that the executor owns; who touches what lies there, and when, is its business and `Op`'s.
+unsafe impl Send for BoundOperand {}
+// SAFETY: as above.
+unsafe impl Sync for BoundOperand {}
+
+impl BoundOperand {
+    /// Addresses that it takes if a real number has `real` bytes.
+    pub fn span(&self, real: usize) -> Range<usize> {
+        let from = self.start.addr();
+        from..from + self.len * if self.is_index { size_of::<u32>() } else { real }
+    }
+
+    fn view<T>(&self) -> Operand<'_, T> {
+        Operand { start: self.start.cast(), len: self.len, lifetime: PhantomData }
+    }
+}
+
+/// An operand of a node: the one way in which kernels read and write memory that tasks share.
+#[derive(Debug)]
+pub struct Operand<'a, T> {
+    start: *mut T,
+    len: usize,
+    lifetime: PhantomData<&'a T>,
+}
+
+impl<'a, T: Copy> Operand<'a, T> {
+    #[inline]
+    pub fn len(&self) -> usize {
+        self.len
+    }
+
+    #[inline]
+    pub fn is_empty(&self) -> bool {
+        self.len == 0
+    }
+
+    /// Elements `range`, which no task of this phase writes.
+    #[inline]
+    pub fn read(&self, range: Range<usize>) -> &'a [T] {
+        assert!(range.start <= range.end && range.end <= self.len, "invariant: a kernel stays inside its operands");
+        // SAFETY: inside the operand, which is there as long as the executor runs the node; nobody writes it, by the
+        // contract of `Op`.
+        unsafe { std::slice::from_raw_parts(self.start.add(range.start), range.len()) }
+    }
+
+    /// Elements `range`, which no other task of this phase reads or writes, and this one through nothing else.
+    #[inline]
+    #[allow(clippy::mut_from_ref, reason = "exclusive by the contract of `Op`")]
+    pub fn write(&self, range: Range<usize>) -> &'a mut [T] {
+        assert!(range.start <= range.end && range.end <= self.len, "invariant: a kernel stays inside its operands");
+        // SAFETY: inside the operand, as above; exclusive by the contract of `Op`.
+        unsafe { std::slice::from_raw_parts_mut(self.start.add(range.start), range.len()) }
+    }
+
+    /// Writes element `i`, which no other task of this phase reads or writes: for tasks whose elements are not in a row.
+    #[inline]
+    pub fn set(&self, i: usize, value: T) {
+        assert!(i < self.len, "invariant: a kernel stays inside its operands");
+        // SAFETY: inside the operand; exclusive by the contract of `Op`.
+        unsafe { self.start.add(i).write(value) };
+    }
+}
+
+/// The operands of a node, as its kernels see them. Only the executor makes them, so that only an [`Op`], which made its
+/// promise, gets at what lies behind.
 #[derive(Debug)]
 pub struct OpArgs<F> {
-    pub(crate) inputs: Vec<Operand>,
-    pub(crate) outputs: Vec<Operand>,
-    pub(crate) workspace: Option<Operand>,
-    pub(crate) number: std::marker::PhantomData<F>,
+    pub(crate) inputs: Vec<BoundOperand>,
+    pub(crate) outputs: Vec<BoundOperand>,
+    pub(crate) workspace: Option<BoundOperand>,
+    pub(crate) number: PhantomData<F>,
 }
 
 impl<F: Real> OpArgs<F> {
@@ -122,79 +215,90 @@ impl<F: Real> OpArgs<F> {
         &self.outputs[i].shape
     }
 
+    #[inline]
+    pub fn out_len(&self, i: usize) -> usize {
+        self.outputs[i].len
+    }
+
+    /// Output `i`, of real numbers.
+    #[inline]
+    pub fn output(&self, i: usize) -> Operand<'_, F> {
+        debug_assert!(!self.outputs[i].is_index, "invariant: output {i} holds reals");
+        self.outputs[i].view()
+    }
+
+    /// Output `i`, of indices.
+    #[inline]
+    pub fn output_index(&self, i: usize) -> Operand<'_, u32> {
+        debug_assert!(self.outputs[i].is_index, "invariant: output {i} holds indices");
+        self.outputs[i].view()
+    }
+
+    /// The scratch memory.
+    #[inline]
+    pub fn workspace(&self) -> Operand<'_, F> {
+        self.workspace.as_ref().expect("invariant: an op that uses scratch memory asked for it").view()
+    }
+
     /// Input `i`.
     #[inline]
     pub fn input(&self, i: usize) -> &[F] {
-        let s = &self.inputs[i];
-        debug_assert!(!s.is_index, "invariant: operand {i} holds reals");
-        // SAFETY: the executor bound len numbers at this address and orders nodes that write them.
-        unsafe { std::slice::from_raw_parts(s.address as *const F, s.len) }
+        debug_assert!(!self.inputs[i].is_index, "invariant: operand {i} holds reals");
+        self.inputs[i].view().read(0..self.inputs[i].len)
     }
 
     /// Input `i`, an index value.
     #[inline]
     #[allow(clippy::should_implement_trait, reason = "an index value by number, not an element: `[]` would mislead")]
     pub fn index(&self, i: usize) -> &[u32] {
-        let s = &self.inputs[i];
-        debug_assert!(s.is_index, "invariant: operand {i} holds indices");
-        // SAFETY: as for `input`.
-        unsafe { std::slice::from_raw_parts(s.address as *const u32, s.len) }
+        debug_assert!(self.inputs[i].is_index, "invariant: operand {i} holds indices");
+        self.inputs[i].view().read(0..self.inputs[i].len)
     }
 
-    /// Elements `range` of output `i`. By the contract of [`Op`] no other task touches them.
+    /// Elements `range` of output `i`, to be written: see [`Operand::write`].
     #[inline]
-    #[allow(clippy::mut_from_ref)]
+    #[allow(clippy::mut_from_ref, reason = "exclusive by the contract of `Op`")]
     pub fn out(&self, i: usize, range: Range<usize>) -> &mut [F] {
-        let s = &self.outputs[i];
-        debug_assert!(!s.is_index, "invariant: output {i} holds reals");
-        assert!(range.start <= range.end && range.end <= s.len, "invariant: a kernel stays inside output {i}");
-        // SAFETY: inside the bound slot; exclusive by the contract of `Op`.
-        unsafe { std::slice::from_raw_parts_mut((s.address as *mut F).add(range.start), range.len()) }
+        self.output(i).write(range)
     }
 
     /// The whole output `i`: for operations with one task a phase.
     #[inline]
-    #[allow(clippy::mut_from_ref)]
+    #[allow(clippy::mut_from_ref, reason = "exclusive by the contract of `Op`")]
     pub fn out_all(&self, i: usize) -> &mut [F] {
         self.out(i, 0..self.outputs[i].len)
     }
 
-    /// Elements `range` of output `i`, which an earlier phase of this operation wrote.
+    /// Elements `range` of output `i`, an index value, to be written.
+    #[inline]
+    #[allow(clippy::mut_from_ref, reason = "exclusive by the contract of `Op`")]
+    pub fn out_index(&self, i: usize, range: Range<usize>) -> &mut [u32] {
+        self.output_index(i).write(range)
+    }
+
+    /// Elements `range` of output `i` as an earlier phase of this operation, or what ran before it, left them.
     #[inline]
     pub fn read_output(&self, i: usize, range: Range<usize>) -> &[F] {
-        self.out(i, range)
+        self.output(i).read(range)
     }
 
-    /// Elements `range` of output `i`, an index value.
+    /// The same of an index value.
     #[inline]
-    #[allow(clippy::mut_from_ref)]
-    pub fn out_index(&self, i: usize, range: Range<usize>) -> &mut [u32] {
-        let s = &self.outputs[i];
-        debug_assert!(s.is_index, "invariant: output {i} holds indices");
-        assert!(range.start <= range.end && range.end <= s.len, "invariant: a kernel stays inside output {i}");
-        // SAFETY: as for `out`.
-        unsafe { std::slice::from_raw_parts_mut((s.address as *mut u32).add(range.start), range.len()) }
+    pub fn read_output_index(&self, i: usize, range: Range<usize>) -> &[u32] {
+        self.output_index(i).read(range)
     }
 
+    /// Elements `range` of the scratch memory, to be written.
     #[inline]
-    pub fn out_len(&self, i: usize) -> usize {
-        self.outputs[i].len
-    }
-
-    /// Pointer to output `i`, for strided matrix products into part of it.
-    #[inline]
-    pub fn out_ptr(&self, i: usize) -> *mut F {
-        self.outputs[i].address as *mut F
-    }
-
-    /// Elements `range` of the scratch memory.
-    #[inline]
-    #[allow(clippy::mut_from_ref)]
+    #[allow(clippy::mut_from_ref, reason = "exclusive by the contract of `Op`")]
     pub fn scratch(&self, range: Range<usize>) -> &mut [F] {
-        let s = self.workspace.as_ref().expect("invariant: an op that uses scratch memory asked for it");
-        assert!(range.start <= range.end && range.end <= s.len, "invariant: a kernel stays inside its scratch memory");
-        // SAFETY: as for `out`.
-        unsafe { std::slice::from_raw_parts_mut((s.address as *mut F).add(range.start), range.len()) }
+        self.workspace().write(range)
+    }
+
+    /// Elements `range` of the scratch memory as an earlier phase left them.
+    #[inline]
+    pub fn read_scratch(&self, range: Range<usize>) -> &[F] {
+        self.workspace().read(range)
     }
 }
 

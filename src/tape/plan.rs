@@ -31,7 +31,7 @@ pub struct ByType {
 }
 
 impl ByType {
-    pub(super) fn of(&mut self, dtype: DType) -> &mut usize {
+    pub(crate) fn of(&mut self, dtype: DType) -> &mut usize {
         match dtype {
             DType::Real => &mut self.real,
             DType::Index => &mut self.index,

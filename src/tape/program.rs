@@ -81,7 +81,7 @@ impl Vars {
         &self.list[var.0 as usize]
     }
 
-    /// Takes the variables of a region, all of them real numbers, out of the arena: see [`super::offloaded`].
+    /// Takes the variables of a region, all of them real numbers, out of the arena: see [`super::Placement`].
     pub fn offload(&mut self, region: Region) {
         assert!(
             self.list.iter().all(|v| v.region != region || v.dtype == DType::Real),

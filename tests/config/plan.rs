@@ -6,6 +6,7 @@ use std::sync::Arc;
 use crate::support::random_config::Draw;
 use pwm::algo::build;
 use pwm::app::plan::{self, PlanArgs};
+use pwm::backend::cuda::{count_launches, describe_launches};
 use pwm::config::{Bytes, Config, Kind, Precision, Shipped, load};
 use pwm::device::cpu::team::Team;
 use pwm::device::cuda::Launch;
@@ -13,7 +14,6 @@ use pwm::device::cuda::matmul::Matmul;
 use pwm::device::cuda::unit::units;
 use pwm::mem::{Budget, Limit};
 use pwm::run::plan::{Fit, KNOBS, Knob, Limits, Memory, Place, Plan, Planner};
-use pwm::tape::exec::{count_launches, describe_launches};
 use pwm::tape::plan::aligned;
 use pwm::tape::{Layout, Machine, Placement, Program};
 

@@ -473,6 +473,63 @@ fn files_of_the_published_fork_are_read_as_they_are() {
     assert_eq!(load(&[format!("alg={}", broken.display())]).unwrap().actor, ActorKind::Flow);
 }
 
+/// Files of many tasks in every shape they have: settings in a group or at the top, in one line, to be filled in later. None
+/// of them becomes a run of one task.
+#[test]
+fn files_of_many_tasks_are_refused() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("many.yaml");
+    let alg = format!("alg={}", path.display());
+    // The place of the first setting, and each of them with its line.
+    let refused = |text: &str, place: &str, settings: &[&str]| {
+        std::fs::write(&path, text).unwrap();
+        for overrides in [vec![alg.clone()], vec![alg.clone(), "max_epochs=3".into()]] {
+            let message = refusal(load(&overrides));
+            let start = format!("{}:{place}: this is a run of many tasks, and a run has one: `", path.display());
+            assert!(message.starts_with(&start) && settings.iter().all(|s| message.contains(s)), "{text}\n{message}");
+            assert!(message.contains("\n  for a run of one task set ") && message.lines().count() == 2, "{message}");
+        }
+    };
+    let with = |line: &str| FORK.replace("  task_dim: 0\n", line);
+    refused(
+        &with("  task_dim: 96\n  multitask: True\n  action_dims: ???\n  tasks: ???\n"),
+        "13:3",
+        &[
+            "`world_model_config.task_dim=96` (line 13)",
+            "`world_model_config.multitask=true` (line 14)",
+            "`world_model_config.action_dims=\"???\"` (line 15)",
+            "`world_model_config.tasks=\"???\"` (line 16)",
+        ],
+    );
+    refused(&with("  task_dim: 96\n"), "13:3", &["task_dim=96` (line 13)"]);
+    refused(&with("  task_dim: 64\n  multitask: ${multitask}\n"), "13:3", &["(line 13)", "(line 14)"]);
+    refused(&with("  multitask: False\n  action_dims: [6, 6, 1]\n"), "14:3", &["action_dims=[6, 6, 1]` (line 14)"]);
+    refused(&format!("multitask: true\n{FORK}"), "1:1", &["`multitask=true` (line 1)"]);
+    refused(
+        &format!("multitask: true\n{}", with("").replace("  units: [96, 64]\n", "  task_dim: 96\n")),
+        "1:1",
+        &["`multitask=true` (line 1)", "`world_model_config.task_dim=96` (line 11)"],
+    );
+    // The top of a run rather than of an algorithm, which names no class of its own; in one line; of this program.
+    refused("defaults:\n  - alg: some\ngeneral:\n  seed: 4\ntasks: ???\n", "5:1", &["`tasks=\"???\"` (line 5)"]);
+    let one_line = "_target_: a.PWM\nworld_model_config: {task_dim: 96, multitask: true}\n";
+    refused(one_line, "2:22", &["task_dim=96` (line 2)", "multitask=true` (line 2)"]);
+    refused("horizon: 16\nmultitask: true\n", "2:1", &["`multitask=true` (line 2)"]);
+
+    // One task, said in each way: as before.
+    for line in
+        ["  task_dim: 0\n  multitask: False\n  action_dims: null\n  tasks: null\n", "  task_dim: 0\n  tasks: []\n", ""]
+    {
+        std::fs::write(&path, with(line)).unwrap();
+        let (_, notes) = load_with_notes(&[&alg]).unwrap();
+        let harmful = |n: &&pwm::config::Note| n.setting.contains("task") && n.kind == NoteKind::Harmful;
+        assert_eq!(notes.iter().filter(harmful).count(), 0, "{notes:?}");
+    }
+    std::fs::write(&path, with("  task_dim: 96\n  multitask: False\n  action_dims: null\n  tasks: null\n")).unwrap();
+    let notes = load_with_notes(&[&alg]).unwrap().1;
+    assert!(notes.iter().any(|n| n.setting == "world_model_config.task_dim=96" && n.kind == NoteKind::Harmful));
+}
+
 #[test]
 fn docs_are_what_the_table_says() {
     let on_disk = include_str!("../../docs/CONFIG.md");

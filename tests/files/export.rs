@@ -2,6 +2,7 @@
 
 use crate::support::recipe;
 use crate::support::tiny;
+use approx::relative_eq;
 use std::collections::BTreeMap;
 use std::path::Path;
 use std::sync::Arc;
@@ -142,10 +143,8 @@ fn agree(c: &Config, parts: &[Part], expected: &[&str]) {
                 inputs.insert("action", row("act", i));
             }
             let (got, want) = (file.run(of, &inputs), row(of, i));
-            assert_eq!(got.len(), want.len(), "{of}");
-            for (g, w) in got.iter().zip(&want) {
-                assert!((g - w).abs() < 2e-5 * (1.0 + w.abs()), "{of}: {g} for {w} with {}", c.alg);
-            }
+            let near = relative_eq!(got[..], want[..], epsilon = 2e-5, max_relative = 2e-5);
+            assert!(near, "{of}: {got:?} for {want:?} with {}", c.alg);
             spread = want.iter().zip(row(of, 0)).fold(spread, |s, (w, first)| s.max((w - first).abs()));
         }
         assert!(spread > 1e-4, "{of} does not depend on its inputs");

@@ -4,6 +4,7 @@
 //! `PROPTEST_CASES=1000000` (scripts/full) tries the readers for longer.
 
 use crate::support::recipe;
+use approx::relative_eq;
 use std::path::Path;
 use std::process::{Command, Output};
 
@@ -72,10 +73,8 @@ fn a_published_checkpoint_becomes_a_policy_that_computes_the_same() {
                 inputs.extend([("latent", truth("latent")[i].clone()), ("action", truth("act")[i].clone())]);
             }
             let got = file.run(of, &inputs);
-            assert_eq!(got.len(), want.len(), "{of}");
-            for (g, w) in got.iter().zip(want) {
-                assert!((g - w).abs() < 1e-5 * (1.0 + w.abs()), "{of}: {g} for {w}");
-            }
+            let near = relative_eq!(got[..], want[..], epsilon = 1e-5, max_relative = 1e-5);
+            assert!(near, "{of}: {got:?} for {want:?}");
         }
     }
     let rew = stored.values::<f32>("rew_stats").unwrap();
@@ -160,6 +159,87 @@ fn wrapped(pickle: &[u8]) -> Vec<u8> {
     let at = (local.len() as u32).to_le_bytes();
     let entry_len = (entry.len() as u32).to_le_bytes();
     [&local[..], &entry, b"PK\x05\x06", &[0; 4], &[1, 0, 1, 0], &entry_len, &at, &[0; 2]].concat()
+}
+
+/// The same with every size and place in the records of the 64-bit extension, as files of more than 4 GB have them.
+fn wrapped_64(pickle: &[u8]) -> Vec<u8> {
+    let plain = wrapped(pickle);
+    let (name, far) = (b"a/data.pkl", [0xff; 4]);
+    let (len, name_len) = ((pickle.len() as u64).to_le_bytes(), (name.len() as u16).to_le_bytes());
+    let crc = &plain[14..18];
+    // Sizes; then, in the table of contents, the place too.
+    let sizes = [&[1, 0, 16, 0][..], &len, &len].concat();
+    let sizes_and_place = [&[1, 0, 24, 0][..], &len, &len, &[0; 8]].concat();
+    let local =
+        [&b"PK\x03\x04"[..], &[45, 0], &[0; 8], crc, &far, &far, &name_len, &[20, 0], name, &sizes, pickle].concat();
+    let made = [45, 3, 45, 0];
+    let entry = [
+        &b"PK\x01\x02"[..],
+        &made,
+        &[0; 8],
+        crc,
+        &far,
+        &far,
+        &name_len,
+        &[28, 0],
+        &[0; 10],
+        &far,
+        name,
+        &sizes_and_place,
+    ]
+    .concat();
+    let (at, entry_len) = ((local.len() as u64).to_le_bytes(), (entry.len() as u64).to_le_bytes());
+    let one = 1u64.to_le_bytes();
+    let end_64 = [&b"PK\x06\x06"[..], &44u64.to_le_bytes(), &made, &[0; 8], &one, &one, &entry_len, &at].concat();
+    let end_at = ((local.len() + entry.len()) as u64).to_le_bytes();
+    let locator = [&b"PK\x06\x07"[..], &[0; 4], &end_at, &[1, 0, 0, 0]].concat();
+    let end = [&b"PK\x05\x06"[..], &[0; 4], &far, &far, &far, &[0; 2]].concat();
+    [local, entry, end_64, locator, end].concat()
+}
+
+#[test]
+fn the_64_bit_extension_is_read() {
+    let pickle = inner();
+    let (plain, long) = (wrapped(&pickle), wrapped_64(&pickle));
+    assert_eq!(zip::entries(&long).unwrap()["a/data.pkl"], pickle);
+    assert_eq!(zip::entries(&plain).unwrap(), zip::entries(&long).unwrap());
+    let (plain, long) = (TorchFile::parse(&plain).unwrap(), TorchFile::parse(&long).unwrap());
+    assert!(!plain.leaves.is_empty() && plain.leaves == long.leaves);
+    let mut damaged = wrapped_64(&pickle);
+    damaged[60 + pickle.len() / 2] ^= 1;
+    assert!(zip::entries(&damaged).is_err());
+}
+
+/// Half precision of both kinds, exactly.
+#[test]
+fn half_precision_is_read() {
+    for (kind, numbers) in [("HalfStorage", [0x00, 0x3c, 0x00, 0xc1]), ("BFloat16Storage", [0x80, 0x3f, 0x20, 0xc0])] {
+        let text = |s: &str| [&b"X"[..], &(s.len() as u32).to_le_bytes(), s.as_bytes()].concat();
+        // _rebuild_tensor_v2(('storage', torch.KIND, '0', 'cpu', 2), 0, (2,), (1,), False, {})
+        let class = |module: &str, name: &str| [b"c", module.as_bytes(), b"\n", name.as_bytes(), b"\n"].concat();
+        let storage =
+            [b"(".to_vec(), text("storage"), class("torch", kind), text("0"), text("cpu"), b"K\x02tQ".to_vec()];
+        let pickle = [
+            &b"\x80\x02}"[..],
+            &text("w"),
+            &class("torch._utils", "_rebuild_tensor_v2"),
+            b"(",
+            &storage.concat(),
+            b"K\x00K\x02\x85K\x01\x85\x89}tRs.",
+        ]
+        .concat();
+        let mut file = std::io::Cursor::new(vec![]);
+        let mut writer = ::zip::ZipWriter::new(&mut file);
+        let stored = ::zip::write::SimpleFileOptions::default().compression_method(::zip::CompressionMethod::Stored);
+        for (name, bytes) in [("a/data.pkl", &pickle[..]), ("a/data/0", &numbers)] {
+            writer.start_file(name, stored).unwrap();
+            std::io::Write::write_all(&mut writer, bytes).unwrap();
+        }
+        writer.finish().unwrap();
+        let file = file.into_inner();
+        let read = TorchFile::parse(&file).unwrap();
+        assert_eq!(read.values(read.tensor("w").unwrap()).unwrap(), [1.0, -2.5], "{kind}");
+    }
 }
 
 #[test]

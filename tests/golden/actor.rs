@@ -9,7 +9,7 @@ use pwm::algo::pwm::{Nets, RolloutBuffers};
 use pwm::config::Config;
 use pwm::ops::control::copy;
 use pwm::ops::policy::ensemble_min;
-use pwm::tape::exec::Number;
+use pwm::tape::Number;
 
 const FILES: [&str; 3] = ["pwm/d_actor_mlp", "pwm/d_actor_bins101", "pwm/d_actor_flow"];
 const PREFIXES: [&str; 3] = ["p/wm/", "p/actor/", "p/critic/"];

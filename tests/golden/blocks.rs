@@ -10,8 +10,7 @@ use pwm::model::params::{GroupBuilder, Init};
 use pwm::model::{Actor, Group};
 use pwm::ops::linear::{Epilogue, LayerVals, linear, transpose};
 use pwm::ops::optim::AdamSpec;
-use pwm::tape::exec::Number;
-use pwm::tape::{Val, Vars};
+use pwm::tape::{Number, Val, Vars};
 
 const SIMNORM: Epilogue = Epilogue::NormSimplex { group: 8 };
 

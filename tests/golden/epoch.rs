@@ -14,8 +14,7 @@ use pwm::algo::schedule::{Network, Schedule};
 use pwm::config::{Config, Dynamics, LrSchedule};
 use pwm::ops::control::accumulate;
 use pwm::ops::stats::START_COUNT;
-use pwm::tape::exec::Number;
-use pwm::tape::{DType, Machine, Program, Region, VarId, Vars};
+use pwm::tape::{DType, Machine, Number, Program, Region, VarId, Vars};
 
 const FILES: [&str; 2] = ["pwm/g_epoch_mlp", "pwm/g_epoch_flow"];
 

@@ -10,7 +10,7 @@ use pwm::algo::pwm::Nets;
 use pwm::algo::pwm::world::{Batch, world_loss};
 use pwm::config::{Config, FlowHead, FlowProjection, Integrator};
 use pwm::ops::flow::matching::{interpolate, velocity_error};
-use pwm::tape::exec::Number;
+use pwm::tape::Number;
 
 const FILES: [(&str, FlowHead); 3] = [
     ("pwm/c_flow_tangent", FlowHead::Tangent),

@@ -9,8 +9,7 @@ use pwm::config::Integrator;
 use pwm::ops::flow::{Field, Part, Steps, integrate};
 use pwm::ops::linear::{Epilogue, LayerVals, linear, transpose};
 use pwm::ops::sum::sum;
-use pwm::tape::Val;
-use pwm::tape::exec::Number;
+use pwm::tape::{Number, Val};
 
 const SIMNORM: Epilogue = Epilogue::NormSimplex { group: 8 };
 

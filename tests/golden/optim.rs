@@ -9,8 +9,7 @@ use pwm::config::{Config, LrSchedule};
 use pwm::ops::optim::{AdamSpec, AdamVals, adam};
 use pwm::ops::returns::td_lambda;
 use pwm::ops::stats::{START_COUNT, normalise, update_stats};
-use pwm::tape::exec::Number;
-use pwm::tape::{DType, Machine, Program, Region, VarId, Vars};
+use pwm::tape::{DType, Machine, Number, Program, Region, VarId, Vars};
 
 /// Arrays `prefix0`, `prefix1`, ... of the file.
 fn series(g: &Golden, prefix: &str) -> Vec<Array> {

@@ -4,8 +4,7 @@ use crate::support::golden::{Golden, assert_close};
 use pwm::device::Real;
 use pwm::device::cpu::team::Team;
 use pwm::ops::twohot::{Bins, Decode, symexp, symlog, two_hot_decode, two_hot_loss};
-use pwm::tape::exec::Number;
-use pwm::tape::{Adjoint, DType, Machine, Op, OpArgs, Program, Region, Val, VarId, Vars, grad};
+use pwm::tape::{Adjoint, DType, Machine, Number, Op, OpArgs, Program, Region, Val, VarId, Vars, grad};
 use std::sync::Arc;
 
 const TOLERANCE: f64 = 1e-7;
@@ -25,7 +24,8 @@ impl Dot {
     }
 }
 
-impl Op for Dot {
+// SAFETY: a phase has one task.
+unsafe impl Op for Dot {
     fn name(&self) -> &'static str {
         "test_dot"
     }
@@ -51,7 +51,8 @@ impl Copy {
     }
 }
 
-impl Op for Copy {
+// SAFETY: a phase has one task.
+unsafe impl Op for Copy {
     fn name(&self) -> &'static str {
         "test_copy"
     }

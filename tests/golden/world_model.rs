@@ -9,7 +9,7 @@ use pwm::algo::pwm::Nets;
 use pwm::algo::pwm::rollout::decode;
 use pwm::algo::pwm::world::{Batch, world_loss};
 use pwm::config::Config;
-use pwm::tape::exec::Number;
+use pwm::tape::Number;
 
 /// The loss on the file's batch with the weights under `weights`, and the gradient of `dynamics` and `reward` times
 /// its two parts.

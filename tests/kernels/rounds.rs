@@ -1,21 +1,25 @@
 //! An epoch on a GPU is one launch, and the host looks once an interval of logging: driver calls counted on the stand-in,
-//! and the same bits however rounds are begun.
+//! and the same bits however epochs are submitted.
 
 use crate::support::standin;
 use crate::support::tiny;
 use pwm::algo::{EpochReport, Runner, metrics};
+use pwm::backend::Target;
+use pwm::backend::cuda::Options;
 use pwm::config::Config;
+use pwm::device::cpu::team::Team;
 use pwm::device::cuda::driver::Context;
 use pwm::io::metrics::{FILE_NAME, read_metrics};
+use pwm::ops::control::copy;
 use pwm::run::folder::{RunFolder, RunInfo};
 use pwm::run::session::{Session, StopReason};
 use pwm::run::signals::StopFlag;
 use pwm::run::state::fingerprint;
-use pwm::tape::cuda::Options;
-use pwm::tape::exec::Target;
+use pwm::tape::{DType, EpochIo, Machine, Placement, Program, Region, Vars};
 use std::alloc::{GlobalAlloc, Layout, System};
 use std::cell::Cell;
 use std::ffi::CStr;
+use std::sync::Arc;
 
 struct Counting;
 thread_local! {
@@ -147,9 +151,9 @@ fn one_look_an_epoch_while_there_may_be_no_window() {
     assert_eq!((calls.graphs, calls.waits, calls.copies, calls.captures), (3, 3, 0, 0), "{calls:?}");
 }
 
-/// However rounds are begun and looked at: the same reports and the same state.
+/// However epochs are submitted and looked at: the same reports and the same state.
 #[test]
-fn rounds_give_the_same_bits_however_they_are_begun() {
+fn epochs_give_the_same_bits_however_they_are_submitted() {
     let run = |options: Options, every: u64| {
         let mut t = trainer(&settings(&[]), options);
         let reports = epochs(&mut t, 40, every);
@@ -181,15 +185,79 @@ fn rounds_give_the_same_bits_however_they_are_begun() {
 
 /// A number that is not finite is reported with the epochs, and named only then.
 #[test]
-fn the_device_raises_the_alarm() {
+fn the_device_reports_what_is_not_finite() {
     let mut t = trainer(&settings(&[]), Options::default());
     epochs(&mut t, WARM, 5);
     assert_eq!(t.non_finite(), None);
     let v = t.network("critic").group.v;
     t.machine.real_mut(v)[1] = f32::INFINITY;
     epochs(&mut t, 2, 5);
-    assert!(t.machine.alarm());
+    assert!(t.machine.non_finite());
     assert!(t.non_finite().is_some_and(|name| name.contains("second moment")), "{:?}", t.non_finite());
+}
+
+/// More inputs, outputs, checked variables, words and steps than any run has today: an epoch is as large as its programs
+/// make it, on both back ends.
+#[test]
+fn an_epoch_has_as_many_inputs_outputs_and_steps_as_it_likes() {
+    const MANY: usize = 60;
+    const STEPS: usize = 9;
+    let run = |target: &Target| {
+        let mut vars = Vars::default();
+        let mut add = |name: String, len: usize| vars.add(Region::Exchange, name, DType::Real, &[len]);
+        let pairs: Vec<_> =
+            (0..MANY).map(|i| (add(format!("in {i}"), 1 + 5 * i), add(format!("out {i}"), 1 + 5 * i))).collect();
+        let programs = (0..STEPS).map(|step| {
+            let mut p = Program::new("copies");
+            for &(from, to) in pairs.iter().skip(step).step_by(STEPS) {
+                let (from, to) = (p.var(&vars, from), p.var(&vars, to));
+                copy(&mut p, from, to);
+            }
+            p
+        });
+        let programs: Vec<_> = programs.collect();
+        let io = EpochIo {
+            inputs: pairs.iter().map(|p| p.0).collect(),
+            outputs: pairs.iter().map(|p| p.1).collect(),
+            finite_checked: pairs.iter().flat_map(|p| [p.0, p.1]).collect(),
+            sequences: vec![(0..STEPS).map(|i| (i, 1)).collect()],
+            ahead: 3,
+        };
+        let team = Arc::new(Team::new(1).unwrap());
+        let mut m = Machine::<f32>::with_epochs(target, vars, programs, &io, team, &Placement::Arena).unwrap();
+        let steps: Vec<_> = (0..STEPS).map(|i| (m.program(i), 1)).collect();
+        let mut seen = vec![];
+        for epoch in 0..5 {
+            for (i, &(from, _)) in pairs.iter().enumerate() {
+                let number = if (epoch, i) == (4, MANY - 1) { f32::INFINITY } else { (100 * epoch + i) as f32 };
+                m.input(from).fill(number);
+            }
+            m.submit(&steps).unwrap();
+            m.sync().unwrap();
+            assert_eq!(m.seconds().len(), STEPS);
+            seen.extend(pairs.iter().map(|&(_, to)| m.output(0, to).to_vec()));
+        }
+        // One of no sequence, whose steps are more.
+        let twice: Vec<_> = steps.iter().chain(&steps).copied().collect();
+        for &(from, _) in &pairs {
+            m.input(from).fill(1.0);
+        }
+        m.submit(&twice).unwrap();
+        m.sync().unwrap();
+        assert_eq!(m.seconds().len(), 2 * STEPS);
+        (seen, m.gpu().is_none() || !m.non_finite())
+    };
+    let (seen, finite) = run(&target(Options::default()));
+    assert!(finite, "only the epoch before was not finite");
+    assert_eq!(seen.len(), 5 * MANY);
+    assert!(
+        seen[MANY..2 * MANY]
+            .iter()
+            .enumerate()
+            .all(|(i, v)| v.len() == 1 + 5 * i && v.iter().all(|&x| x == (100 + i) as f32))
+    );
+    assert_eq!(seen, run(&Target::Cpu).0);
+    assert_eq!(seen, run(&target(Options { eager: true, ..Options::default() })).0);
 }
 
 /// The last epochs of a run are rolled back as any others: it is not over before they are done again.
@@ -211,10 +279,10 @@ fn a_run_that_is_rolled_back_at_its_end_is_not_over() {
     assert_eq!(read_metrics(&dir.path().join("run").join(FILE_NAME)).unwrap().last().unwrap().epoch, 23);
 }
 
-/// The kernels of rounds, and all others of an epoch, with threads in other orders and with every access checked.
+/// The kernels around an epoch, and all others of it, with threads in other orders and with every access checked.
 #[test]
 fn the_order_of_threads_does_not_matter() {
     for environment in standin::harsh() {
-        standin::again("the_device_raises_the_alarm", &environment);
+        standin::again("the_device_reports_what_is_not_finite", &environment);
     }
 }

@@ -14,8 +14,7 @@ use pwm::ops::flow::simplex::{project, tangent};
 use pwm::ops::flow::{Field, Part, Steps, integrate};
 use pwm::ops::linear::{Epilogue, LayerVals, transpose};
 use pwm::run::plan::{Limits, Place, Plan};
-use pwm::tape::exec::Number;
-use pwm::tape::{DType, Layout, Machine, Program, Region, Val, Vars, grad};
+use pwm::tape::{DType, Layout, Machine, Number, Program, Region, Val, Vars, grad};
 use std::sync::Arc;
 
 const TOLERANCE: f64 = 1e-12;

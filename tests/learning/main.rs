@@ -11,4 +11,5 @@ mod shac;
 #[path = "../support/mod.rs"]
 mod support;
 mod tasks;
+mod termination;
 mod twohot;

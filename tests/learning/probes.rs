@@ -5,6 +5,7 @@ use std::path::Path;
 
 use pwm::algo::Runner;
 use pwm::algo::pwm::build;
+use pwm::backend::Target;
 use pwm::config::Config;
 use pwm::device::Real;
 use pwm::io::checkpoint::Checkpoint;
@@ -14,7 +15,6 @@ use pwm::run::folder::{RunFolder, RunInfo};
 use pwm::run::session::{RunError, Session};
 use pwm::run::signal_health::Dead;
 use pwm::run::signals::StopFlag;
-use pwm::tape::exec::Target;
 use pwm::tape::{Op, OpArgs, Program, Val};
 
 const ENCODED: [&str; 4] = ["latent=encoded", "obs_norm=false", "rew_norm=none", "rollout=imagined"];
@@ -33,7 +33,8 @@ impl Broadcast {
     }
 }
 
-impl Op for Broadcast {
+// SAFETY: a phase has one task.
+unsafe impl Op for Broadcast {
     fn name(&self) -> &'static str {
         "test_broadcast"
     }

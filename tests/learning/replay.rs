@@ -3,7 +3,7 @@
 use crate::support::replay::{Driver, Model};
 use pwm::device::philox::{Philox, Stream};
 use pwm::ops::replay::{Counter, ReplaySpec, Sampling};
-use pwm::tape::exec::Number;
+use pwm::tape::Number;
 
 fn spec(sampling: Sampling, unfinished: bool) -> ReplaySpec {
     ReplaySpec {

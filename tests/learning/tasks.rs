@@ -4,12 +4,12 @@
 //! memory, and looks at what it changed. Two tasks that changed one number break the contract; so does a task whose
 //! result is another one when the tasks before it have run.
 
-use pwm::algo::{Blueprint, learner};
-use pwm::config::{Config, Latent, RewNorm, RewardHead, Rollout};
+use pwm::algo::{Blueprint, EpochKind, Parts, learner};
+use pwm::config::{Config, Dynamics, Latent, RewNorm, RewardHead, Rollout};
 use pwm::device::cpu::team::Team;
 use pwm::device::{Dual, Real};
 use pwm::ops::stats::START_COUNT;
-use pwm::tape::{DType, Machine, Op, OpArgs, Program, Region, Val, Vars};
+use pwm::tape::{DType, Machine, Number, Op, OpArgs, Program, Region, Val, Vars};
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex};
 
@@ -61,7 +61,8 @@ impl Alone {
     }
 }
 
-impl Op for Alone {
+// SAFETY: a phase has one task, which runs those of the inner operation one after another.
+unsafe impl Op for Alone {
     fn name(&self) -> &'static str {
         self.inner.name()
     }
@@ -139,6 +140,18 @@ fn machine(vars: Vars, programs: Vec<Program>, seen: &Seen) -> Machine<f64> {
     Machine::new(vars, programs, Arc::new(Team::new(1).expect("threads"))).expect("memory")
 }
 
+/// The starting values of a run.
+fn initialise<F: Number>(m: &mut Machine<F>, parts: &Parts) {
+    for group in parts.networks.iter().map(|n| &n.group) {
+        group.init(m, 1);
+        m.real_mut(group.rate)[0] = F::of(1e-3);
+    }
+    for &stats in &parts.statistics {
+        let start = [0.0, 1.0, START_COUNT].map(F::of);
+        m.real_mut(stats).chunks_exact_mut(3).for_each(|s| s.copy_from_slice(&start));
+    }
+}
+
 /// All programs of a run once, at sizes that give most operations several tasks.
 fn run_alone(c: &Config) {
     let Blueprint { vars, programs, parts } = learner(c.algorithm).build(c);
@@ -146,13 +159,7 @@ fn run_alone(c: &Config) {
     let names: Vec<&str> = programs.iter().map(|p| p.name).collect();
     let seen = Seen::default();
     let mut m = machine(vars, programs, &seen);
-    for group in parts.networks.iter().map(|n| &n.group) {
-        group.init(&mut m, 1);
-        m.real_mut(group.rate)[0] = 1e-3;
-    }
-    for stats in &parts.statistics {
-        m.real_mut(*stats).chunks_exact_mut(3).for_each(|s| s.copy_from_slice(&[0.0, 1.0, START_COUNT]));
-    }
+    initialise(&mut m, &parts);
     let mut go = |name: &str| {
         let at = names.iter().position(|n| *n == name).unwrap_or_else(|| panic!("no program {name}"));
         // What an earlier program left must not hide a read before a write, nor a write of the same number.
@@ -190,12 +197,53 @@ fn small() -> Config {
     }
 }
 
+/// All programs of a run on two threads, at sizes that give what several threads read at the same time to several tasks:
+/// for Miri, which sees who borrows what, and when.
 #[test]
+fn two_threads_share_memory() {
+    let c = Config {
+        num_envs: 9,
+        eval_episodes: 9,
+        episode_length: 3,
+        horizon: 2,
+        critic_batches: 1,
+        latent_dim: 16,
+        units: vec![40],
+        encoder_units: vec![16],
+        actor_units: vec![16],
+        critic_units: vec![16],
+        wm_batch_size: 18,
+        wm_buffer_size: 60,
+        obs_norm: true,
+        ..Config::default()
+    };
+    let flow = Config { dynamics: Dynamics::Flow, wm_batch_size: 9, ..c.clone() };
+    let kinds: &[Config] = if cfg!(miri) { &[c] } else { &[c, flow] };
+    for c in kinds {
+        let Blueprint { vars, programs, parts } = learner(c.algorithm).build(c);
+        let (programs, team) = (programs.into_vec(), Arc::new(Team::new(2).expect("threads")));
+        let count = programs.len();
+        let mut m = Machine::<f32>::new(vars, programs, team).expect("memory");
+        initialise(&mut m, &parts);
+        // Each once, and what collects until an episode has ended.
+        let begin = parts.begin.on(&m);
+        let collect = parts.epochs.of(EpochKind::Collect).on(&m)[0].0;
+        let others: Vec<_> = (0..count).map(|i| m.program(i)).filter(|p| *p != begin).collect();
+        for program in [begin, collect, collect, collect].into_iter().chain(others) {
+            m.run(program).expect("no kernel panics");
+        }
+        assert!(m.index(parts.replay.as_ref().unwrap().ready)[0] > 0, "an episode has ended");
+    }
+}
+
+#[test]
+#[cfg_attr(miri, ignore = "too large")]
 fn tasks_of_every_operation_are_independent() {
     run_alone(&small());
 }
 
 #[test]
+#[cfg_attr(miri, ignore = "too large")]
 fn tasks_are_independent_with_other_choices() {
     run_alone(&Config {
         reward_head: RewardHead::TwoHot,
@@ -226,7 +274,8 @@ impl Broken {
     }
 }
 
-impl Op for Broken {
+// SAFETY: none: the machine of this test runs its tasks one after another, and both take a borrow that ends at once.
+unsafe impl Op for Broken {
     fn name(&self) -> &'static str {
         "test_broken"
     }
@@ -237,6 +286,7 @@ impl Op for Broken {
 }
 
 #[test]
+#[cfg_attr(miri, ignore = "its tasks do what Miri would stop")]
 fn broken_contracts_are_noticed() {
     for op in [Broken::Overlapping, Broken::Reading] {
         let mut vars = Vars::default();

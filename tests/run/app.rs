@@ -519,3 +519,23 @@ fn help_lists_every_setting_and_a_wrong_command_is_refused() {
     let pwm = Command::new(env!("CARGO_BIN_EXE_pwm")).args(["config", "list"]).output().unwrap();
     assert!(pwm.status.success() && String::from_utf8_lossy(&pwm.stdout).contains("alg=pwm_small"));
 }
+
+/// Both programs and a run say what they were built from and with.
+#[test]
+fn the_commit_is_told() {
+    let root = env!("CARGO_MANIFEST_DIR");
+    let git = Command::new("git").args(["-C", root, "rev-parse", "--short=12", "HEAD"]).output();
+    let commit =
+        git.ok().filter(|o| o.status.success()).map(|o| String::from_utf8(o.stdout).unwrap().trim().to_owned());
+    let commit = std::env::var("PWM_COMMIT").ok().or(commit).unwrap_or("unknown".into());
+    for program in [env!("CARGO_BIN_EXE_pwm"), env!("CARGO_BIN_EXE_pwm-train")] {
+        let said = String::from_utf8(Command::new(program).arg("--version").output().unwrap().stdout).unwrap();
+        assert!(said.contains(&format!("(commit {commit}")) && said.contains("rustc 1."), "{said}");
+    }
+    let dir = tempfile::tempdir().unwrap();
+    let run_dir = format!("run_dir={}", dir.path().join("run").display());
+    let settings = tiny::settings(&[&run_dir, "max_epochs=1", "lr_schedule=constant"]);
+    assert!(Command::new(env!("CARGO_BIN_EXE_pwm-train")).args(settings).output().unwrap().status.success());
+    let info = pwm::run::folder::read_info(&dir.path().join("run")).unwrap().unwrap();
+    assert!(info.commit.starts_with(&commit) && info.compiler.starts_with("rustc 1."), "{info:?}");
+}

@@ -1,6 +1,7 @@
 //! Runs that stop in time: early stop, collapse, rollback, numbers that are not finite, policies that are kept.
 
 use crate::support::tiny;
+use approx::abs_diff_eq;
 use std::path::Path;
 
 use pwm::algo::Runner;
@@ -262,7 +263,8 @@ fn rates_follow_the_schedule_of_their_network() {
         let linear = 1e-3 - 5e-4 * ((row.epoch - 1) as f64 - 10.0).max(0.0) / 10.0;
         for (name, wanted) in [("actor", 4e-3), ("critic", cosine), ("world_model", linear)] {
             let rate = row.values[&format!("lr/{name}")];
-            assert!((rate - wanted).abs() < 1e-12, "{name}, epoch {}: {rate} is not {wanted}", row.epoch);
+            let near = abs_diff_eq!(rate, wanted, epsilon = 1e-12);
+            assert!(near, "{name}, epoch {}: {rate} is not {wanted}", row.epoch);
         }
     }
 }

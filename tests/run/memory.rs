@@ -8,11 +8,11 @@ use std::path::Path;
 use std::process::{Command, Output};
 
 use pwm::algo::{ExecPlan, Runner, build, rematerialised};
+use pwm::backend::Target;
 use pwm::config::{Bytes, Config, load};
 use pwm::mem::Budget;
 use pwm::run::plan::{Limits, Place, Plan};
 use pwm::run::state::fingerprint;
-use pwm::tape::exec::Target;
 use pwm::tape::plan::{ByType, ProgramLayout};
 use pwm::tape::recompute::candidates;
 use pwm::tape::{Layout, Placement};

@@ -1,6 +1,7 @@
 //! `pwm report` and `pwm compare` on real runs: what they say is what the runs' own metrics say.
 
 use crate::support::tiny;
+use approx::assert_abs_diff_eq;
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
@@ -108,7 +109,8 @@ fn a_report_says_what_the_metrics_say() {
         for of in [&peaks, &finals] {
             let mut sorted = of.clone();
             sorted.sort_by(f64::total_cmp);
-            assert!((iqm(of) - (sorted[1] + sorted[2]) / 2.0).abs() < 1e-9, "of four the middle two");
+            // Of four the middle two.
+            assert_abs_diff_eq!(iqm(of), (sorted[1] + sorted[2]) / 2.0, epsilon = 1e-9);
         }
         let line = format!(
             "| {SEEDS} | {} | {} | {:.0} | {:.0} |",

@@ -8,8 +8,7 @@ use pwm::device::Dual;
 use pwm::device::cpu::team::Team;
 use pwm::device::philox::{Philox, Stream};
 use pwm::model::Group;
-use pwm::tape::exec::Number;
-use pwm::tape::{DType, Machine, Program, Region, Val, VarId, Vars, grad};
+use pwm::tape::{DType, Machine, Number, Program, Region, Val, VarId, Vars, grad};
 use std::sync::Arc;
 
 /// An input of the function under test.

@@ -8,8 +8,7 @@ use pwm::config::{Bootstrap, Config, Decode, Dynamics, FlowHead, Integrator, Rew
 use pwm::device::cpu::team::Team;
 use pwm::model::Group;
 use pwm::ops::control::copy;
-use pwm::tape::exec::Number;
-use pwm::tape::{DType, Machine, Program, Region, Val, VarId, Vars, grad};
+use pwm::tape::{DType, Machine, Number, Program, Region, Val, VarId, Vars, grad};
 use std::collections::HashMap;
 use std::sync::Arc;
 

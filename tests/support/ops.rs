@@ -18,7 +18,8 @@ impl Dot {
     }
 }
 
-impl Op for Dot {
+// SAFETY: a phase has one task.
+unsafe impl Op for Dot {
     fn name(&self) -> &'static str {
         "test_dot"
     }
@@ -51,7 +52,8 @@ impl Scaled {
     }
 }
 
-impl Op for Scaled {
+// SAFETY: a phase has one task.
+unsafe impl Op for Scaled {
     fn name(&self) -> &'static str {
         "test_scaled"
     }
@@ -77,7 +79,8 @@ impl Pass {
     }
 }
 
-impl Op for Pass {
+// SAFETY: a phase has one task.
+unsafe impl Op for Pass {
     fn name(&self) -> &'static str {
         "test_pass"
     }

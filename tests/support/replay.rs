@@ -1,13 +1,13 @@
 //! Drives the replay operations from outside, and an obvious model of what they should do.
 
+use pwm::backend::Target;
 use pwm::device::cpu::team::Team;
 use pwm::device::philox::{Philox, Stream};
 use pwm::ops::control::copy;
 use pwm::ops::replay::{
     Counter, ReplaySpec, ReplayVars, Sampling, Transition, replay_begin, replay_record, replay_sample,
 };
-use pwm::tape::exec::{Number, ProgramId, Target};
-use pwm::tape::{DType, Machine, Placement, Program, Region, VarId, Vars};
+use pwm::tape::{DType, Machine, Number, Placement, Program, ProgramId, Region, VarId, Vars};
 use std::sync::Arc;
 
 pub struct Driver<F: Number> {

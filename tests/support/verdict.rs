@@ -1,10 +1,8 @@
-//! Golden files: arrays by name, and comparison relative to the largest element.
-//!
-//! The folder comes from the environment variable `PWM_GOLDEN` (it contains `ant/` and `pwm/`), else `tests/golden`.
+//! The physics' golden files, row by row, and comparison relative to the largest element.
 
-use safetensors::{Dtype, SafeTensors};
 use std::collections::HashMap;
-use std::path::PathBuf;
+
+use super::golden;
 
 /// One array, whatever its type was, in `f64`.
 #[derive(Clone, Debug)]
@@ -32,29 +30,14 @@ pub struct Golden {
 }
 
 impl Golden {
-    /// Reads `<folder>/<name>.safetensors`, for example `ant/ant_step`.
+    /// File `name`, such as `ant/ant_step`.
     pub fn open(name: &str) -> Self {
-        let folder = std::env::var_os("PWM_GOLDEN")
-            .map_or_else(|| PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("tests/golden"), PathBuf::from);
-        let path = folder.join(format!("{name}.safetensors"));
-        let bytes = std::fs::read(&path).unwrap_or_else(|e| panic!("{}: {e}", path.display()));
-        let file = SafeTensors::deserialize(&bytes).unwrap_or_else(|e| panic!("{}: {e}", path.display()));
-        let arrays = file
-            .tensors()
-            .into_iter()
-            .map(|(key, t)| {
-                let b = t.data();
-                let data = match t.dtype() {
-                    Dtype::F64 => b.as_chunks::<8>().0.iter().map(|&x| f64::from_le_bytes(x)).collect(),
-                    Dtype::F32 => b.as_chunks::<4>().0.iter().map(|&x| f32::from_le_bytes(x).into()).collect(),
-                    Dtype::I32 => b.as_chunks::<4>().0.iter().map(|&x| i32::from_le_bytes(x).into()).collect(),
-                    Dtype::I64 => b.as_chunks::<8>().0.iter().map(|&x| i64::from_le_bytes(x) as f64).collect(),
-                    Dtype::U8 | Dtype::BOOL => b.iter().map(|&x| x.into()).collect(),
-                    other => panic!("{}: {key}: no reader for {other:?}", path.display()),
-                };
-                (key, Array { shape: t.shape().to_vec(), data })
-            })
-            .collect();
+        let file = golden::Golden::open(name);
+        let array = |key: String| {
+            let golden::Array { shape, values: data, .. } = file.array(&key);
+            (key, Array { shape, data })
+        };
+        let arrays = file.names().into_iter().map(array).collect();
         Self { name: name.into(), arrays }
     }
 

@@ -15,8 +15,7 @@ use crate::device::cpu::team::Team;
 use crate::device::philox::Stream;
 use crate::ops::control::{copy, increment};
 use crate::ops::random::normal;
-use crate::tape::exec::{Number, RunError};
-use crate::tape::{DType, Machine, Program, Region, VarId, Vars};
+use crate::tape::{DType, Machine, Number, Program, Region, RunError, VarId, Vars};
 use std::sync::Arc;
 
 /// Length of the step in parameter space: about that of one update of the actor.
@@ -275,6 +274,7 @@ impl Pairs {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use approx::assert_abs_diff_eq;
 
     #[test]
     fn agreement_of_known_series() {
@@ -285,7 +285,7 @@ mod tests {
         let a = pairs.agreement();
         assert!((a.correlation - 1.0).abs() < 1e-12 && a.count == 4);
         assert_eq!((a.model_mean, a.true_mean), (5.0, 2.0));
-        assert!((a.rmse - (1.0f64 + 4.0 + 9.0 + 36.0).sqrt() / 2.0).abs() < 1e-12);
-        assert!((a.deviation - 3.5f64.sqrt()).abs() < 1e-12);
+        assert_abs_diff_eq!(a.rmse, (1.0f64 + 4.0 + 9.0 + 36.0).sqrt() / 2.0, epsilon = 1e-12);
+        assert_abs_diff_eq!(a.deviation, 3.5f64.sqrt(), epsilon = 1e-12);
     }
 }

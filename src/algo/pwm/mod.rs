@@ -25,8 +25,7 @@ use crate::env::{EnvBatch, Mode};
 use crate::model::{Actor, Critics, WorldModel};
 use crate::ops::replay::{ReplaySpec, ReplayVars};
 use crate::ops::stats::START_COUNT;
-use crate::tape::exec::Number;
-use crate::tape::{DType, Machine, Program, Region, Val, VarId, Vars};
+use crate::tape::{DType, Machine, Number, Program, Region, Val, VarId, Vars};
 
 /// Networks and statistics: what a policy needs to act, and all that `best` checkpoints hold.
 #[derive(Clone, Debug)]

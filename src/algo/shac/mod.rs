@@ -17,8 +17,7 @@ use crate::device::philox::Stream;
 use crate::env::{EnvBatch, Mode};
 use crate::model::{Actor, Critics};
 use crate::ops::stats::START_COUNT;
-use crate::tape::exec::Number;
-use crate::tape::{DType, Machine, Region, VarId, Vars};
+use crate::tape::{DType, Machine, Number, Region, VarId, Vars};
 
 /// Networks and statistics: what a policy needs to act, and all that `best` checkpoints hold.
 #[derive(Clone, Debug)]

@@ -94,6 +94,7 @@ impl Report {
             .replace("<!--NOTES-->", &incidents)
             .replace("<!--FIRST-->", &first)
             .replace("<!--FIGURES-->", &others)
+            .replace("<!--VERSION-->", &escape(crate::version::VERSION))
     }
 
     /// Every file of the report: name and contents.
@@ -126,6 +127,7 @@ mod tests {
     use crate::io::metrics::Row;
     use crate::run::folder::RunInfo;
     use crate::run::incidents::{self, Incident};
+    use approx::assert_abs_diff_eq;
     use figures::over_seeds;
 
     fn run(seed: u64, alg: &str, evals: &[(u64, f64)]) -> Run {
@@ -153,7 +155,7 @@ mod tests {
         // The second goes on alone, and the legend says so.
         assert_eq!(xy, [(0.0, 1.0), (50.0, 4.0), (100.0, 7.0), (200.0, 6.0)]);
         assert!(Report::new(&runs).figures[0].svg.contains("a (2 seeds, 1 after 100 steps, ± std of seeds)"));
-        assert!((points[1].spread - std(&[5.0, 3.0])).abs() < 1e-12);
+        assert_abs_diff_eq!(points[1].spread, std(&[5.0, 3.0]), epsilon = 1e-12);
     }
 
     #[test]

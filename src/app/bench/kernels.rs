@@ -4,10 +4,10 @@
 use super::epoch::until_it_learns;
 use super::measure::Timing;
 use crate::algo::{Runner, target};
+use crate::backend::Target;
 use crate::config::{Config, Device};
-use crate::tape::Machine;
-use crate::tape::exec::{ProgramId, RunError, Target};
 use crate::tape::profile::Kind;
+use crate::tape::{Machine, ProgramId, RunError};
 use std::time::Instant;
 
 /// One kind of operation: the same operation on the same shapes.
@@ -74,8 +74,7 @@ pub type Visitor<'a> = &'a mut dyn FnMut(&str, &Kind, &mut dyn FnMut());
 pub fn visit(c: &Config, visit: Visitor) -> anyhow::Result<()> {
     each_program(&Config { device: Device::Cpu, ..c.clone() }, &mut |machine, id, _| {
         let program = machine.name(id);
-        machine.visit_kinds(id, &mut |kind, run| visit(program, kind, run));
-        Ok(())
+        machine.visit_kinds(id, &mut |kind, run| visit(program, kind, run))
     })
 }
 

@@ -29,10 +29,11 @@ use crate::model::params::{GroupBuilder, Init};
 use crate::ops::linear::{Epilogue, LayerVals, linear, transpose_to};
 use crate::ops::optim::AdamSpec;
 use crate::tape::cuda::Operands;
-use crate::tape::exec::{ProgramId, RunError};
 use crate::tape::fill::Fill;
 use crate::tape::profile::Profile;
-use crate::tape::{Adjoint, DType, Machine, Op, OpArgs, Placement, Program, Region, VarId, Vars, grad};
+use crate::tape::{
+    Adjoint, DType, Machine, Op, OpArgs, Placement, Program, ProgramId, Region, RunError, VarId, Vars, grad,
+};
 use std::sync::Arc;
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
@@ -369,7 +370,8 @@ impl Ones {
     }
 }
 
-impl Op for Ones {
+// SAFETY: a phase has one task.
+unsafe impl Op for Ones {
     fn name(&self) -> &'static str {
         "ones"
     }

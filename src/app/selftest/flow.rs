@@ -64,6 +64,18 @@ pub(super) fn flow_cases(list: &mut Vec<Case>) {
         let y = integrate(&mut l.p, &field, Steps { integrator: Heun, substeps: 2 }, z, &[], true, None);
         l.follow(y);
     }));
+    // State, time and as many fixed inputs as a policy of many tasks has.
+    list.push(case("flow of five inputs 17x16", |l| {
+        let parts = [Part::Fixed(0), Part::State, Part::Fixed(1), Part::Time, Part::Fixed(2)];
+        let layers = [
+            (layer(l, 1, 33, 16 + 1 + 3 + 8 + 2, true), Epilogue::NormMish),
+            (layer(l, 1, 16, 33, false), Epilogue::Bias),
+        ];
+        let field = Field { layers: &layers, parts: &parts, tangent: None };
+        let (z, fixed) = (l.leaf(&[17, 16]), [3, 8, 2].map(|k| l.leaf(&[17, k])));
+        let y = integrate(&mut l.p, &field, Steps { integrator: Heun, substeps: 2 }, z, &fixed, true, None);
+        l.follow(y);
+    }));
     for (t, rows, d) in [(1, 1, 8), (3, 70, 16), (66, 5, 24)] {
         list.push(case(format!("flow matching {t}x{rows}x{d}"), move |l| {
             let shape = [t * rows, d];

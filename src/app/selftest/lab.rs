@@ -1,5 +1,7 @@
 //! A case of the self-test: a program of an operation or a few, run on a device and in double precision.
 
+use crate::backend::Target;
+use crate::backend::cuda::describe_launches;
 use crate::config::Precision;
 use crate::device::cpu::team::Team;
 use crate::device::cuda::CudaError;
@@ -8,9 +10,8 @@ use crate::device::cuda::matmul::Matmul;
 use crate::device::philox::{Philox, Stream};
 use crate::ops::control::copy;
 use crate::ops::loss::squared_error;
-use crate::tape::exec::{BindError, Number, RunError, Target, describe_launches};
 use crate::tape::plan::packing;
-use crate::tape::{DType, Machine, Placement, Program, Region, Val, VarId, Vars, grad};
+use crate::tape::{BindError, DType, Machine, Number, Placement, Program, Region, RunError, Val, VarId, Vars, grad};
 use std::sync::Arc;
 
 /// A case being written: a program of one operation or a few, its inputs and what is compared.

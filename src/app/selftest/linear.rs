@@ -22,7 +22,7 @@ fn layer_at(l: &mut Lab, offset: usize, [ensemble, n, k]: [usize; 3], norm: bool
 pub(super) fn linear_cases(list: &mut Vec<Case>) {
     let epilogues = [Epilogue::Bias, Epilogue::NormMish, Epilogue::MishNorm, Epilogue::NormSimplex { group: 8 }];
     // Rows, outputs, input parts: around the edges of the tiles.
-    let sizes: [(usize, usize, &[usize]); 7] = [
+    let sizes: [(usize, usize, &[usize]); 9] = [
         (1, 8, &[1]),
         (7, 40, &[37]),
         (8, 256, &[24, 8]),
@@ -30,6 +30,8 @@ pub(super) fn linear_cases(list: &mut Vec<Case>) {
         (17, 32, &[512]),
         (33, 24, &[513, 7]),
         (24, 520, &[65]),
+        (12, 40, &[5, 3, 9, 2, 1]),
+        (19, 264, &[70, 8, 3, 24]),
     ];
     for epilogue in epilogues {
         for (m, n, parts) in sizes {

@@ -153,7 +153,8 @@ macro_rules! one_task {
     };
 }
 
-impl Op for Step {
+// SAFETY: a phase has one task.
+unsafe impl Op for Step {
     fn name(&self) -> &'static str {
         "physics_step"
     }
@@ -175,7 +176,8 @@ impl Op for Step {
     one_task!();
 }
 
-impl Op for StepAdjoint {
+// SAFETY: a phase has one task.
+unsafe impl Op for StepAdjoint {
     fn name(&self) -> &'static str {
         "physics_adjoint"
     }

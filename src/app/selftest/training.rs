@@ -3,10 +3,10 @@
 use super::lab::{precision_of, rounding};
 use crate::algo::Runner;
 use crate::algo::metrics::Kind;
+use crate::backend::Target;
+use crate::backend::cuda::Options;
 use crate::config::load;
 use crate::run::state::fingerprint;
-use crate::tape::cuda::Options;
-use crate::tape::exec::Target;
 
 /// Training on a device beside the same training on the processor.
 #[derive(Clone, Debug, Default)]

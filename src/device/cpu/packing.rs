@@ -20,6 +20,10 @@ const PADDING: usize = 16;
 /// Bytes of a workspace that a product of `m x k` and `k x n` numbers of `size` bytes into row-major memory touches: an
 /// upper bound.
 pub fn bytes(m: usize, k: usize, n: usize, size: usize) -> usize {
+    // Under Miri the crate multiplies nothing.
+    if cfg!(miri) {
+        return 0;
+    }
     // Such a product is computed as the transposed one; a single column is not.
     let panels = panels(n, k, m, size).max(if n == 1 { panels(m, k, n, size) } else { 0 });
     // Where both sides are small, whole rows are copied.
@@ -46,6 +50,9 @@ pub fn taken(bytes: usize) -> usize {
 /// Lets this thread's workspace be at least `bytes` large, and writes all of it, so that what is planned is there from the
 /// start: by a product whose operands are `zeros`, if there are enough of them.
 pub fn reserve<F: Real>(bytes: usize, zeros: &[F]) {
+    if bytes == 0 {
+        return;
+    }
     OWN.with_borrow_mut(|own| *own = Workspace::with_capacity(bytes));
     // Of two operands whose rows lie across the products, whole rows are copied.
     let mut sums = [F::zero(); SIDE * SIDE];

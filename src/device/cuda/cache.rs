@@ -5,6 +5,7 @@ use super::CudaError;
 use super::driver::{Context, Module};
 use super::nvrtc::{Image, Nvrtc, options};
 use super::unit::Unit;
+use rayon::prelude::*;
 use std::fs::File;
 use std::io::Write;
 use std::path::PathBuf;
@@ -69,6 +70,16 @@ pub fn compile(nvrtc: &Nvrtc, unit: &Unit, arch: &str, trusted: bool) -> Result<
     Ok(Cached { code, was_there: false })
 }
 
+/// [`compile`] of units that know nothing of each other, side by side, on threads that end with it.
+pub fn compile_all(nvrtc: &Nvrtc, units: &[Unit], arch: &str) -> Vec<Result<Cached, CudaError>> {
+    let compile = |unit| compile(nvrtc, unit, arch, true);
+    match rayon::ThreadPoolBuilder::new().build() {
+        Ok(pool) => pool.install(|| units.par_iter().map(compile).collect()),
+        // A system that gives no thread.
+        Err(_) => units.iter().map(compile).collect(),
+    }
+}
+
 /// Loads code of a unit. A file of the cache that does not load was damaged: it is compiled once more.
 pub fn load(
     context: &Arc<Context>,
@@ -76,7 +87,7 @@ pub fn load(
     unit: &Unit,
     arch: &str,
     cached: &Cached,
-) -> Result<Module, CudaError> {
+) -> Result<Arc<Module>, CudaError> {
     match Module::load(context, &cached.code) {
         Err(_) if cached.was_there => Module::load(context, &compile(nvrtc, unit, arch, false)?.code),
         loaded => loaded,

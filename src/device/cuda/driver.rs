@@ -3,94 +3,14 @@
 //! The stream is not the default one, which cannot be captured. Memory copies are ordered by the stream and waited for.
 
 use super::CudaError;
+use super::binding::{Code, SUCCESS, code, cu, message};
 use super::launch::{Element, Launch, TensorMap};
 use cudarc::driver::sys;
-use std::ffi::{CStr, CString, c_char, c_int, c_void};
-use std::sync::{Arc, OnceLock};
+use std::ffi::{CStr, CString, c_void};
+use std::sync::Arc;
 
 /// Oldest driver that runs what the compiler of CUDA 12 makes.
 const NEEDED_DRIVER: i32 = 12_000;
-
-/// What a function of the driver returns. A plain number: newer drivers know codes that the bindings' enumeration lacks.
-type Code = c_int;
-
-const SUCCESS: Code = sys::CUresult::CUDA_SUCCESS as Code;
-
-fn check(call: &'static str, code: Code) -> Result<(), CudaError> {
-    if code == SUCCESS {
-        return Ok(());
-    }
-    Err(CudaError::Driver { call, code, message: message(code) })
-}
-
-/// What the driver says of a code.
-fn message(code: Code) -> String {
-    type Describe = unsafe extern "C" fn(Code, *mut *const c_char) -> Code;
-    static DESCRIBE: OnceLock<usize> = OnceLock::new();
-    let Ok(describe) = symbol("cuGetErrorString", &DESCRIBE) else { return String::new() };
-    let mut text = std::ptr::null();
-    // SAFETY: the function's type, but for the number that stands for an enumeration; the text is static.
-    unsafe {
-        match std::mem::transmute::<usize, Describe>(describe)(code, &mut text) {
-            SUCCESS if !text.is_null() => CStr::from_ptr(text).to_string_lossy().into_owned(),
-            _ => "a code that the driver does not explain".into(),
-        }
-    }
-}
-
-/// Address of a function of the driver, looked up once.
-fn symbol(name: &'static str, place: &OnceLock<usize>) -> Result<usize, CudaError> {
-    if let Some(&address) = place.get() {
-        return Ok(address);
-    }
-    // SAFETY: only `version` is called before the library is known to be there, and it asks first.
-    let found = unsafe { sys::culib().get::<unsafe extern "C" fn()>(name.as_bytes()).map(|f| *f as usize) };
-    let address = found.map_err(|e| CudaError::NoDriver(format!("it has no function {name} ({e})")))?;
-    Ok(*place.get_or_init(|| address))
-}
-
-/// A function of the bindings; `Plain` is the driver's with the same arguments, as it is called here.
-trait Binding {
-    type Plain: Copy;
-}
-
-macro_rules! bindings {
-    ($($a:ident)*) => {
-        impl<$($a),*> Binding for unsafe fn($($a),*) -> sys::CUresult {
-            type Plain = unsafe extern "C" fn($($a),*) -> Code;
-        }
-        bindings!(@fewer $($a)*);
-    };
-    (@fewer) => {};
-    (@fewer $first:ident $($rest:ident)*) => { bindings!($($rest)*); };
-}
-bindings!(A B C D E F G H I J K L);
-
-/// The driver's function that a binding stands for.
-fn plain<B: Binding>(_: B, name: &'static str, place: &OnceLock<usize>) -> Result<B::Plain, CudaError> {
-    let address = symbol(name, place)?;
-    assert_eq!(size_of::<B::Plain>(), size_of::<usize>(), "invariant: functions are known by their addresses");
-    // SAFETY: a pointer to the function of that name, whose type is the binding's but for the plain code.
-    Ok(unsafe { std::mem::transmute_copy(&address) })
-}
-
-/// Calls a function of the driver and gives its code.
-macro_rules! code {
-    ($f:ident($($a:expr),* $(,)?)) => {{
-        static PLACE: OnceLock<usize> = OnceLock::new();
-        let binding: unsafe fn($(code!(@any $a)),*) -> sys::CUresult = sys::$f;
-        // SAFETY: each caller passes pointers that are valid for the call, see there.
-        plain(binding, stringify!($f), &PLACE).map(|f| unsafe { f($($a),*) })
-    }};
-    (@any $a:expr) => { _ };
-}
-
-/// The same; its name goes into the error.
-macro_rules! cu {
-    ($f:ident($($a:expr),* $(,)?)) => {
-        code!($f($($a),*)).and_then(|code| check(stringify!($f), code))
-    };
-}
 
 /// What a GPU is.
 #[derive(Clone, Debug)]
@@ -434,20 +354,20 @@ unsafe impl Send for Module {}
 unsafe impl Sync for Module {}
 
 impl Module {
-    pub fn load(context: &Arc<Context>, code: &[u8]) -> Result<Self, CudaError> {
+    pub fn load(context: &Arc<Context>, code: &[u8]) -> Result<Arc<Self>, CudaError> {
         context.enter()?;
         let mut module = std::ptr::null_mut();
         cu!(cuModuleLoadData(&mut module, code.as_ptr().cast()))?;
-        Ok(Self { context: context.clone(), module })
+        Ok(Arc::new(Self { context: context.clone(), module }))
     }
 
-    /// The entry point called `symbol`. It lives as long as the module.
-    pub fn function(&self, symbol: &str) -> Result<Function, CudaError> {
+    /// The entry point called `symbol`, which keeps the module loaded.
+    pub fn function(self: &Arc<Self>, symbol: &str) -> Result<Function, CudaError> {
         self.context.enter()?;
         let name = CString::new(symbol).expect("invariant: symbols have no zero byte");
         let mut function = std::ptr::null_mut();
         cu!(cuModuleGetFunction(&mut function, self.module, name.as_ptr()))?;
-        Ok(Function(function))
+        Ok(Function { function, _module: self.clone() })
     }
 }
 
@@ -458,32 +378,41 @@ impl Drop for Module {
     }
 }
 
-/// An entry point.
-#[derive(Clone, Copy, Debug)]
-pub struct Function(sys::CUfunction);
+/// An entry point of a module, which stays loaded as long as one of its entry points is there: so this is no plain handle
+/// that could be copied.
+///
+/// ```compile_fail,E0277
+/// fn copies<T: Copy>() {}
+/// copies::<pwm::device::cuda::driver::Function>();
+/// ```
+#[derive(Clone, Debug)]
+pub struct Function {
+    function: sys::CUfunction,
+    _module: Arc<Module>,
+}
 
 /// Shared memory that every launch may have without asking.
 const USUAL_SHARED: u32 = 48 << 10;
 
 impl Function {
     /// Bytes that a thread keeps in memory off the chip, with those of the functions that are called.
-    pub fn stack(self) -> Result<usize, CudaError> {
+    pub fn stack(&self) -> Result<usize, CudaError> {
         let mut bytes = 0;
         cu!(cuFuncGetAttribute(
             &mut bytes,
             sys::CUfunction_attribute_enum::CU_FUNC_ATTRIBUTE_LOCAL_SIZE_BYTES,
-            self.0
+            self.function
         ))?;
         Ok(usize::try_from(bytes).unwrap_or(0))
     }
 
     /// Allows launches with `bytes` of shared memory beside what the kernel declares.
-    pub fn allow_shared(self, bytes: u32) -> Result<(), CudaError> {
+    pub fn allow_shared(&self, bytes: u32) -> Result<(), CudaError> {
         use sys::CUfunction_attribute_enum as A;
         if bytes <= USUAL_SHARED {
             return Ok(());
         }
-        cu!(cuFuncSetAttribute(self.0, A::CU_FUNC_ATTRIBUTE_MAX_DYNAMIC_SHARED_SIZE_BYTES, bytes as i32))
+        cu!(cuFuncSetAttribute(self.function, A::CU_FUNC_ATTRIBUTE_MAX_DYNAMIC_SHARED_SIZE_BYTES, bytes as i32))
     }
 }
 
@@ -528,8 +457,21 @@ impl Context {
         Ok(bytemuck::cast_slice(&map.opaque).to_vec())
     }
 
-    /// Puts a launch on the stream. `launch` must describe `function`, and its pointers must be valid when it runs.
-    pub fn launch(&self, function: Function, launch: &Launch) -> Result<(), CudaError> {
+    /// Puts a launch on the stream, or records it: see [`Context::capture`].
+    ///
+    /// ```compile_fail,E0133
+    /// use pwm::device::cuda::{CudaError, Launch, driver::{Context, Function}};
+    ///
+    /// fn launch(context: &Context, function: &Function, launch: &Launch) -> Result<(), CudaError> {
+    ///     context.launch(function, launch)
+    /// }
+    /// ```
+    ///
+    /// # Safety
+    /// `launch` describes `function`, a function of this context. What its addresses point to, and the function's module,
+    /// stay there until the launch has run, and where it is recorded until the graph is dropped; nobody else writes what it
+    /// reads, or touches what it writes, in the meantime.
+    pub unsafe fn launch(&self, function: &Function, launch: &Launch) -> Result<(), CudaError> {
         if launch.blocks() == 0 {
             return Ok(());
         }
@@ -539,7 +481,7 @@ impl Context {
         args.iter_mut().zip(&launch.args).for_each(|(to, a)| *to = a.as_ptr().cast_mut().cast());
         let [x, y, z] = launch.grid;
         let (threads, shared, none) = (launch.threads, launch.shared, std::ptr::null_mut());
-        cu!(cuLaunchKernel(function.0, x, y, z, threads, 1, 1, shared, self.stream, args.as_mut_ptr(), none))
+        cu!(cuLaunchKernel(function.function, x, y, z, threads, 1, 1, shared, self.stream, args.as_mut_ptr(), none))
     }
 
     /// Records what `work` puts on the stream instead of running it.
@@ -559,7 +501,8 @@ impl Context {
     }
 }
 
-/// Recorded work, replayed at the cost of one launch. Memory and modules it uses must outlive it.
+/// Recorded work, replayed at the cost of one launch. Whoever recorded launches promised that what they use is there as
+/// long as this is.
 #[derive(Debug)]
 pub struct Graph {
     context: Arc<Context>,

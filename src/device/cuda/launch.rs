@@ -33,6 +33,8 @@ pub struct Launch {
     /// all launches of an instance.
     pub threads: u32,
     pub shared: u32,
+    /// Bytes that a thread keeps in memory off the chip, at most: the device holds them for every thread that it can run.
+    pub stack: u32,
     /// Blocks along x that run side by side and see each other's shared memory: a divisor of all that there are. The same
     /// for all launches of an instance.
     pub cluster: u32,
@@ -47,6 +49,8 @@ pub struct Launch {
 impl Launch {
     /// Arguments of a kernel, at most.
     pub const MOST_ARGS: usize = 32;
+    /// What a thread of a fresh context has.
+    pub const USUAL_STACK: u32 = 1024;
 
     pub fn new(kernel: Kernel, template: &[i64], grid: [usize; 3], args: Vec<Vec<u8>>) -> Self {
         assert_eq!(kernel.template.len(), template.len(), "invariant: {} has its template arguments", kernel.name);
@@ -60,6 +64,7 @@ impl Launch {
             header: None,
             threads,
             shared: 0,
+            stack: Self::USUAL_STACK,
             cluster: 1,
             grid,
             args,
@@ -84,6 +89,11 @@ impl Launch {
 
     pub fn with_shared(mut self, bytes: u32) -> Self {
         self.shared = bytes;
+        self
+    }
+
+    pub fn with_stack(mut self, bytes: u32) -> Self {
+        self.stack = bytes;
         self
     }
 
@@ -197,6 +207,11 @@ pointer!(
     IndexOut,
     "u32*"
 );
+pointer!(
+    /// A table of [`Spans`] that is read.
+    SpansIn,
+    "const Span*"
+);
 
 impl From<Out> for In {
     fn from(p: Out) -> Self {
@@ -241,40 +256,41 @@ impl Param for Table {
     }
 }
 
-/// Places in device memory with their lengths in words, passed by value.
+/// A place in device memory, how many words lie there, and where in a row they belong: as in `kernels/common/types.cuh`.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, bytemuck::Pod, bytemuck::Zeroable)]
 #[repr(C)]
-pub struct Spans {
-    at: [u64; Spans::LEN],
-    len: [u32; Spans::LEN],
-    count: u32,
-    unused: u32,
+struct Span {
+    at: u64,
+    len: u32,
+    place: u32,
 }
+
+/// A table of places, as many as there are, to be written to device memory.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Spans(Vec<Span>);
 
 impl Spans {
-    /// Entries, as in `kernels/common/types.cuh`.
-    pub const LEN: usize = 24;
-
-    /// From addresses and lengths.
-    pub fn new(list: &[(u64, usize)]) -> Self {
-        assert!(list.len() <= Self::LEN, "invariant: a launch touches at most {} places", Self::LEN);
-        let mut s = Self { count: list.len() as u32, ..Self::default() };
-        for (i, &(at, len)) in list.iter().enumerate() {
-            (s.at[i], s.len[i]) = (at, u32::try_from(len).expect("invariant: a variable has fewer than 2^32 numbers"));
-        }
-        s
+    /// From addresses, lengths in words, and places in a row.
+    pub fn new(list: impl IntoIterator<Item = (u64, usize, usize)>) -> Self {
+        let number = |n: usize| u32::try_from(n).expect("invariant: a variable has fewer than 2^32 numbers");
+        Self(list.into_iter().map(|(at, len, place)| Span { at, len: number(len), place: number(place) }).collect())
     }
 
-    /// Words in all.
+    pub fn len(&self) -> usize {
+        self.0.len()
+    }
+
+    pub fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+
+    /// Words of the table itself.
     pub fn words(&self) -> usize {
-        self.len.iter().map(|&n| n as usize).sum()
+        size_of_val(&self.0[..]) / 4
     }
-}
 
-impl Param for Spans {
-    const C: &'static str = "Spans";
-    fn bytes(self) -> Vec<u8> {
-        bytemuck::bytes_of(&self).to_vec()
+    pub fn bytes(&self) -> &[u8] {
+        bytemuck::cast_slice(&self.0)
     }
 }
 

@@ -8,10 +8,12 @@
 //! | [`nvrtc`] | the run-time compiler, and what it reports about registers and spills |
 //! | [`cache`] | compiled code on disk, by the hash of everything it depends on |
 //! | [`driver`] | context, memory, modules, graphs |
+//! | `binding` | how a function of the driver is called, and the number it returns |
 //!
 //! Nothing here needs a driver until [`driver::Context::open`] and nothing needs a compiler until [`nvrtc::Nvrtc::load`];
 //! both say in one line what is missing.
 
+mod binding;
 pub mod cache;
 pub mod driver;
 pub mod launch;

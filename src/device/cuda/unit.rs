@@ -5,58 +5,8 @@ use super::launch::{Header, Launch};
 use std::collections::BTreeMap;
 use std::fmt::Write;
 
-macro_rules! embedded {
-    ($($file:literal),* $(,)?) => {
-        /// Every file under `kernels/`, by its path there.
-        pub const FILES: &[(&str, &str)] = &[$(($file, include_str!(concat!("../../../kernels/", $file)))),*];
-    };
-}
-embedded!(
-    "common/types.cuh",
-    "common/epilogue.cuh",
-    "common/math.cuh",
-    "common/mma.cuh",
-    "common/hopper.cuh",
-    "common/reduce.cuh",
-    "common/moments.cuh",
-    "common/philox.cuh",
-    "common/vec.cuh",
-    "common/spatial.cuh",
-    "nn/flow.cu",
-    "nn/linear.cu",
-    "nn/product.cu",
-    "nn/product_tma.cu",
-    "nn/twohot.cu",
-    "nn/loss.cu",
-    "nn/optim.cu",
-    "rl/policy.cu",
-    "rl/returns.cu",
-    "rl/replay.cu",
-    "sim/chains.cuh",
-    "sim/body.cuh",
-    "sim/contact.cuh",
-    "sim/sums.cuh",
-    "sim/chains_mass_matrix.cuh",
-    "sim/chains_substep.cuh",
-    "sim/chains_step.cuh",
-    "sim/tree.cuh",
-    "sim/tree_forces.cuh",
-    "sim/tree_mass_matrix.cuh",
-    "sim/tree_integrate.cuh",
-    "sim/tree_step.cuh",
-    "sim/step.cuh",
-    "sim/task.cuh",
-    "sim/features.cuh",
-    "sim/terms.cuh",
-    "sim/physics.cu",
-    "sim/episodes.cu",
-    "sim/env.cu",
-    "tape/basic.cu",
-    "tape/probe.cu",
-    "tape/random.cu",
-    "tape/round.cu",
-    "tape/stats.cu",
-);
+// `FILES`: the build script lists what is there.
+include!(concat!(env!("OUT_DIR"), "/kernels.rs"));
 
 /// A source with the instances that are asked of it.
 #[derive(Clone, Debug)]

@@ -8,6 +8,7 @@ pub mod zip;
 
 use std::collections::BTreeMap;
 
+use half::{bf16, f16};
 use pickle::{Id, Node, Pickle};
 
 /// A tensor as the file describes it.
@@ -84,7 +85,8 @@ impl<'a> TorchFile<'a> {
         let (size, read): (usize, fn(&[u8]) -> f32) = match t.kind.as_str() {
             "torch FloatStorage" => (4, |b| f32::from_le_bytes([b[0], b[1], b[2], b[3]])),
             "torch DoubleStorage" => (8, |b| f64::from_le_bytes(std::array::from_fn(|i| b[i])) as f32),
-            "torch BFloat16Storage" => (2, |b| f32::from_le_bytes([0, 0, b[0], b[1]])),
+            "torch HalfStorage" => (2, |b| f16::from_le_bytes([b[0], b[1]]).to_f32()),
+            "torch BFloat16Storage" => (2, |b| bf16::from_le_bytes([b[0], b[1]]).to_f32()),
             other => return Err(format!("numbers of type {other} are not read here")),
         };
         let held = bytes.len() / size;

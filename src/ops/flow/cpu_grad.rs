@@ -137,7 +137,8 @@ impl FlowGrad {
         } else if self.kept {
             &args.input(self.operands + 1)[((k - 1) * d.rows + rows.start) * w..][..n * w]
         } else {
-            block(at.between + (k - 1) * d.rows * w, w)
+            let start = at.between + (k - 1) * d.rows * w;
+            args.read_scratch(start + rows.start * w..start + rows.end * w)
         };
         for s in 0..d.stages().len() {
             self.evaluate(args, &at, k, s, rows.clone(), fixed, x);
@@ -154,7 +155,7 @@ impl FlowGrad {
                 add_scaled(dv, F::of(d.h() * after.a), du);
             }
             self.evaluate_reverse(args, &at, s, tile, rows.clone(), dy, du);
-            add_scaled(dfixed, F::one(), args.scratch(at.layer(d, 0, false, s, rows.clone())));
+            add_scaled(dfixed, F::one(), args.read_scratch(at.layer(d, 0, false, s, rows.clone())));
             add_scaled(next_g, F::one(), du);
         }
         g.copy_from_slice(next_g);
@@ -199,7 +200,7 @@ impl FlowGrad {
         if s == 0 {
             u.copy_from_slice(x);
         } else {
-            let v = args.scratch(at.layer(d, d.layers() - 1, true, s - 1, rows.clone()));
+            let v = args.read_scratch(at.layer(d, d.layers() - 1, true, s - 1, rows.clone()));
             advance(u, x, F::of(d.h() * d.stages()[s].a), v);
         }
         let mut input: &[F] = u;
@@ -236,7 +237,7 @@ impl FlowGrad {
             let (operand, width) = (d.operand(l), d.widths[l]);
             let h = args.scratch(at.layer(d, l, false, s, rows.clone()));
             if d.epilogues[l].has_norm() {
-                let y = args.scratch(at.layer(d, l, true, s, rows.clone()));
+                let y = args.read_scratch(at.layer(d, l, true, s, rows.clone()));
                 let sums = args.scratch(at.norm(d, tile, l));
                 let (copy, temp) = temps.split_at_mut(width);
                 let (gain, shift) = (args.input(operand + 3), args.input(operand + 4));
@@ -295,17 +296,17 @@ impl FlowGrad {
         let outs = chunk(width, out_tile(width), task);
         let more = k + 1 < d.steps.substeps;
         // All stages in one: they lie one behind the other.
-        let dh = &*args.scratch(at.layer(d, l, false, 0, 0..stages * m));
+        let dh = args.read_scratch(at.layer(d, l, false, 0, 0..stages * m));
         let [weight, bias, gain, shift] = self.dlayers[l];
         if let Some(Target { output, accumulate }) = weight {
             let fan_in = d.fan_in(l);
             let dw = args.out(output, outs.start * fan_in..outs.end * fan_in);
             let add = accumulate || more;
             if l > 0 {
-                let x = &*args.scratch(at.layer(d, l - 1, true, 0, 0..stages * m));
+                let x = args.read_scratch(at.layer(d, l - 1, true, 0, 0..stages * m));
                 outer(&dh[outs.start..], width, x, fan_in, stages * m, dw, fan_in, outs.len(), add);
             } else {
-                let x = &*args.scratch(at.u..at.u + stages * m * d.state);
+                let x = args.read_scratch(at.u..at.u + stages * m * d.state);
                 let to = &mut dw[d.column(Part::State)..];
                 outer(&dh[outs.start..], width, x, d.state, stages * m, to, fan_in, outs.len(), add);
                 let column = d.column(Part::Time);
@@ -320,7 +321,7 @@ impl FlowGrad {
                     row[column] = sum;
                 }
                 for (i, &w) in d.fixed.iter().enumerate().filter(|_| k == 0) {
-                    let dfixed = &*args.scratch(at.dfixed..at.dfixed + m * width);
+                    let dfixed = args.read_scratch(at.dfixed..at.dfixed + m * width);
                     let x = args.input(1 + i);
                     let to = &mut dw[d.column(Part::Fixed(i))..];
                     outer(&dfixed[outs.start..], width, x, w, m, to, fan_in, outs.len(), accumulate);
@@ -343,7 +344,7 @@ impl FlowGrad {
                     out.fill(F::zero());
                 }
                 for tile in 0..d.tiles() {
-                    let sums = &*args.scratch(at.norm(d, tile, l));
+                    let sums = args.read_scratch(at.norm(d, tile, l));
                     add_scaled(out, F::one(), &sums[which * width..][outs.clone()]);
                 }
             }

@@ -10,7 +10,7 @@ use crate::device::cuda::Launch;
 use crate::device::cuda::launch::{Element, In, Out, Table};
 use crate::device::cuda::matmul::Matmul;
 use crate::ops::linear::cuda::{
-    Layer, PARTS, SUMS, columns, columns_workspace, grad_rows, input_gradient, row_blocks, rows, weight_gradient,
+    Layer, SUMS, columns, columns_workspace, grad_rows, input_gradient, row_blocks, rows, weight_gradient,
 };
 use crate::ops::linear::product::{
     Lines, Product, fills_tma, pack_rows, round_rows, rounded, rounded_workspace, split_workspace,
@@ -474,11 +474,8 @@ impl<'a> Draft<'a> {
 }
 
 impl Flow {
-    pub(super) fn launches(&self, x: &Operands) -> Option<Vec<Launch>> {
+    pub(super) fn launches(&self, x: &Operands) -> Vec<Launch> {
         let d = &self.dims;
-        if d.parts.len() > PARTS {
-            return None;
-        }
         let mut l = Draft { d, x, at: Scratch::forward(d), list: vec![] };
         l.prepare(false);
         let out = x.out(0);
@@ -491,7 +488,7 @@ impl Flow {
             let kept = if between { x.out(1).at(k * l.n()) } else { Out::default() };
             l.advance(from, out, kept);
         }
-        Some(l.list)
+        l.list
     }
 
     /// Numbers of scratch memory that the kernels need.
@@ -501,11 +498,8 @@ impl Flow {
 }
 
 impl FlowGrad {
-    pub(super) fn launches(&self, x: &Operands) -> Option<Vec<Launch>> {
+    pub(super) fn launches(&self, x: &Operands) -> Vec<Launch> {
         let d = &self.dims;
-        if d.parts.len() > PARTS {
-            return None;
-        }
         let at = Scratch::reverse(d, self.kept);
         let (between, [g0, g1]) = (at.between, at.g);
         let mut l = Draft { d, x, at, list: vec![] };
@@ -562,7 +556,7 @@ impl FlowGrad {
                 l.back(0, dfixed.into(), column, d.fixed[i], x.out(output), accumulate);
             }
         }
-        Some(l.list)
+        l.list
     }
 
     /// Numbers of scratch memory that the kernels need.

@@ -43,7 +43,8 @@ impl Interpolate {
     }
 }
 
-impl Op for Interpolate {
+// SAFETY: each task writes its own chunk of the output and scratch, and only reads inputs.
+unsafe impl Op for Interpolate {
     fn name(&self) -> &'static str {
         "interpolate"
     }
@@ -82,7 +83,8 @@ impl InterpolateGrad {
     }
 }
 
-impl Op for InterpolateGrad {
+// SAFETY: each task writes its own chunk of the output and scratch, and only reads inputs.
+unsafe impl Op for InterpolateGrad {
     fn name(&self) -> &'static str {
         "interpolate_grad"
     }
@@ -127,13 +129,14 @@ impl VelocityError {
             args.scratch(task..task + 1)[0] = sum_of(&acc, |x| x) * F::of(self.weights[t]);
         } else {
             let n = self.weights.len() * chunks;
-            let parts = args.scratch(0..n);
+            let parts = args.read_scratch(0..n);
             args.out_all(0)[0] = sum_of(parts, |x| x);
         }
     }
 }
 
-impl Op for VelocityError {
+// SAFETY: tasks write their own partial sums, which the one task of the last phase adds.
+unsafe impl Op for VelocityError {
     fn name(&self) -> &'static str {
         "velocity_error"
     }
@@ -183,7 +186,8 @@ impl VelocityErrorGrad {
     }
 }
 
-impl Op for VelocityErrorGrad {
+// SAFETY: each task writes its own chunk of the output and scratch, and only reads inputs.
+unsafe impl Op for VelocityErrorGrad {
     fn name(&self) -> &'static str {
         "velocity_error_grad"
     }

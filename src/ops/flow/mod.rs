@@ -228,7 +228,8 @@ struct Flow {
     dims: Dims,
 }
 
-impl Op for Flow {
+// SAFETY: tasks write the rows of their own tile, in outputs and scratch.
+unsafe impl Op for Flow {
     fn name(&self) -> &'static str {
         "flow"
     }
@@ -280,7 +281,7 @@ impl Op for Flow {
     }
 
     fn cuda(&self, x: &Operands) -> Option<Vec<Launch>> {
-        self.launches(x)
+        Some(self.launches(x))
     }
     crate::kernels!();
 }
@@ -311,7 +312,9 @@ impl FlowGrad {
     }
 }
 
-impl Op for FlowGrad {
+// SAFETY: tasks of a phase write the rows of their own tile, or the gradients of their own columns, for which they read
+// the scratch of all rows shared.
+unsafe impl Op for FlowGrad {
     fn name(&self) -> &'static str {
         "flow_grad"
     }
@@ -344,7 +347,7 @@ impl Op for FlowGrad {
     }
 
     fn cuda(&self, x: &Operands) -> Option<Vec<Launch>> {
-        self.launches(x)
+        Some(self.launches(x))
     }
     crate::kernels!();
 }

@@ -53,7 +53,8 @@ impl Tangent {
     }
 }
 
-impl Op for Tangent {
+// SAFETY: each task writes its own chunk of the output and scratch, and only reads inputs.
+unsafe impl Op for Tangent {
     fn name(&self) -> &'static str {
         "tangent"
     }
@@ -125,7 +126,8 @@ fn threshold<F: Real>(x: &[F]) -> F {
     }
 }
 
-impl Op for Project {
+// SAFETY: each task writes its own chunk of the output and scratch, and only reads inputs.
+unsafe impl Op for Project {
     fn name(&self) -> &'static str {
         "simplex"
     }
@@ -175,7 +177,8 @@ impl ProjectGrad {
     }
 }
 
-impl Op for ProjectGrad {
+// SAFETY: each task writes its own chunk of the output and scratch, and only reads inputs.
+unsafe impl Op for ProjectGrad {
     fn name(&self) -> &'static str {
         "simplex_grad"
     }

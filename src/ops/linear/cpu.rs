@@ -231,8 +231,8 @@ impl LinearGrad {
                 }
                 for t in 0..d.tiles() {
                     let at = self.row_tasks() * 2 * n + ((e * d.tiles() + t) * 2 + which) * n;
-                    let sums = args.scratch(at + outs.start..at + outs.end);
-                    for (o, s) in out.iter_mut().zip(sums.iter()) {
+                    let sums = args.read_scratch(at + outs.start..at + outs.end);
+                    for (o, s) in out.iter_mut().zip(sums) {
                         *o += *s;
                     }
                 }
@@ -323,13 +323,12 @@ impl Transpose {
         let blocks = n.div_ceil(TRANSPOSE_ROWS);
         let (e, rows) = (task / blocks, chunk(n, TRANSPOSE_ROWS, task % blocks));
         let w = &args.input(0)[e * n * k..][..n * k];
-        let out = args.out_ptr(0);
+        let out = args.output(0);
         // Columns in blocks, so that both sides stay in cache.
         for c0 in (0..k).step_by(16) {
             for c in c0..(c0 + 16).min(k) {
                 for r in rows.clone() {
-                    // SAFETY: (c, r) lies in the k x n block e of the output; tasks own different r.
-                    unsafe { *out.add(e * n * k + c * n + r) = w[r * k + c] };
+                    out.set(e * n * k + c * n + r, w[r * k + c]);
                 }
             }
         }

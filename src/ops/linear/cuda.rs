@@ -34,7 +34,7 @@ crate::cuda_kernels! {
     fn transpose[256](w: In, out: Out, n: u32, k: u32);
 }
 
-/// Input parts that the kernels take.
+/// Input parts that a launch takes; the products of more follow one after another.
 pub(in crate::ops) const PARTS: usize = 3;
 /// Inputs of a layer that are few, outputs that are, and outputs that a block of a fused layer holds at the most.
 const FEW_INPUTS: usize = 64;
@@ -241,19 +241,18 @@ impl Layer {
 }
 
 impl Linear {
-    pub(super) fn launches(&self, x: &Operands) -> Option<Vec<Launch>> {
+    pub(super) fn launches(&self, x: &Operands) -> Vec<Launch> {
         let d = &self.dims;
-        if d.parts.len() > PARTS {
-            return None;
-        }
         let norm = d.epilogue.has_norm();
         let first = first_x(d.epilogue);
+        let parts: Vec<(usize, In)> = d.parts.iter().enumerate().map(|(i, &k)| (k, x.input(first + i))).collect();
+        let of = |parts: &[(usize, In)]| std::array::from_fn(|i| parts.get(i).copied().unwrap_or_default());
         let layer = Layer {
             e: d.ensemble,
             m: d.m,
             n: d.n,
             epilogue: d.epilogue,
-            parts: std::array::from_fn(|i| d.parts.get(i).map_or_else(Default::default, |&k| (k, x.input(first + i)))),
+            parts: of(&parts),
             shared_input: d.shared_input,
             inputs: d.k(),
             column: 0,
@@ -265,7 +264,22 @@ impl Linear {
             saved: if norm && x.outputs_len() > 1 { x.out(1) } else { Out::default() },
         };
         let workspace = if self.cuda_workspace() > 0 { x.scratch() } else { Out::default() };
-        Some(layer.launches(x.matmul(), workspace))
+        if parts.len() <= PARTS {
+            return layer.launches(x.matmul(), workspace);
+        }
+        let h = if layer.saved == Out::default() { layer.y } else { layer.saved };
+        let (mut list, mut column) = (vec![], 0);
+        for (i, parts) in parts.chunks(PARTS).enumerate() {
+            let some = Layer { parts: of(parts), column, ..layer };
+            let bias = if i == 0 { layer.bias } else { In::default() };
+            let product = Product { bias, accumulate: i > 0, ..some.product(x.matmul(), h) };
+            product.launch(x.matmul(), workspace, &mut list);
+            column += some.k();
+        }
+        if norm {
+            list.push(rows(layer.e, layer.m, layer.n, layer.epilogue, h.into(), layer.gains, layer.y));
+        }
+        list
     }
 
     /// Numbers of scratch memory that the kernels need.

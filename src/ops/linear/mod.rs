@@ -159,7 +159,8 @@ fn first_x(epilogue: Epilogue) -> usize {
     if epilogue.has_norm() { 5 } else { 3 }
 }
 
-impl Op for Linear {
+// SAFETY: tasks write their own rows of their own member.
+unsafe impl Op for Linear {
     fn name(&self) -> &'static str {
         match self.dims.epilogue {
             Epilogue::Bias => "linear",
@@ -223,7 +224,7 @@ impl Op for Linear {
     }
 
     fn cuda(&self, x: &Operands) -> Option<Vec<Launch>> {
-        self.launches(x)
+        Some(self.launches(x))
     }
     crate::kernels!();
 }
@@ -261,7 +262,9 @@ impl LinearGrad {
     }
 }
 
-impl Op for LinearGrad {
+// SAFETY: tasks of the first phase write their own rows and scratch, of the second the gradients of their own outputs, for
+// which they read all rows shared.
+unsafe impl Op for LinearGrad {
     fn name(&self) -> &'static str {
         "linear_grad"
     }
@@ -310,7 +313,8 @@ impl Op for LinearGrad {
 #[derive(Debug)]
 struct Transpose;
 
-impl Op for Transpose {
+// SAFETY: tasks write the columns of the output that come from their own rows, element by element.
+unsafe impl Op for Transpose {
     fn name(&self) -> &'static str {
         "transpose"
     }

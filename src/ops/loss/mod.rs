@@ -53,13 +53,14 @@ impl SquaredError {
             args.scratch(task..task + 1)[0] = s * F::of(self.weights[t]);
         } else {
             let n = self.weights.len() * chunks;
-            let parts = args.scratch(0..n);
+            let parts = args.read_scratch(0..n);
             args.out_all(0)[0] = sum_of(parts, |x| x);
         }
     }
 }
 
-impl Op for SquaredError {
+// SAFETY: tasks write their own partial sums, which the one task of the last phase adds.
+unsafe impl Op for SquaredError {
     fn name(&self) -> &'static str {
         "squared_error"
     }
@@ -107,7 +108,8 @@ impl SquaredErrorGrad {
     }
 }
 
-impl Op for SquaredErrorGrad {
+// SAFETY: each task writes its own chunk of the output and scratch, and only reads inputs.
+unsafe impl Op for SquaredErrorGrad {
     fn name(&self) -> &'static str {
         "squared_error_grad"
     }

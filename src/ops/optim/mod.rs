@@ -66,7 +66,7 @@ impl Adam {
                 args.scratch(task..task + 1)[0] = sum_of(g, |g| g * g);
             }
             1 => {
-                let parts = args.scratch(0..chunks);
+                let parts = args.read_scratch(0..chunks);
                 let norm = sum_of(parts, |x| x).sqrt();
                 args.out_all(4)[0] = norm;
                 let step = args.out_index(3, 0..1);
@@ -84,7 +84,7 @@ impl Adam {
                 factors[2] = F::of(1.0 / (1.0 - self.spec.beta2.powi(t)).sqrt());
             }
             _ => {
-                let f = args.scratch(chunks..chunks + 3);
+                let f = args.read_scratch(chunks..chunks + 3);
                 let (clip, rate, root) = (f[0], f[1], f[2]);
                 if clip < F::zero() {
                     return;
@@ -106,7 +106,8 @@ impl Adam {
     }
 }
 
-impl Op for Adam {
+// SAFETY: tasks write their own chunks and partial sums; what all of them read in the last phase, they read shared.
+unsafe impl Op for Adam {
     fn name(&self) -> &'static str {
         "adam"
     }

@@ -48,7 +48,8 @@ impl Squash {
     }
 }
 
-impl Op for Squash {
+// SAFETY: each task writes its own chunk of the output and scratch, and only reads inputs.
+unsafe impl Op for Squash {
     fn name(&self) -> &'static str {
         "squash"
     }
@@ -96,7 +97,8 @@ impl SquashGradMean {
     }
 }
 
-impl Op for SquashGradMean {
+// SAFETY: each task writes its own chunk of the output and scratch, and only reads inputs.
+unsafe impl Op for SquashGradMean {
     fn name(&self) -> &'static str {
         "squash_grad_mean"
     }
@@ -132,7 +134,8 @@ impl SquashGradStd {
     }
 }
 
-impl Op for SquashGradStd {
+// SAFETY: a phase has one task.
+unsafe impl Op for SquashGradStd {
     fn name(&self) -> &'static str {
         "squash_grad_std"
     }
@@ -170,7 +173,8 @@ impl Spread {
     }
 }
 
-impl Op for Spread {
+// SAFETY: each task writes its own chunk of the output and scratch, and only reads inputs.
+unsafe impl Op for Spread {
     fn name(&self) -> &'static str {
         "spread"
     }
@@ -212,7 +216,8 @@ impl SpreadGrad {
     }
 }
 
-impl Op for SpreadGrad {
+// SAFETY: a phase has one task.
+unsafe impl Op for SpreadGrad {
     fn name(&self) -> &'static str {
         "spread_grad"
     }
@@ -261,7 +266,8 @@ impl EnsembleMin {
     }
 }
 
-impl Op for EnsembleMin {
+// SAFETY: a phase has one task.
+unsafe impl Op for EnsembleMin {
     fn name(&self) -> &'static str {
         "ensemble_min"
     }
@@ -301,7 +307,8 @@ impl EnsembleMinGrad {
     }
 }
 
-impl Op for EnsembleMinGrad {
+// SAFETY: a phase has one task.
+unsafe impl Op for EnsembleMinGrad {
     fn name(&self) -> &'static str {
         "ensemble_min_grad"
     }
@@ -349,7 +356,8 @@ impl SelectRows {
     }
 }
 
-impl Op for SelectRows {
+// SAFETY: each task writes its own chunk of the output and scratch, and only reads inputs.
+unsafe impl Op for SelectRows {
     fn name(&self) -> &'static str {
         "select_rows"
     }
@@ -396,7 +404,8 @@ impl SelectRowsGrad {
     }
 }
 
-impl Op for SelectRowsGrad {
+// SAFETY: each task writes its own chunk of the output and scratch, and only reads inputs.
+unsafe impl Op for SelectRowsGrad {
     fn name(&self) -> &'static str {
         "select_rows_grad"
     }
@@ -431,7 +440,8 @@ impl GatherRows {
     }
 }
 
-impl Op for GatherRows {
+// SAFETY: each task writes its own chunk of the output and scratch, and only reads inputs.
+unsafe impl Op for GatherRows {
     fn name(&self) -> &'static str {
         "gather_rows"
     }

@@ -34,7 +34,8 @@ impl Normal {
     }
 }
 
-impl Op for Normal {
+// SAFETY: each task writes its own chunk of the output and scratch, and only reads inputs.
+unsafe impl Op for Normal {
     fn name(&self) -> &'static str {
         "normal"
     }
@@ -73,7 +74,8 @@ impl Uniform {
     }
 }
 
-impl Op for Uniform {
+// SAFETY: each task writes its own chunk of the output and scratch, and only reads inputs.
+unsafe impl Op for Uniform {
     fn name(&self) -> &'static str {
         "uniform"
     }
@@ -122,7 +124,8 @@ impl Permutation {
     }
 }
 
-impl Op for Permutation {
+// SAFETY: a phase has one task.
+unsafe impl Op for Permutation {
     fn name(&self) -> &'static str {
         "permutation"
     }

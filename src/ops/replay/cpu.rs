@@ -67,7 +67,7 @@ impl Record {
     #[inline(always)]
     fn reserve<F: Real>(&self, args: &OpArgs<F>) {
         let s = &self.spec;
-        let lengths = args.out_index(1, 0..s.num_envs);
+        let lengths = args.read_output_index(1, 0..s.num_envs);
         let mut directory = DirectoryMut {
             entries: args.out_index(3, 0..args.out_len(3)),
             counters: args.out_index(4, 0..Counter::COUNT),
@@ -77,7 +77,7 @@ impl Record {
         directory.rebase();
         let moves = args.out_index(6, 0..s.num_envs);
         let mut staged = 0;
-        for (n, (to, &mut length)) in moves.iter_mut().zip(lengths).enumerate() {
+        for (n, (to, &length)) in moves.iter_mut().zip(lengths).enumerate() {
             let ends = args.input(3)[n].value() > 0.5 || length as usize == s.staging_rows;
             *to = if ends { directory.append(length) + 1 } else { 0 };
             // An episode that ends leaves one row behind, too few for a window.
@@ -90,7 +90,7 @@ impl Record {
     #[inline(always)]
     fn flush<F: Real>(&self, args: &OpArgs<F>, n: usize) {
         let s = &self.spec;
-        let to = args.out_index(6, n..n + 1)[0];
+        let to = args.read_output_index(6, n..n + 1)[0];
         if to == 0 {
             return;
         }
@@ -98,7 +98,7 @@ impl Record {
         let length = &mut args.out_index(1, n..n + 1)[0];
         let (start, rows) = (to as usize - 1, *length as usize);
         // Rows that this very call overwrites are skipped, so that no two tasks write the same slot.
-        let end = args.out_index(4, 0..Counter::COUNT)[Counter::Rows as usize] as usize;
+        let end = args.read_output_index(4, 0..Counter::COUNT)[Counter::Rows as usize] as usize;
         let mut row = end.saturating_sub(s.capacity).saturating_sub(start).min(rows);
         while row < rows {
             let slot = (start + row) % s.capacity;
@@ -158,7 +158,7 @@ impl Sample {
     fn draw<F: Real>(&self, args: &OpArgs<F>, rng: &Philox, b: usize) -> Option<Window> {
         let s = &self.spec;
         let directory = Directory { entries: args.index(3), counters: args.index(4) };
-        let setup = &*args.out_index(4, 0..args.out_len(4));
+        let setup = args.read_output_index(4, 0..args.out_len(4));
         let (count, in_ring, in_staging) = (setup[0], setup[1], setup[2]);
         if in_ring + in_staging == 0 {
             return None;

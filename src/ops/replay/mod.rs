@@ -169,7 +169,8 @@ struct Begin {
     spec: ReplaySpec,
 }
 
-impl Op for Begin {
+// SAFETY: a phase has one task.
+unsafe impl Op for Begin {
     fn name(&self) -> &'static str {
         "replay_begin"
     }
@@ -194,7 +195,9 @@ struct Record {
     spec: ReplaySpec,
 }
 
-impl Op for Record {
+// SAFETY: tasks write rows of their own environments and disjoint rows of the ring; counters that all of them need they
+// read shared.
+unsafe impl Op for Record {
     fn name(&self) -> &'static str {
         "replay_record"
     }
@@ -219,7 +222,8 @@ struct Sample {
     spec: ReplaySpec,
 }
 
-impl Op for Sample {
+// SAFETY: the first phase has one task; tasks of the second write their own windows and read what it left shared.
+unsafe impl Op for Sample {
     fn name(&self) -> &'static str {
         "replay_sample"
     }

@@ -142,7 +142,8 @@ impl ActorLoss {
     }
 }
 
-impl Op for ActorLoss {
+// SAFETY: tasks write the losses of their own environments, which the one task of the last phase adds.
+unsafe impl Op for ActorLoss {
     fn name(&self) -> &'static str {
         "actor_loss"
     }
@@ -216,7 +217,8 @@ impl ActorLossGrad {
     }
 }
 
-impl Op for ActorLossGrad {
+// SAFETY: a phase has one task.
+unsafe impl Op for ActorLossGrad {
     fn name(&self) -> &'static str {
         "actor_loss_grad"
     }
@@ -275,7 +277,8 @@ impl TdLambda {
     }
 }
 
-impl Op for TdLambda {
+// SAFETY: a phase has one task.
+unsafe impl Op for TdLambda {
     fn name(&self) -> &'static str {
         "td_lambda"
     }

@@ -87,7 +87,8 @@ impl UpdateStats {
     }
 }
 
-impl Op for UpdateStats {
+// SAFETY: each task writes its own column's statistics.
+unsafe impl Op for UpdateStats {
     fn name(&self) -> &'static str {
         "update_stats"
     }
@@ -139,7 +140,8 @@ impl Normalise {
     }
 }
 
-impl Op for Normalise {
+// SAFETY: a phase has one task.
+unsafe impl Op for Normalise {
     fn name(&self) -> &'static str {
         "normalise"
     }
@@ -180,7 +182,8 @@ impl NormaliseGrad {
     }
 }
 
-impl Op for NormaliseGrad {
+// SAFETY: a phase has one task.
+unsafe impl Op for NormaliseGrad {
     fn name(&self) -> &'static str {
         "normalise_grad"
     }

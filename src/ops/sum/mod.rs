@@ -37,7 +37,8 @@ impl Sum {
     }
 }
 
-impl Op for Sum {
+// SAFETY: each task writes its own chunk of the output and scratch, and only reads inputs.
+unsafe impl Op for Sum {
     fn name(&self) -> &'static str {
         "sum"
     }
@@ -74,7 +75,8 @@ impl SumGrad {
     }
 }
 
-impl Op for SumGrad {
+// SAFETY: each task writes its own chunk of the output and scratch, and only reads inputs.
+unsafe impl Op for SumGrad {
     fn name(&self) -> &'static str {
         "sum_grad"
     }

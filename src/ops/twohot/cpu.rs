@@ -95,7 +95,7 @@ impl TwoHotLoss {
                 *ce = softmax(logits, p) - ((F::one() - f) * logits[k] + f * logits[k + 1]);
             }
         } else {
-            let ce = args.scratch(rows_at..rows_at + total);
+            let ce = args.read_scratch(rows_at..rows_at + total);
             let batch = total / self.weights.len();
             let mut loss = F::zero();
             for (&w, ce) in self.weights.iter().zip(ce.chunks_exact(batch)) {

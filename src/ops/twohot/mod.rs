@@ -107,7 +107,8 @@ struct TwoHotDecode {
     decode: Decode,
 }
 
-impl Op for TwoHotDecode {
+// SAFETY: each task writes its own chunk of the output and scratch, and only reads inputs.
+unsafe impl Op for TwoHotDecode {
     fn name(&self) -> &'static str {
         "two_hot_decode"
     }
@@ -137,7 +138,8 @@ struct TwoHotDecodeGrad {
     accumulate: bool,
 }
 
-impl Op for TwoHotDecodeGrad {
+// SAFETY: each task writes its own chunk of the output and scratch, and only reads inputs.
+unsafe impl Op for TwoHotDecodeGrad {
     fn name(&self) -> &'static str {
         "two_hot_decode_grad"
     }
@@ -161,7 +163,8 @@ struct TwoHotLoss {
     weights: Vec<f64>,
 }
 
-impl Op for TwoHotLoss {
+// SAFETY: tasks write their own rows of scratch, which the one task of the last phase adds.
+unsafe impl Op for TwoHotLoss {
     fn name(&self) -> &'static str {
         "two_hot_loss"
     }
@@ -194,7 +197,8 @@ struct TwoHotLossGrad {
     accumulate: bool,
 }
 
-impl Op for TwoHotLossGrad {
+// SAFETY: each task writes its own chunk of the output and scratch, and only reads inputs.
+unsafe impl Op for TwoHotLossGrad {
     fn name(&self) -> &'static str {
         "two_hot_loss_grad"
     }

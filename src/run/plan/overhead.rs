@@ -4,18 +4,19 @@
 //! lines are meant to be generous.
 
 use super::{Item, Memory, Place};
+use crate::backend::cuda::count_launches;
+use crate::backend::cuda::epoch_graph::{self, is_whole, pinned_bytes};
 use crate::config::{Config, Latent};
 use crate::device::cpu::{packing, team};
+use crate::device::cuda::Launch;
 use crate::device::cuda::matmul::Matmul;
 use crate::device::cuda::unit::units;
 use crate::env;
 use crate::run::signals;
 use crate::run::trajectory::{self, FILMED};
-use crate::tape::cuda::round::{self, MAIL_BYTES, MOST_LAUNCHES};
-use crate::tape::exec::count_launches;
 use crate::tape::program::Node;
 use crate::tape::recompute::Repeatable;
-use crate::tape::{Layout, Program, Region, Vars, plan};
+use crate::tape::{EpochIo, Layout, Program, Region, Vars, plan};
 use std::collections::HashMap;
 use std::sync::Arc;
 
@@ -49,6 +50,9 @@ const COMPILER: u64 = 512 * MIB;
 /// Code is loaded in blocks of this size, at least one for each file; an entry point takes less than `ENTRY`.
 const CODE_BLOCK: u64 = 2 * MIB;
 const ENTRY: u64 = 64 * KIB;
+/// Threads that keep a stack off the chip: of a multiprocessor, and how many there are. No GPU of today has more.
+const THREADS: u64 = 2048;
+const MULTIPROCESSORS: u64 = 148;
 /// A launch in a graph, on the device and on the host.
 const NODE_ON_DEVICE: u64 = 4 * KIB;
 const NODE_ON_HOST: u64 = 8 * KIB;
@@ -64,21 +68,18 @@ pub(super) struct Beside {
 pub(super) struct Launches {
     files: u64,
     entries: u64,
+    /// Bytes of the largest stack of a thread.
+    stack: u32,
     /// Of each operation. One that is computed twice launches the same twice.
     of: HashMap<*const (), u64>,
-    /// Epochs that are graphs of their own: programs by place, each with its runs.
-    epochs: Vec<Vec<(usize, usize)>>,
+    /// Orders of programs that are recorded as a whole.
+    sequences: Vec<Vec<(usize, usize)>>,
+    /// Bytes of what host and device tell each other.
+    pinned: u64,
 }
 
 impl Launches {
-    /// `epochs` are the epochs that are run again and again.
-    pub fn new(
-        c: &Config,
-        place: Place,
-        vars: &Vars,
-        programs: &[Repeatable],
-        epochs: Vec<Vec<(usize, usize)>>,
-    ) -> Self {
+    pub fn new(c: &Config, place: Place, vars: &Vars, programs: &[Repeatable], io: &EpochIo) -> Self {
         if place == Place::Host {
             return Self::default();
         }
@@ -93,7 +94,9 @@ impl Launches {
         let of = nodes.zip(counts.iter().flatten()).map(|(n, &count)| (address(n), count as u64)).collect();
         let (units, _) = units(&kinds);
         let entries = units.iter().map(|u| u.symbols().count() as u64).sum();
-        Self { files: units.len() as u64, entries, of, epochs }
+        let pinned = pinned_bytes(io, vars) as u64;
+        let stack = kinds.iter().map(|l| l.stack).max().unwrap_or(0);
+        Self { files: units.len() as u64, entries, stack, of, sequences: io.sequences.clone(), pinned }
     }
 
     /// Launches of a program that was made of those described.
@@ -101,12 +104,13 @@ impl Launches {
         program.nodes.iter().filter_map(|n| self.of.get(&address(n))).sum()
     }
 
-    /// Of all graphs: each program's, and those of whole rounds.
+    /// Of all graphs: each program's, and those of whole epochs.
     fn in_graphs(&self, programs: &[&Program]) -> u64 {
         let of: Vec<u64> = programs.iter().map(|p| self.count(p)).collect();
-        let whole = self.epochs.iter().map(|steps| steps.iter().map(|&(p, runs)| runs as u64 * of[p]).sum::<u64>());
-        // The kernels around a round.
-        let whole = whole.filter(|&n| n <= MOST_LAUNCHES as u64).map(|n| n + round::describe_launches().len() as u64);
+        let epochs = self.sequences.iter();
+        let whole = epochs.map(|steps| steps.iter().map(|&(p, runs)| runs as u64 * of[p]).sum::<u64>());
+        let around = epoch_graph::describe_launches().len() as u64;
+        let whole = whole.filter(|&n| is_whole(n)).map(|n| n + around);
         of.iter().sum::<u64>() + whole.sum::<u64>()
     }
 }
@@ -173,14 +177,14 @@ fn driver(layout: &Layout, launches: &Launches, launched: u64) -> Vec<Item> {
     let code = (launches.files * CODE_BLOCK).max(launches.entries * ENTRY);
     let mirror = layout.persistent.bytes(size_of::<f32>()) as u64;
     let item = |name, what, bytes, on| Item { name, what, bytes, on };
-    vec![
+    let mut items = vec![
         item(
             "mirror",
             "what the host reads and writes of the device's variables, for checkpoints",
             mirror,
             Memory::Host,
         ),
-        item("mail", "locked: what host and device tell each other about an epoch", MAIL_BYTES as u64, Memory::Host),
+        item("epoch io", "locked: what host and device tell each other about an epoch", launches.pinned, Memory::Host),
         item("driver", "the driver on the host, with the copies it stages: a bound", DRIVER, Memory::Host),
         item("compiler", "machine code while it is made, at the start", COMPILER, Memory::Host),
         item(
@@ -197,7 +201,18 @@ fn driver(layout: &Layout, launches: &Launches, launched: u64) -> Vec<Item> {
             launched * NODE_ON_DEVICE,
             Memory::Device,
         ),
-    ]
+    ];
+    // The usual one is part of the context.
+    if launches.stack > Launch::USUAL_STACK {
+        let bytes = u64::from(launches.stack) * THREADS * MULTIPROCESSORS;
+        items.push(item(
+            "stack",
+            "what threads keep off the chip, of all that can run: a bound",
+            bytes,
+            Memory::Device,
+        ));
+    }
+    items
 }
 
 /// The largest matrix of a critic: it is made orthogonal in double precision before it is stored.

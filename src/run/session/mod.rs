@@ -96,6 +96,7 @@ impl<F: Stored> Session<F> {
         (s.info.best_return, s.info.best_epoch) = (best.map(|b| b.mean), best.map(|b| b.epoch));
         s.saved = Some(s.trainer.epoch());
         s.info.resumed += 1;
+        (s.info.commit, s.info.compiler) = (crate::version::COMMIT.into(), crate::version::COMPILER.into());
         (s.early_stop, s.signal_health) = (memory.early_stop, memory.signal_health);
         let mut empty = true;
         for row in Rows::open(&s.folder.file(metrics::FILE_NAME))? {
@@ -306,7 +307,7 @@ impl<F: Stored> Session<F> {
     /// Waits for the epochs that were begun and does what is due after the last of them.
     fn sync(&mut self) -> Result<(), RunError> {
         let Some(from) = self.from.take() else { return Ok(()) };
-        let epochs = self.trainer.machine.pending() as f64;
+        let epochs = self.trainer.machine.in_flight() as f64;
         let (tracker, mut seconds) = (&mut self.tracker, f64::NAN);
         self.trainer.sync(|r| {
             // The first of them is told when all are over.

@@ -1,25 +1,13 @@
-//! Variables outside the arena: what is too large for where programs run, and read there in small pieces.
+//! The block of variables outside the arena.
 
 use crate::device::cuda::CudaError;
 use crate::device::cuda::driver::{Context, Pinned};
 use crate::mem::{MapError, Mapped};
+use crate::tape::Placement;
 use bytemuck::Pod;
-use std::path::PathBuf;
 use std::sync::Arc;
 
-/// Where the variables lie that [`super::Vars::offload`] took out of the arena.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub enum Placement {
-    /// In the arena: none was taken out.
-    #[default]
-    Arena,
-    /// Page-locked memory of the host, which a GPU reads and writes in place.
-    Pinned,
-    /// A file without a name in this folder, mapped into memory; for programs on the processor.
-    File(PathBuf),
-}
-
-/// The block of such variables.
+/// Where the variables lie that [`crate::tape::Vars::offload`] took out of the arena.
 pub(super) enum Offloaded<F: Pod> {
     None,
     Mapped(Mapped<F>),
@@ -28,7 +16,7 @@ pub(super) enum Offloaded<F: Pod> {
 
 impl<F: Pod> Offloaded<F> {
     /// `len` zeros in a file, or none if everything is in the arena.
-    pub fn on_cpu(placement: &Placement, len: usize) -> Result<Self, MapError> {
+    pub fn mapped(placement: &Placement, len: usize) -> Result<Self, MapError> {
         match placement {
             Placement::Arena => Ok(Self::None),
             Placement::File(folder) => Ok(Self::Mapped(Mapped::new(folder, len)?)),
@@ -37,7 +25,7 @@ impl<F: Pod> Offloaded<F> {
     }
 
     /// `len` zeros that a GPU reads in place, or none.
-    pub fn on_gpu(placement: &Placement, context: &Arc<Context>, len: usize) -> Result<Self, CudaError> {
+    pub fn pinned(placement: &Placement, context: &Arc<Context>, len: usize) -> Result<Self, CudaError> {
         assert_eq!(size_of::<F>(), 4, "invariant: a GPU computes in single precision");
         match placement {
             Placement::Arena => Ok(Self::None),
@@ -55,11 +43,19 @@ impl<F: Pod> Offloaded<F> {
         }
     }
 
-    /// Where programs find it.
-    pub fn address(&self) -> usize {
+    /// Where a GPU finds it; 0 if it is no memory that a GPU reads.
+    pub fn device_address(&self) -> usize {
         match self {
             Self::Pinned(p) => p.address as usize,
-            _ => self.as_ptr() as usize,
+            _ => 0,
+        }
+    }
+
+    pub fn bytes(&self) -> usize {
+        match self {
+            Self::None => 0,
+            Self::Mapped(m) => size_of_val(m.as_slice()),
+            Self::Pinned(p) => 4 * p.words,
         }
     }
 }
