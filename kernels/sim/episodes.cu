@@ -21,31 +21,30 @@ DEVICE D4 product(D4 a, D4 b) {
             a.x * b.y - a.y * b.x + b.z * a.w + a.z * b.w, a.w * b.w - (a.x * b.x + a.y * b.y + a.z * b.z)};
 }
 
-// Moves the start state by uniform numbers less 1/2, as many as UNIFORMS.
+// Moves the start state by uniform numbers less 1/2: rows I and on of DRAWS, from number AT on.
+template <int I, int AT>
 DEVICE void draw_start(const double* u, double* x, double* xd) {
-    int at = 0;
-#pragma unroll
-    for (int i = 0; i < DRAW_COUNT; i++) {
-        Draw d = DRAWS[i];
-        if (d.kind == POSITION_NOISE)
-#pragma unroll
-            for (int k = 0; k < 3; k++) x[k] += d.width * u[at + k];
-        if (d.kind == ROTATION_NOISE) {
-            const double* axis = u + at + 1;
+    if constexpr (I < DRAW_COUNT) {
+        constexpr Draw d = DRAWS[I];
+        constexpr int COUNT = d.kind == POSITION_NOISE ? 3 : (d.kind == ROTATION_NOISE ? 4 : d.count);
+        if constexpr (d.kind == ROTATION_NOISE) {
+            const double* axis = u + AT + 1;
             double norm = sqrt(axis[0] * axis[0] + axis[1] * axis[1] + axis[2] * axis[2]);
-            double inverse = norm > 0.0 ? 1.0 / norm : 0.0, half = u[at] * d.width * 0.5, sine = sin(half);
+            double inverse = norm > 0.0 ? 1.0 / norm : 0.0, half = u[AT] * d.width * 0.5, sine = sin(half);
             D4 turn = {axis[0] * inverse * sine, axis[1] * inverse * sine, axis[2] * inverse * sine, cos(half)};
             double* r = x + DRAWN[d.first];
             D4 turned = product({r[0], r[1], r[2], r[3]}, turn);
             r[0] = turned.x, r[1] = turned.y, r[2] = turned.z, r[3] = turned.w;
+        } else {
+#pragma unroll
+            for (int k = 0; k < COUNT; k++) {
+                double moved = d.width * u[AT + k];
+                if (d.kind == POSITION_NOISE) x[k] += moved;
+                if (d.kind == COORDINATE_NOISE) x[DRAWN[d.first + k]] += moved;
+                if (d.kind == VELOCITY_NOISE) xd[DRAWN[d.first + k]] = moved;
+            }
         }
-        if (d.kind == COORDINATE_NOISE)
-#pragma unroll
-            for (int k = 0; k < d.count; k++) x[DRAWN[d.first + k]] += d.width * u[at + k];
-        if (d.kind == VELOCITY_NOISE)
-#pragma unroll
-            for (int k = 0; k < d.count; k++) xd[DRAWN[d.first + k]] = d.width * u[at + k];
-        at += d.kind == POSITION_NOISE ? 3 : (d.kind == ROTATION_NOISE ? 4 : d.count);
+        draw_start<I + 1, AT + COUNT>(u, x, xd);
     }
 }
 
@@ -67,14 +66,14 @@ static __device__ void begin_episode(const Philox& rng, u32 e, float* q, float* 
 #pragma unroll
             for (int i = 0; i < 4; i++) u[4 * k + i] = Philox::unit(bits.v[i]) - 0.5;
         }
-        draw_start(u, x, xd);
+        draw_start<0, 0>(u, x, xd);
     }
     q += (size_t)e * NQ, qd += (size_t)e * NQD, obs += (size_t)e * OBS_WIDTH;
 #pragma unroll
     for (int k = 0; k < NQ; k++) q[k] = (float)x[k];
 #pragma unroll
     for (int k = 0; k < NQD; k++) qd[k] = (float)xd[k];
-    auto put = [&](int i, float x) { obs[i] = x; };
+    auto put = [=](int i, float x) { obs[i] = x; };
     if (FREE_ROOT) {
         Root s;
         load_root(q, qd, s);

@@ -68,7 +68,7 @@ fn header(g: &Group) -> Header {
 /// Rows of a table that kernels/sim/task.cuh declares. One of nothing has a row that nobody reads: C++ has no empty arrays.
 fn table(c: &mut Constants, kind: &str, name: &str, rows: &[String]) {
     let rows = if rows.is_empty() { "{}".into() } else { rows.join(", ") };
-    let _ = writeln!(c.text, "static __device__ const {kind} {name}[] = {{{rows}}};");
+    let _ = writeln!(c.text, "static __device__ constexpr {kind} {name}[] = {{{rows}}};");
 }
 
 /// Which dof each entry of the action drives, and how strongly. The dofs of a specification's actions are neighbours.

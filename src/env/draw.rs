@@ -1,11 +1,14 @@
 //! Shapes of a robot in a given state and the forces of the ground on it, in world coordinates, for a viewer.
 
 use super::Task;
-use crate::for_size;
 use crate::sim::articulation::Geometry;
 use crate::sim::contact::point_contact;
 use crate::sim::kinematics::body_kinematics;
+use crate::sim::size::{CLASSES, Size};
 use crate::sim::{Quat, Transform, Vec3, Work};
+
+/// Any robot has room here.
+const SIZE: Size = CLASSES[CLASSES.len() - 1];
 
 /// One shape in the world; y is up, the ground is y = 0, metres.
 #[derive(Clone, Copy, Debug)]
@@ -19,15 +22,11 @@ pub struct DrawnShape {
 
 /// All shapes for the coordinates `q`.
 pub fn bodies_for_drawing(task: &Task, q: &[f64]) -> Vec<DrawnShape> {
-    for_size!(task.class, <B, _Q, D, _K> => drawn::<B, D>(task, q))
-}
-
-fn drawn<const B: usize, const D: usize>(task: &Task, q: &[f64]) -> Vec<DrawnShape> {
     let model = task.model();
-    let mut work = Work::<f64, B, D>::new(model);
+    let mut work = Work::<f64, { SIZE.bodies }, { SIZE.velocities }>::new(model);
     let mut shapes = Vec::new();
     for (i, body) in task.spec.robot.bodies.iter().enumerate() {
-        body_kinematics(model, i, q, &[0.0; D], &mut work);
+        body_kinematics(model, i, q, &[0.0; SIZE.velocities], &mut work);
         let frame = Transform { p: work.body[i].p, q: work.body[i].q };
         for shape in &body.shapes {
             let Transform { p, q } = frame * shape.frame;
@@ -49,12 +48,8 @@ pub struct GroundForce {
 
 /// The points in contact in the state (q, qd), with their forces: those of the first of the next step's substeps.
 pub fn ground_forces(task: &Task, q: &[f64], qd: &[f64]) -> Vec<GroundForce> {
-    for_size!(task.class, <B, _Q, D, _K> => forces::<B, D>(task, q, qd))
-}
-
-fn forces<const B: usize, const D: usize>(task: &Task, q: &[f64], qd: &[f64]) -> Vec<GroundForce> {
     let model = task.model();
-    let mut work = Work::<f64, B, D>::new(model);
+    let mut work = Work::<f64, { SIZE.bodies }, { SIZE.velocities }>::new(model);
     let mut forces = Vec::new();
     for (i, link) in model.links.iter().enumerate() {
         body_kinematics(model, i, q, qd, &mut work);

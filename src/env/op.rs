@@ -4,7 +4,7 @@
 //! Rows of observations and actions may be wider than the task's own: see [`super::rows`].
 
 use super::rows::{Cotangents, EnvReal, Operands, Results};
-use super::task::Task;
+use super::task::{MOST_COORDINATES, MOST_ENTRIES, MOST_VELOCITIES, Task};
 use crate::device::Dual;
 use crate::device::cuda::Launch;
 use crate::device::philox::Philox;
@@ -237,7 +237,8 @@ pub(super) struct EnvStepAdjoint {
 /// Outputs of a step whose cotangents its adjoint reads.
 pub(super) const FROM: [usize; 5] = [NEXT_Q, NEXT_QD, NEXT_OBS, BEFORE, REWARD];
 
-/// Chunks of the adjoint keep the cotangents of their rows on the stack, in arrays of one of these widths.
+/// Chunks of the adjoint keep the cotangents of their rows on the stack: in arrays that any task has room in, or of the
+/// first class of robots and this width.
 const NARROW: usize = 64;
 
 impl EnvStepAdjoint {
@@ -251,14 +252,11 @@ impl EnvStepAdjoint {
         if phase != 0 {
             return self.count(args);
         }
-        let wide = self.group.entries.max(self.group.actions) > NARROW;
-        for_size!(self.group.task.class, <_B, Q, D, _K> => {
-            if wide {
-                self.pull::<F, Q, D, { super::task::MOST_ENTRIES }>(args, task)
-            } else {
-                self.pull::<F, Q, D, NARROW>(args, task)
-            }
-        })
+        if self.group.task.class == 0 && self.group.entries.max(self.group.actions) <= NARROW {
+            for_size!(0, _B, Q, D, _K, self.pull::<F, Q, D, NARROW>(args, task))
+        } else {
+            self.pull::<F, MOST_COORDINATES, MOST_VELOCITIES, MOST_ENTRIES>(args, task)
+        }
     }
 
     #[inline(never)]

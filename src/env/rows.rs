@@ -465,40 +465,52 @@ macro_rules! adjoint_rows {
     };
 }
 
-impl EnvReal for f64 {
-    step_rows!(task, rows => for_size!(task.class, <B, _Q, D, _K> => rows.step_one_by_one::<B, D>(task, &task.f64)));
-    adjoint_rows!(task, back => for_size!(task.class, <B, Q, D, K> => back.one_by_one::<B, Q, D, K>(task, &task.f64)));
+/// As [`for_size`], with the first class and the largest one only: for number types that are not stepped often enough to be
+/// compiled for every class.
+macro_rules! for_first_or_largest {
+    ($class:expr, <$b:ident, $q:ident, $d:ident, $kept:ident> => $body:expr) => {
+        if $class == 0 { for_size!(0, $b, $q, $d, $kept, $body) } else { for_size!(3, $b, $q, $d, $kept, $body) }
+    };
 }
 
-impl EnvReal for Dual {
-    step_rows!(task, rows => for_size!(task.class, <B, _Q, D, _K> => rows.step_one_by_one::<B, D>(task, &task.dual)));
-    adjoint_rows!(task, back => for_size!(task.class, <B, Q, D, K> => back.one_by_one::<B, Q, D, K>(task, &task.dual)));
+macro_rules! one_by_one {
+    ($($field:ident: $t:ty),*) => {$(
+        impl EnvReal for $t {
+            step_rows!(task, rows => {
+                for_first_or_largest!(task.class, <B, _Q, D, _K> => rows.step_one_by_one::<B, D>(task, &task.$field))
+            });
+            adjoint_rows!(task, back => {
+                for_first_or_largest!(task.class, <B, Q, D, K> => back.one_by_one::<B, Q, D, K>(task, &task.$field))
+            });
+        }
+    )*};
 }
+one_by_one!(f64: f64, dual: Dual);
 
 impl EnvReal for f32 {
     step_rows!(task, rows => {
         #[cfg(target_arch = "x86_64")]
         if let Some(model) = &task.avx {
-            if avx512vl() {
+            if task.class == 0 && avx512vl() {
                 // SAFETY: just asked.
-                return for_size!(task.class, <B, Q, D, _K> => unsafe { rows.step_in_avx512::<B, Q, D>(task, model) });
+                return for_size!(0, B, Q, D, _K, unsafe { rows.step_in_avx512::<B, Q, D>(task, model) });
             }
             // SAFETY: the model exists only if the processor has the instructions.
             return for_size!(task.class, <B, Q, D, _K> => unsafe { rows.step_in_avx2::<B, Q, D>(task, model) });
         }
-        for_size!(task.class, <B, Q, D, _K> => rows.step_in_plain_lanes::<_, B, Q, D>(task, &task.lanes))
+        for_first_or_largest!(task.class, <B, Q, D, _K> => rows.step_in_plain_lanes::<_, B, Q, D>(task, &task.lanes))
     });
     adjoint_rows!(task, back => {
         #[cfg(target_arch = "x86_64")]
         if let Some(model) = &task.avx {
-            if avx512vl() {
+            if task.class == 0 && avx512vl() {
                 // SAFETY: just asked.
-                return for_size!(task.class, <B, Q, D, K> => unsafe { back.in_avx512::<B, Q, D, K>(task, model) });
+                return for_size!(0, B, Q, D, K, unsafe { back.in_avx512::<B, Q, D, K>(task, model) });
             }
             // SAFETY: the model exists only if the processor has the instructions.
             return for_size!(task.class, <B, Q, D, K> => unsafe { back.in_avx2::<B, Q, D, K>(task, model) });
         }
-        for_size!(task.class, <B, Q, D, K> => back.in_plain_lanes::<_, B, Q, D, K>(task, &task.lanes))
+        for_first_or_largest!(task.class, <B, Q, D, K> => back.in_plain_lanes::<_, B, Q, D, K>(task, &task.lanes))
     });
 }
 
@@ -536,6 +548,7 @@ mod tests {
     #[test]
     fn entries_agree() {
         let task = Task::from_config(&Config::default()).unwrap();
+        assert_eq!(task.class, 0);
         let plain = step(
             &task,
             |rows| for_size!(task.class, <B, Q, D, _K> => rows.step_in_plain_lanes::<_, B, Q, D>(&task, &task.lanes)),
@@ -543,7 +556,7 @@ mod tests {
         let Some(model) = &task.avx else { return };
         let avx2 = step(&task, |rows| {
             // SAFETY: the model exists only if the processor has the instructions.
-            for_size!(task.class, <B, Q, D, _K> => unsafe { rows.step_in_avx2::<B, Q, D>(&task, model) })
+            for_size!(0, B, Q, D, _K, unsafe { rows.step_in_avx2::<B, Q, D>(&task, model) })
         });
         for (a, b) in plain.iter().zip(&avx2) {
             assert!((a - b).abs() < 2e-4 * (1.0 + a.abs()), "{a} {b}");
@@ -551,7 +564,7 @@ mod tests {
         if avx512vl() {
             let avx512 = step(&task, |rows| {
                 // SAFETY: just asked.
-                for_size!(task.class, <B, Q, D, _K> => unsafe { rows.step_in_avx512::<B, Q, D>(&task, model) })
+                for_size!(0, B, Q, D, _K, unsafe { rows.step_in_avx512::<B, Q, D>(&task, model) })
             });
             assert!(avx2.iter().zip(&avx512).all(|(a, b)| a.to_bits() == b.to_bits()));
         }

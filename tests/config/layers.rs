@@ -68,6 +68,44 @@ fn imports_point_down() {
     assert!(files.len() > 60);
 }
 
+/// The words of a text, in small letters.
+fn words(text: &str) -> impl Iterator<Item = String> {
+    text.split(|c: char| !c.is_alphanumeric() && c != '_').map(str::to_ascii_lowercase)
+}
+
+/// Robots are data: only their own files and the tasks' layer know one by name, in code, comments or strings.
+#[test]
+fn no_other_file_names_a_robot() {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let mut files = Vec::new();
+    for dir in ["src", "kernels"] {
+        every_file(&root.join(dir), &mut files);
+    }
+    let mut named = Vec::new();
+    for file in &files {
+        let inside = file.strip_prefix(root).unwrap();
+        if inside.starts_with("src/env") || inside.starts_with("src/sim/robots") {
+            continue;
+        }
+        let text = std::fs::read_to_string(file).unwrap();
+        for (n, line) in text.lines().enumerate() {
+            let robots = || pwm::sim::robots::ROBOTS.iter();
+            if words(line).any(|w| robots().any(|(name, _)| w == *name || w == format!("{name}env"))) {
+                named.push(format!("{}:{}: {line}", inside.display(), n + 1));
+            }
+        }
+    }
+    assert!(named.is_empty(), "these name a robot:\n{}", named.join("\n"));
+    assert!(files.iter().any(|f| f.ends_with("sim/env.cu")) && words("the Ant's").any(|w| w == "ant"));
+}
+
+fn every_file(dir: &Path, into: &mut Vec<PathBuf>) {
+    for entry in std::fs::read_dir(dir).unwrap() {
+        let path = entry.unwrap().path();
+        if path.is_dir() { every_file(&path, into) } else { into.push(path) }
+    }
+}
+
 #[test]
 fn the_reader_of_imports_reads() {
     let text = "use crate::tape::Op; // crate::app\nuse crate::{run::state, mem};\nfn f(x: &crate::sim::Vec3) {}";

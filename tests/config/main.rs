@@ -3,5 +3,6 @@
 mod layers;
 mod plan;
 mod settings;
+mod specs;
 #[path = "../support/mod.rs"]
 mod support;

@@ -25,7 +25,7 @@ fn target(precision: Precision) -> Target {
     Target::Cuda(context, Options { matmul, ..Options::default() })
 }
 
-fn check(cases: &[Case], precision: Precision) {
+pub fn check(cases: &[Case], precision: Precision) {
     let target = target(precision);
     let mut failed = vec![];
     for case in cases {
@@ -40,9 +40,10 @@ fn check(cases: &[Case], precision: Precision) {
 
 #[test]
 fn every_case_matches_double_precision() {
-    let list: Vec<_> = every_case().into_iter().filter(|c| !c.name.starts_with(CLUSTER)).collect();
+    let others = [CLUSTER, ROBOTS];
+    let list: Vec<_> = every_case().into_iter().filter(|c| !others.iter().any(|o| c.name.starts_with(o))).collect();
     check(&list, Precision::Fp32);
-    let mut elsewhere = [&EPOCHS[..], &ON_HOPPER].concat();
+    let mut elsewhere = [&EPOCHS[..], &ON_HOPPER, &PHYSICS].concat();
     elsewhere.sort();
     assert_eq!(missed(), elsewhere, "kernels that no case launches");
 }
@@ -54,6 +55,17 @@ const ON_HOPPER: [&str; 4] = ["pack_rows", "product_tma", "round_rows", "transpo
 
 /// Cases for the GPUs whose blocks form clusters: to the others they are layers like any.
 const CLUSTER: &str = "cluster";
+
+/// Cases of robots without a task, and their kernels: they have a test of their own.
+const ROBOTS: &str = "physics";
+const PHYSICS: [&str; 2] = ["physics_adjoint", "physics_step"];
+
+/// Trees with every kind of joint, and equal chains in both layouts, forward and back.
+#[test]
+fn robots_of_every_kind_match_double_precision() {
+    let list: Vec<_> = cases().into_iter().filter(|c| c.name.starts_with(ROBOTS)).collect();
+    check(&list, Precision::Fp32);
+}
 
 /// Kernels that this thread has not launched.
 fn missed() -> Vec<String> {
@@ -175,6 +187,7 @@ fn again(which: usize, precisions: &[&str]) {
         standin::again(test, &[&environment[..], &[("PWM_STANDIN_MAJOR", major.into())]].concat());
     };
     run("every_case_matches_double_precision", "8");
+    run("robots_of_every_kind_match_double_precision", "8");
     for precision in precisions {
         for major in ["8", "9"] {
             run(&format!("products_in_{precision}"), major);

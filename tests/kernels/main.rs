@@ -7,3 +7,4 @@ mod device;
 mod rounds;
 #[path = "../support/mod.rs"]
 mod support;
+mod tasks;

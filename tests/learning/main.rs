@@ -1,6 +1,7 @@
 //! Operations, programs and learners in one process: adjoints, contracts, what is learned, that it is the same to the bit.
 
 mod adjoints;
+mod batch;
 mod determinism;
 mod fidelity;
 mod flow;

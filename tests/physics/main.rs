@@ -5,4 +5,5 @@ mod dynamics;
 mod golden;
 #[path = "../support/mod.rs"]
 mod support;
+mod task;
 mod tree;

@@ -16,6 +16,7 @@ pub mod random_config;
 pub mod recipe;
 pub mod replay;
 pub mod rows;
+pub mod specs;
 pub mod standin;
 pub mod tiny;
 pub mod verdict;

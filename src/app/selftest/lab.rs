@@ -177,7 +177,8 @@ pub struct Case {
     build: Build,
 }
 
-pub(super) fn case(name: impl Into<String>, build: impl Fn(&mut Lab) + 'static) -> Case {
+/// A case called `name`, written by `build`.
+pub fn case(name: impl Into<String>, build: impl Fn(&mut Lab) + 'static) -> Case {
     Case { name: name.into(), build: Box::new(build) }
 }
 

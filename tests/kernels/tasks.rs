@@ -1,0 +1,73 @@
+//! Tasks on robots of every kind, and batches of several, through the CUDA kernels on the stand-in.
+
+use super::cases::check;
+use crate::support::specs::{FIXED, FREE, task};
+use pwm::app::selftest::{Case, case};
+use pwm::config::{Config, Precision, Subgradient};
+use pwm::device::philox::{Philox, Stream};
+use pwm::env::{Bound, EnvBatch, Mode, Task};
+use std::sync::Arc;
+
+fn settings() -> Config {
+    Config { action_penalty: -0.05, episode_length: 2, mm_caching_frequency: 4, ..Config::default() }
+}
+
+fn walker(c: &Config) -> Arc<Task> {
+    Arc::new(Task::from_config(c).unwrap())
+}
+
+/// Groups of environments by name.
+fn batches() -> Vec<(&'static str, Vec<(Arc<Task>, usize)>)> {
+    let c = settings();
+    let central = Config { subgradient: Subgradient::Central, stochastic_init: false, ..settings() };
+    vec![
+        ("fixed", vec![(task(FIXED, &c), 9)]),
+        ("free", vec![(task(FREE, &c), 5)]),
+        ("central", vec![(task(FIXED, &central), 2)]),
+        ("walker and tree", vec![(walker(&c), 11), (task(FIXED, &c), 3)]),
+        ("tree and walker", vec![(task(FREE, &c), 3), (walker(&c), 6)]),
+    ]
+}
+
+fn cases() -> Vec<Case> {
+    let rng = Philox::new(9, Stream::Reset);
+    let mut list = vec![];
+    for (name, groups) in batches() {
+        for mode in [Mode::Train, Mode::Evaluate] {
+            let groups = groups.clone();
+            list.push(case(format!("steps of {name}, {mode:?}"), move |l| {
+                let env = EnvBatch::new(&mut l.vars, "env", &groups, mode, rng);
+                env.reset(&mut l.p, &l.vars);
+                for _ in 0..3 {
+                    let action = l.real(&[env.count, env.act_dim]);
+                    let s = env.step(&mut l.p, &l.vars, action, None);
+                    for v in [s.obs_before_reset, s.reward, s.done, s.terminated] {
+                        l.keep(v);
+                    }
+                }
+            }));
+        }
+        list.push(case(format!("gradient of {name}"), move |l| {
+            let env = EnvBatch::new(&mut l.vars, "env", &groups, Mode::Train, rng);
+            env.reset(&mut l.p, &l.vars);
+            let counted = l.given(&[2], vec![0.0; 2]);
+            let bound = Bound { norm: 1e6, count: counted };
+            let mut state = env.state(&mut l.p, &l.vars);
+            for _ in 0..2 {
+                let action = l.leaf(&[env.count, env.act_dim]);
+                let into = [&[env.count, env.obs_dim][..], &[env.count], &[env.count], &[env.count]];
+                let into = into.map(|shape| l.p.real(shape));
+                (_, state) = env.step_through(&mut l.p, &l.vars, &state, action, bound, into);
+                l.follow(into[0]);
+                l.follow(into[1]);
+            }
+            state.groups.iter().flatten().for_each(|&v| l.follow(v));
+        }));
+    }
+    list
+}
+
+#[test]
+fn tasks_on_any_robot_match_double_precision() {
+    check(&cases(), Precision::Fp32);
+}

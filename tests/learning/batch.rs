@@ -1,0 +1,106 @@
+//! Environments of several tasks in one batch: padded rows, masks, task numbers; each group as if it were alone.
+
+use crate::support::gradcheck::{Traced, check_traced, input, leaf};
+use crate::support::specs::{FIXED, task};
+use pwm::config::Config;
+use pwm::device::cpu::team::Team;
+use pwm::device::philox::{Philox, Stream};
+use pwm::env::{Bound, EnvBatch, EpisodeStat, Mode, Task};
+use pwm::tape::{DType, Machine, Program, Region, Vars};
+use std::sync::Arc;
+
+fn tasks() -> [Arc<Task>; 2] {
+    let c = Config { episode_length: 3, action_penalty: -0.1, ..Config::default() };
+    [Arc::new(Task::from_config(&c).unwrap()), task(FIXED, &c)]
+}
+
+fn rng() -> Philox {
+    Philox::new(9, Stream::Reset)
+}
+
+#[test]
+fn a_batch_tells_its_rows() {
+    let [a, b] = tasks();
+    let e = EnvBatch::new(&mut Vars::default(), "env", &[(b.clone(), 2), (a.clone(), 3)], Mode::Train, rng());
+    assert_eq!((e.count, e.obs_dim, e.act_dim), (5, a.sizes.obs, a.sizes.act));
+    assert_eq!(e.task_ids(), [0, 0, 1, 1, 1]);
+    assert_eq!(e.groups[1].rows(), 2..5);
+    let mask = e.action_mask();
+    assert_eq!(mask.len(), 2 * a.sizes.act);
+    assert_eq!(mask[..a.sizes.act], [1.0, 1.0, 1.0, 1.0, 0.0, 0.0, 0.0, 0.0]);
+    assert!(mask[a.sizes.act..].iter().all(|m| *m == 1.0));
+    // With one group nothing is padded, and no variable is called otherwise than without groups.
+    let mut vars = Vars::default();
+    let alone = EnvBatch::new(&mut vars, "env", &[(b.clone(), 2)], Mode::Train, rng());
+    assert_eq!((alone.obs_dim, alone.act_dim), (b.sizes.obs, b.sizes.act));
+    assert!(vars.find("env.q").is_some() && vars.find("env.obs").is_some());
+}
+
+/// Steps of a batch: what each group does is what it does alone, to the bit, with zeros behind its entries.
+#[test]
+fn groups_do_not_see_each_other() {
+    let [a, b] = tasks();
+    for mode in [Mode::Train, Mode::Evaluate] {
+        let (n, steps) = ([20, 5], 4);
+        let mut vars = Vars::default();
+        let both = EnvBatch::new(&mut vars, "both", &[(a.clone(), n[0]), (b.clone(), n[1])], mode, rng());
+        let first = EnvBatch::new(&mut vars, "first", &[(a.clone(), n[0])], mode, rng());
+        let act = vars.add(Region::Exchange, "action", DType::Real, &[n[0] + n[1], a.sizes.act]);
+        let mut p = Program::new("steps");
+        let all = p.var(&vars, act);
+        let own = p.rows(all, 0, n[0]);
+        both.reset(&mut p, &vars);
+        first.reset(&mut p, &vars);
+        let counted = p.nodes.len();
+        for _ in 0..steps {
+            both.step(&mut p, &vars, all, None);
+            first.step(&mut p, &vars, own, None);
+        }
+        assert_eq!((counted, p.nodes.len() - counted), (3, 3 * steps), "an operation a group and nothing else");
+        let mut m = Machine::<f32>::new(vars, vec![p], Arc::new(Team::new(2).unwrap())).unwrap();
+        let noise = Philox::new(5, Stream::Test);
+        m.real_mut(act).iter_mut().enumerate().for_each(|(i, x)| *x = noise.normal(0, i as u32) as f32);
+        m.poison();
+        m.run(m.program(0)).unwrap();
+        let rows = |v, from: usize, to: usize| m.real(v)[from..to].to_vec();
+        let width = both.obs_dim;
+        assert_eq!(rows(both.obs, 0, n[0] * width), m.real(first.obs));
+        assert_eq!(rows(both.ep_return, 0, n[0]), m.real(first.ep_return));
+        assert_eq!(m.real(both.groups[0].q), m.real(first.groups[0].q));
+        let padded = rows(both.obs, n[0] * width, (n[0] + n[1]) * width);
+        for row in padded.chunks(width) {
+            assert!(row[b.sizes.obs..].iter().all(|x| *x == 0.0) && row[..b.sizes.obs].iter().any(|x| *x != 0.0));
+            assert!(row.iter().all(|x| x.is_finite()));
+        }
+        // Every episode was cut once.
+        let stats: Vec<f64> = m.real(both.episode_stats).iter().map(|&x| f64::from(x)).collect();
+        assert_eq!(stats[4], n[1] as f64, "the second group has its own sums");
+        assert_eq!(both.total(|i| stats[i], EpisodeStat::Episodes), (n[0] + n[1]) as f64);
+        // The second group's starts are drawn behind the first's: not the same as if it were alone.
+        assert_eq!(m.index(both.episodes)[n[0]], if mode == Mode::Train { 2 } else { 1 });
+    }
+}
+
+/// The gradient through steps of both groups at once, with respect to every action.
+#[test]
+fn gradients_flow_through_every_group() {
+    let [a, b] = tasks();
+    check_traced("two groups", 1e-10, |p, vars| {
+        let env = EnvBatch::new(vars, "env", &[(b.clone(), 3), (a.clone(), 4)], Mode::Train, rng());
+        env.reset(p, vars);
+        let action = leaf(p, vars, "action", input(&[env.count, env.act_dim]));
+        let count = vars.add(Region::Control, "bounded", DType::Real, &[2]);
+        let bound = Bound { norm: 1e30, count: p.var(vars, count) };
+        let mut state = env.state(p, vars);
+        let mut outputs = vec![];
+        for _ in 0..4 {
+            let n = env.count;
+            let into = [p.real(&[n, env.obs_dim]), p.real(&[n]), p.real(&[n]), p.real(&[n])];
+            (_, state) = env.step_through(p, vars, &state, action.val(), bound, into);
+            outputs.extend([into[0], into[1]]);
+        }
+        outputs.push(state.obs);
+        outputs.extend(state.groups.iter().flatten());
+        Traced { outputs, leaves: vec![action] }
+    });
+}

@@ -1,0 +1,78 @@
+//! Tasks on the tests' robots: every feature, every term, every noise.
+
+use pwm::app::selftest::tree::tree;
+use pwm::config::Config;
+use pwm::config::spec::Spec;
+use pwm::env::Task;
+use std::sync::Arc;
+
+/// On the robot that is fixed to the world: 24 entries of observation, 4 of action.
+pub const FIXED: &str = "\
+spec:
+  title: A tree on a beam
+  robot: fixed tree
+  steps_per_second: 60
+  substeps: 16
+  action: {from: elbow, to: foot, gain: [20, 15, 10, 30]}
+  start: [0, 0, 0, 0, 1, 0.1, -0.1, 0.2, 0, 0]
+  noise:
+    when: stochastic_init
+    draws:
+      - coordinates: 0.2
+      - rotation: {of: shoulder, width: 30}
+      - velocities: {from: shoulder, width: 0.5}
+  observation:
+    - coordinates: {from: cart, to: shoulder}
+    - sine: {of: elbow}
+    - cosine: {of: elbow}
+    - coordinates: {from: hip}
+    - velocities: {scale: joint_vel_obs_scaling}
+    - action
+  reward:
+    - clipped_quadratic: {of: coordinates.cart, offset: 0.05, low: -1, high: 0.3, below: -20, above: 2}
+    - angle: {of: coordinates.hip, scale: 0.5}
+    - squared: {of: velocities.foot, weight: -0.1}
+    - wrapped_angle: {sine: sine, cosine: cosine, weight: -0.5}
+    - linear: {of: velocities.cart, weight: 0.7, low: -0.2, high: 0.2}
+    - action_cost: {weight: action_penalty}
+  termination: {of: coordinates.cart, below: -0.3}
+";
+
+/// On the robot whose root is free: the features of a root.
+pub const FREE: &str = "\
+spec:
+  title: A flying tree
+  robot: free tree
+  steps_per_second: 60
+  substeps: 8
+  action: {from: elbow, to: knee, gain: 12}
+  start: [0, 0.4, 0, 0.1, 0.2, 0.3, 0.9273618495495703, 0, 0, 0, 1, 0.1, -0.1, 0.2, 0, 0.5, 0.3, 0.4, 0, 0, 0, 1]
+  noise:
+    draws: [position: 0.1, rotation: 20, coordinates: 0.1, velocities: 0.4]
+  observation:
+    - up
+    - heading: {target: [5, -2]}
+    - height
+    - velocities: {from: shoulder, to: foot}
+    - rotation
+    - angular_velocity
+    - linear_velocity
+    - action: {when: action_in_obs}
+  reward:
+    - linear: {of: linear_velocity.x}
+    - squared: {of: height, offset: 0.4, weight: -3}
+    - linear: {of: up, weight: 0.5}
+    - angle: {of: heading, offset: 1, scale: 2}
+  termination: {of: height, below: 0.1, when: early_termination}
+";
+
+/// The task of one of these.
+pub fn task(text: &str, c: &Config) -> Arc<Task> {
+    let spec = Spec::in_file("a test", text).unwrap();
+    let robot = |name: &str| match name {
+        "fixed tree" => Some(tree(false)),
+        "free tree" => Some(tree(true)),
+        _ => None,
+    };
+    Arc::new(Task::read(&spec, c, robot).unwrap_or_else(|e| panic!("{e}")))
+}
