@@ -8,7 +8,7 @@ use std::path::Path;
 use std::process::{Command, Output, Stdio};
 
 use crate::support::rows::rows;
-use pwm::algo::pwm::Trainer;
+use pwm::algo::Runner;
 use pwm::app;
 use pwm::device::philox::{Philox, Stream};
 use pwm::io::checkpoint::Checkpoint;
@@ -114,10 +114,10 @@ fn a_file_that_cannot_be_put_in_place_is_an_error_and_nothing_is_lost() {
     let run = dir.path().join("r");
     let config = tiny::config(&[&format!("run_dir={}", run.display())]);
     let folder = RunFolder::create(&run, &config.to_yaml()).unwrap();
-    let mut s = Session::begin(Trainer::<f32>::new(&config).unwrap(), folder, RunInfo::begin(0)).unwrap();
+    let mut s = Session::begin(Runner::<f32>::new(&config).unwrap(), folder, RunInfo::begin(0)).unwrap();
     for file in [folder::latest(&run), run.join("run.json")] {
         let temp = pwm::io::atomic::temp_path(&file);
-        let fails = |s: &mut Session<Trainer<f32>>, doing: &str| {
+        let fails = |s: &mut Session<f32>, doing: &str| {
             s.epoch().unwrap();
             let e = anyhow::Error::from(s.save().unwrap_err());
             assert!(app::status(&e) == 3 && e.to_string().contains(doing), "{e:#}");
@@ -150,7 +150,7 @@ fn an_error_is_written_down_with_its_status() {
     let run = dir.path().join("r");
     let config = tiny::config(&["save_every=3", &format!("run_dir={}", run.display())]);
     let folder = RunFolder::create(&run, &config.to_yaml()).unwrap();
-    let mut s = Session::begin(Trainer::<f32>::new(&config).unwrap(), folder, RunInfo::begin(0)).unwrap();
+    let mut s = Session::begin(Runner::<f32>::new(&config).unwrap(), folder, RunInfo::begin(0)).unwrap();
     std::fs::remove_file(folder::latest(&run)).unwrap();
     std::fs::create_dir_all(folder::latest(&run).join("full")).unwrap();
     let e = anyhow::Error::from(s.run(&StopFlag::detached()).unwrap_err());
