@@ -17,9 +17,9 @@ fn said(from: &str, to: &str) -> String {
     Task::read(&spec, &Config::default(), pwm::sim::robots::by_name).unwrap_err().to_string()
 }
 
-/// The line of the shipped file that holds `text`, counted from 1.
+/// The line of the shipped file in which `text` begins, counted from 1.
 fn line(text: &str) -> usize {
-    shipped().lines().position(|l| l.contains(text)).unwrap() + 1
+    shipped()[..shipped().find(text).unwrap()].lines().count()
 }
 
 #[test]
@@ -46,7 +46,7 @@ fn what_is_wrong_is_said_with_its_line() {
         ("- coordinates\n", "- coordinates: {from: torso}\n", "the joint of `torso` is free"),
     ] {
         let text = said(from, to);
-        let at = format!("my.yaml:{}:", line(from.lines().next().unwrap()));
+        let at = format!("my.yaml:{}:", line(from));
         assert!(text.contains(expected) && text.starts_with(&at), "{from} -> {to}, at {at}:\n{text}");
     }
     assert!(said("  substeps: 16\n", "").contains("`substeps` is missing"));

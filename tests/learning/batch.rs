@@ -1,11 +1,12 @@
 //! Environments of several tasks in one batch: padded rows, masks, task numbers; each group as if it were alone.
 
-use crate::support::gradcheck::{Traced, check_traced, input, leaf};
+use crate::support::gradcheck::{Traced, check_traced, fixed, input, leaf};
 use crate::support::specs::{FIXED, task};
 use pwm::config::Config;
 use pwm::device::cpu::team::Team;
 use pwm::device::philox::{Philox, Stream};
 use pwm::env::{Bound, EnvBatch, EpisodeStat, Mode, Task};
+use pwm::ops::stats::normalise;
 use pwm::tape::{DType, Machine, Program, Region, Vars};
 use std::sync::Arc;
 
@@ -88,7 +89,10 @@ fn gradients_flow_through_every_group() {
     check_traced("two groups", 1e-10, |p, vars| {
         let env = EnvBatch::new(vars, "env", &[(b.clone(), 3), (a.clone(), 4)], Mode::Train, rng());
         env.reset(p, vars);
-        let action = leaf(p, vars, "action", input(&[env.count, env.act_dim]));
+        let raw = leaf(p, vars, "action", input(&[env.count, env.act_dim]));
+        // Groups read parts of it: it is a result, as a policy's is.
+        let stats = leaf(p, vars, "stats", fixed(&[env.act_dim, 3], [0.1, 2.0, 50.0].repeat(env.act_dim)));
+        let action = normalise(p, raw.val(), stats.val(), true);
         let count = vars.add(Region::Control, "bounded", DType::Real, &[2]);
         let bound = Bound { norm: 1e30, count: p.var(vars, count) };
         let mut state = env.state(p, vars);
@@ -96,11 +100,11 @@ fn gradients_flow_through_every_group() {
         for _ in 0..4 {
             let n = env.count;
             let into = [p.real(&[n, env.obs_dim]), p.real(&[n]), p.real(&[n]), p.real(&[n])];
-            (_, state) = env.step_through(p, vars, &state, action.val(), bound, into);
+            (_, state) = env.step_through(p, vars, &state, action, bound, into);
             outputs.extend([into[0], into[1]]);
         }
         outputs.push(state.obs);
         outputs.extend(state.groups.iter().flatten());
-        Traced { outputs, leaves: vec![action] }
+        Traced { outputs, leaves: vec![raw, stats] }
     });
 }
