@@ -9,8 +9,7 @@ use std::ptr::null_mut;
 use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
 
 use crate::support::random_config::Draw;
-use pwm::algo::Learner;
-use pwm::algo::pwm::{TrainError, Trainer};
+use pwm::algo::{Runner, TrainError};
 use pwm::app::train::{self, TrainArgs};
 use pwm::backend::Target;
 use pwm::config::{Bytes, load};
@@ -139,7 +138,7 @@ fn main() {
             // And rightly: without the plan the system would refuse the arena. A budget below the tables ends earlier.
             let arena = plan.arena_bytes();
             if arena > tables {
-                let bind = || Trainer::<f32>::from_plan(&c, &Target::Cpu, &plan.exec_plan()).map(drop);
+                let bind = || Runner::<f32>::from_plan(&c, &Target::Cpu, &plan.exec_plan()).map(drop);
                 let (bound, _) = capped(arena - 1, bind);
                 assert!(matches!(bound, Err(TrainError::Memory(_))), "configuration {i}: {bound:?}");
                 unbound += 1;

@@ -10,7 +10,7 @@ pub mod phases;
 
 use crate::algo::target;
 use crate::backend::Target;
-use crate::config::{Algorithm, Config, Device, Precision, load};
+use crate::config::{Config, Device, Precision, load};
 use crate::tape::profile::Profile;
 use crate::version;
 use measure::{Timing, repeat, timed};
@@ -115,7 +115,7 @@ impl What {
     /// The same of PWM, whose phases and epochs are timed.
     fn models(&self) -> anyhow::Result<Vec<(&str, Config)>> {
         let all = self.load()?;
-        if let Some((name, _)) = all.iter().find(|(_, c)| c.algorithm != Algorithm::Pwm) {
+        if let Some((name, _)) = all.iter().find(|(_, c)| !c.has_world_model()) {
             anyhow::bail!("{name} has no world model to time; `pwm bench env --adjoint` times what it learns through");
         }
         Ok(all)

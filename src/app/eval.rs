@@ -8,7 +8,7 @@ use std::time::{Duration, SystemTime};
 
 use anyhow::{Context, ensure};
 
-use crate::algo::pwm::Evaluator;
+use crate::algo::Evaluator;
 use crate::analysis::report::Table;
 use crate::analysis::{select, stats};
 use crate::device::philox::Stream;
@@ -129,8 +129,9 @@ pub fn run(args: &EvalArgs, out: &mut dyn Write) -> anyhow::Result<()> {
     writeln!(out, "{e}{}", if args.fresh { ", fresh starts" } else { "" })?;
 
     if let Some(file) = &args.movie {
-        let env = film.episode(&e);
-        let task = &evaluator.env.groups[0].task;
+        let e = &e.tasks[0];
+        let env = film.episode(e);
+        let task = &evaluator.env().groups[0].task;
         let title = format!("{}, {}, seed {}", task.spec.title, config.alg, config.seed);
         let subtitle = format!(
             "epoch {epoch}; the median of {} evaluation episodes: return {:.0}, {} steps",
@@ -138,12 +139,12 @@ pub fn run(args: &EvalArgs, out: &mut dyn Write) -> anyhow::Result<()> {
             e.returns[env],
             e.lengths[env]
         );
-        let pictures = film.pictures(task, &e, env, &title, &subtitle)?;
+        let pictures = film.pictures(task, e, env, &title, &subtitle)?;
         let still = file.with_extension("svg");
         replace_bytes(file, pictures.html.as_bytes())?;
         replace_bytes(&still, pictures.svg.as_bytes())?;
         let gif = file.with_extension("gif");
-        replace_bytes(&gif, &film.gif(task, &e, env)?)?;
+        replace_bytes(&gif, &film.gif(task, e, env)?)?;
         writeln!(out, "moving picture {} and {}, still {}", file.display(), gif.display(), still.display())?;
     }
     Ok(())
@@ -245,7 +246,7 @@ fn judge(args: &EvalArgs, run: &Path, path: &Path) -> anyhow::Result<Vec<String>
     let mut evaluator = Evaluator::<f32>::new(&config, episodes, Stream::FreshEval)?;
     state::restore_policy(&mut evaluator, &stored)?;
     let e = evaluator.evaluate(|_| {})?;
-    let falls = e.lengths.iter().filter(|l| **l < config.episode_length as f64).count();
+    let falls = e.tasks.iter().flat_map(|t| &t.lengths).filter(|l| **l < config.episode_length as f64).count();
     let name = |p: &Path| p.file_stem().unwrap_or(p.as_os_str()).to_string_lossy().into_owned();
     Ok(vec![
         name(run),
@@ -254,7 +255,7 @@ fn judge(args: &EvalArgs, run: &Path, path: &Path) -> anyhow::Result<Vec<String>
         state::epoch_of(&stored)?.to_string(),
         format!("{:.1}", e.mean()),
         format!("{:.1}", e.std() / (episodes as f64).sqrt()),
-        format!("{:.1}", stats::median(&e.returns)),
+        format!("{:.1}", stats::median(&e.returns().collect::<Vec<_>>())),
         format!("{:.0}", e.mean_length()),
         falls.to_string(),
         episodes.to_string(),

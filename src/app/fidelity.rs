@@ -6,7 +6,6 @@ use std::path::PathBuf;
 use super::eval::{checkpoint_in, policy_in};
 use crate::algo::pwm::Fidelity;
 use crate::algo::pwm::fidelity::{Agreement, Report};
-use crate::config::Algorithm;
 use crate::run::state;
 
 /// Compare what a stored model predicts, and the policy gradient that it gives, with the true environment
@@ -33,12 +32,7 @@ pub fn run(args: &FidelityArgs, out: &mut dyn Write) -> anyhow::Result<()> {
     let path = checkpoint_in(&args.checkpoint)?;
     let stored = policy_in(&path)?;
     let mut config = state::config_of(&stored)??;
-    anyhow::ensure!(
-        config.algorithm == Algorithm::Pwm,
-        "{} holds no world model: it is of {}",
-        path.display(),
-        config.alg
-    );
+    anyhow::ensure!(config.has_world_model(), "{} holds no world model: it is of {}", path.display(), config.alg);
     config.threads = args.threads;
     let mut fidelity = Fidelity::<f32>::new(&config)?;
     state::restore_networks(&mut fidelity, &stored)?;

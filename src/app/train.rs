@@ -4,11 +4,10 @@ use std::io::Write;
 use std::path::{Path, PathBuf};
 
 use super::say;
-use crate::algo::{Learner, pwm, resolve, shac};
+use crate::algo::{Runner, learner, resolve};
 use crate::backend::Target;
 use crate::config::{
-    Algorithm, Bytes, Config, ConfigError, ConfigErrors, Device, KEYS, Key, LrSchedule, Place, Precision,
-    load_with_notes,
+    Bytes, Config, ConfigError, ConfigErrors, Device, KEYS, Key, LrSchedule, Place, Precision, load_with_notes,
 };
 use crate::device::cpu::team;
 use crate::device::cuda::matmul::FORCE;
@@ -65,10 +64,7 @@ pub fn run(args: &TrainArgs, out: &mut dyn Write, stop: &StopFlag) -> anyhow::Re
         Some(dir) => Some(resume(dir, args)?),
     };
     let Some(run) = run else { return Ok(()) };
-    match run.config.algorithm {
-        Algorithm::Pwm => drive::<pwm::Trainer<f32>>(run, args.ui, out, stop),
-        Algorithm::Shac => drive::<shac::Trainer<f32>>(run, args.ui, out, stop),
-    }
+    drive(run, args.ui, out, stop)
 }
 
 /// A run that may start: nothing speaks against its settings and its folder.
@@ -80,15 +76,10 @@ struct Accepted {
     latest: Option<Checkpoint>,
 }
 
-fn drive<L: Learner<F = f32>>(
-    run: Accepted,
-    ui: Option<Ui>,
-    out: &mut dyn Write,
-    stop: &StopFlag,
-) -> anyhow::Result<()> {
+fn drive(run: Accepted, ui: Option<Ui>, out: &mut dyn Write, stop: &StopFlag) -> anyhow::Result<()> {
     let budget = run.memory.limits.host.as_ref().map(|b| b.usable());
     // A large model takes a while to begin, and its first evaluation longer: a scheduler does not wait for that either.
-    let mut session = stop.interruptible(|| set_up::<L>(run, out))?;
+    let mut session = stop.interruptible(|| set_up(run, out))?;
     if let Some(ui) = ui {
         session.progress.set_ui(ui);
     }
@@ -104,9 +95,9 @@ fn drive<L: Learner<F = f32>>(
 }
 
 /// The run in its folder, new or as it was left.
-fn set_up<L: Learner<F = f32>>(run: Accepted, out: &mut dyn Write) -> anyhow::Result<Session<L>> {
+fn set_up(run: Accepted, out: &mut dyn Write) -> anyhow::Result<Session<f32>> {
     let Accepted { config, memory, folder, latest } = run;
-    let trainer = L::from_plan(&config, &memory.target, &memory.plan.exec_plan())?;
+    let trainer = Runner::from_plan(&config, &memory.target, &memory.plan.exec_plan())?;
     let (folder, info) = match folder {
         None => (RunFolder::create(&config.run_folder(), &config.to_yaml())?, None),
         Some(folder) => {
@@ -236,12 +227,12 @@ fn admit(c: &Config) -> anyhow::Result<Memory> {
     Ok(Memory { plan, target, limits, free })
 }
 
-fn describe(t: &impl Learner, plan: &Plan, info: RunInfo) -> RunInfo {
+fn describe(t: &Runner<f32>, plan: &Plan, info: RunInfo) -> RunInfo {
     let c = t.config();
     let threads = team::count(c.threads);
     RunInfo {
-        device: t.machine().gpu().map_or_else(processor, |g| g.memory().context.info.name.clone()),
-        precision: t.machine().gpu().map_or(Precision::Fp32, |g| g.matmul().precision).to_string(),
+        device: t.machine.gpu().map_or_else(processor, |g| g.memory().context.info.name.clone()),
+        precision: t.machine.gpu().map_or(Precision::Fp32, |g| g.matmul().precision).to_string(),
         threads,
         planned_bytes: Some(plan.host() + plan.device()),
         replay: plan.replay_place(),
@@ -257,8 +248,8 @@ fn processor() -> String {
 }
 
 /// How matrix products are made, and why not as the setting says if they are not.
-fn products(t: &impl Learner) -> String {
-    match (t.machine().gpu().map(|g| g.matmul()), t.config().precision) {
+fn products(t: &Runner<f32>) -> String {
+    match (t.machine.gpu().map(|g| g.matmul()), t.config().precision) {
         (None, Precision::Fp32) => Precision::Fp32.to_string(),
         (None, wanted) => format!("fp32 (precision={wanted} is for a GPU)"),
         (Some(how), wanted) if how.precision == wanted => how.to_string(),
@@ -267,15 +258,14 @@ fn products(t: &impl Learner) -> String {
 }
 
 /// What is about to happen, and for how long.
-fn announce(t: &impl Learner, memory: &Memory, folder: &RunFolder, info: &RunInfo, out: &mut dyn Write) {
+fn announce(t: &Runner<f32>, memory: &Memory, folder: &RunFolder, info: &RunInfo, out: &mut dyn Write) {
     let c = t.config();
-    let [actor, critics, world] = t.groups().map(|g| g.map_or(0, |g| g.len));
-    let total = Short((actor + critics + world) as f64);
-    let [actor, critics] = [actor, critics].map(|n| Short(n as f64));
-    let world = if world > 0 { format!("world model {}, ", Short(world as f64)) } else { String::new() };
-    say(out, format_args!("{} on the {}: {}, seed {}", c.algorithm.title(), c.env, c.alg, c.seed));
+    let networks = &t.parts.networks;
+    let total = Short(networks.iter().map(|n| n.group.len).sum::<usize>() as f64);
+    let each: Vec<String> = networks.iter().map(|n| format!("{} {}", n.name, Short(n.group.len as f64))).collect();
+    say(out, format_args!("{} on the {}: {}, seed {}", learner(c.algorithm).title(), c.env, c.alg, c.seed));
     say(out, format_args!("  run folder     {}", folder.path().display()));
-    say(out, format_args!("  parameters     {total} ({world}actor {actor}, {} critics {critics})", c.num_critics));
+    say(out, format_args!("  parameters     {total} ({})", each.join(", ")));
     let Memory { plan, limits, .. } = memory;
     let (host, arena) = (Bytes(plan.host()), Bytes(plan.arena_bytes()));
     match (plan.place, &memory.target, memory.free) {
@@ -324,7 +314,7 @@ fn announce(t: &impl Learner, memory: &Memory, folder: &RunFolder, info: &RunInf
 }
 
 /// What came of it, where it lies, and how to go on.
-fn conclude<L: Learner<F = f32>>(s: &Session<L>, ending: &StopReason, out: &mut dyn Write) {
+fn conclude(s: &Session<f32>, ending: &StopReason, out: &mut dyn Write) {
     let c = s.trainer.config();
     let (epoch, path) = (s.trainer.epoch(), s.folder.path());
     let why = match ending {

@@ -6,13 +6,13 @@
 use super::value::{Field, Value};
 
 macro_rules! words {
-    ($( $(#[doc = $doc:literal])+ $name:ident { $( $(#[doc = $vdoc:literal])+ $variant:ident = $word:literal, )+ } )+) => { $(
+    ($( $(#[doc = $doc:literal])+ $name:ident { $( $(#[doc = $vdoc:literal])+ $variant:ident = $word:literal $(or $alias:literal)?, )+ } )+) => { $(
         $(#[doc = $doc])+
         #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
         pub enum $name { $( $(#[doc = $vdoc])+ $variant, )+ }
 
         impl $name {
-            /// Every word that is accepted.
+            /// Every word that is shown; some are accepted under a second name too.
             pub const WORDS: &'static [&'static str] = &[$($word),+];
 
             /// The word that the YAML files and the command line use.
@@ -43,7 +43,7 @@ macro_rules! words {
 
             fn read(value: &Value) -> Option<Self> {
                 match value {
-                    $( Value::Text(t) if t == $word => Some(Self::$variant), )+
+                    $( Value::Text(t) if t == $word $(|| t == $alias)? => Some(Self::$variant), )+
                     _ => None,
                 }
             }
@@ -285,8 +285,9 @@ words! {
     Rollout {
         /// PWM: those the model imagines, open loop until the horizon or the end of the episode.
         Imagined = "imagined",
-        /// those of what the environment shows at each step; gradients still flow through the model.
-        Anchored = "anchored",
+        /// those of what the environment shows at each step; gradients still flow through the model. The idea is that of
+        /// "First Order Model-Based RL through Decoupled Backpropagation" (DMO, CoRL 2025), and `decoupled` means the same.
+        Anchored = "anchored" or "decoupled",
     }
 
     /// Bookkeeping at the last step of a rollout.

@@ -19,6 +19,11 @@ impl Config {
         label(&self.env)
     }
 
+    /// Whether the algorithm learns a world model, from replayed experience.
+    pub fn has_world_model(&self) -> bool {
+        self.algorithm == Algorithm::Pwm
+    }
+
     /// World-model updates of the first epoch that can learn.
     pub fn bootstrap_updates(&self) -> usize {
         self.wm_bootstrap_iterations.unwrap_or(self.episode_length)
@@ -32,16 +37,6 @@ impl Config {
     /// States of a critic minibatch; `critic_batches` divides them evenly.
     pub fn critic_batch_size(&self) -> usize {
         self.rollout_states() / self.critic_batches
-    }
-}
-
-impl Algorithm {
-    /// Its name in titles.
-    pub fn title(self) -> &'static str {
-        match self {
-            Self::Pwm => "PWM",
-            Self::Shac => "SHAC",
-        }
     }
 }
 

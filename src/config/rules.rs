@@ -3,8 +3,7 @@
 //! Checked before anything is computed. Products are taken in 128 bits, so no input overflows them.
 
 use super::choices::{
-    Algorithm, Device, Dynamics, FlowHead, FlowProjection, Latent, LrSchedule, Precision, ReplayPlace, RewNorm,
-    RewardHead,
+    Device, Dynamics, FlowHead, FlowProjection, Latent, LrSchedule, Precision, ReplayPlace, RewNorm, RewardHead,
 };
 use super::error::Broken;
 use super::schema::Config;
@@ -73,7 +72,7 @@ impl Config {
             )
         });
 
-        let no_replay = c.algorithm == Algorithm::Shac;
+        let no_replay = !c.has_world_model();
         let needed = c.num_envs as u128 * (c.horizon as u128 + 1);
         rule(no_replay || c.wm_buffer_size as u128 >= needed, &["wm_buffer_size", "num_envs", "horizon"], &|| {
             (

@@ -1,6 +1,6 @@
 //! Settings that other settings switch off. They are accepted, and said to change nothing.
 
-use super::choices::{ActorKind, Algorithm, Dynamics, Latent, LrSchedule, RewardHead};
+use super::choices::{ActorKind, Dynamics, Latent, LrSchedule, RewardHead};
 use super::fork::{Note, NoteKind};
 use super::names::resolve;
 use super::schema::Config;
@@ -17,8 +17,8 @@ impl Config {
                 (self.reward_head == RewardHead::Scalar, "reward_head=scalar")
             }
             "lr_end" | "lr_decay_start" => (constant, "lr_schedule=constant"),
-            "step_grad_norm" | "subgradient" => (self.algorithm == Algorithm::Pwm, "algorithm=pwm"),
-            _ if self.algorithm == Algorithm::Shac && of_world_model(key) => (true, "algorithm=shac"),
+            "step_grad_norm" | "subgradient" => (self.has_world_model(), "algorithm=pwm"),
+            _ if !self.has_world_model() && of_world_model(key) => (true, "algorithm=shac"),
             _ if key.starts_with("flow_") => (self.dynamics == Dynamics::Mlp, "dynamics=mlp"),
             _ if key.starts_with("actor_flow_") => (self.actor == ActorKind::Gaussian, "actor=gaussian"),
             _ => (false, ""),

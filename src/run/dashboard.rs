@@ -13,6 +13,7 @@
 
 use std::fmt::{self, Write as _};
 
+use crate::algo::metrics::Kind;
 use crate::run::progress::{Loss, Short, Status, Time};
 
 /// Lines of a dashboard.
@@ -118,23 +119,18 @@ pub fn format_dashboard(
         }
         if means.is_empty() { Ok(()) } else { write!(o, "  {low:.0} to {high:.0}") }
     });
-    let networks = |o: &mut String, name: &str, numbers: [f64; 3]| {
+    let of_kind = |kind: Kind| s.metrics.iter().filter(move |m| m.kind == kind);
+    let numbers = |o: &mut String, name: &str, kind: Kind| {
         write!(o, "{name:13}")?;
-        for (network, x) in ["actor", "critic", "model"].into_iter().zip(numbers).filter(|(_, x)| !x.is_nan()) {
-            write!(o, "{network} {}   ", Loss(x))?;
-        }
-        Ok(())
+        of_kind(kind).filter(|m| !m.value.is_nan()).try_for_each(|m| write!(o, "{} {}   ", m.label, Loss(m.value)))
     };
-    line(&|o| networks(o, "losses", [s.actor_loss, s.critic_loss, s.model_loss]));
-    line(&|o| networks(o, "rates", s.rates));
+    line(&|o| numbers(o, "losses", Kind::Loss));
+    line(&|o| numbers(o, "rates", Kind::LearningRate));
     line(&|o| {
         o.push_str("time         ");
-        let all: f64 = s.phases.iter().sum();
-        let shares = ["actor and simulator", "critics", "model"].into_iter().zip(s.phases);
-        for (name, seconds) in shares.filter(|(_, seconds)| all > 0.0 && *seconds > 0.0) {
-            write!(o, "{name} {:.0} %   ", 100.0 * seconds / all)?;
-        }
-        Ok(())
+        let taken = || of_kind(Kind::Seconds).filter(|m| m.value > 0.0);
+        let all: f64 = taken().map(|m| m.value).sum();
+        taken().try_for_each(|m| write!(o, "{} {:.0} %   ", m.label, 100.0 * m.value / all))
     });
     line(&|o| {
         write!(o, "memory       {}", Mebi(resident_mib))?;
@@ -158,6 +154,7 @@ impl fmt::Display for Mebi {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::run::tracker::Shown;
 
     fn drawn(s: &Status, history: &History, width: usize) -> Vec<String> {
         let mut out = String::new();
@@ -178,11 +175,14 @@ mod tests {
             episode_return: 1873.4,
             best_return: 2011.0,
             episode_length: 934.0,
-            actor_loss: -1.2412,
-            critic_loss: 0.0312,
-            model_loss: 1.9e-4,
-            rates: [1.84e-3, 1.84e-3, 9.2e-4],
-            phases: [0.026, 0.031, 0.043],
+            metrics: [
+                (Kind::Loss, [("actor", -1.2412), ("critic", 0.0312), ("model", 1.9e-4)]),
+                (Kind::LearningRate, [("actor", 1.84e-3), ("critic", 1.84e-3), ("model", 9.2e-4)]),
+                (Kind::Seconds, [("actor and simulator", 0.026), ("critics", 0.031), ("model", 0.043)]),
+            ]
+            .into_iter()
+            .flat_map(|(kind, each)| each.map(|(label, value)| Shown { kind, label, value }))
+            .collect(),
             seconds: 271.0,
             seconds_left: 2467.0,
         };
@@ -192,6 +192,7 @@ mod tests {
         assert_eq!(lines[2], "return       1873   best 2011   length 934   12.4k steps/s   1.66M steps");
         assert_eq!(lines[3], "evaluations  ▁▄█  149 to 2011");
         assert_eq!(lines[4].trim_end(), "losses       actor -1.24   critic 0.0312   model 1.90e-4");
+        assert_eq!(lines[5].trim_end(), "rates        actor 1.84e-3   critic 1.84e-3   model 9.20e-4");
         assert_eq!(lines[6].trim_end(), "time         actor and simulator 26 %   critics 31 %   model 43 %");
         assert_eq!(lines[7], "memory       239 MiB of 22.1 GiB");
         for width in WIDTH..140 {

@@ -8,9 +8,9 @@ use std::path::Path;
 
 use serde_json::{Map, Value, json};
 
-use crate::algo::{pwm, shac};
+use crate::algo::learner;
 use crate::config::RewardHead;
-use crate::config::{ActorKind, Algorithm, Config, Decode, Dynamics, FlowHead, FlowProjection, Integrator, Latent};
+use crate::config::{ActorKind, Config, Decode, Dynamics, FlowHead, FlowProjection, Integrator, Latent};
 use crate::env;
 use crate::io::atomic;
 use crate::io::checkpoint::{Checkpoint, CheckpointError};
@@ -39,16 +39,8 @@ pub fn export(stored: &Checkpoint, config: &Config, parts: &[Part], path: &Path)
     let (obs_dim, act_dim) = env::dims(config);
     let mut e = Export { stored, config, obs_dim, act_dim, tensors: vec![], recipes: BTreeMap::new() };
     let mut vars = Vars::default();
-    match config.algorithm {
-        Algorithm::Pwm => {
-            let nets = pwm::Nets::new(&mut vars, config, obs_dim, act_dim);
-            e.parts(parts, &nets.actor, &nets.critics, Some(&nets.world), nets.obs_stats.is_some())?;
-        }
-        Algorithm::Shac => {
-            let nets = shac::Nets::new(&mut vars, config, obs_dim, act_dim);
-            e.parts(parts, &nets.actor, &nets.critics, None, true)?;
-        }
-    }
+    let nets = learner(config.algorithm).networks(config, &mut vars);
+    e.parts(parts, &nets.actor, &nets.critics, nets.world.as_ref(), nets.obs_stats.is_some())?;
     let mut list: Vec<Tensor> = e.tensors.iter().map(|(name, shape, x)| Tensor::of(name, shape, x)).collect();
     tensors::sort(&mut list);
     let header =

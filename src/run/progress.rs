@@ -11,8 +11,9 @@ use std::fmt::{self, Write as _};
 use std::io::{self, IsTerminal, Write};
 use std::time::{Duration, Instant};
 
+use crate::algo::metrics::Kind;
 use crate::run::dashboard::{self, Header, History, format_dashboard};
-use crate::run::tracker::resident_mib;
+use crate::run::tracker::{Shown, resident_mib};
 
 /// How a run shows where it is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
@@ -26,7 +27,7 @@ pub enum Ui {
 }
 
 /// What one update shows. NaN means "not measured yet" and leaves the part out.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Debug)]
 pub struct Status {
     /// Epochs done.
     pub epoch: u64,
@@ -42,16 +43,8 @@ pub struct Status {
     pub best_return: f64,
     /// Mean length of those episodes, in steps.
     pub episode_length: f64,
-    /// Actor loss.
-    pub actor_loss: f64,
-    /// Critic loss.
-    pub critic_loss: f64,
-    /// World-model loss.
-    pub model_loss: f64,
-    /// Learning rates of actor, critics and world model.
-    pub rates: [f64; 3],
-    /// Seconds that the last epoch spent on the actor with the simulator, the critics and the world model.
-    pub phases: [f64; 3],
+    /// Losses, learning rates and the times of the last epoch, as the algorithm declares them.
+    pub metrics: Vec<Shown>,
     /// Seconds of training.
     pub seconds: f64,
     /// Seconds to the end at the present speed.
@@ -69,11 +62,7 @@ impl Default for Status {
             episode_return: nan,
             best_return: nan,
             episode_length: nan,
-            actor_loss: nan,
-            critic_loss: nan,
-            model_loss: nan,
-            rates: [nan; 3],
-            phases: [0.0; 3],
+            metrics: Vec::new(),
             seconds: 0.0,
             seconds_left: nan,
         }
@@ -236,9 +225,9 @@ pub fn format_status(out: &mut String, s: &Status, width: usize) {
     // On a narrow terminal the time left is worth more than the losses, so it is placed before them.
     part(format_args!("left {}", Time(s.seconds_left)), some(s.seconds_left));
     part(format_args!("length {:.0}", s.episode_length), some(s.episode_length));
-    part(format_args!("actor {}", Loss(s.actor_loss)), some(s.actor_loss));
-    part(format_args!("critic {}", Loss(s.critic_loss)), some(s.critic_loss));
-    part(format_args!("model {}", Loss(s.model_loss)), some(s.model_loss));
+    for m in s.metrics.iter().filter(|m| m.kind == Kind::Loss) {
+        part(format_args!("{} {}", m.label, Loss(m.value)), some(m.value));
+    }
 }
 
 /// `950`, `12.4k`, `3.28M`.
@@ -300,9 +289,13 @@ mod tests {
             episode_return: 1873.4,
             best_return: 2011.0,
             episode_length: 934.0,
-            actor_loss: -1.2412,
-            critic_loss: 0.0312,
-            model_loss: 0.00019,
+            metrics: vec![
+                Shown { kind: Kind::Loss, label: "actor", value: -1.2412 },
+                Shown { kind: Kind::Loss, label: "critic", value: 0.0312 },
+                Shown { kind: Kind::Loss, label: "model", value: 0.00019 },
+                Shown { kind: Kind::Loss, label: "unknown", value: f64::NAN },
+                Shown { kind: Kind::LearningRate, label: "actor", value: 1e-3 },
+            ],
             seconds_left: 2467.0,
             ..Status::default()
         }

@@ -12,7 +12,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use crate::algo::pwm::Probe;
+use crate::algo::Probe;
 
 /// Deviation of predictions, as a share of the true rewards', that counts as none.
 pub const FLAT: f64 = 1e-4;
@@ -20,28 +20,6 @@ pub const FLAT: f64 = 1e-4;
 pub const UNRELATED: f64 = 0.05;
 /// Evaluations in a row with unrelated predictions before the run is stopped.
 pub const PATIENCE: u32 = 10;
-
-/// Columns of `metrics.jsonl` and tags of TensorBoard, in the order of [`columns`].
-pub const COLUMNS: [&str; 11] = [
-    "probe/reward_correlation",
-    "probe/reward_spread",
-    "probe/true_reward_spread",
-    "probe/error_one_step",
-    "probe/error_horizon",
-    "probe/group_drift",
-    "probe/velocity_error_0",
-    "probe/velocity_error_1_4",
-    "probe/velocity_error_1_2",
-    "probe/velocity_error_3_4",
-    "probe/velocity_error_1",
-];
-
-/// A probe as part of a row; NaN, "not measured", without one.
-pub fn columns(p: Option<&Probe>) -> [f64; COLUMNS.len()] {
-    let Some(p) = p else { return [f64::NAN; COLUMNS.len()] };
-    let ([predicted, true_], [v0, v1, v2, v3, v4]) = (p.reward_spread, p.velocity);
-    [p.reward_correlation, predicted, true_, p.error_one, p.error_horizon, p.group_drift, v0, v1, v2, v3, v4]
-}
 
 /// What is remembered from one evaluation to the next; part of a checkpoint.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]

@@ -13,8 +13,8 @@ use std::path::Path;
 
 use serde::de::DeserializeOwned;
 
-use crate::algo::Learner;
-use crate::algo::pwm::{Evaluation, Evaluator, Fidelity};
+use crate::algo::pwm::Fidelity;
+use crate::algo::{Evaluation, Evaluator, Runner};
 use crate::config::{Config, ConfigErrors};
 use crate::io::checkpoint::{self, Checkpoint, CheckpointError, Element, Section, Tensor};
 use crate::io::crc64::Crc64;
@@ -52,7 +52,7 @@ pub struct Best {
     pub length: f64,
 }
 
-fn describe(t: &impl Learner, kind: &str) -> BTreeMap<String, String> {
+fn describe<F: Number>(t: &Runner<F>, kind: &str) -> BTreeMap<String, String> {
     about(t.config(), kind, t.epoch())
 }
 
@@ -68,26 +68,27 @@ pub(super) fn about(config: &Config, kind: &str, epoch: u64) -> BTreeMap<String,
 }
 
 /// Rows of the ring that hold something, and their width; nothing without a replay buffer.
-fn ring_shape(t: &impl Learner) -> [usize; 2] {
+fn ring_shape<F: Number>(t: &Runner<F>) -> [usize; 2] {
     t.replay().map_or([0, 0], |r| {
-        let rows = t.machine().index(r.counters)[Counter::Rows as usize] as usize;
+        let rows = t.machine.index(r.counters)[Counter::Rows as usize] as usize;
         [rows.min(r.spec.capacity), r.spec.width()]
     })
 }
 
-fn tensors<'a, L: Learner>(t: &'a L, vars: &[VarId], ring_shape: &'a [usize; 2]) -> impl Iterator<Item = Tensor<'a>>
-where
-    L::F: Stored,
-{
+fn tensors<'a, F: Stored>(
+    t: &'a Runner<F>,
+    vars: &[VarId],
+    ring_shape: &'a [usize; 2],
+) -> impl Iterator<Item = Tensor<'a>> {
     let ring = t.replay().map(|r| r.ring);
     vars.iter().map(move |&id| {
-        let info = t.machine().vars().info(id);
+        let info = t.machine.vars().info(id);
         let tensor = match info.dtype {
             DType::Real if Some(id) == ring => {
-                Tensor::of(&info.name, ring_shape, &t.machine().real(id)[..ring_shape[0] * ring_shape[1]])
+                Tensor::of(&info.name, ring_shape, &t.machine.real(id)[..ring_shape[0] * ring_shape[1]])
             }
-            DType::Real => Tensor::of(&info.name, &info.shape, t.machine().real(id)),
-            DType::Index => Tensor::of(&info.name, &info.shape, t.machine().index(id)),
+            DType::Real => Tensor::of(&info.name, &info.shape, t.machine.real(id)),
+            DType::Index => Tensor::of(&info.name, &info.shape, t.machine.index(id)),
         };
         tensor.within(section(info.region))
     })
@@ -117,10 +118,7 @@ pub struct Memory {
 }
 
 /// Everything the next epoch depends on.
-pub fn save_latest<L: Learner>(path: &Path, t: &L, memory: &Memory) -> Result<(), CheckpointError>
-where
-    L::F: Stored,
-{
+pub fn save_latest<F: Stored>(path: &Path, t: &Runner<F>, memory: &Memory) -> Result<(), CheckpointError> {
     let ring = ring_shape(t);
     let mut meta = describe(t, "run");
     meta.insert(key::BOOTSTRAPPED.into(), t.bootstrapped().to_string());
@@ -133,10 +131,7 @@ where
 }
 
 /// Networks and statistics, with the evaluation that chose them.
-pub fn save_best<L: Learner>(path: &Path, t: &L, e: &Evaluation) -> Result<Best, CheckpointError>
-where
-    L::F: Stored,
-{
+pub fn save_best<F: Stored>(path: &Path, t: &Runner<F>, e: &Evaluation) -> Result<Best, CheckpointError> {
     let best = Best { epoch: t.epoch(), mean: e.mean(), std: e.std(), length: e.mean_length() };
     let mut meta = describe(t, "policy");
     for (name, value) in [(key::RETURN_MEAN, best.mean), (key::RETURN_STD, best.std), (key::LENGTH_MEAN, best.length)] {
@@ -147,16 +142,13 @@ where
 }
 
 /// Puts a trainer, new and of the same configuration, into the state that `save_latest` stored.
-pub fn restore<L: Learner>(t: &mut L, from: &Checkpoint) -> Result<(), CheckpointError>
-where
-    L::F: Stored,
-{
+pub fn restore<F: Stored>(t: &mut Runner<F>, from: &Checkpoint) -> Result<(), CheckpointError> {
     let (state, ring) = (t.state(false), t.replay().map(|r| r.ring));
-    fill(t.machine_mut(), &state, ring, from)?;
+    fill(&mut t.machine, &state, ring, from)?;
     if let Some(ring) = ring {
         let [rows, width] = ring_shape(t);
-        let name = t.machine().vars().info(ring).name.clone();
-        from.copy_into(&name, &[rows, width], &mut t.machine_mut().real_mut(ring)[..rows * width])?;
+        let name = t.machine.vars().info(ring).name.clone();
+        from.copy_into(&name, &[rows, width], &mut t.machine.real_mut(ring)[..rows * width])?;
     }
     t.set_bootstrapped(from.meta_parse(key::BOOTSTRAPPED)?);
     // Files written before there were rollbacks lack it.
@@ -181,12 +173,9 @@ pub fn memory_of(from: &Checkpoint) -> Result<Memory, CheckpointError> {
 
 /// Gives a trainer the networks and statistics of a policy. Its optimisers start anew: their moments belong to other
 /// weights and are not stored with a policy. Replay, environments and counters go on as they are.
-pub fn restore_weights<L: Learner>(t: &mut L, from: &Checkpoint) -> Result<(), CheckpointError>
-where
-    L::F: Stored,
-{
+pub fn restore_weights<F: Stored>(t: &mut Runner<F>, from: &Checkpoint) -> Result<(), CheckpointError> {
     let state = t.state(true);
-    fill(t.machine_mut(), &state, None, from)?;
+    fill(&mut t.machine, &state, None, from)?;
     t.reset_optimisers();
     Ok(())
 }
@@ -244,10 +233,7 @@ pub fn best_of(from: &Checkpoint) -> Result<Best, CheckpointError> {
 }
 
 /// One number that differs if any bit of the state does.
-pub fn fingerprint<L: Learner>(t: &L) -> u64
-where
-    L::F: Stored,
-{
+pub fn fingerprint<F: Stored>(t: &Runner<F>) -> u64 {
     let ring = ring_shape(t);
     let mut crc = Crc64::new();
     for tensor in tensors(t, &t.state(false), &ring) {

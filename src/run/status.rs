@@ -3,7 +3,7 @@
 
 use std::error::Error;
 
-use crate::algo::pwm::TrainError;
+use crate::algo::TrainError;
 use crate::analysis::report::ReportError;
 use crate::config::ConfigErrors;
 use crate::device::cuda::CudaError;

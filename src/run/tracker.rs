@@ -1,64 +1,28 @@
 //! What happened since the last row of metrics: means over epochs, and every number that was not finite.
 //!
+//! The columns of a row stand once, in [`Tracker::columns`]: what the run knows of itself, what the algorithm declares
+//! ([`crate::algo::metrics`]) and, of runs with several tasks, the evaluation of each. `metrics.jsonl` and TensorBoard are
+//! written by that list.
+//!
 //! A learning signal that dies must be heard of. Updates whose gradient was not finite change nothing (`ops::optim`);
 //! here they are counted for each network, and [`Tracker::dead`] tells when one network has not learned for
 //! [`PATIENCE`] epochs.
 
+use std::borrow::Cow;
+use std::collections::BTreeMap;
+
 use serde::{Deserialize, Serialize};
 
-use crate::algo::pwm::EpochReport;
-use crate::config::{Algorithm, Config};
-
-/// Columns of `metrics.jsonl` and tags of TensorBoard, in the order of [`Tracker::row`].
-pub const COLUMNS: [&str; 30] = [
-    EVAL_MEAN,
-    EVAL_STD,
-    "eval/length",
-    TRAIN_RETURN,
-    "train/length",
-    "train/episodes",
-    "loss/actor",
-    "loss/critic",
-    "loss/dynamics",
-    "loss/reward",
-    "grad_norm/actor",
-    "grad_norm/critic",
-    "grad_norm/world_model",
-    "lr/actor",
-    "lr/critic",
-    "lr/world_model",
-    "time/elapsed_s",
-    "time/steps_per_s",
-    TIMES[0],
-    TIMES[1],
-    TIMES[2],
-    TIMES[3],
-    TIMES[4],
-    RSS,
-    "env/blown_up",
-    "skipped_updates",
-    "nonfinite_losses",
-    "rollbacks",
-    "env/bounded_gradients",
-    "env/lost_gradients",
-];
-pub const EVAL_MEAN: &str = "eval/return_mean";
-pub const EVAL_STD: &str = "eval/return_std";
-pub const TRAIN_RETURN: &str = "train/return";
-/// Seconds since the last row: rollout with the actor's update, critics, world model, evaluations, checkpoints.
-pub const TIMES: [&str; 5] = ["time/actor_s", "time/critic_s", "time/world_model_s", "time/eval_s", "time/save_s"];
-/// Memory of the process that is resident.
-pub const RSS: &str = "memory/rss_mib";
+use crate::algo::metrics::{self, CATALOGUE, Kind, Metric, Reduce};
+use crate::algo::{EpochReport, Evaluation, Parts, Probe};
 
 /// Epochs in a row in which every update of one network was skipped before the run is stopped.
 pub const PATIENCE: u32 = 10;
 
-/// The networks, in the order of all arrays of three here.
-pub const NETWORKS: [&str; 3] = ["actor", "critic", "world model"];
-
-/// A mean of the finite ones among some numbers.
+/// A number that is reduced over epochs.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
 struct Mean {
+    /// Of the finite ones.
     sum: f64,
     count: u32,
     lost: u32,
@@ -80,11 +44,45 @@ impl Mean {
     }
 }
 
-/// Sums since the last row. All of them are finite, so that they can be written as text and read back; those of this
-/// machine and sitting are not stored.
+/// Updates of a network that were skipped since the last row, and epochs in a row without a single update.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
+struct Updates {
+    skipped: u32,
+    idle: u32,
+}
+
+/// What the next row depends on besides the epochs to come: part of a checkpoint, so that a run that goes on between two
+/// rows writes the one that an uninterrupted run would have written. All numbers are finite, so that they can be written as
+/// text and read back; those of this machine and sitting are not stored.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(from = "Stored")]
+pub struct Pending {
+    metrics: BTreeMap<Cow<'static, str>, Mean>,
+    networks: BTreeMap<Cow<'static, str>, Updates>,
+}
+
+impl Pending {
+    /// The same for a run that has been rolled back: its networks get their full patience again.
+    pub fn forgiven(mut self) -> Self {
+        self.networks.values_mut().for_each(|u| u.idle = 0);
+        self
+    }
+}
+
+/// [`Pending`] as it stands in a file, of this build or of an earlier one.
+#[derive(Deserialize, Default)]
 #[serde(default)]
-struct Interval {
+struct Stored {
+    metrics: BTreeMap<Cow<'static, str>, Mean>,
+    networks: BTreeMap<Cow<'static, str>, Updates>,
+    now: Option<Earlier>,
+    idle: [u32; 3],
+}
+
+/// What earlier builds wrote: three networks and four losses by place.
+#[derive(Deserialize, Default)]
+#[serde(default)]
+struct Earlier {
     actor: Mean,
     critic: Mean,
     dynamics: Mean,
@@ -94,185 +92,323 @@ struct Interval {
     returns: f64,
     lengths: f64,
     blown_up: f64,
-    /// Of environment steps: scaled down, not finite.
     bounded: [f64; 2],
     skipped: [u32; 3],
-    /// Of the last epoch, once there is one.
-    #[serde(skip)]
-    rates: Option<[f64; 3]>,
-    #[serde(skip)]
-    seconds: f64,
-    /// Environment steps in these seconds.
-    #[serde(skip)]
-    steps: f64,
-    #[serde(skip)]
-    phases: [f64; 5],
 }
 
-/// What the next row depends on besides the epochs to come: part of a checkpoint, so that a run that goes on between two
-/// rows writes the one that an uninterrupted run would have written.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
-#[serde(default)]
-pub struct Pending {
-    now: Interval,
-    /// Epochs in a row without a single update, by network.
-    idle: [u32; 3],
-}
-
-impl Pending {
-    /// The same for a run that has been rolled back: its networks get their full patience again.
-    pub fn forgiven(self) -> Self {
-        Self { idle: [0; 3], ..self }
+impl From<Stored> for Pending {
+    fn from(s: Stored) -> Self {
+        let Some(e) = s.now else { return Self { metrics: s.metrics, networks: s.networks } };
+        let sum = |sum: f64| Mean { sum, ..Mean::default() };
+        let [actor, critic, model] = e.norms;
+        let metrics = [
+            (metrics::LOSS_ACTOR, e.actor),
+            (metrics::LOSS_CRITIC, e.critic),
+            (metrics::LOSS_DYNAMICS, e.dynamics),
+            (metrics::LOSS_REWARD, e.reward),
+            (metrics::GRAD_NORM_ACTOR, actor),
+            (metrics::GRAD_NORM_CRITIC, critic),
+            (metrics::GRAD_NORM_MODEL, model),
+            (metrics::TRAIN_EPISODES, sum(e.episodes)),
+            (metrics::TRAIN_RETURN, sum(e.returns)),
+            (metrics::TRAIN_LENGTH, sum(e.lengths)),
+            (metrics::BLOWN_UP, sum(e.blown_up)),
+            (metrics::BOUNDED_GRADIENTS, sum(e.bounded[0])),
+            (metrics::LOST_GRADIENTS, sum(e.bounded[1])),
+        ];
+        let networks = ["actor", "critic", "world model"].into_iter().zip(e.skipped.into_iter().zip(s.idle));
+        Self {
+            metrics: metrics.map(|(m, x)| (m.name.into(), x)).into(),
+            networks: networks.map(|(name, (skipped, idle))| (name.into(), Updates { skipped, idle })).collect(),
+        }
     }
 }
 
-/// Aggregates epochs into rows. Allocates nothing.
+/// What a column of a row shows.
+#[derive(Clone, Copy, Debug)]
+enum Cell {
+    /// The evaluation: of all tasks, or of one.
+    Eval(Option<usize>, EvalStat),
+    /// A metric of the algorithm, by place.
+    Metric(usize),
+    Elapsed,
+    Speed,
+    EvalSeconds,
+    SaveSeconds,
+    Resident,
+    SkippedUpdates,
+    LostLosses,
+    Rollbacks,
+    /// A number of the probe, by place.
+    Probe(usize),
+}
+
+#[derive(Clone, Copy, Debug)]
+enum EvalStat {
+    Mean,
+    Std,
+    Length,
+}
+
+/// What the run knows of itself.
+const OWN: [(Metric, Cell); 11] = [
+    (metrics::EVAL_MEAN, Cell::Eval(None, EvalStat::Mean)),
+    (metrics::EVAL_STD, Cell::Eval(None, EvalStat::Std)),
+    (metrics::EVAL_LENGTH, Cell::Eval(None, EvalStat::Length)),
+    (metrics::ELAPSED, Cell::Elapsed),
+    (metrics::SPEED, Cell::Speed),
+    (metrics::EVAL_SECONDS, Cell::EvalSeconds),
+    (metrics::SAVE_SECONDS, Cell::SaveSeconds),
+    (metrics::RSS, Cell::Resident),
+    (metrics::SKIPPED_UPDATES, Cell::SkippedUpdates),
+    (metrics::NONFINITE_LOSSES, Cell::LostLosses),
+    (metrics::ROLLBACKS, Cell::Rollbacks),
+];
+
+/// The columns of a run: in the order of the catalogue, then what it does not list, then probes and single tasks.
+fn columns(measured: &[Metric], tasks: &[String], probed: bool) -> Vec<(Cow<'static, str>, Cell)> {
+    let of_metrics = measured.iter().enumerate().map(|(i, m)| (*m, Cell::Metric(i)));
+    let mut all: Vec<(Metric, Cell)> = OWN.into_iter().chain(of_metrics).collect();
+    all.sort_by_key(|(m, _)| CATALOGUE.iter().position(|c| c.name == m.name).unwrap_or(CATALOGUE.len()));
+    let mut columns: Vec<(Cow<str>, Cell)> = all.into_iter().map(|(m, cell)| (m.name.into(), cell)).collect();
+    if probed {
+        columns
+            .extend(Probe::NONE.columns().into_iter().enumerate().map(|(i, (name, _))| (name.into(), Cell::Probe(i))));
+    }
+    if tasks.len() > 1 {
+        for (i, task) in tasks.iter().enumerate() {
+            for (what, stat) in
+                [("return_mean", EvalStat::Mean), ("return_std", EvalStat::Std), ("length", EvalStat::Length)]
+            {
+                columns.push((format!("eval/{task}/{what}").into(), Cell::Eval(Some(i), stat)));
+            }
+        }
+    }
+    columns
+}
+
+/// A number on the screen.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Shown {
+    pub kind: Kind,
+    pub label: &'static str,
+    /// NaN for what was not measured yet.
+    pub value: f64,
+}
+
+/// A network as the tracker sees it.
+#[derive(Clone, Copy, Debug)]
+struct Network {
+    name: &'static str,
+    /// Updates of an ordinary epoch.
+    updates: u32,
+    now: Updates,
+    /// Skipped updates since the start of the run.
+    skipped: u32,
+}
+
+/// Aggregates epochs into rows. Allocates nothing once it is made.
 #[derive(Clone, Debug)]
 pub struct Tracker {
-    /// Updates of an epoch, by network.
-    updates: [u32; 3],
-    /// Whether there is a world model to have losses.
-    modelled: bool,
+    metrics: Vec<Metric>,
+    columns: Vec<(Cow<'static, str>, Cell)>,
+    networks: Vec<Network>,
     steps_per_epoch: f64,
-    pending: Pending,
-    /// Skipped updates since the start of the run.
-    skipped: [u32; 3],
+    /// Of each metric since the last row.
+    now: Vec<Mean>,
+    /// Of each metric in the last epoch.
+    last: Vec<f64>,
+    /// Seconds of the epochs since the last row, and environment steps in them.
+    seconds: f64,
+    steps: f64,
+    /// Seconds of evaluations and of checkpoints.
+    pauses: [f64; 2],
+    row: Vec<f64>,
     /// States that left physics, since this sitting began.
     pub blown_up: f64,
 }
 
+/// The place of a metric that every algorithm declares.
+fn place(metrics: &[Metric], of: Metric) -> usize {
+    let place = metrics.iter().position(|m| m.name == of.name);
+    place.unwrap_or_else(|| panic!("invariant: every algorithm measures {}", of.name))
+}
+
 impl Tracker {
-    /// Of a run that is continued, `skipped` are the updates that were skipped before, and `pending` what its checkpoint
-    /// remembers of the epochs since the last row.
-    pub fn new(c: &Config, skipped: [u32; 3], pending: Pending) -> Self {
+    /// Of a run that is continued, `skipped` are the updates of each network that were skipped before, and `pending` what
+    /// its checkpoint remembers of the epochs since the last row.
+    pub fn new(parts: &Parts, tasks: &[String], skipped: &[u32], pending: &Pending) -> Self {
+        let metrics: Vec<Metric> = parts.metrics.iter().map(|m| m.metric).collect();
+        let columns = columns(&metrics, tasks, parts.probe.is_some());
+        let networks = parts.networks.iter().zip(skipped).map(|(n, &skipped)| {
+            let now = pending.networks.get(n.name).copied().unwrap_or_default();
+            Network { name: n.name, updates: n.updates, now, skipped }
+        });
         Self {
-            updates: [1, (c.critic_iterations * c.critic_batches) as u32, c.wm_iterations as u32],
-            modelled: c.algorithm == Algorithm::Pwm,
-            steps_per_epoch: (c.horizon * c.num_envs) as f64,
-            pending,
-            skipped,
+            networks: networks.collect(),
+            steps_per_epoch: parts.config.rollout_states() as f64,
+            now: metrics.iter().map(|m| pending.metrics.get(m.name).copied().unwrap_or_default()).collect(),
+            last: vec![f64::NAN; metrics.len()],
+            seconds: 0.0,
+            steps: 0.0,
+            pauses: [0.0; 2],
+            row: vec![f64::NAN; columns.len()],
             blown_up: 0.0,
+            columns,
+            metrics,
         }
     }
 
-    /// One epoch; `skipped` counts from the start of the run.
-    pub fn add(&mut self, r: &EpochReport, skipped: [u32; 3], seconds: f64) {
-        let Pending { now: n, idle } = &mut self.pending;
+    /// The columns of a row: keys of `metrics.jsonl` and tags of TensorBoard.
+    pub fn columns(&self) -> Vec<&str> {
+        self.columns.iter().map(|(name, _)| &**name).collect()
+    }
+
+    /// One epoch.
+    pub fn add(&mut self, r: &EpochReport, seconds: f64) {
+        let episodes = r.values[place(&self.metrics, metrics::TRAIN_EPISODES)];
+        for ((m, now), &x) in self.metrics.iter().zip(&mut self.now).zip(&r.values) {
+            match m.reduce {
+                Reduce::Mean if r.learned => now.add(x),
+                Reduce::Sum => now.add(x),
+                Reduce::PerEpisode if episodes > 0.0 => now.add(episodes * x),
+                Reduce::Mean | Reduce::PerEpisode | Reduce::Last => {}
+            }
+        }
+        self.last.copy_from_slice(&r.values);
         if r.learned {
-            let means = [&mut n.actor, &mut n.critic, &mut n.dynamics, &mut n.reward];
-            let losses = [r.actor_loss, r.critic_loss, r.dynamics_loss, r.reward_loss];
-            for (m, x) in means.into_iter().zip(losses).take(if self.modelled { 4 } else { 2 }) {
-                m.add(x);
+            for (n, &skipped) in self.networks.iter_mut().zip(&r.skipped) {
+                let more = skipped.wrapping_sub(n.skipped);
+                n.now.skipped += more;
+                n.now.idle = if more >= n.updates { n.now.idle + 1 } else { 0 };
+                n.skipped = skipped;
             }
-            for (m, x) in n.norms.iter_mut().zip([r.actor_grad_norm, r.critic_grad_norm, r.wm_grad_norm]) {
-                m.add(x);
-            }
-            for (i, (new, old)) in skipped.iter().zip(self.skipped).enumerate() {
-                let more = new.wrapping_sub(old);
-                n.skipped[i] += more;
-                idle[i] = if more >= self.updates[i] { idle[i] + 1 } else { 0 };
-            }
-            self.skipped = skipped;
         }
-        if r.episodes > 0.0 && (r.train_return + r.train_length).is_finite() {
-            n.episodes += r.episodes;
-            n.returns += r.episodes * r.train_return;
-            n.lengths += r.episodes * r.train_length;
-        }
-        n.blown_up += r.blown_up;
-        n.bounded.iter_mut().zip(r.bounded).for_each(|(sum, more)| *sum += more);
-        self.blown_up += r.blown_up;
-        n.seconds += seconds;
-        n.steps += self.steps_per_epoch;
-        n.rates = Some(r.rates);
-        n.phases.iter_mut().zip(r.seconds).for_each(|(sum, s)| *sum += s);
+        self.blown_up += r.values[place(&self.metrics, metrics::BLOWN_UP)];
+        self.seconds += seconds;
+        self.steps += self.steps_per_epoch;
     }
 
     /// Seconds of an evaluation and of a checkpoint.
     pub fn add_pause(&mut self, evaluating: f64, saving: f64) {
-        self.pending.now.phases[3] += evaluating;
-        self.pending.now.phases[4] += saving;
+        self.pauses[0] += evaluating;
+        self.pauses[1] += saving;
+    }
+
+    /// A metric since the last row; NaN if it was not measured.
+    fn reduced(&self, metric: usize) -> f64 {
+        let now = self.now[metric];
+        match self.metrics[metric].reduce {
+            Reduce::Mean => now.get(),
+            Reduce::Sum => now.sum,
+            Reduce::Last if self.steps > 0.0 => self.last[metric],
+            Reduce::Last => f64::NAN,
+            Reduce::PerEpisode => now.sum / self.now[place(&self.metrics, metrics::TRAIN_EPISODES)].sum,
+        }
     }
 
     /// Mean return and length of the episodes that ended since the last row; NaN if there was none.
-    pub fn episodes(&self) -> (f64, f64) {
-        let n = &self.pending.now;
-        (n.returns / n.episodes, n.lengths / n.episodes)
+    pub fn episodes(&self) -> [f64; 2] {
+        [metrics::TRAIN_RETURN, metrics::TRAIN_LENGTH].map(|m| self.reduced(place(&self.metrics, m)))
     }
 
-    /// Mean losses since the last row: actor, critic, dynamics plus reward.
-    pub fn losses(&self) -> (f64, f64, f64) {
-        let n = &self.pending.now;
-        (n.actor.get(), n.critic.get(), n.dynamics.get() + n.reward.get())
+    /// What the screen shows of the metrics: losses, learning rates and times, those of one label together. Nothing is
+    /// measured yet.
+    pub fn shown(&self) -> Vec<Shown> {
+        let mut shown: Vec<Shown> = Vec::new();
+        for m in self.metrics.iter().filter(|m| [Kind::Loss, Kind::LearningRate, Kind::Seconds].contains(&m.kind)) {
+            if !shown.iter().any(|s| (s.kind, s.label) == (m.kind, m.label)) {
+                shown.push(Shown { kind: m.kind, label: m.label, value: f64::NAN });
+            }
+        }
+        shown
     }
 
-    /// Updates skipped since the last row, by network.
-    pub fn skipped(&self) -> [u32; 3] {
-        self.pending.now.skipped
+    /// Brings the numbers on the screen up to date: losses since the last row, the others of the last epoch. What was not
+    /// measured stays.
+    pub fn show(&self, shown: &mut [Shown]) {
+        for s in shown {
+            let own = |i: &usize| (self.metrics[*i].kind, self.metrics[*i].label) == (s.kind, s.label);
+            let number = |i| if s.kind == Kind::Loss { self.reduced(i) } else { self.last[i] };
+            let sum = (0..self.metrics.len()).filter(own).fold(0.0, |sum, i| sum + number(i));
+            if !sum.is_nan() {
+                s.value = sum;
+            }
+        }
     }
 
-    /// Epochs since the last row in which a loss was not finite: actor, critic, dynamics, reward.
-    pub fn lost(&self) -> [u32; 4] {
-        let n = &self.pending.now;
-        [n.actor.lost, n.critic.lost, n.dynamics.lost, n.reward.lost]
+    /// Networks that have skipped updates since the last row, with how many.
+    pub fn skipped(&self) -> impl Iterator<Item = (&'static str, u32)> + '_ {
+        self.networks.iter().map(|n| (n.name, n.now.skipped)).filter(|(_, n)| *n > 0)
+    }
+
+    /// Losses that were not finite since the last row, with the number of epochs in which they were not.
+    pub fn lost(&self) -> impl Iterator<Item = (&'static str, u32)> + '_ {
+        let losses = self.metrics.iter().zip(&self.now).filter(|(m, now)| m.kind == Kind::Loss && now.lost > 0);
+        losses.map(|(m, now)| (m.name.trim_start_matches("loss/"), now.lost))
     }
 
     /// The first network that has made no update for [`PATIENCE`] epochs.
     pub fn dead(&self) -> Option<&'static str> {
-        self.pending.idle.iter().position(|&e| e >= PATIENCE).map(|i| NETWORKS[i])
+        self.networks.iter().find(|n| n.now.idle >= PATIENCE).map(|n| n.name)
     }
 
     /// What a checkpoint has to remember.
-    pub fn pending(&self) -> &Pending {
-        &self.pending
+    pub fn pending(&self) -> Pending {
+        // Times and rates are those of this machine and sitting.
+        let stored = self
+            .metrics
+            .iter()
+            .zip(&self.now)
+            .filter(|(m, _)| m.reduce != Reduce::Last && !matches!(m.kind, Kind::Seconds | Kind::LearningRate));
+        Pending {
+            metrics: stored.map(|(m, now)| (m.name.into(), *now)).collect(),
+            networks: self.networks.iter().map(|n| (n.name.into(), n.now)).collect(),
+        }
     }
 
     /// The row is written: the next one begins.
     pub fn written(&mut self) {
-        self.pending.now = Interval::default();
+        self.now.fill(Mean::default());
+        self.networks.iter_mut().for_each(|n| n.now.skipped = 0);
+        (self.seconds, self.steps, self.pauses) = (0.0, 0.0, [0.0; 2]);
     }
 
-    /// The row since the last one. `eval`: mean, deviation, length.
-    pub fn row(&self, eval: Option<[f64; 3]>, elapsed: f64, rollbacks: u64) -> [f64; COLUMNS.len()] {
-        let n = self.pending.now;
-        // NaN is "not measured" in a row; what was measured and is no number is written as an infinity.
-        let measured = |x: f64| if x.is_nan() { f64::INFINITY } else { x };
-        let [mean, std, length] = eval.map_or([f64::NAN; 3], |e| e.map(measured));
-        let rate = |i: usize| n.rates.map_or(f64::NAN, |r| r[i]);
-        let lost: u32 = [n.actor, n.critic, n.dynamics, n.reward].iter().map(|m| m.lost).sum();
-        [
-            mean,
-            std,
-            length,
-            n.returns / n.episodes,
-            n.lengths / n.episodes,
-            n.episodes,
-            n.actor.get(),
-            n.critic.get(),
-            n.dynamics.get(),
-            n.reward.get(),
-            n.norms[0].get(),
-            n.norms[1].get(),
-            n.norms[2].get(),
-            rate(0),
-            rate(1),
-            rate(2),
-            elapsed,
-            n.steps / n.seconds,
-            n.phases[0],
-            n.phases[1],
-            n.phases[2],
-            n.phases[3],
-            n.phases[4],
-            resident_mib(),
-            n.blown_up,
-            self.skipped.iter().map(|&s| f64::from(s)).sum(),
-            f64::from(lost),
-            rollbacks as f64,
-            n.bounded[0],
-            n.bounded[1],
-        ]
+    /// The row since the last one, a number for each column.
+    pub fn row(&mut self, eval: Option<&Evaluation>, probe: Option<&Probe>, elapsed: f64, rollbacks: u64) -> &[f64] {
+        let probed = probe.unwrap_or(&Probe::NONE).columns();
+        let mut row = std::mem::take(&mut self.row);
+        for (x, (_, cell)) in row.iter_mut().zip(&self.columns) {
+            *x = match *cell {
+                Cell::Eval(task, stat) => eval.map_or(f64::NAN, |e| measured(e, task, stat)),
+                Cell::Metric(i) => self.reduced(i),
+                Cell::Elapsed => elapsed,
+                Cell::Speed => self.steps / self.seconds,
+                Cell::EvalSeconds => self.pauses[0],
+                Cell::SaveSeconds => self.pauses[1],
+                Cell::Resident => resident_mib(),
+                Cell::SkippedUpdates => self.networks.iter().map(|n| f64::from(n.skipped)).sum(),
+                Cell::LostLosses => f64::from(self.lost().map(|(_, n)| n).sum::<u32>()),
+                Cell::Rollbacks => rollbacks as f64,
+                Cell::Probe(i) => probed[i].1,
+            };
+        }
+        self.row = row;
+        &self.row
     }
+}
+
+/// A number of an evaluation. NaN is "not measured" in a row; what was measured and is no number is written as an infinity.
+fn measured(e: &Evaluation, task: Option<usize>, stat: EvalStat) -> f64 {
+    let x = match (task.map(|i| &e.tasks[i]), stat) {
+        (None, EvalStat::Mean) => e.mean(),
+        (None, EvalStat::Std) => e.std(),
+        (None, EvalStat::Length) => e.mean_length(),
+        (Some(t), EvalStat::Mean) => t.mean(),
+        (Some(t), EvalStat::Std) => t.std(),
+        (Some(t), EvalStat::Length) => t.mean_length(),
+    };
+    if x.is_nan() { f64::INFINITY } else { x }
 }
 
 /// Resident memory of this process in MiB, where the system tells it; NaN elsewhere. Allocates nothing.
@@ -288,59 +424,165 @@ pub(super) fn resident_mib() -> f64 {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::algo::{TaskEvaluation, learner};
+    use crate::config::{Algorithm, Config};
 
-    fn epoch(loss: f64) -> EpochReport {
-        EpochReport {
-            learned: true,
-            actor_loss: loss,
-            episodes: 2.0,
-            train_return: 10.0 * loss,
-            train_length: 5.0,
-            ..EpochReport::default()
-        }
+    fn parts(algorithm: Algorithm) -> Parts {
+        let c = Config { algorithm, wm_buffer_size: 5000, horizon: 4, ..Config::default() };
+        learner(algorithm).build(&c).parts
     }
 
-    fn at(row: &[f64], name: &str) -> f64 {
-        row[COLUMNS.iter().position(|c| *c == name).unwrap()]
+    fn tracker(parts: &Parts, skipped: &[u32; 3], pending: &Pending) -> Tracker {
+        Tracker::new(parts, &["run".into()], skipped, pending)
+    }
+
+    fn epoch(parts: &Parts, loss: f64, skipped: [u32; 3], numbers: &[(Metric, f64)]) -> EpochReport {
+        let metrics: Vec<Metric> = parts.metrics.iter().map(|m| m.metric).collect();
+        let mut r = EpochReport::new(metrics.into(), 3);
+        (r.learned, r.skipped) = (true, skipped.into());
+        let usual = [
+            (metrics::LOSS_ACTOR, loss),
+            (metrics::LOSS_CRITIC, 0.0),
+            (metrics::LOSS_DYNAMICS, 0.0),
+            (metrics::LOSS_REWARD, 0.0),
+            (metrics::TRAIN_EPISODES, 2.0),
+            (metrics::TRAIN_RETURN, 10.0 * loss),
+            (metrics::TRAIN_LENGTH, 5.0),
+            (metrics::BLOWN_UP, 0.0),
+        ];
+        for (m, x) in usual.iter().chain(numbers) {
+            r.values[place(&r.metrics, *m)] = *x;
+        }
+        r
+    }
+
+    fn at(t: &mut Tracker, eval: Option<&Evaluation>, name: &str) -> f64 {
+        let i = t.columns().iter().position(|c| *c == name).unwrap();
+        t.row(eval, None, 7.0, 0)[i]
+    }
+
+    /// The columns of runs that other programs read: none may go or be called otherwise.
+    #[test]
+    fn columns_have_the_names_they_always_had() {
+        let run = [
+            "eval/return_mean",
+            "eval/return_std",
+            "eval/length",
+            "train/return",
+            "train/length",
+            "train/episodes",
+            "loss/actor",
+            "loss/critic",
+            "loss/dynamics",
+            "loss/reward",
+            "grad_norm/actor",
+            "grad_norm/critic",
+            "grad_norm/world_model",
+            "lr/actor",
+            "lr/critic",
+            "lr/world_model",
+            "time/elapsed_s",
+            "time/steps_per_s",
+            "time/actor_s",
+            "time/critic_s",
+            "time/world_model_s",
+            "time/eval_s",
+            "time/save_s",
+            "memory/rss_mib",
+            "env/blown_up",
+            "skipped_updates",
+            "nonfinite_losses",
+            "rollbacks",
+            "env/bounded_gradients",
+            "env/lost_gradients",
+        ];
+        let probes = [
+            "probe/reward_correlation",
+            "probe/reward_spread",
+            "probe/true_reward_spread",
+            "probe/error_one_step",
+            "probe/error_horizon",
+            "probe/group_drift",
+            "probe/velocity_error_0",
+            "probe/velocity_error_1_4",
+            "probe/velocity_error_1_2",
+            "probe/velocity_error_3_4",
+            "probe/velocity_error_1",
+        ];
+        let pwm = tracker(&parts(Algorithm::Pwm), &[0; 3], &Pending::default());
+        assert_eq!(pwm.columns(), [&run[..], &probes].concat());
+        // What SHAC does not measure was never written.
+        let of_model = ["loss/dynamics", "loss/reward", "grad_norm/world_model", "lr/world_model"];
+        let shac = tracker(&parts(Algorithm::Shac), &[0; 3], &Pending::default());
+        assert_eq!(shac.columns(), run.into_iter().filter(|c| !of_model.contains(c)).collect::<Vec<_>>());
+    }
+
+    #[test]
+    fn several_tasks_have_columns_of_their_own() {
+        let parts = parts(Algorithm::Shac);
+        let tasks = ["run".to_owned(), "hop".to_owned()];
+        let mut t = Tracker::new(&parts, &tasks, &[0; 2], &Pending::default());
+        let task = |i: usize, returns: &[f64]| TaskEvaluation {
+            task: tasks[i].clone(),
+            returns: returns.into(),
+            lengths: vec![3.0; returns.len()],
+        };
+        let e = Evaluation { tasks: vec![task(0, &[10.0, 30.0]), task(1, &[f64::NAN])] };
+        let own = at(&mut t, Some(&e), "eval/run/return_mean");
+        assert_eq!((own, at(&mut t, Some(&e), "eval/run/length")), (20.0, 3.0));
+        // One task that was lost is lost in the mean over tasks too.
+        assert_eq!(at(&mut t, Some(&e), "eval/hop/return_mean"), f64::INFINITY);
+        assert_eq!(at(&mut t, Some(&e), "eval/return_mean"), f64::INFINITY);
+        let e = Evaluation { tasks: vec![task(0, &[10.0, 30.0]), task(1, &[4.0])] };
+        assert_eq!(at(&mut t, Some(&e), "eval/return_mean"), 12.0);
+        assert_eq!(t.columns().iter().filter(|c| c.starts_with("eval/")).count(), 9);
     }
 
     #[test]
     fn rows_are_means_and_name_what_was_lost() {
-        let mut t = Tracker::new(&Config::default(), [0; 3], Pending::default());
+        let parts = parts(Algorithm::Pwm);
+        let mut t = tracker(&parts, &[0; 3], &Pending::default());
         for (i, loss) in [1.0, 3.0, f64::NAN].into_iter().enumerate() {
-            let r = EpochReport { episodes: if i == 2 { 0.0 } else { 2.0 }, ..epoch(loss) };
-            t.add(&r, [i as u32, 0, 0], 0.5);
+            let episodes = if i == 2 { 0.0 } else { 2.0 };
+            t.add(&epoch(&parts, loss, [i as u32, 0, 0], &[(metrics::TRAIN_EPISODES, episodes)]), 0.5);
         }
-        assert_eq!((t.skipped(), t.lost(), t.episodes().0), ([2, 0, 0], [1, 0, 0, 0], 20.0));
-        let row = t.row(None, 7.0, 0);
-        assert_eq!((at(&row, "loss/actor"), at(&row, "train/return"), at(&row, "skipped_updates")), (2.0, 20.0, 2.0));
-        assert_eq!((at(&row, "nonfinite_losses"), at(&row, "time/steps_per_s")), (1.0, 4096.0));
+        assert_eq!(t.skipped().collect::<Vec<_>>(), [("actor", 2)]);
+        assert_eq!(t.lost().collect::<Vec<_>>(), [("actor", 1)]);
+        assert_eq!(t.episodes(), [20.0, 5.0]);
+        let names = ["loss/actor", "train/return", "skipped_updates", "nonfinite_losses", "time/steps_per_s"];
+        let steps = parts.config.rollout_states() as f64;
+        assert_eq!(names.map(|n| at(&mut t, None, n)), [2.0, 20.0, 2.0, 1.0, 2.0 * steps]);
         t.written();
-        assert!(at(&row, EVAL_MEAN).is_nan() && at(&t.row(None, 8.0, 0), "loss/actor").is_nan());
-        assert_eq!(at(&t.row(Some([f64::NAN, 0.0, 5.0]), 8.0, 0), EVAL_MEAN), f64::INFINITY, "measured, and no number");
+        assert!(at(&mut t, None, "eval/return_mean").is_nan() && at(&mut t, None, "loss/actor").is_nan());
+        let lost = TaskEvaluation { task: "run".into(), returns: vec![f64::NAN], lengths: vec![5.0] };
+        let lost = Evaluation { tasks: vec![lost] };
+        assert_eq!(at(&mut t, Some(&lost), "eval/return_mean"), f64::INFINITY, "measured, and no number");
     }
 
     #[test]
     fn what_a_checkpoint_remembers_makes_the_same_row() {
-        let new = |pending| Tracker::new(&Config::default(), [0; 3], pending);
-        let (mut whole, mut first) = (new(Pending::default()), new(Pending::default()));
+        let parts = parts(Algorithm::Pwm);
+        let new = || tracker(&parts, &[0; 3], &Pending::default());
+        let (mut whole, mut first) = (new(), new());
         for (i, loss) in [0.1, f64::NAN, 0.7, 1e-7].into_iter().enumerate() {
-            let r = EpochReport { train_return: if i == 2 { f64::INFINITY } else { 1.0 / 3.0 }, ..epoch(loss) };
-            whole.add(&r, [i as u32; 3], 0.5);
-            first.add(&r, [i as u32; 3], 0.5);
+            let r = epoch(&parts, loss, [i as u32; 3], &[(metrics::TRAIN_RETURN, 1.0 / 3.0)]);
+            whole.add(&r, 0.5);
+            first.add(&r, 0.5);
         }
-        let text = serde_json::to_string(first.pending()).unwrap();
-        assert!(!text.contains("null") && !text.contains("seconds"), "{text}");
-        let mut second = Tracker::new(&Config::default(), [3; 3], serde_json::from_str(&text).unwrap());
-        whole.add(&epoch(0.3), [4; 3], 0.5);
-        second.add(&epoch(0.3), [4; 3], 0.25);
-        let (a, b) = (whole.row(None, 7.0, 0), second.row(None, 7.0, 0));
-        for (name, (a, b)) in COLUMNS.iter().zip(a.iter().zip(b)).filter(|(n, _)| !n.starts_with("time/") && **n != RSS)
-        {
-            assert_eq!(a.to_bits(), b.to_bits(), "{name}");
+        let text = serde_json::to_string(&first.pending()).unwrap();
+        assert!(!text.contains("null") && !text.contains("time/") && !text.contains("lr/"), "{text}");
+        let mut second = tracker(&parts, &[3; 3], &serde_json::from_str(&text).unwrap());
+        whole.add(&epoch(&parts, 0.3, [4; 3], &[]), 0.5);
+        second.add(&epoch(&parts, 0.3, [4; 3], &[]), 0.25);
+        let (a, b) = (whole.row(None, None, 7.0, 0).to_vec(), second.row(None, None, 7.0, 0).to_vec());
+        for (name, (a, b)) in whole.columns().iter().zip(a.iter().zip(b)) {
+            if !name.starts_with("time/") && *name != metrics::RSS.name {
+                assert_eq!(a.to_bits(), b.to_bits(), "{name}");
+            }
         }
         // The speed is that of the epochs that were timed.
-        assert_eq!(at(&b, "time/steps_per_s"), 2.0 * at(&a, "time/steps_per_s"));
+        let speed = "time/steps_per_s";
+        assert_eq!(at(&mut second, None, speed), 2.0 * at(&mut whole, None, speed));
         assert_eq!(
             serde_json::from_str::<Pending>("{}").unwrap(),
             Pending::default(),
@@ -348,17 +590,83 @@ mod tests {
         );
     }
 
+    /// As a checkpoint of version 0.1 has it.
+    #[test]
+    fn what_earlier_builds_remembered_is_read() {
+        let text = r#"{"now":{"actor":{"sum":2.5,"count":2,"lost":1},"critic":{"sum":1.0,"count":3,"lost":0},
+            "dynamics":{"sum":0.5,"count":3,"lost":0},"reward":{"sum":0.75,"count":3,"lost":0},
+            "norms":[{"sum":9.0,"count":3,"lost":0},{"sum":6.0,"count":3,"lost":0},{"sum":3.0,"count":3,"lost":0}],
+            "episodes":4.0,"returns":40.0,"lengths":12.0,"blown_up":1.0,"bounded":[5.0,6.0],"skipped":[0,7,8]},
+            "idle":[0,0,9]}"#;
+        let parts = parts(Algorithm::Pwm);
+        let mut t = tracker(&parts, &[0, 7, 8], &serde_json::from_str(text).unwrap());
+        for (name, x) in [
+            ("loss/actor", 1.25),
+            ("loss/critic", 1.0 / 3.0),
+            ("loss/dynamics", 0.5 / 3.0),
+            ("loss/reward", 0.25),
+            ("grad_norm/actor", 3.0),
+            ("grad_norm/critic", 2.0),
+            ("grad_norm/world_model", 1.0),
+            ("train/episodes", 4.0),
+            ("train/return", 10.0),
+            ("train/length", 3.0),
+            ("env/blown_up", 1.0),
+            ("env/bounded_gradients", 5.0),
+            ("env/lost_gradients", 6.0),
+            ("skipped_updates", 15.0),
+            ("nonfinite_losses", 1.0),
+        ] {
+            assert_eq!(at(&mut t, None, name), x, "{name}");
+        }
+        assert_eq!(t.skipped().collect::<Vec<_>>(), [("critic", 7), ("world model", 8)]);
+        assert_eq!(t.dead(), None);
+        let wm = parts.config.wm_iterations as u32;
+        t.add(&epoch(&parts, 1.0, [0, 7, 8 + wm], &[]), 0.1);
+        assert_eq!(t.dead(), Some("world model"));
+    }
+
     #[test]
     fn a_network_that_never_learns_is_named() {
-        let mut t = Tracker::new(&Config::default(), [0; 3], Pending::default());
-        let wm = Config::default().wm_iterations as u32;
+        let parts = parts(Algorithm::Pwm);
+        let mut t = tracker(&parts, &[0; 3], &Pending::default());
+        let wm = parts.config.wm_iterations as u32;
         for e in 1..=PATIENCE {
             assert_eq!(t.dead(), None);
             // One skipped update of many critic updates does no harm.
-            t.add(&epoch(1.0), [0, e, e * wm], 0.1);
+            t.add(&epoch(&parts, 1.0, [0, e, e * wm], &[]), 0.1);
         }
         assert_eq!(t.dead(), Some("world model"));
-        t.add(&epoch(1.0), [0, PATIENCE, PATIENCE * wm], 0.1);
+        assert_eq!(tracker(&parts, &[0; 3], &t.pending().forgiven()).dead(), None);
+        t.add(&epoch(&parts, 1.0, [0, PATIENCE, PATIENCE * wm], &[]), 0.1);
         assert_eq!(t.dead(), None);
+    }
+
+    #[test]
+    fn numbers_of_one_label_are_one_on_the_screen() {
+        let parts = parts(Algorithm::Pwm);
+        let mut t = tracker(&parts, &[0; 3], &Pending::default());
+        let mut shown = t.shown();
+        let numbers = [
+            (metrics::LOSS_DYNAMICS, 0.25),
+            (metrics::LOSS_REWARD, 0.5),
+            (metrics::LR_CRITIC, 1e-3),
+            (metrics::MODEL_SECONDS, 2.0),
+        ];
+        t.add(&epoch(&parts, -1.0, [0; 3], &numbers), 0.1);
+        t.show(&mut shown);
+        t.written();
+        t.show(&mut shown);
+        let known: Vec<_> = shown.iter().filter(|s| !s.value.is_nan()).map(|s| (s.kind, s.label, s.value)).collect();
+        assert_eq!(
+            known,
+            [
+                (Kind::Loss, "actor", -1.0),
+                (Kind::Loss, "critic", 0.0),
+                (Kind::Loss, "model", 0.75),
+                (Kind::LearningRate, "critic", 1e-3),
+                (Kind::Seconds, "model", 2.0)
+            ]
+        );
     }
 }

@@ -1,6 +1,6 @@
 //! Films an evaluation: keeps the coordinates of every step, then makes one episode into a moving and a still picture.
 
-use crate::algo::pwm::{Evaluation, StepView};
+use crate::algo::{StepView, TaskEvaluation};
 use crate::config::Config;
 use crate::draw::viewer::{Movie, Push, Readout, Shape, ViewerError};
 use crate::env::{EnvSizes, Task, bodies_for_drawing, ground_forces, sizes};
@@ -83,9 +83,9 @@ impl Trajectory {
     }
 
     /// The episode to show: the one of median return among those filmed.
-    pub fn episode(&self, e: &Evaluation) -> usize {
+    pub fn episode(&self, e: &TaskEvaluation) -> usize {
         let filmed = |x: &[f64]| x[..x.len().min(self.envs)].to_vec();
-        Evaluation { returns: filmed(&e.returns), lengths: filmed(&e.lengths) }.median_episode()
+        TaskEvaluation { returns: filmed(&e.returns), ..TaskEvaluation::default() }.median_episode()
     }
 
     fn q(&self, frame: usize, env: usize) -> &[f32] {
@@ -97,7 +97,7 @@ impl Trajectory {
     }
 
     /// One episode, ready to be drawn. It ends before the first state that is not finite.
-    fn reel(&self, task: &Task, e: &Evaluation, env: usize) -> Reel {
+    fn reel(&self, task: &Task, e: &TaskEvaluation, env: usize) -> Reel {
         let frames = self.returns.len() / self.envs.max(1);
         let frames = frames.min(e.lengths.get(env).map_or(0, |l| *l as usize));
         let sane = |f: &usize| self.q(*f, env).iter().all(|x| x.is_finite() && x.abs() < 1e6);
@@ -136,7 +136,7 @@ impl Trajectory {
     }
 
     /// The episode as an animated GIF.
-    pub fn gif(&self, task: &Task, e: &Evaluation, env: usize) -> Result<Vec<u8>, ViewerError> {
+    pub fn gif(&self, task: &Task, e: &TaskEvaluation, env: usize) -> Result<Vec<u8>, ViewerError> {
         self.reel(task, e, env).movie("", "").gif()
     }
 
@@ -144,7 +144,7 @@ impl Trajectory {
     pub fn pictures(
         &self,
         task: &Task,
-        e: &Evaluation,
+        e: &TaskEvaluation,
         env: usize,
         title: &str,
         subtitle: &str,
@@ -240,10 +240,11 @@ mod tests {
             let qd = vec![0.0; 3 * s.nqd];
             film.frame(StepView { q: &q, qd: &qd, returns: &[0.0, f64::from(i), 1e9] });
         }
-        let e = Evaluation { returns: vec![0.0, 20.0, 30.0], lengths: vec![20.0, 15.0, 20.0] };
+        let (returns, lengths) = (vec![0.0, 20.0, 30.0], vec![20.0, 15.0, 20.0]);
+        let e = TaskEvaluation { returns, lengths, ..TaskEvaluation::default() };
         assert_eq!(film.episode(&e), 1);
         let p = film.pictures(&task, &e, 1, "A walker", "a test, made up").unwrap();
         assert!(p.html.contains("\"frames\":15") && p.svg.contains("30.0 m/s"));
-        assert_eq!(film.pictures(&task, &Evaluation::default(), 0, "", "").unwrap_err(), ViewerError::Empty);
+        assert_eq!(film.pictures(&task, &TaskEvaluation::default(), 0, "", "").unwrap_err(), ViewerError::Empty);
     }
 }

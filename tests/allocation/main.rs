@@ -9,7 +9,7 @@ use std::alloc::{GlobalAlloc, Layout, System};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicPtr, AtomicUsize, Ordering};
 
-use pwm::algo::pwm::Trainer;
+use pwm::algo::Runner;
 use pwm::config::Integrator;
 use pwm::device::Real;
 use pwm::device::cpu::packing;
@@ -79,7 +79,7 @@ fn epochs_allocate_nothing() {
     let c = tiny::config(&["max_epochs=200", "eval_every=1000", "save_every=1000", "log_every=1"]);
     let folder = RunFolder::create(&dir.path().join("run"), &c.to_yaml()).unwrap();
     let metrics = folder.file(FILE_NAME);
-    let mut session = Session::begin(Trainer::<f32>::new(&c).unwrap(), folder, RunInfo::begin(c.seed)).unwrap();
+    let mut session = Session::begin(Runner::<f32>::new(&c).unwrap(), folder, RunInfo::begin(c.seed)).unwrap();
     // The library of products packs into a buffer that each worker allocates with its first wide product, which on a busy
     // machine may come late.
     for _ in 0..30 {

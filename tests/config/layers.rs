@@ -111,3 +111,22 @@ fn the_reader_of_imports_reads() {
     let text = "use crate::tape::Op; // crate::app\nuse crate::{run::state, mem};\nfn f(x: &crate::sim::Vec3) {}";
     assert_eq!(crate_paths(text), ["tape", "run", "mem", "sim"]);
 }
+
+/// Which algorithms there are is told in one place; a new one is added there, not looked for in the whole tree. (Settings
+/// know their default, and whether a world model is learned.)
+#[test]
+fn algorithms_are_told_apart_in_one_place() {
+    let src = Path::new(env!("CARGO_MANIFEST_DIR")).join("src");
+    let mut files = Vec::new();
+    sources(&src, &mut files);
+    let mut knowing: Vec<String> = Vec::new();
+    for file in files {
+        let text = std::fs::read_to_string(&file).unwrap();
+        let code = text.split("#[cfg(test)]").next().unwrap_or_default();
+        if code.lines().any(|l| l.split("//").next().unwrap_or_default().contains("Algorithm::")) {
+            knowing.push(file.strip_prefix(&src).unwrap().display().to_string());
+        }
+    }
+    knowing.sort();
+    assert_eq!(knowing, ["algo/mod.rs", "config/derived.rs", "config/schema.rs"]);
+}

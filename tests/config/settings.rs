@@ -593,3 +593,13 @@ fn deep_and_long_input_is_refused() {
                 g: &g [*f,*f,*f,*f,*f,*f,*f,*f,*f]\n";
     assert!(Config::from_yaml("bomb.yaml", bomb, NONE).is_err());
 }
+
+/// A word with a second name: both mean the same, and files show the first.
+#[test]
+fn decoupled_rollouts_are_anchored_ones() {
+    let c = load(&["alg=pwm_5M", "rollout=decoupled"]).unwrap();
+    assert_eq!(c, load(&["alg=pwm_5M", "rollout=anchored"]).unwrap());
+    assert!(c.to_yaml().contains("\nrollout: anchored\n"));
+    let error = load(&["rollout=decoupeld"]).unwrap_err().to_string();
+    assert!(error.contains("imagined or anchored"), "{error}");
+}

@@ -9,7 +9,7 @@ use std::sync::Arc;
 
 use crate::support::ant::{ACT, OBS};
 use crate::support::recipe::{Exported, Inputs};
-use pwm::algo::{pwm as pwm_algo, shac};
+use pwm::algo::{Networks, pwm as pwm_algo, shac};
 use pwm::config::{Algorithm, Config};
 use pwm::device::cpu::team::Team;
 use pwm::io::checkpoint::{self, Checkpoint, Tensor};
@@ -68,7 +68,7 @@ fn truth(c: &Config) -> Truth {
             let nets = shac::Nets::new(&mut vars, c, OBS, ACT);
             let p = &mut p;
             let x = p.var(&vars, obs);
-            let mean = nets.policy(p, &vars, x);
+            let mean = Networks::from(nets.clone()).policy(p, &vars, x);
             copy(p, &vars, mean, action);
             results.retain(|(name, _)| *name == "action");
             let seed = c.seed;

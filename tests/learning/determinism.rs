@@ -1,12 +1,12 @@
 //! The same seed gives the same bits, whatever the number of threads.
 
 use crate::support::tiny;
-use pwm::algo::pwm::Trainer;
+use pwm::algo::Runner;
 use pwm::run::state::fingerprint;
 
 /// State and evaluation after twenty epochs.
 fn train(more: &[&str]) -> (u64, Vec<u64>) {
-    let mut t = Trainer::<f32>::new(&tiny::config(more)).unwrap();
+    let mut t = Runner::<f32>::new(&tiny::config(more)).unwrap();
     let mut learned = 0;
     for _ in 0..20 {
         let r = t.run_epoch().unwrap();
@@ -15,7 +15,7 @@ fn train(more: &[&str]) -> (u64, Vec<u64>) {
     }
     assert!(learned > 10, "the test trains");
     let e = t.evaluate(|_| {}).unwrap();
-    (fingerprint(&t), e.returns.iter().map(|r| r.to_bits()).collect())
+    (fingerprint(&t), e.returns().map(|r| r.to_bits()).collect())
 }
 
 #[test]
@@ -55,7 +55,7 @@ fn same_bits_with_observed_latents() {
 fn same_bits_with_long_reductions() {
     let train = |threads| {
         let large = ["num_envs=128", "wm_batch_size=512", "units=[64]", "wm_iterations=1", "critic_iterations=1"];
-        let mut t = Trainer::<f32>::new(&tiny::config(&[&large[..], &[threads]].concat())).unwrap();
+        let mut t = Runner::<f32>::new(&tiny::config(&[&large[..], &[threads]].concat())).unwrap();
         for _ in 0..6 {
             t.run_epoch().unwrap();
         }

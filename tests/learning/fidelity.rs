@@ -1,7 +1,8 @@
 //! The learning signal itself: after a little training the model predicts rewards and values, and the true environment
 //! pays what the policy gradient promises. A model that knows nothing is found out.
 
-use pwm::algo::pwm::{Fidelity, Trainer};
+use pwm::algo::Runner;
+use pwm::algo::pwm::Fidelity;
 use pwm::config::load;
 use pwm::io::checkpoint::Checkpoint;
 use pwm::run::state;
@@ -10,7 +11,7 @@ use pwm::run::state::Memory;
 #[test]
 fn the_gradient_of_a_trained_model_agrees_with_the_environment() {
     let config = load(&["max_epochs=1000", "seed=0"]).unwrap();
-    let mut trainer = Trainer::<f32>::new(&config).unwrap();
+    let mut trainer = Runner::<f32>::new(&config).unwrap();
     for _ in 0..100 {
         trainer.run_epoch().unwrap();
     }

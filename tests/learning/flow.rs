@@ -325,7 +325,7 @@ fn planned(substeps: usize, keep: bool) -> f64 {
         format!("flow_keep_substeps={keep}"),
     ])
     .unwrap();
-    let (vars, _, _, programs) = pwm::algo::pwm::trainer::write(&c);
+    let (vars, programs) = pwm::algo::build(&c);
     Layout::new(&vars, &programs).activations.bytes(4) as f64
 }
 

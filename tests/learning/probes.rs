@@ -3,7 +3,9 @@
 use crate::support::tiny;
 use std::path::Path;
 
-use pwm::algo::pwm::Trainer;
+use pwm::algo::Runner;
+use pwm::algo::pwm::build;
+use pwm::backend::Target;
 use pwm::config::Config;
 use pwm::device::Real;
 use pwm::io::checkpoint::Checkpoint;
@@ -64,7 +66,7 @@ fn a_run_with_a_dead_reward_head_stops_and_says_why() {
         let c = config(&[dynamics, &["reward_head=two_hot"]].concat());
         let dir = tempfile::tempdir().unwrap();
         let folder = RunFolder::create(&dir.path().join("run"), &c.to_yaml()).unwrap();
-        let trainer = Trainer::<f32>::with_reward_loss(&c, every_logit).unwrap();
+        let trainer = Runner::<f32>::of(build(&c, every_logit), &Target::Cpu).unwrap();
         let mut session = Session::begin(trainer, folder, RunInfo::begin(c.seed)).unwrap();
         let error = session.run(&StopFlag::detached()).expect_err("a dead signal");
         let RunError::DeadSignal { epoch, cause: Dead::Flat { predicted, true_ } } = &error else { panic!("{error}") };
@@ -79,7 +81,7 @@ fn a_run_with_a_dead_reward_head_stops_and_says_why() {
 #[test]
 fn a_dead_reward_head_is_seen_across_sittings() {
     let c = config(&["dynamics=mlp", "reward_head=two_hot"]);
-    let trainer = || Trainer::<f32>::with_reward_loss(&c, every_logit).unwrap();
+    let trainer = || Runner::<f32>::of(build(&c, every_logit), &Target::Cpu).unwrap();
     let dir = tempfile::tempdir().unwrap();
     let stop = StopFlag::detached();
     let stopped_at = |run: &Path, killed: bool| {
@@ -110,7 +112,7 @@ fn a_run_that_learns_is_left_alone_and_measured() {
     let dir = tempfile::tempdir().unwrap();
     let folder = RunFolder::create(&dir.path().join("run"), &c.to_yaml()).unwrap();
     let metrics = folder.file(FILE_NAME);
-    let mut session = Session::begin(Trainer::<f32>::new(&c).unwrap(), folder, RunInfo::begin(c.seed)).unwrap();
+    let mut session = Session::begin(Runner::<f32>::new(&c).unwrap(), folder, RunInfo::begin(c.seed)).unwrap();
     session.run(&StopFlag::detached()).unwrap();
     let probe = session.trainer.probe().unwrap().expect("windows to measure on");
     println!("{probe:?}");
@@ -128,7 +130,7 @@ fn a_run_that_learns_is_left_alone_and_measured() {
 fn sums_of_groups_drift_by_one_a_step_under_simnorm_velocities_and_stay_under_tangent_ones() {
     for (head, expected) in [("flow_head=simnorm", 8.0), ("flow_head=tangent", 0.0)] {
         let c = config(&["dynamics=flow", head, "flow_integrator=euler", "flow_substeps=3", "horizon=8"]);
-        let mut t = Trainer::<f32>::new(&c).unwrap();
+        let mut t = Runner::<f32>::new(&c).unwrap();
         while !t.bootstrapped() {
             t.run_epoch().unwrap();
         }
@@ -140,14 +142,14 @@ fn sums_of_groups_drift_by_one_a_step_under_simnorm_velocities_and_stay_under_ta
 #[test]
 fn probing_leaves_no_mark_on_training() {
     let run = |probes: bool| {
-        let mut t = Trainer::<f32>::new(&config(&["dynamics=flow", "flow_substeps=1"])).unwrap();
+        let mut t = Runner::<f32>::new(&config(&["dynamics=flow", "flow_substeps=1"])).unwrap();
         for _ in 0..8 {
             t.run_epoch().unwrap();
             if probes {
                 t.probe().unwrap();
             }
         }
-        let params = t.machine.real(t.pwm.nets.world.group.params);
+        let params = t.machine.real(t.network("world model").group.params);
         params.iter().map(|x| x.to_bits()).collect::<Vec<_>>()
     };
     assert_eq!(run(true), run(false));

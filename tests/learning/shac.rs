@@ -3,9 +3,9 @@
 use crate::support::ant::{ACT, OBS, START_Q};
 use crate::support::gradcheck::{Input, Traced, check_traced, fixed_var, input, leaf, parameters};
 use crate::support::tiny;
-use pwm::algo::Learner;
+use pwm::algo::shac::Shac;
 use pwm::algo::shac::rollout::rollout;
-use pwm::algo::shac::{Shac, Trainer};
+use pwm::algo::{Runner, metrics};
 use pwm::config::{Config, load};
 use pwm::device::cpu::team::Team;
 use pwm::device::philox::{Philox, Stream};
@@ -137,17 +137,19 @@ fn a_state_that_leaves_physics_sends_no_gradient() {
 }
 
 fn train(more: &[&str]) -> (Vec<u64>, f64) {
-    let mut t = Trainer::<f32>::new(&config(more)).unwrap();
+    let mut t = Runner::<f32>::new(&config(more)).unwrap();
     let mut bounded = 0.0;
     for _ in 0..6 {
         let r = t.run_epoch().unwrap();
-        assert!(r.actor_loss.is_finite() && r.critic_loss.is_finite() && r.skipped == [0; 3]);
-        bounded += r.bounded[0];
-        assert_eq!(r.bounded[1], 0.0, "no gradient is lost");
+        assert!(
+            r.get(metrics::LOSS_ACTOR).is_finite() && r.get(metrics::LOSS_CRITIC).is_finite() && r.skipped == [0; 2]
+        );
+        bounded += r.get(metrics::BOUNDED_GRADIENTS);
+        assert_eq!(r.get(metrics::LOST_GRADIENTS), 0.0, "no gradient is lost");
     }
     let e = t.evaluate(|_| {}).unwrap();
-    let params = t.machine.real(t.shac.nets.actor.group.params).iter().map(|x| u64::from(x.to_bits()));
-    (params.chain(e.returns.iter().map(|r| r.to_bits())).collect(), bounded)
+    let params = t.machine.real(t.network("actor").group.params).iter().map(|x| u64::from(x.to_bits()));
+    (params.chain(e.returns().map(|r| r.to_bits())).collect(), bounded)
 }
 
 #[test]
@@ -163,7 +165,7 @@ fn same_seed_same_bits() {
 fn what_is_computed_twice_changes_no_bit() {
     let bits = |recompute: &str| {
         let c = config(&[&format!("recompute={recompute}")]);
-        let mut t = Trainer::<f32>::new(&c).unwrap();
+        let mut t = Runner::<f32>::new(&c).unwrap();
         for _ in 0..3 {
             t.machine.poison();
             t.run_epoch().unwrap();
@@ -187,11 +189,11 @@ fn learns_to_run() {
     let mut settings = vec!["alg=shac_small".to_string(), "threads=1".into()];
     settings.extend(std::env::var("PWM_SHAC").unwrap_or_default().split_whitespace().map(Into::into));
     let c = load(&settings).unwrap();
-    let mut t = Trainer::<f32>::new(&c).unwrap();
+    let mut t = Runner::<f32>::new(&c).unwrap();
     let (begun, mut best, mut bounded) = (std::time::Instant::now(), f64::MIN, 0.0);
     while t.epoch() < c.max_epochs && (c.max_minutes == 0.0 || begun.elapsed().as_secs_f64() < 60.0 * c.max_minutes) {
         let r = t.run_epoch().unwrap();
-        bounded += r.bounded[0] + r.bounded[1];
+        bounded += r.get(metrics::BOUNDED_GRADIENTS) + r.get(metrics::LOST_GRADIENTS);
         if t.epoch().is_multiple_of(c.eval_every) {
             let e = t.evaluate(|_| {}).unwrap();
             best = e.mean().max(best);
@@ -199,12 +201,12 @@ fn learns_to_run() {
                 "epoch {} {:.0} s: {e}; train {:.0}, losses {:.3} {:.3}, norms {:.3} {:.1}, bounded {bounded}, blown {}",
                 t.epoch(),
                 begun.elapsed().as_secs_f64(),
-                r.train_return,
-                r.actor_loss,
-                r.critic_loss,
-                r.actor_grad_norm,
-                r.critic_grad_norm,
-                r.blown_up
+                r.get(metrics::TRAIN_RETURN),
+                r.get(metrics::LOSS_ACTOR),
+                r.get(metrics::LOSS_CRITIC),
+                r.get(metrics::GRAD_NORM_ACTOR),
+                r.get(metrics::GRAD_NORM_CRITIC),
+                r.get(metrics::BLOWN_UP)
             );
         }
     }
@@ -239,7 +241,7 @@ fn a_run_resumes_to_the_same_bits() {
     go("again", &["max_epochs=10"], true);
     let actor = |path: &std::path::Path| {
         let c = Checkpoint::load(&folder::latest(path)).unwrap();
-        let n = Trainer::<f32>::new(&config(&[])).unwrap().shac.nets.actor.group.len;
+        let n = Runner::<f32>::new(&config(&[])).unwrap().network("actor").group.len;
         let mut x = vec![0.0f32; n];
         c.copy_into("actor.params", &[n], &mut x).unwrap();
         x.iter().map(|x| x.to_bits()).collect::<Vec<_>>()

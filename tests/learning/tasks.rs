@@ -4,8 +4,7 @@
 //! memory, and looks at what it changed. Two tasks that changed one number break the contract; so does a task whose
 //! result is another one when the tasks before it have run.
 
-use pwm::algo::pwm::Pwm;
-use pwm::algo::pwm::trainer::write;
+use pwm::algo::{Blueprint, EpochKind, Parts, learner};
 use pwm::config::{Config, Dynamics, Latent, RewNorm, RewardHead, Rollout};
 use pwm::device::cpu::team::Team;
 use pwm::device::{Dual, Real};
@@ -142,12 +141,12 @@ fn machine(vars: Vars, programs: Vec<Program>, seen: &Seen) -> Machine<f64> {
 }
 
 /// The starting values of a run.
-fn initialise<F: Number>(m: &mut Machine<F>, pwm: &Pwm) {
-    for group in [&pwm.nets.world.group, &pwm.nets.actor.group, &pwm.nets.critics.group] {
+fn initialise<F: Number>(m: &mut Machine<F>, parts: &Parts) {
+    for group in parts.networks.iter().map(|n| &n.group) {
         group.init(m, 1);
         m.real_mut(group.rate)[0] = F::of(1e-3);
     }
-    for stats in [Some(pwm.nets.rew_stats), Some(pwm.nets.ret_stats), pwm.nets.obs_stats].into_iter().flatten() {
+    for &stats in &parts.statistics {
         let start = [0.0, 1.0, START_COUNT].map(F::of);
         m.real_mut(stats).chunks_exact_mut(3).for_each(|s| s.copy_from_slice(&start));
     }
@@ -155,17 +154,18 @@ fn initialise<F: Number>(m: &mut Machine<F>, pwm: &Pwm) {
 
 /// All programs of a run once, at sizes that give most operations several tasks.
 fn run_alone(c: &Config) {
-    let (vars, pwm, _, programs) = write(c);
+    let Blueprint { vars, programs, parts } = learner(c.algorithm).build(c);
+    let programs = programs.into_vec();
     let names: Vec<&str> = programs.iter().map(|p| p.name).collect();
     let seen = Seen::default();
     let mut m = machine(vars, programs, &seen);
-    initialise(&mut m, &pwm);
+    initialise(&mut m, &parts);
     let mut go = |name: &str| {
         let at = names.iter().position(|n| *n == name).unwrap_or_else(|| panic!("no program {name}"));
         // What an earlier program left must not hide a read before a write, nor a write of the same number.
         m.poison();
         m.run(m.program(at)).unwrap_or_else(|_| panic!("{name} breaks the contract"));
-        m.index(pwm.replay.ready)[0] > 0
+        m.index(parts.replay.as_ref().unwrap().ready)[0] > 0
     };
     go("begin");
     let ready = (0..10).any(|_| go("collect"));
@@ -220,16 +220,19 @@ fn two_threads_share_memory() {
     let flow = Config { dynamics: Dynamics::Flow, wm_batch_size: 9, ..c.clone() };
     let kinds: &[Config] = if cfg!(miri) { &[c] } else { &[c, flow] };
     for c in kinds {
-        let (vars, pwm, _, programs) = write(c);
+        let Blueprint { vars, programs, parts } = learner(c.algorithm).build(c);
+        let (programs, team) = (programs.into_vec(), Arc::new(Team::new(2).expect("threads")));
         let count = programs.len();
-        let mut m = Machine::<f32>::new(vars, programs, Arc::new(Team::new(2).expect("threads"))).expect("memory");
-        initialise(&mut m, &pwm);
+        let mut m = Machine::<f32>::new(vars, programs, team).expect("memory");
+        initialise(&mut m, &parts);
         // Each once, and what collects until an episode has ended.
-        let collect = 1;
-        for i in [0].into_iter().chain([collect; 3]).chain(1..count) {
-            m.run(m.program(i)).expect("no kernel panics");
+        let begin = parts.begin.on(&m);
+        let collect = parts.epochs.of(EpochKind::Collect).on(&m)[0].0;
+        let others: Vec<_> = (0..count).map(|i| m.program(i)).filter(|p| *p != begin).collect();
+        for program in [begin, collect, collect, collect].into_iter().chain(others) {
+            m.run(program).expect("no kernel panics");
         }
-        assert!(m.index(pwm.replay.ready)[0] > 0, "an episode has ended");
+        assert!(m.index(parts.replay.as_ref().unwrap().ready)[0] > 0, "an episode has ended");
     }
 }
 

@@ -11,7 +11,7 @@ use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
 use crate::support::rows::rows as rows_of;
-use pwm::algo::pwm::Trainer;
+use pwm::algo::Runner;
 use pwm::app::{eval, train};
 use pwm::config::load;
 use pwm::io::checkpoint::Checkpoint;
@@ -177,7 +177,7 @@ fn a_run_killed_beside_its_best_policy_tells_of_it() {
     let settings = ["eval_every=1", "save_every=1000", "lr_schedule=constant", &run_dir(&run)];
     let config = tiny::config(&settings);
     let folder = RunFolder::create(&run, &config.to_yaml()).unwrap();
-    let mut s = Session::begin(Trainer::<f32>::new(&config).unwrap(), folder, RunInfo::begin(config.seed)).unwrap();
+    let mut s = Session::begin(Runner::<f32>::new(&config).unwrap(), folder, RunInfo::begin(config.seed)).unwrap();
     let stop = StopFlag::detached();
     while s.best().unwrap().epoch == 0 {
         assert_eq!(s.step(&stop).unwrap(), None);
@@ -201,7 +201,7 @@ fn a_resumed_run_goes_on_to_the_same_bits() {
 
     let config = tiny::config(&[&run_dir(&b)]);
     let folder = RunFolder::create(&b, &config.to_yaml()).unwrap();
-    let mut s = Session::begin(Trainer::<f32>::new(&config).unwrap(), folder, RunInfo::begin(config.seed)).unwrap();
+    let mut s = Session::begin(Runner::<f32>::new(&config).unwrap(), folder, RunInfo::begin(config.seed)).unwrap();
     // Before the first evaluation, which only `run` makes.
     (0..4).for_each(|_| s.epoch().unwrap());
     s.save().unwrap();
@@ -234,7 +234,7 @@ fn a_run_that_goes_on_between_two_rows_writes_the_same_ones() {
         let run = dir.path().join(format!("{killed}{at}"));
         let config = tiny::config(&[&grid[..], &[&run_dir(&run)]].concat());
         let folder = RunFolder::create(&run, &config.to_yaml()).unwrap();
-        let mut s = Session::begin(Trainer::<f32>::new(&config).unwrap(), folder, RunInfo::begin(config.seed)).unwrap();
+        let mut s = Session::begin(Runner::<f32>::new(&config).unwrap(), folder, RunInfo::begin(config.seed)).unwrap();
         let stop = StopFlag::detached();
         while s.trainer.epoch() < at {
             assert_eq!(s.step(&stop).unwrap(), None);
@@ -401,7 +401,7 @@ fn a_schedulers_signal_does_not_wait_for_a_long_epoch() {
     let run = dir.path().join("last");
     let config = tiny::config(&[&wide[..], &long, &["max_minutes=1e-4", &run_dir(&run)]].concat());
     drop(RunFolder::create(&run, &config.to_yaml()).unwrap());
-    let mut trainer = Trainer::<f32>::new(&config).unwrap();
+    let mut trainer = Runner::<f32>::new(&config).unwrap();
     trainer.run_epoch().unwrap();
     state::save_latest(&folder::latest(&run), &trainer, &state::Memory::default()).unwrap();
     drop(trainer);
@@ -426,8 +426,8 @@ fn a_schedulers_signal_does_not_wait_for_a_long_epoch() {
 fn the_48m_flow_model_is_gone_within_five_seconds_of_a_signal() {
     let dir = tempfile::tempdir().unwrap();
     let settings = ["alg=pwm_48M_flow_v2", "eval_episodes=1"];
-    let mut t = Trainer::<f32>::new(&load(&settings).unwrap()).unwrap();
-    let (counters, capacity) = (t.pwm.replay.counters, t.config().wm_buffer_size);
+    let mut t = Runner::<f32>::new(&load(&settings).unwrap()).unwrap();
+    let (counters, capacity) = (t.replay().unwrap().counters, t.config().wm_buffer_size);
     t.machine.index_mut(counters)[Counter::Rows as usize] = capacity as u32;
     let file = dir.path().join("full.safetensors");
     for _ in 0..3 {

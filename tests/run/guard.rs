@@ -4,11 +4,10 @@ use crate::support::tiny;
 use approx::abs_diff_eq;
 use std::path::Path;
 
-use pwm::algo::pwm::Trainer;
-use pwm::algo::{Learner, shac};
+use pwm::algo::Runner;
 use pwm::analysis::report::{Report, Run};
 use pwm::app::train;
-use pwm::config::{Config, load};
+use pwm::config::load;
 use pwm::io::checkpoint::Checkpoint;
 use pwm::io::metrics::{column, read_metrics};
 use pwm::run::folder::{self, End, Ended, RunFolder, RunInfo};
@@ -17,11 +16,11 @@ use pwm::run::session::{RunError, Session, StopReason};
 use pwm::run::signals::StopFlag;
 use pwm::run::state;
 
-fn session(run: &Path, more: &[&str]) -> Session<Trainer<f32>> {
+fn session(run: &Path, more: &[&str]) -> Session<f32> {
     let dir = format!("run_dir={}", run.display());
     let config = tiny::config(&[more, &[&dir]].concat());
     let folder = RunFolder::create(run, &config.to_yaml()).unwrap();
-    Session::begin(Trainer::<f32>::new(&config).unwrap(), folder, RunInfo::begin(config.seed)).unwrap()
+    Session::begin(Runner::<f32>::new(&config).unwrap(), folder, RunInfo::begin(config.seed)).unwrap()
 }
 
 fn kinds(run: &Path) -> Vec<Kind> {
@@ -100,13 +99,13 @@ fn a_drill_the_collapse_is_seen_and_rolled_back() {
 #[test]
 #[ignore = "minutes: scripts/full"]
 fn a_drill_on_what_is_shipped() {
-    fn drill<L: Learner<F = f32>>(alg: &str, at: u64, eval_every: u64, new: impl Fn(&Config) -> L) {
+    fn drill(alg: &str, at: u64, eval_every: u64) {
         let dir = tempfile::tempdir().unwrap();
         let run = dir.path().join(alg);
         let every = format!("eval_every={eval_every}");
         let settings = [&format!("alg={alg}")[..], "max_minutes=0", "threads=1", &every, "collapse=rollback"];
         let config = load(&[&settings[..], &["rollback_lr_factor=0.005"]].concat()).unwrap();
-        let trainer = new(&config);
+        let trainer = Runner::<f32>::new(&config).unwrap();
         let folder = RunFolder::create(&run, &config.to_yaml()).unwrap();
         let mut s = Session::begin(trainer, folder, RunInfo::begin(config.seed)).unwrap();
         let stop = StopFlag::detached();
@@ -140,8 +139,8 @@ fn a_drill_on_what_is_shipped() {
             std::fs::write(Path::new(&to).join(format!("drill_{alg}.svg")), svg).unwrap();
         }
     }
-    drill("shac_small", 160, 20, |c| shac::Trainer::<f32>::new(c).unwrap());
-    drill("pwm_small", 1600, 100, |c| Trainer::<f32>::new(c).unwrap());
+    drill("shac_small", 160, 20);
+    drill("pwm_small", 1600, 100);
 }
 
 #[test]
@@ -155,8 +154,8 @@ fn a_number_that_is_not_finite_is_named_and_undone() {
     }
     // The one of epoch 8, or a later one where epochs are slow.
     let saved = state::epoch_of(&Checkpoint::load(&folder::latest(&run)).unwrap()).unwrap();
-    let poison = |s: &mut Session<Trainer<f32>>| {
-        let params = s.trainer.pwm.nets.world.group.params;
+    let poison = |s: &mut Session<f32>| {
+        let params = s.trainer.network("world model").group.params;
         let last = s.trainer.machine.real(params).len() - 1;
         s.trainer.machine.real_mut(params)[last] = f32::NAN;
         s.step(&stop)

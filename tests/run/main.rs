@@ -1,6 +1,7 @@
 //! Whole runs, mostly as processes of their own: what they leave, how they end, what happens to them meanwhile.
 
 mod app;
+mod earlier_builds;
 mod faults;
 mod guard;
 mod kill;

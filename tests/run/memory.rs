@@ -7,8 +7,7 @@ use std::io::Write;
 use std::path::Path;
 use std::process::{Command, Output};
 
-use pwm::algo::pwm::{Trainer, trainer::write};
-use pwm::algo::{ExecPlan, Learner, rematerialised};
+use pwm::algo::{ExecPlan, Runner, build, rematerialised};
 use pwm::backend::Target;
 use pwm::config::{Bytes, Config, load};
 use pwm::mem::Budget;
@@ -19,7 +18,7 @@ use pwm::tape::recompute::candidates;
 use pwm::tape::{Layout, Placement};
 
 fn planned(c: &Config) -> usize {
-    let (vars, _, _, programs) = write(c);
+    let (vars, programs) = build(c);
     Layout::new(&vars, &programs).total().bytes(size_of::<f32>())
 }
 
@@ -28,7 +27,7 @@ fn shipped_configurations_take_the_planned_bytes() {
     // A shorter replay for the sake of the test's time; it is one variable among others.
     for alg in ["alg=pwm_small", "alg=pwm_5M"] {
         let c = load(&[alg, "wm_buffer_size=50_000", "threads=1"]).unwrap();
-        let machine = Trainer::<f32>::new(&c).unwrap().machine;
+        let machine = Runner::<f32>::new(&c).unwrap().machine;
         assert_eq!(planned(&c), machine.bytes(), "{alg}");
     }
 }
@@ -37,7 +36,7 @@ fn shipped_configurations_take_the_planned_bytes() {
 fn every_part_of_a_plan_is_accounted_for() {
     for alg in ["alg=pwm_small", "alg=pwm_5M", "alg=pwm_48M"] {
         let c = load(&[alg]).unwrap();
-        let (vars, _, _, programs) = write(&c);
+        let (vars, programs) = build(&c);
         let layout = Layout::new(&vars, &programs);
         let by_region: usize = layout.regions.values().map(|b| b.bytes(4)).sum();
         assert_eq!(by_region, layout.persistent.bytes(4), "{alg}");
@@ -56,7 +55,7 @@ fn every_part_of_a_plan_is_accounted_for() {
 #[test]
 fn results_do_not_depend_on_old_activations() {
     let train = |poison: bool| {
-        let mut t = Trainer::<f32>::new(&tiny::config(&[])).unwrap();
+        let mut t = Runner::<f32>::new(&tiny::config(&[])).unwrap();
         for _ in 0..12 {
             if poison {
                 t.machine.poison();
@@ -224,8 +223,8 @@ fn wherever_the_replay_lies_the_bits_are_the_same() {
     for more in [&["wm_buffer_size=700"][..], &["replay_sampling=row", "replay_unfinished=true"]] {
         let c = tiny::config(more);
         let train = |replay: Placement| {
-            let exec_plan = ExecPlan { replay, ..ExecPlan::rematerialising(&rematerialised(&c, write(&c).3.len())) };
-            let mut t = Trainer::<f32>::from_plan(&c, &Target::Cpu, &exec_plan).unwrap();
+            let exec_plan = ExecPlan { replay, ..ExecPlan::rematerialising(&rematerialised(&c, build(&c).1.len())) };
+            let mut t = Runner::<f32>::from_plan(&c, &Target::Cpu, &exec_plan).unwrap();
             for _ in 0..16 {
                 t.machine.poison();
                 t.run_epoch().unwrap();
@@ -254,7 +253,7 @@ fn what_is_computed_twice_changes_memory_and_no_bit() {
     for more in settings {
         let c = tiny::config(more);
         let train = |taken: &[usize]| {
-            let mut t = Trainer::<f32>::rematerialising(&c, taken).unwrap();
+            let mut t = Runner::<f32>::rematerialising(&c, taken).unwrap();
             for _ in 0..8 {
                 t.machine.poison();
                 t.run_epoch().unwrap();
@@ -262,7 +261,7 @@ fn what_is_computed_twice_changes_memory_and_no_bit() {
             assert!(t.bootstrapped());
             (fingerprint(&t), t.machine.layout().activations.real)
         };
-        let programs = write(&c).3;
+        let programs = build(&c).1;
         let of = |share: usize| programs.iter().map(|p| candidates(p).len() * share / 8).collect::<Vec<_>>();
         let (bits, most) = train(&of(0));
         let (all, least) = train(&of(8));

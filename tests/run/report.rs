@@ -7,11 +7,11 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
 use std::sync::LazyLock;
 
+use pwm::algo::Probe;
+use pwm::algo::metrics::{CATALOGUE, EVAL_MEAN, Kind as MetricKind};
 use pwm::analysis::stats::{interval, interval_of_difference, iqm, mean, permutation_test, std};
 use pwm::io::metrics::{Row, column, read_metrics};
 use pwm::run::incidents::{self, Incident, Kind};
-use pwm::run::signal_health;
-use pwm::run::tracker::{EVAL_MEAN, TIMES};
 
 const SEEDS: usize = 4;
 /// Experiments: PWM's own model, a flow model, and the first with episodes five times as long, which pay more.
@@ -58,7 +58,7 @@ fn rows(run: &Path) -> Vec<Row> {
 /// The last evaluation of every seed, or the highest.
 fn scores(name: &str, peak: bool) -> Vec<f64> {
     let of = |seed| {
-        let evals = column(&rows(&folder(name, seed)), EVAL_MEAN);
+        let evals = column(&rows(&folder(name, seed)), EVAL_MEAN.name);
         assert_eq!(evals.len(), 4, "{name} {seed}");
         if peak { evals.iter().map(|e| e.1).fold(f64::MIN, f64::max) } else { evals[3].1 }
     };
@@ -148,7 +148,7 @@ fn a_report_says_what_the_metrics_say() {
     let measured = |key: &&str| {
         !column(&rows(&folder("flow", 0)), key).is_empty() || !column(&rows(&folder("mlp", 0)), key).is_empty()
     };
-    let probes: Vec<&str> = signal_health::COLUMNS.into_iter().filter(|k| measured(k)).collect();
+    let probes: Vec<&str> = Probe::NONE.columns().map(|(k, _)| k).into_iter().filter(|k| measured(k)).collect();
     assert!(probes.len() > 5, "{probes:?}");
     let drawn: Vec<String> = (1..=probes.len()).map(|i| file(&format!("probe{i}.svg"))).collect();
     for key in probes {
@@ -156,10 +156,12 @@ fn a_report_says_what_the_metrics_say() {
     }
     // Time by phase, in per cent of it.
     let run = rows(&folder("mlp", 2));
-    let seconds = TIMES.map(|k| column(&run, k).iter().map(|p| p.1).sum::<f64>());
+    let times = CATALOGUE.iter().filter(|m| m.kind == MetricKind::Seconds);
+    let seconds: Vec<f64> = times.clone().map(|m| column(&run, m.name).iter().map(|p| p.1).sum()).collect();
+    assert_eq!(seconds.len(), 5);
     let bars = file("time.svg");
     let mine = bars.split("mlp_s2").nth(1).unwrap();
-    for (phase, s) in ["rollout and actor", "critics", "world model", "evaluation", "checkpoints"].iter().zip(seconds) {
+    for (phase, s) in times.map(|m| m.label).zip(&seconds) {
         let share = format!(">{:.0}</text>", 100.0 * s / seconds.iter().sum::<f64>());
         let line = mine.lines().find(|l| l.contains(phase)).unwrap();
         assert!(line.contains(&share), "{phase}: {share} in {line}");

@@ -8,13 +8,14 @@
 
 use super::rollout::{EnvStepVals, rollout};
 use super::{Nets, Pwm};
-use crate::algo::pwm::trainer::TrainError;
+use crate::algo::TrainError;
+use crate::algo::programs::{Handle, Programs};
 use crate::config::Config;
 use crate::device::cpu::team::Team;
 use crate::device::philox::Stream;
 use crate::ops::control::{copy, increment};
 use crate::ops::random::normal;
-use crate::tape::{DType, Machine, Number, Program, ProgramId, Region, RunError, VarId, Vars};
+use crate::tape::{DType, Machine, Number, Program, Region, RunError, VarId, Vars};
 use std::sync::Arc;
 
 /// Length of the step in parameter space: about that of one update of the actor.
@@ -56,10 +57,10 @@ pub struct Fidelity<F: Number> {
     pwm: Pwm,
     env_rewards: VarId,
     last_values: VarId,
-    begin: ProgramId,
-    drive: ProgramId,
-    learn: ProgramId,
-    whole: ProgramId,
+    begin: Handle,
+    drive: Handle,
+    learn: Handle,
+    whole: Handle,
 }
 
 impl<F: Number> Fidelity<F> {
@@ -72,17 +73,14 @@ impl<F: Number> Fidelity<F> {
         let pwm = Pwm::new(&mut vars, c);
         let env_rewards = vars.add(Region::Exchange, "fidelity.rewards", DType::Real, &[c.horizon, c.num_envs]);
         let last_values = vars.add(Region::Exchange, "fidelity.values", DType::Real, &[c.num_envs]);
-        let mut begin = Program::new("begin");
-        pwm.env.reset(&mut begin, &vars);
-        let write = |name, gradient| write(name, &vars, &pwm, env_rewards, last_values, gradient);
-        let programs = [
-            begin,
-            write("drive", None),
-            write("actor_gradient", Some(c.detach)),
-            write("whole_gradient", Some(false)),
-        ];
-        let machine = Machine::new(vars, programs.into(), Arc::new(Team::new(c.threads)?))?;
-        let [begin, drive, learn, whole] = [0, 1, 2, 3].map(|i| machine.program(i));
+        let mut programs = Programs::default();
+        let begin = programs.push("begin", |p| pwm.env.reset(p, &vars));
+        let mut write =
+            |name, gradient| programs.push(name, |p| write(p, &vars, &pwm, env_rewards, last_values, gradient));
+        let drive = write("drive", None);
+        let learn = write("actor_gradient", Some(c.detach));
+        let whole = write("whole_gradient", Some(false));
+        let machine = Machine::new(vars, programs.into_vec(), Arc::new(Team::new(c.threads)?))?;
         Ok(Self { machine, pwm, env_rewards, last_values, begin, drive, learn, whole })
     }
 
@@ -94,23 +92,23 @@ impl<F: Number> Fidelity<F> {
     /// Starts the environments, drives them for `warm_up` rollouts, and compares on `rollouts` more.
     pub fn measure(&mut self, warm_up: usize, rollouts: usize) -> Result<Report, RunError> {
         let (h, n) = (self.pwm.config.horizon, self.pwm.config.num_envs);
-        self.machine.run(self.begin)?;
+        self.run(self.begin)?;
         for _ in 0..warm_up {
-            self.machine.run(self.drive)?;
+            self.run(self.drive)?;
         }
         let (mut rewards, mut value) = (vec![Pairs::default(); h], Pairs::default());
         let (mut promised, mut paid) = (vec![], vec![]);
         let mut gradients = Vec::with_capacity(rollouts);
         for _ in 0..rollouts {
             let before = self.snapshot();
-            self.machine.run(self.learn)?;
+            self.run(self.learn)?;
             let gradient = self.numbers(self.pwm.nets.actor.group.grads);
             self.rewards(&mut rewards);
             let after = self.snapshot();
             let norm = dot(&gradient, &gradient).sqrt();
             if norm > 0.0 {
                 self.restore(&before);
-                self.machine.run(self.whole)?;
+                self.run(self.whole)?;
                 let whole = self.numbers(self.pwm.nets.actor.group.grads);
                 let mut ends = Vec::with_capacity(2);
                 // The loss is minus the return.
@@ -120,7 +118,7 @@ impl<F: Number> Fidelity<F> {
                     for (p, g) in params.iter_mut().zip(&gradient) {
                         *p = F::of(p.value() - side * g / norm);
                     }
-                    self.machine.run(self.drive)?;
+                    self.run(self.drive)?;
                     ends.push(self.returns());
                 }
                 let slopes: Vec<f64> =
@@ -148,6 +146,10 @@ impl<F: Number> Fidelity<F> {
             paid_slope: mean(&paid),
             gradient_cosine: mean(&cosines),
         })
+    }
+
+    fn run(&mut self, program: Handle) -> Result<(), RunError> {
+        self.machine.run(program.on(&self.machine))
     }
 
     fn numbers(&self, var: VarId) -> Vec<f64> {
@@ -207,19 +209,11 @@ impl<F: Number> Fidelity<F> {
 
 /// A rollout that keeps the true rewards and the value of the true last state; with `gradient` also the actor's, which
 /// is cut at the actor's input if it holds true.
-fn write(
-    name: &'static str,
-    vars: &Vars,
-    pwm: &Pwm,
-    env_rewards: VarId,
-    last_values: VarId,
-    gradient: Option<bool>,
-) -> Program {
+fn write(p: &mut Program, vars: &Vars, pwm: &Pwm, env_rewards: VarId, last_values: VarId, gradient: Option<bool>) {
     let c = &Config { detach: gradient == Some(true), ..pwm.config.clone() };
-    let mut p = Program::new(name);
     let epoch = p.var(vars, pwm.epoch);
-    let noise = normal(&mut p, c.seed, Stream::Policy, epoch, &[c.horizon, c.num_envs, pwm.env.act_dim]);
-    increment(&mut p, epoch);
+    let noise = normal(p, c.seed, Stream::Policy, epoch, &[c.horizon, c.num_envs, pwm.env.act_dim]);
+    increment(p, epoch);
     let (obs, rewards) = (p.var(vars, pwm.env.obs), p.var(vars, env_rewards));
     let mut step = |p: &mut Program, t: usize, action, (done, terminated)| {
         let reward = p.at(rewards, t);
@@ -227,16 +221,15 @@ fn write(
         EnvStepVals { done, next_obs: obs }
     };
     let learn = gradient.is_some();
-    let loss = rollout(&mut p, vars, c, &pwm.nets, &pwm.buffers, obs, noise, learn, &mut step);
+    let loss = rollout(p, vars, c, &pwm.nets, &pwm.buffers, obs, noise, learn, &mut step);
     if learn {
-        pwm.nets.actor.group.gradient(&mut p, vars, &[(loss, 1.0)]);
+        pwm.nets.actor.group.gradient(p, vars, &[(loss, 1.0)]);
     }
-    let seen = pwm.nets.prepare(&mut p, vars, obs);
-    let latent = pwm.nets.world.bind_encoder(&mut p, vars).apply(&mut p, seen, false, None);
-    let value = pwm.nets.critics.bind(&mut p, vars).min(&mut p, latent, false);
+    let seen = pwm.nets.prepare(p, vars, obs);
+    let latent = pwm.nets.world.bind_encoder(p, vars).apply(p, seen, false, None);
+    let value = pwm.nets.critics.bind(p, vars).min(p, latent, false);
     let to = p.var(vars, last_values);
-    copy(&mut p, value, to);
-    p
+    copy(p, value, to);
 }
 
 fn dot(a: &[f64], b: &[f64]) -> f64 {

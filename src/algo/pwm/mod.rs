@@ -3,28 +3,28 @@
 //! An epoch is three updates. The *actor* drives the true environments for `horizon` steps with latents that the model
 //! imagines (or that the environment shows, see `rollout`), and climbs the gradient of the imagined return through the model; the *critics* regress to TD(lambda)
 //! targets of that rollout; the *world model* learns from replayed windows. [`Pwm`] holds the variables and writes the
-//! programs; [`Trainer`] runs them. [`Evaluator`] is what is left of it when there is nothing to learn.
+//! programs.
 
-pub mod critic;
-pub mod evaluate;
+mod build;
 pub mod fidelity;
-pub mod probe;
+mod probe;
 pub mod rollout;
-pub mod trainer;
 pub mod world;
 
-pub use evaluate::{Evaluation, Evaluator, StepView};
+pub use build::{PwmLearner, build};
 pub use fidelity::Fidelity;
-pub use probe::{Probe, ProbeVars};
-pub use trainer::{EpochReport, TrainError, Trainer};
 pub use world::RewardLoss;
 
-use crate::config::{self, Config};
+pub use super::{RolloutBuffers, critic};
+
+use super::networks::normalised;
+use super::{Networks, ProbeVars};
+use crate::config::Config;
 use crate::device::philox::Stream;
 use crate::env::{EnvBatch, Mode};
 use crate::model::{Actor, Critics, WorldModel};
-use crate::ops::replay::{ReplaySpec, ReplayVars, Sampling};
-use crate::ops::stats::{START_COUNT, normalise};
+use crate::ops::replay::{ReplaySpec, ReplayVars};
+use crate::ops::stats::START_COUNT;
 use crate::tape::{DType, Machine, Number, Program, Region, Val, VarId, Vars};
 
 /// Networks and statistics: what a policy needs to act, and all that `best` checkpoints hold.
@@ -75,29 +75,15 @@ impl Nets {
 
     /// Observations as the networks take them.
     pub fn prepare(&self, p: &mut Program, vars: &Vars, obs: Val) -> Val {
-        match self.obs_stats {
-            None => obs,
-            Some(s) => {
-                let stats = p.var(vars, s);
-                normalise(p, obs, stats, true)
-            }
-        }
+        normalised(p, vars, self.obs_stats, obs)
     }
 }
 
-/// What the programs of an epoch pass to each other. Time-major.
-#[derive(Clone, Debug)]
-pub struct RolloutBuffers {
-    /// `[H, N, D]`: latents before each step.
-    pub latents: VarId,
-    /// `[H, N]`: imagined rewards; values of the imagined states after each step.
-    pub rewards: VarId,
-    pub values: VarId,
-    /// `[H, N]`, 0 or 1.
-    pub done: VarId,
-    pub terminated: VarId,
-    /// `[H, N]`: TD(lambda) targets.
-    pub targets: VarId,
+/// The networks of its policy.
+impl From<Nets> for Networks {
+    fn from(n: Nets) -> Self {
+        Self { actor: n.actor, critics: n.critics, world: Some(n.world), obs_stats: n.obs_stats }
+    }
 }
 
 /// Slots of the losses that the host reads after an epoch and clears before it.
@@ -141,10 +127,7 @@ impl Pwm {
             obs_dim,
             act_dim,
             batch: c.wm_batch_size,
-            sampling: match c.replay_sampling {
-                config::ReplaySampling::Row => Sampling::Row,
-                config::ReplaySampling::Episode => Sampling::Episode,
-            },
+            sampling: c.replay_sampling,
             unfinished: c.replay_unfinished,
             seed: c.seed,
         };
@@ -155,21 +138,5 @@ impl Pwm {
         let losses = vars.add(Region::Control, "losses", DType::Real, &[4]);
         let probe = ProbeVars::new(vars);
         Self { config: c.clone(), nets, env, replay, buffers, epoch, passes, losses, probe }
-    }
-}
-
-impl RolloutBuffers {
-    /// `latent` is the width of a latent.
-    pub fn new(vars: &mut Vars, c: &Config, latent: usize) -> Self {
-        let (h, n) = (c.horizon, c.num_envs);
-        let mut add = |name: &str, shape: &[usize]| vars.add(Region::Exchange, name, DType::Real, shape);
-        Self {
-            latents: add("rollout.latents", &[h, n, latent]),
-            rewards: add("rollout.rewards", &[h, n]),
-            values: add("rollout.values", &[h, n]),
-            done: add("rollout.done", &[h, n]),
-            terminated: add("rollout.terminated", &[h, n]),
-            targets: add("rollout.targets", &[h, n]),
-        }
     }
 }

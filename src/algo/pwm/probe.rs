@@ -9,6 +9,7 @@
 
 use super::Pwm;
 use super::rollout::decode;
+use crate::algo::{ProbeVars, TAUS};
 use crate::config::Latent;
 use crate::ops::control::accumulate;
 use crate::ops::flow::matching::{interpolate, velocity_error};
@@ -16,48 +17,7 @@ use crate::ops::loss::squared_error;
 use crate::ops::probe::{covariance, group_drift};
 use crate::ops::replay::{ReplaySpec, ReplayVars, replay_sample};
 use crate::tape::fill::Fill;
-use crate::tape::{DType, Machine, Number, Program, Region, Val, VarId, Vars};
-
-/// Model times at which the velocity field is measured.
-pub const TAUS: [f64; 5] = [0.0, 0.25, 0.5, 0.75, 1.0];
-
-/// What a probe measured; NaN where there is nothing to measure.
-#[derive(Clone, Copy, Debug, PartialEq)]
-pub struct Probe {
-    /// Correlation of predicted with true rewards; 0 if the predictions are all alike.
-    pub reward_correlation: f64,
-    /// Standard deviation of predicted rewards and of true ones, in the units of the reward head's target and the
-    /// environment.
-    pub reward_spread: [f64; 2],
-    /// Squared error of the latent after one step from the truth, and after `horizon` steps on its own.
-    pub error_one: f64,
-    pub error_horizon: f64,
-    /// Largest distance from 1 of the sum of a group, after `horizon` steps; of encoded latents only.
-    pub group_drift: f64,
-    /// Squared error of the velocity at [`TAUS`]; of flow dynamics only.
-    pub velocity: [f64; TAUS.len()],
-}
-
-/// Numbers a probe leaves for the host: five of the rewards, errors and changes at one step and at the horizon, drift,
-/// velocities.
-const SLOTS: usize = 10 + TAUS.len();
-
-/// Variables of the probe.
-#[derive(Clone, Copy, Debug)]
-pub struct ProbeVars {
-    /// Index `[1]`: which windows are drawn; the host writes the epoch here.
-    draws: VarId,
-    slots: VarId,
-}
-
-impl ProbeVars {
-    pub fn new(vars: &mut Vars) -> Self {
-        Self {
-            draws: vars.add(Region::Exchange, "probe.draws", DType::Index, &[1]),
-            slots: vars.add(Region::Exchange, "probe.slots", DType::Real, &[SLOTS]),
-        }
-    }
-}
+use crate::tape::{Program, Val, Vars};
 
 /// Appends the probe of one batch of windows.
 pub fn probe(p: &mut Program, vars: &Vars, pwm: &Pwm, probe: &ProbeVars) {
@@ -127,26 +87,4 @@ fn constant(p: &mut Program, value: f64, shape: &[usize]) -> Val {
     let v = p.real(shape);
     p.push(Fill { value }, &[], &[v]);
     v
-}
-
-impl ProbeVars {
-    /// Chooses the windows of the next run of the program.
-    pub(super) fn choose<F: Number>(&self, m: &mut Machine<F>, epoch: u64) {
-        m.index_mut(self.draws)[0] = epoch as u32;
-    }
-
-    /// What the last run of the program measured.
-    pub(super) fn read<F: Number>(&self, m: &Machine<F>) -> Probe {
-        let s: Vec<f64> = m.real(self.slots).iter().map(|x| x.value()).collect();
-        let (predicted, true_, covariance) = (s[2], s[3], s[4]);
-        let correlation = if predicted > 0.0 && true_ > 0.0 { covariance / (predicted * true_).sqrt() } else { 0.0 };
-        Probe {
-            reward_correlation: correlation,
-            reward_spread: [predicted.sqrt(), true_.sqrt()],
-            error_one: s[5] / s[6],
-            error_horizon: s[7] / s[8],
-            group_drift: s[9],
-            velocity: std::array::from_fn(|i| s[10 + i] / s[6]),
-        }
-    }
 }

@@ -3,14 +3,17 @@
 //! At each step the policy acts on the latent, the true environment takes the action, and the model imagines the next
 //! latent. Where an episode ended, the next latent is that of the true observation after the reset; elsewhere it stays
 //! the imagined one until the horizon, or with `rollout: anchored` becomes that of the true observation, which the
-//! gradient passes as if it were the imagined one. Rewards and values of all steps are computed at once, on `H N` rows.
+//! gradient passes as if it were the imagined one: forward through the environment, backward through the model, the idea
+//! of "First Order Model-Based RL through Decoupled Backpropagation" (DMO, CoRL 2025). Rewards and values of all steps are
+//! computed at once, on `H N` rows.
 
 use super::{Nets, RolloutBuffers};
+use crate::algo::critic::loss_spec;
 use crate::config::{self, Config};
 use crate::ops::control::copy;
 use crate::ops::policy::{anchor_rows, select_rows};
-use crate::ops::returns::{ActorLossSpec, Bootstrap, actor_loss};
-use crate::ops::twohot::{Decode, two_hot_decode};
+use crate::ops::returns::actor_loss;
+use crate::ops::twohot::two_hot_decode;
 use crate::tape::{Program, Val, Vars};
 
 /// What one step of the environments gives, whoever steps them.
@@ -99,25 +102,6 @@ pub fn rollout(
 pub fn decode(p: &mut Program, c: &Config, head: Val) -> Val {
     match c.reward_head {
         config::RewardHead::Scalar => head,
-        config::RewardHead::TwoHot => {
-            let how = match c.decode {
-                config::Decode::Symexp => Decode::Symexp,
-                config::Decode::Symlog => Decode::Symlog,
-            };
-            two_hot_decode(p, head, (c.vmin, c.vmax), how)
-        }
-    }
-}
-
-pub(crate) fn loss_spec(c: &Config) -> ActorLossSpec {
-    ActorLossSpec {
-        gamma: c.gamma,
-        lambda: c.actor_lambda,
-        bootstrap: match c.bootstrap {
-            config::Bootstrap::Exact => Bootstrap::Exact,
-            config::Bootstrap::Reference => Bootstrap::Reference,
-        },
-        normalise: c.ret_norm,
-        decay: if c.ret_norm_decay > 0.0 { c.ret_norm_decay } else { 1.0 },
+        config::RewardHead::TwoHot => two_hot_decode(p, head, (c.vmin, c.vmax), c.decode),
     }
 }

@@ -4,20 +4,20 @@
 //! An epoch is two updates. The *actor* drives the environments for `horizon` steps and climbs the gradient of its
 //! return through the simulator itself; beyond the horizon the critics' value stands. The *critics* regress to
 //! TD(lambda) targets of that rollout. Policy and critics see observations normalised by running statistics, which are
-//! held during a rollout. [`Shac`] holds the variables, [`Trainer`] runs the programs.
+//! held during a rollout. [`Shac`] holds the variables and writes the programs.
 
+mod build;
 pub mod rollout;
-pub mod trainer;
 
-pub use trainer::Trainer;
+pub use build::ShacLearner;
 
-use super::pwm::RolloutBuffers;
+use super::{Networks, RolloutBuffers};
 use crate::config::Config;
 use crate::device::philox::Stream;
 use crate::env::{EnvBatch, Mode};
 use crate::model::{Actor, Critics};
-use crate::ops::stats::{START_COUNT, normalise};
-use crate::tape::{DType, Machine, Number, Program, Region, Val, VarId, Vars};
+use crate::ops::stats::START_COUNT;
+use crate::tape::{DType, Machine, Number, Region, VarId, Vars};
 
 /// Networks and statistics: what a policy needs to act, and all that `best` checkpoints hold.
 #[derive(Clone, Debug)]
@@ -49,13 +49,12 @@ impl Nets {
             }
         }
     }
+}
 
-    /// The mean action on observations `[N, O]`.
-    pub fn policy(&self, p: &mut Program, vars: &Vars, obs: Val) -> Val {
-        let stats = p.var(vars, self.obs_stats);
-        let x = normalise(p, obs, stats, true);
-        let actor = self.actor.bind(p, vars);
-        actor.act(p, x, None, false, None)
+/// The networks of its policy.
+impl From<Nets> for Networks {
+    fn from(n: Nets) -> Self {
+        Self { actor: n.actor, critics: n.critics, world: None, obs_stats: Some(n.obs_stats) }
     }
 }
 

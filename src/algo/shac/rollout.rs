@@ -4,7 +4,7 @@
 //! stands for what comes after an episode was cut, or after the horizon; it is that of the observation before the reset.
 
 use super::Shac;
-use crate::algo::pwm::rollout::loss_spec;
+use crate::algo::critic::loss_spec;
 use crate::env::Bound;
 use crate::ops::control::copy;
 use crate::ops::returns::actor_loss;

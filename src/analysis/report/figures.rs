@@ -5,12 +5,12 @@ use std::fmt::Write as _;
 use super::runs::{Group, Run};
 use super::table::points;
 use super::tables::tasks_of;
+use crate::algo::metrics::{CATALOGUE, EVAL_MEAN, EVAL_STD, Kind, TRAIN_RETURN};
 use crate::analysis::stats::{mean, std};
 use crate::draw::plot::{COLORS, Look, Plot, Point, Reference, Series, escape};
 use crate::env::KnownReturn;
 use crate::io::metrics::{Row, column};
 use crate::run::progress::Short;
-use crate::run::tracker::{EVAL_MEAN, EVAL_STD, TIMES, TRAIN_RETURN};
 
 /// Levels nearer to each other than this share of the axis are drawn as one band: their names would not fit.
 const APART: f64 = 0.02;
@@ -51,14 +51,14 @@ pub(super) fn returns(runs: &[Run], groups: &[Group]) -> Plot {
             if groups.len() == 1 {
                 series.push(Series {
                     label: "while training".into(),
-                    points: plain(TRAIN_RETURN),
+                    points: plain(TRAIN_RETURN.name),
                     look: Look::Faint,
                     color,
                 });
             }
-            let spread = |r: &Row| r.values.get(EVAL_STD).copied().filter(|v| v.is_finite()).unwrap_or(0.0);
+            let spread = |r: &Row| r.values.get(EVAL_STD.name).copied().filter(|v| v.is_finite()).unwrap_or(0.0);
             let measured = rows.iter().filter_map(|r| {
-                let y = *r.values.get(EVAL_MEAN)?;
+                let y = *r.values.get(EVAL_MEAN.name)?;
                 y.is_finite().then(|| Point { x: r.step as f64, y, spread: spread(r) })
             });
             let label = format!("{} (± std of episodes)", g.label);
@@ -141,11 +141,10 @@ pub(super) fn peak_final(runs: &[Run]) -> Bars {
 }
 
 pub(super) fn phases(runs: &[Run]) -> Bars {
-    const NAMES: [&str; 5] = ["rollout and actor", "critics", "world model", "evaluation", "checkpoints"];
     let of = |r: &Run| {
-        let seconds = TIMES.map(|k| r.sum(k));
-        let all: f64 = seconds.iter().sum();
-        (r.name(), NAMES.into_iter().zip(seconds.map(|s| 100.0 * s / all)).collect())
+        let times = CATALOGUE.iter().filter(|m| m.kind == Kind::Seconds).map(|m| (m.label, r.sum(m.name)));
+        let all: f64 = times.clone().map(|(_, s)| s).sum();
+        (r.name(), times.map(|(label, s)| (label, 100.0 * s / all)).collect())
     };
     // Runs of older builds have no times.
     runs.iter()

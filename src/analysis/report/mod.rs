@@ -14,9 +14,9 @@ pub use figures::Figure;
 pub use runs::{Group, ReportError, Run, group, reservations};
 pub use table::Table;
 
+use crate::algo::metrics::CATALOGUE;
 use crate::draw::plot::escape;
 use crate::draw::viewer::base64;
-use crate::run::tracker::RSS;
 use figures::{bars, line_figure, peak_final, phases, returns};
 use tables::{differences, of_groups, of_runs, references};
 
@@ -42,15 +42,8 @@ impl Report {
         let mut figures = vec![Figure { name: "returns", svg: returns(runs, &groups).svg() }];
         figures.push(Figure { name: "peak_final", svg: bars("Peak and final evaluation", &peak_final(runs)) });
         figures.push(Figure { name: "time", svg: bars("Where the time went, % of it", &phases(runs)) });
-        let lines: [(&str, &str, &str, &str); 5] = [
-            ("memory", "Memory of the process", "MiB", RSS),
-            ("loss_model", "Loss of the world model's dynamics", "loss", "loss/dynamics"),
-            ("loss_reward", "Loss of the reward head", "loss", "loss/reward"),
-            ("loss_critic", "Loss of the critics", "loss", "loss/critic"),
-            ("grad_actor", "Norm of the actor's gradient", "norm before clipping", "grad_norm/actor"),
-        ];
-        for (name, title, unit, key) in lines {
-            figures.extend(line_figure(runs, name, title, unit, key));
+        for (m, f) in CATALOGUE.iter().filter_map(|m| Some((m, m.figure?))) {
+            figures.extend(line_figure(runs, f.name, f.title, f.unit, m.name));
         }
         // Probes, whichever the run has: every column that begins so.
         let mut probes: Vec<&str> =
@@ -128,18 +121,18 @@ impl Report {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::algo::metrics::EVAL_MEAN;
     use crate::analysis::stats::std;
     use crate::config::{Config, Dynamics, load};
     use crate::io::metrics::Row;
     use crate::run::folder::RunInfo;
     use crate::run::incidents::{self, Incident};
-    use crate::run::tracker::EVAL_MEAN;
     use approx::assert_abs_diff_eq;
     use figures::over_seeds;
 
     fn run(seed: u64, alg: &str, evals: &[(u64, f64)]) -> Run {
         let rows =
-            evals.iter().map(|&(step, y)| Row { step, epoch: step / 10, values: [(EVAL_MEAN.into(), y)].into() });
+            evals.iter().map(|&(step, y)| Row { step, epoch: step / 10, values: [(EVAL_MEAN.name.into(), y)].into() });
         Run {
             path: format!("x/{alg}_{seed}").into(),
             config: Config { seed, alg: alg.into(), ..Config::default() },

@@ -3,13 +3,13 @@
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 
+use crate::algo::metrics::EVAL_MEAN;
 use crate::config::{Config, ConfigErrors, KEYS, Kind, Shipped, load};
 use crate::io::atomic::FileError;
 use crate::io::metrics::{self, MetricsError, Row, column};
 use crate::run::folder::{self, FolderError, RunInfo};
 use crate::run::incidents::{self, Incident};
 use crate::run::progress::Short;
-use crate::run::tracker::EVAL_MEAN;
 
 /// What keeps a run out of a report.
 #[derive(Debug, thiserror::Error)]
@@ -60,7 +60,7 @@ impl Run {
 
     /// Evaluations `(environment steps, mean return)`.
     pub fn evaluations(&self) -> Vec<(f64, f64)> {
-        column(&self.rows, EVAL_MEAN)
+        column(&self.rows, EVAL_MEAN.name)
     }
 
     /// The highest evaluation and the environment steps before it.
@@ -70,12 +70,12 @@ impl Run {
 
     /// The last evaluation; NaN if there was none, or if it was not finite.
     pub fn last(&self) -> f64 {
-        self.last_row().map_or(f64::NAN, |r| r.values[EVAL_MEAN])
+        self.last_row().map_or(f64::NAN, |r| r.values[EVAL_MEAN.name])
     }
 
     /// The row of the last evaluation, finite or not.
     pub(super) fn last_row(&self) -> Option<&Row> {
-        self.rows.iter().rev().find(|r| r.values.contains_key(EVAL_MEAN))
+        self.rows.iter().rev().find(|r| r.values.contains_key(EVAL_MEAN.name))
     }
 
     /// What a reader of its last evaluation should know, if it is not that of a whole run.
@@ -84,7 +84,7 @@ impl Run {
         let done = self.rows.last().map_or(0, |r| r.epoch);
         match self.last_row() {
             None => Some(format!("{name} has no evaluation and is left out of statistics")),
-            Some(r) if !r.values[EVAL_MEAN].is_finite() => {
+            Some(r) if !r.values[EVAL_MEAN.name].is_finite() => {
                 Some(format!("the last evaluation of {name} is not finite, and left out of statistics"))
             }
             Some(_) if done < epochs => {

@@ -2,10 +2,11 @@
 
 use super::runs::{Group, Run};
 use super::table::{Table, points, told};
+use crate::algo::metrics::{ELAPSED, SPEED};
 use crate::analysis::stats::{
     interval, interval_of_difference, iqm, mean, permutation_test, probability_of_improvement, std,
 };
-use crate::config::{Algorithm, Dynamics};
+use crate::config::Dynamics;
 use crate::env::{KnownReturn, Task, TaskSpec};
 use crate::io::metrics::column;
 use crate::run::progress::{Short, Time};
@@ -38,8 +39,8 @@ pub(super) fn of_runs(runs: &[Run]) -> Table {
             points(peak),
             told(at, Short(at)),
             points(r.last()),
-            told(r.final_value("time/elapsed_s"), Time(r.final_value("time/elapsed_s"))),
-            points(mean(&column(&r.rows, "time/steps_per_s").iter().map(|p| p.1).collect::<Vec<_>>())),
+            told(r.final_value(ELAPSED.name), Time(r.final_value(ELAPSED.name))),
+            points(mean(&column(&r.rows, SPEED.name).iter().map(|p| p.1).collect::<Vec<_>>())),
             r.info.planned_bytes.map_or("-".into(), |b| points(b as f64 / f64::from(1 << 20))),
             r.incidents.len().to_string(),
             r.info.finished.clone().unwrap_or_else(|| "running, or killed".into()),
@@ -108,7 +109,7 @@ pub(super) fn of_groups(runs: &[Run], groups: &[Group]) -> Table {
 pub(super) fn differences(runs: &[Run], groups: &[Group]) -> Option<Table> {
     let is_baseline = |g: &Group| {
         let c = &runs[g.runs[0]].config;
-        c.algorithm == Algorithm::Pwm && c.dynamics == Dynamics::Mlp
+        c.has_world_model() && c.dynamics == Dynamics::Mlp
     };
     let baseline = groups.iter().position(is_baseline).unwrap_or(0);
     let finals = |g: &Group| -> Vec<f64> { g.runs.iter().map(|&i| runs[i].last()).filter(|v| v.is_finite()).collect() };

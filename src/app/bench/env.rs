@@ -2,8 +2,8 @@
 //! takes them, with the gradient of all that they earn.
 
 use super::measure::{Timing, repeat, timed};
-use crate::algo::pwm::trainer::TrainError;
-use crate::algo::target;
+use crate::algo::programs::Programs;
+use crate::algo::{TrainError, target};
 use crate::config::Config;
 use crate::device::cpu::team::Team;
 use crate::device::philox::{Philox, Stream};
@@ -36,13 +36,15 @@ pub fn env(c: &Config, envs: usize, adjoint: bool, seconds: f64) -> Result<Timin
         }
     }
     let team = Arc::new(Team::new(1)?);
-    let mut machine =
-        Machine::<f32>::on(&target(c.device, c.precision)?, vars, vec![begin, steps], team, &Placement::Arena)?;
+    let mut programs = Programs::default();
+    let [begin, steps] = [begin, steps].map(|p| programs.add(p));
+    let target = target(c.device, c.precision)?;
+    let mut machine = Machine::<f32>::on(&target, vars, programs.into_vec(), team, &Placement::Arena)?;
     for (i, a) in machine.real_mut(actions).iter_mut().enumerate() {
         *a = 2.0 * random.uniform(0, i as u32) as f32 - 1.0;
     }
-    machine.run(machine.program(0))?;
-    let steps = machine.program(1);
+    machine.run(begin.on(&machine))?;
+    let steps = steps.on(&machine);
     (0..SETTLE).try_for_each(|_| machine.run(steps))?;
     let t = repeat(seconds, || timed(|| machine.run(steps).and_then(|()| machine.wait())))?;
     let each = |x: f64| x / STEPS as f64;

@@ -1,8 +1,7 @@
 //! Whole epochs of a run, simulator and replay included, and the time of each program of an epoch.
 
 use super::measure::{Timing, repeat, timed};
-use crate::algo::pwm::Trainer;
-use crate::algo::{Learner, target};
+use crate::algo::{Runner, target};
 use crate::config::{Config, Device};
 use crate::tape::profile::Profile;
 use anyhow::bail;
@@ -26,7 +25,7 @@ pub fn epoch(c: &Config, seconds: f64) -> anyhow::Result<EpochTiming> {
     let mut t = learning(c)?;
     let whole = repeat(seconds, || timed(|| t.run_epoch().map(drop)))?;
     let mut programs = vec![];
-    for (id, runs) in t.schedule(c.wm_iterations) {
+    for (id, runs) in t.steps().to_vec() {
         let timing = repeat(seconds / 4.0, || {
             timed(|| (0..runs).try_for_each(|_| t.machine.run(id)).and_then(|()| t.machine.wait()))
         })?;
@@ -40,7 +39,7 @@ pub fn profiles(c: &Config, seconds: f64) -> anyhow::Result<Vec<Profile>> {
     // Operations are timed one by one on the processor.
     let mut t = learning(&Config { device: Device::Cpu, ..c.clone() })?;
     let mut profiles = vec![];
-    for (id, _) in t.schedule(c.wm_iterations) {
+    for (id, _) in t.steps().to_vec() {
         let repetitions = repeat(seconds, || timed(|| t.machine.run(id)))?.n;
         profiles.push(t.machine.profile(id, repetitions));
     }
@@ -48,14 +47,14 @@ pub fn profiles(c: &Config, seconds: f64) -> anyhow::Result<Vec<Profile>> {
 }
 
 /// A run whose replay has something to learn from.
-pub fn learning(c: &Config) -> anyhow::Result<Trainer<f32>> {
-    let mut t = Trainer::<f32>::on(c, &target(c.device, c.precision)?)?;
+pub fn learning(c: &Config) -> anyhow::Result<Runner<f32>> {
+    let mut t = Runner::<f32>::on(c, &target(c.device, c.precision)?)?;
     until_it_learns(&mut t)?;
     Ok(t)
 }
 
 /// Runs epochs until one learns: the replay then has something to draw from.
-pub(super) fn until_it_learns<L: Learner>(t: &mut L) -> anyhow::Result<()> {
+pub(super) fn until_it_learns(t: &mut Runner<f32>) -> anyhow::Result<()> {
     t.set_bootstrapped(true);
     for _ in 0..PATIENCE {
         if t.run_epoch()?.learned {

@@ -3,9 +3,9 @@
 
 use super::epoch::until_it_learns;
 use super::measure::Timing;
-use crate::algo::{ExecPlan, Learner, build, pwm, rematerialised, shac, target};
+use crate::algo::{Runner, target};
 use crate::backend::Target;
-use crate::config::{Algorithm, Config, Device};
+use crate::config::{Config, Device};
 use crate::tape::profile::Kind;
 use crate::tape::{Machine, ProgramId, RunError};
 use std::time::Instant;
@@ -83,19 +83,12 @@ type Each<'a> = &'a mut dyn FnMut(&mut Machine<f32>, ProgramId, usize) -> Result
 /// The programs of an ordinary epoch of `c`, each with its runs, once the replay has something to learn from: shapes never
 /// change, but what is drawn from an empty replay is not read.
 fn each_program(c: &Config, each: Each) -> anyhow::Result<()> {
-    fn of<L: Learner<F = f32>>(mut t: L, each: Each) -> anyhow::Result<()> {
-        until_it_learns(&mut t)?;
-        for (id, runs) in t.steps() {
-            each(t.machine_mut(), id, runs)?;
-        }
-        Ok(())
+    let mut t = Runner::<f32>::on(c, &target(c.device, c.precision)?)?;
+    until_it_learns(&mut t)?;
+    for (id, runs) in t.steps().to_vec() {
+        each(&mut t.machine, id, runs)?;
     }
-    let target = target(c.device, c.precision)?;
-    let exec_plan = ExecPlan::rematerialising(&rematerialised(c, build(c).1.len()));
-    match c.algorithm {
-        Algorithm::Pwm => of(pwm::Trainer::<f32>::from_plan(c, &target, &exec_plan)?, each),
-        Algorithm::Shac => of(shac::Trainer::<f32>::from_plan(c, &target, &exec_plan)?, each),
-    }
+    Ok(())
 }
 
 /// What the device can do: a GPU by its clocks, the processor as one thread copies memory and multiplies matrices.

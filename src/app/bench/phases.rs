@@ -13,11 +13,11 @@
 //! The simulator's place is taken by episodes that never end; what a rollout does about ends (encoding observations,
 //! choosing rows) stays in.
 
+use crate::algo::programs::Programs;
 use crate::algo::pwm::rollout::{EnvStepVals, rollout};
-use crate::algo::pwm::trainer::TrainError;
 use crate::algo::pwm::world::Batch;
 use crate::algo::pwm::{Nets, RolloutBuffers, critic, world};
-use crate::algo::target;
+use crate::algo::{TrainError, target};
 use crate::config::{Config, Dynamics, FlowHead, Integrator, Latent};
 use crate::device::cpu::team::Team;
 use crate::device::cuda::Launch;
@@ -331,10 +331,11 @@ impl Draft {
 
     fn bind(self, c: &Config) -> Result<(Machine<f32>, ProgramId), TrainError> {
         let team = Arc::new(Team::new(c.threads)?);
-        let mut programs = vec![self.p];
-        programs.extend((!self.before.nodes.is_empty()).then_some(self.before));
-        let prepared = programs.len() > 1;
-        let mut machine = Machine::on(&target(c.device, c.precision)?, self.vars, programs, team, &Placement::Arena)?;
+        let mut programs = Programs::default();
+        let program = programs.add(self.p);
+        let before = (!self.before.nodes.is_empty()).then(|| programs.add(self.before));
+        let target = target(c.device, c.precision)?;
+        let mut machine = Machine::on(&target, self.vars, programs.into_vec(), team, &Placement::Arena)?;
         let random = Philox::new(c.seed, Stream::Test);
         for (step, (var, data)) in self.data.into_iter().enumerate() {
             let x = machine.real_mut(var);
@@ -350,10 +351,10 @@ impl Draft {
                 }),
             }
         }
-        if prepared {
-            machine.run(machine.program(1))?;
+        if let Some(before) = before {
+            machine.run(before.on(&machine))?;
         }
-        let program = machine.program(0);
+        let program = program.on(&machine);
         Ok((machine, program))
     }
 }

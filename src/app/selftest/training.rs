@@ -1,7 +1,8 @@
 //! Training on a device beside the processor.
 
 use super::lab::{precision_of, rounding};
-use crate::algo::pwm::Trainer;
+use crate::algo::Runner;
+use crate::algo::metrics::Kind;
 use crate::backend::Target;
 use crate::backend::cuda::Options;
 use crate::config::load;
@@ -72,7 +73,7 @@ pub fn same_bits(target: &Target, more: &[&str]) -> anyhow::Result<(String, bool
     let Target::Cuda(context, options) = target else { anyhow::bail!("graphs are replayed on a GPU only") };
     let c = load(&[SMALL, more].concat())?;
     let train = |eager: bool| {
-        let mut t = Trainer::<f32>::on(&c, &Target::Cuda(context.clone(), Options { eager, ..*options }))?;
+        let mut t = Runner::<f32>::on(&c, &Target::Cuda(context.clone(), Options { eager, ..*options }))?;
         let mut learned = 0;
         while learned < BITS_EPOCHS {
             learned += usize::from(t.run_epoch()?.learned);
@@ -92,8 +93,8 @@ const BITS_EPOCHS: usize = 5;
 /// Trains on both until `epochs` epochs have learned.
 pub fn train_beside_cpu(target: &Target, epochs: usize, more: &[&str]) -> anyhow::Result<Training> {
     let c = load(&[SMALL, more].concat())?;
-    let mut cpu = Trainer::<f32>::new(&c)?;
-    let mut device = Trainer::<f32>::on(&c, target)?;
+    let mut cpu = Runner::<f32>::new(&c)?;
+    let mut device = Runner::<f32>::on(&c, target)?;
     let mut t = Training { finite: true, rounding: rounding(precision_of(target)), ..Training::default() };
     while t.epochs < epochs {
         let (a, b) = (cpu.run_epoch()?, device.run_epoch()?);
@@ -101,13 +102,8 @@ pub fn train_beside_cpu(target: &Target, epochs: usize, more: &[&str]) -> anyhow
         if !a.learned {
             continue;
         }
-        let pairs = [
-            (a.actor_loss, b.actor_loss),
-            (a.critic_loss, b.critic_loss),
-            (a.dynamics_loss, b.dynamics_loss),
-            (a.reward_loss, b.reward_loss),
-        ];
-        for (a, b) in pairs {
+        let losses = a.metrics.iter().enumerate().filter(|(_, m)| m.kind == Kind::Loss);
+        for (a, b) in losses.map(|(i, _)| (a.values[i], b.values[i])) {
             t.finite &= b.is_finite();
             let difference = (a - b).abs() / a.abs().max(1e-6);
             if t.epochs == 0 {

@@ -23,8 +23,9 @@ const SPIN: Duration = Duration::from_micros(if cfg!(miri) { 0 } else { 200 });
 /// Spins between two looks at the clock.
 const SPINS: u32 = 64;
 
-/// Bytes of a worker's stack. Kernels keep their temporaries in scratch memory; a few rows stand on the stack.
-pub const STACK: usize = 1 << 20;
+/// Bytes of a worker's stack. Kernels keep their temporaries in scratch memory; a few rows stand on the stack, and what a
+/// robot of the largest class takes with the gradient of its step (`sim::size`). What is not touched is not resident.
+pub const STACK: usize = 2 << 20;
 
 /// A unit of lock-step work: `stages` stages of `tasks(stage)` tasks, fewer than 2^31 each. Only `run` may panic.
 pub trait Job: Sync {

@@ -23,18 +23,11 @@ pub(crate) mod directory;
 
 pub use directory::{Counter, ENTRY};
 
+pub use crate::config::ReplaySampling as Sampling;
+
 use crate::device::cuda::Launch;
 use crate::tape::cuda::Operands;
 use crate::tape::{DType, Op, Program, Region, Val, VarId, Vars};
-
-/// What a window is drawn from.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Sampling {
-    /// All window starts alike: long episodes are drawn in proportion.
-    Row,
-    /// All episodes alike, then all starts of the episode: short episodes are drawn as often as long ones.
-    Episode,
-}
 
 #[derive(Clone, Debug)]
 pub struct ReplaySpec {

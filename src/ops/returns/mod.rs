@@ -2,6 +2,8 @@
 
 mod cuda;
 
+pub use crate::config::Bootstrap;
+
 use crate::device::Real;
 use crate::device::cuda::Launch;
 use crate::ops::stats::RunningScale;
@@ -12,16 +14,6 @@ use crate::tape::{Adjoint, Op, OpArgs, Program, Val};
 /// Environments a task takes.
 const ENVS: usize = 64;
 
-/// How the last step of the horizon is counted.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Bootstrap {
-    /// A segment of m steps ends with `gamma^m V`; its rewards always count.
-    Exact,
-    /// The reference: one gamma too many at the horizon, and an episode that ends exactly there loses the rewards of
-    /// its last segment and values the state by `gamma V`.
-    Reference,
-}
-
 /// Settings of [`actor_loss`].
 #[derive(Clone, Copy, Debug)]
 pub struct ActorLossSpec {
@@ -30,6 +22,9 @@ pub struct ActorLossSpec {
     /// lambda-return: every state on the way is valued too, so that a gradient points away from a fall before it
     /// happens; the end of an episode has none of its own.
     pub lambda: f64,
+    /// How the last step of the horizon is counted. `Exact`: a segment of m steps ends with `gamma^m V`, and its rewards
+    /// always count. `Reference`: one gamma too many at the horizon, and an episode that ends exactly there loses the
+    /// rewards of its last segment and values the state by `gamma V`.
     pub bootstrap: Bootstrap,
     /// Divide by the running standard deviation of the returns; else by the horizon.
     pub normalise: bool,

@@ -14,20 +14,13 @@
 mod cpu;
 mod cuda;
 
+pub use crate::config::Decode;
+
 use crate::device::Real;
 use crate::device::cuda::Launch;
 use crate::tape::cuda::Operands;
 use crate::tape::grad::Sink;
 use crate::tape::{Adjoint, Op, Program, Val};
-
-/// What the decoded number is.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Decode {
-    /// The reward.
-    Symexp,
-    /// Symlog of the reward: PWM stops here.
-    Symlog,
-}
 
 /// Bins at equal distances, the first at `vmin` and the last at `vmax`.
 #[derive(Clone, Copy, Debug, PartialEq)]

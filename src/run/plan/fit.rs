@@ -2,7 +2,7 @@
 //! that makes a run fit.
 
 use super::{Limits, Place, Planner};
-use crate::config::{Algorithm, Config};
+use crate::config::Config;
 
 /// A setting that decides how much memory a run takes.
 #[derive(Clone, Copy, Debug)]
@@ -55,13 +55,13 @@ pub const KNOBS: [Knob; 4] = [
 
 /// Those of the settings that a run of `c` reads: without a world model there is no replay.
 pub fn knobs(c: &Config) -> impl Iterator<Item = &'static Knob> {
-    let world = c.algorithm == Algorithm::Pwm;
+    let world = c.has_world_model();
     KNOBS.iter().filter(move |k| world || !k.key.starts_with("wm_"))
 }
 
 /// How many blocks of so many rows the replay has; without a world model there is none, and no bound.
 fn ring(c: &Config, rows: usize) -> usize {
-    if c.algorithm == Algorithm::Pwm { c.wm_buffer_size / rows } else { usize::MAX }
+    if c.has_world_model() { c.wm_buffer_size / rows } else { usize::MAX }
 }
 
 /// Longer rollouts are not searched: a program grows with them, and so does the time to plan it.

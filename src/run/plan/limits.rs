@@ -2,7 +2,7 @@
 
 use super::fit::Fit;
 use super::{Memory, Place, Plan, Planner};
-use crate::config::{Algorithm, Bytes, Config, ReplayPlace};
+use crate::config::{Bytes, Config, ReplayPlace};
 use crate::mem::{Budget, Limit, in_memory};
 use std::fmt;
 use std::path::PathBuf;
@@ -105,7 +105,7 @@ impl Limits {
 impl Place {
     /// An error if the settings ask for what this place does not have.
     pub fn suits(self, c: &Config) -> Result<(), WrongPlace> {
-        let mapped = c.replay == ReplayPlace::File && c.algorithm == Algorithm::Pwm;
+        let mapped = c.replay == ReplayPlace::File && c.has_world_model();
         let folder = c.run_folder();
         match self {
             Place::Device if mapped => Err(WrongPlace::Gpu),

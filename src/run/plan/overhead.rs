@@ -4,10 +4,9 @@
 //! lines are meant to be generous.
 
 use super::{Item, Memory, Place};
-use crate::algo::epoch_io;
 use crate::backend::cuda::count_launches;
 use crate::backend::cuda::epoch_graph::{self, is_whole, pinned_bytes};
-use crate::config::{Algorithm, Config, Latent};
+use crate::config::{Config, Latent};
 use crate::device::cpu::{packing, team};
 use crate::device::cuda::Launch;
 use crate::device::cuda::matmul::Matmul;
@@ -17,7 +16,7 @@ use crate::run::signals;
 use crate::run::trajectory::{self, FILMED};
 use crate::tape::program::Node;
 use crate::tape::recompute::Repeatable;
-use crate::tape::{Layout, Program, Region, Vars, plan};
+use crate::tape::{EpochIo, Layout, Program, Region, Vars, plan};
 use std::collections::HashMap;
 use std::sync::Arc;
 
@@ -80,7 +79,7 @@ pub(super) struct Launches {
 }
 
 impl Launches {
-    pub fn new(c: &Config, place: Place, vars: &Vars, programs: &[Repeatable]) -> Self {
+    pub fn new(c: &Config, place: Place, vars: &Vars, programs: &[Repeatable], io: &EpochIo) -> Self {
         if place == Place::Host {
             return Self::default();
         }
@@ -95,10 +94,9 @@ impl Launches {
         let of = nodes.zip(counts.iter().flatten()).map(|(n, &count)| (address(n), count as u64)).collect();
         let (units, _) = units(&kinds);
         let entries = units.iter().map(|u| u.symbols().count() as u64).sum();
-        let io = epoch_io(c);
-        let pinned = pinned_bytes(&io, vars) as u64;
+        let pinned = pinned_bytes(io, vars) as u64;
         let stack = kinds.iter().map(|l| l.stack).max().unwrap_or(0);
-        Self { files: units.len() as u64, entries, stack, of, sequences: io.sequences, pinned }
+        Self { files: units.len() as u64, entries, stack, of, sequences: io.sequences.clone(), pinned }
     }
 
     /// Launches of a program that was made of those described.
@@ -219,7 +217,7 @@ fn driver(layout: &Layout, launches: &Launches, launched: u64) -> Vec<Item> {
 
 /// The largest matrix of a critic: it is made orthogonal in double precision before it is stored.
 fn drawn(c: &Config) -> u64 {
-    let encoded = c.algorithm == Algorithm::Pwm && c.latent == Latent::Encoded;
+    let encoded = c.has_world_model() && c.latent == Latent::Encoded;
     let input = if encoded { c.latent_dim } else { env::dims(c).0 };
     let widths: Vec<usize> = [&[input], &c.critic_units[..], &[1]].concat();
     let most = widths.windows(2).map(|w| w[0] * w[1]).max().unwrap_or(0);

@@ -3,7 +3,7 @@
 
 use super::overhead::{Beside, Launches};
 use super::{ACTIVATIONS, Item, Limits, Memory, Place, Plan, describe};
-use crate::algo::{build, rematerialised};
+use crate::algo::{Blueprint, learner, rematerialised};
 use crate::config::{Config, Recompute, ReplayPlace};
 use crate::mem::{Budget, Limit, in_memory};
 use crate::tape::recompute::Repeatable;
@@ -35,12 +35,13 @@ enum Twice {
 
 impl<'a> Planner<'a> {
     pub fn new(c: &'a Config, place: Place) -> Self {
-        let (vars, mut programs) = build(c);
+        let Blueprint { vars, programs, parts } = learner(c.algorithm).build(c);
+        let mut programs = programs.into_vec();
         if place == Place::Device {
             programs = programs.into_iter().map(Program::for_device).collect();
         }
         let programs: Vec<_> = programs.into_iter().map(Repeatable::new).collect();
-        Self { c, place, launches: Launches::new(c, place, &vars, &programs), vars, programs }
+        Self { c, place, launches: Launches::new(c, place, &vars, &programs, &parts.epoch_io()), vars, programs }
     }
 
     /// With `recompute=auto` and `replay=auto` whatever is cheapest and keeps within the limits. If nothing does, what

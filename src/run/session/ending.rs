@@ -1,6 +1,6 @@
 //! How a session ends: by an error, or as it was meant to.
 
-use crate::algo::pwm::TrainError;
+use crate::algo::TrainError;
 use crate::io::atomic::FileError;
 use crate::io::checkpoint::CheckpointError;
 use crate::io::metrics::MetricsError;

@@ -13,8 +13,8 @@ pub use pictures::{CURVE, movie_name, still_name};
 
 use std::time::{Duration, Instant};
 
-use crate::algo::Learner;
-use crate::algo::pwm::{Evaluation, Probe};
+use crate::algo::metrics::EVAL_MEAN;
+use crate::algo::{Evaluation, Probe, Runner};
 use crate::env;
 use crate::io::checkpoint::Checkpoint;
 use crate::io::metrics::{self, Metrics, Rows, Start};
@@ -23,19 +23,19 @@ use crate::run::folder::{End, Ended, RunFolder, RunInfo, utc_now};
 use crate::run::incidents::{self, Incident};
 use crate::run::progress::{Progress, Status};
 use crate::run::retention::{self, Kept};
-use crate::run::signal_health::{self, SignalHealth};
+use crate::run::signal_health::SignalHealth;
 use crate::run::signals::{GRACE, StopFlag};
 use crate::run::state::{self, Best, Stored};
 use crate::run::status;
-use crate::run::tracker::{COLUMNS, EVAL_MEAN, NETWORKS, PATIENCE, Pending, Tracker};
+use crate::run::tracker::{PATIENCE, Pending, Tracker};
 use crate::run::trajectory::Trajectory;
 
 /// Weight of the newest epoch in the speed that the time left is told from.
 const NEWEST: f64 = 0.05;
 
 /// A run in this process: the trainer and its folder.
-pub struct Session<L: Learner> {
-    pub trainer: L,
+pub struct Session<F: Stored> {
+    pub trainer: Runner<F>,
     pub folder: RunFolder,
     pub info: RunInfo,
     pub progress: Progress,
@@ -58,9 +58,6 @@ pub struct Session<L: Learner> {
     /// Seconds of earlier sittings.
     before: f64,
     status: Status,
-    /// Of the last epoch, for the screen.
-    rates: [f64; 3],
-    phases: [f64; 3],
     epoch_seconds: f64,
     /// When the first of the epochs was begun that are not synced, and whether the last one was an ordinary one.
     from: Option<Instant>,
@@ -69,15 +66,11 @@ pub struct Session<L: Learner> {
     save_seconds: f64,
 }
 
-impl<L: Learner> Session<L>
-where
-    L::F: Stored,
-{
+impl<F: Stored> Session<F> {
     /// A run that begins: evaluates the untrained policy and writes its first checkpoint, in this order. A run that is
     /// killed before it has a checkpoint begins again; one that has one goes on, and expects the row before it.
-    pub fn begin(trainer: L, folder: RunFolder, info: RunInfo) -> Result<Self, RunError> {
-        let metrics = Metrics::open(folder.path(), &all_columns(), Start::Fresh)?;
-        let mut s = Self::new(trainer, folder, info, metrics, None);
+    pub fn begin(trainer: Runner<F>, folder: RunFolder, info: RunInfo) -> Result<Self, RunError> {
+        let mut s = Self::new(trainer, folder, info, (&Pending::default(), Start::Fresh), None)?;
         incidents::write(s.folder.path(), &[])?;
         s.evaluate()?;
         s.row()?;
@@ -86,26 +79,29 @@ where
     }
 
     /// A run that goes on from its latest checkpoint; `trainer` is new and of the same configuration.
-    pub fn resume(mut trainer: L, folder: RunFolder, info: RunInfo, latest: &Checkpoint) -> Result<Self, RunError> {
+    pub fn resume(
+        mut trainer: Runner<F>,
+        folder: RunFolder,
+        info: RunInfo,
+        latest: &Checkpoint,
+    ) -> Result<Self, RunError> {
         state::restore(&mut trainer, latest)?;
         let path = folder.best();
         let best = if path.is_file() { Some(state::best_of(&Checkpoint::load(&path)?)?) } else { None };
         // The row of the checkpoint's own epoch stands; later ones are written again.
         let start = Start::FromEpoch(trainer.epoch() + 1);
-        let metrics = Metrics::open(folder.path(), &all_columns(), start)?;
-        let mut s = Self::new(trainer, folder, info, metrics, best);
+        let memory = state::memory_of(latest)?;
+        let mut s = Self::new(trainer, folder, info, (&memory.pending, start), best)?;
         // A process may have been killed between the two files.
         (s.info.best_return, s.info.best_epoch) = (best.map(|b| b.mean), best.map(|b| b.epoch));
         s.saved = Some(s.trainer.epoch());
         s.info.resumed += 1;
         (s.info.commit, s.info.compiler) = (crate::version::COMMIT.into(), crate::version::COMPILER.into());
-        let memory = state::memory_of(latest)?;
-        s.tracker = Tracker::new(s.trainer.config(), s.trainer.skipped(), memory.pending);
         (s.early_stop, s.signal_health) = (memory.early_stop, memory.signal_health);
         let mut empty = true;
         for row in Rows::open(&s.folder.file(metrics::FILE_NAME))? {
             empty = false;
-            if let Some(mean) = row?.values.get(EVAL_MEAN) {
+            if let Some(mean) = row?.values.get(EVAL_MEAN.name) {
                 s.progress.evaluated(*mean);
             }
         }
@@ -128,8 +124,16 @@ where
         Ok(s)
     }
 
-    fn new(trainer: L, folder: RunFolder, info: RunInfo, metrics: Metrics, best: Option<Best>) -> Self {
-        let tracker = Tracker::new(trainer.config(), trainer.skipped(), Pending::default());
+    /// `rows` says what is remembered of the epochs since the last row, and which rows are kept.
+    fn new(
+        trainer: Runner<F>,
+        folder: RunFolder,
+        info: RunInfo,
+        (pending, start): (&Pending, Start),
+        best: Option<Best>,
+    ) -> Result<Self, RunError> {
+        let tracker = tracker(&trainer, pending);
+        let metrics = Metrics::open(folder.path(), &tracker.columns(), start)?;
         let best_return = best.map_or(f64::NAN, |b| b.mean);
         let c = trainer.config();
         let film = Trajectory::new(env::sizes(c), c.eval_episodes, c.episode_length);
@@ -139,9 +143,10 @@ where
             epochs: trainer.config().max_epochs,
             env_steps: trainer.env_steps(),
             best_return,
+            metrics: tracker.shown(),
             ..Status::default()
         };
-        Self {
+        Ok(Self {
             before: info.elapsed_seconds,
             trainer,
             folder,
@@ -162,14 +167,12 @@ where
             saved_at: Instant::now(),
             begun: Instant::now(),
             status,
-            rates: [f64::NAN; 3],
-            phases: [0.0; 3],
             epoch_seconds: f64::NAN,
             from: None,
             was_bootstrapped: false,
             eval_seconds: 0.0,
             save_seconds: 0.0,
-        }
+        })
     }
 
     /// The best evaluation so far.
@@ -304,23 +307,19 @@ where
     /// Waits for the epochs that were begun and does what is due after the last of them.
     fn sync(&mut self) -> Result<(), RunError> {
         let Some(from) = self.from.take() else { return Ok(()) };
-        let epochs = self.trainer.machine().in_flight() as f64;
-        let (tracker, mut last, mut seconds) = (&mut self.tracker, None, f64::NAN);
+        let epochs = self.trainer.machine.in_flight() as f64;
+        let (tracker, mut seconds) = (&mut self.tracker, f64::NAN);
         self.trainer.sync(|r| {
             // The first of them is told when all are over.
-            if last.is_none() {
+            if seconds.is_nan() {
                 seconds = from.elapsed().as_secs_f64() / epochs;
             }
-            tracker.add(r, r.skipped, seconds);
-            last = Some((r.rates, r.seconds));
+            tracker.add(r, seconds);
         })?;
         // The first epoch that learns is many times longer than those after it, and those before it shorter.
         if self.was_bootstrapped {
             let old = if self.epoch_seconds.is_nan() { seconds } else { self.epoch_seconds };
             self.epoch_seconds = old + NEWEST * (seconds - old);
-        }
-        if let Some(last) = last {
-            (self.rates, self.phases) = last;
         }
         self.show(seconds);
         let epoch = self.trainer.epoch();
@@ -350,53 +349,38 @@ where
             left = left.min((c.max_minutes * 60.0 - self.begun.elapsed().as_secs_f64()).max(0.0));
         }
         let lately = if self.epoch_seconds.is_nan() { seconds } else { self.epoch_seconds };
-        let (actor, critic, model) = self.tracker.losses();
-        let (episode_return, episode_length) = self.tracker.episodes();
+        let [episode_return, episode_length] = self.tracker.episodes();
+        let (epochs, steps_per_second) = (c.max_epochs, c.rollout_states() as f64 / lately);
+        let (env_steps, elapsed) = (self.trainer.env_steps(), self.elapsed());
+        let s = &mut self.status;
+        (s.epoch, s.epochs, s.env_steps, s.steps_per_second) = (epoch, epochs, env_steps, steps_per_second);
         // Between the first epochs of an interval the last interval's numbers stay.
-        let keep = |new: f64, old: f64| if new.is_nan() { old } else { new };
-        let old = self.status;
-        self.status = Status {
-            epoch,
-            epochs: c.max_epochs,
-            env_steps: self.trainer.env_steps(),
-            steps_per_second: (c.horizon * c.num_envs) as f64 / lately,
-            episode_return: keep(episode_return, old.episode_return),
-            best_return: self.best.map_or(f64::NAN, |b| b.mean),
-            episode_length: keep(episode_length, old.episode_length),
-            actor_loss: keep(actor, old.actor_loss),
-            critic_loss: keep(critic, old.critic_loss),
-            model_loss: keep(model, old.model_loss),
-            rates: self.rates,
-            phases: self.phases,
-            seconds: self.elapsed(),
-            seconds_left: left,
-        };
+        for (new, shown) in [(episode_return, &mut s.episode_return), (episode_length, &mut s.episode_length)] {
+            if !new.is_nan() {
+                *shown = new;
+            }
+        }
+        self.tracker.show(&mut s.metrics);
+        s.best_return = self.best.map_or(f64::NAN, |b| b.mean);
+        (s.seconds, s.seconds_left) = (elapsed, left);
         self.progress.update(&self.status);
     }
 
     /// Writes the row of the epochs since the last one, and says what was not finite in them.
     fn row(&mut self) -> Result<(), RunError> {
         let epoch = self.trainer.epoch();
-        for (network, &n) in NETWORKS.iter().zip(&self.tracker.skipped()) {
-            if n > 0 {
-                self.progress.note(format_args!(
-                    "epoch {epoch}: skipped {n} updates of the {network}: its gradient was not finite"
-                ));
-            }
+        for (network, n) in self.tracker.skipped() {
+            self.progress
+                .note(format_args!("epoch {epoch}: skipped {n} updates of the {network}: its gradient was not finite"));
         }
-        for (loss, &n) in ["actor", "critic", "dynamics", "reward"].iter().zip(&self.tracker.lost()) {
-            if n > 0 {
-                self.progress.note(format_args!("epoch {epoch}: the {loss} loss was not finite in {n} epochs"));
-            }
+        for (loss, n) in self.tracker.lost() {
+            self.progress.note(format_args!("epoch {epoch}: the {loss} loss was not finite in {n} epochs"));
         }
-        let eval = self.evaluation().map(|e| [e.mean(), e.std(), e.mean_length()]);
+        let (elapsed, rollbacks, steps) = (self.elapsed(), self.early_stop.rollbacks, self.trainer.env_steps());
+        let eval = self.evaluation.as_ref().filter(|(e, _)| *e == epoch).map(|(_, e)| e);
         let probe = self.probe.as_ref().filter(|(e, _)| *e == epoch).map(|(_, p)| p);
-        let mut row = [f64::NAN; COLUMNS.len() + signal_health::COLUMNS.len()];
-        let (tracked, probed) = row.split_at_mut(COLUMNS.len());
-        probed.copy_from_slice(&signal_health::columns(probe));
-        let (elapsed, rollbacks) = (self.elapsed(), self.early_stop.rollbacks);
-        tracked.copy_from_slice(&self.tracker.row(eval, elapsed, rollbacks));
-        self.metrics.row(self.trainer.env_steps(), epoch, &row)?;
+        let row = self.tracker.row(eval, probe, elapsed, rollbacks);
+        self.metrics.row(steps, epoch, row)?;
         self.tracker.written();
         Ok(())
     }
@@ -417,7 +401,7 @@ where
         self.metrics.sync()?;
         if self.saved != Some(epoch) {
             let (early_stop, pending, signal_health) =
-                (self.early_stop.clone(), *self.tracker.pending(), self.signal_health);
+                (self.early_stop.clone(), self.tracker.pending(), self.signal_health);
             state::save_latest(
                 &self.folder.latest(),
                 &self.trainer,
@@ -449,7 +433,7 @@ where
     }
 }
 
-/// Columns of a row: epochs and evaluations, then what the model knows.
-fn all_columns() -> Vec<&'static str> {
-    [&COLUMNS[..], &signal_health::COLUMNS].concat()
+/// What happened since the last row of a run, of which `pending` is remembered.
+fn tracker<F: Stored>(trainer: &Runner<F>, pending: &Pending) -> Tracker {
+    Tracker::new(&trainer.parts, &trainer.tasks(), &trainer.skipped(), pending)
 }

@@ -1,8 +1,8 @@
 //! What a run folder shows: the curve, the robot in motion, a still of it.
 
 use super::Session;
-use crate::algo::Learner;
-use crate::algo::pwm::Evaluation;
+use crate::algo::metrics::{EVAL_MEAN, EVAL_STD, TRAIN_RETURN};
+use crate::algo::{TaskEvaluation, learner};
 use crate::config::Config;
 use crate::draw::curve::LearningCurve;
 use crate::draw::viewer::ViewerError;
@@ -10,7 +10,6 @@ use crate::io::metrics::{self, MetricsError, Rows};
 use crate::run::folder::FolderError;
 use crate::run::progress::{Short, Time};
 use crate::run::state::Stored;
-use crate::run::tracker::{EVAL_MEAN, EVAL_STD, TRAIN_RETURN};
 
 /// Pictures of a run folder.
 pub const CURVE: &str = "curve.svg";
@@ -36,17 +35,14 @@ enum PictureError {
     Metrics(#[from] MetricsError),
 }
 
-impl<L: Learner> Session<L>
-where
-    L::F: Stored,
-{
-    pub(super) fn draw_movie(&mut self, e: &Evaluation) {
+impl<F: Stored> Session<F> {
+    pub(super) fn draw_movie(&mut self, e: &TaskEvaluation) {
         let drawn = self.movie(e);
         let name = movie_name(self.trainer.config());
         self.note_undrawn(&name, drawn);
     }
 
-    fn movie(&self, e: &Evaluation) -> Result<(), PictureError> {
+    fn movie(&self, e: &TaskEvaluation) -> Result<(), PictureError> {
         let c = self.trainer.config();
         let task = &self.trainer.eval_env().groups[0].task;
         let (title, env) = (format!("{}, {}, seed {}", task.spec.title, c.alg, c.seed), self.film.episode(e));
@@ -72,14 +68,15 @@ where
     fn curve(&self) -> Result<(), PictureError> {
         let c = self.trainer.config();
         let task = &self.trainer.eval_env().groups[0].task.spec;
-        let title = format!("{}, {}: {}, seed {}", c.algorithm.title(), task.title, c.alg, c.seed);
+        let title = format!("{}, {}: {}, seed {}", learner(c.algorithm).title(), task.title, c.alg, c.seed);
         let subtitle = format!(
             "true environment, deterministic policy, {} episodes every {} epochs; {} of training",
             c.eval_episodes,
             c.eval_every,
             Time(self.elapsed())
         );
-        let mut curve = LearningCurve::new(EVAL_MEAN, EVAL_STD, TRAIN_RETURN).beside(task.drawn_returns());
+        let columns = LearningCurve::new(EVAL_MEAN.name, EVAL_STD.name, TRAIN_RETURN.name);
+        let mut curve = columns.beside(task.drawn_returns());
         for row in Rows::open(&self.folder.file(metrics::FILE_NAME))? {
             curve.add(&row?);
         }

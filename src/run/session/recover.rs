@@ -1,18 +1,13 @@
 //! Ways back: to the best policy after a collapse, to the last checkpoint after a number that is not finite.
 
-use super::{RunError, Session, all_columns};
-use crate::algo::Learner;
+use super::{RunError, Session, tracker};
 use crate::io::checkpoint::Checkpoint;
 use crate::io::metrics::{Metrics, Start};
 use crate::run::incidents::{self, Incident, Kind};
 use crate::run::retention;
 use crate::run::state::{self, Stored};
-use crate::run::tracker::Tracker;
 
-impl<L: Learner> Session<L>
-where
-    L::F: Stored,
-{
+impl<F: Stored> Session<F> {
     /// Networks and statistics return to the best policy, with lower learning rates. The epoch, the replay and the
     /// environments go on: what was lived through is still worth learning from, and schedules never run backwards.
     pub(super) fn return_to_best(&mut self, epoch: u64) -> Result<(), RunError> {
@@ -50,8 +45,8 @@ where
         self.trainer.set_lr_scale(scale);
         let scale = self.lower_rates();
         let epoch = self.trainer.epoch();
-        self.metrics = Metrics::open(self.folder.path(), &all_columns(), Start::FromEpoch(epoch + 1))?;
-        self.tracker = Tracker::new(&c, self.trainer.skipped(), memory.pending.forgiven());
+        self.tracker = tracker(&self.trainer, &memory.pending.forgiven());
+        self.metrics = Metrics::open(self.folder.path(), &self.tracker.columns(), Start::FromEpoch(epoch + 1))?;
         self.evaluation = None;
         self.incident(
             Kind::Rollback,

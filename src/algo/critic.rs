@@ -1,4 +1,5 @@
-//! The critics' update: TD(lambda) targets once an epoch, then regression in minibatches of the rollout.
+//! What values are for: the actor's loss, and the critics' update, which is TD(lambda) targets once an epoch and then
+//! regression in minibatches of the rollout.
 
 use super::RolloutBuffers;
 use crate::config::Config;
@@ -8,7 +9,7 @@ use crate::ops::control::{accumulate, increment};
 use crate::ops::loss::squared_error;
 use crate::ops::policy::gather_rows;
 use crate::ops::random::permutation;
-use crate::ops::returns::td_lambda;
+use crate::ops::returns::{ActorLossSpec, td_lambda};
 use crate::tape::{Program, Val, Vars};
 
 /// Appends the targets of the latest rollout, with the critics as they were during it.
@@ -47,4 +48,15 @@ pub fn pass(p: &mut Program, vars: &Vars, c: &Config, critics: &Critics, x: &Rol
 pub fn minibatch_loss(p: &mut Program, critics: usize, values: Val, target: Val) -> Val {
     let n = p.len_of(values);
     squared_error(p, values, target, vec![1.0 / n as f64; critics])
+}
+
+/// How a rollout's rewards and values become the actor's loss.
+pub(super) fn loss_spec(c: &Config) -> ActorLossSpec {
+    ActorLossSpec {
+        gamma: c.gamma,
+        lambda: c.actor_lambda,
+        bootstrap: c.bootstrap,
+        normalise: c.ret_norm,
+        decay: if c.ret_norm_decay > 0.0 { c.ret_norm_decay } else { 1.0 },
+    }
 }
