@@ -103,6 +103,12 @@ impl From<ConfigError> for ConfigErrors {
     }
 }
 
+impl From<Box<ConfigError>> for ConfigErrors {
+    fn from(error: Box<ConfigError>) -> Self {
+        ConfigErrors(vec![*error])
+    }
+}
+
 fn with_lines(settings: &[(u64, String)]) -> String {
     let parts: Vec<_> = settings.iter().map(|(line, setting)| format!("`{setting}` (line {line})")).collect();
     parts.join(", ")

@@ -13,7 +13,8 @@ use crate::sim::{Articulation, JointKind, robots};
 use std::cell::RefCell;
 use std::path::Path;
 
-type Read<T> = Result<T, ConfigError>;
+/// An error is boxed: it is large, and rare.
+type Read<T> = Result<T, Box<ConfigError>>;
 
 impl Task {
     /// The task that a configuration describes.
@@ -127,11 +128,11 @@ const TERMS: [&str; 6] = ["linear", "clipped_quadratic", "angle", "squared", "wr
 const DRAWS: [&str; 4] = ["position", "rotation", "coordinates", "velocities"];
 
 impl<'a> Reader<'a> {
-    fn wrong(self, node: &Node, message: impl Into<String>) -> ConfigError {
-        ConfigError::Syntax { place: self.spec.place(node), message: message.into() }
+    fn wrong(self, node: &Node, message: impl Into<String>) -> Box<ConfigError> {
+        Box::new(ConfigError::Syntax { place: self.spec.place(node), message: message.into() })
     }
 
-    fn unknown(self, node: &Node, what: &str, name: &str, known: &[&str]) -> ConfigError {
+    fn unknown(self, node: &Node, what: &str, name: &str, known: &[&str]) -> Box<ConfigError> {
         let near = nearest(name, known.iter().copied());
         let near = near.map_or(String::new(), |n| format!("\n  did you mean `{n}`?"));
         self.wrong(node, format!("there is no {what} `{name}` here\n  known: {}{near}", one_of(known)))

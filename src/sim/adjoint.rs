@@ -155,7 +155,7 @@ pub fn step_adjoint<S: Number, const B: usize, const D: usize>(
             (Vec3::read(&qd_bar[free.qd..]) + origin.cross(v_bar)).write(&mut qd_bar[free.qd..]);
             origin_bar += v_bar.cross(omega);
             if free.q != link.q {
-                origin_bar = origin_bar - Vec3::read(&q_bar[free.q..]);
+                origin_bar -= Vec3::read(&q_bar[free.q..]);
             }
         }
         origin_bar.y -= c.ground;

@@ -120,8 +120,9 @@ pub fn body_kinematics_adjoint<S: Scalar, const B: usize, const D: usize>(
         }
         JointKind::Ball => {
             let mut moved = Spatial::zero();
-            for k in link.qd..link.qd + 3 {
-                moved = w.axis[k].scale_add(qd[k], moved);
+            let dofs = link.qd..link.qd + 3;
+            for (axis, &rate) in w.axis[dofs.clone()].iter().zip(&qd[dofs]) {
+                moved = axis.scale_add(rate, moved);
             }
             v_bar += moved.cross_force(bar.a);
             let rate_bar = v_bar - w.body[i].v.cross_force(bar.a);
