@@ -53,7 +53,7 @@ struct Uniforms<'a> {
 
 impl Uniforms<'_> {
     fn next(&mut self) -> f64 {
-        if self.used % 4 == 0 {
+        if self.used.is_multiple_of(4) {
             self.values = self.random.uniform4(self.step, self.block);
             self.block = self.block.wrapping_add(1);
         }
