@@ -15,6 +15,7 @@ pub mod report;
 pub mod selftest;
 pub mod train;
 
+use crate::analysis::report::ReportError;
 use crate::device::cuda::CudaError;
 use crate::run::status::reason as reason_of;
 use crate::tape::BindError;
@@ -62,6 +63,14 @@ pub fn status(e: &anyhow::Error) -> u8 {
 }
 
 fn reason(e: &(dyn std::error::Error + 'static)) -> Option<u8> {
+    if let Some(e) = e.downcast_ref() {
+        return match e {
+            ReportError::Folder(e) => reason_of(e),
+            ReportError::Metrics(e) => reason_of(e),
+            ReportError::Config(_) => Some(2),
+            ReportError::File(_) => Some(3),
+        };
+    }
     match e.downcast_ref() {
         Some(SelftestError::Bind(BindError::Memory(_) | BindError::Cuda(CudaError::Memory { .. }))) => Some(6),
         _ => reason_of(e),

@@ -469,7 +469,7 @@ macro_rules! adjoint_rows {
 /// compiled for every class.
 macro_rules! for_first_or_largest {
     ($class:expr, <$b:ident, $q:ident, $d:ident, $kept:ident> => $body:expr) => {
-        if $class == 0 { for_size!(0, $b, $q, $d, $kept, $body) } else { for_size!(3, $b, $q, $d, $kept, $body) }
+        if $class == 0 { for_size!(0, $b, $q, $d, $kept, $body) } else { for_size!(2, $b, $q, $d, $kept, $body) }
     };
 }
 

@@ -4,7 +4,6 @@
 use std::error::Error;
 
 use crate::algo::TrainError;
-use crate::analysis::report::ReportError;
 use crate::config::ConfigErrors;
 use crate::device::cuda::CudaError;
 use crate::io::atomic::FileError;
@@ -35,14 +34,6 @@ pub fn reason(e: &(dyn Error + 'static)) -> Option<u8> {
             RunError::Folder(e) => reason(e),
             RunError::Metrics(e) => reason(e),
             RunError::File(_) => Some(3),
-        };
-    }
-    if let Some(e) = e.downcast_ref::<ReportError>() {
-        return match e {
-            ReportError::Folder(e) => reason(e),
-            ReportError::Metrics(e) => reason(e),
-            ReportError::Config(_) => Some(2),
-            ReportError::File(_) => Some(3),
         };
     }
     if let Some(e) = e.downcast_ref::<CheckpointError>() {

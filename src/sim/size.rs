@@ -55,10 +55,9 @@ impl Size {
 }
 
 /// The classes, smallest first; [`for_size`](crate::for_size) has an arm for each.
-pub const CLASSES: [Size; 4] = [
+pub const CLASSES: [Size; 3] = [
     Size { bodies: 9, coordinates: 15, velocities: 14, substeps: 16 },
-    Size { bodies: 16, coordinates: 32, velocities: 24, substeps: 64 },
-    Size { bodies: 32, coordinates: 48, velocities: 40, substeps: 64 },
+    Size { bodies: 24, coordinates: 32, velocities: 28, substeps: 64 },
     Size { bodies: 80, coordinates: 56, velocities: 48, substeps: 64 },
 ];
 
@@ -70,12 +69,11 @@ macro_rules! for_size {
         match $class {
             0 => $crate::for_size!(0, $b, $q, $d, $kept, $body),
             1 => $crate::for_size!(1, $b, $q, $d, $kept, $body),
-            2 => $crate::for_size!(2, $b, $q, $d, $kept, $body),
-            _ => $crate::for_size!(3, $b, $q, $d, $kept, $body),
+            _ => $crate::for_size!(2, $b, $q, $d, $kept, $body),
         }
     };
     ($class:literal, $b:ident, $q:ident, $d:ident, $kept:ident, $body:expr) => {{
-        const _: () = assert!($crate::sim::size::CLASSES.len() == 4);
+        const _: () = assert!($crate::sim::size::CLASSES.len() == 3);
         const SIZE: $crate::sim::size::Size = $crate::sim::size::CLASSES[$class];
         const $b: usize = SIZE.bodies;
         const $q: usize = SIZE.coordinates;

@@ -21,8 +21,8 @@ use pwm::sim::{
 
 const SUBSTEPS: usize = 16;
 /// Of the class that has room for the test robot.
-const BODIES: usize = 16;
-const DOFS: usize = 24;
+const BODIES: usize = CLASSES[1].bodies;
+const DOFS: usize = CLASSES[1].velocities;
 
 fn timing<S: Scalar>(mass_matrix_every: usize, reference_point: ReferencePoint) -> Timing<S> {
     Timing { h: S::of(H), substeps: SUBSTEPS, mass_matrix_every, reference_point }
