@@ -3,12 +3,12 @@
 //! The library is layered; a module imports only from the ones below it (a test reads the imports):
 //!
 //! ```text
-//! app      train, eval, fidelity, bench, config      one file a command
+//! app      train, eval, plan, report, bench, ...     one file a command
 //! analysis report, statistics, choice of runs        what several runs say together
 //! run      epoch loop, folder, plan, stopping rules  one run
 //! algo     pwm, schedules                            which programs, in which order
 //! model    encoder, world, reward, actor, critic     shapes and parameters -> ops
-//! env      observation, reward, reset                a task on a robot, one op
+//! env      observation, reward, reset                tasks on robots as data; reset, step, adjoint
 //! ops      one folder a family                       shape, adjoint rule, CPU kernel
 //! sim      articulation, dynamics, contact           mathematics over a scalar trait
 //! backend  the processor, CUDA                       run what the tape recorded

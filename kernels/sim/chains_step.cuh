@@ -6,7 +6,7 @@
 typedef Constants StepMemory;
 DEVICE void begin(StepMemory& m) { load_constants(m); }
 
-DEVICE V3 reference_point(const State& s) { return ABOUT_TORSO ? s.p : v3(0.f, 0.f, 0.f); }
+DEVICE V3 reference_point(const State& s) { return ABOUT_ROOT ? s.p : v3(0.f, 0.f, 0.f); }
 
 DEVICE void step(const StepMemory& c, int lane, State& s, const float (&actuation)[SLOTS_QD]) {
     V3 origin = reference_point(s);
@@ -74,7 +74,7 @@ DEVICE void step_adjoint(AdjointMemory<THREADS>& m, int lane, const float (&actu
     Factor& L = m.factors[threadIdx.x];
     MassBar& mass = m.masses[threadIdx.x];
     V3 origin = kept.origin, moved = v3(0.f, 0.f, 0.f);
-    if (ABOUT_TORSO) {
+    if (ABOUT_ROOT) {
         // p' = p1' + o, v' = v1' - omega' x o.
         moved = t.s.p + cross(next.omega, t.s.v);
         t.s.omega = t.s.omega - cross(origin, t.s.v);
@@ -92,7 +92,7 @@ DEVICE void step_adjoint(AdjointMemory<THREADS>& m, int lane, const float (&actu
         substep_adjoint(m.c, lane, kept.state[k], -origin.y, first == k, f, L, mass, kept.accelerations[k],
                         kept.root_accelerations[k], t);
     }
-    if (ABOUT_TORSO) {
+    if (ABOUT_ROOT) {
         // p1 = p - o, v1 = v + omega x o, the ground at -o.y, and o = p.
         t.s.omega = t.s.omega + cross(origin, t.s.v);
         moved = moved + cross(t.s.v, kept.omega);

@@ -62,7 +62,7 @@ static __device__ void begin_episode(const Philox& rng, u32 e, float* q, float* 
         double u[BLOCKS * 4 + 1];
 #pragma unroll
         for (u32 k = 0; k < BLOCKS; k++) {
-            Bits bits = rng.bits(episode, (FIRST_ENV + e) * BLOCKS + k);
+            Bits bits = rng.bits(episode, FIRST_BLOCK + e * BLOCKS + k);
 #pragma unroll
             for (int i = 0; i < 4; i++) u[4 * k + i] = Philox::unit(bits.v[i]) - 0.5;
         }

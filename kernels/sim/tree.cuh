@@ -122,11 +122,11 @@ DEVICE void store_actuation(const float (&actuation)[SLOTS_QD], Tree& t, int lan
 }
 
 // Where the reference point of an environment step is: at the first body, if it moves with it.
-DEVICE V3 reference_point(const Tree& t) { return ABOUT_TORSO ? v3(t.q) : v3(0.f, 0.f, 0.f); }
+DEVICE V3 reference_point(const Tree& t) { return ABOUT_ROOT ? v3(t.q) : v3(0.f, 0.f, 0.f); }
 
 // The reference point moves to `origin`.
 DEVICE void shift_state(Tree& t, int lane, V3 origin) {
-    if (!ABOUT_TORSO) return;
+    if (!ABOUT_ROOT) return;
     __syncwarp();
     EACH(i, BODIES) {
         if (KIND[i] != FREE) continue;

@@ -124,7 +124,7 @@ DEVICE void step_adjoint(AdjointMemory<THREADS>& m, int lane, const float (&actu
     V3 origin = kept.origin, moved = v3(0.f, 0.f, 0.f);
     float ground = 0.f;
     recall(kept, t, b.qdd, lane, SUBSTEPS - 1);
-    if (ABOUT_TORSO) {
+    if (ABOUT_ROOT) {
         // p' = p1' + o, v' = v1' - omega' x o.
         EACH(i, BODIES) {
             if (KIND[i] != FREE) continue;
@@ -149,7 +149,7 @@ DEVICE void step_adjoint(AdjointMemory<THREADS>& m, int lane, const float (&actu
         substep_adjoint(t, b, lane, -origin.y, first == k, ground);
     }
     __syncwarp();
-    if (ABOUT_TORSO) {
+    if (ABOUT_ROOT) {
         // p1 = p - o, v1 = v + omega x o, the ground at -o.y, and o = p of the first body: the cotangent of its p1 drops out.
         EACH(i, BODIES) {
             if (KIND[i] != FREE) continue;

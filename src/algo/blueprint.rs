@@ -47,7 +47,7 @@ pub struct Parts {
 
 impl Parts {
     /// What must be finite beside the networks.
-    pub fn watched(&self) -> impl Iterator<Item = VarId> + '_ {
+    pub fn finite_checked(&self) -> impl Iterator<Item = VarId> + '_ {
         self.statistics.iter().copied().chain(self.env.states()).chain([self.env.obs])
     }
 
@@ -64,7 +64,7 @@ impl Parts {
                 .chain(sums())
                 .chain(counters.into_iter().flatten())
                 .collect(),
-            finite_checked: groups().flat_map(|g| [g.params, g.m, g.v]).chain(self.watched()).collect(),
+            finite_checked: groups().flat_map(|g| [g.params, g.m, g.v]).chain(self.finite_checked()).collect(),
             sequences: repeated.into_iter().flatten().map(Sequence::numbered).collect(),
             ahead: ahead(&self.config),
         }

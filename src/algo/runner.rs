@@ -260,7 +260,7 @@ impl<F: Number> Runner<F> {
         }
         // No early exit: a sum of tests is what vectorises, and as good as always all are fine.
         let bad = |id: &VarId| !self.machine.real(*id).iter().fold(true, |fine, x| fine & x.value().is_finite());
-        self.parts.watched().find(bad).map(|id| self.machine.vars().info(id).name.clone())
+        self.parts.finite_checked().find(bad).map(|id| self.machine.vars().info(id).name.clone())
     }
 
     /// Updates that each network has skipped since the start of the run.

@@ -56,14 +56,14 @@ pub(super) fn operands<F>(
     let args = |(i, node): (usize, &Node)| {
         let (inputs, outputs, workspace) = (slots(&node.inputs), slots(&node.outputs), node.workspace.map(slot));
         let args = OpArgs { inputs, outputs, workspace, number: PhantomData };
-        assert_apart(program.name, i, node.op.name(), &args);
+        assert_disjoint(program.name, i, node.op.name(), &args);
         args
     };
     program.nodes.iter().enumerate().map(args).collect()
 }
 
 /// What a node writes lies over nothing else that it reads or writes: kernels hold all of it at once. See [`Op`].
-fn assert_apart<F>(program: &str, node: usize, op: &str, args: &OpArgs<F>) {
+fn assert_disjoint<F>(program: &str, node: usize, op: &str, args: &OpArgs<F>) {
     let whole = |i: usize| {
         let (inputs, outputs) = (args.inputs.len(), args.outputs.len());
         match i {

@@ -188,12 +188,18 @@ impl EnvBatch {
         (1..self.groups.len()).fold(stats(stat as usize), |sum, g| sum + stats(g * STATS + stat as usize))
     }
 
+    /// Philox blocks that the starts of the groups before `g` take.
+    fn blocks_before(&self, g: &EnvGroup) -> u32 {
+        let before = self.groups.iter().take_while(|other| other.first < g.first);
+        before.map(|g| g.task.spec.reset.blocks() * g.count as u32).sum()
+    }
+
     fn group(&self, g: &EnvGroup) -> Group {
         Group {
             task: g.task.clone(),
             mode: self.mode,
             rng: self.rng,
-            first: g.first,
+            first_block: self.blocks_before(g),
             entries: self.obs_dim,
             actions: self.act_dim,
         }

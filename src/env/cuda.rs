@@ -57,7 +57,7 @@ fn header(g: &Group) -> Header {
     c.integer("OBS_WIDTH", g.entries);
     c.integer("ACT", task.sizes.act);
     c.integer("ACT_WIDTH", g.actions);
-    c.integer("FIRST_ENV", g.first);
+    c.integer("FIRST_BLOCK", g.first_block as usize);
     actions(&mut c, g);
     observation(&mut c, g);
     terms(&mut c, g);

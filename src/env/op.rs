@@ -12,6 +12,7 @@ use crate::for_size;
 use crate::tape::cuda;
 use crate::tape::op::chunk;
 use crate::tape::{Adjoint, Op, OpArgs, Val};
+use std::ops::Range;
 use std::sync::Arc;
 
 /// Environments a task of a phase steps: two groups of eight lanes.
@@ -46,8 +47,8 @@ pub(super) struct Group {
     pub task: Arc<Task>,
     pub mode: Mode,
     pub rng: Philox,
-    /// Environments of other groups that draw their starts before this one's.
-    pub first: usize,
+    /// Philox blocks that the starts of the groups before this one take: no two groups share a block.
+    pub first_block: u32,
     /// Width of a row of observations and of actions.
     pub entries: usize,
     pub actions: usize,
@@ -99,7 +100,9 @@ impl Group {
         let row = |w: usize| e * w..(e + 1) * w;
         let [nq, nqd, entries] = self.widths();
         let (q, qd, obs) = (args.out(Q, row(nq)), args.out(QD, row(nqd)), args.out(OBS, row(entries)));
-        self.task.reset_row(&self.rng, u64::from(*episode), (self.first + e) as u32, q, qd);
+        let reset = &self.task.spec.reset;
+        let block = self.first_block.wrapping_add((e as u32).wrapping_mul(reset.blocks()));
+        reset.write(&self.rng, u64::from(*episode), block, q, qd);
         *episode = episode.wrapping_add(1);
         let (own, beyond) = obs.split_at_mut(self.task.sizes.obs);
         self.task.observe_row(q, qd, None, own);
@@ -157,12 +160,24 @@ impl EnvStep {
 
     /// Dynamics, observation, reward and flags of a chunk of environments.
     fn advance<F: EnvReal>(&self, args: &OpArgs<F>, task: usize) {
-        let (g, of) = (&self.group, &*self.group.task);
         let r = chunk(args.out_len(RETURN), ENVS, task);
-        let part = |w: usize| r.start * w..r.end * w;
-        if g.mode == Mode::Evaluate && args.out(ALIVE, r.clone()).iter().all(|a| *a == F::zero()) {
-            return;
+        if self.group.mode == Mode::Train {
+            return self.advance_rows(args, r);
         }
+        // An environment whose episode is over stays as it is. Neighbours whose episodes go on are stepped together.
+        let mut next = r.start;
+        for same in args.read_output(ALIVE, r).chunk_by(|a, b| a == b) {
+            let rows = next..next + same.len();
+            next = rows.end;
+            if same[0] != F::zero() {
+                self.advance_rows(args, rows);
+            }
+        }
+    }
+
+    fn advance_rows<F: EnvReal>(&self, args: &OpArgs<F>, r: Range<usize>) {
+        let (g, of) = (&self.group, &*self.group.task);
+        let part = |w: usize| r.start * w..r.end * w;
         let [nq, nqd, entries] = g.widths();
         let (before, reward) = (args.out(BEFORE, part(entries)), args.out(REWARD, r.clone()));
         F::step_rows(

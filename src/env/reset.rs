@@ -79,13 +79,12 @@ impl Reset {
         self.uniforms().div_ceil(4) as u32
     }
 
-    /// Writes the start state of environment `env`; computed in `f64`, rounded once.
-    pub fn write<R: Real>(&self, random: &Philox, step: u64, env: u32, q: &mut [R], qd: &mut [R]) {
+    /// Writes the start state that the Philox blocks from `block` on draw; computed in `f64`, rounded once.
+    pub fn write<R: Real>(&self, random: &Philox, step: u64, block: u32, q: &mut [R], qd: &mut [R]) {
         let mut x = [0.0; super::task::MOST_COORDINATES];
         let mut xd = [0.0; super::task::MOST_VELOCITIES];
         let (x, xd) = (&mut x[..self.start.len()], &mut xd[..qd.len()]);
         x.copy_from_slice(&self.start);
-        let block = env.wrapping_mul(self.blocks());
         let mut u = Uniforms { random, step, block, used: 0, values: [0.0; 4] };
         for draw in &self.draws {
             match draw {

@@ -465,11 +465,11 @@ macro_rules! adjoint_rows {
     };
 }
 
-/// As [`for_size`], with the first class and the largest one only: for number types that are not stepped often enough to be
-/// compiled for every class.
-macro_rules! for_first_or_largest {
-    ($class:expr, <$b:ident, $q:ident, $d:ident, $kept:ident> => $body:expr) => {
-        if $class == 0 { for_size!(0, $b, $q, $d, $kept, $body) } else { for_size!(2, $b, $q, $d, $kept, $body) }
+/// As [`for_size`] with the largest class, which has room for every robot: for number types that are not stepped often
+/// enough to be compiled for every class. The results are the same bits.
+macro_rules! for_largest {
+    (<$b:ident, $q:ident, $d:ident, $kept:ident> => $body:expr) => {
+        for_size!(2, $b, $q, $d, $kept, $body)
     };
 }
 
@@ -477,10 +477,10 @@ macro_rules! one_by_one {
     ($($field:ident: $t:ty),*) => {$(
         impl EnvReal for $t {
             step_rows!(task, rows => {
-                for_first_or_largest!(task.class, <B, _Q, D, _K> => rows.step_one_by_one::<B, D>(task, &task.$field))
+                for_largest!(<B, _Q, D, _K> => rows.step_one_by_one::<B, D>(task, &task.$field))
             });
             adjoint_rows!(task, back => {
-                for_first_or_largest!(task.class, <B, Q, D, K> => back.one_by_one::<B, Q, D, K>(task, &task.$field))
+                for_largest!(<B, Q, D, K> => back.one_by_one::<B, Q, D, K>(task, &task.$field))
             });
         }
     )*};
@@ -498,7 +498,7 @@ impl EnvReal for f32 {
             // SAFETY: the model exists only if the processor has the instructions.
             return for_size!(task.class, <B, Q, D, _K> => unsafe { rows.step_in_avx2::<B, Q, D>(task, model) });
         }
-        for_first_or_largest!(task.class, <B, Q, D, _K> => rows.step_in_plain_lanes::<_, B, Q, D>(task, &task.lanes))
+        for_largest!(<B, Q, D, _K> => rows.step_in_plain_lanes::<_, B, Q, D>(task, &task.lanes))
     });
     adjoint_rows!(task, back => {
         #[cfg(target_arch = "x86_64")]
@@ -510,7 +510,7 @@ impl EnvReal for f32 {
             // SAFETY: the model exists only if the processor has the instructions.
             return for_size!(task.class, <B, Q, D, K> => unsafe { back.in_avx2::<B, Q, D, K>(task, model) });
         }
-        for_first_or_largest!(task.class, <B, Q, D, K> => back.in_plain_lanes::<_, B, Q, D, K>(task, &task.lanes))
+        for_largest!(<B, Q, D, K> => back.in_plain_lanes::<_, B, Q, D, K>(task, &task.lanes))
     });
 }
 
@@ -551,7 +551,7 @@ mod tests {
         assert_eq!(task.class, 0);
         let plain = step(
             &task,
-            |rows| for_size!(task.class, <B, Q, D, _K> => rows.step_in_plain_lanes::<_, B, Q, D>(&task, &task.lanes)),
+            |rows| for_largest!(<B, Q, D, _K> => rows.step_in_plain_lanes::<_, B, Q, D>(&task, &task.lanes)),
         );
         let Some(model) = &task.avx else { return };
         let avx2 = step(&task, |rows| {

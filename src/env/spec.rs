@@ -1,4 +1,4 @@
-//! Reads a task from the part `spec` of an environment's file. docs/MAP.md has the shape of it.
+//! Reads a task from the part `spec` of an environment's file. `configs/env/ant.yaml` shows its shape.
 //!
 //! A number may be the name of a setting, which then decides it. Whatever is wrong is refused with its place and what
 //! would be right.
@@ -282,6 +282,9 @@ impl<'a> Reader<'a> {
         };
         let (of, from, to) = (f.get("of"), f.get("from"), f.get("to"));
         if let Some(of) = of {
+            if let Some(other) = from.or(to) {
+                return Err(self.wrong(other, "`of` names one body: leave `from` and `to` out, or `of`"));
+            }
             let i = body(of)?;
             return Ok(i..i + 1);
         }
@@ -451,6 +454,9 @@ impl<'a> Reader<'a> {
         let draw = match name {
             "position" => {
                 root()?;
+                if let Some(f) = &fields {
+                    return Err(self.wrong(f.node, "a position is the root's: write one number"));
+                }
                 Draw::Position { width }
             }
             "rotation" => match &bodies {
@@ -546,7 +552,12 @@ impl<'a> Entries<'a> {
         if let Ok(i) = part.parse() {
             return Some(i);
         }
-        let body = self.joints.robot.bodies.iter().position(|b| b.name == part)?;
+        let bodies = &self.joints.robot.bodies;
+        let body = bodies.iter().position(|b| b.name == part)?;
+        // A body's name stands for one number: that of a joint that has one.
+        if !matches!(bodies[body].joint.kind, JointKind::Hinge | JointKind::Slide) {
+            return None;
+        }
         match feature {
             Feature::Coordinates { first, .. } => self.joints.q[body].checked_sub(first),
             Feature::Velocities { first, .. } => self.joints.qd[body].checked_sub(first),
@@ -561,7 +572,13 @@ impl<'a> Entries<'a> {
         let node = inside.ok_or_else(|| r.wrong(item, format!("write what it is of: `- {name}: {{...}}`")))?;
         let f = r.fields(node)?;
         let of = || self.entry(f.need("of")?);
-        let range = || Read::Ok((f.number("low", f64::NEG_INFINITY)?, f.number("high", f64::INFINITY)?));
+        let range = || {
+            let (low, high) = (f.number("low", f64::NEG_INFINITY)?, f.number("high", f64::INFINITY)?);
+            if low > high {
+                return Err(r.wrong(node, format!("`low` ({low}) is above `high` ({high})")));
+            }
+            Read::Ok((low, high))
+        };
         let term = match name {
             "linear" => {
                 let (low, high) = range()?;

@@ -233,7 +233,8 @@ impl Task {
         q: &mut [R],
         qd: &mut [R],
     ) {
-        self.spec.reset.write(random, step, env, &mut q[..self.sizes.nq], &mut qd[..self.sizes.nqd]);
+        let block = env.wrapping_mul(self.spec.reset.blocks());
+        self.spec.reset.write(random, step, block, &mut q[..self.sizes.nq], &mut qd[..self.sizes.nqd]);
     }
 
     /// Observation of one row; `action` is the raw action that led to the state, none after a reset.

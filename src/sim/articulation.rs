@@ -218,6 +218,9 @@ impl Articulation {
                     let problem = "has a frame of its own: its coordinates are the world's";
                     return Err(RobotError::Free { body, problem });
                 }
+                JointKind::Free if j.armature != 0.0 => {
+                    return Err(RobotError::Free { body, problem: "has an armature: nothing drives it" });
+                }
                 JointKind::Ball if j.limit_stiffness != 0.0 || j.drive_stiffness != 0.0 => {
                     return Err(RobotError::Spring { body });
                 }

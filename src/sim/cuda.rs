@@ -66,7 +66,7 @@ impl Layout {
         c.integer("FREE_ROOT", (model.links[0].kind == JointKind::Free).into());
         c.integer("SUBSTEPS", timing.substeps);
         c.integer("REBUILD_EVERY", timing.mass_matrix_every);
-        c.integer("ABOUT_TORSO", moving_root(model, timing).is_some().into());
+        c.integer("ABOUT_ROOT", moving_root(model, timing).is_some().into());
         c.number("H", timing.h);
         c.number("TIE", model.kinks.tie);
         c.number("STILL", model.kinks.still);

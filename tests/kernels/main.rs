@@ -4,7 +4,7 @@ mod bench;
 mod bundle;
 mod cases;
 mod device;
-mod rounds;
+mod epochs;
 #[path = "../support/mod.rs"]
 mod support;
 mod tasks;

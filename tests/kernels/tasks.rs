@@ -16,8 +16,11 @@ fn walker(c: &Config) -> Arc<Task> {
     Arc::new(Task::from_config(c).unwrap())
 }
 
-/// Groups of environments by name. Every task and every width of its rows is compiled anew: no more than are needed.
-fn batches() -> Vec<(&'static str, Vec<(Arc<Task>, usize)>)> {
+/// Groups of a batch: each a task and its environments.
+type Groups = Vec<(Arc<Task>, usize)>;
+
+/// Batches by name. Every task and every width of its rows is compiled anew: no more than are needed.
+fn batches() -> Vec<(&'static str, Groups)> {
     let c = settings();
     let central = Config { subgradient: Subgradient::Central, ..settings() };
     vec![("free", vec![(task(FREE, &central), 5)]), ("walker and tree", vec![(walker(&c), 11), (task(FIXED, &c), 3)])]

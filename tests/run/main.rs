@@ -2,8 +2,8 @@
 
 mod app;
 mod earlier_builds;
+mod early_stop;
 mod faults;
-mod guard;
 mod kill;
 mod memory;
 mod outside;

@@ -274,7 +274,8 @@ fn bind<F: Number>(planned: &Arc<Planned>, which: usize, bases: Bases) -> Bound<
 /// Ends the stage that holds the steps from `open` on.
 fn close(steps: &[Step], stages: &mut Vec<Stage>, open: &mut usize) {
     if *open < steps.len() {
-        let tasks = steps[*open..].iter().map(|s| s.tasks).sum();
+        let tasks: usize = steps[*open..].iter().map(|s| s.tasks).sum();
+        assert!(i32::try_from(tasks).is_ok(), "invariant: a stage has fewer than 2^31 tasks");
         stages.push(Stage { from: *open, to: steps.len(), tasks });
         *open = steps.len();
     }

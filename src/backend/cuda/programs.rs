@@ -118,13 +118,7 @@ impl CudaPrograms {
         let (units, which) = units(lists.iter().flatten());
         let nvrtc = Nvrtc::load()?;
         let arch = nvrtc.arch(&context.info)?;
-        // Units are compiled side by side: they know nothing of each other.
-        let codes: Vec<Result<Cached, CudaError>> = std::thread::scope(|scope| {
-            let (nvrtc, arch) = (&nvrtc, &arch);
-            let compile = |u| scope.spawn(move || cache::compile(nvrtc, u, arch, true));
-            let jobs: Vec<_> = units.iter().map(compile).collect();
-            jobs.into_iter().map(|j| j.join().expect("invariant: the compiler does not panic")).collect()
-        });
+        let codes = cache::compile_all(&nvrtc, &units, &arch);
         let load = |(unit, code): (_, Result<Cached, CudaError>)| cache::load(context, &nvrtc, unit, &arch, &code?);
         let modules = units.iter().zip(codes).map(load).collect::<Result<Vec<_>, _>>()?;
         let mut which = which.into_iter();

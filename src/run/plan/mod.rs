@@ -9,7 +9,7 @@
 //! | `fit.rs` | the largest settings that fit |
 //!
 //! The arena's lines come from the run's own [`Layout`](crate::tape::Layout), the one that the machine binds, so they are
-//! exact. Beside the arena a run holds code, threads, tables of operations, buffers of files and what an evaluation is drawn
+//! exact. Overhead the arena a run holds code, threads, tables of operations, buffers of files and what an evaluation is drawn
 //! from: each is bounded by a constant or by the settings, and has a line. Nothing is allocated but the tables of the
 //! programs.
 

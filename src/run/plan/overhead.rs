@@ -58,7 +58,7 @@ const NODE_ON_DEVICE: u64 = 4 * KIB;
 const NODE_ON_HOST: u64 = 8 * KIB;
 
 /// The lines, and address space that is taken and not used.
-pub(super) struct Beside {
+pub(super) struct Overhead {
     pub items: Vec<Item>,
     pub unused: u64,
 }
@@ -120,7 +120,7 @@ fn address(n: &Node) -> *const () {
     Arc::as_ptr(&n.op).cast()
 }
 
-impl Beside {
+impl Overhead {
     pub fn new(c: &Config, place: Place, programs: &[&Program], layout: &Layout, launches: &Launches) -> Self {
         let threads = team::count(c.threads) as u64;
         // The processor multiplies nothing if the arena is on a device.

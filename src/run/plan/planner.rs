@@ -1,7 +1,7 @@
 //! How a run is from_plan: where the replay lies and how much each program computes twice, so that all of it keeps within
 //! the limits.
 
-use super::overhead::{Beside, Launches};
+use super::overhead::{Launches, Overhead};
 use super::{ACTIVATIONS, Item, Limits, Memory, Place, Plan, describe};
 use crate::algo::{Blueprint, learner, rematerialised};
 use crate::config::{Config, Recompute, ReplayPlace};
@@ -167,7 +167,7 @@ impl<'a> Planner<'a> {
             Placement::File(_) => (Memory::Disk, "finished episodes, in a file that is mapped"),
         };
         let offloaded = (layout.offloaded * real) as u64;
-        let beside = Beside::new(self.c, self.place, &programs, &layout, &self.launches);
+        let beside = Overhead::new(self.c, self.place, &programs, &layout, &self.launches);
         Plan {
             place: self.place,
             replay: placement.clone(),
