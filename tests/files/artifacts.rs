@@ -7,7 +7,7 @@ use std::collections::BTreeMap;
 use std::path::Path;
 
 use pwm::draw::curve::LearningCurve;
-use pwm::draw::plot::{Look, Plot, Series};
+use pwm::draw::plot::{Look, Plot, Reference, Series};
 use pwm::draw::viewer::{Movie, Readout, Shape};
 use pwm::io::checkpoint::{self, Checkpoint, CheckpointError, Section, Tensor};
 use pwm::io::metrics::{Metrics, Row, Start, read_metrics};
@@ -256,7 +256,9 @@ fn plots_hold_every_point_of_the_metrics() {
         keep_file(&format!("{i}.{events}"), std::fs::read(run.join(events)).unwrap());
     }
     let curve = |rows: &[Row]| {
-        let mut curve = LearningCurve::new("eval_return", "eval_std", "train_return");
+        let levels = [("standing still", 1144.0, 1174.0), ("doing nothing", 149.0, 149.0)];
+        let levels = levels.map(|(label, low, high)| Reference { label: label.into(), low, high });
+        let mut curve = LearningCurve::new("eval_return", "eval_std", "train_return").beside(levels.into());
         rows.iter().for_each(|r| curve.add(r));
         curve
     };

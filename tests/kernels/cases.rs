@@ -48,7 +48,7 @@ fn every_case_matches_double_precision() {
     assert_eq!(missed(), elsewhere, "kernels that no case launches");
 }
 
-/// What no operation launches but a machine of epochs: rounds.rs runs them.
+/// What no operation launches but a machine of epochs: epochs.rs runs them.
 const EPOCHS: [&str; 3] = ["epoch_prologue", "epoch_epilogue", "epoch_check_finite"];
 /// What is launched in tf32 and bf16 on a GPU of compute capability 9 alone.
 const ON_HOPPER: [&str; 4] = ["pack_rows", "product_tma", "round_rows", "transpose_round"];

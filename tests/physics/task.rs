@@ -58,6 +58,79 @@ fn operands(task: &Task, e: u32) -> Vec<f64> {
     [state.q, state.qd, state.action, random(1000 + u64::from(e), task.sizes.obs)].concat()
 }
 
+/// What a step of rows gives, then what its adjoint gives from ones, of each row.
+fn both(task: &Task, rows: &[Vec<f64>]) -> Vec<Vec<f32>> {
+    let (s, n) = (task.sizes, rows.len());
+    let part = |from: usize, width: usize| -> Vec<f32> {
+        rows.iter().flat_map(|r| r[from..from + width].iter().map(|&x| x as f32)).collect()
+    };
+    let (q, qd) = (part(0, s.nq), part(s.nq, s.nqd));
+    let (action, obs) = (part(s.nq + s.nqd, s.act), part(s.nq + s.nqd + s.act, s.obs));
+    let (mut next_q, mut next_qd) = (q.clone(), qd.clone());
+    let (mut next, mut reward) = (vec![0.0; n * s.obs], vec![0.0; n]);
+    f32::step_rows(task, n, &mut next_q, &mut next_qd, &obs, &action, &mut next, &mut reward);
+    let ones = [s.nq, s.nqd, s.obs, 1].map(|width| vec![1.0; n * width]);
+    let [mut q_bar, mut qd_bar, mut obs_bar, mut action_bar] =
+        [s.nq, s.nqd, s.obs, s.act].map(|width| vec![0.0; n * width]);
+    f32::adjoint_rows(
+        task,
+        n,
+        Operands { q: &q, qd: &qd, action: &action, obs: &obs },
+        Results { q: &ones[0], qd: &ones[1], obs: &ones[2], reward: &ones[3] },
+        Cotangents { q: &mut q_bar, qd: &mut qd_bar, obs: &mut obs_bar, action: &mut action_bar },
+    );
+    let parts = [
+        (next_q, s.nq),
+        (next_qd, s.nqd),
+        (next, s.obs),
+        (reward, 1),
+        (q_bar, s.nq),
+        (qd_bar, s.nqd),
+        (obs_bar, s.obs),
+        (action_bar, s.act),
+    ];
+    (0..n).map(|i| parts.iter().flat_map(|(x, w)| x[i * w..(i + 1) * w].to_vec()).collect()).collect()
+}
+
+/// A row gives the same bits alone, in any lane, in the group that is not full, and beside a row that is not a number.
+#[test]
+fn rows_do_not_depend_on_place_or_neighbours() {
+    let bits = |x: &[f32]| x.iter().map(|x| x.to_bits()).collect::<Vec<_>>();
+    for text in [FIXED, FREE] {
+        let task = task(text, &settings());
+        let mut rows: Vec<Vec<f64>> = (0..11).map(|e| operands(&task, 3 * e)).collect();
+        let alone: Vec<_> = rows.iter().map(|r| bits(&both(&task, std::slice::from_ref(r))[0])).collect();
+        let together = both(&task, &rows);
+        assert!(together.iter().zip(&alone).all(|(a, b)| bits(a) == *b), "{}", task.spec.title);
+        rows[4].fill(f64::NAN);
+        let beside = both(&task, &rows);
+        let same = (0..rows.len()).filter(|&i| bits(&beside[i]) == alone[i]).count();
+        assert_eq!(same, rows.len() - 1, "{}", task.spec.title);
+    }
+}
+
+/// Gradients of single precision are numbers wherever the step is one, in random states of every sort.
+#[test]
+fn no_gradient_is_lost() {
+    for text in [FIXED, FREE] {
+        let task = task(text, &settings());
+        let s = task.sizes;
+        let (results, mut left_physics) = (s.nq + s.nqd + s.obs + 1, 0);
+        for first in (0..8000).step_by(16) {
+            let rows: Vec<_> = (first..first + 16).map(|e| operands(&task, e)).collect();
+            for (e, row) in (first..).zip(both(&task, &rows)) {
+                if row[..results].iter().any(|x| x.is_nan() || x.abs() > 1e6) {
+                    left_physics += 1;
+                    continue;
+                }
+                assert!(row[results..].iter().all(|x| x.is_finite()), "{} state {e}", task.spec.title);
+            }
+        }
+        println!("{}: {left_physics} of 8000 steps left physics", task.spec.title);
+        assert!(left_physics < 80, "{left_physics}");
+    }
+}
+
 #[test]
 fn every_stage_is_the_transpose_of_its_derivative() {
     let mut v = Verdict::default();

@@ -140,7 +140,7 @@ fn a_report_says_what_the_metrics_say() {
         assert!(worth.contains(value) && html.contains(value), "{value}");
     }
     let returns = file("returns.svg");
-    assert!(returns.contains("standing still") && returns.contains("random actions, doing nothing"));
+    assert!(returns.contains("standing still") && returns.contains("doing nothing"));
     assert_eq!(returns.matches("4 seeds, ± std of seeds").count(), 2, "a shaded curve an experiment");
 
     // Memory over time, and a figure for every probe that was measured: a line a run.
