@@ -122,7 +122,10 @@ pub fn format_dashboard(
     let of_kind = |kind: Kind| s.metrics.iter().filter(move |m| m.kind == kind);
     let numbers = |o: &mut String, name: &str, kind: Kind| {
         write!(o, "{name:13}")?;
-        of_kind(kind).filter(|m| !m.value.is_nan()).try_for_each(|m| write!(o, "{} {}   ", m.label, Loss(m.value)))
+        of_kind(kind).filter(|m| !m.value.is_nan()).try_for_each(|m| match kind {
+            Kind::LearningRate => write!(o, "{} {:.2e}   ", m.label, m.value),
+            _ => write!(o, "{} {}   ", m.label, Loss(m.value)),
+        })
     };
     line(&|o| numbers(o, "losses", Kind::Loss));
     line(&|o| numbers(o, "rates", Kind::LearningRate));
