@@ -1,66 +1,14 @@
 //! The distributional reward head against the reference: codes, losses, decoded rewards and their gradients.
 
 use crate::support::golden::{Golden, assert_close};
-use pwm::device::Real;
+use crate::support::ops::Dot;
 use pwm::device::cpu::team::Team;
+use pwm::ops::control::copy;
 use pwm::ops::twohot::{Bins, Decode, symexp, symlog, two_hot_decode, two_hot_loss};
-use pwm::tape::{Adjoint, DType, Machine, Number, Op, OpArgs, Program, Region, Val, VarId, Vars, grad};
+use pwm::tape::{DType, Machine, Number, Program, Region, Val, VarId, Vars, grad};
 use std::sync::Arc;
 
 const TOLERANCE: f64 = 1e-7;
-
-/// `<w, x>`: what the reference differentiates.
-#[derive(Debug)]
-struct Dot;
-
-impl Dot {
-    #[inline(always)]
-    fn run<F: Real>(&self, args: &OpArgs<F>, _: usize, _: usize) {
-        let mut s = F::zero();
-        for (a, b) in args.input(0).iter().zip(args.input(1)) {
-            s += *a * *b;
-        }
-        args.out_all(0)[0] = s;
-    }
-}
-
-// SAFETY: a phase has one task.
-unsafe impl Op for Dot {
-    fn name(&self) -> &'static str {
-        "test_dot"
-    }
-    fn phases(&self, _: &[Vec<usize>], _: &[Vec<usize>]) -> Vec<usize> {
-        vec![1]
-    }
-    fn adjoint(&self, a: &mut Adjoint) {
-        let w = a.input(0);
-        if let Some(s) = a.sink(1) {
-            a.push(Copy, &[w], &[s.val]);
-        }
-    }
-    pwm::kernels!();
-}
-
-#[derive(Debug)]
-struct Copy;
-
-impl Copy {
-    #[inline(always)]
-    fn run<F: Real>(&self, args: &OpArgs<F>, _: usize, _: usize) {
-        args.out_all(0).copy_from_slice(args.input(0));
-    }
-}
-
-// SAFETY: a phase has one task.
-unsafe impl Op for Copy {
-    fn name(&self) -> &'static str {
-        "test_copy"
-    }
-    fn phases(&self, _: &[Vec<usize>], _: &[Vec<usize>]) -> Vec<usize> {
-        vec![1]
-    }
-    pwm::kernels!();
-}
 
 fn add(vars: &mut Vars, name: &str, shape: &[usize]) -> VarId {
     vars.add(Region::Exchange, name, DType::Real, shape)
@@ -98,7 +46,7 @@ fn run<F: Number>(
     let shape = p.shape(value).to_vec();
     let out = add(&mut vars, "out", &shape);
     let out_value = p.var(&vars, out);
-    p.push(Copy, &[value], &[out_value]);
+    copy(&mut p, value, out_value);
     grad(&mut p, &[(root, 1.0)], &[(l, dv)]);
     let mut m = Machine::<F>::new(vars, vec![p], Arc::new(Team::new(2).expect("threads"))).expect("memory");
     // The reference scales in f32 before it goes on in f64.
@@ -173,7 +121,7 @@ fn cross_entropy<F: Number>(tolerance: f64) {
             let (l, x) = (p.at(logits, i), p.view(x, i, &[1]));
             let loss = two_hot_loss(p, l, x, (b.vmin, b.vmax), vec![1.0]);
             let one = p.view(all, i, &[1]);
-            p.push(Copy, &[loss], &[one]);
+            copy(p, loss, one);
         }
         (all, two_hot_loss(p, logits, x, (b.vmin, b.vmax), weights.clone()))
     });
@@ -217,7 +165,7 @@ fn golden_roundtrip() {
     let l = p.var(&vars, from);
     let y = two_hot_decode(&mut p, l, (bins.vmin, bins.vmax), Decode::Symexp);
     let out = p.var(&vars, to);
-    p.push(Copy, &[y], &[out]);
+    copy(&mut p, y, out);
     let mut m = Machine::<f64>::new(vars, vec![p], Arc::new(Team::new(1).expect("threads"))).expect("memory");
     put(&mut m, from, &logits);
     m.run(m.program(0)).expect("run");

@@ -1,6 +1,7 @@
 //! SHAC: the gradient through the simulator as part of a program, and the algorithm on it.
 
 use crate::support::ant::{ACT, OBS, START_Q};
+use crate::support::eval::eval_args;
 use crate::support::gradcheck::{Input, Traced, check_traced, fixed_var, input, leaf, parameters};
 use crate::support::tiny;
 use pwm::algo::shac::Shac;
@@ -249,17 +250,7 @@ fn a_run_resumes_to_the_same_bits() {
     assert_eq!(actor(&halves), actor(&again), "resumed");
     assert_ne!(actor(&whole), actor(&halves), "another schedule");
     let mut out = Vec::new();
-    let args = eval::EvalArgs {
-        checkpoint: whole,
-        all: false,
-        watch: false,
-        csv: None,
-        markdown: None,
-        episodes: None,
-        fresh: false,
-        movie: None,
-        threads: 1,
-    };
+    let args = eval_args(&whole, |_| ());
     eval::run(&args, &mut out).unwrap();
     assert!(String::from_utf8(out).unwrap().contains("episodes)"));
 }

@@ -2,6 +2,7 @@
 
 #[cfg(target_os = "linux")]
 use crate::support::ant::{MOVIE, STILL};
+use crate::support::eval::eval_args;
 use crate::support::process::processor_time;
 #[cfg(unix)]
 use crate::support::process::{end, signal, wait_for, wait_while_it_runs};
@@ -36,22 +37,6 @@ fn train(settings: &[&str], resume: Option<&Path>) -> anyhow::Result<String> {
     let mut out = Vec::new();
     train::run(&train_args(settings, resume), &mut out, &StopFlag::detached())?;
     Ok(String::from_utf8(out)?)
-}
-
-fn eval_args(path: &Path, more: impl FnOnce(&mut eval::EvalArgs)) -> eval::EvalArgs {
-    let mut args = eval::EvalArgs {
-        checkpoint: path.into(),
-        all: false,
-        watch: false,
-        csv: None,
-        markdown: None,
-        episodes: None,
-        fresh: false,
-        movie: None,
-        threads: 1,
-    };
-    more(&mut args);
-    args
 }
 
 fn evaluate(path: &Path, more: impl FnOnce(&mut eval::EvalArgs)) -> anyhow::Result<String> {

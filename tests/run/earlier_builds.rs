@@ -1,5 +1,6 @@
 //! Runs that an earlier build began are read, judged and gone on with.
 
+use crate::support::eval::eval_args;
 use std::path::{Path, PathBuf};
 
 use pwm::app::{eval, report, train};
@@ -68,17 +69,7 @@ fn an_earlier_run_goes_on_to_the_rows_it_would_have_written() {
 fn an_earlier_policy_is_worth_what_it_was() {
     for run in RUNS {
         let mut said = Vec::new();
-        let args = eval::EvalArgs {
-            checkpoint: stored(run),
-            all: false,
-            watch: false,
-            csv: None,
-            markdown: None,
-            episodes: None,
-            fresh: false,
-            movie: None,
-            threads: 1,
-        };
+        let args = eval_args(&stored(run), |_| ());
         eval::run(&args, &mut said).unwrap();
         let said = String::from_utf8(said).unwrap();
         let best = folder::read_info(&stored(run)).unwrap().unwrap().best_return.unwrap();

@@ -6,6 +6,7 @@ pub mod branches;
 #[cfg(target_os = "linux")]
 pub mod cage;
 pub mod driver;
+pub mod eval;
 pub mod events;
 pub mod golden;
 pub mod gradcheck;
