@@ -70,7 +70,7 @@ impl<S: Scalar> Model<S> {
     /// If [`Articulation::validate`] finds something wrong with the robot.
     pub fn new(robot: &Articulation, how: Inertia) -> Self {
         if let Err(e) = robot.validate() {
-            panic!("{}: {e}", robot.name);
+            panic!("invariant: a robot is validated before it is compiled: {}: {e}", robot.name);
         }
         let (q, qd) = robot.offsets();
         let points = robot.contact_points();
