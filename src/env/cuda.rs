@@ -284,13 +284,11 @@ impl EnvStep {
     }
 }
 
-/// A bound of what a thread of the adjoint keeps off the chip: arrays that loops over bodies index.
-const ADJOINT_STACK: u32 = 2560;
-
 impl EnvStepAdjoint {
     pub(super) fn launches(&self, x: &Operands) -> Option<Vec<Launch>> {
-        let (n, lanes, threads) =
-            (x.shape(0)[0], self.group.task.layout.lanes(), self.group.task.layout.threads().adjoint);
+        let task = &self.group.task;
+        let (n, lanes, threads) = (x.shape(0)[0], task.layout.lanes(), task.layout.threads().adjoint);
+        let stack = task.layout.adjoint_stack(task.model(), task.spec.substeps);
         let (mut from, mut input) = ([In::default(); FROM.len()], self.given());
         for (from, has) in from.iter_mut().zip(self.has) {
             if has {
@@ -335,7 +333,7 @@ impl EnvStepAdjoint {
         let count = episodes::count_bounded([1, 1, 1], [], x.scratch().into(), x.out(output), n as u32);
         let header = header(&self.group);
         Some(vec![
-            adjoint.with_threads(threads as u32).with_stack(ADJOINT_STACK).with_header(header.clone()),
+            adjoint.with_threads(threads as u32).with_stack(stack).with_header(header.clone()),
             count.with_header(header),
         ])
     }

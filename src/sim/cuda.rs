@@ -53,6 +53,16 @@ impl Layout {
         }
     }
 
+    /// A bound of the bytes that a thread of the adjoint keeps off the chip: states and accelerations of all substeps, as
+    /// `Kept` of the layout has them, and a kibibyte of arrays that loops over bodies index.
+    pub fn adjoint_stack(self, model: &Model<f64>, substeps: usize) -> u32 {
+        let kept = match self {
+            Self::Chains { depth, .. } => 13 + 2 * depth + depth + 6,
+            Self::Tree { lanes } => model.coordinates.div_ceil(lanes) + 2 * model.velocities.div_ceil(lanes),
+        };
+        (1024 + 4 * substeps * kept) as u32
+    }
+
     /// C++ constants: the layout, the robot, and how a step is cut up.
     pub fn constants(self, model: &Model<f64>, timing: &Timing<f64>) -> String {
         let mut c = Constants::default();
