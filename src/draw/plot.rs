@@ -92,8 +92,8 @@ pub fn ticks(low: f64, high: f64, count: usize) -> Vec<f64> {
     (first..=last.max(first + 1)).map(|i| i as f64 * step).collect()
 }
 
-/// `0`, `1,500`, `250k`, `1.5M`.
-struct Label(f64);
+/// A number as axes and tables show it: `0`, `1,500`, `250k`, `1.5M`.
+pub struct Label(pub f64);
 
 impl fmt::Display for Label {
     fn fmt(&self, f: &mut fmt::Formatter) -> fmt::Result {

@@ -136,7 +136,7 @@ fn a_report_says_what_the_metrics_say() {
 
     // What a return is worth.
     let worth = file("references.csv");
-    for value in ["104-126", "149", "1144-1174", "6605", "6183", "7641", "9559"] {
+    for value in ["104-126", "149", "1,144-1,174", "6,605", "6,183", "7,641", "9,559"] {
         assert!(worth.contains(value) && html.contains(value), "{value}");
     }
     let returns = file("returns.svg");

@@ -7,6 +7,7 @@ use crate::analysis::stats::{
     interval, interval_of_difference, iqm, mean, permutation_test, probability_of_improvement, std,
 };
 use crate::config::Dynamics;
+use crate::draw::plot::Label;
 use crate::env::{KnownReturn, Task, TaskSpec};
 use crate::io::metrics::column;
 use crate::run::progress::{Short, Time};
@@ -142,7 +143,8 @@ pub(super) fn differences(runs: &[Run], groups: &[Group]) -> Option<Table> {
 /// What the returns of the runs' tasks are worth, where that is known.
 pub(super) fn references(runs: &[Run]) -> Option<Table> {
     let row = |task: &TaskSpec, r: &KnownReturn| {
-        let range = if r.low == r.high { points(r.low) } else { format!("{}-{}", points(r.low), points(r.high)) };
+        let range =
+            if r.low == r.high { Label(r.low).to_string() } else { format!("{}-{}", Label(r.low), Label(r.high)) };
         vec![task.title.clone(), r.policy.clone(), range]
     };
     let tasks = tasks_of(runs);
