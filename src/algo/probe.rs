@@ -64,7 +64,7 @@ const SLOTS: usize = 10 + TAUS.len();
 pub struct ProbeVars {
     /// Index `[1]`: which windows are drawn; the host writes the epoch here.
     pub draws: VarId,
-    /// `[15]`: what the program measures, in the order that [`ProbeVars::read`] takes it.
+    /// `[15]`: what the program measures, in the order that `ProbeVars::read` takes it.
     pub slots: VarId,
 }
 

@@ -1,9 +1,9 @@
-//! Back ends: what runs the programs of a [`Machine`], each behind [`Backend`](crate::tape::Backend).
+//! Back ends: what runs the programs of a [`Machine`], each behind [`Backend`].
 //!
 //! | file | idea |
 //! |---|---|
-//! | [`bind`] | programs and their values get addresses; what a node writes lies apart |
-//! | [`host`] | the host's memory of variables |
+//! | `bind` | programs and their values get addresses; what a node writes lies apart |
+//! | `host` | the host's memory of variables |
 //! | [`cpu`] | programs as stages that a team of threads walks |
 //! | [`cuda`](mod@cuda) | programs as graphs of launches, variables mirrored on the host |
 //!

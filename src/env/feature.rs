@@ -6,7 +6,7 @@ use crate::sim::{Mat3, Quat, Vec3};
 /// Entries of the observation that belong together. Those of the root are there only where the root is free.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub enum Feature {
-    /// Height of the root's origin [m].
+    /// Height of the root's origin, m.
     Height,
     /// The root's quaternion (x, y, z, w), as it is.
     Rotation,
@@ -125,7 +125,7 @@ impl<S: Scalar> Root<S> {
     }
 }
 
-/// Below this distance from its target a heading is that of a target so far away [m].
+/// Below this distance from its target a heading is that of a target so far away, m.
 pub const NEAREST: f64 = 1e-9;
 
 /// Cotangents of what the features read of the root.

@@ -11,7 +11,7 @@ use std::sync::LazyLock;
 
 use crate::support::golden::Golden;
 use proptest::prelude::*;
-use pwm::config::{Config, KEYS, load};
+use pwm::config::{Config, KEYS, Kind, SHIPPED, load};
 use pwm::io::checkpoint::{self, Checkpoint, Tensor};
 use pwm::io::crc64::Crc64;
 use pwm::io::metrics::read_metrics;
@@ -67,6 +67,12 @@ fn most(read: impl FnOnce()) -> usize {
 /// What reading `len` bytes may hold at once: trees of small pieces are many times the text they come from.
 fn worth(len: usize) -> usize {
     (64 << 10) + 100 * len
+}
+
+/// What reading settings of `len` bytes may hold: they name a shipped file of each kind, which is read too.
+fn worth_settings(len: usize) -> usize {
+    let longest = |kind| SHIPPED.iter().filter(|s| s.kind == kind).map(|s| s.text.len()).max().unwrap();
+    worth(len + longest(Kind::Env) + longest(Kind::Alg))
 }
 
 /// Some bytes of `good` changed, and some cut off.
@@ -192,7 +198,7 @@ proptest! {
             }
             let _ = load(&[&text]).map_err(|errors| errors.to_string());
         });
-        prop_assert!(held <= worth(text.len()), "{held} bytes for {}", text.len());
+        prop_assert!(held <= worth_settings(text.len()), "{held} bytes for {}", text.len());
     }
 
     #[test]
@@ -206,7 +212,7 @@ proptest! {
             let overrides = lines.iter().map(|line| line.replacen(": ", "=", 1)).collect::<Vec<_>>();
             let _ = load(&overrides).map_err(|e| e.to_string());
         });
-        prop_assert!(held <= worth(text.len()), "{held} bytes for {}", text.len());
+        prop_assert!(held <= worth_settings(text.len()), "{held} bytes for {}", text.len());
     }
 
     /// Rows or an error.

@@ -208,7 +208,14 @@ fn the_order_of_threads_does_not_matter_at_random() {
 
 #[test]
 fn no_access_is_stray() {
-    again(2, &["tf32", "bf16"]);
+    again(2, &["bf16"]);
+}
+
+/// The same templates as in bf16, in other types and tiles.
+#[test]
+#[ignore = "minutes of compiling: scripts/full"]
+fn no_access_is_stray_in_tf32() {
+    again(2, &["tf32"]);
 }
 
 /// Settings that reach other operations than the defaults do.
@@ -302,7 +309,8 @@ fn wherever_the_replay_lies_the_bits_are_the_same() {
     // Both are on the device, or on both sides, what was planned to be there.
     let plan = |replay| Plan::new(&Config { replay, ..c.clone() }, Place::Device);
     for (got, plan) in [(own, plan(ReplayPlace::Device)), (pinned, plan(ReplayPlace::Host))] {
-        assert_eq!((got.1 as u64, got.2 as u64), (plan.arena_bytes(), plan.offloaded_bytes()));
+        let tables = plan.lines().find(|(item, _)| item.name == "epoch tables").unwrap().1[1];
+        assert_eq!((got.1 as u64, got.2 as u64), (plan.arena_bytes() + tables, plan.offloaded_bytes()));
     }
 }
 

@@ -51,7 +51,7 @@ pub fn environment(flags: &str) -> Vec<(&'static str, String)> {
     let text = |p: &Path| p.display().to_string();
     vec![
         ("PWM_NVRTC_PATH", text(&dir)),
-        ("PWM_STANDIN_CXX", format!("{} -O2 -march=native {flags}", compiler())),
+        ("PWM_STANDIN_CXX", format!("{} -O1 -march=native {flags}", compiler())),
         ("PWM_STANDIN_SHIM", text(&Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/standin"))),
         ("PWM_STANDIN_OUT", text(&dir.join("units"))),
         ("PWM_CACHE", text(&dir.join("cache"))),

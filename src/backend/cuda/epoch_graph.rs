@@ -37,6 +37,11 @@ pub fn pinned_bytes(io: &EpochIo, vars: &Vars) -> usize {
     4 * (HEAD + io.rows() * (FLAG + io.words(vars)))
 }
 
+/// Bytes of device memory that the tables of `io` take: where what is told and checked lies.
+pub fn table_bytes(io: &EpochIo) -> usize {
+    Spans::size(io.inputs.len() + io.finite_checked.len() + io.outputs.len())
+}
+
 /// Whether epochs of `launches` launches are recorded as a whole.
 pub fn is_whole(launches: u64) -> bool {
     launches <= MOST_LAUNCHES as u64

@@ -6,7 +6,7 @@
 //! | file | idea |
 //! |---|---|
 //! | [`programs`] | device memory, programs compiled and recorded |
-//! | [`mirror`] | variables on both sides: which one has the newest numbers |
+//! | `mirror` | variables on both sides: which one has the newest numbers |
 //! | [`epoch_graph`] | whole epochs as graphs, and what host and device tell each other about them |
 
 pub mod epoch_graph;

@@ -284,6 +284,11 @@ impl Spans {
         self.0.is_empty()
     }
 
+    /// Bytes of a table of `count` places.
+    pub const fn size(count: usize) -> usize {
+        count * size_of::<Span>()
+    }
+
     /// Words of the table itself.
     pub fn words(&self) -> usize {
         size_of_val(&self.0[..]) / 4

@@ -5,7 +5,7 @@
 
 use super::{Item, Memory, Place};
 use crate::backend::cuda::count_launches;
-use crate::backend::cuda::epoch_graph::{self, is_whole, pinned_bytes};
+use crate::backend::cuda::epoch_graph::{self, is_whole, pinned_bytes, table_bytes};
 use crate::config::{Config, Latent};
 use crate::device::cpu::{packing, team};
 use crate::device::cuda::Launch;
@@ -76,6 +76,8 @@ pub(super) struct Launches {
     sequences: Vec<Vec<(usize, usize)>>,
     /// Bytes of what host and device tell each other.
     pinned: u64,
+    /// Bytes on the device of the tables that say where it goes.
+    tables: u64,
 }
 
 impl Launches {
@@ -94,9 +96,9 @@ impl Launches {
         let of = nodes.zip(counts.iter().flatten()).map(|(n, &count)| (address(n), count as u64)).collect();
         let (units, _) = units(&kinds);
         let entries = units.iter().map(|u| u.symbols().count() as u64).sum();
-        let pinned = pinned_bytes(io, vars) as u64;
+        let (pinned, tables) = (pinned_bytes(io, vars) as u64, table_bytes(io) as u64);
         let stack = kinds.iter().map(|l| l.stack).max().unwrap_or(0);
-        Self { files: units.len() as u64, entries, stack, of, sequences: io.sequences.clone(), pinned }
+        Self { files: units.len() as u64, entries, stack, of, sequences: io.sequences.clone(), pinned, tables }
     }
 
     /// Launches of a program that was made of those described.
@@ -194,6 +196,7 @@ fn driver(layout: &Layout, launches: &Launches, launched: u64) -> Vec<Item> {
             Memory::Host,
         ),
         item("context", "the driver on the device: a bound", CONTEXT, Memory::Device),
+        item("epoch tables", "which variables host and device tell each other at an epoch, and which are checked", launches.tables, Memory::Device),
         item("kernels", "machine code of all kernels", code, Memory::Device),
         item(
             "graphs",
