@@ -5,7 +5,7 @@
 use criterion::{BenchmarkId, Criterion, Throughput, criterion_group, criterion_main};
 use pwm::config::Config;
 use pwm::device::philox::{Philox, Stream};
-use pwm::env::{Cotangents, EnvReal, Operands, Results, Task};
+use pwm::env::{EnvReal, InputCotangents, OutputCotangents, StepOperands, Task};
 
 /// Environments under way, with fresh random actions each step and resets of the fallen.
 struct Fleet<R> {
@@ -81,9 +81,9 @@ impl<R: EnvReal> Fleet<R> {
         R::adjoint_rows(
             &self.ant,
             self.progress.len(),
-            Operands { q, qd, action: &self.action, obs: &[] },
-            Results { q: &self.q, qd: &self.qd, obs: &self.obs, reward: &self.reward },
-            Cotangents { q: to_q, qd: to_qd, obs: to_obs, action: to_action },
+            StepOperands { q, qd, action: &self.action, obs: &[] },
+            OutputCotangents { q: &self.q, qd: &self.qd, obs: &self.obs, reward: &self.reward },
+            InputCotangents { q: to_q, qd: to_qd, obs: to_obs, action: to_action },
         );
     }
 }

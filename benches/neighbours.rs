@@ -57,11 +57,11 @@ fn main() -> ExitCode {
         return ExitCode::SUCCESS;
     }
     let config = pwm::config::load(&["alg=pwm_small", "device=cpu", "threads=2"].map(String::from));
-    let mut trainer = learning(&config.expect("shipped settings are valid")).expect("a run that learns");
+    let mut runner = learning(&config.expect("shipped settings are valid")).expect("a run that learns");
     let mut epoch = || {
         let (start, mut epochs) = (Instant::now(), 0);
         while start.elapsed() < WINDOW {
-            trainer.run_epoch().expect("kernels do not panic");
+            runner.run_epoch().expect("kernels do not panic");
             epochs += 1;
         }
         1e3 * start.elapsed().as_secs_f64() / f64::from(epochs)

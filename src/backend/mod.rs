@@ -21,7 +21,7 @@ use crate::device::cuda::CudaError;
 use crate::device::cuda::driver::Context;
 use crate::mem::OutOfMemory;
 use crate::tape::backend::{Backend, BindError, Planned};
-use crate::tape::{EpochIo, Machine, Number, Placement, Program, Vars};
+use crate::tape::{EpochIo, Machine, Placement, Program, TapeReal, Vars};
 use cpu::Processor;
 use cuda::{CudaPrograms, Gpu};
 use offloaded::Offloaded;
@@ -38,7 +38,7 @@ pub enum Target {
 /// Plans programs, allocates everything that they will ever need on `target`, and binds them: with what [`Vars::offload`]
 /// took out of the arena at `placement`, and ready for the epochs of `io`, if there will be any. The team serves the processor. Variables hold
 /// zeros.
-pub fn build<F: Number>(
+pub fn build<F: TapeReal>(
     target: &Target,
     vars: Vars,
     programs: Vec<Program>,
@@ -63,7 +63,7 @@ pub fn build<F: Number>(
     Ok(Machine::bound(planned, backend))
 }
 
-impl<F: Number> Machine<F> {
+impl<F: TapeReal> Machine<F> {
     /// A machine on the processor: see [`build`].
     pub fn new(vars: Vars, programs: Vec<Program>, team: Arc<Team>) -> Result<Self, OutOfMemory> {
         let planned = Arc::new(Planned::new(vars, programs));

@@ -6,7 +6,7 @@
 
 use super::key::Key;
 use super::names::resolve;
-use super::shipped::{Kind, Shipped};
+use super::shipped::{Shipped, ShippedKind};
 use super::value::Value;
 use super::yaml::{Setting, read_value};
 
@@ -177,8 +177,8 @@ fn meaning(setting: &Setting, flow: bool) -> Meaning {
         "world_model_config._target_" => {
             return Meaning::Nothing("`use_flow_dynamics` decides which dynamics there are".into());
         }
-        "config._target_" if Shipped::default(Kind::Env).published().is_some_and(has) => {
-            return Meaning::Nothing(format!("the environment is `{}`", Shipped::default(Kind::Env).name));
+        "config._target_" if Shipped::default(ShippedKind::Env).published().is_some_and(has) => {
+            return Meaning::Nothing(format!("the environment is `{}`", Shipped::default(ShippedKind::Env).name));
         }
         "_target_" if has("PWM") => return Meaning::Nothing("the algorithm is PWM".into()),
         // Its environment shows zeros in place of the last action.
@@ -186,7 +186,7 @@ fn meaning(setting: &Setting, flow: bool) -> Meaning {
             return Meaning::Keys(vec![("algorithm", text("shac")), ("action_in_obs", Value::Bool(false))]);
         }
         "config._target_" => {
-            return Meaning::Refused(format!("the environment is `{}`", Shipped::default(Kind::Env).name));
+            return Meaning::Refused(format!("the environment is `{}`", Shipped::default(ShippedKind::Env).name));
         }
         "_target_" => return Meaning::Refused("the algorithms are PWM and SHAC".into()),
         "actor_config._target_" => {

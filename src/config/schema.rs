@@ -7,8 +7,8 @@
 
 use super::bytes::Bytes;
 use super::choices::*;
-use super::key::{Effect, Key, Range, Section};
-use super::shipped::{Kind, Shipped, from_default_env};
+use super::key::{Effect, Key, KeySection, Range};
+use super::shipped::{Shipped, ShippedKind, from_default_env};
 use super::spec::OwnSpec;
 use super::value::{Field, Value};
 
@@ -30,7 +30,7 @@ macro_rules! keys {
         pub static KEYS: &[Key] = &[
             $($( Key {
                 name: stringify!($name),
-                section: Section::$section,
+                section: KeySection::$section,
                 effect: [$(Effect::$effect,)? Effect::Learns][0],
                 kind: <$ty as Field>::KIND,
                 words: <$ty as Field>::WORDS,
@@ -108,7 +108,7 @@ keys! {
     }
     Env {
         /// The environment: a shipped name or a path ending in `.yaml`.
-        env: String = Shipped::default(Kind::Env).name.into(), Any, "";
+        env: String = Shipped::default(ShippedKind::Env).name.into(), Any, "";
         /// The environment's own specification, the part `spec` of its file; null means the shipped one that `env` names.
         spec: OwnSpec = None, Any, "";
         /// Environments stepped side by side while training.
@@ -298,7 +298,7 @@ keys! {
         /// Bookkeeping at the last step of a rollout.
         bootstrap: Bootstrap = Bootstrap::Exact, Any, "";
     }
-    Guard {
+    Stopping {
         /// Policies kept, by evaluation: the best as `best.safetensors`, and with more than one each also under its epoch.
         keep_best: usize = 3, Within(1.0, 1000.0), "policies", Hosts;
         /// The policy is also kept every so many epochs, for good; 0 means never.

@@ -82,7 +82,7 @@ pub struct EnvState {
 
 /// How the reverse pass through a step keeps one environment's gradient from drowning all others.
 #[derive(Clone, Copy, Debug)]
-pub struct Bound {
+pub struct GradientBound {
     /// Norm that the gradient of one environment's state and action is scaled down to.
     pub norm: f64,
     /// `[2]`, counted up: gradients that were scaled down, and those that were not finite and became zero.
@@ -263,7 +263,7 @@ impl EnvBatch {
         vars: &Vars,
         from: &EnvState,
         action: Val,
-        bound: Bound,
+        bound: GradientBound,
         into: [Val; 4],
     ) -> (Stepped, EnvState) {
         let [obs_before_reset, reward, done, terminated] = into;

@@ -142,7 +142,7 @@ struct RootBar<S> {
 }
 
 impl<S: Scalar> RootBar<S> {
-    /// Minus zero is what changes no sum.
+    /// Sums begin at minus zero, which changes no number that is added: +0 would turn a -0 into +0.
     #[inline(always)]
     fn none() -> Self {
         let none = -S::zero();

@@ -25,9 +25,9 @@ use serde_json::{Map, Value};
 
 use crate::io::atomic::{self, FileError};
 use crate::io::crc64::Crc64;
-use crate::io::source::Source;
+use crate::io::source::ByteSource;
 use crate::io::tensors::{self, entries};
-pub use crate::io::tensors::{Dtype, Element, Entry, Section, Tensor};
+pub use crate::io::tensors::{Dtype, Element, Section, Tensor, TensorInfo};
 
 /// The layout this build writes.
 pub const VERSION: &str = "2";
@@ -168,9 +168,9 @@ fn header(tensors: &[Tensor], meta: &BTreeMap<String, String>) -> Result<String,
 #[derive(Debug)]
 pub struct Checkpoint {
     path: PathBuf,
-    source: Source,
+    source: ByteSource,
     meta: BTreeMap<String, String>,
-    tensors: BTreeMap<String, Entry>,
+    tensors: BTreeMap<String, TensorInfo>,
     /// Sections that are not as they were written.
     damaged: BTreeMap<Section, Listed>,
     /// Sections that are.
@@ -181,23 +181,23 @@ impl Checkpoint {
     /// Opens and verifies a file, in memory that does not grow with its tensors.
     pub fn load(path: &Path) -> Result<Self, CheckpointError> {
         let file = File::open(path).map_err(FileError::at(path, "reading it"))?;
-        Self::read(path, Source::File(file))?.entire()
+        Self::read(path, ByteSource::File(file))?.entire()
     }
 
     /// As `load`, of a file that may be damaged or cut short in some of its sections: asking for a tensor of those is an
     /// error, and [`Checkpoint::loss`] names them.
     pub fn salvage(path: &Path) -> Result<Self, CheckpointError> {
         let file = File::open(path).map_err(FileError::at(path, "reading it"))?;
-        Self::read(path, Source::File(file))
+        Self::read(path, ByteSource::File(file))
     }
 
     /// Verifies the bytes of a file; `path` is for messages.
     pub fn parse(path: &Path, bytes: Vec<u8>) -> Result<Self, CheckpointError> {
-        Self::read(path, Source::Memory(bytes))?.entire()
+        Self::read(path, ByteSource::Memory(bytes))?.entire()
     }
 
     /// As `salvage`, wherever the bytes are.
-    pub fn read(path: &Path, source: Source) -> Result<Self, CheckpointError> {
+    pub fn read(path: &Path, source: ByteSource) -> Result<Self, CheckpointError> {
         let owned = || path.to_path_buf();
         let damaged = |what: String| CheckpointError::Damaged { path: path.to_path_buf(), what };
         let unread = |e| FileError::new(path, "reading it", e);
@@ -319,7 +319,7 @@ impl Checkpoint {
     }
 
     /// Type and shape of a tensor.
-    pub fn tensor(&self, name: &str) -> Result<&Entry, CheckpointError> {
+    pub fn tensor(&self, name: &str) -> Result<&TensorInfo, CheckpointError> {
         if let Some((section, _)) = self.damaged.iter().find(|(_, l)| l.tensors.iter().any(|t| t == name)) {
             let what = format!("`{name}` is in section {}, which is not as it was written", section.name());
             return Err(CheckpointError::Damaged { path: self.path.clone(), what });
@@ -382,7 +382,7 @@ impl Checkpoint {
 }
 
 /// The table of sections, in which every tensor stands once.
-fn sections(text: &str, tensors: &BTreeMap<String, Entry>) -> Result<BTreeMap<Section, Listed>, String> {
+fn sections(text: &str, tensors: &BTreeMap<String, TensorInfo>) -> Result<BTreeMap<Section, Listed>, String> {
     let listed: BTreeMap<Section, Listed> =
         serde_json::from_str(text).map_err(|e| format!("table of sections: {e}"))?;
     let mut names: Vec<&String> = listed.values().flat_map(|l| &l.tensors).collect();
@@ -432,7 +432,7 @@ mod tests {
         for bit in 0..good.len() * 8 {
             let mut bad = good.clone();
             bad[bit / 8] ^= 1 << (bit % 8);
-            assert!(Checkpoint::read(Path::new("x"), Source::Memory(bad)).is_err(), "bit {bit}");
+            assert!(Checkpoint::read(Path::new("x"), ByteSource::Memory(bad)).is_err(), "bit {bit}");
         }
     }
 

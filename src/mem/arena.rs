@@ -18,8 +18,8 @@ pub struct OutOfMemory {
     pub bytes: usize,
 }
 
-/// `len` numbers at a fixed, 64-byte aligned address. Shared with worker threads through raw pointers: who may touch
-/// which range when is the executor's business (`crate::backend`).
+/// `len` numbers at a fixed, 64-byte aligned address. Shared with worker threads through raw pointers: the executor
+/// (`crate::backend`) decides who may touch which range, and when.
 pub struct Arena<T: Pod> {
     ptr: NonNull<T>,
     len: usize,

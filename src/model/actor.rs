@@ -5,10 +5,10 @@
 //! its mean, the second starts from zero.
 
 use super::mlp::{BoundMlp, Mlp, MlpInit, MlpSpec};
-use super::params::{Group, GroupBuilder, Init, Param};
+use super::params::{GroupBuilder, Init, Param, ParamGroup};
 use crate::config::{ActorKind, Config};
 use crate::ops::control::clamp_below;
-use crate::ops::flow::{Field, Part, Steps, integrate};
+use crate::ops::flow::{InputPart, Steps, VelocityField, integrate};
 use crate::ops::linear::Epilogue;
 use crate::ops::optim::AdamSpec;
 use crate::ops::policy::{spread, squash};
@@ -16,14 +16,14 @@ use crate::tape::fill::Fill;
 use crate::tape::{Program, Val, Vars};
 
 /// Input columns of a flow policy's velocity field.
-const PARTS: [Part; 3] = [Part::Fixed(0), Part::State, Part::Time];
+const PARTS: [InputPart; 3] = [InputPart::Fixed(0), InputPart::State, InputPart::Time];
 
 /// The logarithm of the deviation of a flow policy's noise is kept above this.
 const MIN_NOISE: f64 = -10.0;
 
 #[derive(Clone, Debug)]
 pub struct Actor {
-    pub group: Group,
+    pub group: ParamGroup,
     network: Mlp,
     logstd: Param,
     min_logstd: f64,
@@ -106,7 +106,7 @@ impl BoundActor {
                 zero
             }
         };
-        let field = Field { layers: self.network.layers(), parts: &PARTS, tangent: None };
+        let field = VelocityField { layers: self.network.layers(), parts: &PARTS, tangent: None };
         integrate(p, &field, steps, start, &[z], save, None)
     }
 

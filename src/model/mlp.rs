@@ -1,6 +1,6 @@
 //! Stacks of fully connected layers.
 
-use super::params::{Group, GroupBuilder, Init, Param};
+use super::params::{GroupBuilder, Init, Param, ParamGroup};
 use crate::ops::linear::{Epilogue, LayerVals, linear, transpose};
 use crate::tape::{Program, Val, Vars};
 
@@ -68,7 +68,7 @@ impl Mlp {
     }
 
     /// The stack's parameters as values of `p`, with transposed copies of the weights made once.
-    pub fn bind(&self, p: &mut Program, vars: &Vars, group: &Group) -> BoundMlp {
+    pub fn bind(&self, p: &mut Program, vars: &Vars, group: &ParamGroup) -> BoundMlp {
         let mut layers = vec![];
         for l in &self.layers {
             let weight = group.val(p, vars, l.weight);

@@ -7,7 +7,7 @@
 //!   run.lock               held by the process that writes here
 //!   metrics.jsonl          one object a logging step, and TensorBoard events beside it
 //!   incidents.jsonl        collapses, rollbacks and the like
-//!   checkpoints/latest.safetensors, best.safetensors, and what `keep.rs` says
+//!   checkpoints/latest.safetensors, best.safetensors, and what `retention.rs` says
 //! ```
 //!
 //! A run is there when `config.yaml` is; it is written last at creation, so a creation that failed half-way counts as

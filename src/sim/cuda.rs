@@ -11,7 +11,7 @@ use std::fmt::Write;
 
 /// How an environment lies over the threads of a block.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Layout {
+pub enum ThreadLayout {
     /// Body `1 + chain * depth + d` is number d of a chain, with `points` contact points.
     Chains { count: usize, depth: usize, points: usize },
     /// This many threads for each environment.
@@ -25,7 +25,7 @@ pub struct Threads {
     pub adjoint: usize,
 }
 
-impl Layout {
+impl ThreadLayout {
     /// The fastest that the robot has.
     pub fn of(model: &Model<f64>) -> Self {
         chains(model).unwrap_or_else(|| Self::tree(model))
@@ -90,7 +90,7 @@ impl Layout {
 }
 
 /// A free root and equal chains of hinges on it, if that is what the robot is.
-fn chains(model: &Model<f64>) -> Option<Layout> {
+fn chains(model: &Model<f64>) -> Option<ThreadLayout> {
     let (root, rest) = model.links.split_first()?;
     if root.kind != JointKind::Free || rest.is_empty() {
         return None;
@@ -102,7 +102,7 @@ fn chains(model: &Model<f64>) -> Option<Layout> {
         l.kind == JointKind::Hinge && l.parent == Some(parent) && l.contacts.len() == points && l.rotation.is_none()
     };
     let equal = count * depth == rest.len() && count.is_power_of_two() && count <= 32;
-    (equal && rest.iter().enumerate().all(fits)).then_some(Layout::Chains { count, depth, points })
+    (equal && rest.iter().enumerate().all(fits)).then_some(ThreadLayout::Chains { count, depth, points })
 }
 
 /// C++ that declares constants.

@@ -1,6 +1,6 @@
 //! What runs the programs of a machine, and why it may not.
 
-use super::number::Number;
+use super::number::TapeReal;
 use super::plan::{ByType, Layout};
 use super::profile::Profile;
 use super::program::{Program, VarId, Vars};
@@ -50,7 +50,7 @@ impl Planned {
 
 /// Where the programs of a [`super::Machine`] run: it holds their memory, and the host sees their variables through it.
 /// Whoever calls has checked that a variable holds the numbers that are asked for.
-pub trait Backend<F: Number>: Any + Send + Sync {
+pub trait Backend<F: TapeReal>: Any + Send + Sync {
     /// Runs a program once. It may only be begun when this returns; reading a variable waits for it.
     fn run(&mut self, program: ProgramId) -> Result<(), RunError>;
 

@@ -1,20 +1,20 @@
 //! The machine: programs and their memory, ready to run. Where they run is the back end's business.
 
 use super::backend::{Backend, Planned, ProgramId, RunError};
-use super::number::Number;
+use super::number::TapeReal;
 use super::plan::{ByType, Layout};
-use super::profile::{Kind, Profile, kinds_of};
+use super::profile::{OpKind, Profile, kinds_of};
 use super::program::{DType, Program, VarId, Vars};
 use std::any::Any;
 use std::sync::Arc;
 
 /// Programs and their memory, ready to run.
-pub struct Machine<F: Number> {
+pub struct Machine<F: TapeReal> {
     planned: Arc<Planned>,
     backend: Box<dyn Backend<F>>,
 }
 
-impl<F: Number> Machine<F> {
+impl<F: TapeReal> Machine<F> {
     /// A machine whose programs are bound to `backend` as they are planned.
     pub fn bound(planned: Arc<Planned>, backend: Box<dyn Backend<F>>) -> Self {
         Self { planned, backend }
@@ -172,7 +172,7 @@ impl<F: Number> Machine<F> {
 
     /// Runs a program once, operation by operation, and where one is the first of its kind again and again for about
     /// `seconds`. So every operation sees operands of an ordinary run; what it leaves behind is that of many runs.
-    pub fn kinds(&mut self, id: ProgramId, seconds: f64) -> Result<Vec<Kind>, RunError> {
+    pub fn kinds(&mut self, id: ProgramId, seconds: f64) -> Result<Vec<OpKind>, RunError> {
         let mut kinds = kinds_of(self.source(id));
         for i in 0..self.source(id).nodes.len() {
             self.backend.run_node(id, i)?;
@@ -188,7 +188,7 @@ impl<F: Number> Machine<F> {
     pub fn visit_kinds(
         &mut self,
         id: ProgramId,
-        visit: &mut dyn FnMut(&Kind, &mut dyn FnMut()),
+        visit: &mut dyn FnMut(&OpKind, &mut dyn FnMut()),
     ) -> Result<(), RunError> {
         let kinds = kinds_of(self.source(id));
         for i in 0..self.source(id).nodes.len() {

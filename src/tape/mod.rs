@@ -22,7 +22,7 @@ pub use backend::{Backend, BindError, ProgramId, RunError};
 pub use epoch_io::{EpochIo, MAX_IN_FLIGHT};
 pub use grad::{Adjoint, grad};
 pub use machine::Machine;
-pub use number::Number;
+pub use number::TapeReal;
 pub use op::{Op, OpArgs, Operand};
 pub use placement::Placement;
 pub use plan::Layout;

@@ -120,7 +120,8 @@ pub(crate) struct BoundOperand {
     pub is_index: bool,
 }
 
-// SAFETY: a place in memory that the executor owns; who touches what lies there, and when, is its business and `Op`'s.
+// SAFETY: this is only an address in memory that the executor owns; the executor and the contract of `Op` decide who
+// touches it, and when.
 unsafe impl Send for BoundOperand {}
 // SAFETY: as above.
 unsafe impl Sync for BoundOperand {}

@@ -11,7 +11,7 @@ use std::process::{Command, Output};
 use proptest::prelude::*;
 use pwm::io::checkpoint::Checkpoint;
 use pwm::io::torch::{TorchFile, pickle, zip};
-use pwm::run::export::{Part, export};
+use pwm::run::export::{ExportPart, export};
 use pwm::run::{import, state};
 
 const PT: &[u8] = include_bytes!("../fixtures/published_tiny.pt");
@@ -54,7 +54,7 @@ fn a_published_checkpoint_becomes_a_policy_that_computes_the_same() {
     let stored = Checkpoint::load(&ours).unwrap();
     let config = state::config_of(&stored).unwrap().unwrap();
     let out = dir.path().join("out.safetensors");
-    export(&stored, &config, &[Part::Actor, Part::Critic, Part::World], &out).unwrap();
+    export(&stored, &config, &[ExportPart::Actor, ExportPart::Critic, ExportPart::World], &out).unwrap();
     let file = recipe::read(&std::fs::read(&out).unwrap());
     let values = truth("values");
     let rows = truth("obs").len();

@@ -15,7 +15,7 @@ use pwm::config::{Config, KEYS, load};
 use pwm::io::checkpoint::{self, Checkpoint, Tensor};
 use pwm::io::crc64::Crc64;
 use pwm::io::metrics::read_metrics;
-use pwm::io::source::Source;
+use pwm::io::source::ByteSource;
 
 thread_local! {
     static HELD: Cell<isize> = const { Cell::new(0) };
@@ -155,7 +155,7 @@ proptest! {
         }
         let len = bytes.len();
         let held = most(|| {
-            let Ok(c) = Checkpoint::read(Path::new("x"), Source::Memory(bytes)) else { return };
+            let Ok(c) = Checkpoint::read(Path::new("x"), ByteSource::Memory(bytes)) else { return };
             let tensors: u64 = c.names().filter_map(|n| c.tensor(n).ok()).map(|t| t.bytes()).sum();
             assert!(tensors <= len as u64);
             for name in c.names() {

@@ -10,7 +10,7 @@ use pwm::backend::cuda::Options;
 use pwm::config::{Config, Precision, ReplayPlace};
 use pwm::device::cuda::driver::Context;
 use pwm::device::cuda::matmul::Matmul;
-use pwm::run::plan::{Place, Plan};
+use pwm::run::plan::{ArenaPlace, Plan};
 use pwm::run::state::fingerprint;
 use pwm::tape::Placement;
 use std::collections::BTreeSet;
@@ -300,7 +300,7 @@ fn wherever_the_replay_lies_the_bits_are_the_same() {
     let (own, pinned) = (train(Placement::Arena), train(Placement::Pinned));
     assert_eq!(own.0, pinned.0);
     // Both are on the device, or on both sides, what was planned to be there.
-    let plan = |replay| Plan::new(&Config { replay, ..c.clone() }, Place::Device);
+    let plan = |replay| Plan::new(&Config { replay, ..c.clone() }, ArenaPlace::Device);
     for (got, plan) in [(own, plan(ReplayPlace::Device)), (pinned, plan(ReplayPlace::Host))] {
         assert_eq!((got.1 as u64, got.2 as u64), (plan.arena_bytes(), plan.offloaded_bytes()));
     }
@@ -323,7 +323,7 @@ fn a_device_has_a_budget_and_a_replay_that_exceeds_it_moves_to_the_host() {
         (out.status.code(), text(&out.stdout), text(&out.stderr))
     };
     let c = tiny::config(&["num_envs=12", "wm_buffer_size=100_000"]);
-    let plan = Plan::new(&c, Place::Device);
+    let plan = Plan::new(&c, ArenaPlace::Device);
     let state = |name: &str| std::fs::read(dir.path().join(name).join("checkpoints/latest.safetensors")).unwrap();
 
     // What is free on the device, less a margin; the context is there already.

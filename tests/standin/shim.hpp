@@ -45,7 +45,7 @@ struct Box {
     int at[3];
     uint32_t barrier;
 };
-struct Pending {
+struct InFlight {
     uint64_t a, b;
     uint32_t add;
     int n, k;
@@ -60,7 +60,7 @@ struct Fiber {
     uint32_t seen;
     std::vector<Copy> open;                // asynchronous copies of this thread that are under way
     std::deque<std::vector<Copy>> groups;  // and its closed groups of them, the oldest first
-    std::deque<Pending> products;
+    std::deque<InFlight> products;
     std::vector<float> sums;  // of them, while the registers `into` must not be touched
     float* into;
     uint32_t committed;

@@ -7,7 +7,7 @@
 //! of "First Order Model-Based RL through Decoupled Backpropagation" (DMO, CoRL 2025). Rewards and values of all steps are
 //! computed at once, on `H N` rows.
 
-use super::{Nets, RolloutBuffers};
+use super::{PwmNets, RolloutBuffers};
 use crate::algo::critic::loss_spec;
 use crate::config::{self, Config};
 use crate::ops::control::copy;
@@ -35,7 +35,7 @@ pub fn rollout(
     p: &mut Program,
     vars: &Vars,
     c: &Config,
-    nets: &Nets,
+    nets: &PwmNets,
     buffers: &RolloutBuffers,
     obs: Val,
     noise: Val,

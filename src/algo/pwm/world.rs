@@ -9,7 +9,7 @@
 //! `z_τ = (1 - τ) z_t + τ target`. The chain is advanced by the integrator, whose end points this never compares with the
 //! targets; `flow_consistency` adds that comparison, as above, with a weight.
 
-use super::Nets;
+use super::PwmNets;
 use crate::config::{Config, Dynamics, RewNorm, RewardHead, TauSampling};
 use crate::device::philox::Stream;
 use crate::ops::flow::matching::{interpolate, velocity_error};
@@ -81,7 +81,7 @@ pub fn taus(p: &mut Program, c: &Config, step: Val) -> Option<Val> {
 }
 
 /// Appends the loss on a batch that is prepared.
-pub fn world_loss(p: &mut Program, vars: &Vars, c: &Config, nets: &Nets, batch: Batch) -> WorldLoss {
+pub fn world_loss(p: &mut Program, vars: &Vars, c: &Config, nets: &PwmNets, batch: Batch) -> WorldLoss {
     let Batch { obs, act, rew, tau } = batch;
     let (h, b, o) = (p.shape(act)[0], p.shape(act)[1], p.shape(obs)[2]);
     let (d, a) = (nets.world.width, p.shape(act)[2]);
@@ -119,7 +119,7 @@ pub fn world_loss(p: &mut Program, vars: &Vars, c: &Config, nets: &Nets, batch: 
 }
 
 /// Appends the statistics' update by this batch, and the batch normalised by them: observations and rewards.
-pub fn prepare(p: &mut Program, vars: &Vars, c: &Config, nets: &Nets, obs: Val, rew: Val) -> (Val, Val) {
+pub fn prepare(p: &mut Program, vars: &Vars, c: &Config, nets: &PwmNets, obs: Val, rew: Val) -> (Val, Val) {
     if let Some(s) = nets.obs_stats {
         let stats = p.var(vars, s);
         update_stats(p, obs, stats, 1.0);
@@ -134,7 +134,7 @@ pub fn prepare(p: &mut Program, vars: &Vars, c: &Config, nets: &Nets, obs: Val, 
 }
 
 /// Appends one update of the world model on a batch as it was recorded. Returns the parts of the loss.
-pub fn update(p: &mut Program, vars: &Vars, c: &Config, nets: &Nets, batch: Batch) -> WorldLoss {
+pub fn update(p: &mut Program, vars: &Vars, c: &Config, nets: &PwmNets, batch: Batch) -> WorldLoss {
     let (obs, rew) = prepare(p, vars, c, nets, batch.obs, batch.rew);
     let loss = world_loss(p, vars, c, nets, Batch { obs, rew, ..batch });
     nets.world.group.update(p, vars, &loss.roots());

@@ -11,7 +11,7 @@ use crate::device::philox::{Philox, Stream};
 use crate::ops::control::copy;
 use crate::ops::loss::squared_error;
 use crate::tape::plan::packing;
-use crate::tape::{BindError, DType, Machine, Number, Placement, Program, Region, RunError, Val, VarId, Vars, grad};
+use crate::tape::{BindError, DType, Machine, Placement, Program, Region, RunError, TapeReal, Val, VarId, Vars, grad};
 use std::sync::Arc;
 
 /// A case being written: a program of one operation or a few, its inputs and what is compared.
@@ -135,7 +135,7 @@ impl Lab {
     }
 
     /// Runs the case on `target`; all variables then.
-    fn run<F: Number>(&self, target: &Target, program: Program) -> Result<Vec<Vec<f64>>, SelftestError> {
+    fn run<F: TapeReal>(&self, target: &Target, program: Program) -> Result<Vec<Vec<f64>>, SelftestError> {
         let mut m =
             Machine::<F>::on(target, self.vars.clone(), vec![program], Arc::new(Team::new(1)?), &Placement::Arena)?;
         for (var, values) in &self.reals {

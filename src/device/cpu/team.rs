@@ -59,7 +59,7 @@ struct Shared {
     /// A kernel panicked: the rest of the job is skipped.
     failed: AtomicBool,
     quit: AtomicBool,
-    /// Whoever sleeps does so on `wake` with `sleep`, and says so before.
+    /// Whether some thread sleeps, or is about to, on `wake` under the lock `sleep`.
     asleep: AtomicBool,
     sleep: Mutex<()>,
     wake: Condvar,
@@ -140,7 +140,7 @@ impl Team {
     }
 }
 
-/// One task for each thread: nobody gets two, because each waits until all have begun.
+/// One task for each thread: no thread gets two, because each task waits until all have begun.
 struct OnEach<'a> {
     f: &'a (dyn Fn() + Sync),
     threads: usize,
@@ -213,7 +213,7 @@ impl Shared {
         }
     }
 
-    /// Life of a worker.
+    /// The loop of a worker thread.
     fn work(&self) {
         loop {
             let stage = self.take_tasks();
@@ -224,9 +224,11 @@ impl Shared {
         }
     }
 
-    /// Runs tasks as long as there are any, of this stage and of those that follow. The stage that had none left.
+    /// Runs tasks of the open stage and of those after it until none is left. Returns the number of the stage in which
+    /// this thread found none.
     fn take_tasks(&self) -> u32 {
-        // Tasks of one stage that this thread has done, and all that there are. It cannot close before they are counted.
+        // Tasks of the open stage that this thread has done and not yet added to `done`, and all tasks of that stage:
+        // it stays open until they are added.
         let (mut mine, mut all) = (0, 0);
         loop {
             let open = self.open.fetch_sub(1 << 32, AcqRel);
@@ -247,7 +249,8 @@ impl Shared {
                 return number(open);
             }
             if self.done.fetch_add(mine, AcqRel) + mine == all {
-                // SAFETY: the last task of the stage is done by this thread's word only, so that `Team::run` still waits.
+                // SAFETY: all tasks of the stage are done, and this thread alone knows it: until it opens the next
+                // stage or ends the job, `Team::run` waits and keeps the job alive.
                 unsafe {
                     let posted = (*self.posted.get()).expect("invariant: a task has its job");
                     self.open_from(posted, number(open).wrapping_sub(posted.first) as usize + 1);
@@ -260,11 +263,11 @@ impl Shared {
     /// Opens the first stage from `stage` on that has tasks, or ends the job.
     ///
     /// # Safety
-    /// The job is alive, and no task of it is left that is not done.
+    /// The job is alive, and every task of its opened stages is done.
     unsafe fn open_from(&self, posted: Posted, mut stage: usize) {
         let mut tasks = 0;
         while stage < posted.stages {
-            // SAFETY: the caller's promise; the job ends with `publish` below.
+            // SAFETY: the caller says that the job is alive; `Team::run` cannot return before `publish` below.
             tasks = unsafe { (*posted.job).tasks(stage) };
             if tasks > 0 {
                 break;
@@ -279,7 +282,8 @@ impl Shared {
     /// Opens a stage and wakes who sleeps.
     fn publish(&self, stage: u32, tasks: usize) {
         self.open.store(packed(stage, tasks), SeqCst);
-        // Either this thread sees that somebody is about to sleep, or he sees the new stage before he does.
+        // This thread stores `open`, then reads `asleep`; one that goes to sleep stores `asleep`, then reads `open`. So
+        // at least one of them sees the other's store.
         if self.asleep.load(SeqCst) {
             let guard = locked(&self.sleep);
             self.asleep.store(false, Relaxed);

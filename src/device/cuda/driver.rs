@@ -4,7 +4,7 @@
 
 use super::CudaError;
 use super::binding::{Code, SUCCESS, code, cu, message};
-use super::launch::{Element, Launch, TensorMap};
+use super::launch::{Launch, MapElement, TensorMap};
 use cudarc::driver::sys;
 use std::ffi::{CStr, CString, c_void};
 use std::sync::Arc;
@@ -252,7 +252,7 @@ pub struct Pinned {
     pub words: usize,
 }
 
-// SAFETY: the block is the value's own; who may touch which part when is the business of its owner.
+// SAFETY: the block belongs to this value alone; its owner decides who touches which part, and when.
 unsafe impl Send for Pinned {}
 // SAFETY: as above.
 unsafe impl Sync for Pinned {}
@@ -299,7 +299,7 @@ impl Drop for Pinned {
     }
 }
 
-/// A moment of the stream.
+/// A point in the work of the stream: an event.
 #[derive(Debug)]
 pub struct Event {
     context: Arc<Context>,
@@ -434,8 +434,8 @@ impl Context {
         use sys::CUtensorMapDataType_enum as Type;
         self.enter()?;
         let kind = match m.element {
-            Element::Tf32 => Type::CU_TENSOR_MAP_DATA_TYPE_TFLOAT32,
-            Element::Bf16 => Type::CU_TENSOR_MAP_DATA_TYPE_BFLOAT16,
+            MapElement::Tf32 => Type::CU_TENSOR_MAP_DATA_TYPE_TFLOAT32,
+            MapElement::Bf16 => Type::CU_TENSOR_MAP_DATA_TYPE_BFLOAT16,
         };
         let (size, step) = (m.size.map(|n| n as u64), m.step.map(|n| n as u64));
         let (part, every) = (m.part.map(|n| n as u32), [1u32; 3]);

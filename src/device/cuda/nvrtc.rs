@@ -214,10 +214,10 @@ impl Nvrtc {
     }
 }
 
-/// Options of every compilation. Contraction into fused multiply-adds is on; approximate functions are not. Pointers are
-/// taken not to meet (`--restrict`), so that a loop's loads need not wait for its stores. Kernels that are launched in place
-/// (rows of a layer, tangents, steps of a flow) compute each number from the one that lay there and read it nowhere else, so
-/// that there is no order of theirs in which that would show.
+/// Options of every compilation. Contraction into fused multiply-adds is on; approximate functions are not. Pointers
+/// are taken not to meet (`--restrict`), so that a loop's loads need not wait for its stores. Kernels that are launched
+/// in place (rows of a layer, tangents, steps of a flow) compute each number from the one that lay there and read it
+/// nowhere else, so that no order of loads and stores changes a result.
 pub fn options(arch: &str) -> Vec<String> {
     vec![
         format!("--gpu-architecture={arch}"),

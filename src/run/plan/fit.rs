@@ -1,7 +1,7 @@
 //! What fits: the largest value of each setting that decides how much memory a run takes, and the smallest change of one
 //! that makes a run fit.
 
-use super::{Limits, Place, Planner};
+use super::{ArenaPlace, Limits, Planner};
 use crate::config::Config;
 
 /// A setting that decides how much memory a run takes.
@@ -89,9 +89,9 @@ impl Knob {
 /// The search for what fits.
 pub struct Fit<'a> {
     c: &'a Config,
-    place: Place,
+    place: ArenaPlace,
     limits: &'a Limits,
-    /// What each program computes twice where `c` holds least: tried at other values of a setting too, which multiply the
+    /// What each program rematerialises where `c` holds least: tried at other values of a setting too, which multiply the
     /// same program.
     shares: Vec<f64>,
 }
