@@ -1,4 +1,5 @@
-//! Env steps a second of the Ant on one thread, mass matrix once a step: forward, and forward with the adjoint after it.
+//! Env steps a second of the Ant on one thread, mass matrix once a step: forward, and forward with the adjoint after
+//! it.
 //!
 //! `cargo bench --bench ant_step`; the throughput column ("elem/s") counts environment steps.
 

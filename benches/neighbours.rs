@@ -1,8 +1,8 @@
 //! How an epoch of `pwm_small` on two threads shares two cores with another process.
 //!
 //! `benches/neighbours.sh` runs it on an idle computer and keeps the result. A round measures epochs alone, beside a
-//! process of equal priority that never waits, and beside one of the lowest priority; ratios are taken within a round, so
-//! that what changes slowly does not count.
+//! process of equal priority that never waits, and beside one of the lowest priority; ratios are taken within a round,
+//! so that what changes slowly does not count.
 
 use pwm::app::bench::epoch::learning;
 use std::process::{Child, Command, ExitCode, Stdio};

@@ -1,5 +1,6 @@
-// Matrix products by groups of four warps (wgmma) from shared memory, the copy unit (TMA) that fills it in boxes, and the
-// barriers on which that reports: compute capability 9.0 alone. The tests give each function a plain twin (tests/standin/hopper.hpp).
+// Matrix products by groups of four warps (wgmma) from shared memory, the copy unit (TMA) that fills it in boxes, and
+// the barriers on which that reports: compute capability 9.0 alone. The tests give each function a plain twin
+// (tests/standin/hopper.hpp).
 // defines: TensorMap barrier_init barrier_fence barrier_expect barrier_arrive barrier_wait copy_box prefetch_map
 //          matrix_descriptor wgmma_fence wgmma_commit wgmma_wait wgmma_settle wgmma_tf32 wgmma_bf16 fewer_registers
 //          more_registers CLUSTER cluster_arrive cluster_wait cluster_read
@@ -97,7 +98,7 @@ DEVICE Two cluster_read(const Two* at, u32 rank) {
 DEVICE void wgmma_fence() { asm volatile("wgmma.fence.sync.aligned;\n" ::: "memory"); }
 // Closes a group of wgmma instructions.
 DEVICE void wgmma_commit() { asm volatile("wgmma.commit_group.sync.aligned;\n" ::: "memory"); }
-// Waits for all groups but the last N; until then nobody may touch their sums or what they read.
+// Waits for all groups but the last N; until then no thread may touch their sums or what they read.
 template <int N>
 DEVICE void wgmma_wait() {
     asm volatile("wgmma.wait_group.sync.aligned %0;\n" ::"n"(N) : "memory");

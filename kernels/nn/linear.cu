@@ -150,8 +150,9 @@ static __device__ void follow(float (&h)[ceil_div(N, T)][R], const float* gain, 
     if constexpr (EPILOGUE == NORM_SIMPLEX) simplex<N, G>(h);
 }
 
-// y = epilogue(x W^T + b) for the eight rows of block blockIdx.x of layer blockIdx.y of an ensemble, x of a few columns in
-// up to three pieces. `wt` [K0 + K1 + K2, N]; `saved`, if given, keeps h. `shared`: one input serves the whole ensemble.
+// y = epilogue(x W^T + b) for the eight rows of block blockIdx.x of layer blockIdx.y of an ensemble, x of a few columns
+// in up to three pieces. `wt` [K0 + K1 + K2, N]; `saved`, if given, keeps h. `shared`: one input serves the whole
+// ensemble.
 template <int N, int K0, int K1, int K2, int EPILOGUE, int G>
 static __device__ void linear(const float* wt, const float* bias, const float* gain, const float* shift, const float* x0,
                               const float* x1, const float* x2, float* y, float* saved, u32 m, u32 shared) {

@@ -6,8 +6,8 @@
 // the tile and divide the depth of a slice among them; at the end their sums are added in their order, on chip.
 //
 // A warp works on pieces of 32 rows, 32 columns and 16 steps of k, of which each thread holds 4 x 4 numbers of A and of
-// B: four rows at four neighbouring k. The sum does not depend on how rows and k are numbered, as long as A and B agree.
-// So thread (g, t) of a warp takes rows 4g to 4g + 3 and k 4t to 4t + 3 and passes them off as those that the
+// B: four rows at four neighbouring k. The sum does not depend on how rows and k are numbered, as long as A and B
+// agree. So thread (g, t) of a warp takes rows 4g to 4g + 3 and k 4t to 4t + 3 and passes them off as those that the
 // instruction wants. Then both operands come by loads of 16 bytes whichever way they lie in memory, in as many of them
 // as `ldmatrix` would take, the same for all precisions, and results leave in rows of eight neighbours.
 #include "common/mma.cuh"
@@ -69,8 +69,8 @@ DEVICE void load(float (&v)[4][4], const float* slice, int row, int k) {
     }
 }
 
-// Begins to copy COUNT rows by BK from (row, k) on; zeros beyond `rows` and `end`. WIDE: rows of memory begin at multiples
-// of 16 bytes; else numbers come one by one.
+// Begins to copy COUNT rows by BK from (row, k) on; zeros beyond `rows` and `end`. WIDE: rows of memory begin at
+// multiples of 16 bytes; else numbers come one by one.
 template <int T, int COUNT, int BK, int MAJOR, int WIDE>
 DEVICE void fetch(float* slice, const float* from, u32 ld, u32 row, u32 rows, u32 k, u32 end) {
     constexpr int ALONG = (MAJOR == K_MAJOR ? BK : COUNT) / 4;
@@ -152,7 +152,7 @@ static __device__ void product(Product x) {
 #pragma unroll 1
     for (u32 s = 0; s < slices; s++) {
         copy_wait<STAGES - 2>();
-        // Copies of all threads are there, and nobody reads the buffer any more that is filled next.
+        // The copies of all threads have arrived, and no thread still reads the buffer that is filled next.
         __syncthreads();
         issue(s + STAGES - 1);
         const float* sa = ring + s % STAGES * SLICE;
@@ -251,7 +251,8 @@ static __device__ void product(Product x) {
 
     float* out = x.c + (size_t)batch * x.c_stride + (size_t)split * x.c_split;
     u32 c[2];
-    // All rows of a thread have the same columns. The bias is read here, once: after a store the compiler would read it again.
+    // All rows of a thread have the same columns. The bias is read here, once: after a store the compiler would read it
+    // again.
     float bias[2][4] = {};
 #pragma unroll
     for (int u = 0; u < 2; u++) {
@@ -313,8 +314,8 @@ static __device__ void product(Product x) {
     }
 }
 
-// out[e, r, c] (+)= the sum over parts of part[e, s, r, c], in their order. `ld`, `out_stride`: leading dimension and batch stride
-// of out.
+// out[e, r, c] (+)= the sum over parts of part[e, s, r, c], in their order. `ld`, `out_stride`: leading dimension and
+// batch stride of out.
 DEVICE void sum_splits(const float* part, float* out, u32 splits, u32 rows, u32 width, u32 ld, u32 out_stride,
                        u32 accumulate) {
     u32 i = ELEMENT, n = rows * width;
@@ -325,7 +326,8 @@ DEVICE void sum_splits(const float* part, float* out, u32 splits, u32 rows, u32 
     put(out + (size_t)blockIdx.y * out_stride + (size_t)(i / width) * ld + i % width, s, accumulate);
 }
 
-// y = x W^T + b for a few outputs: a warp takes a row, its lanes share out k. w [N, K] in up to three pieces of columns.
+// y = x W^T + b for a few outputs: a warp takes a row, its lanes share out k. w [N, K] in up to three pieces of
+// columns.
 DEVICE void narrow(const float* w, const float* bias, const float* x0, const float* x1, const float* x2, float* y, u32 m,
                    u32 n, u32 k0, u32 k1, u32 k2, u32 shared) {
     u32 e = blockIdx.y, r = blockIdx.x * 8 + (threadIdx.x >> 5), lane = threadIdx.x & 31, k = k0 + k1 + k2;

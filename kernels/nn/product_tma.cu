@@ -1,13 +1,13 @@
 // Matrix products C = A B^T of large matrices on the tensor cores of compute capability 9.0, in tf32 or bf16 with sums
 // in single precision. It computes what nn/product.cu computes; when this is the better one: src/ops/linear/product.rs.
 //
-// A block computes 128 x BN numbers of C. One warp group fills a ring of STAGES buffers through the copy unit, 128 bytes
-// along k for each row of A and B; two others multiply, 64 rows each, straight from the ring. Barriers say when a buffer
-// is full and when it is free. Both matrices are K-major: in tf32 they are the numbers themselves, which the copy unit
-// rounds, in bf16 rounded copies.
+// A block computes 128 x BN numbers of C. One warp group fills a ring of STAGES buffers through the copy unit, 128
+// bytes along k for each row of A and B; two others multiply, 64 rows each, straight from the ring. Barriers say when a
+// buffer is full and when it is free. Both matrices are K-major: in tf32 they are the numbers themselves, which the
+// copy unit rounds, in bf16 rounded copies.
 //
-// CLUSTER blocks side by side make a cluster. With LayerNorm in the epilogue the cluster holds whole rows of C, and each
-// block reads the others' moments of a row from their shared memory.
+// CLUSTER blocks side by side make a cluster. With LayerNorm in the epilogue the cluster holds whole rows of C, and
+// each block reads the others' moments of a row from their shared memory.
 #include "common/epilogue.cuh"
 #include "common/hopper.cuh"
 #include "common/math.cuh"
@@ -36,8 +36,9 @@ struct ProductTma {
 #endif
 
 // Mean and 1 / sqrt(variance + epsilon) of the rows h = 0, 1 of sums, acc[4j + 2h] and acc[4j + 2h + 1], which four
-// neighbouring lanes share. `seen` and `seen + 8` receive this block's moments of the two rows. At the end the thread has
-// arrived at a barrier of the cluster, whose other blocks may still read them; the caller waits there before it returns.
+// neighbouring lanes share. `seen` and `seen + 8` receive this block's moments of the two rows. At the end the thread
+// has arrived at a barrier of the cluster, whose other blocks may still read them; the caller waits there before it
+// returns.
 template <int BN, int CLUSTER>
 static __device__ void row_moments(const float (&acc)[BN / 2], Two* seen, float (&mean)[2], float (&rstd)[2]) {
 #pragma unroll
@@ -107,8 +108,8 @@ static __device__ void epilogue(float (&acc)[BN / 2], Two* seen, const float* ga
     }
 }
 
-// C (+)= A B^T + scale bias + addend, less the mean of each GROUP of eight columns if GROUP is not 0; then the epilogue of
-// each row, if it is not BIAS: CLUSTER blocks hold all columns.
+// C (+)= A B^T + scale bias + addend, less the mean of each GROUP of eight columns if GROUP is not 0; then the epilogue
+// of each row, if it is not BIAS: CLUSTER blocks hold all columns.
 template <int BN, int STAGES, int PRECISION, int GROUP, int EPILOGUE, int CLUSTER>
 static __device__ void product_tma(const TensorMap& a0, const TensorMap& a1, const TensorMap& a2, const TensorMap& b,
                                    ProductTma x) {
@@ -243,8 +244,8 @@ static __device__ void product_tma(const TensorMap& a0, const TensorMap& a1, con
 #endif
 }
 
-// Rows of up to three matrices side by side, rounded to bf16, `ld` numbers (a multiple of eight) each, with zeros at the
-// end. `ld0` is the leading dimension of x0; rows of x1 and x2 lie right behind one another.
+// Rows of up to three matrices side by side, rounded to bf16, `ld` numbers (a multiple of eight) each, with zeros at
+// the end. `ld0` is the leading dimension of x0; rows of x1 and x2 lie right behind one another.
 DEVICE void round_rows(const float* x0, const float* x1, const float* x2, float* out, u32 k0, u32 k1, u32 k2, u32 ld0,
                        u32 ld, u32 n) {
     u32 i = ELEMENT;  // two numbers each

@@ -69,10 +69,10 @@ DEVICE void env_step(const float* action, float* q, float* qd, float* obs, u32* 
     done[e] = !sane ? 2.f : (fallen || steps + 1 > EPISODE_LENGTH ? 1.f : 0.f);
 }
 
-// Adjoint of env_step at the state (q, qd) before it, `before` and `done` of what it gave; `seen` is the observation before
-// the step, read if the task is CURVED. Cotangents that are null are zero, results that are null are not wanted; bits of
-// `accumulate`: add to action, q, qd, obs. The gradient of an environment that is longer than `bound` is scaled down
-// (flag 1), one that is not finite becomes zero (flag 2).
+// Adjoint of env_step at the state (q, qd) before it, `before` and `done` of what it gave; `seen` is the observation
+// before the step, read if the task is CURVED. Cotangents that are null are zero, results that are null are not wanted;
+// bits of `accumulate`: add to action, q, qd, obs. The gradient of an environment that is longer than `bound` is scaled
+// down (flag 1), one that is not finite becomes zero (flag 2).
 DEVICE void env_adjoint(const float* action, const float* q, const float* qd, const float* before, const float* done,
                         const float* seen, const float* q_bar, const float* qd_bar, const float* obs_bar,
                         const float* before_bar, const float* reward_bar, float* to_action, float* to_q, float* to_qd,

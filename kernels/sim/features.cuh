@@ -1,5 +1,5 @@
-// What an environment shows, and the adjoint. Mathematics: src/env/feature.rs. What belongs to a coordinate, a dof or an
-// entry of the action is computed by the thread that owns it, what belongs to the root by all.
+// What an environment shows, and the adjoint. Mathematics: src/env/feature.rs. What belongs to a coordinate, a dof or
+// an entry of the action is computed by the thread that owns it, what belongs to the root by all.
 // defines: observe_coordinate observe_dof observe_action observe_root and their adjoints, action_of, driven, gain
 #pragma once
 #include "sim/step.cuh"

@@ -47,8 +47,8 @@ struct State : Root {
 DEVICE int entry(int i, int k) { return i * (i + 1) / 2 + k; }
 constexpr int TRIANGLE = NQD * (NQD + 1) / 2;
 
-// One environment in the middle of a substep. Positions are relative to the reference point. A body's f becomes the wrench
-// of all that it carries.
+// One environment in the middle of a substep. Positions are relative to the reference point. A body's f becomes the
+// wrench of all that it carries.
 struct Tree {
     float q[NQ], qd[NQD], qdd[NQD], actuation[NQD];
     S6 axis[NQD];

@@ -114,7 +114,8 @@ pub struct EpochSchedule {
     pub usual: Sequence,
     /// The first epoch that learns, where it is another one.
     pub first: Option<Sequence>,
-    /// An epoch in which the environments are only driven, because the replay holds no window yet; none without a replay.
+    /// An epoch in which the environments are only driven, because the replay holds no window yet; none without a
+    /// replay.
     pub collect: Option<Sequence>,
 }
 

@@ -1,7 +1,7 @@
 //! Closed-loop evaluation: the deterministic policy on the true environment, acting on what is observed at each step.
 //!
-//! Each task is evaluated by itself. What chooses the best policy, stops a run early and sees a collapse is one number, the
-//! mean over tasks of each task's score.
+//! Each task is evaluated by itself. What chooses the best policy, stops a run early and sees a collapse is one number,
+//! the mean over tasks of each task's score.
 
 use super::programs::{Handle, Programs};
 use super::{TrainError, learner};
@@ -54,8 +54,8 @@ pub struct Evaluation {
 }
 
 impl Evaluation {
-    /// The aggregate that policies are compared by: the mean over tasks of the task's mean return. Not finite if one task's
-    /// is not.
+    /// The aggregate that policies are compared by: the mean over tasks of the task's mean return. Not finite if one
+    /// task's is not.
     pub fn mean(&self) -> f64 {
         mean(self.tasks.iter().map(TaskEvaluation::mean))
     }

@@ -1,8 +1,9 @@
 //! Metrics: what they are called, how many epochs become one number of a row, and where an epoch's number comes from.
 //!
-//! An algorithm declares its metrics as a list of [`Measured`]: a [`Metric`] (one of the catalogue below, or its own) and a
-//! [`MetricSource`]. The tracker makes the columns of `metrics.jsonl` and the tags of TensorBoard of that list, the screen shows
-//! what the metrics say of themselves, and the report finds titles here. None of them knows a network or a loss by name.
+//! An algorithm declares its metrics as a list of [`Measured`]: a [`Metric`] (one of the catalogue below, or its own)
+//! and a [`MetricSource`]. The tracker makes the columns of `metrics.jsonl` and the tags of TensorBoard of that list,
+//! the screen shows what the metrics say of themselves, and the report finds titles here. None of them knows a network
+//! or a loss by name.
 
 use super::programs::Handle;
 use crate::tape::VarId;
@@ -161,7 +162,8 @@ pub enum MetricSource {
         program: Handle,
         updates: usize,
     },
-    /// Of the network with this place among the networks: the norm of its gradient in the last update, its learning rate.
+    /// Of the network with this place among the networks: the norm of its gradient in the last update, its learning
+    /// rate.
     GradNorm(usize),
     LearningRate(usize),
     /// Seconds of these programs.
@@ -187,7 +189,7 @@ impl Measured {
         Self { metric, source }
     }
 
-    /// What is measured of the training environments, whoever learns from them.
+    /// What every algorithm measures of the training environments.
     pub fn of_episodes() -> [Self; 4] {
         [
             Self::new(TRAIN_RETURN, MetricSource::EpisodeReturn),

@@ -1,4 +1,4 @@
-//! The programs of a run under handles: who pushes a program gets its handle, and nobody counts programs.
+//! The programs of a run under handles: pushing a program gives its handle, so that no code counts programs.
 
 use crate::tape::{Machine, Program, ProgramId, TapeReal};
 

@@ -1,7 +1,8 @@
 //! Runs the programs of an algorithm: initialisation, epochs, evaluation, state in and out.
 //!
-//! The runner knows no algorithm. It runs the programs that a [`Blueprint`] names, gives each network its learning rate,
-//! keeps account of the epochs that a GPU is still busy with, and reads what the metrics of the blueprint ask for.
+//! The runner knows no algorithm. It runs the programs that a [`Blueprint`] names, gives each network its learning
+//! rate, keeps account of the epochs that a GPU is still busy with, and reads what the metrics of the blueprint ask
+//! for.
 
 use super::blueprint::{Blueprint, EpochKind, Parts, TrainedNetwork};
 use super::in_flight::{InFlight, ahead};
@@ -164,8 +165,8 @@ impl<F: TapeReal> Runner<F> {
         }
     }
 
-    /// Begins an epoch. While the replay holds no window the environments are only driven. On a GPU the epoch may be under
-    /// way when this returns; [`Runner::sync`] waits for it.
+    /// Begins an epoch. While the replay holds no window the environments are only driven. On a GPU the epoch may be
+    /// under way when this returns; [`Runner::sync`] waits for it.
     pub fn begin_epoch(&mut self) -> Result<(), TrainError> {
         assert!(!self.must_sync(), "invariant: epochs are synced when they must be");
         let (e, kind) = (self.epoch(), self.kind());

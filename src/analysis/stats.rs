@@ -1,8 +1,8 @@
 //! Statistics of a few seeds: what is said about a method when only a handful of runs can be paid for.
 //!
-//! The inter-quartile mean with percentile bootstrap intervals over runs, as Agarwal et al. (2021) recommend, and an exact
-//! (or sampled) two-sided permutation test of a difference of means. All random draws are fixed: the same numbers give the
-//! same intervals.
+//! The inter-quartile mean with percentile bootstrap intervals over runs, as Agarwal et al. (2021) recommend, and an
+//! exact (or sampled) two-sided permutation test of a difference of means. All random draws are fixed: the same numbers
+//! give the same intervals.
 
 use rayon::prelude::*;
 

@@ -1,5 +1,5 @@
-//! `pwm eval`: plays a stored policy on the true environment; of several runs, or with `--all`, every checkpoint, in one
-//! table.
+//! `pwm eval`: plays a stored policy on the true environment; of several runs, or with `--all`, every checkpoint, in
+//! one table.
 
 use std::collections::BTreeMap;
 use std::io::Write;
@@ -28,8 +28,8 @@ pub struct EvalArgs {
     /// Every checkpoint of a single run
     #[arg(long)]
     pub all: bool,
-    /// Go on evaluating checkpoints as they appear, until no process works on the runs any more; waits for a run that is
-    /// not there yet
+    /// Go on evaluating checkpoints as they appear, until no process works on the runs any more; waits for a run that
+    /// is not there yet
     #[arg(long)]
     pub watch: bool,
     /// Write the table to this file as CSV
@@ -47,8 +47,8 @@ pub struct EvalArgs {
     /// Write the episode of median return as a moving picture to this file (and beside it a .gif, and a still as .svg)
     #[arg(long, value_name = "FILE.html")]
     pub movie: Option<PathBuf>,
-    /// Worker threads, which share the episodes of one checkpoint after another; 0 means one for each core. The result does
-    /// not depend on it
+    /// Worker threads, which share the episodes of one checkpoint after another; 0 means one for each core. The result
+    /// does not depend on it
     #[arg(long, value_name = "N", default_value_t = 0)]
     pub threads: usize,
 }
@@ -58,8 +58,8 @@ pub struct EvalArgs {
 pub struct RenderArgs {
     /// A checkpoint, or the folder of a run: then its best checkpoint
     pub checkpoint: PathBuf,
-    /// The page; the others are written beside it. By default it is called as the checkpoint: in the folder `render` of the
-    /// run, or beside a checkpoint that is in none
+    /// The page; the others are written beside it. By default it is called as the checkpoint: in the folder `render` of
+    /// the run, or beside a checkpoint that is in none
     #[arg(long, value_name = "FILE.html")]
     pub out: Option<PathBuf>,
     /// Episodes to choose the one of median return from
@@ -88,7 +88,7 @@ pub fn render(args: &RenderArgs, out: &mut dyn Write) -> anyhow::Result<()> {
     run(&eval, out)
 }
 
-/// Where the page of a checkpoint goes if nobody says; the folder is made.
+/// Where the page of a checkpoint goes by default; the folder is made.
 fn page_of(checkpoint: &Path) -> anyhow::Result<PathBuf> {
     let mut page = checkpoint.file_stem().context("the checkpoint has no name")?.to_os_string();
     page.push(".html");

@@ -149,8 +149,8 @@ fn worse(a: f64, b: f64) -> f64 {
     if a.is_nan() || b.is_nan() { f64::NAN } else { a.max(b) }
 }
 
-/// A table of stages, and the worst error against dual numbers. Differences mean little where a state stands at a kink, so
-/// their median is shown too.
+/// A table of stages, and the worst error against dual numbers. Differences mean little where a state stands at a kink,
+/// so their median is shown too.
 fn show_stages(task: &Task, states: &[StateAction], rng: &Philox, out: &mut dyn Write) -> f64 {
     let each = |(e, state)| check_stages(task, state, rng, e);
     let all: Vec<Vec<StageError>> = (0..).zip(states).map(each).collect();

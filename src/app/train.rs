@@ -29,8 +29,8 @@ use crate::run::state;
 pub struct TrainArgs {
     /// Settings as key=value, as in alg=pwm_5M seed=3 (all of them are listed below)
     pub overrides: Vec<String>,
-    /// Continue the run in this folder. What decides how it learns stays as it was; its length, when it stops, how often it
-    /// is evaluated and saved and where it computes may be given anew (the end of this help lists them)
+    /// Continue the run in this folder. What decides how it learns stays as it was; its length, when it stops, how
+    /// often it is evaluated and saved and where it computes may be given anew (the end of this help lists them)
     #[arg(long, value_name = "DIR")]
     pub resume: Option<PathBuf>,
     /// Host memory the run may take, as in 128G; by default what the control group or the machine has
@@ -70,14 +70,14 @@ pub fn run(args: &TrainArgs, out: &mut dyn Write, stop: &StopFlag) -> anyhow::Re
 /// A run that may start: nothing speaks against its settings and its folder.
 struct Accepted {
     config: Config,
-    memory: Admitted,
+    admitted: Admitted,
     /// Of a run that is continued; a new one has none yet.
     folder: Option<RunFolder>,
     latest: Option<Checkpoint>,
 }
 
 fn drive(run: Accepted, ui: Option<Ui>, out: &mut dyn Write, stop: &StopFlag) -> anyhow::Result<()> {
-    let budget = run.memory.limits.host.as_ref().map(|b| b.usable());
+    let budget = run.admitted.limits.host.as_ref().map(|b| b.usable());
     // A large model takes a while to begin, and its first evaluation longer: a scheduler does not wait for that either.
     let mut session = stop.interruptible(|| set_up(run, out))?;
     if let Some(ui) = ui {
@@ -96,8 +96,8 @@ fn drive(run: Accepted, ui: Option<Ui>, out: &mut dyn Write, stop: &StopFlag) ->
 
 /// The run in its folder, new or as it was left.
 fn set_up(run: Accepted, out: &mut dyn Write) -> anyhow::Result<Session<f32>> {
-    let Accepted { config, memory, folder, latest } = run;
-    let runner = Runner::from_plan(&config, &memory.target, &memory.plan.exec_plan())?;
+    let Accepted { config, admitted, folder, latest } = run;
+    let runner = Runner::from_plan(&config, &admitted.target, &admitted.plan.exec_plan())?;
     let (folder, info) = match folder {
         None => (RunFolder::create(&config.run_folder(), &config.to_yaml())?, None),
         Some(folder) => {
@@ -106,8 +106,8 @@ fn set_up(run: Accepted, out: &mut dyn Write) -> anyhow::Result<Session<f32>> {
             (folder, info)
         }
     };
-    let info = describe(&runner, &memory.plan, info.unwrap_or_else(|| RunInfo::begin(config.seed)));
-    announce(&runner, &memory, &folder, &info, out);
+    let info = describe(&runner, &admitted.plan, info.unwrap_or_else(|| RunInfo::begin(config.seed)));
+    announce(&runner, &admitted, &folder, &info, out);
     Ok(match latest {
         Some(latest) => {
             say(out, format_args!("  continues      after epoch {}", state::epoch_of(&latest)?));
@@ -146,8 +146,8 @@ fn begin(args: &TrainArgs, out: &mut dyn Write) -> anyhow::Result<Option<Accepte
         let overrides = args.overrides.iter().filter(goes_on).cloned().collect();
         return Ok(Some(resume(&path, &TrainArgs { overrides, resume: Some(path.clone()), ..args.clone() })?));
     }
-    let memory = admit(&config)?;
-    Ok(Some(Accepted { config, memory, folder: None, latest: None }))
+    let admitted = admit(&config)?;
+    Ok(Some(Accepted { config, admitted, folder: None, latest: None }))
 }
 
 /// Whether the run in a folder is the one that `config` describes: then the same command again goes on with it.
@@ -164,7 +164,7 @@ fn resume(dir: &Path, args: &TrainArgs) -> anyhow::Result<Accepted> {
     let settings = args.settings();
     let config = Config::from_yaml(&name, &folder.read_config()?, &settings)?;
     env::check(&config)?;
-    let memory = admit(&config)?;
+    let admitted = admit(&config)?;
     let (latest, original) = if folder.latest().is_file() {
         let latest = Checkpoint::load(&folder.latest())?;
         let original = state::config_of(&latest)??;
@@ -173,7 +173,7 @@ fn resume(dir: &Path, args: &TrainArgs) -> anyhow::Result<Accepted> {
         (None, Config::from_yaml::<&str>(&name, &folder.read_config()?, &[])?)
     };
     refuse_changes(&original, &config, &settings, &name)?;
-    Ok(Accepted { config, memory, folder: Some(folder), latest })
+    Ok(Accepted { config, admitted, folder: Some(folder), latest })
 }
 
 /// Nothing that decides what is learned may change in the middle of a run.
@@ -258,7 +258,7 @@ fn products(t: &Runner<f32>) -> String {
 }
 
 /// What is about to happen, and for how long.
-fn announce(t: &Runner<f32>, memory: &Admitted, folder: &RunFolder, info: &RunInfo, out: &mut dyn Write) {
+fn announce(t: &Runner<f32>, admitted: &Admitted, folder: &RunFolder, info: &RunInfo, out: &mut dyn Write) {
     let c = t.config();
     let networks = &t.parts.networks;
     let total = Short(networks.iter().map(|n| n.group.len).sum::<usize>() as f64);
@@ -266,9 +266,9 @@ fn announce(t: &Runner<f32>, memory: &Admitted, folder: &RunFolder, info: &RunIn
     say(out, format_args!("{} on the {}: {}, seed {}", learner(c.algorithm).title(), c.env, c.alg, c.seed));
     say(out, format_args!("  run folder     {}", folder.path().display()));
     say(out, format_args!("  parameters     {total} ({})", each.join(", ")));
-    let Admitted { plan, limits, .. } = memory;
+    let Admitted { plan, limits, .. } = admitted;
     let (host, arena) = (Bytes(plan.host()), Bytes(plan.arena_bytes()));
-    match (plan.place, &memory.target, memory.free) {
+    match (plan.place, &admitted.target, admitted.free) {
         (ArenaPlace::Device, Target::Cuda(context, _), Some(before)) => {
             say(
                 out,

@@ -2,13 +2,13 @@
 //!
 //! | file | idea |
 //! |---|---|
-//! | [`bind`] | programs and their values get addresses; what a node writes lies apart |
+//! | [`bind`] | programs and their values get addresses; what a node writes overlaps nothing else |
 //! | [`host`] | the host's memory of variables |
 //! | [`cpu`] | programs as stages that a team of threads walks |
 //! | [`cuda`](mod@cuda) | programs as graphs of launches, variables mirrored on the host |
 //!
-//! A back end knows the tape, and operations only through [`Op`](crate::tape::Op). Threads, vector math, the compiler and
-//! the driver lie in [`crate::device`], below the tape, because the kernels of operations use them too.
+//! A back end knows the tape, and operations only through [`Op`](crate::tape::Op). Threads, vector math, the compiler
+//! and the driver lie in [`crate::device`], below the tape, because the kernels of operations use them too.
 
 mod bind;
 pub mod cpu;
@@ -35,9 +35,9 @@ pub enum Target {
     Cuda(Arc<Context>, cuda::Options),
 }
 
-/// Plans programs, allocates everything that they will ever need on `target`, and binds them: with what [`Vars::offload`]
-/// took out of the arena at `placement`, and ready for the epochs of `io`, if there will be any. The team serves the processor. Variables hold
-/// zeros.
+/// Plans programs, allocates everything that they will ever need on `target`, and binds them: with what
+/// [`Vars::offload`] took out of the arena at `placement`, and ready for the epochs of `io`, if there will be any. The
+/// team serves the processor. Variables hold zeros.
 pub fn build<F: TapeReal>(
     target: &Target,
     vars: Vars,
@@ -71,8 +71,8 @@ impl<F: TapeReal> Machine<F> {
         Ok(Self::bound(planned, Box::new(backend)))
     }
 
-    /// As [`Machine::new`], with what [`Vars::offload`] took out of the arena at `placement`; pages become resident only when
-    /// they are touched: to see what would be bound.
+    /// As [`Machine::new`], with what [`Vars::offload`] took out of the arena at `placement`; pages become resident
+    /// only when they are touched: to see what would be bound.
     pub fn reserve_at(
         vars: Vars,
         programs: Vec<Program>,

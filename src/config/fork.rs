@@ -1,8 +1,8 @@
 //! Configuration files of published PWM and of its flow fork, read as they are.
 //!
-//! They are made for Hydra: settings stand in nested groups that name the class to build (`_target_`), and some refer to
-//! other files (`${horizon}`). Each setting is mapped to a key, or ignored for a reason that is said. Where one of them is
-//! known to do harm, the file is still read, what is done instead is said, and why.
+//! They are made for Hydra: settings stand in nested groups that name the class to build (`_target_`), and some refer
+//! to other files (`${horizon}`). Each setting is mapped to a key, or ignored for a reason that is said. Where one of
+//! them is known to do harm, the file is still read, what is done instead is said, and why.
 
 use super::key::Key;
 use super::names::resolve;
@@ -248,7 +248,8 @@ fn meaning(setting: &Setting, flow: bool) -> Meaning {
     }
 }
 
-/// The default of `${resolve_child:DEFAULT,..}`, which an environment's file may replace; the shipped ones have the same.
+/// The default of `${resolve_child:DEFAULT,..}`, which an environment's file may replace; the shipped ones have the
+/// same.
 fn own_default(value: &Value) -> Option<Value> {
     let Value::Text(text) = value else { return None };
     let inside = text.strip_prefix("${resolve_child:")?;

@@ -46,8 +46,8 @@ impl KeySection {
     }
 }
 
-/// What a setting decides. Which settings may differ when a run is continued, which make another experiment and which are
-/// part of a checkpoint follows from this and is written nowhere else.
+/// What a setting decides. Which settings may differ when a run is continued, which make another experiment and which
+/// are part of a checkpoint follows from this and is written nowhere else.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Effect {
     /// What is learned.

@@ -61,8 +61,8 @@ pub fn load_with_notes<S: AsRef<str>>(overrides: &[S]) -> Result<(Config, Vec<No
 }
 
 impl Config {
-    /// A resolved configuration read back, as `to_yaml` wrote it, with overrides on top. No other file is read: `alg` and
-    /// `env` are the names it was made from, and cannot be overridden.
+    /// A resolved configuration read back, as `to_yaml` wrote it, with overrides on top. No other file is read: `alg`
+    /// and `env` are the names it was made from, and cannot be overridden.
     pub fn from_yaml<S: AsRef<str>>(name: &str, text: &str, overrides: &[S]) -> Result<Config, ConfigErrors> {
         let mut resolver = Resolver::default();
         resolver.layer(read_settings(name, text)?);
@@ -242,7 +242,8 @@ impl Resolver {
         });
     }
 
-    /// Rules are only checked on values that could all be read: half a configuration breaks rules it would not break whole.
+    /// Rules are only checked on values that could all be read: half a configuration breaks rules it would not break
+    /// whole.
     fn finish(self) -> Result<Config, ConfigErrors> {
         let Resolver { config, origins, mut errors } = self;
         if errors.is_empty() {

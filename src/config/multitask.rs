@@ -9,7 +9,8 @@ use super::yaml::{Setting, key_places};
 /// Settings that only a run of many tasks has, in whatever group they stand.
 const NAMES: [&str; 4] = ["multitask", "tasks", "task_dim", "action_dims"];
 
-/// The refusal of a file that asks for many tasks; none for a file of one task. `text` is what the settings were read from.
+/// The refusal of a file that asks for many tasks; none for a file of one task. `text` is what the settings were read
+/// from.
 pub(super) fn refusal(name: &str, text: &str, settings: &[Setting]) -> Option<ConfigError> {
     let mut found = vec![];
     for setting in settings {

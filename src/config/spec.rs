@@ -6,7 +6,8 @@ use super::value::{Field, Value};
 use super::yaml::read_section;
 use std::sync::Arc;
 
-/// One part of a specification and where it was written; line 0 where nobody knows. Parts are equal if they say the same.
+/// One part of a specification and where it was written; line 0 where it is not known. Parts are equal if they say the
+/// same.
 #[derive(Clone, Debug)]
 pub struct SpecNode {
     pub line: u64,

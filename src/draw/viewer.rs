@@ -1,13 +1,13 @@
 //! The moving picture of an episode: one HTML file that plays anywhere, and a still strip of poses as SVG.
 //!
 //! Input: spheres and capsules, and where each was in every frame (world position and quaternion xyzw, y up, ground at
-//! y = 0, a capsule's axis along its local x). Shape 0 is the body that the camera follows; where it is a sphere it gets
-//! eyes on its local +x side with local z up, so that the eye sees which way it faces. The page (`viewer.html`) holds
-//! everything: no network, no other file.
+//! y = 0, a capsule's axis along its local x). Shape 0 is the body that the camera follows; where it is a sphere it
+//! gets eyes on its local +x side with local z up, so that the eye sees which way it faces. The page (`viewer.html`)
+//! holds everything: no network, no other file.
 //!
-//! Poses are stored relative to shape 0 as sixteen-bit integers, the body's own path as f32: a thousand frames of a walker
-//! of thirteen shapes are 275 kB of text, and no error is larger than a tenth of a millimetre. Forces of the ground are
-//! arrows, stored in the same way: what is not in contact takes no room.
+//! Poses are stored relative to shape 0 as sixteen-bit integers, the body's own path as f32: a thousand frames of a
+//! walker of thirteen shapes are 275 kB of text, and no error is larger than a tenth of a millimetre. Forces of the
+//! ground are arrows, stored in the same way: what is not in contact takes no room.
 
 use std::fmt::{self, Write as _};
 

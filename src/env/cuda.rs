@@ -65,7 +65,8 @@ fn header(g: &Group) -> GeneratedHeader {
     GeneratedHeader { name: "robot.cuh", text: c.text.into() }
 }
 
-/// Rows of a table that kernels/sim/task.cuh declares. One of nothing has a row that nobody reads: C++ has no empty arrays.
+/// Rows of a table that kernels/sim/task.cuh declares. An empty one gets a row that is never read: C++ has no empty
+/// arrays.
 fn table(c: &mut Constants, kind: &str, name: &str, rows: &[String]) {
     let rows = if rows.is_empty() { "{}".into() } else { rows.join(", ") };
     let _ = writeln!(c.text, "static __device__ constexpr {kind} {name}[] = {{{rows}}};");

@@ -27,8 +27,8 @@ pub enum Feature {
     },
     /// Cosine of the angle between the axis of the root that points up at the start and up.
     Up,
-    /// Cosine of the angle between the axis of the root that points along x at the start and the way to a place (x, z) on
-    /// the ground, at the root's own height.
+    /// Cosine of the angle between the axis of the root that points along x at the start and the way to a place (x, z)
+    /// on the ground, at the root's own height.
     Heading {
         target: [f64; 2],
     },

@@ -1,7 +1,7 @@
 //! Rows of environments: `f32` eight at a time, the other number types one by one. Nothing here allocates.
 //!
-//! Rows of observations and actions may be wider than the task's: what is beyond its own entries is neither read nor, but
-//! for zeros, written. Their width is a slice's length over the number of rows.
+//! Rows of observations and actions may be wider than the task's: what is beyond its own entries is neither read nor,
+//! but for zeros, written. Their width is a slice's length over the number of rows.
 
 use super::task::{MOST_ENTRIES, Task, clip};
 use super::term::{reward, reward_adjoint};
@@ -15,8 +15,8 @@ use crate::device::cpu::lanes::{Avx8, avx512vl};
 
 /// A number type environments can be stepped in.
 pub trait EnvReal: Real {
-    /// Steps `rows` environments: `q` (rows x nq) and `qd` (rows x nqd) advance in place, `next_obs` (rows x its width) and
-    /// `reward` (rows) are written. `obs` is the observation before the step, `action` is raw.
+    /// Steps `rows` environments: `q` (rows x nq) and `qd` (rows x nqd) advance in place, `next_obs` (rows x its width)
+    /// and `reward` (rows) are written. `obs` is the observation before the step, `action` is raw.
     ///
     /// A row's result depends on that row alone, whatever the number of rows and the row's place among them.
     ///
@@ -34,8 +34,8 @@ pub trait EnvReal: Real {
         reward: &mut [Self],
     );
 
-    /// Adjoint of [`EnvReal::step_rows`]: cotangents of what went into a step of `rows` environments, from those of what
-    /// came out. `at` holds the operands of the step; `from` is read, `to` is written.
+    /// Adjoint of [`EnvReal::step_rows`]: cotangents of what went into a step of `rows` environments, from those of
+    /// what came out. `at` holds the operands of the step; `from` is read, `to` is written.
     ///
     /// # Panics
     /// If a slice is shorter than `rows` rows.
@@ -98,9 +98,9 @@ fn env_step<S: SimScalar, const B: usize, const D: usize>(
     reward(&task.spec.terms, before, action)
 }
 
-/// Adjoint of [`env_step`] at the state (q, qd) *before* the step: (`q_bar`, `qd_bar`) turn from cotangents of the state
-/// after it, `obs_bar` from that of its observation into that of the one before, and `action_bar`, which holds zeros, into
-/// that of the raw action.
+/// Adjoint of [`env_step`] at the state (q, qd) *before* the step: (`q_bar`, `qd_bar`) turn from cotangents of the
+/// state after it, `obs_bar` from that of its observation into that of the one before, and `action_bar`, which holds
+/// zeros, into that of the raw action.
 #[inline(always)]
 #[allow(clippy::too_many_arguments, reason = "a step's operands and the cotangents of its results")]
 fn env_step_adjoint<S: SimScalar, const B: usize, const Q: usize, const D: usize, const KEPT: usize>(

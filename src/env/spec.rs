@@ -73,7 +73,7 @@ impl<'a> Fields<'a> {
         self.get(name).map_or(Ok(default), |node| self.reader.flag(node))
     }
 
-    /// Refuses what nobody asked for.
+    /// Refuses entries that were not asked for.
     fn finish(self) -> Read<()> {
         let asked = self.asked.into_inner();
         for (i, (name, node)) in self.entries.iter().enumerate() {
@@ -507,8 +507,8 @@ struct Entries<'a> {
 }
 
 impl<'a> Entries<'a> {
-    /// The entry that a node names: its number, a feature of one number, or `feature.part`, where a part is x, y, z or w, a
-    /// number from 0 on, or the body of a joint.
+    /// The entry that a node names: its number, a feature of one number, or `feature.part`, where a part is x, y, z or
+    /// w, a number from 0 on, or the body of a joint.
     fn entry(&self, node: &'a SpecNode) -> Read<usize> {
         let width = self.observation.width();
         if let Data::Scalar(Value::Int(i)) = node.data {

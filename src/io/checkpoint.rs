@@ -7,13 +7,14 @@
 //! {"__metadata__":{"pwm_checksum":"0123456789abcdef","pwm_version":"2","pwm_sections":"{\"networks\":...
 //! ```
 //!
-//! at a fixed offset. That checksum is the CRC-64/XZ of everything before the numbers, with its own sixteen digits read as
-//! zeros; `pwm_sections` names the tensors of each [`Section`] and the CRC-64/XZ of their bytes. A flipped bit anywhere,
-//! header and padding included, is found at load and told by section: of a file whose replay is damaged the policy can
-//! still be used ([`Checkpoint::salvage`]). Files of version 1 had one checksum, of the whole file; they still load.
+//! at a fixed offset. That checksum is the CRC-64/XZ of everything before the numbers, with its own sixteen digits read
+//! as zeros; `pwm_sections` names the tensors of each [`Section`] and the CRC-64/XZ of their bytes. A flipped bit
+//! anywhere, header and padding included, is found at load and told by section: of a file whose replay is damaged the
+//! policy can still be used ([`Checkpoint::salvage`]). Files of version 1 had one checksum, of the whole file; they
+//! still load.
 //!
-//! `save` streams tensors from the caller's memory (it copies none); `load` checks the whole file before a single number
-//! can be used, and holds none of it: tensors are read from the file straight to where they belong.
+//! `save` streams tensors from the caller's memory (it copies none); `load` checks the whole file before a single
+//! number can be used, and holds none of it: tensors are read from the file straight to where they belong.
 
 use std::collections::BTreeMap;
 use std::fs::File;
@@ -163,8 +164,8 @@ fn header(tensors: &[Tensor], meta: &BTreeMap<String, String>) -> Result<String,
     Ok(text)
 }
 
-/// A checkpoint, every byte of it checked. Tensors stay where they are until they are copied out: a file that is replaced
-/// meanwhile (which [`save`] does by a new file) stays open as it was.
+/// A checkpoint, every byte of it checked. Tensors stay where they are until they are copied out: a file that is
+/// replaced meanwhile (which [`save`] does by a new file) stays open as it was.
 #[derive(Debug)]
 pub struct Checkpoint {
     path: PathBuf,
@@ -184,8 +185,8 @@ impl Checkpoint {
         Self::read(path, ByteSource::File(file))?.entire()
     }
 
-    /// As `load`, of a file that may be damaged or cut short in some of its sections: asking for a tensor of those is an
-    /// error, and [`Checkpoint::loss`] names them.
+    /// As `load`, of a file that may be damaged or cut short in some of its sections: asking for a tensor of those is
+    /// an error, and [`Checkpoint::loss`] names them.
     pub fn salvage(path: &Path) -> Result<Self, CheckpointError> {
         let file = File::open(path).map_err(FileError::at(path, "reading it"))?;
         Self::read(path, ByteSource::File(file))

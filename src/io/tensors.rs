@@ -142,7 +142,8 @@ pub fn sort(tensors: &mut [Tensor]) {
         .sort_by(|a, b| b.dtype.size().cmp(&a.dtype.size()).then(a.section.cmp(&b.section)).then(a.name.cmp(b.name)));
 }
 
-/// The JSON header of a file of these tensors in this order, padded so that the data start on a multiple of eight bytes.
+/// The JSON header of a file of these tensors in this order, padded so that the data start on a multiple of eight
+/// bytes.
 pub fn header(strings: Map<String, Value>, tensors: &[Tensor]) -> Result<String, String> {
     let mut root = Map::new();
     root.insert("__metadata__".into(), Value::Object(strings));
@@ -188,8 +189,8 @@ impl TensorInfo {
     }
 }
 
-/// The tensors of a file whose data begin at `data`, one after another, of the sizes their shapes ask for; and where the
-/// last one ends. The file may be shorter.
+/// The tensors of a file whose data begin at `data`, one after another, of the sizes their shapes ask for; and where
+/// the last one ends. The file may be shorter.
 pub fn entries(metadata: &Metadata, data: u64) -> Result<(BTreeMap<String, TensorInfo>, u64), String> {
     let (mut tensors, mut at) = (BTreeMap::new(), data);
     for name in metadata.offset_keys() {

@@ -1,8 +1,8 @@
 //! The policy, before and after the squash `a = tanh(u)`.
 //!
-//! *Gaussian*: `u = mean(z) + e^logstd ε`, a network's mean and a deviation free of the state. *Flow*: `u` is the end of
-//! the integration of a velocity field `v(z, y, τ)` from `y = e^logstd ε` at τ = 0 to τ = 1. Without noise the first gives
-//! its mean, the second starts from zero.
+//! *Gaussian*: `u = mean(z) + e^logstd ε`, a network's mean and a deviation free of the state. *Flow*: `u` is the end
+//! of the integration of a velocity field `v(z, y, τ)` from `y = e^logstd ε` at τ = 0 to τ = 1. Without noise the first
+//! gives its mean, the second starts from zero.
 
 use super::mlp::{BoundMlp, Mlp, MlpInit, MlpSpec};
 use super::params::{GroupBuilder, Init, Param, ParamGroup};
@@ -86,8 +86,8 @@ pub struct BoundActor {
 }
 
 impl BoundActor {
-    /// Actions `[N, A]` within (-1, 1) on latents `[N, D]`, drawn with standard normal `noise` `[N, A]` or, without, the
-    /// deterministic ones; in `out` if given. `save` keeps what the reverse pass needs.
+    /// Actions `[N, A]` within (-1, 1) on latents `[N, D]`, drawn with standard normal `noise` `[N, A]` or, without,
+    /// the deterministic ones; in `out` if given. `save` keeps what the reverse pass needs.
     pub fn act(&self, p: &mut Program, z: Val, noise: Option<Val>, save: bool, out: Option<Val>) -> Val {
         let u = self.unsquashed(p, z, noise, save);
         // The noise is already in what a flow policy ends with.

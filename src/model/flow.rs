@@ -75,8 +75,8 @@ pub struct BoundFlow {
 }
 
 impl BoundFlow {
-    /// Latent `[M, D]` after one step with action `[M, A]`, in `out` if given. `save` may keep what the reverse pass can
-    /// do without, at the price of more work.
+    /// Latent `[M, D]` after one step with action `[M, A]`, in `out` if given. `save` may keep what the reverse pass
+    /// can do without, at the price of more work.
     pub fn next(&self, p: &mut Program, z: Val, a: Val, save: bool, out: Option<Val>) -> Val {
         let field = VelocityField { layers: self.velocity.layers(), parts: &PARTS, tangent: self.how.tangent };
         let keep = save && self.how.keep;

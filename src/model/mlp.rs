@@ -62,7 +62,7 @@ impl Mlp {
         Self { layers }
     }
 
-    /// What follows the matrix of each layer.
+    /// The epilogue of each layer.
     pub fn epilogues(&self) -> impl Iterator<Item = Epilogue> + '_ {
         self.layers.iter().map(|l| l.epilogue)
     }

@@ -26,7 +26,7 @@ pub const WIDTH: usize = 64;
 pub struct Header {
     /// Configuration, environment, seed, folder.
     pub title: String,
-    /// The budget of host memory in MiB; NaN if nobody knows.
+    /// The budget of host memory in MiB; NaN if it is not known.
     pub budget_mib: f64,
 }
 

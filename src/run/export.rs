@@ -1,7 +1,7 @@
 //! Weights for use elsewhere: a plain safetensors file with a recipe, which needs nothing of this program to be used.
 //!
-//! Matrices are `[out, in]`, `y = x Wᵀ + b`. The metadata hold one recipe for each function, as JSON: the inputs that are
-//! joined, and steps that are applied to them one after another. docs/EXPORT.md says what each step computes.
+//! Matrices are `[out, in]`, `y = x Wᵀ + b`. The metadata hold one recipe for each function, as JSON: the inputs that
+//! are joined, and steps that are applied to them one after another. docs/EXPORT.md says what each step computes.
 
 use std::collections::BTreeMap;
 use std::path::Path;

@@ -300,8 +300,8 @@ pub fn best(run: &Path) -> PathBuf {
     run.join("checkpoints").join("best.safetensors")
 }
 
-/// Whether a process works on a run. Its lock ends with it, however it ends: a run that was killed does not go on, one that
-/// was over and is taken up again does. Where the file system knows no locks, whether it has not said that it
+/// Whether a process works on a run. Its lock ends with it, however it ends: a run that was killed does not go on, one
+/// that was over and is taken up again does. Where the file system knows no locks, whether it has not said that it
 /// ended.
 pub fn goes_on(run: &Path) -> bool {
     let Ok(lock) = File::open(run.join("run.lock")) else { return false };

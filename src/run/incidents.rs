@@ -4,8 +4,8 @@
 //! {"epoch":1200,"step":1228800,"kind":"rollback","text":"2 evaluations below half of 1311 ..."}
 //! ```
 //!
-//! The file is rewritten whole at each incident (there are few), so it is never torn. A checkpoint stores how many of the
-//! lines belong to its history; a run resumed from it drops the others, whose epochs it will live through again.
+//! The file is rewritten whole at each incident (there are few), so it is never torn. A checkpoint stores how many of
+//! the lines belong to its history; a run resumed from it drops the others, whose epochs it will live through again.
 
 use std::path::Path;
 

@@ -1,4 +1,5 @@
-//! Where the run is, on stderr: a dashboard or one live line on a terminal, a plain line every ten seconds in a log file.
+//! Where the run is, on stderr: a dashboard or one live line on a terminal, a plain line every ten seconds in a log
+//! file.
 //!
 //! ```text
 //! epoch 812/15000  3.33M steps  12.4k/s  return 1873 (best 2011)  left 41m 07s  length 934  actor -1.24  critic 0.0312  model 1.90e-4

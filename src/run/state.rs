@@ -156,8 +156,8 @@ pub fn restore<F: Stored>(t: &mut Runner<F>, from: &Checkpoint) -> Result<(), Ch
     Ok(())
 }
 
-/// What the epoch loop remembered when a `latest` checkpoint was written. Files of earlier builds lack some of it: there
-/// the loop begins anew, as those builds did.
+/// What the epoch loop remembered when a `latest` checkpoint was written. Files of earlier builds lack some of it:
+/// there the loop begins anew, as those builds did.
 pub fn loop_state_of(from: &Checkpoint) -> Result<LoopState, CheckpointError> {
     fn part<T: DeserializeOwned + Default>(from: &Checkpoint, key: &str) -> Result<T, CheckpointError> {
         let Some(text) = from.meta().get(key) else { return Ok(T::default()) };

@@ -1,5 +1,5 @@
-//! The exit status that each kind of error stands for (`app::EXIT_STATUS` lists what they mean). It is here and not with
-//! the commands because a run writes the status it ends with into its folder.
+//! The exit status that each kind of error stands for (`app::EXIT_STATUS` lists what they mean). It is here and not
+//! with the commands because a run writes the status it ends with into its folder.
 
 use std::error::Error;
 

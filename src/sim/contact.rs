@@ -1,7 +1,7 @@
 //! Penalty contact with the ground plane y = 0, point by point.
 //!
-//! A point of radius ρ acts at its lowest place x. With depth `d = -x_y > 0` and velocity u there, the force on the body
-//! is `ke d` and, while approaching, `-kd d u_y` along y, and friction `-(u_t/|u_t|) min(kf |u_t|, mu ke d)`.
+//! A point of radius ρ acts at its lowest place x. With depth `d = -x_y > 0` and velocity u there, the force on the
+//! body is `ke d` and, while approaching, `-kd d u_y` along y, and friction `-(u_t/|u_t|) min(kf |u_t|, mu ke d)`.
 
 use super::model::{Contact, Model};
 use super::number::SimScalar;

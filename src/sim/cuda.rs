@@ -1,8 +1,9 @@
 //! How a robot lies over the threads of a GPU, and the robot written as constants of the CUDA kernels.
 //!
-//! kernels/sim/step.cuh says what the two layouts have in common. A free body with equal chains of hinges has a thread for
-//! each chain; every other robot is a tree whose environments share out their work among 8 to 32 threads, with state and
-//! work in shared memory. A block of trees is one warp, so that the largest robot of [`super::size`] has room.
+//! kernels/sim/step.cuh says what the two layouts have in common. A free body with equal chains of hinges has a thread
+//! for each chain; every other robot is a tree whose environments share out their work among 8 to 32 threads, with
+//! state and work in shared memory. A block of trees is one warp, so that the largest robot of [`super::size`] has
+//! room.
 
 use super::articulation::JointKind;
 use super::model::{Contact, Link, Model};
@@ -53,8 +54,8 @@ impl ThreadLayout {
         }
     }
 
-    /// A bound of the bytes that a thread of the adjoint keeps off the chip: states and accelerations of all substeps, as
-    /// `Kept` of the layout has them, and a kibibyte of arrays that loops over bodies index.
+    /// A bound of the bytes that a thread of the adjoint keeps off the chip: states and accelerations of all substeps,
+    /// as `Kept` of the layout has them, and a kibibyte of arrays that loops over bodies index.
     pub fn adjoint_stack(self, model: &Model<f64>, substeps: usize) -> u32 {
         let kept = match self {
             Self::Chains { depth, .. } => 13 + 2 * depth + depth + 6,
@@ -127,7 +128,7 @@ impl Constants {
             self.number(&format!("{name}_{axis}"), v);
         }
     }
-    /// A table in memory. One of nothing has an entry that nobody reads: C++ has no empty arrays.
+    /// A table in memory. An empty one gets an entry that is never read: C++ has no empty arrays.
     pub fn numbers(&mut self, name: &str, v: &[f64]) {
         let list: Vec<_> = v.iter().chain(&[0.0][v.len().min(1)..]).map(|&x| float(x)).collect();
         let _ = writeln!(self.text, "static __device__ const float {name}[] = {{{}}};", list.join(", "));

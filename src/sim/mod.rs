@@ -1,5 +1,5 @@
-//! Articulated rigid bodies with penalty ground contact, written once over [`SimScalar`]: `f64`, `f32`, lanes of `f32` across
-//! environments, and dual numbers.
+//! Articulated rigid bodies with penalty ground contact, written once over [`SimScalar`]: `f64`, `f32`, lanes of `f32`
+//! across environments, and dual numbers.
 //!
 //! World axes are right-handed with y up, the ground is y = 0, units are SI and radians. The stages of one substep are
 //! functions of their own, in the order of this list:

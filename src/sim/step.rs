@@ -85,8 +85,8 @@ pub(super) fn origin<S: Scalar>(model: &Model<S>, timing: &Timing<S>, q: &[S]) -
     }
 }
 
-/// The first body, if the reference point goes with it: when every root is free. A robot that is fixed to the world stays
-/// near its base: nothing to gain there.
+/// The first body, if the reference point goes with it: when every root is free. A robot that is fixed to the world
+/// stays near its base: nothing to gain there.
 #[inline(always)]
 pub(super) fn moving_root<'a, S: Scalar>(model: &'a Model<S>, timing: &Timing<S>) -> Option<&'a Link<S>> {
     let mut roots = model.links.iter().filter(|l| l.parent.is_none());

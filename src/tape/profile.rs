@@ -1,8 +1,8 @@
 //! Where the time of a program goes: every operation timed by itself, on the thread that asks.
 //!
 //! The program runs step by step without the team, so the times hold kernels only: no barriers, no waiting. Their sum
-//! against the time of [`super::Machine::run`] on one thread is what the executor costs; against several threads it shows how
-//! well the work divides.
+//! against the time of [`super::Machine::run`] on one thread is what the executor costs; against several threads it
+//! shows how well the work divides.
 
 use super::program::{Node, Program, Val};
 

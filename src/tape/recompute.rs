@@ -1,14 +1,16 @@
-//! Rematerialisation: what the reverse pass reads is computed again right before it, instead of being kept. The setting is
-//! `recompute`.
+//! Rematerialisation: what the reverse pass reads is computed again right before it, instead of being kept. The setting
+//! is `recompute`.
 //!
-//! A forward operation whose outputs the reverse pass reads may be *rematerialised*: a copy of it, with outputs of its own, is
-//! inserted before the first later operation that reads them, so the originals live no longer than the forward pass.
-//! What a copy reads is kept, or rematerialised itself, earlier; so a single layer, a step of a rollout or anything between
-//! can be a segment, and its boundary is whatever is not rematerialised. Operations are functions of their inputs, and one is
-//! rematerialised only if nothing overwrites these before; so every choice gives the same bits.
+//! A forward operation whose outputs the reverse pass reads may be *rematerialised*: a copy of it, with outputs of its
+//! own, is inserted before the first later operation that reads them, so the originals live no longer than the forward
+//! pass. What a copy reads is kept, or rematerialised itself, earlier; so a single layer, a step of a rollout or
+//! anything between can be a segment, and its boundary is whatever is not rematerialised. Operations are functions of
+//! their inputs, and one is rematerialised only if nothing overwrites these before; so every choice gives the same
+//! bits.
 //!
-//! Operations are ranked by the numbers they save for an operation of arithmetic rematerialised, the largest first (Chen et al.,
-//! "Training deep nets with sublinear memory cost", 2016, keeps square-root many; here the budget decides how many).
+//! Operations are ranked by the numbers they save for an operation of arithmetic rematerialised, the largest first
+//! (Chen et al., "Training deep nets with sublinear memory cost", 2016, keeps square-root many; here the budget decides
+//! how many).
 
 use super::plan::{ProgramLayout, aligned, plan_program};
 use super::program::{DType, Node, Program, Storage, Val};
@@ -258,12 +260,14 @@ impl Rematerialisable {
     }
 
     /// The fewest numbers that the activations can be brought to. Memory does not fall with every operation that is
-    /// rematerialised: what a copy reads lives as long as the copy needs it, and copies that need each other are there at once.
+    /// rematerialised: what a copy reads lives as long as the copy needs it, and copies that need each other are there
+    /// at once.
     pub fn floor(&self) -> usize {
         self.parts().map(|taken| self.reals(taken)).min().unwrap_or(0)
     }
 
-    /// How few candidates must be rematerialised for the activations to keep within `reals` numbers; none if that cannot be.
+    /// How few candidates must be rematerialised for the activations to keep within `reals` numbers; none if that
+    /// cannot be.
     pub fn least(&self, reals: usize) -> Option<usize> {
         let fits = |taken| self.reals(taken) <= reals;
         let mut low = 0;

@@ -1,4 +1,5 @@
-//! Neither the training loop nor what it writes touches the heap. A program of its own: the counter sees the whole process.
+//! Neither the training loop nor what it writes touches the heap. A program of its own: the counter sees the whole
+//! process.
 
 mod metrics;
 #[path = "../support/mod.rs"]
@@ -80,8 +81,8 @@ fn epochs_allocate_nothing() {
     let folder = RunFolder::create(&dir.path().join("run"), &c.to_yaml()).unwrap();
     let metrics = folder.file(FILE_NAME);
     let mut session = Session::begin(Runner::<f32>::new(&c).unwrap(), folder, RunInfo::begin(c.seed)).unwrap();
-    // The library of products packs into a buffer that each worker allocates with its first wide product, which on a busy
-    // machine may come late.
+    // The library of products packs into a buffer that each worker allocates with its first wide product, which on a
+    // busy machine may come late.
     for _ in 0..30 {
         session.epoch().unwrap();
     }

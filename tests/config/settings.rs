@@ -473,8 +473,8 @@ fn files_of_the_published_fork_are_read_as_they_are() {
     assert_eq!(load(&[format!("alg={}", broken.display())]).unwrap().actor, ActorKind::Flow);
 }
 
-/// Files of many tasks in every shape they have: settings in a group or at the top, in one line, to be filled in later. None
-/// of them becomes a run of one task.
+/// Files of many tasks in every shape they have: settings in a group or at the top, in one line, to be filled in later.
+/// None of them becomes a run of one task.
 #[test]
 fn files_of_many_tasks_are_refused() {
     let dir = tempfile::tempdir().unwrap();

@@ -1,4 +1,5 @@
-//! Specifications of environments: what is wrong with one is said with its place; one's own file runs; what a run keeps of it.
+//! Specifications of environments: what is wrong with one is said with its place; one's own file runs; what a run keeps
+//! of it.
 
 use pwm::config::spec::Spec;
 use pwm::config::{Config, SHIPPED, Shipped, ShippedKind, load};

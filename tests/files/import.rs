@@ -1,5 +1,6 @@
-//! A checkpoint laid out as published PWM lays it out becomes a policy of ours that computes the same: the fixture is made
-//! by `fixtures/make_published_pt.py` with PyTorch, which also wrote down what it computes. Damaged files do no harm.
+//! A checkpoint laid out as published PWM lays it out becomes a policy of ours that computes the same: the fixture is
+//! made by `fixtures/make_published_pt.py` with PyTorch, which also wrote down what it computes. Damaged files do no
+//! harm.
 //!
 //! `PROPTEST_CASES=1000000` (scripts/full) tries the readers for longer.
 

@@ -1,5 +1,5 @@
-//! Two epochs of training against the reference's (`pwm/g_epoch_mlp`, `pwm/g_epoch_flow`): actor, critics, world model, with the file's
-//! noise, scripted environment and world-model batches.
+//! Two epochs of training against the reference's (`pwm/g_epoch_mlp`, `pwm/g_epoch_flow`): actor, critics, world model,
+//! with the file's noise, scripted environment and world-model batches.
 //!
 //! `policy_loss` of the file is a mean over episodes that ended, which this product reports in another way.
 

@@ -1,7 +1,8 @@
-//! A flow model of many tasks against the reference (`pwm/h_multitask`): a row's task is an embedding, one more input of
-//! every network, and the velocity field takes it as a second fixed input, after model time.
+//! A flow model of many tasks against the reference (`pwm/h_multitask`): a row's task is an embedding, one more input
+//! of every network, and the velocity field takes it as a second fixed input, after model time.
 //!
-//! The reference shortens rows of its table that are longer than 1 when it looks them up; what it then holds is in the file.
+//! The reference shortens rows of its table that are longer than 1 when it looks them up; what it then holds is in the
+//! file.
 
 use crate::support::golden::Golden;
 use crate::support::lab::{Lab, Score};

@@ -1,4 +1,5 @@
-//! The CUDA kernels without a GPU: compiled as C++ behind a shim and run through the whole back end on a stand-in driver.
+//! The CUDA kernels without a GPU: compiled as C++ behind a shim and run through the whole back end on a stand-in
+//! driver.
 
 use crate::support::standin;
 use crate::support::tiny;
@@ -77,8 +78,8 @@ fn missed() -> Vec<String> {
     kernels().into_iter().filter(|name| !instance(name)).collect()
 }
 
-/// Cases that take a processor seconds: not under every order of threads. Three of those that the copy unit takes part in
-/// are left for that, one of them with clusters.
+/// Cases that take a processor seconds: not under every order of threads. Three of those that the copy unit takes part
+/// in are left for that, one of them with clusters.
 const LONG: [&str; 11] = [
     "2730x256",
     "8203x40",
@@ -180,7 +181,8 @@ fn kernels() -> BTreeSet<String> {
     names
 }
 
-/// The cases again in an environment of [`standin::harsh`], with these precisions on GPUs of compute capability 8 and 9.
+/// The cases again in an environment of [`standin::harsh`], with these precisions on GPUs of compute capability 8 and
+/// 9.
 fn again(which: usize, precisions: &[&str]) {
     let environment = &standin::harsh()[which];
     let run = |test: &str, major: &str| {

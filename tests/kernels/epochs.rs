@@ -1,5 +1,5 @@
-//! An epoch on a GPU is one launch, and the host looks once an interval of logging: driver calls counted on the stand-in,
-//! and the same bits however epochs are submitted.
+//! An epoch on a GPU is one launch, and the host looks once an interval of logging: driver calls counted on the
+//! stand-in, and the same bits however epochs are submitted.
 
 use crate::support::standin;
 use crate::support::tiny;
@@ -85,7 +85,7 @@ impl Calls {
     }
 }
 
-/// Epochs that learn, until the replay is so full that nobody need look at it.
+/// Epochs that learn, until the replay is so full that it need not be looked at.
 const WARM: u64 = 20;
 
 fn settings(more: &[&str]) -> Config {
@@ -196,8 +196,8 @@ fn the_device_reports_what_is_not_finite() {
     assert!(t.non_finite().is_some_and(|name| name.contains("second moment")), "{:?}", t.non_finite());
 }
 
-/// More inputs, outputs, checked variables, words and steps than any run has today: an epoch is as large as its programs
-/// make it, on both back ends.
+/// More inputs, outputs, checked variables, words and steps than any run has today: an epoch is as large as its
+/// programs make it, on both back ends.
 #[test]
 fn an_epoch_has_as_many_inputs_outputs_and_steps_as_it_likes() {
     const MANY: usize = 60;

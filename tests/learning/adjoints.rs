@@ -277,8 +277,8 @@ fn world_model_loss() {
     }
 }
 
-/// The actor's loss with respect to the actor, through model and critics. With `detach` the reverse pass leaves out what
-/// dual numbers see, except in a rollout of one step.
+/// The actor's loss with respect to the actor, through model and critics. With `detach` the reverse pass leaves out
+/// what dual numbers see, except in a rollout of one step.
 #[test]
 fn actor_rollout() {
     for (head, latent, bootstrap, ret_norm, detach, horizon) in [

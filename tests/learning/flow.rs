@@ -168,8 +168,8 @@ fn tiny(head: FlowHead, projection: FlowProjection) -> Config {
     }
 }
 
-/// The loss on windows with respect to velocity, reward head, actions and first observation. Dual numbers see the targets
-/// move with the encoder, the reverse pass by design does not: so the encoder's parameters are constants.
+/// The loss on windows with respect to velocity, reward head, actions and first observation. Dual numbers see the
+/// targets move with the encoder, the reverse pass by design does not: so the encoder's parameters are constants.
 #[test]
 fn adjoint_of_the_world_model_loss() {
     let observed = Config { latent: Latent::Observed, ..tiny(FlowHead::Linear, FlowProjection::None) };

@@ -79,7 +79,8 @@ fn a_run_with_a_dead_reward_head_stops_and_says_why() {
     }
 }
 
-/// What the probes have shown is part of the checkpoint: a run that is killed after every epoch is stopped at the same one.
+/// What the probes have shown is part of the checkpoint: a run that is killed after every epoch is stopped at the same
+/// one.
 #[test]
 fn a_dead_reward_head_is_seen_across_sittings() {
     let c = config(&["dynamics=mlp", "reward_head=two_hot"]);

@@ -1,4 +1,5 @@
-//! The two kinds of rollout: where the environment shows exactly what the model imagined, they are the same computation.
+//! The two kinds of rollout: where the environment shows exactly what the model imagined, they are the same
+//! computation.
 
 use pwm::algo::pwm::rollout::{EnvStepVals, rollout};
 use pwm::algo::pwm::{PwmNets, RolloutBuffers};

@@ -197,8 +197,8 @@ fn small() -> Config {
     }
 }
 
-/// All programs of a run on two threads, at sizes that give what several threads read at the same time to several tasks:
-/// for Miri, which sees who borrows what, and when.
+/// All programs of a run on two threads, at sizes that give what several threads read at the same time to several
+/// tasks: for Miri, which sees who borrows what, and when.
 #[test]
 fn two_threads_share_memory() {
     let c = Config {

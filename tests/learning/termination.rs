@@ -1,7 +1,7 @@
 //! Loops whose length depends on data: they end, for numbers near every edge, on the processor and as kernels.
 //!
-//! Each property sees `PWM_TERMINATION_INPUTS` random inputs, a million by default. One that does not end fails after a while
-//! instead of holding up the others.
+//! Each property sees `PWM_TERMINATION_INPUTS` random inputs, a million by default. One that does not end fails after a
+//! while instead of holding up the others.
 
 use crate::support::replay::Driver;
 #[cfg(feature = "kernel-tests")]
@@ -87,8 +87,8 @@ fn projected(x: &[f64]) -> Vec<f64> {
     x.iter().map(|x| (x - theta).max(0.0)).collect()
 }
 
-/// Groups on and near a simplex, by little and by much, and such that a number lies within a few units in the last place of
-/// the threshold.
+/// Groups on and near a simplex, by little and by much, and such that a number lies within a few units in the last
+/// place of the threshold.
 fn groups(rng: &Philox, step: u64, size: usize, count: usize) -> Vec<f64> {
     let mut all = Vec::with_capacity(size * count);
     let mut at = 0;
@@ -182,8 +182,8 @@ fn age<F: TapeReal>(d: &mut Driver<F>, starts: u32) {
     }
 }
 
-/// Observations count the steps of an environment, so that a window that is one is seen. Every append, cut, fall back and
-/// draw counts as an input.
+/// Observations count the steps of an environment, so that a window that is one is seen. Every append, cut, fall back
+/// and draw counts as an input.
 fn the_directory_ends<F: TapeReal>(target: &Target, inputs: usize) {
     let mut fell = 0;
     for (which, (capacity, horizon, staging_rows)) in RINGS.into_iter().enumerate() {
@@ -252,8 +252,8 @@ fn the_directory_ends_as_kernels() {
 // ---- no loop is missing
 
 /// Files with loops that no count bounds, and how many. Above: the projection; bisections, cuts and fall backs of the
-/// directory, on both sides. Whole steps of a counter end by what they are (the parts of an episode, the layers of a field);
-/// the barrier in shared memory waits for others.
+/// directory, on both sides. Whole steps of a counter end by what they are (the parts of an episode, the layers of a
+/// field); the barrier in shared memory waits for others.
 const LOOPS: [(&str, usize); 7] = [
     ("kernels/common/hopper.cuh", 1),
     ("kernels/nn/flow.cu", 1),

@@ -1,5 +1,5 @@
-//! The adjoint of an environment step: against dual numbers stage by stage and over 16 substeps, against the reference's
-//! own gradients, and single against double precision.
+//! The adjoint of an environment step: against dual numbers stage by stage and over 16 substeps, against the
+//! reference's own gradients, and single against double precision.
 
 use crate::support::branches::branches;
 
@@ -70,8 +70,8 @@ fn dot(a: &[f64], b: &[f64]) -> f64 {
     a.iter().zip(b).map(|(x, y)| x * y).sum()
 }
 
-/// Every stage of a substep and of the task against dual numbers, and against central differences where no kink is near:
-/// a state at rest stands on several.
+/// Every stage of a substep and of the task against dual numbers, and against central differences where no kink is
+/// near: a state at rest stands on several.
 #[test]
 fn every_stage_is_the_transpose_of_its_derivative() {
     let (ant, rng) = (ant(ReferencePoint::World, 16, true), Philox::new(3, Stream::Test));
@@ -376,7 +376,8 @@ fn golden_f32_adjoint_is_accurate() {
 }
 
 /// As a distribution, single precision about the torso, the default, is on every percentile nearer to double precision
-/// than the reference's. About the world's origin, as the reference computes, both lose alike what states far from it lose.
+/// than the reference's. About the world's origin, as the reference computes, both lose alike what states far from it
+/// lose.
 #[test]
 fn golden_f32_adjoint_is_no_worse_than_the_references() {
     let g = Golden::open("ant/ant_vjp");

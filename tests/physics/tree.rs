@@ -198,8 +198,8 @@ fn the_reference_point_does_not_matter() {
     }
 }
 
-/// Every stage of a substep against dual numbers, and against central differences where no kink is near: a state at rest
-/// stands on several.
+/// Every stage of a substep against dual numbers, and against central differences where no kink is near: a state at
+/// rest stands on several.
 #[test]
 fn every_stage_is_the_transpose_of_its_derivative() {
     let mut v = Verdict::default();

@@ -84,7 +84,7 @@ fn a_run_leaves_its_folder_and_is_evaluated_to_the_same_number() {
     let fresh = evaluate(&run, |a| (a.fresh, a.episodes) = (true, Some(7))).unwrap();
     assert!(fresh.contains("(7 episodes), fresh starts") && !fresh.contains(number), "{fresh}");
 
-    // Pictures of it go into its own folder unless somebody says where.
+    // Pictures of it go into its own folder unless another place is given.
     let page = eval::RenderArgs { checkpoint: run.clone(), out: None, episodes: 2 };
     eval::render(&page, &mut vec![]).unwrap();
     assert!(["best.html", "best.svg", "best.gif"].iter().all(|n| run.join("render").join(n).is_file()));
@@ -202,8 +202,8 @@ fn a_resumed_run_goes_on_to_the_same_bits() {
 }
 
 /// Epochs 3 to 19 do not fall on a row: what the next one is made of must be in the checkpoint. Nor does an evaluation
-/// fall on them: the one that ends a sitting must not count, or the run would be rolled back to a policy that another never
-/// had.
+/// fall on them: the one that ends a sitting must not count, or the run would be rolled back to a policy that another
+/// never had.
 #[test]
 fn a_run_that_goes_on_between_two_rows_writes_the_same_ones() {
     let dir = tempfile::tempdir().unwrap();
@@ -381,8 +381,8 @@ fn a_schedulers_signal_does_not_wait_for_a_long_epoch() {
     assert_eq!(end(&mut child).code(), Some(138));
     assert!(!folder::latest(&run).exists());
 
-    // Nor for the evaluation that ends a sitting: the run is saved by then. Its first checkpoint is written here, as its
-    // first evaluation would take as long.
+    // Nor for the evaluation that ends a sitting: the run is saved by then. Its first checkpoint is written here, as
+    // its first evaluation would take as long.
     let run = dir.path().join("last");
     let config = tiny::config(&[&wide[..], &long, &["max_minutes=1e-4", &run_dir(&run)]].concat());
     drop(RunFolder::create(&run, &config.to_yaml()).unwrap());
@@ -403,8 +403,8 @@ fn a_schedulers_signal_does_not_wait_for_a_long_epoch() {
     assert!(said.contains("metrics.jsonl: no rows; what was measured up to epoch 1 is lost"), "{said}");
 }
 
-/// The largest shipped flow model. How long its checkpoint takes with a full replay buffer is printed: that is the disk's
-/// (`TMPDIR=/dev/shm` tells what is the program's own).
+/// The largest shipped flow model. How long its checkpoint takes with a full replay buffer is printed: that is the
+/// disk's (`TMPDIR=/dev/shm` tells what is the program's own).
 #[cfg(unix)]
 #[test]
 #[ignore = "2.5 GiB and some minutes: scripts/full"]

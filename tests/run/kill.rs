@@ -1,5 +1,5 @@
-//! A run that is killed again and again, and rolled back now and then, ends as one that never was: state, policies, metrics,
-//! incidents, pictures, and what it says of itself.
+//! A run that is killed again and again, and rolled back now and then, ends as one that never was: state, policies,
+//! metrics, incidents, pictures, and what it says of itself.
 //!
 //! Twenty kills; `PWM_KILLS=200 cargo test --release --test run kill` (scripts/full) for more.
 #![cfg(unix)]

@@ -76,7 +76,7 @@ fn on_disk() -> tempfile::TempDir {
     tempfile::tempdir_in(env!("CARGO_TARGET_TMPDIR")).unwrap()
 }
 
-/// To whoever watches, past the harness, which keeps what tests print.
+/// To the terminal, past the test harness, which keeps what tests print.
 #[cfg(target_os = "linux")]
 fn say(line: &str) {
     std::io::stderr().write_all(format!("{line}\n").as_bytes()).unwrap();

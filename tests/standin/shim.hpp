@@ -1,6 +1,6 @@
-// CUDA C++ on a CPU: what a kernel file needs to be compiled as C++ and run. One OS thread runs a block; its threads are
-// fibers, made when they first run. Shared memory is thread-local memory of the module, poisoned before each block; the
-// blocks of a cluster run in turns, so they may use none but what their launch asks for.
+// CUDA C++ on a CPU: what a kernel file needs to be compiled as C++ and run. One OS thread runs a block; its threads
+// are fibers, made when they first run. Shared memory is thread-local memory of the module, poisoned before each block;
+// the blocks of a cluster run in turns, so they may use none but what their launch asks for.
 #pragma once
 #define CUDA_ON_CPU 1
 #include <cmath>

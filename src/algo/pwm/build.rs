@@ -44,8 +44,8 @@ struct EpochPrograms {
     wm_update: Handle,
 }
 
-/// Writes a run whose reward head learns by `reward_loss`: [`world::reward_loss`], or another one in tests of what a run
-/// does when its rewards cannot be learned.
+/// Writes a run whose reward head learns by `reward_loss`: [`world::reward_loss`], or another one in tests of what a
+/// run does when its rewards cannot be learned.
 pub fn build(c: &Config, reward_loss: RewardLoss) -> Blueprint {
     let (mut vars, mut programs) = (Vars::default(), Programs::default());
     let mut pwm = Pwm::new(&mut vars, c);

@@ -43,8 +43,8 @@ pub struct FidelityReport {
     pub rewards: Vec<Agreement>,
     /// Value of the imagined last state against that of the true one.
     pub value: Agreement,
-    /// Slope of the discounted return along the policy gradient, mean over rollouts: as the model's gradient promises it, and as
-    /// the environments pay it whose episode goes on.
+    /// Slope of the discounted return along the policy gradient, mean over rollouts: as the model's gradient promises
+    /// it, and as the environments pay it whose episode goes on.
     pub promised_slope: f64,
     pub paid_slope: f64,
     /// Mean cosine between policy gradients of consecutive rollouts.

@@ -1,9 +1,9 @@
 //! PWM: policy learning inside a learned world model (Georgiev et al., 2024).
 //!
 //! An epoch is three updates. The *actor* drives the true environments for `horizon` steps with latents that the model
-//! imagines (or that the environment shows, see `rollout`), and climbs the gradient of the imagined return through the model; the *critics* regress to TD(lambda)
-//! targets of that rollout; the *world model* learns from replayed windows. [`Pwm`] holds the variables and writes the
-//! programs.
+//! imagines (or that the environment shows, see `rollout`), and climbs the gradient of the imagined return through the
+//! model; the *critics* regress to TD(lambda) targets of that rollout; the *world model* learns from replayed windows.
+//! [`Pwm`] holds the variables and writes the programs.
 
 mod build;
 pub mod fidelity;

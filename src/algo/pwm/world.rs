@@ -2,12 +2,12 @@
 //!
 //! The first observation is encoded and rolled forward with the recorded actions; each imagined latent is compared with
 //! the encoding of the observation that was seen (no gradient through the target), each predicted reward with the
-//! recorded one. With `S_dyn = sum_t gamma^t mean (z_t+1 - target)²` and `S_rew = mean_t,b gamma^t (r - r̂)²` the loss is
-//! `(S_dyn + S_rew) / H`; the two-hot head has `S_rew = reward_coef sum_t gamma^t mean_b CE` instead.
+//! recorded one. With `S_dyn = sum_t gamma^t mean (z_t+1 - target)²` and `S_rew = mean_t,b gamma^t (r - r̂)²` the loss
+//! is `(S_dyn + S_rew) / H`; the two-hot head has `S_rew = reward_coef sum_t gamma^t mean_b CE` instead.
 //!
 //! Flow dynamics are trained by matching velocities: `S_dyn = sum_t gamma^t mean (v(z_τ, a_t, τ) - (target - z_t))²` at
-//! `z_τ = (1 - τ) z_t + τ target`. The chain is advanced by the integrator, whose end points this never compares with the
-//! targets; `flow_consistency` adds that comparison, as above, with a weight.
+//! `z_τ = (1 - τ) z_t + τ target`. The chain is advanced by the integrator, whose end points this never compares with
+//! the targets; `flow_consistency` adds that comparison, as above, with a weight.
 
 use super::PwmNets;
 use crate::config::{Config, Dynamics, RewNorm, RewardHead, TauSampling};
@@ -49,8 +49,8 @@ pub struct Batch {
     pub tau: Option<Val>,
 }
 
-/// Appends a loss `[1]` of the reward head's output `[H B, ..]` on rewards `[H, B]`; the discount's powers are the weights
-/// of steps.
+/// Appends a loss `[1]` of the reward head's output `[H B, ..]` on rewards `[H, B]`; the discount's powers are the
+/// weights of steps.
 pub type RewardLoss = fn(&mut Program, &Config, Val, Val, &[f64]) -> Val;
 
 /// The loss that belongs to each reward head.

@@ -1,7 +1,8 @@
 //! The actor's update: a rollout of the true environments that the gradient flows back through.
 //!
 //! At each step the policy acts on the normalised observation, whose gradient flows into the state as well. A value
-//! stands for what comes after an episode was cut, or after the horizon; it is that of the observation before the reset.
+//! stands for what comes after an episode was cut, or after the horizon; it is that of the observation before the
+//! reset.
 
 use super::Shac;
 use crate::algo::critic::loss_spec;

@@ -40,8 +40,8 @@ pub struct Figure {
     pub svg: String,
 }
 
-/// Evaluations: one curve a group, its band the deviation over seeds (of a single run: over episodes); a mark where a run
-/// had an incident.
+/// Evaluations: one curve a group, its band the deviation over seeds (of a single run: over episodes); a mark where a
+/// run had an incident.
 pub(super) fn returns(runs: &[Run], groups: &[RunGroup]) -> Plot {
     let mut series = Vec::new();
     for (color, g) in groups.iter().enumerate() {

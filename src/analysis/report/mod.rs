@@ -2,8 +2,8 @@
 //! them all and needs no network.
 //!
 //! Runs whose settings differ in nothing but the seed (and in what changes no result) are one group: a curve with the
-//! spread over its seeds, an inter-quartile mean with its bootstrap interval. Peak is the highest evaluation of a run and
-//! so a maximum over noise; final is the last one.
+//! spread over its seeds, an inter-quartile mean with its bootstrap interval. Peak is the highest evaluation of a run
+//! and so a maximum over noise; final is the last one.
 
 mod figures;
 mod runs;
@@ -187,8 +187,8 @@ mod tests {
         assert_eq!(labels(&[with("pwm_small", &|_| {}), elsewhere]), ["pwm_small"]);
     }
 
-    /// Runs as they are found in a folder: one that has just begun, one that was killed early, one that ended in NaN, one
-    /// with a single evaluation.
+    /// Runs as they are found in a folder: one that has just begun, one that was killed early, one that ended in NaN,
+    /// one with a single evaluation.
     #[test]
     fn odd_runs_are_told_of_and_take_nothing_from_the_others() {
         let whole = |seed| run(seed, "a", &[(0, 100.0), (150_000, 300.0 + seed as f64)]);

@@ -133,8 +133,9 @@ pub fn group(runs: &[Run]) -> Vec<RunGroup> {
 /// A key and its value.
 type Setting = (&'static str, String);
 
-/// Adds to the label of each group that shares it with others the settings that tell them apart: as few keys as make all of
-/// them different, without the values that the shipped configuration of that name has (of a file's name, the defaults).
+/// Adds to the label of each group that shares it with others the settings that tell them apart: as few keys as make
+/// all of them different, without the values that the shipped configuration of that name has (of a file's name, the
+/// defaults).
 fn name_apart(groups: &mut [RunGroup], all: &[Vec<Setting>]) {
     let mut names: Vec<String> = groups.iter().map(|g| g.label.clone()).collect();
     names.sort();
@@ -164,8 +165,8 @@ fn distinct(of: &[String]) -> usize {
     of.iter().collect::<BTreeSet<_>>().len()
 }
 
-/// What must be said of runs whose last evaluations are compared: which of them are not over or have none, and that they
-/// are of different lengths.
+/// What must be said of runs whose last evaluations are compared: which of them are not over or have none, and that
+/// they are of different lengths.
 pub fn reservations(what: &str, runs: &[&Run]) -> Vec<String> {
     let mut told: Vec<String> = runs.iter().filter_map(|r| r.reservation()).collect();
     let steps = runs.iter().filter_map(|r| r.last_row().map(|row| row.step));

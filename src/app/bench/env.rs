@@ -1,5 +1,5 @@
-//! Steps of the environment a second on one thread or a GPU, as a training epoch takes them: dynamics, observation, reward, resets; and as SHAC
-//! takes them, with the gradient of all that they earn.
+//! Steps of the environment a second on one thread or a GPU, as a training epoch takes them: dynamics, observation,
+//! reward, resets; and as SHAC takes them, with the gradient of all that they earn.
 
 use super::measure::{Measurement, repeat, timed};
 use crate::algo::programs::Programs;

@@ -39,7 +39,8 @@ impl KernelTime {
     }
 }
 
-/// How the operations are called whose arithmetic is counted, in multiply-adds: layers. Of the others only bytes are known.
+/// How the operations are called whose arithmetic is counted, in multiply-adds: layers. Of the others only bytes are
+/// known.
 const COUNTED: &str = "linear";
 
 /// Times the operations of an ordinary epoch of `c`, about `seconds` for each kind; on the processor on one thread.
@@ -80,8 +81,8 @@ pub fn visit(c: &Config, visit: Visitor) -> anyhow::Result<()> {
 
 type Each<'a> = &'a mut dyn FnMut(&mut Machine<f32>, ProgramId, usize) -> Result<(), RunError>;
 
-/// The programs of an ordinary epoch of `c`, each with its runs, once the replay has something to learn from: shapes never
-/// change, but what is drawn from an empty replay is not read.
+/// The programs of an ordinary epoch of `c`, each with its runs, once the replay has something to learn from: shapes
+/// never change, but what is drawn from an empty replay is not read.
 fn each_program(c: &Config, each: Each) -> anyhow::Result<()> {
     let mut t = Runner::<f32>::on(c, &target(c.device, c.precision)?)?;
     until_it_learns(&mut t)?;

@@ -201,8 +201,8 @@ impl Draft {
     fn gemm(&mut self, rows: usize, width: usize) {
         let x = self.random("x", &[rows, width], InitialData::Normal);
         let weight = self.random("weight", &[width, width], InitialData::Normal);
-        // An epoch makes this copy once for many products. On a GPU it holds what a unit wants of the weight, so it must
-        // be the operation's own work.
+        // An epoch makes this copy once for many products. On a GPU it holds what a unit wants of the weight, so it
+        // must be the operation's own work.
         let (transposed, bias) = (self.zeros("transposed", &[width, width]), self.zeros("bias", &[width]));
         let [from, to] = [weight, transposed].map(|v| self.before.var(&self.vars, v));
         transpose_to(&mut self.before, from, to);

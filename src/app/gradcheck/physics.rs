@@ -1,7 +1,7 @@
 //! The stages of a substep of any robot, each held against dual numbers and central differences.
 //!
-//! A stage is given every number it reads as if it were free: the nine entries of a rotation, the axes of the joints, the
-//! entries of the mass matrix. A number it does not read has the derivative zero on both sides.
+//! A stage is given every number it reads as if it were free: the nine entries of a rotation, the axes of the joints,
+//! the entries of the mass matrix. A number it does not read has the derivative zero on both sides.
 
 use super::stage::{Reader, Stage, StageError, check};
 use crate::device::Dual;
@@ -49,8 +49,8 @@ impl<'a, S: SimScalar> Robot<'a, S> {
     }
 }
 
-/// All stages of a substep of `h` seconds from (q, qd) under `actuation`; `e` chooses among the random directions. `dual`
-/// is the robot `model` in dual numbers.
+/// All stages of a substep of `h` seconds from (q, qd) under `actuation`; `e` chooses among the random directions.
+/// `dual` is the robot `model` in dual numbers.
 pub fn check_physics(
     (model, dual): (&Model<f64>, &Model<Dual>),
     h: f64,

@@ -1,5 +1,5 @@
-//! A stage of a step as a function from a list of numbers to a list of numbers, with its adjoint, so that it can be held
-//! against dual numbers and central differences.
+//! A stage of a step as a function from a list of numbers to a list of numbers, with its adjoint, so that it can be
+//! held against dual numbers and central differences.
 
 use crate::device::Dual;
 use crate::device::philox::Philox;

@@ -194,14 +194,14 @@ pub struct Outcome {
     pub detail: String,
 }
 
-/// Relative to the largest number of an array, single precision may be off by this much, or by a few times what the CPU's
-/// single precision is off.
+/// Relative to the largest number of an array, single precision may be off by this much, or by a few times what the
+/// CPU's single precision is off.
 pub(super) const TOLERANCE: f64 = 2e-5;
 pub(super) const TIMES: f64 = 4.0;
 
-/// Where factors are rounded, an array may be off by this many of the largest relative errors of that rounding. A result
-/// of many products is off by about one: errors of its terms have both signs. The rest is for the layers in between; the
-/// longest cases go through twelve, there and back.
+/// Where factors are rounded, an array may be off by this many of the largest relative errors of that rounding. A
+/// result of many products is off by about one: errors of its terms have both signs. The rest is for the layers in
+/// between; the longest cases go through twelve, there and back.
 pub(super) const ROUNDINGS: f64 = 8.0;
 /// A case whose single precision is off by more than this on the processor magnifies errors, and those of rounded
 /// factors as much.

@@ -1,4 +1,5 @@
-//! The physics alone: steps of robots of every kind, in every layout that a GPU has for them, and the gradient through them.
+//! The physics alone: steps of robots of every kind, in every layout that a GPU has for them, and the gradient through
+//! them.
 
 use super::lab::{Case, Lab, case};
 use super::tree::{H, TreeState, random_state, tree};
@@ -94,8 +95,8 @@ impl Step {
     }
 }
 
-/// Inputs: those of the step, and the cotangents that are there; outputs: those that are asked for, and whether they are
-/// added to.
+/// Inputs: those of the step, and the cotangents that are there; outputs: those that are asked for, and whether they
+/// are added to.
 #[derive(Debug)]
 struct StepAdjoint {
     robot: Arc<Robot>,

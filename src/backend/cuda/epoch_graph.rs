@@ -1,8 +1,8 @@
 //! Epochs: programs in a fixed order, submitted without waiting for the epochs before.
 //!
-//! What the host decides for an epoch (learning rates) and what it wants to know of it (losses, counters) lie in one ring
-//! of pinned memory, a row an epoch: the first kernel of an epoch takes its row's inputs, the last one leaves the outputs
-//! there. So the host may submit as many epochs as there are rows before it waits once and reads all.
+//! What the host decides for an epoch (learning rates) and what it wants to know of it (losses, counters) lie in one
+//! ring of pinned memory, a row an epoch: the first kernel of an epoch takes its row's inputs, the last one leaves the
+//! outputs there. So the host may submit as many epochs as there are rows before it waits once and reads all.
 
 use super::programs::{CudaPrograms, DeviceMemory, Loaded, launch_all};
 use crate::device::cuda::driver::{Buffer, Context, Event, Graph, Pinned};

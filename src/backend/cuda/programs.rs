@@ -20,8 +20,8 @@ const REPEATS: usize = 20;
 /// Programs on a GPU.
 #[derive(Debug)]
 pub struct CudaPrograms {
-    // Graphs are dropped before the functions, which hold the modules, and these before the memory. Graphs of epochs call
-    // the functions of programs.
+    // Graphs are dropped before the functions, which hold the modules, and these before the memory. Graphs of epochs
+    // call the functions of programs.
     /// Whole epochs, if the machine was made for some.
     epochs: Option<EpochGraph>,
     programs: Vec<Recorded>,
@@ -178,8 +178,8 @@ impl CudaPrograms {
         launch_all(&self.memory.context, self.node(i, node))
     }
 
-    /// Seconds that one operation of a program takes, sampled for about `seconds`: each is the mean of some runs in a row,
-    /// so that the time between launches counts as it does in a graph.
+    /// Seconds that one operation of a program takes, sampled for about `seconds`: each is the mean of some runs in a
+    /// row, so that the time between launches counts as it does in a graph.
     pub(super) fn time_node(&self, i: usize, node: usize, seconds: f64) -> Result<Vec<f64>, CudaError> {
         let (context, launches) = (&self.memory.context, self.node(i, node));
         if launches.is_empty() {

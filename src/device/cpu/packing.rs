@@ -47,8 +47,8 @@ pub fn taken(bytes: usize) -> usize {
     if bytes == 0 { 0 } else { bytes.next_power_of_two().max(ALIGN) }
 }
 
-/// Lets this thread's workspace be at least `bytes` large, and writes all of it, so that what is planned is there from the
-/// start: by a product whose operands are `zeros`, if there are enough of them.
+/// Lets this thread's workspace be at least `bytes` large, and writes all of it, so that what is planned is there from
+/// the start: by a product whose operands are `zeros`, if there are enough of them.
 pub fn reserve<F: Real>(bytes: usize, zeros: &[F]) {
     if bytes == 0 {
         return;
@@ -57,13 +57,13 @@ pub fn reserve<F: Real>(bytes: usize, zeros: &[F]) {
     // Of two operands whose rows run across k the crate copies whole rows: that is how this product fills the
     // workspace.
     let mut sums = [F::zero(); SIDE * SIDE];
-    let products = (bytes / (2 * SIDE * size_of::<F>())).saturating_sub(2 * PADDING);
-    if products <= tuning::small_mn_pack_min_k() || tuning::small_mn_dim() < SIDE || zeros.len() < products * SIDE {
+    let k = (bytes / (2 * SIDE * size_of::<F>())).saturating_sub(2 * PADDING);
+    if k <= tuning::small_mn_pack_min_k() || tuning::small_mn_dim() < SIDE || zeros.len() < k * SIDE {
         return;
     }
     let zeros = zeros.as_ptr();
     // SAFETY: both operands are the same k x SIDE numbers, the sums are SIDE x SIDE of this function's own.
-    unsafe { F::gemm((SIDE, products, SIDE), (zeros, 1, SIDE), (zeros, SIDE, 1), false, (sums.as_mut_ptr(), SIDE, 1)) };
+    unsafe { F::gemm((SIDE, k, SIDE), (zeros, 1, SIDE), (zeros, SIDE, 1), false, (sums.as_mut_ptr(), SIDE, 1)) };
 }
 
 /// Rows of each operand of the product that writes a workspace.

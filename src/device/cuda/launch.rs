@@ -33,10 +33,11 @@ pub struct Launch {
     /// all launches of an instance.
     pub threads: u32,
     pub shared: u32,
-    /// Bytes that a thread keeps in memory off the chip, at most: the device holds them for every thread that it can run.
+    /// Bytes that a thread keeps in memory off the chip, at most: the device holds them for every thread that it can
+    /// run.
     pub stack: u32,
-    /// Blocks along x that run side by side and see each other's shared memory: a divisor of all that there are. The same
-    /// for all launches of an instance.
+    /// Blocks along x that run side by side and see each other's shared memory: a divisor of all that there are. The
+    /// same for all launches of an instance.
     pub cluster: u32,
     /// Blocks along x, y, z.
     pub grid: [u32; 3],
@@ -256,7 +257,8 @@ impl KernelArg for Table {
     }
 }
 
-/// A place in device memory, how many words lie there, and where in a row they belong: as in `kernels/common/types.cuh`.
+/// A place in device memory, how many words lie there, and where in a row they belong: as in
+/// `kernels/common/types.cuh`.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, bytemuck::Pod, bytemuck::Zeroable)]
 #[repr(C)]
 struct Span {

@@ -1,7 +1,7 @@
 //! Files of `torch.save`, read without Python: a ZIP of one pickle and the raw numbers of each storage.
 //!
-//! Only what state dictionaries are made of is understood: dictionaries, lists, tuples, numbers, text, tensors. Objects of
-//! any other class are named, with the tensors and numbers among their attributes; nothing in the file is ever run.
+//! Only what state dictionaries are made of is understood: dictionaries, lists, tuples, numbers, text, tensors. Objects
+//! of any other class are named, with the tensors and numbers among their attributes; nothing in the file is ever run.
 
 pub mod pickle;
 pub mod zip;

@@ -1,8 +1,9 @@
 //! A reader of Python pickles that runs nothing: what a pickle would call is kept as a name with its arguments.
 //!
 //! A pickle is a program for a stack machine. Its objects are nodes of one list here, its references are places in that
-//! list, so that shared and even circular objects cost nothing and nothing is deep. Every opcode makes at most one node,
-//! and no size in the file is believed before the bytes are there: memory stays within a small multiple of the file's.
+//! list, so that shared and even circular objects cost nothing and nothing is deep. Every opcode makes at most one
+//! node, and no size in the file is believed before the bytes are there: memory stays within a small multiple of the
+//! file's.
 
 use std::collections::BTreeMap;
 

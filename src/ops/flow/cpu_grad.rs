@@ -375,8 +375,8 @@ fn back<F: Real>(dh: &[F], n: usize, weight: &[F], stride: usize, dx: &mut [F], 
     }
 }
 
-/// `dW = dhᵀ x` (or added to it) over `rows` rows: `outs` columns of `dh`, whose rows are `width` apart, and rows `x` of
-/// width `k`; rows of `dw` are `stride` apart.
+/// `dW = dhᵀ x` (or added to it) over `rows` rows: `outs` columns of `dh`, whose rows are `width` apart, and rows `x`
+/// of width `k`; rows of `dw` are `stride` apart.
 #[inline(always)]
 #[allow(clippy::too_many_arguments, reason = "three matrices with their strides")]
 fn outer<F: Real>(
@@ -390,7 +390,8 @@ fn outer<F: Real>(
     outs: usize,
     add: bool,
 ) {
-    // SAFETY: dhᵀ is outs x rows, x rows x k, the columns of dW outs x k with row stride `stride`, borrowed for writing.
+    // SAFETY: dhᵀ is outs x rows, x rows x k, the columns of dW outs x k with row stride `stride`, borrowed for
+    // writing.
     unsafe {
         F::gemm(
             (outs, rows, k),

@@ -1,6 +1,6 @@
 //! CUDA launches of flow dynamics: the layers of the field are those of `ops::linear`; what stands between them is
-//! `nn/flow.cu`. As on the CPU what the fixed inputs add to the first product is computed once, the reverse pass computes
-//! stages again, one substep at a time, and takes the weights' gradients over all stages of a substep at once.
+//! `nn/flow.cu`. As on the CPU what the fixed inputs add to the first product is computed once, the reverse pass
+//! computes stages again, one substep at a time, and takes the weights' gradients over all stages of a substep at once.
 
 use super::matching::{Interpolate, InterpolateGrad, VelocityError, VelocityErrorGrad};
 use super::simplex::{Project, ProjectGrad, Tangent};
@@ -47,11 +47,12 @@ struct FlowScratch {
     tau: usize,
     /// What fixed inputs and bias add to the first layer's product, `[M, n]`.
     fixed: usize,
-    /// For each layer its product, then its cotangent, and its result, `[S, M, n]` each; the last results are velocities.
-    /// The forward pass keeps no products, and of all but the velocities one stage at a time.
+    /// For each layer its product, then its cotangent, and its result, `[S, M, n]` each; the last results are
+    /// velocities. The forward pass keeps no products, and of all but the velocities one stage at a time.
     h: Vec<usize>,
     y: Vec<usize>,
-    /// Cotangents: of the substep's end and start, of a stage's state, of a layer's result, of the first product in all.
+    /// Cotangents: of the substep's end and start, of a stage's state, of a layer's result, of the first product in
+    /// all.
     g: [usize; 2],
     du: usize,
     dy: usize,
@@ -222,8 +223,9 @@ impl<'a> Draft<'a> {
         }
     }
 
-    /// The state's columns of the first weight packed by themselves, if `product_tma` may take them: the weight's own rows are
-    /// as long as all inputs together, which with a column for time is seldom a multiple of what the copy unit needs.
+    /// The state's columns of the first weight packed by themselves, if `product_tma` may take them: the weight's own
+    /// rows are as long as all inputs together, which with a column for time is seldom a multiple of what the copy unit
+    /// needs.
     fn state_weight(&self, element: MapElement) -> Option<TmaMatrix> {
         let (d, ld) =
             (self.d, if element == MapElement::Tf32 { self.d.state } else { self.d.state.next_multiple_of(8) });

@@ -16,8 +16,8 @@
 //! fixed inputs `c` add to the first layer is computed once.
 //!
 //! The reverse pass differentiates the discrete steps exactly. Only latents between substeps are kept (or, if asked,
-//! nothing at all: they are then integrated again); stages and activations are computed again, one substep at a time, so
-//! that scratch memory does not grow with K. Gradients of weights are products over all stages of a substep at once.
+//! nothing at all: they are then integrated again); stages and activations are computed again, one substep at a time,
+//! so that scratch memory does not grow with K. Gradients of weights are products over all stages of a substep at once.
 
 mod cpu;
 mod cpu_grad;
@@ -90,9 +90,9 @@ pub struct Steps {
     pub substeps: usize,
 }
 
-/// Appends the integration of `field` from `state` `[M, D]` with fixed inputs `[M, ..]`; returns the end point, which goes
-/// to `out` if given. `keep` keeps the latents between substeps for the reverse pass, `(K - 1) M D` numbers; without it
-/// the reverse pass integrates again.
+/// Appends the integration of `field` from `state` `[M, D]` with fixed inputs `[M, ..]`; returns the end point, which
+/// goes to `out` if given. `keep` keeps the latents between substeps for the reverse pass, `(K - 1) M D` numbers;
+/// without it the reverse pass integrates again.
 pub fn integrate(
     p: &mut Program,
     field: &VelocityField,
@@ -320,7 +320,8 @@ unsafe impl Op for FlowGrad {
         self.cuda_workspace()
     }
 
-    /// For each substep, the last first: rows, then columns of the weights. Without weights rows go through all at once.
+    /// For each substep, the last first: rows, then columns of the weights. Without weights rows go through all at
+    /// once.
     fn phases(&self, _: &[Vec<usize>], _: &[Vec<usize>]) -> Vec<usize> {
         let d = &self.dims;
         if self.wants_params() {

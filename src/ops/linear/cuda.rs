@@ -7,8 +7,8 @@
 //! | many rows, a norm, clusters of blocks | `product_tma` with the epilogue: [`Product::cluster`] |
 //! | else | `product` into the place of `h`, then `linear_rows` over its rows, several of which make a block's width |
 //!
-//! The last two rows are most of the work: rows of a wide layer are longer than any tile with enough neighbours for tensor
-//! cores, so a block alone cannot see the whole row that LayerNorm needs.
+//! The last two rows are most of the work: rows of a wide layer are longer than any tile with enough neighbours for
+//! tensor cores, so a block alone cannot see the whole row that LayerNorm needs.
 
 use super::product::{
     FusedEpilogue, Major, Piece, Product, TmaMatrix, narrow, round_rows, rounded, rounded_workspace, split_workspace,
@@ -141,7 +141,8 @@ pub(in crate::ops) struct Layer {
     pub m: usize,
     pub n: usize,
     pub epilogue: Epilogue,
-    /// Width and place of each input part; the rest are `Default`. One input for the whole ensemble, or a single part for each member.
+    /// Width and place of each input part; the rest are `Default`. One input for the whole ensemble, or a single part
+    /// for each member.
     pub parts: [(usize, In); PARTS],
     pub shared_input: bool,
     /// All inputs of the weight, and the first of those that are used.

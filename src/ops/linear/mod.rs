@@ -1,4 +1,4 @@
-//! Fully connected layers with what follows them, and their reverse pass.
+//! Fully connected layers with their epilogues, and their reverse pass.
 //!
 //! `h = x Wᵀ + b` for rows `x`, then one of
 //!
@@ -144,7 +144,8 @@ pub fn transpose(p: &mut Program, w: Val) -> Val {
     t
 }
 
-/// As [`transpose`], into `t`, which may be a variable: for a weight that several programs read and none of them changes.
+/// As [`transpose`], into `t`, which may be a variable: for a weight that several programs read and none of them
+/// changes.
 pub fn transpose_to(p: &mut Program, w: Val, t: Val) {
     p.push(Transpose, &[w], &[t]);
 }
@@ -236,7 +237,8 @@ pub(in crate::ops) struct GradOutput {
     pub accumulate: bool,
 }
 
-/// Reverse of [`Linear`]. Inputs: dy, h, y, W, (gain, shift), x parts, Wᵀ. Outputs: (dh), then the targets that are asked for.
+/// Reverse of [`Linear`]. Inputs: dy, h, y, W, (gain, shift), x parts, Wᵀ. Outputs: (dh), then the targets that are
+/// asked for.
 #[derive(Debug)]
 struct LinearGrad {
     dims: LayerDims,
@@ -262,8 +264,8 @@ impl LinearGrad {
     }
 }
 
-// SAFETY: tasks of the first phase write their own rows and scratch, of the second the gradients of their own outputs, for
-// which they read all rows shared.
+// SAFETY: tasks of the first phase write their own rows and scratch, of the second the gradients of their own outputs,
+// for which they read all rows shared.
 unsafe impl Op for LinearGrad {
     fn name(&self) -> &'static str {
         "linear_grad"

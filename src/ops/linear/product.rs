@@ -6,9 +6,9 @@
 //! | `dx = dh W` | `dh` `[M, N]`, K-major | `W` `[N, K]`, MN-major |
 //! | `dW = dhᵀ x` | `dh` `[M, N]`, MN-major | `x` `[M, K]`, MN-major |
 //!
-//! A matrix is K-major if neighbours along k, the summed index, lie side by side in memory. The transposed copy of a weight
-//! serves `h` because its rows are as long as a layer is wide, which is nearly always a multiple of four numbers; those of
-//! the weight itself are as long as the layer's inputs, which often are not.
+//! A matrix is K-major if neighbours along k, the summed index, lie side by side in memory. The transposed copy of a
+//! weight serves `h` because its rows are as long as a layer is wide, which is nearly always a multiple of four
+//! numbers; those of the weight itself are as long as the layer's inputs, which often are not.
 //!
 //! `nn/product_tma.cu` wants both matrices K-major, in rows of multiples of 16 bytes: `h` takes the weight itself
 //! then, `dx` its transposed copy. In bf16 it wants numbers that are rounded already: those of a large weight are, both
@@ -25,7 +25,9 @@ use bytemuck::{Pod, Zeroable};
 crate::cuda_kernels! {
     "nn/product.cu";
     fn product[256]<BM, BN, BK, STAGES, WM, WN, WK, A, B, A_WIDE, B_WIDE, PRECISION, GROUP>(x: Arguments,);
-    fn sum_splits[256](part: In, out: Out, splits: u32, rows: u32, width: u32, ld: u32, out_stride: u32, accumulate: u32);
+    fn sum_splits[256](
+        part: In, out: Out, splits: u32, rows: u32, width: u32, ld: u32, out_stride: u32, accumulate: u32,
+    );
     fn narrow[256](
         w: In, bias: In, x0: In, x1: In, x2: In, y: Out, m: u32, n: u32, k0: u32, k1: u32, k2: u32, shared: u32,
     );
@@ -225,8 +227,8 @@ pub(in crate::ops) fn fills_tma(how: &Matmul, m: usize, n: usize) -> bool {
     how.path >= MmaPath::Wgmma && fills(m, n, 1)
 }
 
-/// Numbers that rounded copies of `matrices` matrices A `[m, k]` take, if their product, of `batch` results, may need them on
-/// some GPU.
+/// Numbers that rounded copies of `matrices` matrices A `[m, k]` take, if their product, of `batch` results, may need
+/// them on some GPU.
 pub(in crate::ops) fn rounded_workspace(m: usize, n: usize, k: usize, batch: usize, matrices: usize) -> usize {
     if fills(m, n, batch) { matrices * m * k.next_multiple_of(8) / 2 } else { 0 }
 }
@@ -291,8 +293,8 @@ impl Product {
         list.push(self.launch_tile(how, tile, 1, self.k(), 0));
     }
 
-    /// Columns of a tile, and tiles that share a row, if the epilogue can run in the same launch. Such tiles are wide, and must
-    /// fill the GPU all the same: multiprocessors that idle cost more than a second launch for the rows.
+    /// Columns of a tile, and tiles that share a row, if the epilogue can run in the same launch. Such tiles are wide,
+    /// and must fill the GPU all the same: multiprocessors that idle cost more than a second launch for the rows.
     pub fn cluster(&self, how: &Matmul, epilogue: Epilogue) -> Option<[usize; 2]> {
         let fuses = match epilogue {
             Epilogue::Bias => false,
@@ -411,8 +413,8 @@ impl Product {
         m.div_ceil(TMA_ROWS) * n.div_ceil(columns)
     }
 
-    /// Multiplies matrices with a large k and few results: blocks share a sum (split-K), and `parts`, of as many numbers as
-    /// [`split_workspace`] says, holds the sum of each.
+    /// Multiplies matrices with a large k and few results: blocks share a sum (split-K), and `parts`, of as many
+    /// numbers as [`split_workspace`] says, holds the sum of each.
     pub fn launch_split(&self, how: &Matmul, parts: Out, list: &mut Vec<Launch>) {
         let (tile, splits, chunk) = split(self.m, self.n, self.k(), self.batch);
         if splits == 1 {

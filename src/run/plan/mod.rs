@@ -8,10 +8,10 @@
 //! | `limits.rs` | what may be held, and the refusal of what is more |
 //! | `fit.rs` | the largest settings that fit |
 //!
-//! The arena's lines come from the run's own [`Layout`](crate::tape::Layout), the one that the machine binds, so they are
-//! exact. Beside the arena a run holds code, threads, tables of operations, buffers of files and what an evaluation is drawn
-//! from: each is bounded by a constant or by the settings, and has a line. Nothing is allocated but the tables of the
-//! programs.
+//! The arena's lines come from the run's own [`Layout`](crate::tape::Layout), the one that the machine binds, so they
+//! are exact. Beside the arena a run holds code, threads, tables of operations, buffers of files and what an evaluation
+//! is drawn from: each is bounded by a constant or by the settings, and has a line. Nothing is allocated but the tables
+//! of the programs.
 
 mod fit;
 mod limits;
@@ -84,8 +84,8 @@ pub struct Plan {
     pub fixed: Vec<Item>,
     /// What each program rematerialises: computes a second time so as not to keep it.
     pub levels: Vec<Level>,
-    /// Address space of the host that is taken and never used: stacks and workspaces come in round sizes. A limit of the
-    /// process counts it.
+    /// Address space of the host that is taken and never used: stacks and workspaces come in round sizes. A limit of
+    /// the process counts it.
     pub unused: u64,
     index_activations: usize,
 }

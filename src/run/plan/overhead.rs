@@ -72,7 +72,7 @@ pub(super) struct Launches {
     stack: u32,
     /// Of each operation. One that is rematerialised launches the same twice.
     of: HashMap<*const (), u64>,
-    /// Orders of programs that are recorded as a whole.
+    /// Sequences of programs that are recorded as a whole.
     sequences: Vec<Vec<(usize, usize)>>,
     /// Bytes of what host and device tell each other.
     pinned: u64,

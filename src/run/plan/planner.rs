@@ -1,5 +1,5 @@
-//! How a run is planned: where the replay lies and how much each program rematerialises, so that all of it keeps within the
-//! limits.
+//! How a run is planned: where the replay lies and how much each program rematerialises, so that all of it keeps within
+//! the limits.
 
 use super::overhead::{Launches, Overhead};
 use super::{ACTIVATIONS, ArenaPlace, Item, Limits, MemoryKind, Plan, describe};
@@ -85,7 +85,8 @@ impl<'a> Planner<'a> {
         if !limits.hold(&tightest) {
             return if limits.excess(&none) <= limits.excess(&tightest) { none } else { tightest };
         }
-        // What activations may take beside all else; no program rematerialises more, and has larger tables, than in `tightest`.
+        // What activations may take beside all else; no program rematerialises more, and has larger tables, than in
+        // `tightest`.
         let activations = tightest.arena.iter().find(|i| i.name == ACTIVATIONS).map_or(0, |i| i.bytes);
         let room = activations + limits.spare(&tightest, self.place.memory()).unwrap_or(u64::MAX - activations);
         // Index activations are few: the largest program's are set aside.
@@ -95,8 +96,9 @@ impl<'a> Planner<'a> {
         if limits.hold(&plan) { plan } else { tightest }
     }
 
-    /// Whether a run keeps within the limits. `shares` of what can be rematerialised are known to hold about the least:
-    /// far from it nothing else is tried, nor where programs are so long that trying takes seconds.
+    /// Whether a run keeps within the limits. With `shares` of its candidates rematerialised each program holds about
+    /// the least that it can: if even that is far above the limits nothing else is tried, nor if programs are so long
+    /// that trying takes seconds.
     pub(super) fn fits(&self, limits: &Limits, shares: &[f64]) -> bool {
         let choices = choices(self.c, self.place, &self.vars);
         let excess = |taken: &[usize]| {
@@ -121,8 +123,8 @@ impl<'a> Planner<'a> {
         self.programs.iter().map(share).collect()
     }
 
-    /// How much of each program is rematerialised, as little as keeps its activations within `reals` numbers; within all
-    /// programs' floor if that is more.
+    /// How much of each program is rematerialised, as little as keeps its activations within `reals` numbers; within
+    /// all programs' floor if that is more.
     fn rematerialised(&self, reals: usize) -> Vec<usize> {
         let reals = reals.max(self.floor());
         let least = |p: &Rematerialisable| p.least(reals).expect("invariant: no program's floor is above that of all");
@@ -184,8 +186,8 @@ impl<'a> Planner<'a> {
 }
 
 /// Where the replay may lie and how much may be rematerialised, the cheapest first. Arithmetic costs what it costs; a
-/// disk may be slow, so it comes after. What a GPU reads of the host's memory is a few windows an update, cheaper than most
-/// of what it could rematerialise; and the host holds the replay in any case, to write checkpoints from.
+/// disk may be slow, so it comes after. What a GPU reads of the host's memory is a few windows an update, cheaper than
+/// most of what it could rematerialise; and the host holds the replay in any case, to write checkpoints from.
 fn choices(c: &Config, place: ArenaPlace, vars: &Vars) -> Vec<(Placement, Remat)> {
     use Remat::{AsSet, Least};
     let file = || Placement::File(c.run_folder());

@@ -52,7 +52,7 @@ pub enum StopReason {
     Finished,
     /// `max_minutes` are over.
     TimeUp,
-    /// Somebody asked.
+    /// A signal, or the program that the run is part of, asked for it.
     Asked(&'static str),
     /// No better evaluation for `early_stop_patience` of them.
     Stalled,

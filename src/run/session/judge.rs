@@ -43,8 +43,8 @@ impl<F: Stored> Session<F> {
                 self.kept.add(&folder, epoch, e.mean(), count)?;
             }
         }
-        // A process that was killed after its best policy was written and before its state was comes by here again: then
-        // what belongs to that policy may be missing.
+        // A process that was killed after its best policy was written and before its state was comes by here again:
+        // then what belongs to that policy may be missing.
         let is_best = |b: Best| e.mean() > b.mean || (e.mean() == b.mean && epoch == b.epoch);
         if e.mean().is_finite() && self.best.is_none_or(is_best) {
             let best = state::save_best(&self.folder.best(), &self.runner, &e)?;

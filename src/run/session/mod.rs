@@ -119,7 +119,7 @@ impl<F: Stored> Session<F> {
         incidents::write(s.folder.path(), &s.incidents)?;
         let progress = &mut s.progress;
         s.kept = Kept::read(&s.folder.checkpoints(), |e| progress.note(format_args!("left out: {e}")));
-        // Whoever watches the run learns that it goes on.
+        // Readers of the folder see that the run goes on.
         s.folder.write_info(&s.info)?;
         Ok(s)
     }
@@ -227,7 +227,8 @@ impl<F: Stored> Session<F> {
         }
     }
 
-    /// One epoch with the evaluation, the checkpoint and the judgement that are due after it; the ending, if it is over.
+    /// One epoch with the evaluation, the checkpoint and the judgement that are due after it; the ending, if it is
+    /// over.
     pub fn step(&mut self, stop: &StopFlag) -> Result<Option<StopReason>, SessionError> {
         let c = self.runner.config();
         let (max_epochs, seconds, save_every, keep_every) =
@@ -240,7 +241,8 @@ impl<F: Stored> Session<F> {
             None => None,
         };
         if over.is_some() {
-            // After the last epoch nothing is left to sync, as its evaluation was due: a run that is over is not rolled back.
+            // After the last epoch nothing is left to sync, as its evaluation was due: a run that is over is not rolled
+            // back.
             stop.interruptible(|| self.sync())?;
             return Ok(over);
         }

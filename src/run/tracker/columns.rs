@@ -68,7 +68,8 @@ pub(super) fn columns(measured: &[Metric], tasks: &[String], probed: bool) -> Ve
     columns
 }
 
-/// A number of an evaluation. NaN is "not measured" in a row; what was measured and is no number is written as an infinity.
+/// A number of an evaluation. NaN is "not measured" in a row; what was measured and is no number is written as an
+/// infinity.
 pub(super) fn measured(e: &Evaluation, task: Option<usize>, stat: EvalStat) -> f64 {
     let x = match (task.map(|i| &e.tasks[i]), stat) {
         (None, EvalStat::Mean) => e.mean(),

@@ -1,12 +1,14 @@
 //! What happened since the last row of metrics: means over epochs, and every number that was not finite.
 //!
 //! The columns of a row stand once, in [`Tracker::columns`]: what the run knows of itself, what the algorithm declares
-//! ([`crate::algo::metrics`]) and, of runs with several tasks, the evaluation of each. `metrics.jsonl` and TensorBoard are
-//! written by that list.
+//! ([`crate::algo::metrics`]) and, of runs with several tasks, the evaluation of each. `metrics.jsonl` and TensorBoard
+//! are written by that list.
 //!
 //! A learning signal that dies must be heard of. Updates whose gradient was not finite change nothing (`ops::optim`);
 //! here they are counted for each network, and [`Tracker::dead`] tells when one network has not learned for
 //! [`PATIENCE`] epochs.
+//!
+//! `columns` says which columns a row has, `partial_row` what a checkpoint remembers of a row that is not written yet.
 
 mod columns;
 mod partial_row;
@@ -23,6 +25,7 @@ use crate::algo::{EpochReport, Evaluation, Parts, Probe};
 
 /// Epochs in a row in which every update of one network was skipped before the run is stopped.
 pub const PATIENCE: u32 = 10;
+
 /// A number on the screen.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Shown {
@@ -71,8 +74,8 @@ fn place(metrics: &[Metric], of: Metric) -> usize {
 }
 
 impl Tracker {
-    /// Of a run that is continued, `skipped` are the updates of each network that were skipped before, and `partial` what
-    /// its checkpoint remembers of the epochs since the last row.
+    /// Of a run that is continued, `skipped` are the updates of each network that were skipped before, and `partial`
+    /// what its checkpoint remembers of the epochs since the last row.
     pub fn new(parts: &Parts, tasks: &[String], skipped: &[u32], partial: &PartialRow) -> Self {
         let metrics: Vec<Metric> = parts.metrics.iter().map(|m| m.metric).collect();
         let columns = columns(&metrics, tasks, parts.probe.is_some());
@@ -164,8 +167,8 @@ impl Tracker {
         shown
     }
 
-    /// Brings the numbers on the screen up to date: losses since the last row, the others of the last epoch. What was not
-    /// measured stays.
+    /// Brings the numbers on the screen up to date: losses since the last row, the others of the last epoch. What was
+    /// not measured stays.
     pub fn show(&self, shown: &mut [Shown]) {
         for s in shown {
             let own = |i: &usize| (self.metrics[*i].kind, self.metrics[*i].label) == (s.kind, s.label);

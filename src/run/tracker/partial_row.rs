@@ -39,9 +39,9 @@ pub(super) struct Updates {
     pub idle: u32,
 }
 
-/// What the next row depends on besides the epochs to come: part of a checkpoint, so that a run that goes on between two
-/// rows writes the one that an uninterrupted run would have written. All numbers are finite, so that they can be written as
-/// text and read back; those of this machine and sitting are not stored.
+/// What the next row depends on besides the epochs to come: part of a checkpoint, so that a run that goes on between
+/// two rows writes the one that an uninterrupted run would have written. All numbers are finite, so that they can be
+/// written as text and read back; those of this machine and sitting are not stored.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(from = "Remembered")]
 pub struct PartialRow {
