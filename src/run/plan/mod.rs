@@ -206,7 +206,7 @@ fn describe(region: Region) -> (&'static str, &'static str) {
         Region::Episodes => ("episodes", "unfinished ones, and a directory of the finished ones"),
         Region::Environment => ("environment", "states of training and evaluation environments"),
         Region::Statistics => ("statistics", "means and deviations of rewards, returns, observations"),
-        Region::RolloutBuffers => ("rollout buffers", "what one program of an epoch leaves to the next"),
+        Region::RolloutBuffers => ("rollout", "what one program of an epoch leaves to the next"),
         Region::Control => ("control", "random state, counters, rates, losses"),
     }
 }
