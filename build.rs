@@ -45,8 +45,8 @@ fn walk(folder: &Path, files: &mut Vec<PathBuf>) {
     }
 }
 
-/// The commit that is built, with `-dirty` if files differ from it: what `PWM_COMMIT` says, else git, else what cargo wrote
-/// into a package; `unknown` without any of them.
+/// The commit that is built, with `-dirty` if files differ from it: what `PWM_COMMIT` says, else git, else what cargo
+/// wrote into a package; `unknown` without any of them.
 fn commit(root: &Path) -> String {
     if let Ok(given) = env::var("PWM_COMMIT") {
         return given;

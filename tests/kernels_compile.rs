@@ -15,7 +15,7 @@ use pwm::device::cuda::Launch;
 use pwm::device::cuda::matmul::Matmul;
 use pwm::device::cuda::nvrtc::{Image, Nvrtc, Usage};
 use pwm::device::cuda::unit::{FILES, units};
-use pwm::run::plan::{Place as PlanPlace, Plan};
+use pwm::run::plan::{ArenaPlace as PlanPlace, Plan};
 use std::collections::{BTreeMap, BTreeSet};
 
 const ARCHITECTURES: [(i32, &str); 3] = [(8, "sm_80"), (9, "sm_90a"), (10, "sm_100a")];

@@ -27,8 +27,8 @@ pub enum Feature {
     },
     /// Cosine of the angle between the axis of the root that points up at the start and up.
     Up,
-    /// Cosine of the angle between the axis of the root that points along x at the start and the way to a place (x, z) on
-    /// the ground, at the root's own height.
+    /// Cosine of the angle between the axis of the root that points along x at the start and the way to a place (x, z)
+    /// on the ground, at the root's own height.
     Heading {
         target: [f64; 2],
     },
@@ -142,7 +142,7 @@ struct RootBar<S> {
 }
 
 impl<S: Scalar> RootBar<S> {
-    /// Minus zero is what changes no sum.
+    /// Sums begin at minus zero, which changes no number that is added: +0 would turn a -0 into +0.
     #[inline(always)]
     fn none() -> Self {
         let none = -S::zero();

@@ -1,8 +1,9 @@
 //! How a robot lies over the threads of a GPU, and the robot written as constants of the CUDA kernels.
 //!
-//! kernels/sim/step.cuh says what the two layouts have in common. A free body with equal chains of hinges has a thread for
-//! each chain; every other robot is a tree whose environments share out their work among 8 to 32 threads, with state and
-//! work in shared memory. A block of trees is one warp, so that the largest robot of [`super::size`] has room.
+//! kernels/sim/step.cuh says what the two layouts have in common. A free body with equal chains of hinges has a thread
+//! for each chain; every other robot is a tree whose environments share out their work among 8 to 32 threads, with
+//! state and work in shared memory. A block of trees is one warp, so that the largest robot of [`super::size`] has
+//! room.
 
 use super::articulation::JointKind;
 use super::model::{Contact, Link, Model};
@@ -11,7 +12,7 @@ use std::fmt::Write;
 
 /// How an environment lies over the threads of a block.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Layout {
+pub enum ThreadLayout {
     /// Body `1 + chain * depth + d` is number d of a chain, with `points` contact points.
     Chains { count: usize, depth: usize, points: usize },
     /// This many threads for each environment.
@@ -25,7 +26,7 @@ pub struct Threads {
     pub adjoint: usize,
 }
 
-impl Layout {
+impl ThreadLayout {
     /// The fastest that the robot has.
     pub fn of(model: &Model<f64>) -> Self {
         chains(model).unwrap_or_else(|| Self::tree(model))
@@ -53,8 +54,8 @@ impl Layout {
         }
     }
 
-    /// A bound of the bytes that a thread of the adjoint keeps off the chip: states and accelerations of all substeps, as
-    /// `Kept` of the layout has them, and a kibibyte of arrays that loops over bodies index.
+    /// A bound of the bytes that a thread of the adjoint keeps off the chip: states and accelerations of all substeps,
+    /// as `Kept` of the layout has them, and a kibibyte of arrays that loops over bodies index.
     pub fn adjoint_stack(self, model: &Model<f64>, substeps: usize) -> u32 {
         let kept = match self {
             Self::Chains { depth, .. } => 13 + 2 * depth + depth + 6,
@@ -90,7 +91,7 @@ impl Layout {
 }
 
 /// A free root and equal chains of hinges on it, if that is what the robot is.
-fn chains(model: &Model<f64>) -> Option<Layout> {
+fn chains(model: &Model<f64>) -> Option<ThreadLayout> {
     let (root, rest) = model.links.split_first()?;
     if root.kind != JointKind::Free || rest.is_empty() {
         return None;
@@ -102,7 +103,7 @@ fn chains(model: &Model<f64>) -> Option<Layout> {
         l.kind == JointKind::Hinge && l.parent == Some(parent) && l.contacts.len() == points && l.rotation.is_none()
     };
     let equal = count * depth == rest.len() && count.is_power_of_two() && count <= 32;
-    (equal && rest.iter().enumerate().all(fits)).then_some(Layout::Chains { count, depth, points })
+    (equal && rest.iter().enumerate().all(fits)).then_some(ThreadLayout::Chains { count, depth, points })
 }
 
 /// C++ that declares constants.
@@ -127,7 +128,7 @@ impl Constants {
             self.number(&format!("{name}_{axis}"), v);
         }
     }
-    /// A table in memory. One of nothing has an entry that nobody reads: C++ has no empty arrays.
+    /// A table in memory. An empty one gets an entry that is never read: C++ has no empty arrays.
     pub fn numbers(&mut self, name: &str, v: &[f64]) {
         let list: Vec<_> = v.iter().chain(&[0.0][v.len().min(1)..]).map(|&x| float(x)).collect();
         let _ = writeln!(self.text, "static __device__ const float {name}[] = {{{}}};", list.join(", "));

@@ -1,8 +1,8 @@
 //! How large a robot may be: classes of sizes that the dynamics are compiled for.
 //!
-//! The arrays of a substep ([`super::Work`], [`super::Cotangents`]) live on the stack and have the size of a class; loops go
-//! over the bodies and dofs that the robot has. The first class is the exact size of a walker with four legs of two
-//! hinges: it pays for no number that it does not use. The stack of a worker
+//! The arrays of a substep ([`super::Work`], [`super::Cotangents`]) live on the stack and have the size of a class;
+//! loops go over the bodies and dofs that the robot has. The first class is the exact size of a walker with four legs
+//! of two hinges: it pays for no number that it does not use. The stack of a worker
 //! ([`crate::device::cpu::team::STACK`]) has room for the adjoint in the largest class, eight lanes wide.
 
 use super::adjoint::kept_per_substep;
@@ -62,7 +62,8 @@ pub const CLASSES: [Size; 3] = [
 ];
 
 /// Evaluates an expression with the numbers of a class as constants: `for_size!(class, <B, Q, D, KEPT> => f::<B, Q, D,
-/// KEPT>(x))`. `class` is what [`Size::class`] gave; the constants are bodies, coordinates, velocities and [`Size::kept`].
+/// KEPT>(x))`. `class` is what [`Size::class`] gave; the constants are bodies, coordinates, velocities and [`Size::kept
+/// ].
 #[macro_export]
 macro_rules! for_size {
     ($class:expr, <$b:ident, $q:ident, $d:ident, $kept:ident> => $body:expr) => {

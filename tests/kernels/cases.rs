@@ -1,4 +1,5 @@
-//! The CUDA kernels without a GPU: compiled as C++ behind a shim and run through the whole back end on a stand-in driver.
+//! The CUDA kernels without a GPU: compiled as C++ behind a shim and run through the whole back end on a stand-in
+//! driver.
 
 use crate::support::standin;
 use crate::support::tiny;
@@ -10,7 +11,7 @@ use pwm::backend::cuda::Options;
 use pwm::config::{Config, Precision, ReplayPlace};
 use pwm::device::cuda::driver::Context;
 use pwm::device::cuda::matmul::Matmul;
-use pwm::run::plan::{Place, Plan};
+use pwm::run::plan::{ArenaPlace, Plan};
 use pwm::run::state::fingerprint;
 use pwm::tape::Placement;
 use std::collections::BTreeSet;
@@ -77,8 +78,8 @@ fn missed() -> Vec<String> {
     kernels().into_iter().filter(|name| !instance(name)).collect()
 }
 
-/// Cases that take a processor seconds: not under every order of threads. Three of those that the copy unit takes part in
-/// are left for that, one of them with clusters.
+/// Cases that take a processor seconds: not under every order of threads. Three of those that the copy unit takes part
+/// in are left for that, one of them with clusters.
 const LONG: [&str; 11] = [
     "2730x256",
     "8203x40",
@@ -180,7 +181,8 @@ fn kernels() -> BTreeSet<String> {
     names
 }
 
-/// The cases again in an environment of [`standin::harsh`], with these precisions on GPUs of compute capability 8 and 9.
+/// The cases again in an environment of [`standin::harsh`], with these precisions on GPUs of compute capability 8 and
+/// 9.
 fn again(which: usize, precisions: &[&str]) {
     let environment = &standin::harsh()[which];
     let run = |test: &str, major: &str| {
@@ -307,7 +309,7 @@ fn wherever_the_replay_lies_the_bits_are_the_same() {
     let (own, pinned) = (train(Placement::Arena), train(Placement::Pinned));
     assert_eq!(own.0, pinned.0);
     // Both are on the device, or on both sides, what was planned to be there.
-    let plan = |replay| Plan::new(&Config { replay, ..c.clone() }, Place::Device);
+    let plan = |replay| Plan::new(&Config { replay, ..c.clone() }, ArenaPlace::Device);
     for (got, plan) in [(own, plan(ReplayPlace::Device)), (pinned, plan(ReplayPlace::Host))] {
         let tables = plan.lines().find(|(item, _)| item.name == "epoch tables").unwrap().1[1];
         assert_eq!((got.1 as u64, got.2 as u64), (plan.arena_bytes() + tables, plan.offloaded_bytes()));
@@ -331,7 +333,7 @@ fn a_device_has_a_budget_and_a_replay_that_exceeds_it_moves_to_the_host() {
         (out.status.code(), text(&out.stdout), text(&out.stderr))
     };
     let c = tiny::config(&["num_envs=12", "wm_buffer_size=100_000"]);
-    let plan = Plan::new(&c, Place::Device);
+    let plan = Plan::new(&c, ArenaPlace::Device);
     let state = |name: &str| std::fs::read(dir.path().join(name).join("checkpoints/latest.safetensors")).unwrap();
 
     // What is free on the device, less a margin; the context is there already.

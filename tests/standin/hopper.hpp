@@ -38,7 +38,7 @@ inline void settle(Barrier* b) {
     if (b->pending == 0 && b->bytes == 0) b->over++, b->pending = b->count;
 }
 
-// The 128-byte swizzle: chunks of 16 bytes exchanged by the line's number within its eight.
+// The 128-byte swizzle: chunks of 16 bytes exchanged by the row's number within its eight.
 inline uint32_t swizzled(uint32_t address) { return address ^ (address >> 7 & 7) << 4; }
 
 inline void land(const Box& c) {
@@ -69,7 +69,7 @@ inline void land(const Box& c) {
 }
 
 // Products that are under way: read from shared memory when they are waited for.
-inline float operand(const Pending& p, uint64_t descriptor, int row, int k) {
+inline float operand(const InFlight& p, uint64_t descriptor, int row, int k) {
     uint32_t start = (descriptor & 0x3fff) << 4, stride = (descriptor >> 32 & 0x3fff) << 4;
     if (descriptor >> 62 != 1) fail("products read another swizzle than boxes are written in");
     if (descriptor >> 49 & 7) fail("products have a base offset, but buffers begin at multiples of it");
@@ -78,7 +78,7 @@ inline float operand(const Pending& p, uint64_t descriptor, int row, int k) {
     memcpy(&u, at_shared(a, p.k == 8 ? 4 : 2), p.k == 8 ? 4 : 2);
     return p.k == 8 ? tf32(u) : bf16(u);
 }
-inline void multiply(const Pending& p) {
+inline void multiply(const InFlight& p) {
     int thread = fiber->index & 127, lane = thread & 31, warp = thread >> 5, g = lane >> 2, t = lane & 3;
     for (int h = 0; h < 2; h++) {
         float a[16];

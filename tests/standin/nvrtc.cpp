@@ -1,7 +1,7 @@
-// A stand-in for the run-time compiler: the same calls, but the source is compiled as C++ behind the shim. The "code" it
-// gives is the name of a shared library. PWM_STANDIN_CXX is the compiler with its options, PWM_STANDIN_SHIM the folder of
-// shim.hpp, PWM_STANDIN_OUT a folder to work in, PWM_STANDIN_ARCH the newest architecture that it knows, PWM_STANDIN_NVRTC
-// the major version that it says it is of.
+// A stand-in for the run-time compiler: the same calls, but the source is compiled as C++ behind the shim. The "code"
+// it gives is the name of a shared library. PWM_STANDIN_CXX is the compiler with its options, PWM_STANDIN_SHIM the
+// folder of shim.hpp, PWM_STANDIN_OUT a folder to work in, PWM_STANDIN_ARCH the newest architecture that it knows,
+// PWM_STANDIN_NVRTC the major version that it says it is of.
 #include <atomic>
 #include <cstdio>
 #include <cstdlib>

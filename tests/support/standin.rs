@@ -111,8 +111,8 @@ pub fn again(test: &str, environment: &[(&str, String)]) {
     assert!(out.status.success() && text.contains(" 1 passed;"), "{environment:?}:\n{text}");
 }
 
-/// Environments in which threads run in other orders, and under the address sanitizer, where a number that is not aligned
-/// as the GPU wants it ends the process.
+/// Environments in which threads run in other orders, and under the address sanitizer, where a number that is not
+/// aligned as the GPU wants it ends the process.
 pub fn harsh() -> Vec<Vec<(&'static str, String)>> {
     let found = Command::new(compiler()).arg("-print-file-name=libasan.so").output().unwrap();
     let library = String::from_utf8(found.stdout).unwrap().trim().to_owned();

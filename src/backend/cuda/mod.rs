@@ -1,7 +1,8 @@
 //! A GPU: programs as graphs of launches on one block of device memory, each recorded once and then replayed.
 //!
-//! The plan is the processor's: the same [`Layout`], the same offsets. Variables have a mirror on the host that is filled
-//! when it is read and sent when it was written, so whoever owns a [`crate::tape::Machine`] need not know where it runs.
+//! The plan is the processor's: the same [`Layout`], the same offsets. Variables have a mirror on the host that is
+//! filled when it is read and sent when it was written, so whoever owns a [`crate::tape::Machine`] need not know where
+//! it runs.
 //!
 //! | file | idea |
 //! |---|---|
