@@ -11,7 +11,7 @@ use std::sync::LazyLock;
 
 use crate::support::golden::Golden;
 use proptest::prelude::*;
-use pwm::config::{Config, KEYS, Kind, SHIPPED, load};
+use pwm::config::{Config, KEYS, SHIPPED, ShippedKind, load};
 use pwm::io::checkpoint::{self, Checkpoint, Tensor};
 use pwm::io::crc64::Crc64;
 use pwm::io::metrics::read_metrics;
@@ -72,7 +72,7 @@ fn worth(len: usize) -> usize {
 /// What reading settings of `len` bytes may hold: they name a shipped file of each kind, which is read too.
 fn worth_settings(len: usize) -> usize {
     let longest = |kind| SHIPPED.iter().filter(|s| s.kind == kind).map(|s| s.text.len()).max().unwrap();
-    worth(len + longest(Kind::Env) + longest(Kind::Alg))
+    worth(len + longest(ShippedKind::Env) + longest(ShippedKind::Alg))
 }
 
 /// Some bytes of `good` changed, and some cut off.
