@@ -239,7 +239,7 @@ impl EnvStep {
         let step = env_step(
             cover(n * lanes, threads),
             [],
-            x.input(0),
+            x.input(ACTION),
             q,
             qd,
             obs,
@@ -306,15 +306,15 @@ impl EnvStepAdjoint {
         }
         let [q_bar, qd_bar, obs_bar, before_bar, reward_bar] = from;
         let [to_action, to_q, to_qd, to_obs] = to;
-        let seen = if self.given() > 5 { x.input(5) } else { In::default() };
+        let seen = if self.is_given_obs() { x.input(GIVEN_OBS) } else { In::default() };
         let adjoint = env_adjoint(
             cover(n * lanes, threads),
             [],
-            x.input(0),
-            x.input(1),
-            x.input(2),
-            x.input(3),
-            x.input(4),
+            x.input(ACTION),
+            x.input(AT_Q),
+            x.input(AT_QD),
+            x.input(GIVEN_BEFORE),
+            x.input(GIVEN_DONE),
             seen,
             q_bar,
             qd_bar,

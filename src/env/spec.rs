@@ -291,7 +291,7 @@ impl<'a> Reader<'a> {
         let first = from.map_or(Ok(usize::from(joints.has_free_root())), body)?;
         let last = to.map_or(Ok(joints.robot.bodies.len() - 1), body)?;
         if last < first {
-            return Err(self.wrong(to.or(from).unwrap_or(f.node), "`to` comes before `from`"));
+            return Err(self.wrong(to.or(from).unwrap_or(f.node), "`to` comes before `from`\n  exchange them"));
         }
         Ok(first..last + 1)
     }
@@ -304,12 +304,13 @@ impl<'a> Reader<'a> {
         if let Some(body) = free {
             return Err(self.wrong(node, format!("nothing drives the free joint of `{}`", body.name)));
         }
+        self.moving(node, &bodies, joints)?;
         let dofs: Vec<usize> = (joints.qd[bodies.start]..joints.qd[bodies.end]).collect();
         let gains = match &gain.data {
             Data::List(items) => items.iter().map(|n| self.number(n)).collect::<Read<Vec<_>>>()?,
             _ => vec![self.number(gain)?; dofs.len()],
         };
-        if gains.len() != dofs.len() || dofs.is_empty() {
+        if gains.len() != dofs.len() {
             let (n, m) = (gains.len(), dofs.len());
             return Err(self.wrong(gain, format!("{n} gains for {m} degrees of freedom\n  give one number, or {m}")));
         }
@@ -376,6 +377,7 @@ impl<'a> Reader<'a> {
                 let b = self.bodies(&f, joints)?;
                 f.finish()?;
                 self.not_of_root(item, &b, joints)?;
+                self.moving(item, &b, joints)?;
                 let (first, end) = (joints.q[b.start], joints.q[b.end]);
                 Feature::Coordinates { first, count: end - first }
             }
@@ -384,6 +386,7 @@ impl<'a> Reader<'a> {
                 let (b, scale) = (self.bodies(&f, joints)?, f.number("scale", 1.0)?);
                 f.finish()?;
                 self.not_of_root(item, &b, joints)?;
+                self.moving(item, &b, joints)?;
                 let (first, end) = (joints.qd[b.start], joints.qd[b.end]);
                 Feature::Velocities { first, count: end - first, scale }
             }
@@ -423,6 +426,15 @@ impl<'a> Reader<'a> {
         Err(self.wrong(item, format!("the joint of `{}` is free\n  it is shown by {shown}", body.name)))
     }
 
+    /// Refuses bodies whose joints are all fixed: they have no coordinate.
+    fn moving(self, item: &Node, bodies: &std::ops::Range<usize>, joints: &Joints) -> Read<()> {
+        if joints.qd[bodies.start] < joints.qd[bodies.end] {
+            return Ok(());
+        }
+        let name = &joints.robot.bodies[bodies.start].name;
+        Err(self.wrong(item, format!("the joint of `{name}` is fixed\n  name a body whose joint moves")))
+    }
+
     fn noise(self, node: &'a Node, joints: &Joints) -> Read<Vec<Draw>> {
         let f = self.fields(node)?;
         let on = f.flag("when", true)?;
@@ -455,7 +467,7 @@ impl<'a> Reader<'a> {
             "position" => {
                 root()?;
                 if let Some(f) = &fields {
-                    return Err(self.wrong(f.node, "a position is the root's: write one number"));
+                    return Err(self.wrong(f.node, "a position is the root's\n  write one number: `- position: 0.1`"));
                 }
                 Draw::Position { width }
             }
@@ -471,11 +483,15 @@ impl<'a> Reader<'a> {
             },
             "coordinates" => {
                 let b = bodies.unwrap_or(all);
-                let which = joints.simple().filter(|i| b.contains(i)).map(|i| joints.q[i]).collect();
+                let which: Vec<_> = joints.simple().filter(|i| b.contains(i)).map(|i| joints.q[i]).collect();
+                if which.is_empty() {
+                    return Err(self.wrong(item, "none of these joints is a hinge or a slide\n  name a body on one"));
+                }
                 Draw::Coordinates { which, width }
             }
             "velocities" => {
                 let b = bodies.unwrap_or(all);
+                self.moving(item, &b, joints)?;
                 Draw::Velocities { which: (joints.qd[b.start]..joints.qd[b.end]).collect(), width }
             }
             _ => return Err(self.unknown(item, "noise", name, &DRAWS)),
@@ -538,8 +554,18 @@ impl<'a> Entries<'a> {
         }
         let known: Vec<&str> = self.observation.features.iter().map(|f| f.name()).collect();
         if known.contains(&name) {
+            let body = self.joints.robot.bodies.iter().find(|b| part == Some(b.name.as_str()));
+            let kind = match body.map(|b| b.joint.kind) {
+                Some(JointKind::Fixed) => Some("is fixed and has no coordinate"),
+                Some(JointKind::Ball | JointKind::Free) => Some("has several coordinates"),
+                _ => None,
+            };
+            let why = match (body, kind) {
+                (Some(b), Some(kind)) => format!(": the joint of `{}` {kind}", b.name),
+                _ => String::new(),
+            };
             let text =
-                format!("`{text}` is no single entry\n  say which, as in `{name}.x`, `{name}.0` or `{name}.BODY`");
+                format!("`{text}` is no single entry{why}\n  say which, as in `{name}.x`, `{name}.0` or `{name}.BODY`");
             return Err(self.reader.wrong(node, text));
         }
         Err(self.reader.unknown(node, "feature", name, &known))
@@ -575,7 +601,7 @@ impl<'a> Entries<'a> {
         let range = || {
             let (low, high) = (f.number("low", f64::NEG_INFINITY)?, f.number("high", f64::INFINITY)?);
             if low > high {
-                return Err(r.wrong(node, format!("`low` ({low}) is above `high` ({high})")));
+                return Err(r.wrong(node, format!("`low` ({low}) is above `high` ({high})\n  exchange them")));
             }
             Read::Ok((low, high))
         };

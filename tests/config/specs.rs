@@ -1,5 +1,6 @@
 //! Specifications of environments: what is wrong with one is said with its place; one's own file runs; what a run keeps of it.
 
+use crate::support::specs::{FIXED, FREE, robot};
 use pwm::config::spec::Spec;
 use pwm::config::{Config, Kind, SHIPPED, Shipped, load};
 use pwm::env::term::Term;
@@ -50,6 +51,77 @@ fn what_is_wrong_is_said_with_its_line() {
         assert!(text.contains(expected) && text.starts_with(&at), "{from} -> {to}, at {at}:\n{text}");
     }
     assert!(said("  substeps: 16\n", "").contains("`substeps` is missing"));
+}
+
+/// On robots that have joints of every kind: what cannot be named, and what does not go together.
+#[test]
+fn what_a_joint_does_not_have_is_refused_with_its_line() {
+    let fixed = "the joint of `hand` is fixed\n  name a body whose joint moves";
+    let simple = "none of these joints is a hinge or a slide\n  name a body on one";
+    let alone = "`of` names one body: leave `from` and `to` out, or `of`";
+    for (spec, from, to, expected) in [
+        // Names of fixed joints where a coordinate is needed.
+        (FIXED, "- coordinates: {from: hip}", "- coordinates: {of: hand}", fixed),
+        (FIXED, "- velocities: {scale: joint_vel_obs_scaling}", "- velocities: {of: hand}", fixed),
+        (FIXED, "- velocities: {from: shoulder, width: 0.5}", "- velocities: {of: hand, width: 0.5}", fixed),
+        (FIXED, "action: {from: elbow, to: foot,", "action: {of: hand,", fixed),
+        (FIXED, "- coordinates: 0.2", "- coordinates: {of: hand, width: 0.2}", simple),
+        (FIXED, "- coordinates: 0.2", "- coordinates: {of: shoulder, width: 0.2}", simple),
+        (
+            FIXED,
+            "{of: velocities.foot,",
+            "{of: velocities.hand,",
+            "`velocities.hand` is no single entry: the joint of `hand` is fixed and has no coordinate\n  say which, as in \
+             `velocities.x`, `velocities.0` or `velocities.BODY`",
+        ),
+        (
+            FIXED,
+            "termination: {of: coordinates.cart,",
+            "termination: {of: coordinates.shoulder,",
+            "the joint of `shoulder` has several coordinates\n  say which",
+        ),
+        (FIXED, "- sine: {of: elbow}", "- sine: {of: hand}", "only a hinge has an angle"),
+        (
+            FIXED,
+            "- rotation: {of: shoulder,",
+            "- rotation: {of: elbow,",
+            "only a ball joint, or the root, turns freely",
+        ),
+        // One body and a range of them.
+        (FIXED, "{from: shoulder, width: 0.5}", "{of: shoulder, from: hip, width: 0.5}", alone),
+        (FIXED, "{from: cart, to: shoulder}", "{of: cart, to: shoulder}", alone),
+        (
+            FIXED,
+            "{from: cart, to: shoulder}",
+            "{from: shoulder, to: cart}",
+            "`to` comes before `from`\n  exchange them",
+        ),
+        // The root is one.
+        (
+            FREE,
+            "position: 0.1,",
+            "position: {of: cart, width: 0.1},",
+            "a position is the root's\n  write one number: `- position: 0.1`",
+        ),
+        (FIXED, "- coordinates: 0.2", "- position: 0.2", "the robot has no free root to move"),
+        // Ranges.
+        (FIXED, "low: -1, high: 0.3,", "low: 1, high: 0.3,", "`low` (1) is above `high` (0.3)\n  exchange them"),
+        (FIXED, "low: -0.2, high: 0.2", "low: 0.3, high: -0.2", "`low` (0.3) is above `high` (-0.2)\n  exchange them"),
+        (FIXED, "scale: 0.5}", "scale: 0}", "the angle at which it is zero is not zero itself"),
+    ] {
+        assert_eq!(spec.matches(from).count(), 1, "{from}");
+        let read = |text: &str| {
+            let spec = Spec::in_file("my.yaml", text).unwrap();
+            Task::read(&spec, &Config::default(), robot).map(drop).map_err(|e| e.to_string())
+        };
+        assert_eq!(read(spec), Ok(()));
+        let text = read(&spec.replace(from, to)).unwrap_err();
+        let at = format!("my.yaml:{}:", spec[..spec.find(from).unwrap()].lines().count());
+        assert!(text.contains(expected) && text.starts_with(&at), "{from} -> {to}, at {at}:\n{text}");
+    }
+    // An equal pair is a range of one number.
+    let one = FIXED.replace("low: -0.2, high: 0.2", "low: 0.2, high: 0.2");
+    Task::read(&Spec::in_file("my.yaml", &one).unwrap(), &Config::default(), robot).unwrap();
 }
 
 #[test]

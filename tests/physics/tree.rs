@@ -2,7 +2,9 @@
 
 use crate::support::verdict::{Verdict, distance, quantile, relative_error};
 use pwm::app::gradcheck::physics::check_physics;
+use pwm::app::selftest::cases;
 use pwm::app::selftest::tree::{H, State, model, random_state, tree};
+use pwm::backend::Target;
 use pwm::device::philox::{Philox, Stream};
 use pwm::device::{Dual, Scalar};
 use pwm::for_size;
@@ -286,6 +288,18 @@ fn adjoint_is_the_transpose_of_the_dual_derivative() {
         }
     }
     v.finish();
+}
+
+/// What the self-test allows a GPU is a few times what single precision is off on the processor: little, in every case.
+#[test]
+fn single_precision_is_a_measure_in_every_case() {
+    let cases: Vec<_> = cases().into_iter().filter(|c| c.name.starts_with("physics")).collect();
+    assert!(cases.len() > 5);
+    for case in cases {
+        let o = case.run(1, &Target::Cpu).unwrap();
+        println!("{}: {:.1e}", o.name, o.cpu_error);
+        assert!(o.passed && o.cpu_error < 1e-4, "{o:?}");
+    }
 }
 
 /// A robot's numbers do not depend on the class that it is computed in.

@@ -126,6 +126,11 @@ pub struct State {
     pub actuation: Vec<f64>,
 }
 
+/// Whether the free bodies of state number `e` are metres away from the origin.
+pub fn is_far(e: u32) -> bool {
+    e % 5 == 4
+}
+
 /// State number `e`: in the ground or in the air, at rest, moving or fast, inside and beyond the limits of its joints, any
 /// way round. Of five one is far from the origin, unless it cannot go there.
 pub fn random_state(robot: &Articulation, rng: &Philox, e: u32) -> State {
@@ -141,7 +146,7 @@ pub fn random_state(robot: &Articulation, rng: &Philox, e: u32) -> State {
         };
         match body.joint.kind {
             JointKind::Free => {
-                let far = if e % 5 == 4 { 8.0 } else { 0.5 };
+                let far = if is_far(e) { 8.0 } else { 0.5 };
                 let p = [far * u(8 * i), 0.3 + 0.5 * u(8 * i + 1), far * u(8 * i + 2)];
                 q[at[i]..at[i] + 3].copy_from_slice(&p);
                 quaternion(&mut q[at[i] + 3..], 1.0);
