@@ -1,11 +1,12 @@
-//! Env steps a second of the Ant on one thread, mass matrix once a step: forward, and forward with the adjoint after it.
+//! Env steps a second of the Ant on one thread, mass matrix once a step: forward, and forward with the adjoint after
+//! it.
 //!
 //! `cargo bench --bench ant_step`; the throughput column ("elem/s") counts environment steps.
 
 use criterion::{BenchmarkId, Criterion, Throughput, criterion_group, criterion_main};
 use pwm::config::Config;
 use pwm::device::philox::{Philox, Stream};
-use pwm::env::{Cotangents, EnvReal, Operands, Results, Task};
+use pwm::env::{EnvReal, InputCotangents, OutputCotangents, StepOperands, Task};
 
 /// Environments under way, with fresh random actions each step and resets of the fallen.
 struct Fleet<R> {
@@ -81,9 +82,9 @@ impl<R: EnvReal> Fleet<R> {
         R::adjoint_rows(
             &self.ant,
             self.progress.len(),
-            Operands { q, qd, action: &self.action, obs: &[] },
-            Results { q: &self.q, qd: &self.qd, obs: &self.obs, reward: &self.reward },
-            Cotangents { q: to_q, qd: to_qd, obs: to_obs, action: to_action },
+            StepOperands { q, qd, action: &self.action, obs: &[] },
+            OutputCotangents { q: &self.q, qd: &self.qd, obs: &self.obs, reward: &self.reward },
+            InputCotangents { q: to_q, qd: to_qd, obs: to_obs, action: to_action },
         );
     }
 }

@@ -14,8 +14,8 @@ fn epochs(c: &mut Criterion) {
             pwm::config::load(&[format!("alg={name}"), "device=cpu".into()]).expect("shipped settings are valid");
         // Inside the closure: what the filter leaves out is not built.
         group.bench_function(BenchmarkId::from_parameter(name), |b| {
-            let mut trainer = learning(&config).expect("a run that learns");
-            b.iter(|| trainer.run_epoch().expect("kernels do not panic"));
+            let mut runner = learning(&config).expect("a run that learns");
+            b.iter(|| runner.run_epoch().expect("kernels do not panic"));
         });
     }
     group.finish();

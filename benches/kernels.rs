@@ -12,7 +12,7 @@ fn kernels(c: &mut Criterion) {
         let config = pwm::config::load(&[format!("alg={name}")]).expect("shipped settings are valid");
         let mut group = c.benchmark_group(name);
         group.sample_size(10).warm_up_time(Duration::from_millis(50)).measurement_time(Duration::from_millis(200));
-        let mut time = |program: &str, kind: &pwm::tape::profile::Kind, run: &mut dyn FnMut()| {
+        let mut time = |program: &str, kind: &pwm::tape::profile::OpKind, run: &mut dyn FnMut()| {
             let id = BenchmarkId::new(format!("{program}/{}", kind.op), format!("{} {}B", kind.shapes, kind.bytes));
             group.bench_function(id, |b| b.iter(&mut *run));
         };

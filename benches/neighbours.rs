@@ -1,8 +1,8 @@
 //! How an epoch of `pwm_small` on two threads shares two cores with another process.
 //!
 //! `benches/neighbours.sh` runs it on an idle computer and keeps the result. A round measures epochs alone, beside a
-//! process of equal priority that never waits, and beside one of the lowest priority; ratios are taken within a round, so
-//! that what changes slowly does not count.
+//! process of equal priority that never waits, and beside one of the lowest priority; ratios are taken within a round,
+//! so that what changes slowly does not count.
 
 use pwm::app::bench::epoch::learning;
 use std::process::{Child, Command, ExitCode, Stdio};
@@ -57,11 +57,11 @@ fn main() -> ExitCode {
         return ExitCode::SUCCESS;
     }
     let config = pwm::config::load(&["alg=pwm_small", "device=cpu", "threads=2"].map(String::from));
-    let mut trainer = learning(&config.expect("shipped settings are valid")).expect("a run that learns");
+    let mut runner = learning(&config.expect("shipped settings are valid")).expect("a run that learns");
     let mut epoch = || {
         let (start, mut epochs) = (Instant::now(), 0);
         while start.elapsed() < WINDOW {
-            trainer.run_epoch().expect("kernels do not panic");
+            runner.run_epoch().expect("kernels do not panic");
             epochs += 1;
         }
         1e3 * start.elapsed().as_secs_f64() / f64::from(epochs)

@@ -1,5 +1,5 @@
-//! The pages in a real browser: scripts run without an error, play, scrub and orbit change what is drawn, nothing is asked
-//! of a network. Needs Debian's `chromium` and `chromium-driver`, and the feature `browser-tests`.
+//! The pages in a real browser: scripts run without an error, play, scrub and orbit change what is drawn, nothing is
+//! asked of a network. Needs Debian's `chromium` and `chromium-driver`, and the feature `browser-tests`.
 
 mod support;
 

@@ -14,8 +14,8 @@ use pwm::app::train::{self, TrainArgs};
 use pwm::backend::Target;
 use pwm::config::{Bytes, load};
 use pwm::io::metrics::{FILE_NAME, column, read_metrics};
-use pwm::run::plan::{DoesNotFit, Place, Planner};
-use pwm::run::session::RunError;
+use pwm::run::plan::{ArenaPlace, DoesNotFit, Planner};
+use pwm::run::session::SessionError;
 use pwm::run::signals::StopFlag;
 
 /// The system's allocator with an end.
@@ -80,7 +80,7 @@ fn capped<T>(bytes: u64, f: impl FnOnce() -> T) -> (T, u64) {
 /// A network of one unit may learn nothing, which ends a run too: not for want of memory.
 fn trained(ended: anyhow::Result<()>) {
     if let Err(e) = ended {
-        assert!(matches!(e.downcast_ref(), Some(RunError::DeadSignal { .. })), "{e:#}");
+        assert!(matches!(e.downcast_ref(), Some(SessionError::DeadSignal { .. })), "{e:#}");
     }
 }
 
@@ -99,7 +99,7 @@ fn main() {
         settings.extend(["wm_bootstrap_iterations=2".into(), "replay_unfinished=true".into()]);
         settings.push(format!("run_dir={}", run.display()));
         let c = load(&settings).unwrap();
-        let plan = Planner::new(&c, Place::Host).least();
+        let plan = Planner::new(&c, ArenaPlace::Host).least();
         // From well below to well above, and in every third case as close as can be.
         let need = plan.host();
         let budget = match i % 3 {

@@ -16,10 +16,10 @@ use pwm::device::cuda::matmul::Matmul;
 use pwm::device::cuda::nvrtc::{Image, Nvrtc, Usage};
 use pwm::device::cuda::unit::{FILES, units};
 use pwm::device::philox::{Philox, Stream};
-use pwm::env::{Bound, EnvBatch, Mode};
+use pwm::env::{EnvBatch, GradientBound, Mode};
 use pwm::ops::loss::squared_error;
-use pwm::run::plan::{Place as PlanPlace, Plan};
-use pwm::sim::cuda::Layout;
+use pwm::run::plan::{ArenaPlace as PlanPlace, Plan};
+use pwm::sim::cuda::ThreadLayout;
 use pwm::sim::size::CLASSES;
 use pwm::tape::{DType, Program, Region, Vars, grad};
 use std::collections::{BTreeMap, BTreeSet};
@@ -141,7 +141,7 @@ fn the_largest_robot_has_room_on_the_chip() {
     let [action, bar, target, count] = [action, bar, target, count].map(|v| p.var(&vars, v));
     let state = env.state(&mut p, &vars);
     let into = [&[env.count, env.obs_dim][..], &[env.count], &[env.count], &[env.count]].map(|shape| p.real(shape));
-    env.step_through(&mut p, &vars, &state, action, Bound { norm: 1e3, count }, into);
+    env.step_through(&mut p, &vars, &state, action, GradientBound { norm: 1e3, count }, into);
     let root = squared_error(&mut p, into[0], target, vec![1.0]);
     grad(&mut p, &[(root, 1.0)], &[(action, bar)]);
     let launches = describe_launches(&vars, &[p], &Matmul::best(9, Precision::Fp32)).unwrap().concat().concat();
@@ -150,7 +150,7 @@ fn the_largest_robot_has_room_on_the_chip() {
     assert_eq!((launches.len(), units.len()), (2, 1));
     let image = Nvrtc::load().unwrap().compile(&units[0], "sm_90a").unwrap_or_else(|e| panic!("{e}"));
     println!("{:#?}", image.usage);
-    let bound = Layout::tree_shared(CLASSES[CLASSES.len() - 1], 32);
+    let bound = ThreadLayout::tree_shared(CLASSES[CLASSES.len() - 1], 32);
     for launch in &launches {
         let usage = image.usage.iter().find(|u| u.symbol == launch.symbol()).unwrap();
         assert!(usage.stack <= launch.stack && usage.spill_stores + usage.spill_loads == 0, "{usage:?}");

@@ -1,4 +1,4 @@
-// What follows the product of a layer, by number.
+// The epilogues of layers, by number.
 // defines: Epilogue NORM_EPSILON
 #pragma once
 #include "common/types.cuh"

@@ -1,5 +1,6 @@
-// Products by groups of four warps from shared memory, memory that the copy unit fills in boxes, and the barriers on
-// which it reports: compute capability 9.0 alone. The tests give each function a plain twin (tests/standin/hopper.hpp).
+// Matrix products by groups of four warps (wgmma) from shared memory, the copy unit (TMA) that fills it in boxes, and
+// the barriers on which that reports: compute capability 9.0 alone. The tests give each function a plain twin
+// (tests/standin/hopper.hpp).
 // defines: TensorMap barrier_init barrier_fence barrier_expect barrier_arrive barrier_wait copy_box prefetch_map
 //          matrix_descriptor wgmma_fence wgmma_commit wgmma_wait wgmma_settle wgmma_tf32 wgmma_bf16 fewer_registers
 //          more_registers CLUSTER cluster_arrive cluster_wait cluster_read
@@ -18,12 +19,12 @@ struct __align__(64) TensorMap {
     u64 words[16];
 };
 
-// Where a tile begins, for products: lines of 128 bytes, in groups of eight lines one after another, chunks of 16 bytes
-// exchanged within each (the swizzle of 128 bytes). Steps along the products are steps of the address.
+// Where a tile begins, for wgmma: rows of 128 bytes in groups of eight, one after another, chunks of 16 bytes exchanged
+// within each group (the swizzle of 128 bytes). Steps along k are steps of the address.
 DEVICE u64 matrix_descriptor(u32 address) {
     return (u64)(address >> 4 & 0x3fff)  // where it begins
-           | (u64)1 << 16                // between chunks along a line: not read with a swizzle
-           | (u64)(1024 >> 4) << 32      // between groups of eight lines
+           | (u64)1 << 16                // between chunks along a row: not read with a swizzle
+           | (u64)(1024 >> 4) << 32      // between groups of eight rows
            | (u64)1 << 62;               // the swizzle
 }
 
@@ -54,7 +55,7 @@ DEVICE void barrier_wait(u32 barrier, u32 parity) {
                      : "memory");
 }
 
-// Copies the box of `map` at (x, y, z), x along lines, to shared memory; zeros stand for what lies outside of the matrix.
+// Copies the box of `map` at (column x, row y, matrix z) to shared memory, with zeros for what lies outside the matrix.
 DEVICE void copy_box(u32 to, const TensorMap* map, int x, int y, int z, u32 barrier) {
     asm volatile(
         "cp.async.bulk.tensor.3d.shared::cluster.global.mbarrier::complete_tx::bytes [%0], [%1, {%2, %3, %4}], [%5];\n" ::"r"(to),
@@ -93,17 +94,17 @@ DEVICE Two cluster_read(const Two* at, u32 rank) {
 }
 
 #ifdef __CUDA_ARCH_FEAT_SM90_ALL
-// Orders earlier uses of the registers of sums before products into them.
+// Orders earlier uses of the registers of sums before wgmma writes them.
 DEVICE void wgmma_fence() { asm volatile("wgmma.fence.sync.aligned;\n" ::: "memory"); }
-// Closes a group of products.
+// Closes a group of wgmma instructions.
 DEVICE void wgmma_commit() { asm volatile("wgmma.commit_group.sync.aligned;\n" ::: "memory"); }
-// Waits for all groups but the last N; until then nobody may touch their sums or what they read.
+// Waits for all groups but the last N; until then no thread may touch their sums or what they read.
 template <int N>
 DEVICE void wgmma_wait() {
     asm volatile("wgmma.wait_group.sync.aligned %0;\n" ::"n"(N) : "memory");
 }
 
-// After the last wait, before sums are read: the compiler does not know that products wrote them in the meantime.
+// After the last wait, before sums are read: the compiler does not know that wgmma wrote them in the meantime.
 template <int N>
 DEVICE void wgmma_settle(float (&d)[N]) {
 #pragma unroll
@@ -127,9 +128,9 @@ DEVICE void wgmma_settle(float (&d)[N]) {
 #define R64 R16(0), R16(16), R16(32), R16(48)
 #define R112 R64, R16(64), R16(80), R16(96)
 #define R128 R112, R16(112)
-// D = A B^T, or D += A B^T with `add`: 64 rows, as many columns as 2 numbers of each thread make, 32 bytes of products.
+// D = A B^T, or D += A B^T with `add`: 64 rows, as many columns as 2 numbers of each thread make, 32 bytes along k.
 // Of warp w, lane 4g + t, d[4j + i] is row 16w + g + 8 (i / 2), column 8j + 2t + i % 2.
-// The operands behind the sums: A and B, then `add`; both count as they are (1, 1), `more` says how they lie.
+// The operands after the sums: A and B, then `add`; neither is negated (1, 1); `more` says how they lie.
 #define WGMMA(type, sums, shape, ab, third, more)                                  \
     DEVICE void wgmma_##type(float (&d)[sums], u64 a, u64 b, u32 add) {            \
         asm volatile("{\n.reg .pred p;\nsetp.ne.b32 p, " third ", 0;\n"            \
@@ -141,7 +142,7 @@ DEVICE void wgmma_settle(float (&d)[N]) {
 WGMMA(tf32, 64, "m64n128k8", "%64, %65", "%66", "")
 WGMMA(tf32, 112, "m64n224k8", "%112, %113", "%114", "")
 WGMMA(tf32, 128, "m64n256k8", "%128, %129", "%130", "")
-// In bf16 both may lie either way round: they do not.
+// In bf16 either may be transposed: 0, 0 says that neither is.
 WGMMA(bf16, 64, "m64n128k16", "%64, %65", "%66", ", 0, 0")
 WGMMA(bf16, 112, "m64n224k16", "%112, %113", "%114", ", 0, 0")
 WGMMA(bf16, 128, "m64n256k16", "%128, %129", "%130", ", 0, 0")

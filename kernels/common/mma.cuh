@@ -58,14 +58,14 @@ DEVICE u32 pack_bf16(float low, float high) {
     return r;
 }
 
-// D += A B of 16 x 8 with 8 products each: with g = lane / 4 and t = lane % 4, d are (g, 2t), (g, 2t + 1), (g + 8, 2t),
+// D += A B, 16 x 8 with k = 8: with g = lane / 4 and t = lane % 4, d are (g, 2t), (g, 2t + 1), (g + 8, 2t),
 // (g + 8, 2t + 1); a are (g, t), (g + 8, t), (g, t + 4), (g + 8, t + 4); b are (t, g), (t + 4, g).
 DEVICE void mma_tf32(float& d0, float& d1, float& d2, float& d3, const u32 (&a)[4], const u32 (&b)[2]) {
     asm volatile("mma.sync.aligned.m16n8k8.row.col.f32.tf32.tf32.f32 {%0,%1,%2,%3}, {%4,%5,%6,%7}, {%8,%9}, {%0,%1,%2,%3};\n"
                  : "+f"(d0), "+f"(d1), "+f"(d2), "+f"(d3)
                  : "r"(a[0]), "r"(a[1]), "r"(a[2]), "r"(a[3]), "r"(b[0]), "r"(b[1]));
 }
-// The same with 16 products each; every register of a and b holds two, with 2t and 2t + 1 in place of t, 2t + 8 and
+// The same with k = 16; every register of a and b holds two, with 2t and 2t + 1 in place of t, 2t + 8 and
 // 2t + 9 in place of t + 4.
 DEVICE void mma_bf16(float& d0, float& d1, float& d2, float& d3, const u32 (&a)[4], const u32 (&b)[2]) {
     asm volatile(

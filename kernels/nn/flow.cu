@@ -56,8 +56,8 @@ DEVICE void tangent(const float* x, float* y, u32 group, u32 accumulate, u32 gro
     for (u32 i = 0; i < group; i++) put(y + i, x[i] - mean, accumulate);
 }
 
-// Euclidean projection of a group onto the simplex: theta is the mean excess of those above the last theta. Each round but
-// the last drops at least one number: where rounding lets one that fell below rise again, the iteration ends.
+// Euclidean projection of a group onto the simplex: theta is the mean excess of those above the last theta. Each round
+// but the last drops at least one number: where rounding lets one that fell below rise again, the iteration ends.
 DEVICE void simplex_project(const float* x, float* y, u32 group, u32 groups) {
     u32 g = ELEMENT;
     if (g >= groups) return;

@@ -1,5 +1,5 @@
-// What follows the products of fully connected layers, and its adjoint; products of a few inputs with it. What is
-// computed: src/ops/linear. Other products: nn/product.cu.
+// Epilogues of fully connected layers and their adjoints, and whole layers of a few inputs. What is computed:
+// src/ops/linear. Other matrix products: nn/product.cu.
 //
 // A block takes R rows and all N columns of them, so that a row's LayerNorm needs no second pass over memory: each
 // thread owns columns c, c + T, ... for all R rows in registers. Numbers are read once and written once.
@@ -13,7 +13,7 @@ constexpr int T = 256, KT = 64;
 // acc[j][r] += sum_k x[r][k] w[k, c_j] for the columns c_j = thread + j T below N. `x` rows lie `xs` apart (rows from
 // `count` on count as zero), `w` rows `ws` apart. `stage` holds R x KT numbers on chip.
 template <int N, int K, int R>
-static __device__ void multiply(float (&acc)[ceil_div(N, T)][R], const float* x, size_t xs, int count, const float* w,
+static __device__ void matmul(float (&acc)[ceil_div(N, T)][R], const float* x, size_t xs, int count, const float* w,
                                 size_t ws, float (*stage)[KT]) {
     constexpr int C = ceil_div(N, T);
     int t = threadIdx.x;
@@ -124,7 +124,7 @@ static __device__ void simplex(float (&u)[ceil_div(N, T)][R]) {
     }
 }
 
-// What follows a product, in place: h becomes y.
+// The epilogue, in place: h becomes y.
 template <int N, int EPILOGUE, int G, int R>
 static __device__ void follow(float (&h)[ceil_div(N, T)][R], const float* gain, const float* shift) {
     constexpr int C = ceil_div(N, T);
@@ -150,8 +150,9 @@ static __device__ void follow(float (&h)[ceil_div(N, T)][R], const float* gain, 
     if constexpr (EPILOGUE == NORM_SIMPLEX) simplex<N, G>(h);
 }
 
-// y = epilogue(x W^T + b) for the eight rows of block blockIdx.x of member blockIdx.y, x of a few columns in up to three
-// pieces. `wt` [K0 + K1 + K2, N]; `saved`, if given, keeps h. The inputs serve all members if `shared`.
+// y = epilogue(x W^T + b) for the eight rows of block blockIdx.x of layer blockIdx.y of an ensemble, x of a few columns
+// in up to three pieces. `wt` [K0 + K1 + K2, N]; `saved`, if given, keeps h. `shared`: one input serves the whole
+// ensemble.
 template <int N, int K0, int K1, int K2, int EPILOGUE, int G>
 static __device__ void linear(const float* wt, const float* bias, const float* gain, const float* shift, const float* x0,
                               const float* x1, const float* x2, float* y, float* saved, u32 m, u32 shared) {
@@ -162,9 +163,9 @@ static __device__ void linear(const float* wt, const float* bias, const float* g
     size_t in_row = (shared ? 0 : (size_t)e * m) + first, out_row = (size_t)e * m + first;
     wt += (size_t)e * (K0 + K1 + K2) * N;
     float h[C][R] = {};
-    multiply<N, K0>(h, x0 + in_row * K0, K0, count, wt, N, stage);
-    if (K1 > 0) multiply<N, K1>(h, x1 + in_row * K1, K1, count, wt + (size_t)K0 * N, N, stage);
-    if (K2 > 0) multiply<N, K2>(h, x2 + in_row * K2, K2, count, wt + (size_t)(K0 + K1) * N, N, stage);
+    matmul<N, K0>(h, x0 + in_row * K0, K0, count, wt, N, stage);
+    if (K1 > 0) matmul<N, K1>(h, x1 + in_row * K1, K1, count, wt + (size_t)K0 * N, N, stage);
+    if (K2 > 0) matmul<N, K2>(h, x2 + in_row * K2, K2, count, wt + (size_t)(K0 + K1) * N, N, stage);
 #pragma unroll
     for (int j = 0; j < C; j++) {
         int c = t + j * T;
@@ -186,7 +187,7 @@ static __device__ void linear(const float* wt, const float* bias, const float* g
     }
 }
 
-// y = epilogue(h) for R rows of member blockIdx.y. h may be y.
+// y = epilogue(h) for R rows of layer blockIdx.y of an ensemble. h may be y.
 template <int N, int EPILOGUE, int G, int R>
 static __device__ void linear_rows(const float* h_, const float* gain, const float* shift, float* y, u32 m) {
     constexpr int C = ceil_div(N, T);
@@ -211,7 +212,7 @@ static __device__ void linear_rows(const float* h_, const float* gain, const flo
 }
 
 // Adjoint of the epilogue for R rows: dh, and the rows' share of the gain, shift and bias gradients into
-// sums[member, row block, (gain, shift, bias), N]. dh may be h.
+// sums[layer, row block, (gain, shift, bias), N]. dh may be h.
 template <int N, int EPILOGUE, int G, int R>
 static __device__ void linear_grad_rows(const float* dy_, const float* h_, const float* y_, const float* gain,
                                         const float* shift, float* dh_, float* sums, u32 m) {
@@ -219,7 +220,7 @@ static __device__ void linear_grad_rows(const float* dy_, const float* h_, const
     u32 e = blockIdx.y, first = blockIdx.x * R;
     int count = m - first < R ? m - first : R, t = threadIdx.x;
     size_t row = (size_t)e * m + first;
-    // What LayerNorm saw, then normalised; the slope of what stood before it.
+    // The input of LayerNorm, then normalised; the slope of the activation before it.
     float hat[C][R], slope[EPILOGUE == MISH_NORM ? C : 1][R], g[C][R];
 #pragma unroll
     for (int j = 0; j < C; j++) {

@@ -1,13 +1,13 @@
-// Matrix products C = A B^T of large matrices on the tensor cores of compute capability 9.0, in tf32 or bf16 with sums in
-// single precision. What is computed is what nn/product.cu computes; when this is the better one: src/ops/linear/product.rs.
+// Matrix products C = A B^T of large matrices on the tensor cores of compute capability 9.0, in tf32 or bf16 with sums
+// in single precision. It computes what nn/product.cu computes; when this is the better one: src/ops/linear/product.rs.
 //
-// A block computes 128 x BN numbers of C. One warp group fills a ring of STAGES buffers through the copy unit, a line of
-// 128 bytes of products for each row of A and B; two others multiply, 64 rows each, straight from the ring. Barriers say
-// when a buffer is full and when it is free. Both matrices are K-major: in tf32 they are the numbers themselves, which
-// the copy unit rounds, in bf16 rounded copies.
+// A block computes 128 x BN numbers of C. One warp group fills a ring of STAGES buffers through the copy unit, 128
+// bytes along k for each row of A and B; two others multiply, 64 rows each, straight from the ring. Barriers say when a
+// buffer is full and when it is free. Both matrices are K-major: in tf32 they are the numbers themselves, which the
+// copy unit rounds, in bf16 rounded copies.
 //
-// CLUSTER blocks side by side make a cluster. Where LayerNorm follows, the cluster has whole rows of C, and each block
-// learns from the others' shared memory what it does not see.
+// CLUSTER blocks side by side make a cluster. With LayerNorm in the epilogue the cluster holds whole rows of C, and
+// each block reads the others' moments of a row from their shared memory.
 #include "common/epilogue.cuh"
 #include "common/hopper.cuh"
 #include "common/math.cuh"
@@ -17,14 +17,14 @@ struct ProductTma {
     float* c;                   // or null, if only `y` is wanted
     const float* bias;          // of each column, `scale` times; or null
     const float* addend;        // laid out as C; or null
-    float* y;                   // what follows a row of C, laid out as C
+    float* y;                   // the epilogue's result, laid out as C
     const float *gain, *shift;  // of each column, as `bias`
     u64 c_stride, bias_stride;
     u32 m, n;  // rows and columns of C
-    u32 k[3];  // products of each piece of A; rows of B follow on
+    u32 k[3];  // extent along k of each piece of A
     u32 ldc;
-    u32 members;             // that add up in one block
-    u32 a_shared, b_shared;  // one A, one B for all members
+    u32 summed;              // products that add up in one result
+    u32 a_shared, b_shared;  // one A, one B for the whole batch
     u32 accumulate;
     float scale;
 };
@@ -36,8 +36,9 @@ struct ProductTma {
 #endif
 
 // Mean and 1 / sqrt(variance + epsilon) of the rows h = 0, 1 of sums, acc[4j + 2h] and acc[4j + 2h + 1], which four
-// neighbouring lanes share. `seen`, eight lines apart, is for what this block sees of them. Ends having arrived at a
-// barrier of the cluster, whose other blocks may still read it: the caller waits for that before its end.
+// neighbouring lanes share. `seen` and `seen + 8` receive this block's moments of the two rows. At the end the thread
+// has arrived at a barrier of the cluster, whose other blocks may still read them; the caller waits there before it
+// returns.
 template <int BN, int CLUSTER>
 static __device__ void row_moments(const float (&acc)[BN / 2], Two* seen, float (&mean)[2], float (&rstd)[2]) {
 #pragma unroll
@@ -57,7 +58,7 @@ static __device__ void row_moments(const float (&acc)[BN / 2], Two* seen, float 
     if constexpr (CLUSTER > 1) {
         cluster_arrive();
         cluster_wait();
-        // Parts of as many numbers each, in the same order in all blocks (Chan et al.).
+        // Moments of equally many numbers each, merged in the same order in all blocks (Chan et al.).
 #pragma unroll
         for (int h = 0; h < 2; h++) {
             Two all = cluster_read(seen + 8 * h, 0);
@@ -76,7 +77,7 @@ static __device__ void row_moments(const float (&acc)[BN / 2], Two* seen, float 
     for (int h = 0; h < 2; h++) rstd[h] = 1.f / sqrtf(rstd[h] * (1.f / (BN * CLUSTER)) + NORM_EPSILON);
 }
 
-// What follows the product, in place; ends as `row_moments` does. `gain` and `shift` begin at the first of the thread's
+// The epilogue, in place; ends as `row_moments` does. `gain` and `shift` begin at the first of the thread's
 // columns, pairs of which lie eight apart.
 template <int BN, int EPILOGUE, int CLUSTER>
 static __device__ void epilogue(float (&acc)[BN / 2], Two* seen, const float* gain, const float* shift) {
@@ -88,7 +89,7 @@ static __device__ void epilogue(float (&acc)[BN / 2], Two* seen, const float* ga
     row_moments<BN, CLUSTER>(acc, seen, mean, rstd);
 #pragma unroll
     for (int j = 0; j < BN / 8; j++) {
-        // One by one: parameters lie behind each other, however many they are.
+        // One by one: a parameter begins where the one before it ends, which need not be a multiple of eight bytes.
         Two g = {gain[8 * j], gain[8 * j + 1]}, s = {shift[8 * j], shift[8 * j + 1]};
 #pragma unroll
         for (int h = 0; h < 2; h++) {
@@ -107,24 +108,24 @@ static __device__ void epilogue(float (&acc)[BN / 2], Two* seen, const float* ga
     }
 }
 
-// C (+)= A B^T + scale bias + addend, less the mean of each GROUP of eight columns if GROUP is not 0; then what follows a
-// row, if EPILOGUE is not BIAS: CLUSTER blocks have all its columns.
+// C (+)= A B^T + scale bias + addend, less the mean of each GROUP of eight columns if GROUP is not 0; then the epilogue
+// of each row, if it is not BIAS: CLUSTER blocks hold all columns.
 template <int BN, int STAGES, int PRECISION, int GROUP, int EPILOGUE, int CLUSTER>
 static __device__ void product_tma(const TensorMap& a0, const TensorMap& a1, const TensorMap& a2, const TensorMap& b,
                                    ProductTma x) {
 #ifdef HOPPER
-    constexpr int BM = 128, LINE = 128, BK = PRECISION == TF32 ? 32 : 64, STAGE = (BM + BN) * LINE;
+    constexpr int BM = 128, ROW = 128, BK = PRECISION == TF32 ? 32 : 64, STAGE = (BM + BN) * ROW;
     static_assert(GROUP == 0 || GROUP == 8, "groups of eight columns lie in four neighbouring threads");
-    // The swizzle goes by addresses, so buffers begin at multiples of eight lines.
+    // The swizzle depends on the address, so buffers begin at multiples of eight rows.
     u32 ring = (shared_address(dynamic_shared()) + 1023) & ~1023u;
     u32 full = ring + STAGES * STAGE, free = full + 8 * STAGES, seen = free + 8 * STAGES;
-    u32 across = (x.n + BN - 1) / BN, member = blockIdx.y;
+    u32 across = (x.n + BN - 1) / BN, batch = blockIdx.y;
     u32 row = blockIdx.x / across * BM, column = blockIdx.x % across * BN;
     int group = threadIdx.x >> 7, lane = threadIdx.x & 31, warp = threadIdx.x >> 5 & 3;
 
     u32 slices = 0;
     for (int p = 0; p < 3; p++) slices += (x.k[p] + BK - 1) / BK;
-    slices *= x.members;
+    slices *= x.summed;
 
     if (threadIdx.x == 0) {
         for (u32 s = 0; s < STAGES; s++) {
@@ -143,13 +144,13 @@ static __device__ void product_tma(const TensorMap& a0, const TensorMap& a1, con
             u32 e = 0, p = 0, k = 0, before = 0;
             for (u32 s = 0; s < slices; s++) {
                 u32 at = s % STAGES, to = ring + at * STAGE;
-                // The first round finds all buffers free.
+                // On its first way around the ring it finds all buffers free.
                 if (s >= STAGES) barrier_wait(free + 8 * at, s / STAGES - 1 & 1);
                 barrier_expect(full + 8 * at, STAGE);
                 const TensorMap* a = p == 0 ? &a0 : (p == 1 ? &a1 : &a2);
-                u32 z = member * x.members + e;
+                u32 z = batch * x.summed + e;
                 copy_box(to, a, k, row, x.a_shared ? 0 : z, full + 8 * at);
-                copy_box(to + BM * LINE, &b, before + k, column, x.b_shared ? 0 : z, full + 8 * at);
+                copy_box(to + BM * ROW, &b, before + k, column, x.b_shared ? 0 : z, full + 8 * at);
                 u32 width = p == 0 ? x.k[0] : (p == 1 ? x.k[1] : x.k[2]);
                 k += BK;
                 if (k >= width) {
@@ -169,16 +170,16 @@ static __device__ void product_tma(const TensorMap& a0, const TensorMap& a1, con
     for (u32 s = 0; s < slices; s++) {
         u32 at = s % STAGES, from = ring + at * STAGE;
         barrier_wait(full + 8 * at, s / STAGES & 1);
-        u64 da = matrix_descriptor(from + (group - 1) * 64 * LINE), db = matrix_descriptor(from + BM * LINE);
+        u64 da = matrix_descriptor(from + (group - 1) * 64 * ROW), db = matrix_descriptor(from + BM * ROW);
         wgmma_fence();
 #pragma unroll
-        for (int step = 0; step < LINE / 32; step++) {
+        for (int step = 0; step < ROW / 32; step++) {
             // 32 bytes further on.
             if constexpr (PRECISION == TF32) wgmma_tf32(acc, da + 2 * step, db + 2 * step, 1);
             else wgmma_bf16(acc, da + 2 * step, db + 2 * step, 1);
         }
         wgmma_commit();
-        // The products of the slice before are done: its buffer is free.
+        // The multiplications of the slice before are done: its buffer is free.
         wgmma_wait<1>();
         if (s > 0 && lane == 0) barrier_arrive(free + 8 * ((s - 1) % STAGES));
     }
@@ -186,11 +187,11 @@ static __device__ void product_tma(const TensorMap& a0, const TensorMap& a1, con
     wgmma_settle(acc);
 
     int g = lane >> 2, t = lane & 3;
-    float* out = x.c + (size_t)member * x.c_stride;
-    const float* bias = x.bias ? x.bias + (size_t)member * x.bias_stride : nullptr;
-    // Everything is read before anything is written: behind what is written the compiler reads one after another.
+    float* out = x.c + (size_t)batch * x.c_stride;
+    const float* bias = x.bias ? x.bias + (size_t)batch * x.bias_stride : nullptr;
+    // Everything is read before anything is written: after a store the compiler would not let loads overlap.
     const bool in_row[2] = {row + 64 * (group - 1) + 16 * warp + g < x.m, row + 64 * (group - 1) + 16 * warp + g + 8 < x.m};
-    size_t line = (size_t)(row + 64 * (group - 1) + 16 * warp + g) * x.ldc, below = (size_t)8 * x.ldc;
+    size_t at = (size_t)(row + 64 * (group - 1) + 16 * warp + g) * x.ldc, below = (size_t)8 * x.ldc;
     // Adds two neighbours of each pair of columns, from `from` as C lies, to the sums.
     auto add = [&](const float* from) {
 #pragma unroll
@@ -199,7 +200,7 @@ static __device__ void product_tma(const TensorMap& a0, const TensorMap& a1, con
 #pragma unroll
             for (int h = 0; h < 2; h++) {
                 if (c >= x.n || !in_row[h]) continue;
-                Two v = *(const Two*)(from + line + h * below + c);
+                Two v = *(const Two*)(from + at + h * below + c);
                 acc[4 * j + 2 * h] += v.x, acc[4 * j + 2 * h + 1] += v.y;
             }
         }
@@ -228,28 +229,28 @@ static __device__ void product_tma(const TensorMap& a0, const TensorMap& a1, con
             u32 c = column + 8 * j + 2 * t;
 #pragma unroll
             for (int h = 0; h < 2; h++)
-                if (c < x.n && in_row[h]) *(Two*)(to + line + h * below + c) = {acc[4 * j + 2 * h], acc[4 * j + 2 * h + 1]};
+                if (c < x.n && in_row[h]) *(Two*)(to + at + h * below + c) = {acc[4 * j + 2 * h], acc[4 * j + 2 * h + 1]};
         }
     };
     if (EPILOGUE == BIAS || x.c) store(out);
     if constexpr (EPILOGUE != BIAS) {
-        size_t first = (size_t)member * x.bias_stride + column + 2 * t;
+        size_t first = (size_t)batch * x.bias_stride + column + 2 * t;
         Two* mine = (Two*)(dynamic_shared() + (seen - shared_address(dynamic_shared()))) + 64 * (group - 1) + 16 * warp + g;
         epilogue<BN, EPILOGUE, CLUSTER>(acc, mine, x.gain + first, x.shift + first);
-        store(x.y + (size_t)member * x.c_stride);
-        // Nobody leaves while others read.
+        store(x.y + (size_t)batch * x.c_stride);
+        // No block ends while others still read its shared memory.
         if (CLUSTER > 1) cluster_wait();
     }
 #endif
 }
 
-// Rows of up to three matrices side by side, rounded to bf16, `line` numbers (a multiple of eight) each with zeros at the
-// end. `ld0` is what lies between rows of x0; those of x1 and x2 are as long as they are wide.
+// Rows of up to three matrices side by side, rounded to bf16, `ld` numbers (a multiple of eight) each, with zeros at
+// the end. `ld0` is the leading dimension of x0; rows of x1 and x2 lie right behind one another.
 DEVICE void round_rows(const float* x0, const float* x1, const float* x2, float* out, u32 k0, u32 k1, u32 k2, u32 ld0,
-                       u32 line, u32 n) {
+                       u32 ld, u32 n) {
     u32 i = ELEMENT;  // two numbers each
     if (i >= n) return;
-    u32 r = i / (line / 2), c = i % (line / 2) * 2;
+    u32 r = i / (ld / 2), c = i % (ld / 2) * 2;
     float v[2];
 #pragma unroll
     for (u32 u = 0; u < 2; u++) {
@@ -262,14 +263,14 @@ DEVICE void round_rows(const float* x0, const float* x1, const float* x2, float*
     ((u32*)out)[i] = pack_bf16(v[0], v[1]);
 }
 
-// Rows of a matrix, `ld` numbers apart, without what lies between them.
+// The rows of a matrix with leading dimension `ld`, `width` numbers each, packed.
 DEVICE void pack_rows(const float* x, float* out, u32 width, u32 ld, u32 n) {
     u32 i = ELEMENT;
     if (i < n) out[i] = x[(size_t)(i / width) * ld + i % width];
 }
 
 // out[e, c, r] = w[e, r, c] rounded to bf16, n even: tiles of 32 x 32.
-DEVICE void transpose_round(const float* w, float* out, u32 n, u32 k, u64 out_member) {
+DEVICE void transpose_round(const float* w, float* out, u32 n, u32 k, u64 out_stride) {
     __shared__ float tile[32][33];
     u32 e = blockIdx.z, c = blockIdx.x * 32 + (threadIdx.x & 31);
     for (u32 i = threadIdx.x >> 5; i < 32; i += 8) {
@@ -281,7 +282,7 @@ DEVICE void transpose_round(const float* w, float* out, u32 n, u32 k, u64 out_me
     for (u32 i = threadIdx.x >> 4; i < 32; i += 16) {
         u32 col = blockIdx.x * 32 + i;
         if (r < n && col < k)
-            ((u32*)(out + e * out_member))[((size_t)col * n + r) / 2] =
+            ((u32*)(out + e * out_stride))[((size_t)col * n + r) / 2] =
                 pack_bf16(tile[(threadIdx.x & 15) * 2][i], tile[(threadIdx.x & 15) * 2 + 1][i]);
     }
 }

@@ -121,7 +121,8 @@ DEVICE void replay_stage(const float* obs, const float* action, const float* rew
     if (threadIdx.x == 0) lengths[n] = length + 1;
 }
 
-// One block: rows of the ring for the episodes that end, in environment order; 0 for those that go on, else first row + 1.
+// One block: rows of the ring for the episodes that end, in environment order; 0 for those that go on, else first row +
+// 1.
 DEVICE void replay_reserve(const float* done, const u32* lengths, u32* directory, u32* counters, u32* ready, u32* moves,
                            u32 len, u32 envs, u32 horizon, u32 capacity, u32 rows, u32 unfinished) {
     __shared__ u32 ended[256], length[256], staged;
@@ -169,7 +170,8 @@ DEVICE void replay_flush(const float* next, float* staging, u32* lengths, float*
     if (threadIdx.x == 0) lengths[n] = 1;
 }
 
-// What all draws share, see src/ops/replay/cpu.rs: four numbers, then environments and the starts before each. One block.
+// What all draws share, see src/ops/replay/cpu.rs: four numbers, then environments and the starts before each. One
+// block.
 DEVICE void replay_prepare(const u32* lengths, u32* directory, u32* counters, u32* draws, u32* setup, u32 len, u32 envs,
                            u32 horizon, u32 unfinished) {
     __shared__ u32 length[256];

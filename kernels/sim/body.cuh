@@ -10,8 +10,8 @@
 // Numbers of a contact point.
 enum { POINT, RADIUS = 3, STIFFNESS, CONTACT_DAMPING, VISCOSITY, FRICTION, CONTACT };
 
-// The free root of a robot, as all threads of its environment know it: position, quaternion and twist in world axes, about
-// the reference point.
+// The free root of a robot, as all threads of its environment know it: position, quaternion and twist in world axes,
+// about the reference point.
 struct Root {
     V3 p;
     Q4 r;

@@ -16,7 +16,7 @@ DEVICE void step(const StepMemory& c, int lane, State& s, const float (&actuatio
     shift_state(s, -origin);
 }
 
-// And for the adjoint, for each thread: on chip, but not in registers: there would not be enough.
+// And for the adjoint, for each thread: in shared memory, because registers do not suffice.
 template <int THREADS>
 struct AdjointMemory {
     Constants c;

@@ -46,7 +46,8 @@ DEVICE void forces(const Constants& c, int lane, const State& s, const float (&a
                                 AT(CONTACT_DAMPING), AT(VISCOSITY), AT(FRICTION), ground);
         b.f = b.f + sum;
     }
-    // Nothing is exchanged here: the compiler does not schedule across, and so keeps fewer numbers alive at once.
+    // A barrier without an exchange: the compiler does not schedule across it, and so keeps fewer numbers alive at
+    // once.
     __syncwarp();
     // Joint forces, leaves to root.
     S6 total = s6_zero();

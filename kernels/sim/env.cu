@@ -1,5 +1,5 @@
-// One environment step: substeps of the dynamics, observation, reward, termination; and its adjoint. How the robot lies over
-// the threads is the business of sim/step.cuh, what it shows and earns that of sim/features.cuh and sim/terms.cuh.
+// One environment step: substeps of the dynamics, observation, reward, termination; and its adjoint. sim/step.cuh lays
+// the robot over the threads; sim/features.cuh and sim/terms.cuh compute what it shows and earns.
 #include "sim/terms.cuh"
 
 // Dynamics, observation, reward and flags. `evaluate`: environments that are not alive stay as they are.
@@ -26,7 +26,8 @@ DEVICE void env_step(const float* action, float* q, float* qd, float* obs, u32* 
     // The reward is that of the observation before the step.
     float r = reward_of(obs, env_sum(squares));
     step(memory, lane, s, actuation);
-    // A state that left physics counts for more than all threads that see one below its bound.
+    // A thread that sees a state that left physics adds 64, one that sees the entry below its bound adds 1: there are
+    // at most 32 threads, so the sum tells which it was.
     bool sane = finite(r), low = false;
     auto look = [&](int i, float x) {
         sane = sane && fabsf(x) < BLOWN_UP;
@@ -43,7 +44,7 @@ DEVICE void env_step(const float* action, float* q, float* qd, float* obs, u32* 
     }
     float verdict = env_sum(sane ? (low ? 1.f : 0.f) : 64.f);
     sane = verdict < 64.f;
-    // Everyone has read the old observation before it is overwritten.
+    // All threads have read the old observation before it is overwritten.
     __syncwarp();
     if (!live) return;
     bool fallen = verdict > 0.f;
@@ -68,10 +69,10 @@ DEVICE void env_step(const float* action, float* q, float* qd, float* obs, u32* 
     done[e] = !sane ? 2.f : (fallen || steps + 1 > EPISODE_LENGTH ? 1.f : 0.f);
 }
 
-// Adjoint of env_step at the state (q, qd) before it, `before` and `done` of what it gave; `seen` is the observation before
-// the step, read if the task is CURVED. Cotangents that are null are zero, results that are null are not wanted; bits of
-// `accumulate`: add to action, q, qd, obs. The gradient of an environment that is longer than `bound` is scaled down
-// (flag 1), one that is not finite becomes zero (flag 2).
+// Adjoint of env_step at the state (q, qd) before it, `before` and `done` of what it gave; `seen` is the observation
+// before the step, read if the task is CURVED. Cotangents that are null are zero, results that are null are not wanted;
+// bits of `accumulate`: add to action, q, qd, obs. The gradient of an environment that is longer than `bound` is scaled
+// down (flag 1), one that is not finite becomes zero (flag 2).
 DEVICE void env_adjoint(const float* action, const float* q, const float* qd, const float* before, const float* done,
                         const float* seen, const float* q_bar, const float* qd_bar, const float* obs_bar,
                         const float* before_bar, const float* reward_bar, float* to_action, float* to_q, float* to_qd,
@@ -82,7 +83,8 @@ DEVICE void env_adjoint(const float* action, const float* q, const float* qd, co
     int lane = threadIdx.x % LANES;
     q += (size_t)e * NQ, qd += (size_t)e * NQD, action += (size_t)e * ACT_WIDTH, before += (size_t)e * OBS_WIDTH;
 
-    // A row of zeros is a state that left physics: no function of anything. A reset cuts what comes after it.
+    // A row of zeros is a state that left physics: no gradient flows through it. A reset cuts the gradient of what
+    // comes after it.
     float there = 0.f;
     for (int i = lane; i < OBS; i += LANES) there += before[i] != 0.f ? 1.f : 0.f;
     bool gone = env_sum(there) == 0.f, cut = gone || done[e] != 0.f;

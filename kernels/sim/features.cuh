@@ -1,5 +1,5 @@
-// What an environment shows, and the adjoint. Mathematics: src/env/feature.rs. What belongs to a coordinate, a dof or an
-// entry of the action is computed by the thread that owns it, what belongs to the root by all.
+// What an environment shows, and the adjoint. Mathematics: src/env/feature.rs. What belongs to a coordinate, a dof or
+// an entry of the action is computed by the thread that owns it, what belongs to the root by all.
 // defines: observe_coordinate observe_dof observe_action observe_root and their adjoints, action_of, driven, gain
 #pragma once
 #include "sim/step.cuh"
@@ -28,7 +28,7 @@ DEVICE void observe_coordinate(int k, float q, Put put) {
     }
 }
 
-// The cotangent of coordinate k from those of the observation: what does not depend on its value.
+// The cotangent of coordinate k from those of the observation: the part that does not depend on its value.
 template <class Bar>
 DEVICE float observe_coordinate_adjoint(int k, Bar bar) {
     float sum = 0.f;
@@ -40,7 +40,7 @@ DEVICE float observe_coordinate_adjoint(int k, Bar bar) {
     return sum;
 }
 
-// What does.
+// The part that does: sines and cosines.
 template <class Bar>
 DEVICE float observe_angle_adjoint(int k, float q, Bar bar) {
     float sum = 0.f;

@@ -22,8 +22,8 @@ DEVICE void physics_step(const float* actuation, const float* q, const float* qd
     if (index < n) store_state(s, next_q + (size_t)e * NQ, next_qd + (size_t)e * NQD, lane);
 }
 
-// Cotangents of what went into a step, from those of what came out; bits of `accumulate`: add to actuation, q, qd. Those
-// that are null are zero, or not wanted.
+// Cotangents of what went into a step, from those of what came out; bits of `accumulate`: add to actuation, q, qd.
+// Those that are null are zero, or not wanted.
 DEVICE void physics_adjoint(const float* actuation, const float* q, const float* qd, const float* q_bar,
                             const float* qd_bar, float* to_actuation, float* to_q, float* to_qd, u32 accumulate, u32 n) {
     __shared__ AdjointMemory<ADJOINT_THREADS> memory;

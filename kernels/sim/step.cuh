@@ -1,6 +1,6 @@
-// The physics of an environment step as the kernels of a task see it; two layouts provide it. LANES neighbouring threads of
-// a warp are an environment, and `lane` is a thread's number among them; all threads of a warp call these functions
-// together.
+// The physics of an environment step as the kernels of a task see it; two layouts provide it. LANES neighbouring
+// threads of a warp are an environment, and `lane` is a thread's number among them; all threads of a warp call these
+// functions together.
 //
 // | constants | |
 // |---|---|
@@ -10,16 +10,16 @@
 // | SLOTS_Q, SLOTS_QD | coordinates and dofs that a thread owns, at most |
 // | EVEN | whether every thread owns as many as that |
 //
-// The first body's coordinates, if it is free, are known to every thread (Root). Every other coordinate and dof is owned by
-// one thread: `coordinate(lane, i)` and `dof(lane, i)` are the numbers, in rows of q and qd, of its slots, negative if
-// slot i is empty, which holds zeros. `owned(k)` says whether a slot with the number k is there.
+// The first body's coordinates, if it is free, are known to every thread (Root). Every other coordinate and dof is
+// owned by one thread: `coordinate(lane, i)` and `dof(lane, i)` are the numbers, in rows of q and qd, of its slots,
+// negative if slot i is empty, which holds zeros. `owned(k)` says whether a slot with the number k is there.
 //
 // | types | |
 // |---|---|
 // | Root | p, r, omega, v: position (m), quaternion, twist of the free root in world axes about the origin |
 // | State | a Root, and q[SLOTS_Q], qd[SLOTS_QD] |
-// | StateBar | s: cotangents of a State, those of the root known to every thread; actuation[SLOTS_QD] |
-// | StepMemory, AdjointMemory<THREADS> | what a block has in shared memory; `begin` prepares it and ends with a barrier |
+// | StateBar | s: cotangents of a State, the root's known to every thread; actuation[SLOTS_QD], which is added to |
+// | StepMemory, AdjointMemory<THREADS> | shared memory of a block; `begin` prepares it and ends with a barrier |
 // | Kept | what step_keeping remembers for step_adjoint |
 //
 // | functions | |
@@ -28,7 +28,7 @@
 // | load_state(q, qd, lane), store_state(s, q, qd, lane) | one row |
 // | step(memory, lane, s, actuation) | advances s by an environment step under forces on the owned dofs (N m, N) |
 // | step_keeping(memory, lane, s, actuation, kept) | the same, for the adjoint |
-// | step_adjoint(memory, lane, actuation, kept, next, bar) | turns cotangents of the state `next` after the step into those of the state before it; adds to those of the actuation |
+// | step_adjoint(memory, lane, actuation, kept, next, bar) | `bar`: from the state `next` to the one before the step |
 // | env_sum(x), env_max(x) | over the threads of an environment, to all of them |
 #pragma once
 #include "robot.cuh"

@@ -6,8 +6,8 @@ enum FeatureKind {
     HEIGHT, ROOT_ROTATION, LINEAR_VELOCITY, ANGULAR_VELOCITY, COORDINATES, VELOCITIES, UP, HEADING, SINE, COSINE, ACTIONS
 };
 
-// Entries at, at + 1, ... at + width - 1 of the observation. `first` is the first coordinate or dof; `scale` the factor on
-// velocities, or whether actions are shown; (x, z) the place of a heading.
+// Entries at, at + 1, ... at + width - 1 of the observation. `first` is the first coordinate or dof; `scale` the factor
+// on velocities, or whether actions are shown; (x, z) the place of a heading.
 struct Feature {
     int kind, at, width, first;
     float scale, x, z;
@@ -23,7 +23,8 @@ struct Term {
 
 enum DrawKind { POSITION_NOISE, ROTATION_NOISE, COORDINATE_NOISE, VELOCITY_NOISE };
 
-// The numbers DRAWN[first], ... DRAWN[first + count - 1] of the state; of a rotation the first is that of its quaternion.
+// The numbers DRAWN[first], ... DRAWN[first + count - 1] of the state; of a rotation the first is that of its
+// quaternion.
 struct Draw {
     int kind, first, count;
     double width;

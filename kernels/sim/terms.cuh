@@ -39,7 +39,8 @@ DEVICE float reward_of(const float* obs, float squares) {
     return sum;
 }
 
-// Twice the weight of the squared action: the cotangent of an entry of the clipped action is this times it and the reward's.
+// Twice the weight of the squared action: the cotangent of an entry of the clipped action is this times it and the
+// reward's.
 DEVICE float action_cost() {
     float sum = 0.f;
 #pragma unroll

@@ -1,7 +1,8 @@
-// How any tree of bodies lies over the threads: LANES neighbouring threads share an environment, whose state and work lie in
-// shared memory. Bodies of one level of the tree are computed side by side, a thread each, and so are dofs, entries of the
-// mass matrix and contact points. Nobody adds to what others add to: a body gathers from its children, from its contact
-// points and from its dofs, in the order of their numbers. `robot.cuh` is written by src/sim/cuda.rs from the robot.
+// How any tree of bodies lies over the threads: LANES neighbouring threads share an environment, whose state and work
+// lie in shared memory. Bodies of one level of the tree are computed side by side, a thread each, and so are dofs,
+// entries of the mass matrix and contact points. No two threads add to the same number: a body gathers from its
+// children, from its contact points and from its dofs, in the order of their numbers. `robot.cuh` is written by
+// src/sim/cuda.rs from the robot.
 // defines: SLOTS EVEN coordinate dof Constant State Tree TreeBar and the ways in and out of it
 #pragma once
 #include "sim/contact.cuh"
@@ -46,8 +47,8 @@ struct State : Root {
 DEVICE int entry(int i, int k) { return i * (i + 1) / 2 + k; }
 constexpr int TRIANGLE = NQD * (NQD + 1) / 2;
 
-// One environment in the middle of a substep. Positions are relative to the reference point. A body's f becomes the wrench
-// of all that it carries.
+// One environment in the middle of a substep. Positions are relative to the reference point. A body's f becomes the
+// wrench of all that it carries.
 struct Tree {
     float q[NQ], qd[NQD], qdd[NQD], actuation[NQD];
     S6 axis[NQD];

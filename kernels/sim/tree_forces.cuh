@@ -1,5 +1,5 @@
-// Forces of a substep of any tree, and their adjoint: frames and twists, inertia, ground, joints. Mathematics: src/sim/kinematics.rs, inertia.rs,
-// contact.rs, joint.rs.
+// Forces of a substep of any tree, and their adjoint: frames and twists, inertia, ground, joints. Mathematics:
+// src/sim/kinematics.rs, inertia.rs, contact.rs, joint.rs.
 #pragma once
 #include "sim/tree.cuh"
 
@@ -142,7 +142,8 @@ static __device__ __noinline__ void forces(Tree& t, int lane, S6* wrench, float 
     __syncwarp();
 }
 
-// Adjoint of `joint_force` of body i: begins its cotangents, the wrench's from that of its parent's, and those of its axes.
+// Adjoint of `joint_force` of body i: begins its cotangents, the wrench's from that of its parent's, and those of its
+// axes.
 DEVICE void joint_force_adjoint(const Tree& t, TreeBar& b, int i) {
     const float* c = numbers(i);
     int at = Q_AT[i], k = QD_AT[i];
@@ -207,8 +208,8 @@ DEVICE void contacts_adjoint(const Tree& t, TreeBar& b, int lane, float ground, 
     }
 }
 
-// Adjoint of `kinematics` of body i, whose children have been there: adds to the cotangents of its joint's coordinates, and
-// leaves in place of the body's own cotangents what they send to the parent.
+// Adjoint of `kinematics` of body i, whose children have been there: adds to the cotangents of its joint's coordinates,
+// and leaves in place of the body's own cotangents what they send to the parent.
 DEVICE void kinematics_adjoint(const Tree& t, TreeBar& b, int i) {
     JointFrame f = joint_frame(t, i);
     const Body& body = t.body[i];

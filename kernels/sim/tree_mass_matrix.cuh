@@ -75,8 +75,8 @@ static __device__ __noinline__ void solve(const Tree& t, int lane, float* x) {
     __syncwarp();
 }
 
-// Adjoint of the factor and of a solution `b.qdd`: `b.tau` turns from its cotangent into that of the forces, and the mass
-// matrix' is added to.
+// Adjoint of the factor and of a solution `b.qdd`: `b.tau` turns from its cotangent into that of the forces, and the
+// mass matrix' is added to.
 static __device__ __noinline__ void solve_adjoint(const Tree& t, TreeBar& b, int lane) {
     solve(t, lane, b.tau);
     EACH(n, ENTRIES) {

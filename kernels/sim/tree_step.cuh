@@ -30,8 +30,8 @@ DEVICE void step(StepMemory& m, int lane, State& s, const float (&actuation)[SLO
     s = load_state(t.q, t.qd, lane);
 }
 
-// Adjoint of one substep, of which `t` holds the state and the forces, and `b` the accelerations. With `rebuilt` it built its
-// mass matrix.
+// Adjoint of one substep, of which `t` holds the state and the forces, and `b` the accelerations. With `rebuilt` it
+// built its mass matrix.
 DEVICE void substep_adjoint(Tree& t, TreeBar& b, int lane, float ground, bool rebuilt, float& ground_bar) {
     integrate_adjoint(t, b, lane);
     solve_adjoint(t, b, lane);
@@ -150,7 +150,8 @@ DEVICE void step_adjoint(AdjointMemory<THREADS>& m, int lane, const float (&actu
     }
     __syncwarp();
     if (ABOUT_ROOT) {
-        // p1 = p - o, v1 = v + omega x o, the ground at -o.y, and o = p of the first body: the cotangent of its p1 drops out.
+        // p1 = p - o, v1 = v + omega x o, the ground at -o.y, and o = p of the first body: the cotangent of its p1
+        // drops out.
         EACH(i, BODIES) {
             if (KIND[i] != FREE) continue;
             float *q_bar = b.q + Q_AT[i], *qd_bar = b.qd + QD_AT[i];

@@ -2,13 +2,13 @@
 
 use super::evaluate::EvalPlan;
 use super::in_flight::ahead;
-use super::metrics::{self, Measured, Metric, Source};
+use super::metrics::{self, Measured, Metric, MetricSource};
 use super::probe::ProbeVars;
 use super::programs::{Handle, Programs, Sequence};
 use super::schedule::{Network, Schedule};
 use crate::config::Config;
 use crate::env::EnvBatch;
-use crate::model::Group;
+use crate::model::ParamGroup;
 use crate::ops::replay::ReplayVars;
 use crate::tape::{EpochIo, VarId, Vars};
 
@@ -56,8 +56,8 @@ impl Parts {
         let groups = || self.networks.iter().map(|n| &n.group);
         let sums = || self.sums.iter().copied();
         let counters = [Some(self.epoch), self.replay.as_ref().map(|r| r.ready)];
-        // The first epoch that learns is not run again.
-        let repeated = [Some(&self.epochs.usual), self.epochs.collect.as_ref()];
+        // The first epoch that learns runs once, so a graph of it would not pay.
+        let recorded = [Some(&self.epochs.usual), self.epochs.collect.as_ref()];
         EpochIo {
             inputs: groups().flat_map(|g| [g.rate, g.norm]).chain(sums()).collect(),
             outputs: (groups().flat_map(|g| [g.norm, g.skipped]))
@@ -65,7 +65,7 @@ impl Parts {
                 .chain(counters.into_iter().flatten())
                 .collect(),
             finite_checked: groups().flat_map(|g| [g.params, g.m, g.v]).chain(self.finite_checked()).collect(),
-            sequences: repeated.into_iter().flatten().map(Sequence::numbered).collect(),
+            sequences: recorded.into_iter().flatten().map(Sequence::numbered).collect(),
             ahead: ahead(&self.config),
         }
     }
@@ -76,7 +76,7 @@ impl Parts {
 pub struct TrainedNetwork {
     /// As messages call it.
     pub name: &'static str,
-    pub group: Group,
+    pub group: ParamGroup,
     /// Its learning rate as a function of the epoch.
     pub schedule: Schedule,
     /// Updates of an ordinary epoch.
@@ -88,7 +88,7 @@ pub struct TrainedNetwork {
 
 impl TrainedNetwork {
     /// The network of `group` with the settings that `c` has for it; `updates` of it make an ordinary epoch.
-    pub fn new(c: &Config, network: Network, group: &Group, updates: usize) -> Self {
+    pub fn new(c: &Config, network: Network, group: &ParamGroup, updates: usize) -> Self {
         let (name, grad_norm, learning_rate) = match network {
             Network::Actor => ("actor", metrics::GRAD_NORM_ACTOR, metrics::LR_ACTOR),
             Network::Critic => ("critic", metrics::GRAD_NORM_CRITIC, metrics::LR_CRITIC),
@@ -100,8 +100,8 @@ impl TrainedNetwork {
 
     /// What is measured of networks: norms of gradients, then learning rates.
     pub fn metrics(networks: &[Self]) -> Vec<Measured> {
-        let norm = |(i, n): (usize, &Self)| Measured::new(n.grad_norm, Source::GradNorm(i));
-        let rate = |(i, n): (usize, &Self)| Measured::new(n.learning_rate, Source::LearningRate(i));
+        let norm = |(i, n): (usize, &Self)| Measured::new(n.grad_norm, MetricSource::GradNorm(i));
+        let rate = |(i, n): (usize, &Self)| Measured::new(n.learning_rate, MetricSource::LearningRate(i));
         let each = || networks.iter().enumerate();
         each().map(norm).chain(each().map(rate)).collect()
     }
@@ -114,7 +114,8 @@ pub struct EpochSchedule {
     pub usual: Sequence,
     /// The first epoch that learns, where it is another one.
     pub first: Option<Sequence>,
-    /// An epoch in which the environments are only driven, because the replay holds no window yet; none without a replay.
+    /// An epoch in which the environments are only driven, because the replay holds no window yet; none without a
+    /// replay.
     pub collect: Option<Sequence>,
 }
 

@@ -22,7 +22,7 @@ impl RolloutBuffers {
     /// `latent` is the width of a latent.
     pub fn new(vars: &mut Vars, c: &Config, latent: usize) -> Self {
         let (h, n) = (c.horizon, c.num_envs);
-        let mut add = |name: &str, shape: &[usize]| vars.add(Region::Exchange, name, DType::Real, shape);
+        let mut add = |name: &str, shape: &[usize]| vars.add(Region::RolloutBuffers, name, DType::Real, shape);
         Self {
             latents: add("rollout.latents", &[h, n, latent]),
             rewards: add("rollout.rewards", &[h, n]),

@@ -1,7 +1,7 @@
 //! Closed-loop evaluation: the deterministic policy on the true environment, acting on what is observed at each step.
 //!
-//! Each task is evaluated by itself. What chooses the best policy, stops a run early and sees a collapse is one number, the
-//! mean over tasks of each task's score.
+//! Each task is evaluated by itself. What chooses the best policy, stops a run early and sees a collapse is one number,
+//! the mean over tasks of each task's score.
 
 use super::programs::{Handle, Programs};
 use super::{TrainError, learner};
@@ -9,7 +9,7 @@ use crate::config::Config;
 use crate::device::cpu::team::Team;
 use crate::device::philox::Stream;
 use crate::env::{EnvBatch, EnvGroup, Mode};
-use crate::tape::{Machine, Number, Program, Region, RunError, Val, VarId, Vars};
+use crate::tape::{Machine, Program, Region, RunError, TapeReal, Val, VarId, Vars};
 use std::sync::Arc;
 
 /// What an evaluation measured on one task, one number an episode.
@@ -54,8 +54,8 @@ pub struct Evaluation {
 }
 
 impl Evaluation {
-    /// The aggregate that policies are compared by: the mean over tasks of the task's mean return. Not finite if one task's
-    /// is not.
+    /// The aggregate that policies are compared by: the mean over tasks of the task's mean return. Not finite if one
+    /// task's is not.
     pub fn mean(&self) -> f64 {
         mean(self.tasks.iter().map(TaskEvaluation::mean))
     }
@@ -129,7 +129,7 @@ impl EvalPlan {
     }
 
     /// Plays one episode in each environment; `watch` sees every step of it.
-    pub(super) fn play<F: Number>(
+    pub(super) fn play<F: TapeReal>(
         &self,
         machine: &mut Machine<F>,
         mut watch: impl FnMut(StepView<F>),
@@ -161,7 +161,7 @@ impl EvalPlan {
             Region::Optimiser | Region::Replay | Region::Episodes | Region::Environment | Region::Control => {
                 !policy_only
             }
-            Region::Gradients | Region::Exchange => false,
+            Region::Gradients | Region::RolloutBuffers => false,
         };
         let evaluation = self.env.vars();
         vars.iter().filter(|(id, info)| keep(info.region) && !evaluation.contains(id)).map(|(id, _)| id).collect()
@@ -179,12 +179,12 @@ pub struct StepView<'a, F> {
 }
 
 /// A policy and the environments to judge it in, without replay and training environments.
-pub struct Evaluator<F: Number> {
+pub struct Evaluator<F: TapeReal> {
     pub machine: Machine<F>,
     plan: EvalPlan,
 }
 
-impl<F: Number> Evaluator<F> {
+impl<F: TapeReal> Evaluator<F> {
     /// Environments for `episodes` episodes that start from random stream `stream`. Networks hold zeros until a
     /// checkpoint fills them.
     pub fn new(c: &Config, episodes: usize, stream: Stream) -> Result<Self, TrainError> {

@@ -11,14 +11,14 @@ pub fn rematerialised(c: &Config, programs: usize) -> Vec<usize> {
 /// What a plan decides of a run beside its settings. No result depends on it.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct ExecPlan {
-    /// For each program, how many of its candidates are computed twice: see [`crate::tape::recompute`].
+    /// For each program, how many of its candidates are rematerialised: see [`crate::tape::recompute`].
     pub rematerialised: Vec<usize>,
     /// Where the replay's finished episodes lie.
     pub replay: Placement,
 }
 
 impl ExecPlan {
-    /// With the first so many candidates of each program computed twice, and everything in the arena.
+    /// With the first so many candidates of each program rematerialised, and everything in the arena.
     pub fn rematerialising(rematerialised: &[usize]) -> Self {
         Self { rematerialised: rematerialised.to_vec(), replay: Placement::Arena }
     }

@@ -1,8 +1,9 @@
 //! Metrics: what they are called, how many epochs become one number of a row, and where an epoch's number comes from.
 //!
-//! An algorithm declares its metrics as a list of [`Measured`]: a [`Metric`] (one of the catalogue below, or its own) and a
-//! [`Source`]. The tracker makes the columns of `metrics.jsonl` and the tags of TensorBoard of that list, the screen shows
-//! what the metrics say of themselves, and the report finds titles here. None of them knows a network or a loss by name.
+//! An algorithm declares its metrics as a list of [`Measured`]: a [`Metric`] (one of the catalogue below, or its own)
+//! and a [`MetricSource`]. The tracker makes the columns of `metrics.jsonl` and the tags of TensorBoard of that list,
+//! the screen shows what the metrics say of themselves, and the report finds titles here. None of them knows a network
+//! or a loss by name.
 
 use super::programs::Handle;
 use crate::tape::VarId;
@@ -22,7 +23,7 @@ pub enum Reduce {
 
 /// What a metric is, for those who show it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Kind {
+pub enum MetricKind {
     Loss,
     GradNorm,
     LearningRate,
@@ -33,7 +34,7 @@ pub enum Kind {
 
 /// A figure of the report: the file's name, the title, and what the vertical axis counts.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Figure {
+pub struct FigureSpec {
     pub name: &'static str,
     pub title: &'static str,
     pub unit: &'static str,
@@ -46,52 +47,52 @@ pub struct Metric {
     pub name: &'static str,
     /// What screen and report call it. Numbers of one kind and label are added up on the screen.
     pub label: &'static str,
-    pub kind: Kind,
+    pub kind: MetricKind,
     pub reduce: Reduce,
-    pub figure: Option<Figure>,
+    pub figure: Option<FigureSpec>,
 }
 
 impl Metric {
-    const fn new(name: &'static str, label: &'static str, kind: Kind, reduce: Reduce) -> Self {
+    const fn new(name: &'static str, label: &'static str, kind: MetricKind, reduce: Reduce) -> Self {
         Self { name, label, kind, reduce, figure: None }
     }
 
     /// The mean loss of the updates of an epoch.
     pub const fn loss(name: &'static str, label: &'static str) -> Self {
-        Self::new(name, label, Kind::Loss, Reduce::Mean)
+        Self::new(name, label, MetricKind::Loss, Reduce::Mean)
     }
 
     /// The norm of a network's gradient before clipping.
     pub const fn grad_norm(name: &'static str, label: &'static str) -> Self {
-        Self::new(name, label, Kind::GradNorm, Reduce::Mean)
+        Self::new(name, label, MetricKind::GradNorm, Reduce::Mean)
     }
 
     pub const fn learning_rate(name: &'static str, label: &'static str) -> Self {
-        Self::new(name, label, Kind::LearningRate, Reduce::Last)
+        Self::new(name, label, MetricKind::LearningRate, Reduce::Last)
     }
 
     pub const fn seconds(name: &'static str, label: &'static str) -> Self {
-        Self::new(name, label, Kind::Seconds, Reduce::Sum)
+        Self::new(name, label, MetricKind::Seconds, Reduce::Sum)
     }
 
     /// Something that is counted.
     pub const fn count(name: &'static str) -> Self {
-        Self::new(name, name, Kind::Other, Reduce::Sum)
+        Self::new(name, name, MetricKind::Other, Reduce::Sum)
     }
 
     /// A number of the training episodes that ended.
     pub const fn per_episode(name: &'static str) -> Self {
-        Self::new(name, name, Kind::Other, Reduce::PerEpisode)
+        Self::new(name, name, MetricKind::Other, Reduce::PerEpisode)
     }
 
     /// A number that the run itself knows, of this moment.
     pub const fn now(name: &'static str) -> Self {
-        Self::new(name, name, Kind::Other, Reduce::Last)
+        Self::new(name, name, MetricKind::Other, Reduce::Last)
     }
 
     /// The same metric with a figure in the report.
     pub const fn drawn(self, name: &'static str, title: &'static str, unit: &'static str) -> Self {
-        Self { figure: Some(Figure { name, title, unit }), ..self }
+        Self { figure: Some(FigureSpec { name, title, unit }), ..self }
     }
 }
 
@@ -148,7 +149,7 @@ catalogue! {
 
 /// Where the number of an epoch comes from.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Source {
+pub enum MetricSource {
     /// Number `index` of a variable that adds up over an epoch.
     Sum {
         var: VarId,
@@ -161,7 +162,8 @@ pub enum Source {
         program: Handle,
         updates: usize,
     },
-    /// Of the network with this place among the networks: the norm of its gradient in the last update, its learning rate.
+    /// Of the network with this place among the networks: the norm of its gradient in the last update, its learning
+    /// rate.
     GradNorm(usize),
     LearningRate(usize),
     /// Seconds of these programs.
@@ -179,21 +181,21 @@ pub enum Source {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Measured {
     pub metric: Metric,
-    pub source: Source,
+    pub source: MetricSource,
 }
 
 impl Measured {
-    pub fn new(metric: Metric, source: Source) -> Self {
+    pub fn new(metric: Metric, source: MetricSource) -> Self {
         Self { metric, source }
     }
 
-    /// What is measured of the training environments, whoever learns from them.
+    /// What every algorithm measures of the training environments.
     pub fn of_episodes() -> [Self; 4] {
         [
-            Self::new(TRAIN_RETURN, Source::EpisodeReturn),
-            Self::new(TRAIN_LENGTH, Source::EpisodeLength),
-            Self::new(TRAIN_EPISODES, Source::Episodes),
-            Self::new(BLOWN_UP, Source::BlownUp),
+            Self::new(TRAIN_RETURN, MetricSource::EpisodeReturn),
+            Self::new(TRAIN_LENGTH, MetricSource::EpisodeLength),
+            Self::new(TRAIN_EPISODES, MetricSource::Episodes),
+            Self::new(BLOWN_UP, MetricSource::BlownUp),
         ]
     }
 }

@@ -1,7 +1,7 @@
 //! Algorithms: which programs there are, and in which order an epoch runs them.
 //!
-//! An algorithm is a [`Learner`]: it writes a [`Blueprint`], which [`Runner`] runs. Neither the runner nor anything above
-//! knows which algorithms there are; [`learner`] alone does.
+//! An algorithm is a [`Learner`]: it writes a [`Blueprint`], which [`Runner`] runs. Neither the runner nor anything
+//! above knows which algorithms there are; [`learner`] alone does.
 
 mod blueprint;
 mod buffers;

@@ -1,6 +1,6 @@
 //! What a world model knows: numbers that a program of probes leaves for the host.
 
-use crate::tape::{DType, Machine, Number, Region, VarId, Vars};
+use crate::tape::{DType, Machine, Region, TapeReal, VarId, Vars};
 
 /// Model times at which the velocity field is measured.
 pub const TAUS: [f64; 5] = [0.0, 0.25, 0.5, 0.75, 1.0];
@@ -64,25 +64,25 @@ const SLOTS: usize = 10 + TAUS.len();
 pub struct ProbeVars {
     /// Index `[1]`: which windows are drawn; the host writes the epoch here.
     pub draws: VarId,
-    /// `[15]`: what the program measures, in the order that [`ProbeVars::read`] takes it.
+    /// `[15]`: what the program measures, in the order that `ProbeVars::read` takes it.
     pub slots: VarId,
 }
 
 impl ProbeVars {
     pub fn new(vars: &mut Vars) -> Self {
         Self {
-            draws: vars.add(Region::Exchange, "probe.draws", DType::Index, &[1]),
-            slots: vars.add(Region::Exchange, "probe.slots", DType::Real, &[SLOTS]),
+            draws: vars.add(Region::RolloutBuffers, "probe.draws", DType::Index, &[1]),
+            slots: vars.add(Region::RolloutBuffers, "probe.slots", DType::Real, &[SLOTS]),
         }
     }
 
     /// Chooses the windows of the next run of the program.
-    pub(super) fn choose<F: Number>(&self, m: &mut Machine<F>, epoch: u64) {
+    pub(super) fn choose<F: TapeReal>(&self, m: &mut Machine<F>, epoch: u64) {
         m.index_mut(self.draws)[0] = epoch as u32;
     }
 
     /// What the last run of the program measured.
-    pub(super) fn read<F: Number>(&self, m: &Machine<F>) -> Probe {
+    pub(super) fn read<F: TapeReal>(&self, m: &Machine<F>) -> Probe {
         let s: Vec<f64> = m.real(self.slots).iter().map(|x| x.value()).collect();
         let (predicted, true_, covariance) = (s[2], s[3], s[4]);
         let correlation = if predicted > 0.0 && true_ > 0.0 { covariance / (predicted * true_).sqrt() } else { 0.0 };

@@ -1,6 +1,6 @@
-//! The programs of a run under handles: who pushes a program gets its handle, and nobody counts programs.
+//! The programs of a run under handles: pushing a program gives its handle, so that no code counts programs.
 
-use crate::tape::{Machine, Number, Program, ProgramId};
+use crate::tape::{Machine, Program, ProgramId, TapeReal};
 
 /// One program of [`Programs`], and of every machine that was made of them.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -8,7 +8,7 @@ pub struct Handle(usize);
 
 impl Handle {
     /// The program in a machine that was made of the same programs.
-    pub fn on<F: Number>(self, machine: &Machine<F>) -> ProgramId {
+    pub fn on<F: TapeReal>(self, machine: &Machine<F>) -> ProgramId {
         machine.program(self.0)
     }
 }
@@ -68,7 +68,7 @@ impl Sequence {
     }
 
     /// The steps as a machine runs them.
-    pub fn on<F: Number>(&self, machine: &Machine<F>) -> Vec<(ProgramId, usize)> {
+    pub fn on<F: TapeReal>(&self, machine: &Machine<F>) -> Vec<(ProgramId, usize)> {
         self.0.iter().map(|&(p, runs)| (p.on(machine), runs)).collect()
     }
 

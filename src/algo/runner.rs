@@ -1,11 +1,12 @@
 //! Runs the programs of an algorithm: initialisation, epochs, evaluation, state in and out.
 //!
-//! The runner knows no algorithm. It runs the programs that a [`Blueprint`] names, gives each network its learning rate,
-//! keeps account of the epochs that a GPU is still busy with, and reads what the metrics of the blueprint ask for.
+//! The runner knows no algorithm. It runs the programs that a [`Blueprint`] names, gives each network its learning
+//! rate, keeps account of the epochs that a GPU is still busy with, and reads what the metrics of the blueprint ask
+//! for.
 
 use super::blueprint::{Blueprint, EpochKind, Parts, TrainedNetwork};
 use super::in_flight::{InFlight, ahead};
-use super::metrics::{Metric, Source};
+use super::metrics::{Metric, MetricSource};
 use super::programs::Sequence;
 use super::{EpochReport, Evaluation, ExecPlan, Probe, StepView, TrainError, learner, rematerialised};
 use crate::backend::Target;
@@ -14,11 +15,11 @@ use crate::device::cpu::team::Team;
 use crate::env::{EnvBatch, EpisodeStat};
 use crate::ops::replay::ReplayVars;
 use crate::ops::stats::START_COUNT;
-use crate::tape::{Machine, Number, ProgramId, VarId};
+use crate::tape::{Machine, ProgramId, TapeReal, VarId};
 use std::sync::Arc;
 
 /// A run of an algorithm on a machine.
-pub struct Runner<F: Number> {
+pub struct Runner<F: TapeReal> {
     pub machine: Machine<F>,
     pub parts: Parts,
     /// The programs of an epoch of each [`EpochKind`].
@@ -33,7 +34,7 @@ pub struct Runner<F: Number> {
     report: EpochReport,
 }
 
-impl<F: Number> Runner<F> {
+impl<F: TapeReal> Runner<F> {
     /// Plans, allocates and initialises a run of `c` on the processor, whatever `device` says.
     pub fn new(c: &Config) -> Result<Self, TrainError> {
         Self::on(c, &Target::Cpu)
@@ -51,7 +52,7 @@ impl<F: Number> Runner<F> {
         Self::bind(blueprint, target, &exec_plan)
     }
 
-    /// As [`Runner::new`], with the first so many candidates of each program computed twice, as a plan has it.
+    /// As [`Runner::new`], with the first so many candidates of each program rematerialised, as a plan has it.
     pub fn rematerialising(c: &Config, taken: &[usize]) -> Result<Self, TrainError> {
         Self::from_plan(c, &Target::Cpu, &ExecPlan::rematerialising(taken))
     }
@@ -110,7 +111,7 @@ impl<F: Number> Runner<F> {
         self.parts.evaluation.tasks()
     }
 
-    /// The network that messages call so.
+    /// The network of this name, as messages use it.
     ///
     /// # Panics
     ///
@@ -153,7 +154,8 @@ impl<F: Number> Runner<F> {
 
     /// What the next epoch does.
     fn kind(&self) -> EpochKind {
-        // Between two looks there are windows if there were enough: see `must_look`.
+        // While epochs are in flight the replay need not be asked: `must_look` syncs them before the windows could run
+        // out.
         if self.in_flight.is_empty() && !self.can_learn() {
             EpochKind::Collect
         } else if self.bootstrapped {
@@ -163,8 +165,8 @@ impl<F: Number> Runner<F> {
         }
     }
 
-    /// Begins an epoch. While the replay holds no window the environments are only driven. On a GPU the epoch may be under
-    /// way when this returns; [`Runner::sync`] waits for it.
+    /// Begins an epoch. While the replay holds no window the environments are only driven. On a GPU the epoch may be
+    /// under way when this returns; [`Runner::sync`] waits for it.
     pub fn begin_epoch(&mut self) -> Result<(), TrainError> {
         assert!(!self.must_sync(), "invariant: epochs are synced when they must be");
         let (e, kind) = (self.epoch(), self.kind());
@@ -188,17 +190,17 @@ impl<F: Number> Runner<F> {
         self.machine.must_sync() || self.must_look()
     }
 
-    /// Whether the next epoch must know what the last one left: while there are so few windows that they might run out
-    /// unseen.
+    /// Whether the replay must be looked at before the next epoch: while it holds so few windows that they could run
+    /// out while epochs are in flight.
     fn must_look(&self) -> bool {
         let Some(replay) = self.replay() else { return false };
         let (c, s) = (self.config(), &replay.spec);
         let rows = s.num_envs * (s.staging_rows + ahead(c) * c.horizon);
-        // Each row that comes pushes out at most one window's start.
+        // Each new row overwrites at most one window start.
         !self.in_flight.is_empty() && self.windows <= rows
     }
 
-    /// Waits for the epochs that were begun, and says of each in order what it did. Allocates nothing.
+    /// Waits for the epochs that were begun and passes their reports to `each`, in order. Allocates nothing.
     pub fn sync(&mut self, mut each: impl FnMut(&EpochReport)) -> Result<(), TrainError> {
         self.machine.sync()?;
         let Self { machine, parts, report, in_flight, windows, .. } = self;
@@ -297,7 +299,7 @@ impl<F: Number> Runner<F> {
 }
 
 /// An epoch that is over, as the machine reports it.
-struct Epoch<'a, F: Number> {
+struct Epoch<'a, F: TapeReal> {
     machine: &'a Machine<F>,
     parts: &'a Parts,
     /// Epochs that were begun after it.
@@ -309,7 +311,7 @@ struct Epoch<'a, F: Number> {
     rates: &'a [f64],
 }
 
-impl<F: Number> Epoch<'_, F> {
+impl<F: TapeReal> Epoch<'_, F> {
     fn real(&self, var: VarId, index: usize) -> f64 {
         self.machine.output(self.back, var)[index].value()
     }
@@ -329,25 +331,25 @@ impl<F: Number> Epoch<'_, F> {
         if known { [n, mean_return, mean_length] } else { [0.0, f64::NAN, f64::NAN] }
     }
 
-    fn number(&self, source: &Source) -> f64 {
+    fn number(&self, source: &MetricSource) -> f64 {
         match source {
-            &Source::Sum { var, index } => self.real(var, index),
-            &Source::PerUpdate { var, index, program, updates } => match self.sequence.runs(program) * updates {
+            &MetricSource::Sum { var, index } => self.real(var, index),
+            &MetricSource::PerUpdate { var, index, program, updates } => match self.sequence.runs(program) * updates {
                 0 => f64::NAN,
                 n => self.real(var, index) / n as f64,
             },
-            &Source::GradNorm(network) => self.real(self.parts.networks[network].group.norm, 0),
-            &Source::LearningRate(network) => self.rates[network],
-            Source::Seconds(programs) => {
+            &MetricSource::GradNorm(network) => self.real(self.parts.networks[network].group.norm, 0),
+            &MetricSource::LearningRate(network) => self.rates[network],
+            MetricSource::Seconds(programs) => {
                 let steps = programs.iter().filter_map(|&p| self.sequence.place(p));
                 // The last epoch that was synced is timed for all of them.
                 steps.fold(0.0, |sum, step| sum + self.seconds.get(step).copied().unwrap_or(0.0))
             }
-            Source::Episodes => self.episodes()[0],
-            Source::EpisodeReturn => self.episodes()[1],
-            Source::EpisodeLength => self.episodes()[2],
-            Source::BlownUp => self.total(EpisodeStat::BlownUp),
-            Source::Zero => 0.0,
+            MetricSource::Episodes => self.episodes()[0],
+            MetricSource::EpisodeReturn => self.episodes()[1],
+            MetricSource::EpisodeLength => self.episodes()[2],
+            MetricSource::BlownUp => self.total(EpisodeStat::BlownUp),
+            MetricSource::Zero => 0.0,
         }
     }
 }

@@ -5,8 +5,8 @@ use std::path::{Component, Path, PathBuf};
 
 use crate::run::folder::RunFolder;
 
-/// The run folders that `what` means, sorted. A folder that is a run means itself; another means the runs in it. In a name
-/// `*` stands for any text, `?` for any character, `[a-c]` for one of several, `{a,b}` for one of several texts.
+/// The run folders that `what` means, sorted. A folder that is a run means itself; another means the runs in it. In a
+/// name `*` stands for any text, `?` for any character, `[a-c]` for one of several, `{a,b}` for one of several texts.
 pub fn runs(what: &Path) -> Vec<PathBuf> {
     let mut found = Vec::new();
     for path in expand(what) {

@@ -1,8 +1,8 @@
 //! Statistics of a few seeds: what is said about a method when only a handful of runs can be paid for.
 //!
-//! The inter-quartile mean with percentile bootstrap intervals over runs, as Agarwal et al. (2021) recommend, and an exact
-//! (or sampled) two-sided permutation test of a difference of means. All random draws are fixed: the same numbers give the
-//! same intervals.
+//! The inter-quartile mean with percentile bootstrap intervals over runs, as Agarwal et al. (2021) recommend, and an
+//! exact (or sampled) two-sided permutation test of a difference of means. All random draws are fixed: the same numbers
+//! give the same intervals.
 
 use rayon::prelude::*;
 
@@ -99,7 +99,7 @@ pub fn probability_of_improvement(a: &[f64], b: &[f64]) -> f64 {
 
 /// What a permutation test says.
 #[derive(Clone, Copy, Debug, PartialEq)]
-pub struct Permutation {
+pub struct PermutationTest {
     /// Two-sided probability of a difference of means as large as the one seen, if labels meant nothing.
     pub p: f64,
     /// The smallest value that `p` could have had with so few samples.
@@ -109,7 +109,7 @@ pub struct Permutation {
 }
 
 /// Two-sided permutation test of the difference of means. Exact where there are no more than `DRAWS` ways to label.
-pub fn permutation_test(a: &[f64], b: &[f64]) -> Permutation {
+pub fn permutation_test(a: &[f64], b: &[f64]) -> PermutationTest {
     let all: Vec<f64> = a.iter().chain(b).copied().collect();
     let (n, k) = (all.len(), a.len());
     let total: f64 = all.iter().sum();
@@ -131,7 +131,7 @@ pub fn permutation_test(a: &[f64], b: &[f64]) -> Permutation {
             chosen[i] += 1;
             (i + 1..k).for_each(|j| chosen[j] = chosen[j - 1] + 1);
         }
-        return Permutation { p: extreme / count, smallest, exact: true };
+        return PermutationTest { p: extreme / count, smallest, exact: true };
     }
     let rng = Philox::new(2, Stream::FreshEval);
     let mut x = all.clone();
@@ -145,7 +145,7 @@ pub fn permutation_test(a: &[f64], b: &[f64]) -> Permutation {
         extreme += usize::from(reaches(difference(x[..k].iter().sum())));
     }
     // The labelling that was seen is one of them.
-    Permutation { p: (extreme + 1) as f64 / (DRAWS + 1) as f64, smallest: 1.0 / (DRAWS + 1) as f64, exact: false }
+    PermutationTest { p: (extreme + 1) as f64 / (DRAWS + 1) as f64, smallest: 1.0 / (DRAWS + 1) as f64, exact: false }
 }
 
 #[cfg(test)]
@@ -167,7 +167,7 @@ mod tests {
     fn the_exact_test_counts_labellings() {
         // Of the 20 ways to call three of six numbers A, two are as extreme as the sorted one.
         let t = permutation_test(&[1.0, 2.0, 3.0], &[4.0, 5.0, 6.0]);
-        assert_eq!(t, Permutation { p: 0.1, smallest: 0.1, exact: true });
+        assert_eq!(t, PermutationTest { p: 0.1, smallest: 0.1, exact: true });
         assert_eq!(permutation_test(&[1.0, 2.0], &[1.0, 2.0]).p, 1.0);
     }
 

@@ -13,7 +13,7 @@ use crate::backend::Target;
 use crate::config::{Config, Device, Precision, load};
 use crate::tape::profile::Profile;
 use crate::version;
-use measure::{Timing, repeat, timed};
+use measure::{Measurement, repeat, timed};
 use phases::{Phase, Subject};
 use serde_json::json;
 use std::io::Write;
@@ -134,8 +134,8 @@ pub fn run(command: &BenchCommand, out: &mut dyn Write) -> anyhow::Result<()> {
     }
 }
 
-/// Times one phase; the error says if what was timed was no learning.
-pub fn time_phase(phase: Phase, c: &Config, seconds: f64) -> anyhow::Result<(Timing, Option<f64>)> {
+/// Times one phase; an error if an update that was timed was skipped.
+pub fn time_phase(phase: Phase, c: &Config, seconds: f64) -> anyhow::Result<(Measurement, Option<f64>)> {
     let mut subject = Subject::new(phase, c)?;
     let timing = repeat(seconds, || timed(|| subject.run()))?;
     anyhow::ensure!(subject.is_sound(), "{}: a gradient was not finite", phase.name());
@@ -169,7 +169,7 @@ fn time_phases(what: &What, phases: &[Phase], json: bool, out: &mut dyn Write) -
 fn time_kernels(what: &What, json: bool, out: &mut dyn Write) -> anyhow::Result<()> {
     for (config, c) in what.load()? {
         let (on, ceilings) = (On::new(&c)?, kernels::ceilings(&c)?);
-        // Kinds are many, and what is short needs no long look.
+        // There are many kinds of operations, and short ones need little time.
         let list = kernels::kernels(&c, what.seconds / 20.0)?;
         if !json {
             let [gb, gflop] = [ceilings.bytes, ceilings.flops].map(|x| x * 1e-9);
@@ -322,7 +322,7 @@ fn header(out: &mut dyn Write) -> std::io::Result<()> {
     writeln!(out, "{:<12} {:<16} {:>11} {:>11} {:>11} {:>5}", "config", "phase", "median ms", "min", "max", "n")
 }
 
-fn table_row(out: &mut dyn Write, config: &str, phase: &str, t: Timing, note: &str) -> std::io::Result<()> {
+fn table_row(out: &mut dyn Write, config: &str, phase: &str, t: Measurement, note: &str) -> std::io::Result<()> {
     let [median, min, max] = [t.median, t.min, t.max].map(|x| x * 1e3);
     let line = format!("{config:<12} {phase:<16} {median:>11.4} {min:>11.4} {max:>11.4} {:>5}  {note}", t.n);
     writeln!(out, "{}", line.trim_end())
@@ -353,7 +353,7 @@ fn number(x: f64) -> serde_json::Value {
 }
 
 /// A line with the peer's keys.
-fn object(on: &On, config: &str, phase: &str, t: Timing) -> serde_json::Value {
+fn object(on: &On, config: &str, phase: &str, t: Measurement) -> serde_json::Value {
     let ms = |x: f64| digits(x * 1e3, 4);
     json!({
         "peer": concat!("pwm-", env!("CARGO_PKG_VERSION")), "commit": version::commit(), "compiler": version::COMPILER,

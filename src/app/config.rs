@@ -5,8 +5,8 @@ use std::path::PathBuf;
 
 use anyhow::Context;
 
-use crate::algo::pwm::Nets;
-use crate::config::{Config, Dynamics, Kind, SHIPPED, Shipped, load, load_with_notes, markdown};
+use crate::algo::pwm::PwmNets;
+use crate::config::{Config, Dynamics, SHIPPED, Shipped, ShippedKind, load, load_with_notes, markdown};
 use crate::env;
 use crate::tape::Vars;
 
@@ -69,7 +69,7 @@ pub fn run(command: &ConfigCommand, out: &mut dyn Write) -> anyhow::Result<()> {
 fn parameters(c: &Config) -> String {
     let count = |c: &Config| {
         let (obs_dim, act_dim) = env::dims(c);
-        let nets = Nets::new(&mut Vars::default(), c, obs_dim, act_dim);
+        let nets = PwmNets::new(&mut Vars::default(), c, obs_dim, act_dim);
         [nets.world.group.len, nets.actor.group.len, nets.critics.group.len]
     };
     let [world, actor, critics] = count(c);
@@ -87,7 +87,7 @@ fn parameters(c: &Config) -> String {
 }
 
 fn first_alg() -> &'static str {
-    Shipped::names(Kind::Alg)[0]
+    Shipped::names(ShippedKind::Alg)[0]
 }
 
 /// `{"pwm_small": {...}}`: what tools that compare several configurations read, one object of shapes a name.

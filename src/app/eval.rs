@@ -1,5 +1,5 @@
-//! `pwm eval`: plays a stored policy on the true environment; of several runs, or with `--all`, every checkpoint, in one
-//! table.
+//! `pwm eval`: plays a stored policy on the true environment; of several runs, or with `--all`, every checkpoint, in
+//! one table.
 
 use std::collections::BTreeMap;
 use std::io::Write;
@@ -9,7 +9,7 @@ use std::time::{Duration, SystemTime};
 use anyhow::{Context, ensure};
 
 use crate::algo::Evaluator;
-use crate::analysis::report::Table;
+use crate::analysis::report::ReportTable;
 use crate::analysis::{select, stats};
 use crate::device::philox::Stream;
 use crate::env::sizes;
@@ -28,8 +28,8 @@ pub struct EvalArgs {
     /// Every checkpoint of a single run
     #[arg(long)]
     pub all: bool,
-    /// Go on evaluating checkpoints as they appear, until no process works on the runs any more; waits for a run that is
-    /// not there yet
+    /// Go on evaluating checkpoints as they appear, until no process works on the runs any more; waits for a run that
+    /// is not there yet
     #[arg(long)]
     pub watch: bool,
     /// Write the table to this file as CSV
@@ -47,8 +47,8 @@ pub struct EvalArgs {
     /// Write the episode of median return as a moving picture to this file (and beside it a .gif, and a still as .svg)
     #[arg(long, value_name = "FILE.html")]
     pub movie: Option<PathBuf>,
-    /// Worker threads, which share the episodes of one checkpoint after another; 0 means one for each core. The result does
-    /// not depend on it
+    /// Worker threads, which share the episodes of one checkpoint after another; 0 means one for each core. The result
+    /// does not depend on it
     #[arg(long, value_name = "N", default_value_t = 0)]
     pub threads: usize,
 }
@@ -58,8 +58,8 @@ pub struct EvalArgs {
 pub struct RenderArgs {
     /// A checkpoint, or the folder of a run: then its best checkpoint
     pub checkpoint: PathBuf,
-    /// The page; the others are written beside it. By default it is called as the checkpoint: in the folder `render` of the
-    /// run, or beside a checkpoint that is in none
+    /// The page; the others are written beside it. By default it is called as the checkpoint: in the folder `render` of
+    /// the run, or beside a checkpoint that is in none
     #[arg(long, value_name = "FILE.html")]
     pub out: Option<PathBuf>,
     /// Episodes to choose the one of median return from
@@ -67,7 +67,7 @@ pub struct RenderArgs {
     pub episodes: u32,
 }
 
-/// Carries `pwm render` out: an evaluation that is filmed.
+/// Carries `pwm render` out: an evaluation whose states are kept and drawn.
 pub fn render(args: &RenderArgs, out: &mut dyn Write) -> anyhow::Result<()> {
     let checkpoint = checkpoint_in(&args.checkpoint)?;
     let page = match &args.out {
@@ -88,7 +88,7 @@ pub fn render(args: &RenderArgs, out: &mut dyn Write) -> anyhow::Result<()> {
     run(&eval, out)
 }
 
-/// Where the page of a checkpoint goes if nobody says; the folder is made.
+/// Where the page of a checkpoint goes by default; the folder is made.
 fn page_of(checkpoint: &Path) -> anyhow::Result<PathBuf> {
     let mut page = checkpoint.file_stem().context("the checkpoint has no name")?.to_os_string();
     page.push(".html");
@@ -117,11 +117,11 @@ pub fn run(args: &EvalArgs, out: &mut dyn Write) -> anyhow::Result<()> {
 
     let mut evaluator = Evaluator::<f32>::new(&config, episodes, stream)?;
     state::restore_policy(&mut evaluator, &stored)?;
-    let mut film = Trajectory::new(sizes(&config), episodes, config.episode_length);
-    let filmed = args.movie.is_some();
+    let mut trajectory = Trajectory::new(sizes(&config), episodes, config.episode_length);
+    let drawn = args.movie.is_some();
     let e = evaluator.evaluate(|view| {
-        if filmed {
-            film.frame(view);
+        if drawn {
+            trajectory.frame(view);
         }
     })?;
     let epoch = state::epoch_of(&stored)?;
@@ -130,7 +130,7 @@ pub fn run(args: &EvalArgs, out: &mut dyn Write) -> anyhow::Result<()> {
 
     if let Some(file) = &args.movie {
         let e = &e.tasks[0];
-        let env = film.episode(e);
+        let env = trajectory.episode(e);
         let task = &evaluator.env().groups[0].task;
         let title = format!("{}, {}, seed {}", task.spec.title, config.alg, config.seed);
         let subtitle = format!(
@@ -139,12 +139,12 @@ pub fn run(args: &EvalArgs, out: &mut dyn Write) -> anyhow::Result<()> {
             e.returns[env],
             e.lengths[env]
         );
-        let pictures = film.pictures(task, e, env, &title, &subtitle)?;
+        let pictures = trajectory.pictures(task, e, env, &title, &subtitle)?;
         let still = file.with_extension("svg");
         replace_bytes(file, pictures.html.as_bytes())?;
         replace_bytes(&still, pictures.svg.as_bytes())?;
         let gif = file.with_extension("gif");
-        replace_bytes(&gif, &film.gif(task, e, env)?)?;
+        replace_bytes(&gif, &trajectory.gif(task, e, env)?)?;
         writeln!(out, "moving picture {} and {}, still {}", file.display(), gif.display(), still.display())?;
     }
     Ok(())
@@ -153,7 +153,7 @@ pub fn run(args: &EvalArgs, out: &mut dyn Write) -> anyhow::Result<()> {
 /// Evaluates every checkpoint of every run that is meant; with `watch` those that change, until no run goes on.
 fn many(args: &EvalArgs, out: &mut dyn Write) -> anyhow::Result<()> {
     ensure!(args.movie.is_none(), "--movie films one checkpoint; name it");
-    let mut table = Table {
+    let mut table = ReportTable {
         name: "evaluations",
         caption: String::new(),
         head: vec!["run", "checkpoint", "seed", "epoch", "mean", "± error", "median", "length", "falls", "episodes"],
@@ -175,7 +175,7 @@ fn many(args: &EvalArgs, out: &mut dyn Write) -> anyhow::Result<()> {
             !runs.is_empty(),
             "{missing}; a table is made of runs: give the folder of one, of several, or a pattern"
         );
-        // Before the files are looked at: what a run writes last is still seen.
+        // Asked before the files are listed, so that the last file of a run is still seen.
         let over = !runs.iter().any(|r| folder::goes_on(r));
         if !std::mem::replace(&mut begun, true) {
             table.markdown().lines().try_for_each(|l| writeln!(out, "{l}"))?;
@@ -188,15 +188,15 @@ fn many(args: &EvalArgs, out: &mut dyn Write) -> anyhow::Result<()> {
             }
             match judge(args, run, &path) {
                 Ok(row) => {
-                    let line = Table { rows: vec![row.clone()], ..table.clone() }.markdown();
+                    let line = ReportTable { rows: vec![row.clone()], ..table.clone() }.markdown();
                     line.lines().skip(2).try_for_each(|l| writeln!(out, "{l}"))?;
                     out.flush()?;
                     table.rows.push(row);
                     write_tables(args, &table)?;
                 }
-                // A policy that is no longer among the best may go between the look and the read.
+                // A policy that is no longer among the best may be deleted after the files were listed.
                 Err(_) if args.watch && !path.exists() => {}
-                // The others are worth having all the same.
+                // A checkpoint that cannot be read does not stop the others.
                 Err(e) => {
                     let _ = writeln!(std::io::stderr(), "left out: {e:#}");
                     left_out.push(e);
@@ -219,7 +219,7 @@ fn many(args: &EvalArgs, out: &mut dyn Write) -> anyhow::Result<()> {
     }
 }
 
-fn write_tables(args: &EvalArgs, table: &Table) -> Result<(), FileError> {
+fn write_tables(args: &EvalArgs, table: &ReportTable) -> Result<(), FileError> {
     for (file, text) in [(&args.csv, table.csv()), (&args.markdown, table.markdown())] {
         file.as_ref().map_or(Ok(()), |f| replace_bytes(f, text.as_bytes()))?;
     }
@@ -242,7 +242,7 @@ fn judge(args: &EvalArgs, run: &Path, path: &Path) -> anyhow::Result<Vec<String>
     let mut config = state::config_of(&stored)??;
     config.threads = args.threads;
     let episodes = args.episodes.map_or(100, |n| n as usize);
-    // A table is for comparing, so its starts are those that chose nothing.
+    // A table compares policies, so it takes fresh starts: no policy was chosen by those.
     let mut evaluator = Evaluator::<f32>::new(&config, episodes, Stream::FreshEval)?;
     state::restore_policy(&mut evaluator, &stored)?;
     let e = evaluator.evaluate(|_| {})?;

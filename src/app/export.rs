@@ -4,7 +4,7 @@ use std::io::Write;
 use std::path::PathBuf;
 
 use super::eval::{checkpoint_in, policy_in};
-use crate::run::export::{self, Part};
+use crate::run::export::{self, ExportPart};
 use crate::run::state;
 
 /// Write a policy's weights as plain safetensors, with what it takes to use them
@@ -17,7 +17,7 @@ pub struct ExportArgs {
     pub out: PathBuf,
     /// What goes into it
     #[arg(long, value_delimiter = ',', default_value = "actor")]
-    pub parts: Vec<Part>,
+    pub parts: Vec<ExportPart>,
 }
 
 /// Carries the command out; `out` is standard output, or a test's buffer.

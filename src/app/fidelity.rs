@@ -5,7 +5,7 @@ use std::path::PathBuf;
 
 use super::eval::{checkpoint_in, policy_in};
 use crate::algo::pwm::Fidelity;
-use crate::algo::pwm::fidelity::{Agreement, Report};
+use crate::algo::pwm::fidelity::{Agreement, FidelityReport};
 use crate::run::state;
 
 /// Compare what a stored model predicts, and the policy gradient that it gives, with the true environment
@@ -66,7 +66,7 @@ pub fn run(args: &FidelityArgs, out: &mut dyn Write) -> anyhow::Result<()> {
     Ok(())
 }
 
-fn json(r: &Report) -> serde_json::Value {
+fn json(r: &FidelityReport) -> serde_json::Value {
     let of = |a: &Agreement| {
         serde_json::json!({
             "correlation": a.correlation, "rmse": a.rmse, "deviation": a.deviation, "model_mean": a.model_mean,

@@ -15,9 +15,9 @@ use super::say;
 use crate::config::Subgradient;
 use crate::device::Dual;
 use crate::device::philox::{Philox, Stream};
-use crate::env::{Cotangents, EnvReal, Operands, Results, Task};
+use crate::env::{EnvReal, InputCotangents, OutputCotangents, StepOperands, Task};
 use stages::{StageError, check_stages};
-use states::{State, random_state, state_of, states_of};
+use states::{StateAction, random_state, state_of, states_of};
 
 /// Check the gradient of the simulator.
 #[derive(Clone, Debug, clap::Args)]
@@ -39,7 +39,7 @@ pub struct GradcheckArgs {
 }
 
 impl GradcheckArgs {
-    fn states(&self, task: &Task, rng: &Philox) -> anyhow::Result<Vec<State>> {
+    fn states(&self, task: &Task, rng: &Philox) -> anyhow::Result<Vec<StateAction>> {
         match &self.file {
             Some(file) => states_of(task.sizes, file),
             None if self.state.is_empty() => Ok((0..self.states).map(|e| random_state(task, rng, e)).collect()),
@@ -48,7 +48,7 @@ impl GradcheckArgs {
     }
 }
 
-impl State {
+impl StateAction {
     /// The numbers that go into a step.
     fn inputs(&self) -> Vec<f64> {
         [&self.q[..], &self.qd, &self.action].concat()
@@ -75,9 +75,9 @@ fn pull<R: EnvReal>(task: &Task, x: &[R], bar: &[R]) -> Vec<R> {
     R::adjoint_rows(
         task,
         1,
-        Operands { q: &x[..s.nq], qd: &x[s.nq..state], action: &x[state..], obs: &before },
-        Results { q: &bar[..s.nq], qd: &bar[s.nq..state], obs: &bar[state..], reward: &[R::zero()] },
-        Cotangents { q: &mut q, qd: &mut qd, obs: &mut obs, action: &mut action },
+        StepOperands { q: &x[..s.nq], qd: &x[s.nq..state], action: &x[state..], obs: &before },
+        OutputCotangents { q: &bar[..s.nq], qd: &bar[s.nq..state], obs: &bar[state..], reward: &[R::zero()] },
+        InputCotangents { q: &mut q, qd: &mut qd, obs: &mut obs, action: &mut action },
     );
     [q, qd, action].concat()
 }
@@ -149,9 +149,9 @@ fn worse(a: f64, b: f64) -> f64 {
     if a.is_nan() || b.is_nan() { f64::NAN } else { a.max(b) }
 }
 
-/// A table of stages, and the worst error against dual numbers. Differences mean little where a state stands at a kink, so
-/// their median is shown too.
-fn show_stages(task: &Task, states: &[State], rng: &Philox, out: &mut dyn Write) -> f64 {
+/// A table of stages, and the worst error against dual numbers. Differences mean little where a state stands at a kink,
+/// so their median is shown too.
+fn show_stages(task: &Task, states: &[StateAction], rng: &Philox, out: &mut dyn Write) -> f64 {
     let each = |(e, state)| check_stages(task, state, rng, e);
     let all: Vec<Vec<StageError>> = (0..).zip(states).map(each).collect();
     say(out, format_args!("{:<16}  {:>12}  {:>12}  {:>12}", "stage", "dual numbers", "differences", "median"));
@@ -169,7 +169,7 @@ fn show_stages(task: &Task, states: &[State], rng: &Philox, out: &mut dyn Write)
 
 /// Norm of the gradient of a random weighing of the results, and relative errors of the adjoint: against dual numbers
 /// and central differences along a random direction, and single against double precision.
-fn check(task: &Task, state: &State, rng: &Philox, e: u32) -> (f64, [f64; 3]) {
+fn check(task: &Task, state: &StateAction, rng: &Philox, e: u32) -> (f64, [f64; 3]) {
     let x = state.inputs();
     let outputs = task.sizes.nq + task.sizes.nqd + task.sizes.obs;
     let draws = |stream, n: usize| -> Vec<f64> {
@@ -198,7 +198,7 @@ fn check(task: &Task, state: &State, rng: &Philox, e: u32) -> (f64, [f64; 3]) {
 }
 
 /// Prints how much random directions of the first state have grown after 1, 2, 4, ... steps.
-fn growth(task: &Task, state: &State, rng: &Philox, horizon: usize, out: &mut dyn Write) {
+fn growth(task: &Task, state: &StateAction, rng: &Philox, horizon: usize, out: &mut dyn Write) {
     const DIRECTIONS: usize = 16;
     let numbers = task.sizes.nq + task.sizes.nqd;
     let x = state.inputs();

@@ -8,7 +8,7 @@ use anyhow::{Context, ensure};
 use crate::config;
 use crate::io::atomic::FileError;
 use crate::io::torch::TorchFile;
-use crate::run::import::{self, ImportError, Report};
+use crate::run::import::{self, ImportError, ImportReport};
 
 /// Make a policy of a checkpoint of published PWM or its flow fork (.pt)
 #[derive(Clone, Debug, clap::Args)]
@@ -41,7 +41,7 @@ pub fn run(args: &ImportArgs, out: &mut dyn Write) -> anyhow::Result<()> {
         let mut name = args.file.file_stem().context("the file has no name")?.to_os_string();
         name.push(".safetensors");
         target.push(name);
-        // Nobody chose this name.
+        // The user did not choose this name, so nothing is overwritten.
         ensure!(!target.exists(), "{}: is there already; give the file to write with --out", target.display());
     }
     imported.save(&target)?;
@@ -49,7 +49,7 @@ pub fn run(args: &ImportArgs, out: &mut dyn Write) -> anyhow::Result<()> {
     Ok(())
 }
 
-fn print(report: &Report, out: &mut dyn Write) -> anyhow::Result<()> {
+fn print(report: &ImportReport, out: &mut dyn Write) -> anyhow::Result<()> {
     let width = report.taken.iter().map(|(theirs, ..)| theirs.len()).max().unwrap_or(0);
     for (theirs, ours, shape) in &report.taken {
         writeln!(out, "taken    {theirs:<width$}  {ours} {shape:?}")?;

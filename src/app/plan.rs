@@ -5,9 +5,9 @@ use std::io::Write;
 use rayon::prelude::*;
 use serde_json::{Value, json};
 
-use crate::config::{Bytes, Config, Device, Kind, ReplayPlace, Shipped, load};
+use crate::config::{Bytes, Config, Device, ReplayPlace, Shipped, ShippedKind, load};
 use crate::mem::Budget;
-use crate::run::plan::{DoesNotFit, Fit, Knob, Limits, Memory, Place, Plan, Planner, knobs};
+use crate::run::plan::{ArenaPlace, DoesNotFit, Fit, Knob, Limits, MemoryKind, Plan, Planner, knobs};
 use crate::tape::Placement;
 
 /// Say what memory a run takes, and what fits, before anything is allocated.
@@ -46,7 +46,7 @@ pub fn run(args: &PlanArgs, out: &mut dyn Write) -> anyhow::Result<()> {
 }
 
 /// The configuration, `alg` in place of the chosen one if given; where its arena lies, and what it may take.
-fn configure(args: &PlanArgs, alg: Option<&str>) -> anyhow::Result<(Config, Place, Limits)> {
+fn configure(args: &PlanArgs, alg: Option<&str>) -> anyhow::Result<(Config, ArenaPlace, Limits)> {
     let mut settings = args.overrides.clone();
     settings.extend(alg.map(|alg| format!("alg={alg}")));
     let mut c = load(&settings)?;
@@ -56,9 +56,9 @@ fn configure(args: &PlanArgs, alg: Option<&str>) -> anyhow::Result<(Config, Plac
     let limits = Limits::of(&c);
     // A GPU is planned for if the command speaks of one; none is looked for.
     let place = match c.device {
-        Device::Cuda(_) => Place::Device,
-        Device::Auto if c.device_mem.is_some() => Place::Device,
-        _ => Place::Host,
+        Device::Cuda(_) => ArenaPlace::Device,
+        Device::Auto if c.device_mem.is_some() => ArenaPlace::Device,
+        _ => ArenaPlace::Host,
     };
     place.suits(&c)?;
     Ok((c, place, limits))
@@ -87,7 +87,7 @@ fn show(c: &Config, planner: &Planner, plan: &Plan, limits: &Limits, out: &mut d
     }
     for (name, budget, flag, shown) in [
         ("host", &limits.host, "mem", true),
-        ("device", &limits.device, "device-mem", plan.place == Place::Device),
+        ("device", &limits.device, "device-mem", plan.place == ArenaPlace::Device),
         ("disk", &limits.disk, "", plan.disk() > 0),
     ] {
         match budget {
@@ -100,7 +100,7 @@ fn show(c: &Config, planner: &Planner, plan: &Plan, limits: &Limits, out: &mut d
     }
     if !limits.hold(plan) {
         writeln!(out, "verdict      does not fit: {}", DoesNotFit::new(planner, plan, limits))?;
-    } else if plan.place == Place::Device && limits.device.is_none() {
+    } else if plan.place == ArenaPlace::Device && limits.device.is_none() {
         writeln!(out, "verdict      fits on the host; on the device if {} are free", Bytes(plan.device()))?;
     } else {
         writeln!(out, "verdict      fits{}", spare(plan, limits))?;
@@ -146,22 +146,22 @@ fn in_arena(knob: &Knob, c: &Config, fit: &Fit) -> Option<Option<usize>> {
 /// The most that a plan holds, where it is held.
 fn held(plan: &Plan) -> String {
     let host = format!("{} of host memory", Bytes(plan.host()));
-    if plan.place == Place::Device { format!("{host}, {} of the device's", Bytes(plan.device())) } else { host }
+    if plan.place == ArenaPlace::Device { format!("{host}, {} of the device's", Bytes(plan.device())) } else { host }
 }
 
-/// What a plan computes twice.
+/// What a plan rematerialises.
 fn costs(plan: &Plan) -> String {
-    let repeated = plan.levels.iter().filter(|l| l.taken > 0);
+    let some = plan.levels.iter().filter(|l| l.taken > 0);
     let parts: Vec<String> =
-        repeated.map(|l| format!("{} {} of {} (+{:.1} %)", l.program, l.taken, l.of, 100.0 * l.extra)).collect();
+        some.map(|l| format!("{} {} of {} (+{:.1} %)", l.program, l.taken, l.of, 100.0 * l.extra)).collect();
     if parts.is_empty() {
-        "nothing computed twice".to_string()
+        "nothing rematerialised".to_string()
     } else {
-        format!("computed twice: {}", parts.join(", "))
+        format!("rematerialised: {}", parts.join(", "))
     }
 }
 
-/// What computing again saves and costs.
+/// What rematerialising saves and costs.
 fn show_levels(planner: &Planner, plan: &Plan, out: &mut dyn Write) -> anyhow::Result<()> {
     let ladder = planner.ladder(plan);
     writeln!(out, "\nrecompute                peak      saves  for more arithmetic of that program")?;
@@ -180,8 +180,8 @@ fn show_levels(planner: &Planner, plan: &Plan, out: &mut dyn Write) -> anyhow::R
 
 fn spare(plan: &Plan, limits: &Limits) -> String {
     let on = |name: &str, on| limits.spare(plan, on).map(|b| format!("{} of {name}", Bytes(b)));
-    let device = on("device memory", Memory::Device).filter(|_| plan.place == Place::Device);
-    let parts: Vec<String> = on("host memory", Memory::Host).into_iter().chain(device).collect();
+    let device = on("device memory", MemoryKind::Device).filter(|_| plan.place == ArenaPlace::Device);
+    let parts: Vec<String> = on("host memory", MemoryKind::Host).into_iter().chain(device).collect();
     if parts.is_empty() { String::new() } else { format!(", {} to spare", parts.join(" and ")) }
 }
 
@@ -193,7 +193,7 @@ fn all(args: &PlanArgs, out: &mut dyn Write) -> anyhow::Result<()> {
             "configuration", "networks", "replay", "activations", "fixed", "host", "device"
         )?;
     }
-    for name in Shipped::names(Kind::Alg) {
+    for name in Shipped::names(ShippedKind::Alg) {
         let (c, place, limits) = configure(args, Some(name))?;
         let planner = Planner::new(&c, place);
         let plan = planner.within(&limits);
@@ -217,7 +217,7 @@ fn all(args: &PlanArgs, out: &mut dyn Write) -> anyhow::Result<()> {
     }
     if !args.json {
         let (_, place, limits) = configure(args, None)?;
-        let device = limits.device.filter(|_| place == Place::Device);
+        let device = limits.device.filter(|_| place == ArenaPlace::Device);
         let shown = [("host", limits.host), ("device", device)];
         for (name, budget) in shown.into_iter().filter_map(|(name, b)| Some((name, b?))) {
             writeln!(out, "\nbudget {name}: {budget}")?;

@@ -69,7 +69,7 @@ pub fn report(args: &ReportArgs, out: &mut dyn Write) -> anyhow::Result<()> {
         replace_bytes(&folder.join(name), text.as_bytes())?;
     }
     writeln!(out, "{}", report.title)?;
-    // All but what a return is worth, which is the same for everyone.
+    // Every table but that of known returns, which does not depend on the runs.
     let own = report.tables.iter().filter(|t| t.name != "references");
     own.map(|t| t.markdown()).try_for_each(|t| write!(out, "\n{t}"))?;
     if !report.reservations.is_empty() {

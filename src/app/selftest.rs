@@ -1,5 +1,5 @@
-//! `pwm selftest`: every operation, forward and adjoint, on the user's own device against the CPU in double precision. The
-//! cases lie in files by family.
+//! `pwm selftest`: every operation, forward and adjoint, on the user's own device against the CPU in double precision.
+//! The cases lie in files by family.
 
 mod elementwise;
 mod env;

@@ -7,7 +7,7 @@ use super::say;
 use crate::algo::{Runner, learner, resolve};
 use crate::backend::Target;
 use crate::config::{
-    Bytes, Config, ConfigError, ConfigErrors, Device, KEYS, Key, LrSchedule, Place, Precision, load_with_notes,
+    Bytes, Config, ConfigError, ConfigErrors, Device, KEYS, Key, LrSchedule, Precision, SourceLocation, load_with_notes,
 };
 use crate::device::cpu::team;
 use crate::device::cuda::matmul::FORCE;
@@ -15,9 +15,9 @@ use crate::env;
 use crate::io::atomic::FileError;
 use crate::io::checkpoint::Checkpoint;
 use crate::run::folder::{self, FolderError, RunFolder, RunInfo};
-use crate::run::plan::{Limits, Place as MemoryPlace, Plan};
+use crate::run::plan::{ArenaPlace, Limits, Plan};
 use crate::run::progress::{Short, Time, Ui};
-use crate::run::session::{CURVE, RunError, Session, StopReason, movie_name, still_name};
+use crate::run::session::{CURVE, Session, SessionError, StopReason, movie_name, still_name};
 use crate::run::signals::StopFlag;
 use crate::run::state;
 
@@ -29,8 +29,8 @@ use crate::run::state;
 pub struct TrainArgs {
     /// Settings as key=value, as in alg=pwm_5M seed=3 (all of them are listed below)
     pub overrides: Vec<String>,
-    /// Continue the run in this folder. What decides how it learns stays as it was; its length, when it stops, how often it
-    /// is evaluated and saved and where it computes may be given anew (the end of this help lists them)
+    /// Continue the run in this folder. What decides how it learns stays as it was; its length, when it stops, how
+    /// often it is evaluated and saved and where it computes may be given anew (the end of this help lists them)
     #[arg(long, value_name = "DIR")]
     pub resume: Option<PathBuf>,
     /// Host memory the run may take, as in 128G; by default what the control group or the machine has
@@ -70,14 +70,14 @@ pub fn run(args: &TrainArgs, out: &mut dyn Write, stop: &StopFlag) -> anyhow::Re
 /// A run that may start: nothing speaks against its settings and its folder.
 struct Accepted {
     config: Config,
-    memory: Memory,
+    admitted: Admitted,
     /// Of a run that is continued; a new one has none yet.
     folder: Option<RunFolder>,
     latest: Option<Checkpoint>,
 }
 
 fn drive(run: Accepted, ui: Option<Ui>, out: &mut dyn Write, stop: &StopFlag) -> anyhow::Result<()> {
-    let budget = run.memory.limits.host.as_ref().map(|b| b.usable());
+    let budget = run.admitted.limits.host.as_ref().map(|b| b.usable());
     // A large model takes a while to begin, and its first evaluation longer: a scheduler does not wait for that either.
     let mut session = stop.interruptible(|| set_up(run, out))?;
     if let Some(ui) = ui {
@@ -89,15 +89,15 @@ fn drive(run: Accepted, ui: Option<Ui>, out: &mut dyn Write, stop: &StopFlag) ->
     let ending = session.run(stop)?;
     conclude(&session, &ending, out);
     if let StopReason::Collapsed(what) = ending {
-        return Err(RunError::Collapsed(what).into());
+        return Err(SessionError::Collapsed(what).into());
     }
     Ok(())
 }
 
 /// The run in its folder, new or as it was left.
 fn set_up(run: Accepted, out: &mut dyn Write) -> anyhow::Result<Session<f32>> {
-    let Accepted { config, memory, folder, latest } = run;
-    let trainer = Runner::from_plan(&config, &memory.target, &memory.plan.exec_plan())?;
+    let Accepted { config, admitted, folder, latest } = run;
+    let runner = Runner::from_plan(&config, &admitted.target, &admitted.plan.exec_plan())?;
     let (folder, info) = match folder {
         None => (RunFolder::create(&config.run_folder(), &config.to_yaml())?, None),
         Some(folder) => {
@@ -106,15 +106,15 @@ fn set_up(run: Accepted, out: &mut dyn Write) -> anyhow::Result<Session<f32>> {
             (folder, info)
         }
     };
-    let info = describe(&trainer, &memory.plan, info.unwrap_or_else(|| RunInfo::begin(config.seed)));
-    announce(&trainer, &memory, &folder, &info, out);
+    let info = describe(&runner, &admitted.plan, info.unwrap_or_else(|| RunInfo::begin(config.seed)));
+    announce(&runner, &admitted, &folder, &info, out);
     Ok(match latest {
         Some(latest) => {
             say(out, format_args!("  continues      after epoch {}", state::epoch_of(&latest)?));
-            Session::resume(trainer, folder, info, &latest)?
+            Session::resume(runner, folder, info, &latest)?
         }
         // A new run, or one that was ended before it could write its first checkpoint.
-        None => Session::begin(trainer, folder, info)?,
+        None => Session::begin(runner, folder, info)?,
     })
 }
 
@@ -146,8 +146,8 @@ fn begin(args: &TrainArgs, out: &mut dyn Write) -> anyhow::Result<Option<Accepte
         let overrides = args.overrides.iter().filter(goes_on).cloned().collect();
         return Ok(Some(resume(&path, &TrainArgs { overrides, resume: Some(path.clone()), ..args.clone() })?));
     }
-    let memory = admit(&config)?;
-    Ok(Some(Accepted { config, memory, folder: None, latest: None }))
+    let admitted = admit(&config)?;
+    Ok(Some(Accepted { config, admitted, folder: None, latest: None }))
 }
 
 /// Whether the run in a folder is the one that `config` describes: then the same command again goes on with it.
@@ -164,7 +164,7 @@ fn resume(dir: &Path, args: &TrainArgs) -> anyhow::Result<Accepted> {
     let settings = args.settings();
     let config = Config::from_yaml(&name, &folder.read_config()?, &settings)?;
     env::check(&config)?;
-    let memory = admit(&config)?;
+    let admitted = admit(&config)?;
     let (latest, original) = if folder.latest().is_file() {
         let latest = Checkpoint::load(&folder.latest())?;
         let original = state::config_of(&latest)??;
@@ -173,7 +173,7 @@ fn resume(dir: &Path, args: &TrainArgs) -> anyhow::Result<Accepted> {
         (None, Config::from_yaml::<&str>(&name, &folder.read_config()?, &[])?)
     };
     refuse_changes(&original, &config, &settings, &name)?;
-    Ok(Accepted { config, memory, folder: Some(folder), latest })
+    Ok(Accepted { config, admitted, folder: Some(folder), latest })
 }
 
 /// Nothing that decides what is learned may change in the middle of a run.
@@ -186,8 +186,8 @@ fn refuse_changes(old: &Config, new: &Config, overrides: &[String], file: &str) 
         let changed = if key.name == "run_dir" { given.is_some() } else { was != is };
         if let (true, Some(was), Some(is)) = (changed, was, is) {
             let place = match given {
-                Some(text) => Place::Override(text.clone()),
-                None => Place::File { name: file.into(), line: 0, column: 0 },
+                Some(text) => SourceLocation::Override(text.clone()),
+                None => SourceLocation::File { name: file.into(), line: 0, column: 0 },
             };
             let message = format!(
                 "`{}` cannot change from {was} to {is} when a run is continued\n  what can: {}; for the rest start a \
@@ -202,7 +202,7 @@ fn refuse_changes(old: &Config, new: &Config, overrides: &[String], file: &str) 
 }
 
 /// Where a run computes, and a plan that keeps within its limits there.
-struct Memory {
+struct Admitted {
     target: Target,
     plan: Plan,
     limits: Limits,
@@ -211,7 +211,7 @@ struct Memory {
 }
 
 /// Nothing has been allocated when a plan is refused.
-fn admit(c: &Config) -> anyhow::Result<Memory> {
+fn admit(c: &Config) -> anyhow::Result<Admitted> {
     let (target, why_not) = resolve(c.device, c.precision)?;
     if let Some(e) = why_not {
         let _ = writeln!(std::io::stderr(), "device=auto takes the processor: {e}");
@@ -221,10 +221,10 @@ fn admit(c: &Config) -> anyhow::Result<Memory> {
         Target::Cuda(context, _) => Some((context.memory()?.0 as u64, context.info.name.as_str())),
     };
     let limits = Limits::of_run(c, device);
-    let place = if device.is_none() { MemoryPlace::Host } else { MemoryPlace::Device };
+    let place = if device.is_none() { ArenaPlace::Host } else { ArenaPlace::Device };
     place.suits(c)?;
     let (plan, free) = (limits.admit_at(c, place)?, device.map(|d| d.0));
-    Ok(Memory { plan, target, limits, free })
+    Ok(Admitted { plan, target, limits, free })
 }
 
 fn describe(t: &Runner<f32>, plan: &Plan, info: RunInfo) -> RunInfo {
@@ -258,7 +258,7 @@ fn products(t: &Runner<f32>) -> String {
 }
 
 /// What is about to happen, and for how long.
-fn announce(t: &Runner<f32>, memory: &Memory, folder: &RunFolder, info: &RunInfo, out: &mut dyn Write) {
+fn announce(t: &Runner<f32>, admitted: &Admitted, folder: &RunFolder, info: &RunInfo, out: &mut dyn Write) {
     let c = t.config();
     let networks = &t.parts.networks;
     let total = Short(networks.iter().map(|n| n.group.len).sum::<usize>() as f64);
@@ -266,10 +266,10 @@ fn announce(t: &Runner<f32>, memory: &Memory, folder: &RunFolder, info: &RunInfo
     say(out, format_args!("{} on the {}: {}, seed {}", learner(c.algorithm).title(), c.env, c.alg, c.seed));
     say(out, format_args!("  run folder     {}", folder.path().display()));
     say(out, format_args!("  parameters     {total} ({})", each.join(", ")));
-    let Memory { plan, limits, .. } = memory;
+    let Admitted { plan, limits, .. } = admitted;
     let (host, arena) = (Bytes(plan.host()), Bytes(plan.arena_bytes()));
-    match (plan.place, &memory.target, memory.free) {
-        (MemoryPlace::Device, Target::Cuda(context, _), Some(before)) => {
+    match (plan.place, &admitted.target, admitted.free) {
+        (ArenaPlace::Device, Target::Cuda(context, _), Some(before)) => {
             say(
                 out,
                 format_args!("  memory         {host} of the host at most, {} of the device", Bytes(plan.device())),
@@ -315,15 +315,15 @@ fn announce(t: &Runner<f32>, memory: &Memory, folder: &RunFolder, info: &RunInfo
 
 /// What came of it, where it lies, and how to go on.
 fn conclude(s: &Session<f32>, ending: &StopReason, out: &mut dyn Write) {
-    let c = s.trainer.config();
-    let (epoch, path) = (s.trainer.epoch(), s.folder.path());
+    let c = s.runner.config();
+    let (epoch, path) = (s.runner.epoch(), s.folder.path());
     let why = match ending {
         StopReason::Finished => "finished".into(),
         StopReason::TimeUp => format!("time is up ({} minutes)", c.max_minutes),
         other => other.to_string(),
     };
     let time = Time(s.elapsed());
-    let steps = Short(s.trainer.env_steps() as f64);
+    let steps = Short(s.runner.env_steps() as f64);
     say(out, format_args!(""));
     say(out, format_args!("{why}: {epoch} of {} epochs, {steps} environment steps, {time} in all", c.max_epochs));
     if let Some(e) = s.evaluation() {

@@ -113,7 +113,7 @@ mod tests {
     /// Binds one node whose operands are parts of a variable: inputs and outputs by first element and length.
     fn bind(inputs: &[(usize, usize)], outputs: &[(usize, usize)]) {
         let mut vars = Vars::default();
-        let var = vars.add(Region::Exchange, "x", DType::Real, &[100]);
+        let var = vars.add(Region::RolloutBuffers, "x", DType::Real, &[100]);
         let mut p = Program::new("test");
         let mut part = |&(from, len): &(usize, usize)| p.var_at(&vars, var, from, &[len]);
         let (i, o): (Vec<Val>, Vec<Val>) =

@@ -5,18 +5,18 @@ use crate::mem::{Arena, OutOfMemory};
 use crate::tape::backend::Planned;
 use crate::tape::plan::ByType;
 use crate::tape::program::DType;
-use crate::tape::{Number, VarId};
+use crate::tape::{TapeReal, VarId};
 use std::ops::Range;
 use std::sync::Arc;
 
-pub(super) struct HostMemory<F: Number> {
+pub(super) struct HostMemory<F: TapeReal> {
     planned: Arc<Planned>,
     pub reals: Arena<F>,
     pub indices: Arena<u32>,
     pub offloaded: Offloaded<F>,
 }
 
-impl<F: Number> HostMemory<F> {
+impl<F: TapeReal> HostMemory<F> {
     /// Room for `size` elements, whose pages become resident when they are touched.
     pub fn reserve(planned: Arc<Planned>, size: ByType, offloaded: Offloaded<F>) -> Result<Self, OutOfMemory> {
         let reals = Arena::reserve("number", size.real)?;
@@ -33,7 +33,8 @@ impl<F: Number> HostMemory<F> {
     pub fn read(&self, var: VarId) -> &[F] {
         let range = self.range(var);
         if self.planned.vars.is_offloaded(var) {
-            // SAFETY: the variable's place in its block; whoever writes it has the memory to himself.
+            // SAFETY: the variable lies inside the block, and nobody writes it while this borrow lives: writing takes
+            // `&mut self`.
             return unsafe { std::slice::from_raw_parts(self.offloaded.as_ptr().add(range.start), range.len()) };
         }
         self.reals.slice(range)
@@ -42,7 +43,7 @@ impl<F: Number> HostMemory<F> {
     pub fn write(&mut self, var: VarId) -> &mut [F] {
         let range = self.range(var);
         if self.planned.vars.is_offloaded(var) {
-            // SAFETY: as above, exclusively borrowed.
+            // SAFETY: as above; `&mut self` makes the borrow exclusive.
             return unsafe { std::slice::from_raw_parts_mut(self.offloaded.as_ptr().add(range.start), range.len()) };
         }
         &mut self.reals.as_mut_slice()[range]
@@ -57,7 +58,7 @@ impl<F: Number> HostMemory<F> {
         &mut self.indices.as_mut_slice()[range]
     }
 
-    /// Bytes of a variable in an arena, for whoever brings it up to date: first byte and length.
+    /// Bytes of a variable in an arena, for copies from and to a device: first byte and length.
     pub fn place(&self, var: VarId) -> (*mut u8, usize) {
         let range = self.range(var);
         let (block, size) = match self.planned.vars.info(var).dtype {

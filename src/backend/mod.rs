@@ -1,14 +1,14 @@
-//! Back ends: what runs the programs of a [`Machine`], each behind [`Backend`](crate::tape::Backend).
+//! Back ends: what runs the programs of a [`Machine`], each behind [`Backend`].
 //!
 //! | file | idea |
 //! |---|---|
-//! | [`bind`] | programs and their values get addresses; what a node writes lies apart |
-//! | [`host`] | the host's memory of variables |
+//! | `bind` | programs and their values get addresses; what a node writes overlaps nothing else |
+//! | `host` | the host's memory of variables |
 //! | [`cpu`] | programs as stages that a team of threads walks |
 //! | [`cuda`](mod@cuda) | programs as graphs of launches, variables mirrored on the host |
 //!
-//! A back end knows the tape, and operations only through [`Op`](crate::tape::Op). Threads, vector math, the compiler and
-//! the driver lie in [`crate::device`], below the tape, because the kernels of operations use them too.
+//! A back end knows the tape, and operations only through [`Op`](crate::tape::Op). Threads, vector math, the compiler
+//! and the driver lie in [`crate::device`], below the tape, because the kernels of operations use them too.
 
 mod bind;
 pub mod cpu;
@@ -21,7 +21,7 @@ use crate::device::cuda::CudaError;
 use crate::device::cuda::driver::Context;
 use crate::mem::OutOfMemory;
 use crate::tape::backend::{Backend, BindError, Planned};
-use crate::tape::{EpochIo, Machine, Number, Placement, Program, Vars};
+use crate::tape::{EpochIo, Machine, Placement, Program, TapeReal, Vars};
 use cpu::Processor;
 use cuda::{CudaPrograms, Gpu};
 use offloaded::Offloaded;
@@ -35,10 +35,10 @@ pub enum Target {
     Cuda(Arc<Context>, cuda::Options),
 }
 
-/// Plans programs, allocates everything that they will ever need on `target`, and binds them: with what [`Vars::offload`]
-/// took out of the arena at `placement`, and ready for the epochs of `io`, if there will be any. The team serves the processor. Variables hold
-/// zeros.
-pub fn build<F: Number>(
+/// Plans programs, allocates everything that they will ever need on `target`, and binds them: with what
+/// [`Vars::offload`] took out of the arena at `placement`, and ready for the epochs of `io`, if there will be any. The
+/// team serves the processor. Variables hold zeros.
+pub fn build<F: TapeReal>(
     target: &Target,
     vars: Vars,
     programs: Vec<Program>,
@@ -63,7 +63,7 @@ pub fn build<F: Number>(
     Ok(Machine::bound(planned, backend))
 }
 
-impl<F: Number> Machine<F> {
+impl<F: TapeReal> Machine<F> {
     /// A machine on the processor: see [`build`].
     pub fn new(vars: Vars, programs: Vec<Program>, team: Arc<Team>) -> Result<Self, OutOfMemory> {
         let planned = Arc::new(Planned::new(vars, programs));
@@ -71,8 +71,8 @@ impl<F: Number> Machine<F> {
         Ok(Self::bound(planned, Box::new(backend)))
     }
 
-    /// As [`Machine::new`], with what [`Vars::offload`] took out of the arena at `placement`; pages become resident only when
-    /// they are touched: to see what would be bound.
+    /// As [`Machine::new`], with what [`Vars::offload`] took out of the arena at `placement`; pages become resident
+    /// only when they are touched: to see what would be bound.
     pub fn reserve_at(
         vars: Vars,
         programs: Vec<Program>,

@@ -118,8 +118,8 @@ words! {
         Shac = "shac",
     }
 
-    /// What the factors of matrix products are rounded to on a GPU. Sums of products, statistics, weights and the optimiser
-    /// stay in single precision.
+    /// What the factors of matrix products are rounded to on a GPU. Sums of products, statistics, weights and the
+    /// optimiser stay in single precision.
     Precision {
         /// single precision: what published PWM was trained in, and the processor always computes in.
         Fp32 = "fp32",
@@ -169,8 +169,8 @@ words! {
 
     /// What the simulator's gradient is at a kink.
     Subgradient {
-        /// as in the published simulator: of the smaller of two equal forces the second's, none of friction at rest, the
-        /// inside's at a joint's limit and at the ends of the action's range.
+        /// as in the published simulator: of the smaller of two equal forces the second's, none of friction at rest,
+        /// the inside's at a joint's limit and at the ends of the action's range.
         Reference = "reference",
         /// the mean of both sides, as central differences measure it; friction at rest is viscous.
         Central = "central",
@@ -220,12 +220,13 @@ words! {
 
     /// How the last layer of the velocity field ends.
     FlowHead {
-        /// linear, with the mean of each group removed: the sums of a latent's groups then stay 1 under every integrator.
+        /// linear, with the mean of each group removed: the sums of a latent's groups then stay 1 under every
+        /// integrator.
         Tangent = "tangent",
         /// linear.
         Linear = "linear",
-        /// published: LayerNorm and SimNorm. Every group of such a velocity sums to 1, so that each step adds 1 to the sums
-        /// of the latent's groups, and most velocities cannot be represented; for comparison only.
+        /// published: LayerNorm and SimNorm. Every group of such a velocity sums to 1, so that each step adds 1 to the
+        /// sums of the latent's groups, and most velocities cannot be represented; for comparison only.
         Simnorm = "simnorm",
     }
 
@@ -285,8 +286,9 @@ words! {
     Rollout {
         /// PWM: those the model imagines, open loop until the horizon or the end of the episode.
         Imagined = "imagined",
-        /// those of what the environment shows at each step; gradients still flow through the model. The idea is that of
-        /// "First Order Model-Based RL through Decoupled Backpropagation" (DMO, CoRL 2025), and `decoupled` means the same.
+        /// those of what the environment shows at each step; gradients still flow through the model. The idea is that
+        /// of "First Order Model-Based RL through Decoupled Backpropagation" (DMO, CoRL 2025), and `decoupled` means
+        /// the same.
         Anchored = "anchored" or "decoupled",
     }
 

@@ -1,10 +1,10 @@
 //! The key table as text for people: `--help` and `docs/CONFIG.md`.
 
-use super::key::{Key, Section};
+use super::key::{Key, KeySection};
 use super::load::load;
 use super::names::ALIASES;
 use super::schema::{Config, KEYS};
-use super::shipped::{Kind, SHIPPED, Shipped};
+use super::shipped::{SHIPPED, Shipped, ShippedKind};
 
 /// Columns of the help, and where its second column starts.
 const WIDTH: usize = 100;
@@ -14,7 +14,7 @@ const INDENT: usize = 34;
 pub fn help_text() -> String {
     let bare = load::<&str>(&[]).expect("the shipped defaults are valid");
     let mut out = String::from("Settings are given as key=value, as in `seed=3 units=[128,128]`.\n");
-    for section in Section::ALL {
+    for section in KeySection::ALL {
         out += &format!("\n{}:\n", section.title());
         for key in keys_of(section) {
             // As it is typed: a shell would split a list at its spaces.
@@ -44,7 +44,7 @@ fn free(mark: &str) -> String {
 
 /// The text of `docs/CONFIG.md`.
 pub fn markdown() -> String {
-    let mut out = HEAD.replace("ENV", Shipped::default(Kind::Env).name);
+    let mut out = HEAD.replace("ENV", Shipped::default(ShippedKind::Env).name);
     out += "\nWhen a run is continued (`--resume`, or the same command again) these may differ from what it began with, and all\n";
     out += &format!("others are refused: {}.\n", free("`"));
     out += "\n## Shipped configurations\n\n| choice | what it is |\n|---|---|\n";
@@ -54,10 +54,10 @@ pub fn markdown() -> String {
 
     // The others are one of these but for the few lines of their file.
     let algs: Vec<&str> =
-        SHIPPED.iter().filter(|s| s.kind == Kind::Alg && s.base().is_none()).map(|s| s.name).collect();
+        SHIPPED.iter().filter(|s| s.kind == ShippedKind::Alg && s.base().is_none()).map(|s| s.name).collect();
     let resolved: Vec<Config> =
         algs.iter().map(|name| load(&[format!("alg={name}")]).expect("shipped configurations are valid")).collect();
-    for section in Section::ALL {
+    for section in KeySection::ALL {
         out += &format!("\n## {}\n\n| key | default |", section.title());
         out += &algs.iter().map(|name| format!(" `{name}` |")).collect::<String>();
         out += &format!(" allowed | meaning |\n|---|---|{}---|---|\n", "---|".repeat(algs.len()));
@@ -104,7 +104,7 @@ A key that does not exist, a value that is not allowed and settings that do not 
 computed, with the file, line and column.
 ";
 
-fn keys_of(section: Section) -> impl Iterator<Item = &'static Key> {
+fn keys_of(section: KeySection) -> impl Iterator<Item = &'static Key> {
     KEYS.iter().filter(move |key| key.section == section)
 }
 

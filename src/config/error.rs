@@ -7,7 +7,7 @@ use std::{fmt, io, path::PathBuf};
 
 /// Where a setting was written.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Place {
+pub enum SourceLocation {
     /// The built-in default.
     Default,
     /// Line and column count from 1.
@@ -16,13 +16,13 @@ pub enum Place {
     Override(String),
 }
 
-impl fmt::Display for Place {
+impl fmt::Display for SourceLocation {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Place::Default => f.write_str("the default"),
-            Place::File { name, line: 0, .. } => f.write_str(name),
-            Place::File { name, line, column } => write!(f, "{name}:{line}:{column}"),
-            Place::Override(text) => write!(f, "override `{text}`"),
+            SourceLocation::Default => f.write_str("the default"),
+            SourceLocation::File { name, line: 0, .. } => f.write_str(name),
+            SourceLocation::File { name, line, column } => write!(f, "{name}:{line}:{column}"),
+            SourceLocation::Override(text) => write!(f, "override `{text}`"),
         }
     }
 }
@@ -31,23 +31,23 @@ impl fmt::Display for Place {
 #[derive(Debug, thiserror::Error)]
 pub enum ConfigError {
     #[error("{place}: there is no setting `{key}`\n  {help}")]
-    UnknownKey { place: Place, key: String, help: String },
+    UnknownKey { place: SourceLocation, key: String, help: String },
 
     #[error("{place}: `{key}` cannot be {value}\n  allowed: {allowed}{}", did_you_mean(.suggestion))]
-    WrongValue { place: Place, key: String, value: String, allowed: String, suggestion: Option<String> },
+    WrongValue { place: SourceLocation, key: String, value: String, allowed: String, suggestion: Option<String> },
 
     #[error("{place}: `{key}` is set twice\n  it was already set at {first}; keep one of the two")]
-    Twice { place: Place, key: String, first: Place },
+    Twice { place: SourceLocation, key: String, first: SourceLocation },
 
     #[error("{place}: {message}")]
-    Syntax { place: Place, message: String },
+    Syntax { place: SourceLocation, message: String },
 
     #[error("{place}: an override is written key=value, as in `seed=3`{}", did_you_mean(.suggestion))]
-    NotAnOverride { place: Place, suggestion: Option<String> },
+    NotAnOverride { place: SourceLocation, suggestion: Option<String> },
 
     #[error("{place}: there is no shipped {kind} configuration `{name}`\n  shipped: {known}; a file of your own is \
              given by a path ending in .yaml{}", did_you_mean(.suggestion))]
-    UnknownName { place: Place, kind: &'static str, name: String, known: String, suggestion: Option<String> },
+    UnknownName { place: SourceLocation, kind: &'static str, name: String, known: String, suggestion: Option<String> },
 
     #[error("cannot read {}: {source}\n  check the path; the shipped configurations are: {known}", .path.display())]
     Unreadable { path: PathBuf, source: io::Error, known: String },
@@ -55,11 +55,11 @@ pub enum ConfigError {
     /// A file of a run of many tasks: the settings that make it one, and their places.
     #[error("{place}: this is a run of many tasks, and a run has one: {}\n  for a run of one task set multitask to False \
              and task_dim to 0, and leave tasks and action_dims out", with_lines(.settings))]
-    ManyTasks { place: Place, settings: Vec<(u64, String)> },
+    ManyTasks { place: SourceLocation, settings: Vec<(u64, String)> },
 
     /// Settings that are each allowed and do not go together.
     #[error("{rule}{}", origins(.from))]
-    Rule { rule: Broken, from: Vec<(&'static str, Place)> },
+    Rule { rule: Broken, from: Vec<(&'static str, SourceLocation)> },
 }
 
 /// A rule between settings that does not hold, as validation finds it.
@@ -118,8 +118,8 @@ fn did_you_mean(suggestion: &Option<String>) -> String {
     suggestion.as_ref().map_or(String::new(), |s| format!("\n  did you mean `{s}`?"))
 }
 
-fn origins(from: &[(&'static str, Place)]) -> String {
-    if from.iter().all(|(_, place)| *place == Place::Default) {
+fn origins(from: &[(&'static str, SourceLocation)]) -> String {
+    if from.iter().all(|(_, place)| *place == SourceLocation::Default) {
         return String::new();
     }
     let parts: Vec<String> = from.iter().map(|(key, place)| format!("`{key}` from {place}")).collect();

@@ -1,12 +1,12 @@
 //! Configuration files of published PWM and of its flow fork, read as they are.
 //!
-//! They are made for Hydra: settings stand in nested groups that name the class to build (`_target_`), and some refer to
-//! other files (`${horizon}`). Each setting is mapped to a key, or ignored for a reason that is said. Where one of them is
-//! known to do harm, the file is still read, what is done instead is said, and why.
+//! They are made for Hydra: settings stand in nested groups that name the class to build (`_target_`), and some refer
+//! to other files (`${horizon}`). Each setting is mapped to a key, or ignored for a reason that is said. Where one of
+//! them is known to do harm, the file is still read, what is done instead is said, and why.
 
 use super::key::Key;
 use super::names::resolve;
-use super::shipped::{Kind, Shipped};
+use super::shipped::{Shipped, ShippedKind};
 use super::value::Value;
 use super::yaml::{Setting, read_value};
 
@@ -177,8 +177,8 @@ fn meaning(setting: &Setting, flow: bool) -> Meaning {
         "world_model_config._target_" => {
             return Meaning::Nothing("`use_flow_dynamics` decides which dynamics there are".into());
         }
-        "config._target_" if Shipped::default(Kind::Env).published().is_some_and(has) => {
-            return Meaning::Nothing(format!("the environment is `{}`", Shipped::default(Kind::Env).name));
+        "config._target_" if Shipped::default(ShippedKind::Env).published().is_some_and(has) => {
+            return Meaning::Nothing(format!("the environment is `{}`", Shipped::default(ShippedKind::Env).name));
         }
         "_target_" if has("PWM") => return Meaning::Nothing("the algorithm is PWM".into()),
         // Its environment shows zeros in place of the last action.
@@ -186,7 +186,7 @@ fn meaning(setting: &Setting, flow: bool) -> Meaning {
             return Meaning::Keys(vec![("algorithm", text("shac")), ("action_in_obs", Value::Bool(false))]);
         }
         "config._target_" => {
-            return Meaning::Refused(format!("the environment is `{}`", Shipped::default(Kind::Env).name));
+            return Meaning::Refused(format!("the environment is `{}`", Shipped::default(ShippedKind::Env).name));
         }
         "_target_" => return Meaning::Refused("the algorithms are PWM and SHAC".into()),
         "actor_config._target_" => {
@@ -248,7 +248,8 @@ fn meaning(setting: &Setting, flow: bool) -> Meaning {
     }
 }
 
-/// The default of `${resolve_child:DEFAULT,..}`, which an environment's file may replace; the shipped ones have the same.
+/// The default of `${resolve_child:DEFAULT,..}`, which an environment's file may replace; the shipped ones have the
+/// same.
 fn own_default(value: &Value) -> Option<Value> {
     let Value::Text(text) = value else { return None };
     let inside = text.strip_prefix("${resolve_child:")?;

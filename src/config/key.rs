@@ -6,7 +6,7 @@ use super::schema::Config;
 pub struct Key {
     /// The name in YAML, on the command line and of the field.
     pub name: &'static str,
-    pub section: Section,
+    pub section: KeySection,
     pub effect: Effect,
     /// What type of value it takes ("whole number").
     pub kind: &'static str,
@@ -23,30 +23,31 @@ pub struct Key {
 
 /// The groups the documents show keys in; every key is reachable without naming its group.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Section {
+pub enum KeySection {
     Run,
     Env,
     Networks,
     Algorithm,
-    Guard,
+    Stopping,
 }
 
-impl Section {
-    pub const ALL: [Section; 5] = [Section::Run, Section::Env, Section::Networks, Section::Algorithm, Section::Guard];
+impl KeySection {
+    pub const ALL: [KeySection; 5] =
+        [KeySection::Run, KeySection::Env, KeySection::Networks, KeySection::Algorithm, KeySection::Stopping];
 
     pub fn title(self) -> &'static str {
         match self {
-            Section::Run => "Run",
-            Section::Env => "Environment",
-            Section::Networks => "Networks",
-            Section::Algorithm => "Algorithm",
-            Section::Guard => "Stopping and keeping",
+            KeySection::Run => "Run",
+            KeySection::Env => "Environment",
+            KeySection::Networks => "Networks",
+            KeySection::Algorithm => "Algorithm",
+            KeySection::Stopping => "Stopping and keeping",
         }
     }
 }
 
-/// What a setting decides. Which settings may differ when a run is continued, which make another experiment and which are
-/// part of a checkpoint follows from this and is written nowhere else.
+/// What a setting decides. Which settings may differ when a run is continued, which make another experiment and which
+/// are part of a checkpoint follows from this and is written nowhere else.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Effect {
     /// What is learned.
@@ -114,7 +115,7 @@ impl Range {
     }
 }
 
-/// Without rows of zeros to count.
+/// Large numbers with an exponent instead of a row of zeros.
 fn short(x: f64) -> String {
     if x.abs() >= 1e9 { format!("{x:e}") } else { x.to_string() }
 }

@@ -4,13 +4,13 @@ use std::collections::BTreeMap;
 use std::path::Path;
 use std::sync::Arc;
 
-use super::error::{Broken, ConfigError, ConfigErrors, Place};
+use super::error::{Broken, ConfigError, ConfigErrors, SourceLocation};
 use super::fork::{self, Note};
 use super::key::{Key, one_of};
 use super::multitask;
 use super::names::{help_for, nearest, resolve};
 use super::schema::Config;
-use super::shipped::{Kind, Shipped};
+use super::shipped::{Shipped, ShippedKind};
 use super::spec::{OwnSpec, SPEC, Spec};
 use super::unread;
 use super::value::Value;
@@ -31,15 +31,16 @@ pub fn load_with_notes<S: AsRef<str>>(overrides: &[S]) -> Result<(Config, Vec<No
     let chosen = |key: &str| overrides.iter().rev().find(|o| o.name == key);
 
     let defaults = Config::default();
-    let alg = source(Kind::Alg, chosen("alg"), &defaults.alg)?;
+    let alg = source(ShippedKind::Alg, chosen("alg"), &defaults.alg)?;
     let mut layers = vec![];
     // A file that names a shipped configuration starts from it.
     let inner = |key: &str| alg.settings.iter().find(|s| s.name == key);
     if let Some(base) = inner("alg") {
-        let named = Shipped::find(Kind::Alg, &text_of(base)).ok_or_else(|| unknown_name(Kind::Alg, base))?;
+        let named =
+            Shipped::find(ShippedKind::Alg, &text_of(base)).ok_or_else(|| unknown_name(ShippedKind::Alg, base))?;
         layers.push(named.settings()?);
     }
-    let env = source(Kind::Env, chosen("env").or_else(|| inner("env")), &defaults.env)?;
+    let env = source(ShippedKind::Env, chosen("env").or_else(|| inner("env")), &defaults.env)?;
     layers.insert(0, env.settings);
     layers.push(alg.settings);
 
@@ -60,8 +61,8 @@ pub fn load_with_notes<S: AsRef<str>>(overrides: &[S]) -> Result<(Config, Vec<No
 }
 
 impl Config {
-    /// A resolved configuration read back, as `to_yaml` wrote it, with overrides on top. No other file is read: `alg` and
-    /// `env` are the names it was made from, and cannot be overridden.
+    /// A resolved configuration read back, as `to_yaml` wrote it, with overrides on top. No other file is read: `alg`
+    /// and `env` are the names it was made from, and cannot be overridden.
     pub fn from_yaml<S: AsRef<str>>(name: &str, text: &str, overrides: &[S]) -> Result<Config, ConfigErrors> {
         let mut resolver = Resolver::default();
         resolver.layer(read_settings(name, text)?);
@@ -106,7 +107,7 @@ struct Source {
 }
 
 /// Opens what `alg=` or `env=` names: a shipped configuration, or a file if it ends in `.yaml`.
-fn source(kind: Kind, chosen: Option<&Setting>, default: &str) -> Result<Source, ConfigErrors> {
+fn source(kind: ShippedKind, chosen: Option<&Setting>, default: &str) -> Result<Source, ConfigErrors> {
     let name = chosen.map_or_else(|| default.to_owned(), text_of);
     if let Some(setting) = chosen.filter(|s| matches!(s.value, Value::Map(_) | Value::List(_))) {
         return Err(ConfigError::WrongValue {
@@ -140,7 +141,7 @@ fn source(kind: Kind, chosen: Option<&Setting>, default: &str) -> Result<Source,
     if let Some(error) = multitask::refusal(&name, &text, &settings) {
         return Err(error.into());
     }
-    let spec = (kind == Kind::Env).then(|| Spec::in_file(&name, &text)).flatten().map(Arc::new);
+    let spec = (kind == ShippedKind::Env).then(|| Spec::in_file(&name, &text)).flatten().map(Arc::new);
     let settings: Vec<_> = settings.into_iter().filter(|s| spec.is_none() || s.name != SPEC).collect();
     let (settings, notes) = if fork::is_one(&settings) { fork::translate(settings) } else { (settings, vec![]) };
     Ok(Source { name, spec, notes, settings })
@@ -153,7 +154,7 @@ fn text_of(setting: &Setting) -> String {
     }
 }
 
-fn unknown_name(kind: Kind, setting: &Setting) -> ConfigError {
+fn unknown_name(kind: ShippedKind, setting: &Setting) -> ConfigError {
     let name = text_of(setting);
     let known = Shipped::names(kind);
     ConfigError::UnknownName {
@@ -169,7 +170,7 @@ fn unknown_name(kind: Kind, setting: &Setting) -> ConfigError {
 #[derive(Default)]
 struct Resolver {
     config: Config,
-    origins: BTreeMap<&'static str, Place>,
+    origins: BTreeMap<&'static str, SourceLocation>,
     errors: Vec<ConfigError>,
 }
 
@@ -178,7 +179,7 @@ impl Resolver {
     fn overrides<S: AsRef<str>>(&mut self, texts: &[S]) -> Vec<Setting> {
         let mut settings = Vec::new();
         for text in texts.iter().map(AsRef::as_ref) {
-            let place = Place::Override(text.into());
+            let place = SourceLocation::Override(text.into());
             let Some((name, value)) = text.split_once('=') else {
                 let suggestion =
                     nearest(text, super::schema::KEYS.iter().map(|key| key.name)).map(|key| format!("{key}=..."));
@@ -202,7 +203,7 @@ impl Resolver {
 
     /// The settings of one file, in which each key may stand once, under one name.
     fn layer(&mut self, settings: Vec<Setting>) {
-        let mut seen: BTreeMap<&str, Place> = BTreeMap::new();
+        let mut seen: BTreeMap<&str, SourceLocation> = BTreeMap::new();
         for setting in settings {
             if let Some((key, _)) = resolve(&setting.name, Value::Null) {
                 if let Some(first) = seen.get(key.name) {
@@ -241,7 +242,8 @@ impl Resolver {
         });
     }
 
-    /// Rules are only checked on values that could all be read: half a configuration breaks rules it would not break whole.
+    /// Rules are only checked on values that could all be read: half a configuration breaks rules it would not break
+    /// whole.
     fn finish(self) -> Result<Config, ConfigErrors> {
         let Resolver { config, origins, mut errors } = self;
         if errors.is_empty() {
@@ -251,8 +253,8 @@ impl Resolver {
     }
 }
 
-fn with_origins(rule: Broken, origins: &BTreeMap<&'static str, Place>) -> ConfigError {
-    let place = |key: &&'static str| (*key, origins.get(key).cloned().unwrap_or(Place::Default));
+fn with_origins(rule: Broken, origins: &BTreeMap<&'static str, SourceLocation>) -> ConfigError {
+    let place = |key: &&'static str| (*key, origins.get(key).cloned().unwrap_or(SourceLocation::Default));
     ConfigError::Rule { from: rule.keys.iter().map(place).collect(), rule }
 }
 

@@ -32,11 +32,11 @@ pub use choices::{
     Rollout, Subgradient, TauSampling,
 };
 pub use docs::{help_text, markdown};
-pub use error::{Broken, ConfigError, ConfigErrors, Place};
+pub use error::{Broken, ConfigError, ConfigErrors, SourceLocation};
 pub use fork::{Note, NoteKind};
-pub use key::{Effect, Key, Range, Section, one_of};
+pub use key::{Effect, Key, KeySection, Range, one_of};
 pub use load::{load, load_with_notes};
 pub use names::{ALIASES, nearest};
 pub use schema::{Config, KEYS};
-pub use shipped::{Kind, SHIPPED, Shipped};
+pub use shipped::{SHIPPED, Shipped, ShippedKind};
 pub use value::Value;

@@ -2,14 +2,15 @@
 //!
 //! Read as a run of one task, such a file would train something else than it says.
 
-use super::error::{ConfigError, Place};
+use super::error::{ConfigError, SourceLocation};
 use super::value::Value;
 use super::yaml::{Setting, key_places};
 
 /// Settings that only a run of many tasks has, in whatever group they stand.
 const NAMES: [&str; 4] = ["multitask", "tasks", "task_dim", "action_dims"];
 
-/// The refusal of a file that asks for many tasks; none for a file of one task. `text` is what the settings were read from.
+/// The refusal of a file that asks for many tasks; none for a file of one task. `text` is what the settings were read
+/// from.
 pub(super) fn refusal(name: &str, text: &str, settings: &[Setting]) -> Option<ConfigError> {
     let mut found = vec![];
     for setting in settings {
@@ -19,9 +20,9 @@ pub(super) fn refusal(name: &str, text: &str, settings: &[Setting]) -> Option<Co
     let one = found.iter().any(|(path, value)| last(path) == "multitask" && **value == Value::Bool(false));
     found.retain(|(path, value)| asks(last(path), value) && !(one && last(path) == "task_dim"));
     let places = key_places(name, text);
-    let unknown = Place::File { name: name.into(), line: 0, column: 0 };
+    let unknown = SourceLocation::File { name: name.into(), line: 0, column: 0 };
     let place = |path: &str| places.iter().find(|(p, _)| p == path).map_or(&unknown, |(_, place)| place);
-    let line = |path: &str| if let Place::File { line, .. } = place(path) { *line } else { 0 };
+    let line = |path: &str| if let SourceLocation::File { line, .. } = place(path) { *line } else { 0 };
     let first = place(&found.first()?.0).clone();
     let settings = found.iter().map(|(path, value)| (line(path), format!("{path}={value}"))).collect();
     Some(ConfigError::ManyTasks { place: first, settings })

@@ -4,8 +4,8 @@ use super::key::Key;
 use super::schema::KEYS;
 use super::value::Value;
 
-/// Published PWM's (and its environments') names, and the key each stands for. `wm_lr` is not one of them, but it is what
-/// its neighbours `wm_batch_size` and `wm_grad_norm` lead one to write.
+/// Published PWM's (and its environments') names, and the key each stands for. `wm_lr` is not one of them, but it is
+/// what its neighbours `wm_batch_size` and `wm_grad_norm` lead one to write.
 pub static ALIASES: &[(&str, &str)] = &[
     ("MM_caching_frequency", "mm_caching_frequency"),
     ("eval_runs", "eval_episodes"),

@@ -1,14 +1,14 @@
 //! The key table: every key's name, type, default, range, unit and explanation, once.
 //!
-//! A row that says nothing of its effect decides what is learned. The macro turns a row into a field of `Config`, its default, a row of `KEYS` and an arm of `set` and `get`;
-//! validation of ranges, error messages, `--help`, `docs/CONFIG.md` and the resolved YAML all read `KEYS`.
-//! The defaults are the published PWM's for one task (its 5M model), except where that is known to be wrong;
-//! `configs/alg/*.yaml` change them for a size.
+//! A row that says nothing of its effect decides what is learned. The macro turns a row into a field of `Config`, its
+//! default, a row of `KEYS` and an arm of `set` and `get`; validation of ranges, error messages, `--help`,
+//! `docs/CONFIG.md` and the resolved YAML all read `KEYS`. The defaults are the published PWM's for one task (its 5M
+//! model), except where that is known to be wrong; `configs/alg/*.yaml` change them for a size.
 
 use super::bytes::Bytes;
 use super::choices::*;
-use super::key::{Effect, Key, Range, Section};
-use super::shipped::{Kind, Shipped, from_default_env};
+use super::key::{Effect, Key, KeySection, Range};
+use super::shipped::{Shipped, ShippedKind, from_default_env};
 use super::spec::OwnSpec;
 use super::value::{Field, Value};
 
@@ -30,7 +30,7 @@ macro_rules! keys {
         pub static KEYS: &[Key] = &[
             $($( Key {
                 name: stringify!($name),
-                section: Section::$section,
+                section: KeySection::$section,
                 effect: [$(Effect::$effect,)? Effect::Learns][0],
                 kind: <$ty as Field>::KIND,
                 words: <$ty as Field>::WORDS,
@@ -42,7 +42,8 @@ macro_rules! keys {
         ];
 
         impl Config {
-            /// Gives a key a value; `false` when the value is of the wrong type or out of range, or there is no such key.
+            /// Gives a key a value; `false` when the value is of the wrong type or out of range, or there is no such
+            /// key.
             pub(super) fn set(&mut self, name: &str, value: &Value) -> bool {
                 match name {
                     $($( stringify!($name) => {
@@ -85,11 +86,11 @@ keys! {
         threads: usize = 0, Within(0.0, 1024.0), "threads", Hosts;
         /// Where the computation runs.
         device: Device = Device::Auto, Any, "", Hosts;
-        /// What the factors of matrix products are rounded to on a GPU, where tf32 and bf16 run on tensor cores; sums, statistics,
-        /// weights and the optimiser stay in single precision. The processor multiplies in fp32.
+        /// What the factors of matrix products are rounded to on a GPU, where tf32 and bf16 run on tensor cores; sums,
+        /// statistics, weights and the optimiser stay in single precision. The processor multiplies in fp32.
         precision: Precision = Precision::Fp32, Any, "", Steers;
-        /// Host memory the run may take; a run whose plan needs more does not start. null means what the control group or
-        /// the machine has, less a margin.
+        /// Host memory the run may take; a run whose plan needs more does not start. null means what the control group
+        /// or the machine has, less a margin.
         mem: Option<Bytes> = None, Any, "", Hosts;
         /// Memory of the accelerator the run may take; null means what is free there.
         device_mem: Option<Bytes> = None, Any, "", Hosts;
@@ -108,8 +109,9 @@ keys! {
     }
     Env {
         /// The environment: a shipped name or a path ending in `.yaml`.
-        env: String = Shipped::default(Kind::Env).name.into(), Any, "";
-        /// The environment's own specification, the part `spec` of its file; null means the shipped one that `env` names.
+        env: String = Shipped::default(ShippedKind::Env).name.into(), Any, "";
+        /// The environment's own specification, the part `spec` of its file; null means the shipped one that `env`
+        /// names.
         spec: OwnSpec = None, Any, "";
         /// Environments stepped side by side while training.
         num_envs: usize = 128, Within(1.0, 1_048_576.0), "environments";
@@ -139,8 +141,8 @@ keys! {
         subgradient: Subgradient = from_default_env("subgradient"), Any, "";
     }
     Networks {
-        /// What stands for the state inside the world model. Policy and critics see it too: while an encoder learns, they
-        /// change with it, which small networks do not survive.
+        /// What stands for the state inside the world model. Policy and critics see it too: while an encoder learns,
+        /// they change with it, which small networks do not survive.
         latent: Latent = Latent::Encoded, Any, "";
         /// Width of an encoded latent, a multiple of `simnorm_dim`; not read by an observed one.
         latent_dim: usize = 512, Within(1.0, 65_536.0), "";
@@ -200,8 +202,8 @@ keys! {
         gamma: f64 = 0.99, Within(0.0, 1.0), "";
         /// Weight of longer returns in the critic's targets (TD-lambda).
         lam: f64 = 0.95, Within(0.0, 1.0), "";
-        /// Weight of longer returns in the actor's objective. 1 is PWM: only the last state is valued. Below 1 every imagined
-        /// state is, which gives the gradient a reason to avoid falls.
+        /// Weight of longer returns in the actor's objective. 1 is PWM: only the last state is valued. Below 1 every
+        /// imagined state is, which gives the gradient a reason to avoid falls.
         actor_lambda: f64 = 1.0, Within(0.0, 1.0), "";
         /// Whether the actor's input is cut from the gradient, which then flows through the model alone.
         detach: bool = true, Any, "";
@@ -254,8 +256,8 @@ keys! {
         critic_grad_norm: f64 = 100.0, Above(0.0), "";
         /// The world model's gradient is scaled down to this norm.
         wm_grad_norm: f64 = 20.0, Above(0.0), "";
-        /// The critics' outputs are values divided by this. Values of a robot that runs are in the hundreds; outputs near 1 are
-        /// learned sooner. 1 is PWM's.
+        /// The critics' outputs are values divided by this. Values of a robot that runs are in the hundreds; outputs
+        /// near 1 are learned sooner. 1 is PWM's.
         value_scale: f64 = 1.0, Above(0.0), "";
         /// Passes over the rollout when the critics learn.
         critic_iterations: usize = 8, Within(1.0, 1_048_576.0), "passes";
@@ -273,17 +275,17 @@ keys! {
         wm_bootstrap_iterations: Option<usize> = None, AtLeast(0.0), "updates";
         /// Model times at which flow dynamics are trained.
         flow_tau_sampling: TauSampling = TauSampling::Uniform, Any, "";
-        /// Weight of the integrated latent's squared error in the loss of flow dynamics. Matching velocities alone never sees
-        /// what the integrator makes of them: with 1 a small model learned sooner and erred less (docs/RESULTS.md). 0 is the
-        /// published loss.
+        /// Weight of the integrated latent's squared error in the loss of flow dynamics. Matching velocities alone
+        /// never sees what the integrator makes of them: with 1 a small model learned sooner and erred less
+        /// (docs/RESULTS.md). 0 is the published loss.
         flow_consistency: f64 = 1.0, AtLeast(0.0), "";
         /// Whether latents between substeps are kept for the reverse pass. Without, memory does not grow with
         /// `flow_substeps`, and the integration is done once more: about a quarter of its cost.
         flow_keep_substeps: bool = true, Any, "";
         /// What is done to rewards before the model learns them.
         rew_norm: RewNorm = RewNorm::CenterScale, Any, "";
-        /// Rewards are clamped to this size before they are stored, so that one blow-up of the simulator cannot ruin the
-        /// statistics; a step of the shipped tasks earns less than 20. 0 means off.
+        /// Rewards are clamped to this size before they are stored, so that one blow-up of the simulator cannot ruin
+        /// the statistics; a step of the shipped tasks earns less than 20. 0 means off.
         reward_clip: f64 = 100.0, AtLeast(0.0), "reward of a step";
         /// Whether the actor's loss is divided by the deviation of returns.
         ret_norm: bool = true, Any, "";
@@ -298,8 +300,9 @@ keys! {
         /// Bookkeeping at the last step of a rollout.
         bootstrap: Bootstrap = Bootstrap::Exact, Any, "";
     }
-    Guard {
-        /// Policies kept, by evaluation: the best as `best.safetensors`, and with more than one each also under its epoch.
+    Stopping {
+        /// Policies kept, by evaluation: the best as `best.safetensors`, and with more than one each also under its
+        /// epoch.
         keep_best: usize = 3, Within(1.0, 1000.0), "policies", Hosts;
         /// The policy is also kept every so many epochs, for good; 0 means never.
         keep_every: u64 = 0, Any, "epochs", Hosts;

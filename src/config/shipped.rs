@@ -9,24 +9,24 @@ use super::yaml::{Setting, read_settings};
 
 /// What a file configures.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Kind {
+pub enum ShippedKind {
     Env,
     Alg,
 }
 
-impl Kind {
+impl ShippedKind {
     /// The key that chooses it, which is also its folder under `configs/`.
     pub fn key(self) -> &'static str {
         match self {
-            Kind::Env => "env",
-            Kind::Alg => "alg",
+            ShippedKind::Env => "env",
+            ShippedKind::Alg => "alg",
         }
     }
 }
 
 /// One shipped file.
 pub struct Shipped {
-    pub kind: Kind,
+    pub kind: ShippedKind,
     pub name: &'static str,
     pub text: &'static str,
 }
@@ -34,7 +34,7 @@ pub struct Shipped {
 macro_rules! shipped {
     ($($kind:ident: $($name:literal),+ $(,)?;)+) => {
         &[$($( Shipped {
-            kind: Kind::$kind,
+            kind: ShippedKind::$kind,
             name: $name,
             text: include_str!(concat!(env!("CARGO_MANIFEST_DIR"), "/configs/", folder!($kind), "/", $name, ".yaml")),
         }, )+)+]
@@ -55,27 +55,27 @@ pub static SHIPPED: &[Shipped] = include!("../../configs/shipped.rs");
 
 /// The settings of the default environment's file: the only place of their defaults.
 static DEFAULT_ENV: LazyLock<Vec<Setting>> = LazyLock::new(|| {
-    Shipped::default(Kind::Env).settings().unwrap_or_else(|e| panic!("invariant: shipped files are valid: {e}"))
+    Shipped::default(ShippedKind::Env).settings().unwrap_or_else(|e| panic!("invariant: shipped files are valid: {e}"))
 });
 
 /// The default of a setting of the environment, as the default environment's file has it.
 pub(super) fn from_default_env<T: Field>(key: &str) -> T {
     let setting = DEFAULT_ENV.iter().find(|s| s.name == key);
     let value = setting.and_then(|s| T::read(&s.value));
-    value.unwrap_or_else(|| panic!("invariant: {} sets `{key}`", Shipped::default(Kind::Env).path()))
+    value.unwrap_or_else(|| panic!("invariant: {} sets `{key}`", Shipped::default(ShippedKind::Env).path()))
 }
 
 impl Shipped {
     /// What is taken where nothing is chosen.
-    pub fn default(kind: Kind) -> &'static Shipped {
+    pub fn default(kind: ShippedKind) -> &'static Shipped {
         SHIPPED.iter().find(|s| s.kind == kind).expect("invariant: something of each kind is shipped")
     }
 
-    pub fn find(kind: Kind, name: &str) -> Option<&'static Shipped> {
+    pub fn find(kind: ShippedKind, name: &str) -> Option<&'static Shipped> {
         SHIPPED.iter().find(|s| s.kind == kind && s.name == name)
     }
 
-    pub fn names(kind: Kind) -> Vec<&'static str> {
+    pub fn names(kind: ShippedKind) -> Vec<&'static str> {
         SHIPPED.iter().filter(|s| s.kind == kind).map(|s| s.name).collect()
     }
 

@@ -1,14 +1,15 @@
 //! The specification of an environment inside its file: data of any shape, each part with its place. What it means is
 //! known higher up, where the robots are.
 
-use super::error::Place;
+use super::error::SourceLocation;
 use super::value::{Field, Value};
 use super::yaml::read_section;
 use std::sync::Arc;
 
-/// One part of a specification and where it was written; line 0 where nobody knows. Parts are equal if they say the same.
+/// One part of a specification and where it was written; line 0 where it is not known. Parts are equal if they say the
+/// same.
 #[derive(Clone, Debug)]
-pub struct Node {
+pub struct SpecNode {
     pub line: u64,
     pub column: u64,
     pub data: Data,
@@ -18,31 +19,31 @@ pub struct Node {
 #[derive(Clone, Debug, PartialEq)]
 pub enum Data {
     Scalar(Value),
-    List(Vec<Node>),
+    List(Vec<SpecNode>),
     /// Names are nodes of their own, for their places.
-    Map(Vec<(String, Node)>),
+    Map(Vec<(String, SpecNode)>),
 }
 
-impl PartialEq for Node {
+impl PartialEq for SpecNode {
     fn eq(&self, other: &Self) -> bool {
         self.data == other.data
     }
 }
 
-impl Node {
+impl SpecNode {
     /// The same without places.
     pub fn value(&self) -> Value {
         match &self.data {
             Data::Scalar(v) => v.clone(),
-            Data::List(items) => Value::List(items.iter().map(Node::value).collect()),
+            Data::List(items) => Value::List(items.iter().map(SpecNode::value).collect()),
             Data::Map(entries) => Value::Map(entries.iter().map(|(k, v)| (k.clone(), v.value())).collect()),
         }
     }
 
     fn of(value: &Value) -> Self {
         let data = match value {
-            Value::List(items) => Data::List(items.iter().map(Node::of).collect()),
-            Value::Map(entries) => Data::Map(entries.iter().map(|(k, v)| (k.clone(), Node::of(v))).collect()),
+            Value::List(items) => Data::List(items.iter().map(SpecNode::of).collect()),
+            Value::Map(entries) => Data::Map(entries.iter().map(|(k, v)| (k.clone(), SpecNode::of(v))).collect()),
             scalar => Data::Scalar(scalar.clone()),
         };
         Self { line: 0, column: 0, data }
@@ -53,7 +54,7 @@ impl Node {
 #[derive(Clone, Debug)]
 pub struct Spec {
     pub file: String,
-    pub root: Node,
+    pub root: SpecNode,
 }
 
 /// Wherever it was read from: specifications are equal if they say the same.
@@ -73,8 +74,8 @@ impl Spec {
     }
 
     /// Where `node` was written.
-    pub fn place(&self, node: &Node) -> Place {
-        Place::File { name: self.file.clone(), line: node.line, column: node.column }
+    pub fn place(&self, node: &SpecNode) -> SourceLocation {
+        SourceLocation::File { name: self.file.clone(), line: node.line, column: node.column }
     }
 }
 
@@ -90,7 +91,7 @@ impl Field for OwnSpec {
             // Read back from a run's configuration, which keeps no places.
             Value::Map(_) => Some(Some(Arc::new(Spec {
                 file: "the specification of the environment".into(),
-                root: Node::of(value),
+                root: SpecNode::of(value),
             }))),
             _ => None,
         }

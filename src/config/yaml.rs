@@ -5,24 +5,24 @@ use std::fmt;
 use serde::de::{Deserialize, Deserializer, MapAccess, SeqAccess, Visitor};
 use serde_saphyr::{Spanned, options::DuplicateKeyPolicy, options::NonFiniteFloatPolicy};
 
-use super::error::{ConfigError, ConfigErrors, Place};
-use super::key::Section;
+use super::error::{ConfigError, ConfigErrors, SourceLocation};
+use super::key::KeySection;
 use super::schema::{Config, KEYS};
-use super::spec::{Data, Node};
+use super::spec::{Data, SpecNode};
 use super::value::Value;
 
 /// A setting as written: its name, its value, where each stands.
 #[derive(Clone)]
 pub(super) struct Setting {
     pub name: String,
-    pub name_at: Place,
+    pub name_at: SourceLocation,
     pub value: Value,
-    pub value_at: Place,
+    pub value_at: SourceLocation,
 }
 
 /// The settings of a file, in order. An empty file has none.
 pub(super) fn read_settings(name: &str, text: &str) -> Result<Vec<Setting>, ConfigErrors> {
-    let at = |line, column| Place::File { name: name.into(), line, column };
+    let at = |line, column| SourceLocation::File { name: name.into(), line, column };
     let document: Document =
         parse(text).map_err(|(line, column, message)| ConfigError::Syntax { place: at(line, column), message })?;
     let settings = document.0.into_iter().map(|(key, value)| Setting {
@@ -35,8 +35,8 @@ pub(super) fn read_settings(name: &str, text: &str) -> Result<Vec<Setting>, Conf
 }
 
 /// The part called `section` of a file that could be read, with the place of everything in it.
-pub(super) fn read_section(text: &str, section: &str) -> Option<Node> {
-    let root: Node = parse(text).ok()?;
+pub(super) fn read_section(text: &str, section: &str) -> Option<SpecNode> {
+    let root: SpecNode = parse(text).ok()?;
     let Data::Map(entries) = root.data else { return None };
     entries.into_iter().find(|(name, _)| name == section).map(|(_, node)| node)
 }
@@ -101,12 +101,13 @@ impl<'de> Deserialize<'de> for Document {
 }
 
 /// Where each key of a file stands, those in groups as `group.key`; nothing for a text that cannot be read.
-pub(super) fn key_places(name: &str, text: &str) -> Vec<(String, Place)> {
-    fn walk(file: &str, group: &str, keys: Keys, places: &mut Vec<(String, Place)>) {
+pub(super) fn key_places(name: &str, text: &str) -> Vec<(String, SourceLocation)> {
+    fn walk(file: &str, group: &str, keys: Keys, places: &mut Vec<(String, SourceLocation)>) {
         for (key, inside) in keys.0 {
             let at = key.referenced;
             let path = if group.is_empty() { key.value } else { format!("{group}.{}", key.value) };
-            places.push((path.clone(), Place::File { name: file.into(), line: at.line(), column: at.column() }));
+            places
+                .push((path.clone(), SourceLocation::File { name: file.into(), line: at.line(), column: at.column() }));
             walk(file, &path, inside, places);
         }
     }
@@ -190,10 +191,10 @@ impl<'de> Deserialize<'de> for Keys {
 }
 
 /// Like a value, but each part inside keeps its place.
-impl<'de> Deserialize<'de> for Node {
+impl<'de> Deserialize<'de> for SpecNode {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         let Spanned { value, referenced, .. } = Spanned::<Inside>::deserialize(deserializer)?;
-        Ok(Node { line: referenced.line(), column: referenced.column(), data: value.0 })
+        Ok(SpecNode { line: referenced.line(), column: referenced.column(), data: value.0 })
     }
 }
 
@@ -339,7 +340,7 @@ impl Config {
     /// The complete resolved configuration; `from_yaml` reads it back to an equal one.
     pub fn to_yaml(&self) -> String {
         let mut out = String::new();
-        for section in Section::ALL {
+        for section in KeySection::ALL {
             out += &format!("{}# {}\n", if out.is_empty() { "" } else { "\n" }, section.title());
             for key in KEYS.iter().filter(|key| key.section == section) {
                 out += &format!("{}: {}\n", key.name, self.get(key.name).expect("a key of the table is a field"));

@@ -1,4 +1,5 @@
-//! What programs run on: number types, counter-based random numbers, and the CPU back end (threads, products, vector math).
+//! What programs run on: number types, counter-based random numbers, and the CPU back end (threads, products, vector
+//! math).
 
 pub mod cpu;
 pub mod cuda;

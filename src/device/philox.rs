@@ -1,4 +1,5 @@
-//! Philox4x32-10, the counter-based generator of Salmon et al., "Parallel random numbers: as easy as 1, 2, 3" (SC 2011).
+//! Philox4x32-10, the counter-based generator of Salmon et al., "Parallel random numbers: as easy as 1, 2, 3" (SC
+//! 2011).
 //!
 //! A draw is a pure function of `(seed, stream, step, index)`: there is no state to store, to share between threads or
 //! to lose in a checkpoint, and every back end produces the same integers.

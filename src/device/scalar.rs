@@ -78,7 +78,8 @@ pub trait Real: Scalar<Mask = bool> + PartialOrd + Default {
     /// `C <- A B + beta C` with element strides, `beta` 0 or 1; `A` is m x k, `B` k x n, `C` m x n, one thread.
     ///
     /// # Safety
-    /// Every element reached by the strides must lie in memory valid for the access, and `c` must not overlap `a` or `b`.
+    /// Every element reached by the strides must lie in memory valid for the access, and `c` must not overlap `a` or
+    /// `b`.
     #[allow(clippy::too_many_arguments)]
     unsafe fn gemm(
         mkn: (usize, usize, usize),
@@ -89,8 +90,8 @@ pub trait Real: Scalar<Mask = bool> + PartialOrd + Default {
     );
 }
 
-/// A product as it is written on paper: for numbers that the product crate does not know, and for Miri, which does not know
-/// its instructions.
+/// A product as it is written on paper: for numbers that the product crate does not know, and for Miri, which does not
+/// know its instructions.
 ///
 /// # Safety
 /// That of [`Real::gemm`].

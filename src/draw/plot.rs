@@ -152,7 +152,8 @@ impl Plot {
         let shown: Vec<&Series> = self.series.iter().filter(|c| !c.points.is_empty()).collect();
         let points = || shown.iter().flat_map(|c| c.points.iter()).filter(|p| p.x.is_finite() && p.y.is_finite());
         let max_x = points().map(|p| p.x).fold(0.0, f64::max);
-        // A wide band of a few bad episodes must not press the means together: bands count up to twice the mean's range.
+        // A wide band of a few bad episodes must not press the means together: bands count up to twice the mean's
+        // range.
         let mut low = points().map(|p| p.y).fold(0.0, f64::min);
         let mut high = points().map(|p| p.y).fold(0.0, f64::max);
         for r in &self.references {

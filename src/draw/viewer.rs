@@ -1,13 +1,13 @@
 //! The moving picture of an episode: one HTML file that plays anywhere, and a still strip of poses as SVG.
 //!
 //! Input: spheres and capsules, and where each was in every frame (world position and quaternion xyzw, y up, ground at
-//! y = 0, a capsule's axis along its local x). Shape 0 is the body that the camera follows; where it is a sphere it gets
-//! eyes on its local +x side with local z up, so that the eye sees which way it faces. The page (`viewer.html`) holds
-//! everything: no network, no other file.
+//! y = 0, a capsule's axis along its local x). Shape 0 is the body that the camera follows; where it is a sphere it
+//! gets eyes on its local +x side with local z up, so that the eye sees which way it faces. The page (`viewer.html`)
+//! holds everything: no network, no other file.
 //!
-//! Poses are stored relative to shape 0 as sixteen-bit integers, the body's own path as f32: a thousand frames of a walker
-//! of thirteen shapes are 275 kB of text, and no error is larger than a tenth of a millimetre. Forces of the ground are
-//! arrows, stored in the same way: what is not in contact takes no room.
+//! Poses are stored relative to shape 0 as sixteen-bit integers, the body's own path as f32: a thousand frames of a
+//! walker of thirteen shapes are 275 kB of text, and no error is larger than a tenth of a millimetre. Forces of the
+//! ground are arrows, stored in the same way: what is not in contact takes no room.
 
 use std::fmt::{self, Write as _};
 
@@ -15,7 +15,7 @@ use crate::draw::plot::escape;
 
 /// A sphere (`half_length` 0) or a capsule along its local x axis.
 #[derive(Clone, Copy, Debug, PartialEq)]
-pub struct Shape {
+pub struct MovieShape {
     /// Metres.
     pub radius: f32,
     /// Half the distance between the centres of a capsule's ends, metres.
@@ -37,7 +37,7 @@ pub struct Readout {
 
 /// A force of the ground on the robot in one frame.
 #[derive(Clone, Copy, Debug, PartialEq)]
-pub struct Push {
+pub struct ContactForce {
     pub frame: usize,
     /// Where, metres.
     pub at: [f32; 3],
@@ -55,13 +55,13 @@ pub struct Movie<'a> {
     /// Frames a second.
     pub fps: f32,
     /// The robot.
-    pub shapes: &'a [Shape],
+    pub shapes: &'a [MovieShape],
     /// Frames × shapes × 7: position xyz, quaternion xyzw.
     pub poses: &'a [f32],
     /// One for each frame.
     pub readouts: &'a [Readout],
     /// Forces of the ground, by frame; may be empty.
-    pub contact_forces: &'a [Push],
+    pub contact_forces: &'a [ContactForce],
     /// The robot's weight in newtons, which is what an arrow of half a metre stands for.
     pub weight: f32,
 }
@@ -460,7 +460,7 @@ mod tests {
 
     #[test]
     fn bad_movies_are_refused() {
-        let shapes = [Shape { radius: 0.25, half_length: 0.0, group: 0 }];
+        let shapes = [MovieShape { radius: 0.25, half_length: 0.0, group: 0 }];
         let one = [Readout::default()];
         let movie = Movie {
             title: "",
@@ -476,7 +476,7 @@ mod tests {
         assert_eq!(Movie { readouts: &[], poses: &[], ..movie }.html(), Err(ViewerError::Empty));
         assert!(matches!(Movie { poses: &[0.0; 6], ..movie }.html(), Err(ViewerError::Lengths { .. })));
         assert_eq!(Movie { poses: &[f32::NAN; 7], ..movie }.html(), Err(ViewerError::NotFinite { frame: 0 }));
-        let push = |frame, x| Push { frame, at: [0.0; 3], force: [x, 0.0, 0.0] };
+        let push = |frame, x| ContactForce { frame, at: [0.0; 3], force: [x, 0.0, 0.0] };
         assert!(Movie { contact_forces: &[push(0, 1.0); 2], ..movie }.html().is_ok());
         for (contact_forces, index) in [([push(0, 1.0), push(1, 1.0)], 1), ([push(0, f32::NAN), push(0, 1.0)], 0)] {
             assert_eq!(Movie { contact_forces: &contact_forces, ..movie }.html(), Err(ViewerError::BadForce { index }));

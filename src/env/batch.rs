@@ -1,8 +1,8 @@
 //! Environments of one or several tasks side by side: all that a learner knows of them.
 //!
-//! Environments of one task are a *group* and lie in neighbouring rows; a group is stepped by one operation. Observations
-//! are as wide as the widest task's, with zeros behind a narrower one's; of an action a task reads its first entries. So
-//! rows of all tasks go through one network. With a single group nothing is padded.
+//! Environments of one task are a *group* and lie in neighbouring rows; a group is stepped by one operation.
+//! Observations are as wide as the widest task's, with zeros behind a narrower one's; of an action a task reads its
+//! first entries. So rows of all tasks go through one network. With a single group nothing is padded.
 
 use super::op::{EnvReset, EnvStep, Group, Mode, STATS};
 use super::task::{EnvSizes, Task};
@@ -82,7 +82,7 @@ pub struct EnvState {
 
 /// How the reverse pass through a step keeps one environment's gradient from drowning all others.
 #[derive(Clone, Copy, Debug)]
-pub struct Bound {
+pub struct GradientBound {
     /// Norm that the gradient of one environment's state and action is scaled down to.
     pub norm: f64,
     /// `[2]`, counted up: gradients that were scaled down, and those that were not finite and became zero.
@@ -121,8 +121,8 @@ impl EnvBatch {
         Self::new(vars, name, &[(task, count)], mode, Philox::new(c.seed, stream))
     }
 
-    /// Environments of each of these tasks, in this order. Variables are called `name.*`; those of a group among several
-    /// `name.0.*` and so on.
+    /// Environments of each of these tasks, in this order. Variables are called `name.*`; those of a group among
+    /// several `name.0.*` and so on.
     ///
     /// # Panics
     /// If there is no group, or one without environments.
@@ -229,8 +229,8 @@ impl EnvBatch {
         }
     }
 
-    /// Appends one step with `action` `[N, act_dim]` (clipped to plus or minus 1 inside). Reward, done and terminated are
-    /// written to `into` if given.
+    /// Appends one step with `action` `[N, act_dim]` (clipped to plus or minus 1 inside). Reward, done and terminated
+    /// are written to `into` if given.
     pub fn step(&self, p: &mut Program, vars: &Vars, action: Val, into: Option<(Val, Val, Val)>) -> Stepped {
         let n = self.count;
         let obs_before_reset = p.real(&[n, self.obs_dim]);
@@ -254,16 +254,16 @@ impl EnvBatch {
         EnvState { groups: self.groups.iter().map(|g| [g.q, g.qd].map(&mut copied)).collect(), obs: copied(self.obs) }
     }
 
-    /// [`EnvBatch::step`] from `from`, which is the environments' present state, for a gradient to flow through: from the
-    /// next state, `obs_before_reset` and the reward back to `from` and the action. An environment that starts anew cuts
-    /// it there. `into` receives `obs_before_reset`, reward, done and terminated.
+    /// [`EnvBatch::step`] from `from`, which is the environments' present state, for a gradient to flow through: from
+    /// the next state, `obs_before_reset` and the reward back to `from` and the action. An environment that starts anew
+    /// cuts it there. `into` receives `obs_before_reset`, reward, done and terminated.
     pub fn step_through(
         &self,
         p: &mut Program,
         vars: &Vars,
         from: &EnvState,
         action: Val,
-        bound: Bound,
+        bound: GradientBound,
         into: [Val; 4],
     ) -> (Stepped, EnvState) {
         let [obs_before_reset, reward, done, terminated] = into;

@@ -5,7 +5,7 @@ use super::op::*;
 use super::reset::Draw;
 use super::term::Term;
 use crate::device::cuda::Launch;
-use crate::device::cuda::launch::{Header, In, IndexOut, Out};
+use crate::device::cuda::launch::{GeneratedHeader, In, IndexOut, Out};
 use crate::sim::cuda::{Constants, float};
 use crate::tape::cuda::{Operands, cover};
 use std::fmt::Write;
@@ -47,7 +47,7 @@ mod basic {
 }
 
 /// `robot.cuh`: everything that the kernels know about the robot and the task.
-fn header(g: &Group) -> Header {
+fn header(g: &Group) -> GeneratedHeader {
     let (task, spec) = (&*g.task, &g.task.spec);
     let text = "// Written by the program from the robot and its task.\n#pragma once\n#include \"sim/task.cuh\"\n";
     let mut c = Constants { text: text.into() };
@@ -62,10 +62,11 @@ fn header(g: &Group) -> Header {
     observation(&mut c, g);
     terms(&mut c, g);
     starts(&mut c, g);
-    Header { name: "robot.cuh", text: c.text.into() }
+    GeneratedHeader { name: "robot.cuh", text: c.text.into() }
 }
 
-/// Rows of a table that kernels/sim/task.cuh declares. One of nothing has a row that nobody reads: C++ has no empty arrays.
+/// Rows of a table that kernels/sim/task.cuh declares. An empty one gets a row that is never read: C++ has no empty
+/// arrays.
 fn table(c: &mut Constants, kind: &str, name: &str, rows: &[String]) {
     let rows = if rows.is_empty() { "{}".into() } else { rows.join(", ") };
     let _ = writeln!(c.text, "static __device__ constexpr {kind} {name}[] = {{{rows}}};");

@@ -6,7 +6,7 @@ use crate::sim::{Mat3, Quat, Vec3};
 /// Entries of the observation that belong together. Those of the root are there only where the root is free.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub enum Feature {
-    /// Height of the root's origin [m].
+    /// Height of the root's origin, m.
     Height,
     /// The root's quaternion (x, y, z, w), as it is.
     Rotation,
@@ -27,8 +27,8 @@ pub enum Feature {
     },
     /// Cosine of the angle between the axis of the root that points up at the start and up.
     Up,
-    /// Cosine of the angle between the axis of the root that points along x at the start and the way to a place (x, z) on
-    /// the ground, at the root's own height.
+    /// Cosine of the angle between the axis of the root that points along x at the start and the way to a place (x, z)
+    /// on the ground, at the root's own height.
     Heading {
         target: [f64; 2],
     },
@@ -125,7 +125,7 @@ impl<S: Scalar> Root<S> {
     }
 }
 
-/// Below this distance from its target a heading is that of a target so far away [m].
+/// Below this distance from its target a heading is that of a target so far away, m.
 pub const NEAREST: f64 = 1e-9;
 
 /// Cotangents of what the features read of the root.
@@ -142,7 +142,7 @@ struct RootBar<S> {
 }
 
 impl<S: Scalar> RootBar<S> {
-    /// Minus zero is what changes no sum.
+    /// Sums begin at minus zero, which changes no number that is added: +0 would turn a -0 into +0.
     #[inline(always)]
     fn none() -> Self {
         let none = -S::zero();

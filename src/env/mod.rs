@@ -24,10 +24,10 @@ pub mod spec;
 pub mod task;
 pub mod term;
 
-pub use batch::{Bound, EnvBatch, EnvGroup, EnvState, Stepped, dims, sizes};
+pub use batch::{EnvBatch, EnvGroup, EnvState, GradientBound, Stepped, dims, sizes};
 pub use draw::{DrawnShape, GroundForce, bodies_for_drawing, ground_forces};
 pub use op::{EpisodeStat, Mode};
-pub use rows::{Cotangents, EnvReal, Operands, Results};
+pub use rows::{EnvReal, InputCotangents, OutputCotangents, StepOperands};
 pub use task::{EnvSizes, KnownReturn, Task, TaskSpec};
 
 use crate::config::{Config, ConfigErrors};

@@ -3,7 +3,7 @@
 //!
 //! Rows of observations and actions may be wider than the task's own: see [`super::rows`].
 
-use super::rows::{Cotangents, EnvReal, Operands, Results};
+use super::rows::{EnvReal, InputCotangents, OutputCotangents, StepOperands};
 use super::task::{MOST_COORDINATES, MOST_ENTRIES, MOST_VELOCITIES, Task};
 use crate::device::Dual;
 use crate::device::cuda::Launch;
@@ -41,7 +41,8 @@ pub enum EpisodeStat {
 /// How many there are.
 pub(super) const STATS: usize = 4;
 
-/// A group of environments of one task, as its operations know it. Operations are told apart by how this prints.
+/// A group of environments of one task, as its operations know it. Two operations on the same group have the same
+/// `Debug` output, by which they are compared.
 #[derive(Clone, Debug)]
 pub(super) struct Group {
     pub task: Arc<Task>,
@@ -146,7 +147,7 @@ impl EnvReset {
 #[derive(Debug)]
 pub(super) struct EnvStep {
     pub group: Group,
-    /// The norm of [`super::Bound`], if a gradient flows through this step.
+    /// The norm of [`super::GradientBound`], if a gradient flows through this step.
     pub bound: Option<f64>,
 }
 
@@ -254,17 +255,17 @@ impl EnvStep {
 pub(super) struct EnvStepAdjoint {
     pub group: Group,
     pub bound: f64,
-    /// Which cotangents are there, in the order of [`FROM`].
+    /// Which outputs have a cotangent, in the order of [`FROM`].
     pub has: [bool; FROM.len()],
-    /// For action, q, qd and obs: whether it is asked for, and then whether it is added to what is there.
+    /// For action, q, qd and obs: none if its cotangent is not wanted, else whether it is added to what is there.
     pub sinks: [Option<bool>; 4],
 }
 
 /// Outputs of a step whose cotangents its adjoint reads.
 pub(super) const FROM: [usize; 5] = [NEXT_Q, NEXT_QD, NEXT_OBS, BEFORE, REWARD];
 
-/// Chunks of the adjoint keep the cotangents of their rows on the stack: in arrays that any task has room in, or of the
-/// first class of robots and this width.
+/// The adjoint keeps the cotangents of a chunk's rows on the stack. For a robot of the first class whose rows are no
+/// wider than this its arrays are small; for others they have room for any task.
 const NARROW: usize = 64;
 
 impl EnvStepAdjoint {
@@ -317,7 +318,8 @@ impl EnvStepAdjoint {
             };
             let cut_by_reset = matches!(output, NEXT_Q | NEXT_QD | NEXT_OBS);
             for (e, from) in part(input, w).chunks_exact(w).enumerate() {
-                // A row of zeros, its quaternion too, is a state that left physics: it is no function of anything.
+                // A row that is zero throughout, its quaternion too, is a state that left physics: no gradient flows
+                // through it.
                 let blown_up = before[e * entries..(e + 1) * entries].iter().all(|x| *x == zero);
                 if !(blown_up || cut_by_reset && done[e] != zero) {
                     to[e * w..(e + 1) * w].iter_mut().zip(from).for_each(|(to, &from)| *to += from);
@@ -334,9 +336,9 @@ impl EnvStepAdjoint {
         F::adjoint_rows(
             &self.group.task,
             rows,
-            Operands { q: part(AT_Q, nq), qd: part(AT_QD, nqd), action: part(ACTION, actions), obs: seen },
-            Results { q, qd, obs, reward: &reward },
-            Cotangents { q: to_q, qd: to_qd, obs: to_obs, action: to_action },
+            StepOperands { q: part(AT_Q, nq), qd: part(AT_QD, nqd), action: part(ACTION, actions), obs: seen },
+            OutputCotangents { q, qd, obs, reward: &reward },
+            InputCotangents { q: to_q, qd: to_qd, obs: to_obs, action: to_action },
         );
         let flags = args.scratch(r.clone());
         for (e, flag) in flags.iter_mut().enumerate() {
@@ -370,7 +372,8 @@ impl EnvStepAdjoint {
     }
 }
 
-/// Scales a row's gradient down to `norm`; one that is not finite becomes zero. 0, or 1 or 2 if that was done.
+/// Scales a row's gradient down to `norm`; one that is not finite becomes zero. Returns 1 in the first case, 2 in the
+/// second, else 0.
 fn bound_row<F: EnvReal>(mut row: [&mut [F]; 3], norm: F) -> F {
     // By the largest first: squares of large numbers overflow.
     let largest = row.iter().flat_map(|r| r.iter()).fold(F::zero(), |m, x| m.max(x.abs()));

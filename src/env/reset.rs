@@ -1,7 +1,8 @@
 //! Start states: a pose, and uniform noise about it for each class of coordinate, in the order that the task lists.
 //!
-//! A start takes a uniform number in [0, 1) for each number that it moves, in the order of [`Reset::draws`]. Environment e
-//! reads as many Philox blocks as hold them, from block e times that number on, of the caller's stream and step.
+//! A start takes a uniform number in [0, 1) for each number that it moves, in the order of [`Reset::draws`].
+//! Environment e reads as many Philox blocks as hold them, from block e times that number on, of the caller's stream
+//! and step.
 
 use crate::device::Real;
 use crate::device::philox::Philox;
@@ -13,8 +14,8 @@ use std::f64::consts::PI;
 pub enum Draw {
     /// The root's position moves by `width u` along each axis: three numbers.
     Position { width: f64 },
-    /// The quaternion at coordinate `at` turns by `degrees u` about a random axis of its own frame: four numbers. The axis
-    /// comes from a cube, not uniform on the sphere; the middle of the cube has none, and turns nothing.
+    /// The quaternion at coordinate `at` turns by `degrees u` about a random axis of its own frame: four numbers. The
+    /// axis comes from a cube, not uniform on the sphere; the middle of the cube has none, and turns nothing.
     Rotation { at: usize, degrees: f64 },
     /// Each of these coordinates moves by `width u`.
     Coordinates { which: Vec<usize>, width: f64 },

@@ -1,7 +1,7 @@
 //! Rows of environments: `f32` eight at a time, the other number types one by one. Nothing here allocates.
 //!
-//! Rows of observations and actions may be wider than the task's: what is beyond its own entries is neither read nor, but
-//! for zeros, written. Their width is a slice's length over the number of rows.
+//! Rows of observations and actions may be wider than the task's: what is beyond its own entries is neither read nor,
+//! but for zeros, written. Their width is a slice's length over the number of rows.
 
 use super::task::{MOST_ENTRIES, Task, clip};
 use super::term::{reward, reward_adjoint};
@@ -10,15 +10,15 @@ use crate::device::cpu::team;
 use crate::device::{Dual, Real};
 use crate::for_size;
 use crate::sim::size::{CLASSES, Size};
-use crate::sim::{self, Model, Number, Work, step_adjoint, step_keeping};
+use crate::sim::{self, Model, SimScalar, Work, step_adjoint, step_keeping};
 
 #[cfg(target_arch = "x86_64")]
 use crate::device::cpu::lanes::{Avx8, avx512vl};
 
 /// A number type environments can be stepped in.
 pub trait EnvReal: Real {
-    /// Steps `rows` environments: `q` (rows x nq) and `qd` (rows x nqd) advance in place, `next_obs` (rows x its width) and
-    /// `reward` (rows) are written. `obs` is the observation before the step, `action` is raw.
+    /// Steps `rows` environments: `q` (rows x nq) and `qd` (rows x nqd) advance in place, `next_obs` (rows x its width)
+    /// and `reward` (rows) are written. `obs` is the observation before the step, `action` is raw.
     ///
     /// A row's result depends on that row alone, whatever the number of rows and the row's place among them.
     ///
@@ -36,24 +36,24 @@ pub trait EnvReal: Real {
         reward: &mut [Self],
     );
 
-    /// Adjoint of [`EnvReal::step_rows`]: cotangents of what went into a step of `rows` environments, from those of what
-    /// came out. `at` holds the operands of the step; `from` is read, `to` is written.
+    /// Adjoint of [`EnvReal::step_rows`]: cotangents of what went into a step of `rows` environments, from those of
+    /// what came out. `at` holds the operands of the step; `from` is read, `to` is written.
     ///
     /// # Panics
     /// If a slice is shorter than `rows` rows.
     fn adjoint_rows(
         task: &Task,
         rows: usize,
-        at: Operands<'_, Self>,
-        from: Results<'_, Self>,
-        to: Cotangents<'_, Self>,
+        at: StepOperands<'_, Self>,
+        from: OutputCotangents<'_, Self>,
+        to: InputCotangents<'_, Self>,
     );
 }
 
 /// What goes into a step: `q`, `qd`, raw `action`, and the observation before it, which may be empty for a task whose
 /// reward is not [curved](Task::reward_is_curved).
 #[derive(Clone, Copy, Debug)]
-pub struct Operands<'a, R> {
+pub struct StepOperands<'a, R> {
     pub q: &'a [R],
     pub qd: &'a [R],
     pub action: &'a [R],
@@ -62,7 +62,7 @@ pub struct Operands<'a, R> {
 
 /// Cotangents of what comes out of a step: of the new `q`, `qd`, observation and `reward` (rows).
 #[derive(Clone, Copy, Debug)]
-pub struct Results<'a, R> {
+pub struct OutputCotangents<'a, R> {
     pub q: &'a [R],
     pub qd: &'a [R],
     pub obs: &'a [R],
@@ -71,7 +71,7 @@ pub struct Results<'a, R> {
 
 /// Cotangents of what goes into a step; `obs` is the observation before it, which the reward reads.
 #[derive(Debug)]
-pub struct Cotangents<'a, R> {
+pub struct InputCotangents<'a, R> {
     pub q: &'a mut [R],
     pub qd: &'a mut [R],
     pub obs: &'a mut [R],
@@ -81,7 +81,7 @@ pub struct Cotangents<'a, R> {
 /// One environment step: advances (q, qd), writes the next observation and returns the reward of the one before, whose
 /// entries `before` gives.
 #[inline(always)]
-fn env_step<S: Number, const B: usize, const D: usize>(
+fn env_step<S: SimScalar, const B: usize, const D: usize>(
     task: &Task,
     model: &Model<S>,
     q: &mut [S],
@@ -100,12 +100,12 @@ fn env_step<S: Number, const B: usize, const D: usize>(
     reward(&task.spec.terms, before, action)
 }
 
-/// Adjoint of [`env_step`] at the state (q, qd) *before* the step: (`q_bar`, `qd_bar`) turn from cotangents of the state
-/// after it, `obs_bar` from that of its observation into that of the one before, and `action_bar`, which holds zeros, into
-/// that of the raw action.
+/// Adjoint of [`env_step`] at the state (q, qd) *before* the step: (`q_bar`, `qd_bar`) turn from cotangents of the
+/// state after it, `obs_bar` from that of its observation into that of the one before, and `action_bar`, which holds
+/// zeros, into that of the raw action.
 #[inline(always)]
 #[allow(clippy::too_many_arguments, reason = "a step's operands and the cotangents of its results")]
-fn env_step_adjoint<S: Number, const B: usize, const Q: usize, const D: usize, const KEPT: usize>(
+fn env_step_adjoint<S: SimScalar, const B: usize, const Q: usize, const D: usize, const KEPT: usize>(
     task: &Task,
     model: &Model<S>,
     q: &[S],
@@ -130,7 +130,7 @@ fn env_step_adjoint<S: Number, const B: usize, const Q: usize, const D: usize, c
     next_q.copy_from_slice(q);
     next_qd.copy_from_slice(qd);
     step_keeping(model, &timing, next_q, next_qd, &forces, &mut work, &mut kept);
-    // The reward's part of the action first: sums keep their order.
+    // The reward's share of the action's cotangent comes first, so that sums keep their order.
     let mut entries_bar = [S::zero(); MOST_ENTRIES];
     let entries_bar = &mut entries_bar[..obs_bar.len()];
     reward_adjoint(&spec.terms, before, action, reward_bar, task.at_end(), entries_bar, action_bar);
@@ -145,9 +145,9 @@ fn env_step_adjoint<S: Number, const B: usize, const Q: usize, const D: usize, c
 /// One call of the adjoint.
 struct Back<'a, R> {
     rows: usize,
-    at: Operands<'a, R>,
-    from: Results<'a, R>,
-    to: Cotangents<'a, R>,
+    at: StepOperands<'a, R>,
+    from: OutputCotangents<'a, R>,
+    to: InputCotangents<'a, R>,
 }
 
 /// Row `i` of rows `width` apart: its first `n` numbers.
@@ -162,7 +162,7 @@ fn row_mut<R>(rows: &mut [R], i: usize, width: usize, n: usize) -> &mut [R] {
     &mut rows[i * width..][..n]
 }
 
-impl<R: Real + Number> Back<'_, R> {
+impl<R: Real + SimScalar> Back<'_, R> {
     #[inline(never)]
     fn one_by_one<const B: usize, const Q: usize, const D: usize, const KEPT: usize>(
         self,
@@ -205,7 +205,7 @@ impl<R: Real + Number> Back<'_, R> {
 impl Back<'_, f32> {
     /// Groups of [`WIDTH`] rows, as in [`Rows::step_in_lanes`].
     #[inline(always)]
-    fn in_lanes<S: Number + Lanes, const B: usize, const Q: usize, const D: usize, const KEPT: usize>(
+    fn in_lanes<S: SimScalar + Lanes, const B: usize, const Q: usize, const D: usize, const KEPT: usize>(
         self,
         task: &Task,
         model: &Model<S>,
@@ -280,7 +280,7 @@ impl Back<'_, f32> {
     }
 
     #[inline(never)]
-    fn in_plain_lanes<S: Number + Lanes, const B: usize, const Q: usize, const D: usize, const KEPT: usize>(
+    fn in_plain_lanes<S: SimScalar + Lanes, const B: usize, const Q: usize, const D: usize, const KEPT: usize>(
         self,
         task: &Task,
         model: &Model<S>,
@@ -299,7 +299,7 @@ struct Rows<'a, R> {
     reward: &'a mut [R],
 }
 
-impl<R: Real + Number> Rows<'_, R> {
+impl<R: Real + SimScalar> Rows<'_, R> {
     #[inline(never)]
     fn step_one_by_one<const B: usize, const D: usize>(self, task: &Task, model: &Model<R>) {
         let (s, rows) = (task.sizes, self.reward.len().max(1));
@@ -323,7 +323,7 @@ impl<R: Real + Number> Rows<'_, R> {
 impl Rows<'_, f32> {
     /// Groups of [`WIDTH`] rows; the last group repeats its first row in the lanes left over.
     #[inline(always)]
-    fn step_in_lanes<S: Number + Lanes, const B: usize, const Q: usize, const D: usize>(
+    fn step_in_lanes<S: SimScalar + Lanes, const B: usize, const Q: usize, const D: usize>(
         self,
         task: &Task,
         model: &Model<S>,
@@ -380,7 +380,7 @@ impl Rows<'_, f32> {
     }
 
     #[inline(never)]
-    fn step_in_plain_lanes<S: Number + Lanes, const B: usize, const Q: usize, const D: usize>(
+    fn step_in_plain_lanes<S: SimScalar + Lanes, const B: usize, const Q: usize, const D: usize>(
         self,
         task: &Task,
         model: &Model<S>,
@@ -457,9 +457,9 @@ macro_rules! adjoint_rows {
         fn adjoint_rows(
             $task: &Task,
             rows: usize,
-            at: Operands<'_, Self>,
-            from: Results<'_, Self>,
-            to: Cotangents<'_, Self>,
+            at: StepOperands<'_, Self>,
+            from: OutputCotangents<'_, Self>,
+            to: InputCotangents<'_, Self>,
         ) {
             let $back = Back { rows, at, from, to };
             $body

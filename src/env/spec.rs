@@ -7,8 +7,8 @@ use super::feature::{Feature, Observation};
 use super::reset::{Draw, Reset};
 use super::task::{Drive, KnownReturn, MOST_ENTRIES, Task, TaskSpec, Termination};
 use super::term::Term;
-use crate::config::spec::{Data, Node, Spec};
-use crate::config::{Config, ConfigError, ConfigErrors, Kind, Shipped, Value, nearest, one_of};
+use crate::config::spec::{Data, Spec, SpecNode};
+use crate::config::{Config, ConfigError, ConfigErrors, Shipped, ShippedKind, Value, nearest, one_of};
 use crate::sim::{Articulation, JointKind, robots};
 use std::cell::RefCell;
 use std::path::Path;
@@ -22,7 +22,7 @@ impl Task {
     /// # Errors
     /// What is wrong with its specification, and where.
     pub fn from_config(c: &Config) -> Result<Self, ConfigErrors> {
-        let shipped = || Shipped::find(Kind::Env, &c.env).unwrap_or_else(|| Shipped::default(Kind::Env));
+        let shipped = || Shipped::find(ShippedKind::Env, &c.env).unwrap_or_else(|| Shipped::default(ShippedKind::Env));
         match &c.spec {
             Some(own) => Self::read(own, c, robots::by_name),
             None => {
@@ -50,18 +50,18 @@ struct Reader<'a> {
 /// The entries of a mapping, of which all must be asked for.
 struct Fields<'a> {
     reader: Reader<'a>,
-    node: &'a Node,
-    entries: &'a [(String, Node)],
+    node: &'a SpecNode,
+    entries: &'a [(String, SpecNode)],
     asked: RefCell<Vec<&'static str>>,
 }
 
 impl<'a> Fields<'a> {
-    fn get(&self, name: &'static str) -> Option<&'a Node> {
+    fn get(&self, name: &'static str) -> Option<&'a SpecNode> {
         self.asked.borrow_mut().push(name);
         self.entries.iter().find(|(n, _)| n == name).map(|(_, node)| node)
     }
 
-    fn need(&self, name: &'static str) -> Read<&'a Node> {
+    fn need(&self, name: &'static str) -> Read<&'a SpecNode> {
         self.get(name).ok_or_else(|| self.reader.wrong(self.node, format!("`{name}` is missing\n  add `{name}: ...`")))
     }
 
@@ -73,7 +73,7 @@ impl<'a> Fields<'a> {
         self.get(name).map_or(Ok(default), |node| self.reader.flag(node))
     }
 
-    /// Refuses what nobody asked for.
+    /// Refuses entries that were not asked for.
     fn finish(self) -> Read<()> {
         let asked = self.asked.into_inner();
         for (i, (name, node)) in self.entries.iter().enumerate() {
@@ -128,31 +128,31 @@ const TERMS: [&str; 6] = ["linear", "clipped_quadratic", "angle", "squared", "wr
 const DRAWS: [&str; 4] = ["position", "rotation", "coordinates", "velocities"];
 
 impl<'a> Reader<'a> {
-    fn wrong(self, node: &Node, message: impl Into<String>) -> Box<ConfigError> {
+    fn wrong(self, node: &SpecNode, message: impl Into<String>) -> Box<ConfigError> {
         Box::new(ConfigError::Syntax { place: self.spec.place(node), message: message.into() })
     }
 
-    fn unknown(self, node: &Node, what: &str, name: &str, known: &[&str]) -> Box<ConfigError> {
+    fn unknown(self, node: &SpecNode, what: &str, name: &str, known: &[&str]) -> Box<ConfigError> {
         let near = nearest(name, known.iter().copied());
         let near = near.map_or(String::new(), |n| format!("\n  did you mean `{n}`?"));
         self.wrong(node, format!("there is no {what} `{name}` here\n  known: {}{near}", one_of(known)))
     }
 
-    fn fields(self, node: &'a Node) -> Read<Fields<'a>> {
+    fn fields(self, node: &'a SpecNode) -> Read<Fields<'a>> {
         match &node.data {
             Data::Map(entries) => Ok(Fields { reader: self, node, entries, asked: RefCell::default() }),
             _ => Err(self.wrong(node, "this is a mapping\n  write lines `name: value`, or {name: value, ...}")),
         }
     }
 
-    fn list(self, node: &'a Node) -> Read<&'a [Node]> {
+    fn list(self, node: &'a SpecNode) -> Read<&'a [SpecNode]> {
         match &node.data {
             Data::List(items) => Ok(items),
             _ => Err(self.wrong(node, "this is a list\n  write lines `- item`, or [item, ...]")),
         }
     }
 
-    fn text(self, node: &'a Node) -> Read<&'a str> {
+    fn text(self, node: &'a SpecNode) -> Read<&'a str> {
         match &node.data {
             Data::Scalar(Value::Text(t)) => Ok(t),
             _ => Err(self.wrong(node, format!("this is a name, not {}", node.value()))),
@@ -160,7 +160,7 @@ impl<'a> Reader<'a> {
     }
 
     /// A scalar, or the setting that it names.
-    fn scalar(self, node: &Node) -> Read<Value> {
+    fn scalar(self, node: &SpecNode) -> Read<Value> {
         match &node.data {
             Data::Scalar(Value::Text(name)) => self.config.get(name).ok_or_else(|| {
                 let near = nearest(name, crate::config::KEYS.iter().map(|key| key.name));
@@ -172,7 +172,7 @@ impl<'a> Reader<'a> {
         }
     }
 
-    fn number(self, node: &Node) -> Read<f64> {
+    fn number(self, node: &SpecNode) -> Read<f64> {
         match self.scalar(node)? {
             Value::Int(i) => Ok(i as f64),
             Value::Float(x) if x.is_finite() => Ok(x),
@@ -180,7 +180,7 @@ impl<'a> Reader<'a> {
         }
     }
 
-    fn count(self, node: &Node, most: usize) -> Read<usize> {
+    fn count(self, node: &SpecNode, most: usize) -> Read<usize> {
         match self.scalar(node)? {
             Value::Int(i) if (1..=most as i128).contains(&i) => Ok(i as usize),
             _ => {
@@ -190,7 +190,7 @@ impl<'a> Reader<'a> {
         }
     }
 
-    fn flag(self, node: &Node) -> Read<bool> {
+    fn flag(self, node: &SpecNode) -> Read<bool> {
         match self.scalar(node)? {
             Value::Bool(b) => Ok(b),
             _ => Err(self.wrong(node, format!("{} is neither true nor false, nor a setting that is", node.value()))),
@@ -198,7 +198,7 @@ impl<'a> Reader<'a> {
     }
 
     /// An item of a list: a word, or one with what follows it.
-    fn item(self, node: &'a Node) -> Read<(&'a str, Option<&'a Node>)> {
+    fn item(self, node: &'a SpecNode) -> Read<(&'a str, Option<&'a SpecNode>)> {
         match &node.data {
             Data::Scalar(Value::Text(t)) => Ok((t, None)),
             Data::Map(entries) if entries.len() == 1 => Ok((&entries[0].0, Some(&entries[0].1))),
@@ -274,7 +274,7 @@ impl<'a> Reader<'a> {
 
     /// The bodies from `from` to `to`, by name; all that are not a free root if neither is given. `of` is one.
     fn bodies(self, f: &Fields<'a>, joints: &Joints) -> Read<std::ops::Range<usize>> {
-        let body = |node: &'a Node| {
+        let body = |node: &'a SpecNode| {
             let name = self.text(node)?;
             let known: Vec<&str> = joints.robot.bodies.iter().map(|b| b.name.as_str()).collect();
             let at = known.iter().position(|n| *n == name);
@@ -296,7 +296,7 @@ impl<'a> Reader<'a> {
         Ok(first..last + 1)
     }
 
-    fn drives(self, node: &'a Node, joints: &Joints) -> Read<Vec<Drive>> {
+    fn drives(self, node: &'a SpecNode, joints: &Joints) -> Read<Vec<Drive>> {
         let f = self.fields(node)?;
         let bodies = self.bodies(&f, joints)?;
         let gain = f.need("gain")?;
@@ -318,7 +318,7 @@ impl<'a> Reader<'a> {
         Ok(dofs.into_iter().zip(gains).map(|(dof, gain)| Drive { dof, gain }).collect())
     }
 
-    fn start(self, node: &'a Node, joints: &Joints) -> Read<Vec<f64>> {
+    fn start(self, node: &'a SpecNode, joints: &Joints) -> Read<Vec<f64>> {
         let x = self.list(node)?.iter().map(|n| self.number(n)).collect::<Read<Vec<_>>>()?;
         let nq = joints.sizes().0;
         if x.len() != nq {
@@ -343,7 +343,7 @@ impl<'a> Reader<'a> {
         Ok(x)
     }
 
-    fn features(self, node: &'a Node, joints: &Joints) -> Read<Vec<Feature>> {
+    fn features(self, node: &'a SpecNode, joints: &Joints) -> Read<Vec<Feature>> {
         let mut features = Vec::new();
         for item in self.list(node)? {
             let (name, inside) = self.item(item)?;
@@ -356,7 +356,7 @@ impl<'a> Reader<'a> {
         Ok(features)
     }
 
-    fn feature(self, item: &'a Node, name: &str, inside: Option<&'a Node>, joints: &Joints) -> Read<Feature> {
+    fn feature(self, item: &'a SpecNode, name: &str, inside: Option<&'a SpecNode>, joints: &Joints) -> Read<Feature> {
         let plain = |feature| match inside {
             None => Ok(feature),
             Some(node) => Err(self.wrong(node, format!("nothing belongs to `{name}`"))),
@@ -419,7 +419,7 @@ impl<'a> Reader<'a> {
         Ok(feature)
     }
 
-    fn not_of_root(self, item: &Node, bodies: &std::ops::Range<usize>, joints: &Joints) -> Read<()> {
+    fn not_of_root(self, item: &SpecNode, bodies: &std::ops::Range<usize>, joints: &Joints) -> Read<()> {
         let free = joints.robot.bodies[bodies.clone()].iter().find(|b| b.joint.kind == JointKind::Free);
         let Some(body) = free else { return Ok(()) };
         let shown = "height, rotation, linear_velocity, angular_velocity, up and heading";
@@ -427,7 +427,7 @@ impl<'a> Reader<'a> {
     }
 
     /// Refuses bodies whose joints are all fixed: they have no coordinate.
-    fn moving(self, item: &Node, bodies: &std::ops::Range<usize>, joints: &Joints) -> Read<()> {
+    fn moving(self, item: &SpecNode, bodies: &std::ops::Range<usize>, joints: &Joints) -> Read<()> {
         if joints.qd[bodies.start] < joints.qd[bodies.end] {
             return Ok(());
         }
@@ -435,7 +435,7 @@ impl<'a> Reader<'a> {
         Err(self.wrong(item, format!("the joint of `{name}` is fixed\n  name a body whose joint moves")))
     }
 
-    fn noise(self, node: &'a Node, joints: &Joints) -> Read<Vec<Draw>> {
+    fn noise(self, node: &'a SpecNode, joints: &Joints) -> Read<Vec<Draw>> {
         let f = self.fields(node)?;
         let on = f.flag("when", true)?;
         let draws = self.list(f.need("draws")?)?.iter().map(|n| self.draw(n, joints)).collect::<Read<Vec<_>>>()?;
@@ -443,7 +443,7 @@ impl<'a> Reader<'a> {
         Ok(if on { draws } else { vec![] })
     }
 
-    fn draw(self, item: &'a Node, joints: &Joints) -> Read<Draw> {
+    fn draw(self, item: &'a SpecNode, joints: &Joints) -> Read<Draw> {
         let (name, inside) = self.item(item)?;
         let inside = inside.ok_or_else(|| self.wrong(item, format!("write how wide: `- {name}: 0.1`")))?;
         // One number, or a mapping with `width` and what it is of.
@@ -502,7 +502,7 @@ impl<'a> Reader<'a> {
         Ok(draw)
     }
 
-    fn returns(self, node: &'a Node) -> Read<Vec<KnownReturn>> {
+    fn returns(self, node: &'a SpecNode) -> Read<Vec<KnownReturn>> {
         let each = |node| {
             let f = self.fields(node)?;
             let policy = self.text(f.need("policy")?)?.to_owned();
@@ -523,9 +523,9 @@ struct Entries<'a> {
 }
 
 impl<'a> Entries<'a> {
-    /// The entry that a node names: its number, a feature of one number, or `feature.part`, where a part is x, y, z or w, a
-    /// number from 0 on, or the body of a joint.
-    fn entry(&self, node: &'a Node) -> Read<usize> {
+    /// The entry that a node names: its number, a feature of one number, or `feature.part`, where a part is x, y, z or
+    /// w, a number from 0 on, or the body of a joint.
+    fn entry(&self, node: &'a SpecNode) -> Read<usize> {
         let width = self.observation.width();
         if let Data::Scalar(Value::Int(i)) = node.data {
             return match usize::try_from(i) {
@@ -592,7 +592,7 @@ impl<'a> Entries<'a> {
         }
     }
 
-    fn term(&self, item: &'a Node) -> Read<Term> {
+    fn term(&self, item: &'a SpecNode) -> Read<Term> {
         let r = self.reader;
         let (name, inside) = r.item(item)?;
         let node = inside.ok_or_else(|| r.wrong(item, format!("write what it is of: `- {name}: {{...}}`")))?;
@@ -644,7 +644,7 @@ impl<'a> Entries<'a> {
         Ok(term)
     }
 
-    fn termination(&self, node: &'a Node) -> Read<Option<Termination>> {
+    fn termination(&self, node: &'a SpecNode) -> Read<Option<Termination>> {
         let r = self.reader;
         let f = r.fields(node)?;
         let entry = self.entry(f.need("of")?)?;

@@ -6,7 +6,7 @@ use super::term::{Term, cut};
 use crate::device::cpu::lanes::Lanes8;
 use crate::device::{Dual, Real, Scalar};
 use crate::draw::plot::Reference;
-use crate::sim::cuda::Layout;
+use crate::sim::cuda::ThreadLayout;
 use crate::sim::size::{CLASSES, Size};
 use crate::sim::{Articulation, Inertia, Model, ReferencePoint, Subgradient, Timing};
 
@@ -102,7 +102,7 @@ pub struct Task {
     /// The class of sizes of its robot: see [`crate::sim::size`].
     pub(crate) class: usize,
     /// How its robot lies over the threads of a GPU: the fastest that it has, unless set otherwise.
-    pub layout: Layout,
+    pub layout: ThreadLayout,
     pub(crate) f64: Model<f64>,
     pub(crate) dual: Model<Dual>,
     pub(crate) lanes: Model<Lanes8>,
@@ -112,7 +112,7 @@ pub struct Task {
     identity: String,
 }
 
-/// All that makes it: operations that hold a task are told apart by how they print.
+/// Everything that it is made of: operations that hold a task are compared by their `Debug` output.
 impl std::fmt::Debug for Task {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         write!(f, "{} {:?}", self.identity, self.layout)
@@ -144,7 +144,7 @@ impl Task {
         Self {
             sizes,
             class,
-            layout: Layout::of(&model),
+            layout: ThreadLayout::of(&model),
             f64: model,
             dual: compile(&spec),
             lanes: compile(&spec),

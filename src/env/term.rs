@@ -1,8 +1,8 @@
 //! What an environment rewards: terms of an observation and of the action taken on it, listed by its task; values and
 //! adjoints.
 //!
-//! The reward of a step is that of the observation *before* it, so the step's own action moves only later rewards, beside
-//! its cost.
+//! The reward of a step is that of the observation *before* it, so the step's own action moves only later rewards,
+//! beside its cost.
 
 use crate::device::Scalar;
 
@@ -102,8 +102,8 @@ impl Term {
         }
     }
 
-    /// Adjoint of [`Term::value`] from the reward's cotangent: those of its entries; that of the clipped action is added
-    /// to. `at_end` is the share of the inside's derivative at a kink.
+    /// Adjoint of [`Term::value`] from the reward's cotangent: those of its entries; that of the clipped action is
+    /// added to. `at_end` is the share of the inside's derivative at a kink.
     #[inline(always)]
     pub fn adjoint<S: Scalar>(
         self,
@@ -171,8 +171,8 @@ pub fn reward<S: Scalar>(terms: &[Term], obs: impl Fn(usize) -> S, action: &[S])
     }
 }
 
-/// Adjoint of [`reward`]: writes the cotangents of the entries that terms read into `obs_bar`, whose other entries stay as
-/// they are, and adds to that of the clipped action.
+/// Adjoint of [`reward`]: writes the cotangents of the entries that terms read into `obs_bar`, whose other entries stay
+/// as they are, and adds to that of the clipped action.
 #[inline(always)]
 pub fn reward_adjoint<S: Scalar>(
     terms: &[Term],

@@ -7,13 +7,14 @@
 //! {"__metadata__":{"pwm_checksum":"0123456789abcdef","pwm_version":"2","pwm_sections":"{\"networks\":...
 //! ```
 //!
-//! at a fixed offset. That checksum is the CRC-64/XZ of everything before the numbers, with its own sixteen digits read as
-//! zeros; `pwm_sections` names the tensors of each [`Section`] and the CRC-64/XZ of their bytes. A flipped bit anywhere,
-//! header and padding included, is found at load and told by section: of a file whose replay is damaged the policy can
-//! still be used ([`Checkpoint::salvage`]). Files of version 1 had one checksum, of the whole file; they still load.
+//! at a fixed offset. That checksum is the CRC-64/XZ of everything before the numbers, with its own sixteen digits read
+//! as zeros; `pwm_sections` names the tensors of each [`Section`] and the CRC-64/XZ of their bytes. A flipped bit
+//! anywhere, header and padding included, is found at load and told by section: of a file whose replay is damaged the
+//! policy can still be used ([`Checkpoint::salvage`]). Files of version 1 had one checksum, of the whole file; they
+//! still load.
 //!
-//! `save` streams tensors from the caller's memory (it copies none); `load` checks the whole file before a single number
-//! can be used, and holds none of it: tensors are read from the file straight to where they belong.
+//! `save` streams tensors from the caller's memory (it copies none); `load` checks the whole file before a single
+//! number can be used, and holds none of it: tensors are read from the file straight to where they belong.
 
 use std::collections::BTreeMap;
 use std::fs::File;
@@ -25,9 +26,9 @@ use serde_json::{Map, Value};
 
 use crate::io::atomic::{self, FileError};
 use crate::io::crc64::Crc64;
-use crate::io::source::Source;
+use crate::io::source::ByteSource;
 use crate::io::tensors::{self, entries};
-pub use crate::io::tensors::{Dtype, Element, Entry, Section, Tensor};
+pub use crate::io::tensors::{Dtype, Element, Section, Tensor, TensorInfo};
 
 /// The layout this build writes.
 pub const VERSION: &str = "2";
@@ -163,14 +164,14 @@ fn header(tensors: &[Tensor], meta: &BTreeMap<String, String>) -> Result<String,
     Ok(text)
 }
 
-/// A checkpoint, every byte of it checked. Tensors stay where they are until they are copied out: a file that is replaced
-/// meanwhile (which [`save`] does by a new file) stays open as it was.
+/// A checkpoint, every byte of it checked. Tensors stay where they are until they are copied out: a file that is
+/// replaced meanwhile (which [`save`] does by a new file) stays open as it was.
 #[derive(Debug)]
 pub struct Checkpoint {
     path: PathBuf,
-    source: Source,
+    source: ByteSource,
     meta: BTreeMap<String, String>,
-    tensors: BTreeMap<String, Entry>,
+    tensors: BTreeMap<String, TensorInfo>,
     /// Sections that are not as they were written.
     damaged: BTreeMap<Section, Listed>,
     /// Sections that are.
@@ -181,23 +182,23 @@ impl Checkpoint {
     /// Opens and verifies a file, in memory that does not grow with its tensors.
     pub fn load(path: &Path) -> Result<Self, CheckpointError> {
         let file = File::open(path).map_err(FileError::at(path, "reading it"))?;
-        Self::read(path, Source::File(file))?.entire()
+        Self::read(path, ByteSource::File(file))?.entire()
     }
 
-    /// As `load`, of a file that may be damaged or cut short in some of its sections: asking for a tensor of those is an
-    /// error, and [`Checkpoint::loss`] names them.
+    /// As `load`, of a file that may be damaged or cut short in some of its sections: asking for a tensor of those is
+    /// an error, and [`Checkpoint::loss`] names them.
     pub fn salvage(path: &Path) -> Result<Self, CheckpointError> {
         let file = File::open(path).map_err(FileError::at(path, "reading it"))?;
-        Self::read(path, Source::File(file))
+        Self::read(path, ByteSource::File(file))
     }
 
     /// Verifies the bytes of a file; `path` is for messages.
     pub fn parse(path: &Path, bytes: Vec<u8>) -> Result<Self, CheckpointError> {
-        Self::read(path, Source::Memory(bytes))?.entire()
+        Self::read(path, ByteSource::Memory(bytes))?.entire()
     }
 
     /// As `salvage`, wherever the bytes are.
-    pub fn read(path: &Path, source: Source) -> Result<Self, CheckpointError> {
+    pub fn read(path: &Path, source: ByteSource) -> Result<Self, CheckpointError> {
         let owned = || path.to_path_buf();
         let damaged = |what: String| CheckpointError::Damaged { path: path.to_path_buf(), what };
         let unread = |e| FileError::new(path, "reading it", e);
@@ -319,7 +320,7 @@ impl Checkpoint {
     }
 
     /// Type and shape of a tensor.
-    pub fn tensor(&self, name: &str) -> Result<&Entry, CheckpointError> {
+    pub fn tensor(&self, name: &str) -> Result<&TensorInfo, CheckpointError> {
         if let Some((section, _)) = self.damaged.iter().find(|(_, l)| l.tensors.iter().any(|t| t == name)) {
             let what = format!("`{name}` is in section {}, which is not as it was written", section.name());
             return Err(CheckpointError::Damaged { path: self.path.clone(), what });
@@ -382,7 +383,7 @@ impl Checkpoint {
 }
 
 /// The table of sections, in which every tensor stands once.
-fn sections(text: &str, tensors: &BTreeMap<String, Entry>) -> Result<BTreeMap<Section, Listed>, String> {
+fn sections(text: &str, tensors: &BTreeMap<String, TensorInfo>) -> Result<BTreeMap<Section, Listed>, String> {
     let listed: BTreeMap<Section, Listed> =
         serde_json::from_str(text).map_err(|e| format!("table of sections: {e}"))?;
     let mut names: Vec<&String> = listed.values().flat_map(|l| &l.tensors).collect();
@@ -432,7 +433,7 @@ mod tests {
         for bit in 0..good.len() * 8 {
             let mut bad = good.clone();
             bad[bit / 8] ^= 1 << (bit % 8);
-            assert!(Checkpoint::read(Path::new("x"), Source::Memory(bad)).is_err(), "bit {bit}");
+            assert!(Checkpoint::read(Path::new("x"), ByteSource::Memory(bad)).is_err(), "bit {bit}");
         }
     }
 

@@ -102,8 +102,8 @@ impl Metrics {
         Ok(Self { path, file, good, keys, buf: Vec::with_capacity(room), events, cut })
     }
 
-    /// Lines behind the rows that were kept and are no rows, as a power cut leaves them, in words; none where there were
-    /// none. They are gone.
+    /// Lines behind the rows that were kept and are no rows, as a power cut leaves them, in words; none where there
+    /// were none. They are gone.
     pub fn cut(&self) -> Option<&str> {
         self.cut.as_deref()
     }

@@ -8,7 +8,7 @@ use crate::io::crc64::Crc64;
 
 /// Where the bytes are.
 #[derive(Debug)]
-pub enum Source {
+pub enum ByteSource {
     /// All of them here.
     Memory(Vec<u8>),
     /// In a file that stays open.
@@ -18,7 +18,7 @@ pub enum Source {
 /// Bytes that are read at once to be checked.
 const CHUNK: usize = 1 << 16;
 
-impl Source {
+impl ByteSource {
     /// How many there are.
     pub fn len(&self) -> io::Result<u64> {
         match self {

@@ -142,7 +142,8 @@ pub fn sort(tensors: &mut [Tensor]) {
         .sort_by(|a, b| b.dtype.size().cmp(&a.dtype.size()).then(a.section.cmp(&b.section)).then(a.name.cmp(b.name)));
 }
 
-/// The JSON header of a file of these tensors in this order, padded so that the data start on a multiple of eight bytes.
+/// The JSON header of a file of these tensors in this order, padded so that the data start on a multiple of eight
+/// bytes.
 pub fn header(strings: Map<String, Value>, tensors: &[Tensor]) -> Result<String, String> {
     let mut root = Map::new();
     root.insert("__metadata__".into(), Value::Object(strings));
@@ -172,7 +173,7 @@ pub fn write(file: &mut impl Write, header: &str, tensors: &[Tensor]) -> io::Res
 
 /// What is known of a tensor without reading it.
 #[derive(Debug)]
-pub struct Entry {
+pub struct TensorInfo {
     /// Number type.
     pub dtype: Dtype,
     /// Sizes, slowest first; empty for a scalar.
@@ -181,16 +182,16 @@ pub struct Entry {
     pub(super) range: Range<u64>,
 }
 
-impl Entry {
+impl TensorInfo {
     /// Bytes it takes.
     pub fn bytes(&self) -> u64 {
         self.range.end - self.range.start
     }
 }
 
-/// The tensors of a file whose data begin at `data`, one after another, of the sizes their shapes ask for; and where the
-/// last one ends. The file may be shorter.
-pub fn entries(metadata: &Metadata, data: u64) -> Result<(BTreeMap<String, Entry>, u64), String> {
+/// The tensors of a file whose data begin at `data`, one after another, of the sizes their shapes ask for; and where
+/// the last one ends. The file may be shorter.
+pub fn entries(metadata: &Metadata, data: u64) -> Result<(BTreeMap<String, TensorInfo>, u64), String> {
     let (mut tensors, mut at) = (BTreeMap::new(), data);
     for name in metadata.offset_keys() {
         let Some(info) = metadata.info(&name) else { continue };
@@ -201,7 +202,7 @@ pub fn entries(metadata: &Metadata, data: u64) -> Result<(BTreeMap<String, Entry
         let end = bytes.and_then(|b| at.checked_add(b as u64));
         let end = end.filter(|end| (at - data, end - data) == (from as u64, to as u64));
         let end = end.ok_or_else(|| format!("tensor table: `{name}` does not lie where its shape says"))?;
-        tensors.insert(name, Entry { dtype, shape: info.shape.clone(), range: at..end });
+        tensors.insert(name, TensorInfo { dtype, shape: info.shape.clone(), range: at..end });
         at = end;
     }
     Ok((tensors, at))

@@ -18,8 +18,8 @@ pub struct OutOfMemory {
     pub bytes: usize,
 }
 
-/// `len` numbers at a fixed, 64-byte aligned address. Shared with worker threads through raw pointers: who may touch
-/// which range when is the executor's business (`crate::backend`).
+/// `len` numbers at a fixed, 64-byte aligned address. Shared with worker threads through raw pointers: the executor
+/// (`crate::backend`) decides who may touch which range, and when.
 pub struct Arena<T: Pod> {
     ptr: NonNull<T>,
     len: usize,
@@ -55,8 +55,8 @@ impl<T: Pod> Arena<T> {
         Ok(Self { ptr, len, block })
     }
 
-    /// What is asked of the allocator. Were it asked for the alignment too, it would write the zeros itself, page by page,
-    /// instead of taking pages that are zero already.
+    /// What is asked of the allocator. Were it asked for the alignment too, it would write the zeros itself, page by
+    /// page, instead of taking pages that are zero already.
     fn layout(bytes: usize) -> Option<Layout> {
         Layout::from_size_align(bytes.checked_add(ALIGN)?, align_of::<T>()).ok()
     }
@@ -82,7 +82,7 @@ impl<T: Pod> Arena<T> {
     /// Part of the block, and nothing of the rest, which others may write meanwhile.
     pub fn slice(&self, range: Range<usize>) -> &[T] {
         assert!(range.start <= range.end && range.end <= self.len, "invariant: a view stays inside its arena");
-        // SAFETY: initialised numbers inside the block; nobody writes these: see `as_slice`.
+        // SAFETY: initialised numbers inside the block; nothing writes them while this borrow lives: see `as_slice`.
         unsafe { std::slice::from_raw_parts(self.ptr.as_ptr().add(range.start), range.len()) }
     }
 

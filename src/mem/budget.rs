@@ -108,8 +108,8 @@ impl fmt::Display for Budget {
     }
 }
 
-/// The limit files of the groups named in `/proc/self/cgroup`, from the process's own up to the root. In a container the
-/// named path may not exist; the root of the mount then holds the container's limit.
+/// The limit files of the groups named in `/proc/self/cgroup`, from the process's own up to the root. In a container
+/// the named path may not exist; the root of the mount then holds the container's limit.
 fn control_groups(text: &str) -> Vec<PathBuf> {
     let mut files = Vec::new();
     for line in text.lines() {

@@ -1,7 +1,7 @@
 //! Numbers in a file that is mapped into memory: for what is large and touched here and there.
 //!
 //! The file has no name. It ends with the process, however that ends, so nothing of it can be left over or be out of
-//! date, and nobody else can cut it short while it is mapped. All its blocks are taken before it is mapped: a disk
+//! date, and no other process can cut it short while it is mapped. All its blocks are taken before it is mapped: a disk
 //! without room is an error here, not a signal at some later write. (File systems that never overwrite a block, such as
 //! btrfs, cannot promise this: there a disk that fills up later still ends the process.)
 //!

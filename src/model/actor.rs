@@ -1,14 +1,14 @@
 //! The policy, before and after the squash `a = tanh(u)`.
 //!
-//! *Gaussian*: `u = mean(z) + e^logstd ε`, a network's mean and a deviation free of the state. *Flow*: `u` is the end of
-//! the integration of a velocity field `v(z, y, τ)` from `y = e^logstd ε` at τ = 0 to τ = 1. Without noise the first gives
-//! its mean, the second starts from zero.
+//! *Gaussian*: `u = mean(z) + e^logstd ε`, a network's mean and a deviation free of the state. *Flow*: `u` is the end
+//! of the integration of a velocity field `v(z, y, τ)` from `y = e^logstd ε` at τ = 0 to τ = 1. Without noise the first
+//! gives its mean, the second starts from zero.
 
 use super::mlp::{BoundMlp, Mlp, MlpInit, MlpSpec};
-use super::params::{Group, GroupBuilder, Init, Param};
+use super::params::{GroupBuilder, Init, Param, ParamGroup};
 use crate::config::{ActorKind, Config};
 use crate::ops::control::clamp_below;
-use crate::ops::flow::{Field, Part, Steps, integrate};
+use crate::ops::flow::{InputPart, Steps, VelocityField, integrate};
 use crate::ops::linear::Epilogue;
 use crate::ops::optim::AdamSpec;
 use crate::ops::policy::{spread, squash};
@@ -16,14 +16,14 @@ use crate::tape::fill::Fill;
 use crate::tape::{Program, Val, Vars};
 
 /// Input columns of a flow policy's velocity field.
-const PARTS: [Part; 3] = [Part::Fixed(0), Part::State, Part::Time];
+const PARTS: [InputPart; 3] = [InputPart::Fixed(0), InputPart::State, InputPart::Time];
 
 /// The logarithm of the deviation of a flow policy's noise is kept above this.
 const MIN_NOISE: f64 = -10.0;
 
 #[derive(Clone, Debug)]
 pub struct Actor {
-    pub group: Group,
+    pub group: ParamGroup,
     network: Mlp,
     logstd: Param,
     min_logstd: f64,
@@ -86,8 +86,8 @@ pub struct BoundActor {
 }
 
 impl BoundActor {
-    /// Actions `[N, A]` within (-1, 1) on latents `[N, D]`, drawn with standard normal `noise` `[N, A]` or, without, the
-    /// deterministic ones; in `out` if given. `save` keeps what the reverse pass needs.
+    /// Actions `[N, A]` within (-1, 1) on latents `[N, D]`, drawn with standard normal `noise` `[N, A]` or, without,
+    /// the deterministic ones; in `out` if given. `save` keeps what the reverse pass needs.
     pub fn act(&self, p: &mut Program, z: Val, noise: Option<Val>, save: bool, out: Option<Val>) -> Val {
         let u = self.unsquashed(p, z, noise, save);
         // The noise is already in what a flow policy ends with.
@@ -106,7 +106,7 @@ impl BoundActor {
                 zero
             }
         };
-        let field = Field { layers: self.network.layers(), parts: &PARTS, tangent: None };
+        let field = VelocityField { layers: self.network.layers(), parts: &PARTS, tangent: None };
         integrate(p, &field, steps, start, &[z], save, None)
     }
 

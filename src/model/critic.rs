@@ -1,7 +1,7 @@
 //! The critics: independent value networks of the latent, run as one ensemble; their minimum is the value.
 
 use super::mlp::{BoundMlp, Mlp, MlpInit, MlpSpec};
-use super::params::{Group, GroupBuilder, Init};
+use super::params::{GroupBuilder, Init, ParamGroup};
 use crate::config::Config;
 use crate::ops::linear::Epilogue;
 use crate::ops::optim::AdamSpec;
@@ -10,7 +10,7 @@ use crate::tape::{Program, Val, Vars};
 
 #[derive(Clone, Debug)]
 pub struct Critics {
-    pub group: Group,
+    pub group: ParamGroup,
     pub count: usize,
     scale: f64,
     value: Mlp,

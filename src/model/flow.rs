@@ -5,15 +5,15 @@
 //! SimNorm latents lie, so the sums of groups are kept by every Runge-Kutta method.
 
 use super::mlp::{BoundMlp, Mlp, MlpInit, MlpSpec};
-use super::params::{Group, GroupBuilder};
+use super::params::{GroupBuilder, ParamGroup};
 use crate::config::{Config, FlowHead, FlowProjection};
 use crate::ops::flow::simplex::{project, tangent};
-use crate::ops::flow::{Field, Part, Steps, integrate};
+use crate::ops::flow::{InputPart, Steps, VelocityField, integrate};
 use crate::ops::linear::Epilogue;
 use crate::tape::{Program, Val, Vars};
 
 /// Input columns of the velocity field.
-const PARTS: [Part; 3] = [Part::State, Part::Fixed(0), Part::Time];
+const PARTS: [InputPart; 3] = [InputPart::State, InputPart::Fixed(0), InputPart::Time];
 
 #[derive(Clone, Debug)]
 pub struct Flow {
@@ -62,7 +62,7 @@ impl Flow {
         &self.velocity
     }
 
-    pub fn bind(&self, p: &mut Program, vars: &Vars, group: &Group) -> BoundFlow {
+    pub fn bind(&self, p: &mut Program, vars: &Vars, group: &ParamGroup) -> BoundFlow {
         BoundFlow { velocity: self.velocity.bind(p, vars, group), how: self.how }
     }
 }
@@ -75,10 +75,10 @@ pub struct BoundFlow {
 }
 
 impl BoundFlow {
-    /// Latent `[M, D]` after one step with action `[M, A]`, in `out` if given. `save` may keep what the reverse pass can
-    /// do without, at the price of more work.
+    /// Latent `[M, D]` after one step with action `[M, A]`, in `out` if given. `save` may keep what the reverse pass
+    /// can do without, at the price of more work.
     pub fn next(&self, p: &mut Program, z: Val, a: Val, save: bool, out: Option<Val>) -> Val {
-        let field = Field { layers: self.velocity.layers(), parts: &PARTS, tangent: self.how.tangent };
+        let field = VelocityField { layers: self.velocity.layers(), parts: &PARTS, tangent: self.how.tangent };
         let keep = save && self.how.keep;
         match self.how.simplex {
             None => integrate(p, &field, self.how.steps, z, &[a], keep, out),

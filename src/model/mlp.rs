@@ -1,6 +1,6 @@
 //! Stacks of fully connected layers.
 
-use super::params::{Group, GroupBuilder, Init, Param};
+use super::params::{GroupBuilder, Init, Param, ParamGroup};
 use crate::ops::linear::{Epilogue, LayerVals, linear, transpose};
 use crate::tape::{Program, Val, Vars};
 
@@ -62,13 +62,13 @@ impl Mlp {
         Self { layers }
     }
 
-    /// What follows the matrix of each layer.
+    /// The epilogue of each layer.
     pub fn epilogues(&self) -> impl Iterator<Item = Epilogue> + '_ {
         self.layers.iter().map(|l| l.epilogue)
     }
 
     /// The stack's parameters as values of `p`, with transposed copies of the weights made once.
-    pub fn bind(&self, p: &mut Program, vars: &Vars, group: &Group) -> BoundMlp {
+    pub fn bind(&self, p: &mut Program, vars: &Vars, group: &ParamGroup) -> BoundMlp {
         let mut layers = vec![];
         for l in &self.layers {
             let weight = group.val(p, vars, l.weight);

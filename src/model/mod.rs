@@ -10,5 +10,5 @@ pub mod world;
 pub use actor::Actor;
 pub use critic::Critics;
 pub use mlp::Mlp;
-pub use params::Group;
+pub use params::ParamGroup;
 pub use world::WorldModel;

@@ -5,7 +5,7 @@
 
 use crate::device::philox::{Philox, Stream};
 use crate::ops::optim::{AdamSpec, AdamVals, adam};
-use crate::tape::{DType, Machine, Number, Program, Region, Val, VarId, Vars, grad};
+use crate::tape::{DType, Machine, Program, Region, TapeReal, Val, VarId, Vars, grad};
 
 /// How a parameter starts. Fan-in is the width of the layer's input.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -25,14 +25,14 @@ pub enum Init {
 }
 
 #[derive(Clone, Debug)]
-pub struct Entry {
+pub struct ParamEntry {
     pub name: String,
     pub offset: usize,
     pub shape: Vec<usize>,
     pub init: Init,
 }
 
-impl Entry {
+impl ParamEntry {
     pub fn len(&self) -> usize {
         self.shape.iter().product()
     }
@@ -49,13 +49,13 @@ pub struct Param(usize);
 /// Collects the parameters of a group.
 #[derive(Debug, Default)]
 pub struct GroupBuilder {
-    entries: Vec<Entry>,
+    entries: Vec<ParamEntry>,
     len: usize,
 }
 
 impl GroupBuilder {
     pub fn add(&mut self, name: impl Into<String>, shape: &[usize], init: Init) -> Param {
-        let entry = Entry { name: name.into(), offset: self.len, shape: shape.to_vec(), init };
+        let entry = ParamEntry { name: name.into(), offset: self.len, shape: shape.to_vec(), init };
         self.len += entry.len();
         self.entries.push(entry);
         Param(self.entries.len() - 1)
@@ -68,7 +68,7 @@ impl GroupBuilder {
     }
 
     /// Makes the variables. `name` prefixes them.
-    pub fn finish(self, vars: &mut Vars, name: &'static str, adam: AdamSpec) -> Group {
+    pub fn finish(self, vars: &mut Vars, name: &'static str, adam: AdamSpec) -> ParamGroup {
         let mut real = |region, what: &str| vars.add(region, format!("{name}.{what}"), DType::Real, &[self.len]);
         let params = real(Region::Parameters, "params");
         let grads = real(Region::Gradients, "grads");
@@ -77,15 +77,15 @@ impl GroupBuilder {
         let skipped = vars.add(Region::Control, format!("{name}.skipped"), DType::Index, &[1]);
         let rate = vars.add(Region::Control, format!("{name}.rate"), DType::Real, &[1]);
         let norm = vars.add(Region::Control, format!("{name}.grad_norm"), DType::Real, &[1]);
-        Group { name, entries: self.entries, len: self.len, adam, params, grads, m, v, step, skipped, rate, norm }
+        ParamGroup { name, entries: self.entries, len: self.len, adam, params, grads, m, v, step, skipped, rate, norm }
     }
 }
 
 /// Parameters with their optimiser.
 #[derive(Clone, Debug)]
-pub struct Group {
+pub struct ParamGroup {
     pub name: &'static str,
-    pub entries: Vec<Entry>,
+    pub entries: Vec<ParamEntry>,
     pub len: usize,
     pub adam: AdamSpec,
     pub params: VarId,
@@ -101,7 +101,7 @@ pub struct Group {
     pub norm: VarId,
 }
 
-impl Group {
+impl ParamGroup {
     /// The value of a parameter in a program.
     pub fn val(&self, p: &mut Program, vars: &Vars, param: Param) -> Val {
         let e = &self.entries[param.0];
@@ -133,7 +133,7 @@ impl Group {
     }
 
     /// Draws every parameter anew; the moments become zero. A function of `seed` and the group's name and layout.
-    pub fn init<F: Number>(&self, machine: &mut Machine<F>, seed: u64) {
+    pub fn init<F: TapeReal>(&self, machine: &mut Machine<F>, seed: u64) {
         let rng = Philox::new(seed, Stream::Init);
         let tag = self.name.bytes().fold(0u64, |h, b| h.wrapping_mul(131).wrapping_add(u64::from(b))) << 20;
         for (i, e) in self.entries.iter().enumerate() {
@@ -143,7 +143,7 @@ impl Group {
     }
 
     /// The optimiser as it was before its first step.
-    pub fn reset<F: Number>(&self, machine: &mut Machine<F>) {
+    pub fn reset<F: TapeReal>(&self, machine: &mut Machine<F>) {
         for var in [self.m, self.v] {
             machine.real_mut(var).fill(F::default());
         }
@@ -151,7 +151,7 @@ impl Group {
     }
 
     /// The first tensor with a number that is infinite or not a number, among parameters and then moments.
-    pub fn non_finite<F: Number>(&self, machine: &Machine<F>) -> Option<String> {
+    pub fn non_finite<F: TapeReal>(&self, machine: &Machine<F>) -> Option<String> {
         // No early exit: a sum of tests is what vectorises, and as good as always all are fine.
         let fine = |x: &[F]| x.iter().fold(true, |fine, x| fine & x.value().is_finite());
         for (var, what) in [(self.params, ""), (self.m, ", first moment"), (self.v, ", second moment")] {
@@ -166,7 +166,7 @@ impl Group {
 }
 
 /// Fills a parameter. Only an orthogonal matrix is held beside it, one of an ensemble at a time.
-fn draw<F: Number>(e: &Entry, rng: &Philox, step: u64, out: &mut [F]) {
+fn draw<F: TapeReal>(e: &ParamEntry, rng: &Philox, step: u64, out: &mut [F]) {
     let normal = |i: usize| rng.normal(step, i as u32);
     let each = |out: &mut [F], value: &dyn Fn(usize) -> f64| {
         out.iter_mut().enumerate().for_each(|(i, o)| *o = F::of(value(i)));
@@ -218,8 +218,12 @@ mod tests {
     #[test]
     fn orthogonal_both_ways() {
         for (rows, cols) in [(5, 9), (9, 5), (4, 4)] {
-            let e =
-                Entry { name: "w".into(), offset: 0, shape: vec![rows, cols], init: Init::Orthogonal { gain: 1.0 } };
+            let e = ParamEntry {
+                name: "w".into(),
+                offset: 0,
+                shape: vec![rows, cols],
+                init: Init::Orthogonal { gain: 1.0 },
+            };
             let mut a = vec![0.0; rows * cols];
             draw(&e, &Philox::new(1, Stream::Init), 0, &mut a);
             let by_rows = rows <= cols;

@@ -8,7 +8,7 @@
 
 use super::flow::{BoundFlow, Flow};
 use super::mlp::{BoundMlp, Mlp, MlpInit, MlpSpec};
-use super::params::{Group, GroupBuilder, Init};
+use super::params::{GroupBuilder, Init, ParamGroup};
 use crate::config::{self, Config, Latent, RewardHead};
 use crate::ops::control::copy;
 use crate::ops::linear::Epilogue;
@@ -18,7 +18,7 @@ use crate::tape::{Program, Val, Vars};
 
 #[derive(Clone, Debug)]
 pub struct WorldModel {
-    pub group: Group,
+    pub group: ParamGroup,
     /// Width of a latent.
     pub width: usize,
     /// None if the observation is the latent.

@@ -13,8 +13,8 @@
 
 use std::fmt::{self, Write as _};
 
-use crate::algo::metrics::Kind;
-use crate::run::progress::{Loss, Short, Status, Time};
+use crate::algo::metrics::MetricKind;
+use crate::run::progress::{Short, Status, ThreeDigits, Time};
 
 /// Lines of a dashboard.
 pub const LINES: usize = 8;
@@ -26,7 +26,7 @@ pub const WIDTH: usize = 64;
 pub struct Header {
     /// Configuration, environment, seed, folder.
     pub title: String,
-    /// The budget of host memory in MiB; NaN if nobody knows.
+    /// The budget of host memory in MiB; NaN if it is not known.
     pub budget_mib: f64,
 }
 
@@ -119,19 +119,19 @@ pub fn format_dashboard(
         }
         if means.is_empty() { Ok(()) } else { write!(o, "  {low:.0} to {high:.0}") }
     });
-    let of_kind = |kind: Kind| s.metrics.iter().filter(move |m| m.kind == kind);
-    let numbers = |o: &mut String, name: &str, kind: Kind| {
+    let of_kind = |kind: MetricKind| s.metrics.iter().filter(move |m| m.kind == kind);
+    let numbers = |o: &mut String, name: &str, kind: MetricKind| {
         write!(o, "{name:13}")?;
         of_kind(kind).filter(|m| !m.value.is_nan()).try_for_each(|m| match kind {
-            Kind::LearningRate => write!(o, "{} {:.2e}   ", m.label, m.value),
-            _ => write!(o, "{} {}   ", m.label, Loss(m.value)),
+            MetricKind::LearningRate => write!(o, "{} {:.2e}   ", m.label, m.value),
+            _ => write!(o, "{} {}   ", m.label, ThreeDigits(m.value)),
         })
     };
-    line(&|o| numbers(o, "losses", Kind::Loss));
-    line(&|o| numbers(o, "rates", Kind::LearningRate));
+    line(&|o| numbers(o, "losses", MetricKind::Loss));
+    line(&|o| numbers(o, "rates", MetricKind::LearningRate));
     line(&|o| {
         o.push_str("time         ");
-        let taken = || of_kind(Kind::Seconds).filter(|m| m.value > 0.0);
+        let taken = || of_kind(MetricKind::Seconds).filter(|m| m.value > 0.0);
         let all: f64 = taken().map(|m| m.value).sum();
         taken().try_for_each(|m| write!(o, "{} {:.0} %   ", m.label, 100.0 * m.value / all))
     });
@@ -179,9 +179,9 @@ mod tests {
             best_return: 2011.0,
             episode_length: 934.0,
             metrics: [
-                (Kind::Loss, [("actor", -1.2412), ("critic", 0.0312), ("model", 1.9e-4)]),
-                (Kind::LearningRate, [("actor", 1.84e-3), ("critic", 1.84e-3), ("model", 9.2e-4)]),
-                (Kind::Seconds, [("actor and simulator", 0.026), ("critics", 0.031), ("model", 0.043)]),
+                (MetricKind::Loss, [("actor", -1.2412), ("critic", 0.0312), ("model", 1.9e-4)]),
+                (MetricKind::LearningRate, [("actor", 1.84e-3), ("critic", 1.84e-3), ("model", 9.2e-4)]),
+                (MetricKind::Seconds, [("actor and simulator", 0.026), ("critics", 0.031), ("model", 0.043)]),
             ]
             .into_iter()
             .flat_map(|(kind, each)| each.map(|(label, value)| Shown { kind, label, value }))

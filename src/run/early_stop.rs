@@ -1,8 +1,8 @@
 //! Watches the evaluations of a run: when to stop early, what is a collapse, how often a run may be rolled back.
 //!
-//! Pure bookkeeping over the scheduled evaluations, so that it goes into the checkpoint and a resumed run decides as the
-//! uninterrupted one would have. An evaluation is *better* if it is more than `early_stop_min_gain` above the last better
-//! one, and *low* if it is below `collapse_fraction` of the best (where that is positive) or not finite.
+//! Pure bookkeeping over the scheduled evaluations, so that it goes into the checkpoint and a resumed run decides as
+//! the uninterrupted one would have. An evaluation is *better* if it is more than `early_stop_min_gain` above the last
+//! better one, and *low* if it is below `collapse_fraction` of the best (where that is positive) or not finite.
 
 use serde::{Deserialize, Serialize};
 
@@ -86,8 +86,8 @@ impl EarlyStop {
         true
     }
 
-    /// The run ends because of a collapse. If somebody lets it go on, it is judged anew: what is still low after as many
-    /// evaluations as before is a collapse again.
+    /// The run ends because of a collapse. If somebody lets it go on, it is judged anew: what is still low after as
+    /// many evaluations as before is a collapse again.
     pub fn stop(&mut self) {
         (self.low, self.reported) = (0, false);
     }

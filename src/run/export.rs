@@ -1,7 +1,7 @@
 //! Weights for use elsewhere: a plain safetensors file with a recipe, which needs nothing of this program to be used.
 //!
-//! Matrices are `[out, in]`, `y = x Wᵀ + b`. The metadata hold one recipe for each function, as JSON: the inputs that are
-//! joined, and steps that are applied to them one after another. docs/EXPORT.md says what each step computes.
+//! Matrices are `[out, in]`, `y = x Wᵀ + b`. The metadata hold one recipe for each function, as JSON: the inputs that
+//! are joined, and steps that are applied to them one after another. docs/EXPORT.md says what each step computes.
 
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -15,14 +15,14 @@ use crate::env;
 use crate::io::atomic;
 use crate::io::checkpoint::{Checkpoint, CheckpointError};
 use crate::io::tensors::{self, Tensor};
-use crate::model::{Actor, Critics, Group, Mlp, WorldModel};
+use crate::model::{Actor, Critics, Mlp, ParamGroup, WorldModel};
 use crate::ops::linear::{Epilogue, LN_EPS};
 use crate::ops::stats::{CLAMP, EPS};
 use crate::tape::Vars;
 
 /// What an export may hold.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, clap::ValueEnum)]
-pub enum Part {
+pub enum ExportPart {
     /// What is needed to act: statistics of observations, encoder, policy.
     Actor,
     /// The critics.
@@ -35,7 +35,12 @@ pub enum Part {
 pub type Written = Vec<(String, Vec<usize>)>;
 
 /// Writes `parts` of a checkpoint to `path`, whole or not at all.
-pub fn export(stored: &Checkpoint, config: &Config, parts: &[Part], path: &Path) -> Result<Written, CheckpointError> {
+pub fn export(
+    stored: &Checkpoint,
+    config: &Config,
+    parts: &[ExportPart],
+    path: &Path,
+) -> Result<Written, CheckpointError> {
     let (obs_dim, act_dim) = env::dims(config);
     let mut e = Export { stored, config, obs_dim, act_dim, tensors: vec![], recipes: BTreeMap::new() };
     let mut vars = Vars::default();
@@ -61,19 +66,19 @@ struct Export<'a> {
 impl Export<'_> {
     fn parts(
         &mut self,
-        parts: &[Part],
+        parts: &[ExportPart],
         actor: &Actor,
         critics: &Critics,
         world: Option<&WorldModel>,
         normalised: bool,
     ) -> Result<(), CheckpointError> {
         let has = |p| parts.contains(&p);
-        if has(Part::World) && world.is_none() {
+        if has(ExportPart::World) && world.is_none() {
             let what = "a policy that was trained without a world model has no part `world`".into();
             return Err(CheckpointError::BadInput { path: self.stored.path().into(), what });
         }
         let mut seen = vec![];
-        if has(Part::Actor) || has(Part::World) {
+        if has(ExportPart::Actor) || has(ExportPart::World) {
             if normalised {
                 self.statistics("obs_stats", "obs", &[self.obs_dim])?;
                 seen.push(json!({"op": "normalise", "mean": "obs.mean", "var": "obs.var", "eps": EPS, "clamp": CLAMP}));
@@ -83,13 +88,13 @@ impl Export<'_> {
                 seen.extend(stack("encoder", encoder));
             }
         }
-        if has(Part::Actor) {
+        if has(ExportPart::Actor) {
             self.actor(actor, seen.clone())?;
         }
-        if has(Part::Critic) {
+        if has(ExportPart::Critic) {
             self.critics(critics)?;
         }
-        if let Some(world) = world.filter(|_| has(Part::World)) {
+        if let Some(world) = world.filter(|_| has(ExportPart::World)) {
             self.recipe("latent", &["observation"], seen);
             self.world(world)?;
         }
@@ -172,7 +177,7 @@ impl Export<'_> {
     }
 
     /// The parameters of a group under the names that `rename` gives them.
-    fn group(&mut self, group: &Group, rename: impl Fn(&str) -> Option<String>) -> Result<(), CheckpointError> {
+    fn group(&mut self, group: &ParamGroup, rename: impl Fn(&str) -> Option<String>) -> Result<(), CheckpointError> {
         let mut all = vec![0f32; group.len];
         self.stored.copy_into(&format!("{}.params", group.name), &[group.len], &mut all)?;
         for e in &group.entries {

@@ -7,7 +7,7 @@
 //!   run.lock               held by the process that writes here
 //!   metrics.jsonl          one object a logging step, and TensorBoard events beside it
 //!   incidents.jsonl        collapses, rollbacks and the like
-//!   checkpoints/latest.safetensors, best.safetensors, and what `keep.rs` says
+//!   checkpoints/latest.safetensors, best.safetensors, and what `retention.rs` says
 //! ```
 //!
 //! A run is there when `config.yaml` is; it is written last at creation, so a creation that failed half-way counts as
@@ -300,8 +300,8 @@ pub fn best(run: &Path) -> PathBuf {
     run.join("checkpoints").join("best.safetensors")
 }
 
-/// Whether a process works on a run. Its lock ends with it, however it ends: a run that was killed does not go on, one that
-/// was over and is taken up again does. Where the file system knows no locks, whether it has not said that it
+/// Whether a process works on a run. Its lock ends with it, however it ends: a run that was killed does not go on, one
+/// that was over and is taken up again does. Where the file system knows no locks, whether it has not said that it
 /// ended.
 pub fn goes_on(run: &Path) -> bool {
     let Ok(lock) = File::open(run.join("run.lock")) else { return false };

@@ -13,19 +13,19 @@
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
-use crate::algo::pwm::Nets;
+use crate::algo::pwm::PwmNets;
 use crate::config::{Config, Dynamics};
 use crate::env;
 use crate::io::checkpoint::{self, CheckpointError, Section, Tensor};
 use crate::io::torch::{Leaf, TorchFile};
-use crate::model::Group;
+use crate::model::ParamGroup;
 use crate::ops::stats::START_COUNT;
 use crate::run::state;
 use crate::tape::Vars;
 
 /// What became of a file.
 #[derive(Debug, Default)]
-pub struct Report {
+pub struct ImportReport {
     /// Their name, our name, shape.
     pub taken: Vec<(String, String, Vec<usize>)>,
     /// Name, and what stands in its way.
@@ -39,7 +39,7 @@ pub struct Report {
 /// A policy made of a file.
 #[derive(Debug)]
 pub struct Imported {
-    pub report: Report,
+    pub report: ImportReport,
     config: Config,
     variables: Vec<(String, Section, Vec<usize>, Vec<f32>)>,
 }
@@ -91,9 +91,9 @@ pub fn settings(file: &TorchFile) -> Vec<String> {
 pub fn import(file: &TorchFile, config: &Config) -> Imported {
     let mut vars = Vars::default();
     let (obs_dim, act_dim) = env::dims(config);
-    let nets = Nets::new(&mut vars, config, obs_dim, act_dim);
+    let nets = PwmNets::new(&mut vars, config, obs_dim, act_dim);
     let mut variables = vec![];
-    let mut take = Take { file, report: Report::default(), used: vec![], left: file.numbers() };
+    let mut take = Take { file, report: ImportReport::default(), used: vec![], left: file.numbers() };
     for group in [&nets.world.group, &nets.actor.group, &nets.critics.group] {
         let name = vars.info(group.params).name.clone();
         variables.push((name, Section::Networks, vec![group.len], take.group(group)));
@@ -161,7 +161,7 @@ impl Imported {
 /// Takes tensors out of a file and keeps account of it.
 struct Take<'a, 'f> {
     file: &'a TorchFile<'f>,
-    report: Report,
+    report: ImportReport,
     used: Vec<String>,
     /// Numbers that may still be taken: tensors may share storage, a policy's do not.
     left: usize,
@@ -169,7 +169,7 @@ struct Take<'a, 'f> {
 
 impl Take<'_, '_> {
     /// The parameters of a group, in its layout; fewer if some are missing.
-    fn group(&mut self, group: &Group) -> Vec<f32> {
+    fn group(&mut self, group: &ParamGroup) -> Vec<f32> {
         let mut all = vec![];
         for (i, e) in group.entries.iter().enumerate() {
             let mut name = published(group.name, &e.name, i);

@@ -4,8 +4,8 @@
 //! {"epoch":1200,"step":1228800,"kind":"rollback","text":"2 evaluations below half of 1311 ..."}
 //! ```
 //!
-//! The file is rewritten whole at each incident (there are few), so it is never torn. A checkpoint stores how many of the
-//! lines belong to its history; a run resumed from it drops the others, whose epochs it will live through again.
+//! The file is rewritten whole at each incident (there are few), so it is never torn. A checkpoint stores how many of
+//! the lines belong to its history; a run resumed from it drops the others, whose epochs it will live through again.
 
 use std::path::Path;
 
@@ -19,7 +19,7 @@ pub const FILE_NAME: &str = "incidents.jsonl";
 /// What kind of thing happened.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
-pub enum Kind {
+pub enum IncidentKind {
     /// Evaluations collapsed.
     Collapse,
     /// The state was put back to an earlier one.
@@ -30,14 +30,14 @@ pub enum Kind {
     EarlyStop,
 }
 
-impl Kind {
+impl IncidentKind {
     /// In words, for a picture.
     pub fn name(self) -> &'static str {
         match self {
-            Kind::Collapse => "collapse",
-            Kind::Rollback => "rollback",
-            Kind::NonFinite => "not finite",
-            Kind::EarlyStop => "early stop",
+            IncidentKind::Collapse => "collapse",
+            IncidentKind::Rollback => "rollback",
+            IncidentKind::NonFinite => "not finite",
+            IncidentKind::EarlyStop => "early stop",
         }
     }
 }
@@ -50,7 +50,7 @@ pub struct Incident {
     /// Environment steps done.
     pub step: u64,
     /// What kind.
-    pub kind: Kind,
+    pub kind: IncidentKind,
     /// What was said about it.
     pub text: String,
 }
@@ -79,7 +79,7 @@ mod tests {
     fn written_and_read_back() {
         let dir = tempfile::tempdir().unwrap();
         assert_eq!(read(dir.path()).unwrap(), []);
-        let i = Incident { epoch: 3, step: 30, kind: Kind::NonFinite, text: "a \"quote\"\n".into() };
+        let i = Incident { epoch: 3, step: 30, kind: IncidentKind::NonFinite, text: "a \"quote\"\n".into() };
         write(dir.path(), &[i.clone(), i.clone()]).unwrap();
         assert_eq!(read(dir.path()).unwrap(), [i.clone(), i]);
     }

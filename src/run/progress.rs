@@ -1,4 +1,5 @@
-//! Where the run is, on stderr: a dashboard or one live line on a terminal, a plain line every ten seconds in a log file.
+//! Where the run is, on stderr: a dashboard or one live line on a terminal, a plain line every ten seconds in a log
+//! file.
 //!
 //! ```text
 //! epoch 812/15000  3.33M steps  12.4k/s  return 1873 (best 2011)  left 41m 07s  length 934  actor -1.24  critic 0.0312  model 1.90e-4
@@ -11,7 +12,7 @@ use std::fmt::{self, Write as _};
 use std::io::{self, IsTerminal, Write};
 use std::time::{Duration, Instant};
 
-use crate::algo::metrics::Kind;
+use crate::algo::metrics::MetricKind;
 use crate::run::dashboard::{self, Header, History, format_dashboard};
 use crate::run::tracker::{Shown, resident_mib};
 
@@ -225,8 +226,8 @@ pub fn format_status(out: &mut String, s: &Status, width: usize) {
     // On a narrow terminal the time left is worth more than the losses, so it is placed before them.
     part(format_args!("left {}", Time(s.seconds_left)), some(s.seconds_left));
     part(format_args!("length {:.0}", s.episode_length), some(s.episode_length));
-    for m in s.metrics.iter().filter(|m| m.kind == Kind::Loss) {
-        part(format_args!("{} {}", m.label, Loss(m.value)), some(m.value));
+    for m in s.metrics.iter().filter(|m| m.kind == MetricKind::Loss) {
+        part(format_args!("{} {}", m.label, ThreeDigits(m.value)), some(m.value));
     }
 }
 
@@ -246,9 +247,9 @@ impl fmt::Display for Short {
 }
 
 /// Three digits, with an exponent where they would all be zero.
-pub struct Loss(pub f64);
+pub struct ThreeDigits(pub f64);
 
-impl fmt::Display for Loss {
+impl fmt::Display for ThreeDigits {
     fn fmt(&self, f: &mut fmt::Formatter) -> fmt::Result {
         let v = self.0;
         match v.abs() {
@@ -290,11 +291,11 @@ mod tests {
             best_return: 2011.0,
             episode_length: 934.0,
             metrics: vec![
-                Shown { kind: Kind::Loss, label: "actor", value: -1.2412 },
-                Shown { kind: Kind::Loss, label: "critic", value: 0.0312 },
-                Shown { kind: Kind::Loss, label: "model", value: 0.00019 },
-                Shown { kind: Kind::Loss, label: "unknown", value: f64::NAN },
-                Shown { kind: Kind::LearningRate, label: "actor", value: 1e-3 },
+                Shown { kind: MetricKind::Loss, label: "actor", value: -1.2412 },
+                Shown { kind: MetricKind::Loss, label: "critic", value: 0.0312 },
+                Shown { kind: MetricKind::Loss, label: "model", value: 0.00019 },
+                Shown { kind: MetricKind::Loss, label: "unknown", value: f64::NAN },
+                Shown { kind: MetricKind::LearningRate, label: "actor", value: 1e-3 },
             ],
             seconds_left: 2467.0,
             ..Status::default()

@@ -6,8 +6,8 @@
 //! checkpoints/epoch-00002000.safetensors one every `keep_every` epochs, never deleted
 //! ```
 //!
-//! A policy is networks and statistics with the evaluation that was made of it. The table is in the files themselves, so
-//! it cannot disagree with them.
+//! A policy is networks and statistics with the evaluation that was made of it. The table is in the files themselves,
+//! so it cannot disagree with them.
 
 use std::path::{Path, PathBuf};
 

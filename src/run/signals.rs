@@ -4,7 +4,8 @@
 //! epochs: it saves and ends. A scheduler does not wait for long: [`GRACE`] after SIGTERM or SIGUSR1 a process that is
 //! still inside an epoch or an evaluation ends there, with its last checkpoint, which a run of long epochs writes after
 //! each of them. A second signal of any of the three ends the process at once. In both cases the status is 128 + the
-//! signal's number (130 for SIGINT); files are written whole or not at all (`atomic.rs`), so the last checkpoint is good.
+//! signal's number (130 for SIGINT); files are written whole or not at all (`atomic.rs`), so the last checkpoint is
+//! good.
 
 use std::io::{self, Write as _};
 use std::sync::Arc;

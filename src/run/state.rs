@@ -1,4 +1,4 @@
-//! Checkpoints of a trainer: which variables go into the file, and back.
+//! Checkpoints of a run: which variables go into the file, and back.
 //!
 //! | file | holds | serves |
 //! |---|---|---|
@@ -21,12 +21,12 @@ use crate::io::crc64::Crc64;
 use crate::ops::replay::Counter;
 use crate::run::early_stop::EarlyStop;
 use crate::run::signal_health::SignalHealth;
-use crate::run::tracker::Pending;
-use crate::tape::{DType, Machine, Number, Region, VarId};
+use crate::run::tracker::PartialRow;
+use crate::tape::{DType, Machine, Region, TapeReal, VarId};
 
 /// A number type that can be trained in and stored.
-pub trait Stored: Number + Element {}
-impl<T: Number + Element> Stored for T {}
+pub trait Stored: TapeReal + Element {}
+impl<T: TapeReal + Element> Stored for T {}
 
 /// What stands in a checkpoint beside the tensors.
 mod key {
@@ -37,10 +37,10 @@ mod key {
     pub const RETURN_MEAN: &str = "return_mean";
     pub const RETURN_STD: &str = "return_std";
     pub const LENGTH_MEAN: &str = "length_mean";
-    pub const GUARD: &str = "guard";
+    pub const EARLY_STOP: &str = "guard";
     pub const LR_SCALE: &str = "lr_scale";
-    pub const PENDING: &str = "pending";
-    pub const VITALS: &str = "vitals";
+    pub const PARTIAL_ROW: &str = "pending";
+    pub const SIGNAL_HEALTH: &str = "vitals";
 }
 
 /// The evaluation that made a checkpoint the best.
@@ -52,7 +52,7 @@ pub struct Best {
     pub length: f64,
 }
 
-fn describe<F: Number>(t: &Runner<F>, kind: &str) -> BTreeMap<String, String> {
+fn describe<F: TapeReal>(t: &Runner<F>, kind: &str) -> BTreeMap<String, String> {
     about(t.config(), kind, t.epoch())
 }
 
@@ -68,7 +68,7 @@ pub(super) fn about(config: &Config, kind: &str, epoch: u64) -> BTreeMap<String,
 }
 
 /// Rows of the ring that hold something, and their width; nothing without a replay buffer.
-fn ring_shape<F: Number>(t: &Runner<F>) -> [usize; 2] {
+fn ring_shape<F: TapeReal>(t: &Runner<F>) -> [usize; 2] {
     t.replay().map_or([0, 0], |r| {
         let rows = t.machine.index(r.counters)[Counter::Rows as usize] as usize;
         [rows.min(r.spec.capacity), r.spec.width()]
@@ -101,32 +101,32 @@ fn section(region: Region) -> Section {
         Region::Optimiser => Section::Optimiser,
         Region::Environment => Section::Environment,
         Region::Replay | Region::Episodes => Section::Replay,
-        Region::Control | Region::Gradients | Region::Exchange => Section::Counters,
+        Region::Control | Region::Gradients | Region::RolloutBuffers => Section::Counters,
     }
 }
 
 /// What the epoch loop remembers from one epoch to the next, beside its learner. A resumed run judges and logs as the
 /// uninterrupted one would have.
 #[derive(Clone, Debug, Default, PartialEq)]
-pub struct Memory {
+pub struct LoopState {
     /// Of the evaluations.
     pub early_stop: EarlyStop,
     /// Of the epochs since the last row of metrics.
-    pub pending: Pending,
+    pub partial_row: PartialRow,
     /// Of the probes.
     pub signal_health: SignalHealth,
 }
 
 /// Everything the next epoch depends on.
-pub fn save_latest<F: Stored>(path: &Path, t: &Runner<F>, memory: &Memory) -> Result<(), CheckpointError> {
+pub fn save_latest<F: Stored>(path: &Path, t: &Runner<F>, remembered: &LoopState) -> Result<(), CheckpointError> {
     let ring = ring_shape(t);
     let mut meta = describe(t, "run");
     meta.insert(key::BOOTSTRAPPED.into(), t.bootstrapped().to_string());
     meta.insert(key::LR_SCALE.into(), t.lr_scale().to_string());
     let json = "strings and numbers are JSON";
-    meta.insert(key::GUARD.into(), serde_json::to_string(&memory.early_stop).expect(json));
-    meta.insert(key::PENDING.into(), serde_json::to_string(&memory.pending).expect(json));
-    meta.insert(key::VITALS.into(), serde_json::to_string(&memory.signal_health).expect(json));
+    meta.insert(key::EARLY_STOP.into(), serde_json::to_string(&remembered.early_stop).expect(json));
+    meta.insert(key::PARTIAL_ROW.into(), serde_json::to_string(&remembered.partial_row).expect(json));
+    meta.insert(key::SIGNAL_HEALTH.into(), serde_json::to_string(&remembered.signal_health).expect(json));
     checkpoint::save(path, tensors(t, &t.state(false), &ring), &meta)
 }
 
@@ -141,7 +141,7 @@ pub fn save_best<F: Stored>(path: &Path, t: &Runner<F>, e: &Evaluation) -> Resul
     Ok(best)
 }
 
-/// Puts a trainer, new and of the same configuration, into the state that `save_latest` stored.
+/// Puts a runner, new and of the same configuration, into the state that `save_latest` stored.
 pub fn restore<F: Stored>(t: &mut Runner<F>, from: &Checkpoint) -> Result<(), CheckpointError> {
     let (state, ring) = (t.state(false), t.replay().map(|r| r.ring));
     fill(&mut t.machine, &state, ring, from)?;
@@ -156,22 +156,22 @@ pub fn restore<F: Stored>(t: &mut Runner<F>, from: &Checkpoint) -> Result<(), Ch
     Ok(())
 }
 
-/// What the epoch loop remembered when a `latest` checkpoint was written. Files of earlier builds lack some of it: there
-/// the loop begins anew, as those builds did.
-pub fn memory_of(from: &Checkpoint) -> Result<Memory, CheckpointError> {
+/// What the epoch loop remembered when a `latest` checkpoint was written. Files of earlier builds lack some of it:
+/// there the loop begins anew, as those builds did.
+pub fn loop_state_of(from: &Checkpoint) -> Result<LoopState, CheckpointError> {
     fn part<T: DeserializeOwned + Default>(from: &Checkpoint, key: &str) -> Result<T, CheckpointError> {
         let Some(text) = from.meta().get(key) else { return Ok(T::default()) };
         serde_json::from_str(text)
             .map_err(|e| CheckpointError::Damaged { path: from.path().into(), what: format!("its {key}: {e}") })
     }
-    Ok(Memory {
-        early_stop: part(from, key::GUARD)?,
-        pending: part(from, key::PENDING)?,
-        signal_health: part(from, key::VITALS)?,
+    Ok(LoopState {
+        early_stop: part(from, key::EARLY_STOP)?,
+        partial_row: part(from, key::PARTIAL_ROW)?,
+        signal_health: part(from, key::SIGNAL_HEALTH)?,
     })
 }
 
-/// Gives a trainer the networks and statistics of a policy. Its optimisers start anew: their moments belong to other
+/// Gives a runner the networks and statistics of a policy. Its optimisers start anew: their moments belong to other
 /// weights and are not stored with a policy. Replay, environments and counters go on as they are.
 pub fn restore_weights<F: Stored>(t: &mut Runner<F>, from: &Checkpoint) -> Result<(), CheckpointError> {
     let state = t.state(true);

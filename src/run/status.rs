@@ -1,5 +1,5 @@
-//! The exit status that each kind of error stands for (`app::EXIT_STATUS` lists what they mean). It is here and not with
-//! the commands because a run writes the status it ends with into its folder.
+//! The exit status that each kind of error stands for (`app::EXIT_STATUS` lists what they mean). It is here and not
+//! with the commands because a run writes the status it ends with into its folder.
 
 use std::error::Error;
 
@@ -13,7 +13,7 @@ use crate::mem::OutOfMemory;
 use crate::run::folder::FolderError;
 use crate::run::import::ImportError;
 use crate::run::plan::{DoesNotFit, WrongPlace};
-use crate::run::session::RunError;
+use crate::run::session::SessionError;
 
 /// The status of an error by itself, not of what caused it; none where it says nothing better than 1.
 pub fn reason(e: &(dyn Error + 'static)) -> Option<u8> {
@@ -23,17 +23,17 @@ pub fn reason(e: &(dyn Error + 'static)) -> Option<u8> {
     if e.is::<ImportError>() {
         return Some(4);
     }
-    if let Some(e) = e.downcast_ref::<RunError>() {
+    if let Some(e) = e.downcast_ref::<SessionError>() {
         return match e {
-            RunError::Dead { .. }
-            | RunError::DeadSignal { .. }
-            | RunError::NonFinite { .. }
-            | RunError::Collapsed(_) => Some(5),
-            RunError::Train(e) => reason(e),
-            RunError::Checkpoint(e) => reason(e),
-            RunError::Folder(e) => reason(e),
-            RunError::Metrics(e) => reason(e),
-            RunError::File(_) => Some(3),
+            SessionError::Dead { .. }
+            | SessionError::DeadSignal { .. }
+            | SessionError::NonFinite { .. }
+            | SessionError::Collapsed(_) => Some(5),
+            SessionError::Train(e) => reason(e),
+            SessionError::Checkpoint(e) => reason(e),
+            SessionError::Folder(e) => reason(e),
+            SessionError::Metrics(e) => reason(e),
+            SessionError::File(_) => Some(3),
         };
     }
     if let Some(e) = e.downcast_ref::<CheckpointError>() {

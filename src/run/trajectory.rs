@@ -1,14 +1,14 @@
-//! Films an evaluation: keeps the coordinates of every step, then makes one episode into a moving and a still picture.
+//! Keeps the states of an evaluation, step by step, and makes one episode into a moving and a still picture.
 
 use crate::algo::{StepView, TaskEvaluation};
 use crate::config::Config;
-use crate::draw::viewer::{Movie, Push, Readout, Shape, ViewerError};
+use crate::draw::viewer::{ContactForce, Movie, MovieShape, Readout, ViewerError};
 use crate::env::{EnvSizes, Task, bodies_for_drawing, ground_forces, sizes};
 use crate::sim::articulation::Geometry;
-use crate::tape::Number;
+use crate::tape::TapeReal;
 
-/// Environments that are filmed; a thousand steps of one are 120 kB.
-pub(super) const FILMED: usize = 64;
+/// Environments whose states are kept; a thousand steps of one are 120 kB.
+pub(super) const KEPT: usize = 64;
 /// Poses of a still picture, and the metres between two of them.
 const POSES: usize = 6;
 const GAP: f32 = 1.5;
@@ -31,10 +31,10 @@ pub struct Trajectory {
 
 /// Shapes, poses and readouts of one episode, as [`Movie`] takes them.
 struct Reel {
-    shapes: Vec<Shape>,
+    shapes: Vec<MovieShape>,
     poses: Vec<f32>,
     readouts: Vec<Readout>,
-    contact_forces: Vec<Push>,
+    contact_forces: Vec<ContactForce>,
     weight: f32,
     fps: f32,
 }
@@ -56,7 +56,7 @@ pub struct Pictures {
 impl Trajectory {
     /// Room for evaluations of so many environments, of these sizes, and steps.
     pub fn new(sizes: EnvSizes, envs: usize, steps: usize) -> Self {
-        let frames = envs.min(FILMED) * steps;
+        let frames = envs.min(KEPT) * steps;
         Self {
             sizes,
             envs: 0,
@@ -74,18 +74,18 @@ impl Trajectory {
     }
 
     /// One step: for `watch` of an evaluation.
-    pub fn frame<F: Number>(&mut self, view: StepView<F>) {
-        self.envs = view.returns.len().min(FILMED);
+    pub fn frame<F: TapeReal>(&mut self, view: StepView<F>) {
+        self.envs = view.returns.len().min(KEPT);
         let keep = |to: &mut Vec<f32>, from: &[F], each| to.extend(from[..each].iter().map(|x| x.value() as f32));
         keep(&mut self.q, view.q, self.envs * self.sizes.nq);
         keep(&mut self.qd, view.qd, self.envs * self.sizes.nqd);
         keep(&mut self.returns, view.returns, self.envs);
     }
 
-    /// The episode to show: the one of median return among those filmed.
+    /// The episode to show: the one of median return among those that were kept.
     pub fn episode(&self, e: &TaskEvaluation) -> usize {
-        let filmed = |x: &[f64]| x[..x.len().min(self.envs)].to_vec();
-        TaskEvaluation { returns: filmed(&e.returns), ..TaskEvaluation::default() }.median_episode()
+        let kept = |x: &[f64]| x[..x.len().min(self.envs)].to_vec();
+        TaskEvaluation { returns: kept(&e.returns), ..TaskEvaluation::default() }.median_episode()
     }
 
     fn q(&self, frame: usize, env: usize) -> &[f32] {
@@ -110,7 +110,7 @@ impl Trajectory {
             let (q, qd) = (wide(self.q(f, env)), wide(self.qd(f, env)));
             let narrow = |v: [f64; 3]| v.map(|x| x as f32);
             let forces = ground_forces(task, &q, &qd).into_iter();
-            let forces = forces.map(|p| Push { frame: f, at: narrow(p.at), force: narrow(p.force) });
+            let forces = forces.map(|p| ContactForce { frame: f, at: narrow(p.at), force: narrow(p.force) });
             contact_forces.extend(forces.filter(|p| p.force.iter().all(|x| x.is_finite())));
             let drawn = bodies_for_drawing(task, &q);
             for s in &drawn {
@@ -161,7 +161,7 @@ fn depth(task: &Task, body: usize) -> usize {
 }
 
 /// Roots, what hangs on them, and what hangs on that have colours of their own.
-fn shape(g: Geometry, depth: usize) -> Shape {
+fn shape(g: Geometry, depth: usize) -> MovieShape {
     let group = depth.min(2) as u8;
     let (radius, half_length) = match g {
         Geometry::Sphere { radius } => (radius, 0.0),
@@ -169,7 +169,7 @@ fn shape(g: Geometry, depth: usize) -> Shape {
         // The viewer knows no boxes: the ball of the same volume stands for one.
         Geometry::Box { half } => ((half.iter().product::<f64>() * 6.0 / std::f64::consts::PI).cbrt(), 0.0),
     };
-    Shape { radius: radius as f32, half_length: half_length as f32, group }
+    MovieShape { radius: radius as f32, half_length: half_length as f32, group }
 }
 
 /// The unit quaternion xyzw of a rotation matrix given by rows, by the largest of its four components (Shepperd 1978).
@@ -233,18 +233,18 @@ mod tests {
     fn an_episode_becomes_pictures() {
         let task = Task::from_config(&Config::default()).unwrap();
         let s = task.sizes;
-        let mut film = Trajectory::new(s, 3, 20);
+        let mut trajectory = Trajectory::new(s, 3, 20);
         for i in 0..20 {
             let mut q = task.spec.reset.start.repeat(3);
             q[s.nq] = 0.5 * f64::from(i);
             let qd = vec![0.0; 3 * s.nqd];
-            film.frame(StepView { q: &q, qd: &qd, returns: &[0.0, f64::from(i), 1e9] });
+            trajectory.frame(StepView { q: &q, qd: &qd, returns: &[0.0, f64::from(i), 1e9] });
         }
         let (returns, lengths) = (vec![0.0, 20.0, 30.0], vec![20.0, 15.0, 20.0]);
         let e = TaskEvaluation { returns, lengths, ..TaskEvaluation::default() };
-        assert_eq!(film.episode(&e), 1);
-        let p = film.pictures(&task, &e, 1, "A walker", "a test, made up").unwrap();
+        assert_eq!(trajectory.episode(&e), 1);
+        let p = trajectory.pictures(&task, &e, 1, "A walker", "a test, made up").unwrap();
         assert!(p.html.contains("\"frames\":15") && p.svg.contains("30.0 m/s"));
-        assert_eq!(film.pictures(&task, &TaskEvaluation::default(), 0, "", "").unwrap_err(), ViewerError::Empty);
+        assert_eq!(trajectory.pictures(&task, &TaskEvaluation::default(), 0, "", "").unwrap_err(), ViewerError::Empty);
     }
 }

@@ -14,7 +14,7 @@ use super::joint::joint_force_adjoint;
 use super::kinematics::body_kinematics_adjoint;
 use super::mass_matrix::{factorise, mass_matrix, mass_matrix_adjoint, solve_adjoint};
 use super::model::Model;
-use super::number::Number;
+use super::number::SimScalar;
 use super::step::{Timing, accelerations, forces, moving_root, origin, shift_state};
 use super::vec3::Vec3;
 use super::work::{Cotangents, Work};
@@ -28,7 +28,7 @@ pub const fn kept_per_substep(coordinates: usize, velocities: usize) -> usize {
 /// to. `w` holds the forces, accelerations and the factor of this substep. With `rebuilt` it built its mass matrix.
 #[inline(always)]
 #[allow(clippy::too_many_arguments, reason = "a state and its cotangents")]
-pub fn substep_adjoint<S: Number, const B: usize, const D: usize>(
+pub fn substep_adjoint<S: SimScalar, const B: usize, const D: usize>(
     model: &Model<S>,
     h: S,
     q: &[S],
@@ -62,7 +62,7 @@ pub fn substep_adjoint<S: Number, const B: usize, const D: usize>(
 /// # Panics
 /// If `kept` is too short.
 #[inline(always)]
-pub fn step_keeping<S: Number, const B: usize, const D: usize>(
+pub fn step_keeping<S: SimScalar, const B: usize, const D: usize>(
     model: &Model<S>,
     timing: &Timing<S>,
     q: &mut [S],
@@ -89,7 +89,7 @@ pub fn step_keeping<S: Number, const B: usize, const D: usize>(
 /// state (q, qd) before it; that of `actuation` is added to `actuation_bar`. [`step_keeping`] filled `w` and `kept`.
 #[inline(always)]
 #[allow(clippy::too_many_arguments, reason = "a state, its cotangents and scratch memory")]
-pub fn step_adjoint<S: Number, const B: usize, const D: usize>(
+pub fn step_adjoint<S: SimScalar, const B: usize, const D: usize>(
     model: &Model<S>,
     timing: &Timing<S>,
     q: &[S],
@@ -110,7 +110,7 @@ pub fn step_adjoint<S: Number, const B: usize, const D: usize>(
 
     *c = Cotangents::zero();
     let root = moving_root(model, timing);
-    // Minus zero is neutral in sums, zero is not: it would take the sign from a zero.
+    // Sums begin at minus zero, which changes no number that is added: +0 would turn a -0 into +0.
     let mut origin_bar = -Vec3::zero();
     if root.is_some() {
         // p' = p₁' + o, v' = v₁' - ω' × o, with ω' of the state after the last substep.

@@ -1,10 +1,10 @@
 //! Penalty contact with the ground plane y = 0, point by point.
 //!
-//! A point of radius ρ acts at its lowest place x. With depth `d = -x_y > 0` and velocity u there, the force on the body
-//! is `ke d` and, while approaching, `-kd d u_y` along y, and friction `-(u_t/|u_t|) min(kf |u_t|, mu ke d)`.
+//! A point of radius ρ acts at its lowest place x. With depth `d = -x_y > 0` and velocity u there, the force on the
+//! body is `ke d` and, while approaching, `-kd d u_y` along y, and friction `-(u_t/|u_t|) min(kf |u_t|, mu ke d)`.
 
 use super::model::{Contact, Model};
-use super::number::Number;
+use super::number::SimScalar;
 use super::spatial::Spatial;
 use super::subgradient::Kinks;
 use super::vec3::Vec3;
@@ -14,7 +14,7 @@ use super::work::{BodyCotangent, BodyWork, Cotangents, Work};
 ///
 /// `ground` is the height of the ground plane over the reference point. `None` if no lane touches.
 #[inline(always)]
-pub fn point_contact<S: Number>(c: &Contact<S>, b: &BodyWork<S>, ground: S) -> Option<(Spatial<S>, S::Mask)> {
+pub fn point_contact<S: SimScalar>(c: &Contact<S>, b: &BodyWork<S>, ground: S) -> Option<(Spatial<S>, S::Mask)> {
     // Height first: most points are in the air most of the time.
     let height = b.rot.0[1].dot(c.point) + (b.p.y - c.radius - ground);
     let touching = height.lt(S::zero());
@@ -40,7 +40,7 @@ pub fn point_contact<S: Number>(c: &Contact<S>, b: &BodyWork<S>, ground: S) -> O
 
 /// Sums the contacts of body `i` into `contact` and adds them to `f`.
 #[inline(always)]
-pub fn body_contact<S: Number, const B: usize, const D: usize>(
+pub fn body_contact<S: SimScalar, const B: usize, const D: usize>(
     model: &Model<S>,
     i: usize,
     ground: S,
@@ -61,7 +61,7 @@ pub fn body_contact<S: Number, const B: usize, const D: usize>(
 /// Adjoint of [`point_contact`]: from the cotangent `f` of minus the wrench, a twist, to those of the body and the
 /// ground. Whether a point touches has no derivative; `kinks` says what has one at a tie and at rest.
 #[inline(always)]
-pub fn point_contact_adjoint<S: Number>(
+pub fn point_contact_adjoint<S: SimScalar>(
     c: &Contact<S>,
     kinks: &Kinks<S>,
     b: &BodyWork<S>,
@@ -115,7 +115,7 @@ pub fn point_contact_adjoint<S: Number>(
 
 /// Adjoint of [`body_contact`] of body `i`.
 #[inline(always)]
-pub fn body_contact_adjoint<S: Number, const B: usize, const D: usize>(
+pub fn body_contact_adjoint<S: SimScalar, const B: usize, const D: usize>(
     model: &Model<S>,
     i: usize,
     ground: S,

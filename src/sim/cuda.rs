@@ -14,7 +14,7 @@ use std::fmt::Write;
 
 /// How an environment lies over the threads of a block.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Layout {
+pub enum ThreadLayout {
     /// Body `1 + chain * depth + d` is number d of a chain, with `points` contact points.
     Chains { count: usize, depth: usize, points: usize },
     /// This many threads for each environment.
@@ -30,10 +30,10 @@ const _: () = {
     let (mut lanes, most) = (8, Launch::USUAL_SHARED as usize);
     while lanes < 32 {
         let size = Size { bodies: lanes, coordinates: 2 * lanes, velocities: lanes, substeps: 1 };
-        assert!(Layout::tree_shared(size, lanes) <= most);
+        assert!(ThreadLayout::tree_shared(size, lanes) <= most);
         lanes *= 2;
     }
-    assert!(Layout::tree_shared(CLASSES[CLASSES.len() - 1], lanes) <= most);
+    assert!(ThreadLayout::tree_shared(CLASSES[CLASSES.len() - 1], lanes) <= most);
 };
 
 /// Threads of a block.
@@ -43,7 +43,7 @@ pub struct Threads {
     pub adjoint: usize,
 }
 
-impl Layout {
+impl ThreadLayout {
     /// The fastest that the robot has.
     pub fn of(model: &Model<f64>) -> Self {
         chains(model).unwrap_or_else(|| Self::tree(model))
@@ -120,7 +120,7 @@ impl Layout {
 }
 
 /// A free root and equal chains of hinges on it, if that is what the robot is.
-fn chains(model: &Model<f64>) -> Option<Layout> {
+fn chains(model: &Model<f64>) -> Option<ThreadLayout> {
     let (root, rest) = model.links.split_first()?;
     if root.kind != JointKind::Free || rest.is_empty() {
         return None;
@@ -132,7 +132,7 @@ fn chains(model: &Model<f64>) -> Option<Layout> {
         l.kind == JointKind::Hinge && l.parent == Some(parent) && l.contacts.len() == points && l.rotation.is_none()
     };
     let equal = count * depth == rest.len() && count.is_power_of_two() && count <= 32;
-    (equal && rest.iter().enumerate().all(fits)).then_some(Layout::Chains { count, depth, points })
+    (equal && rest.iter().enumerate().all(fits)).then_some(ThreadLayout::Chains { count, depth, points })
 }
 
 /// C++ that declares constants.
@@ -157,7 +157,7 @@ impl Constants {
             self.number(&format!("{name}_{axis}"), v);
         }
     }
-    /// A table in memory. One of nothing has an entry that nobody reads: C++ has no empty arrays.
+    /// A table in memory. An empty one gets an entry that is never read: C++ has no empty arrays.
     pub fn numbers(&mut self, name: &str, v: &[f64]) {
         let list: Vec<_> = v.iter().chain(&[0.0][v.len().min(1)..]).map(|&x| float(x)).collect();
         let _ = writeln!(self.text, "static __device__ const float {name}[] = {{{}}};", list.join(", "));

@@ -61,8 +61,8 @@ pub fn body_bias<S: Scalar, const B: usize, const D: usize>(model: &Model<S>, i:
 
 /// Adjoint of [`body_bias`] of body `i`, from the cotangent of its wrench, a twist `F̄`.
 ///
-/// G is symmetric, so `Ā = G F̄`, and with the momentum `P = G V`: `P̄ = F̄ ×ₘ V`, `V̄ = G P̄ - F̄ ×_f P`. Where G stands
-/// between two twists, its own cotangent follows from both of them in body axes.
+/// G is symmetric, so `Ā = G F̄`, and with the momentum `P = G V`: `P̄ = F̄ ×ₘ V`, `V̄ = G P̄ - F̄ ×_f P`. Where G
+/// stands between two twists, its own cotangent follows from both of them in body axes.
 #[inline(always)]
 pub fn body_bias_adjoint<S: Scalar, const B: usize, const D: usize>(
     model: &Model<S>,

@@ -8,8 +8,8 @@ use crate::device::Scalar;
 
 /// Advances (q, qd) by `h` seconds under the accelerations `qdd`.
 ///
-/// The free joint's position moves with the velocity of the body point at the torso origin, `v' + ω' × p`; its quaternion,
-/// and that of a ball joint, takes a first-order step and is divided by its norm.
+/// The free joint's position moves with the velocity of the body point at the torso origin, `v' + ω' × p`; its
+/// quaternion, and that of a ball joint, takes a first-order step and is divided by its norm.
 #[inline(always)]
 pub fn integrate<S: Scalar>(model: &Model<S>, h: S, qdd: &[S], q: &mut [S], qd: &mut [S]) {
     for (rate, &acceleration) in qd[..model.velocities].iter_mut().zip(qdd) {

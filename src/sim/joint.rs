@@ -8,9 +8,9 @@ use crate::device::Scalar;
 
 /// `τ` of the joint of body `i`, and the body's wrench handed to its parent. Bodies in reverse tree order.
 ///
-/// `τ = -S·F̂ - k_drive (q - target) - d q̇ + u + τ_limit`, where d is drive and limit damping together; a ball joint has no
-/// springs, `τ = -S·F̂ - d q̇ + u` for each of its axes; the free joint gets `τ = -F̂`. `actuation` holds u per dof and is
-/// not read for free joints.
+/// `τ = -S·F̂ - k_drive (q - target) - d q̇ + u + τ_limit`, where d is drive and limit damping together; a ball joint
+/// has no springs, `τ = -S·F̂ - d q̇ + u` for each of its axes; the free joint gets `τ = -F̂`. `actuation` holds u per
+/// dof and is not read for free joints.
 #[inline(always)]
 pub fn joint_force<S: Scalar, const B: usize, const D: usize>(
     model: &Model<S>,
@@ -43,8 +43,8 @@ pub fn joint_force<S: Scalar, const B: usize, const D: usize>(
     }
 }
 
-/// Adjoint of [`joint_force`] of body `i`, from `c.tau`. Bodies in tree order: it begins the cotangents of the body, its
-/// wrench's from those of its parent's, and those of its joint's axis.
+/// Adjoint of [`joint_force`] of body `i`, from `c.tau`. Bodies in tree order: it begins the cotangents of the body,
+/// its wrench's from those of its parent's, and those of its joint's axis.
 ///
 /// A wrench is passed to every joint between body and root, so its cotangent is minus the twist that the rates τ̄ of
 /// those joints would give the body.

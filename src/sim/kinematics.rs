@@ -1,4 +1,5 @@
-//! Forward kinematics: frames, motion axes, twists and velocity-product accelerations, one body at a time in tree order.
+//! Forward kinematics: frames, motion axes, twists and velocity-product accelerations, one body at a time in tree
+//! order.
 
 use super::articulation::JointKind;
 use super::model::Model;

@@ -1,4 +1,5 @@
-//! Mass, centre of mass and inertia of a body from its shapes (kg, m, kg m²; inertia about the centre of mass, body axes).
+//! Mass, centre of mass and inertia of a body from its shapes (kg, m, kg m²; inertia about the centre of mass, body
+//! axes).
 
 use super::articulation::{Geometry, Shape};
 use super::vec3::{Mat3, Vec3};

@@ -1,7 +1,8 @@
 //! Mass matrix by composite rigid bodies, its sparse factor, and the solve (Featherstone 2008, sections 6.2 and 6.5).
 //!
-//! Equal to `H = Jᵀ blockdiag(G) J`. The factor is `H + armature = Lᵀ L` from the leaves to the root: unlike `L Lᵀ` it has no
-//! fill-in, every row keeps only the columns of its ancestors. No pivoting and no guard: a negative pivot yields NaN.
+//! Equal to `H = Jᵀ blockdiag(G) J`. The factor is `H + armature = Lᵀ L` from the leaves to the root: unlike `L Lᵀ` it
+//! has no fill-in, every row keeps only the columns of its ancestors. No pivoting and no guard: a negative pivot yields
+//! NaN.
 
 use super::inertia::{spatial_inertia, spatial_inertia_adjoint};
 use super::model::Model;

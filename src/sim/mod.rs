@@ -1,5 +1,5 @@
-//! Articulated rigid bodies with penalty ground contact, written once over [`Number`]: `f64`, `f32`, lanes of `f32` across
-//! environments, and dual numbers.
+//! Articulated rigid bodies with penalty ground contact, written once over [`SimScalar`]: `f64`, `f32`, lanes of `f32`
+//! across environments, and dual numbers.
 //!
 //! World axes are right-handed with y up, the ground is y = 0, units are SI and radians. The stages of one substep are
 //! functions of their own, in the order of this list:
@@ -44,7 +44,7 @@ pub use adjoint::{step_adjoint, step_keeping};
 pub use articulation::{Articulation, JointKind, RobotError};
 pub use mass::Inertia;
 pub use model::Model;
-pub use number::Number;
+pub use number::SimScalar;
 pub use quat::{Quat, Transform};
 pub use size::Size;
 pub use spatial::{Spatial, SpatialInertia};

@@ -4,14 +4,14 @@ use crate::device::cpu::lanes::Lanes8;
 use crate::device::{Dual, Scalar};
 
 /// A number the dynamics can be computed in: one value or several lanes.
-pub trait Number: Scalar {
+pub trait SimScalar: Scalar {
     /// True if `mask` holds in some lane: work that no lane needs can be left out.
     fn any(mask: Self::Mask) -> bool;
 }
 
 macro_rules! single {
     ($($t:ty),*) => {$(
-        impl Number for $t {
+        impl SimScalar for $t {
             #[inline(always)]
             fn any(mask: bool) -> bool {
                 mask
@@ -21,7 +21,7 @@ macro_rules! single {
 }
 single!(f32, f64, Dual);
 
-impl Number for Lanes8 {
+impl SimScalar for Lanes8 {
     #[inline(always)]
     fn any(mask: Self::Mask) -> bool {
         mask.any()
@@ -29,7 +29,7 @@ impl Number for Lanes8 {
 }
 
 #[cfg(target_arch = "x86_64")]
-impl Number for crate::device::cpu::lanes::Avx8 {
+impl SimScalar for crate::device::cpu::lanes::Avx8 {
     #[inline(always)]
     fn any(mask: Self::Mask) -> bool {
         mask.any()

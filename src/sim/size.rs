@@ -63,7 +63,8 @@ pub const CLASSES: [Size; 3] = [
 ];
 
 /// Evaluates an expression with the numbers of a class as constants: `for_size!(class, <B, Q, D, KEPT> => f::<B, Q, D,
-/// KEPT>(x))`. `class` is what [`Size::class`] gave; the constants are bodies, coordinates, velocities and [`Size::kept`].
+/// KEPT>(x))`. `class` is what [`Size::class`] gave; the constants are bodies, coordinates, velocities and [`Size::kept
+/// ].
 #[macro_export]
 macro_rules! for_size {
     ($class:expr, <$b:ident, $q:ident, $d:ident, $kept:ident> => $body:expr) => {

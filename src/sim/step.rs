@@ -8,7 +8,7 @@ use super::joint::joint_force;
 use super::kinematics::body_kinematics;
 use super::mass_matrix::{factorise, mass_matrix, solve};
 use super::model::{Link, Model};
-use super::number::Number;
+use super::number::SimScalar;
 use super::vec3::Vec3;
 use super::work::Work;
 use crate::device::Scalar;
@@ -28,7 +28,7 @@ pub struct Timing<S> {
 
 /// Kinematics, bias, contacts and joint forces of one substep: everything up to τ.
 #[inline(always)]
-pub fn forces<S: Number, const B: usize, const D: usize>(
+pub fn forces<S: SimScalar, const B: usize, const D: usize>(
     model: &Model<S>,
     q: &[S],
     qd: &[S],
@@ -48,7 +48,7 @@ pub fn forces<S: Number, const B: usize, const D: usize>(
 
 /// Accelerations of one substep into `w.qdd`; `rebuild` the factor of the mass matrix or take the one in `w`.
 #[inline(always)]
-pub fn accelerations<S: Number, const B: usize, const D: usize>(
+pub fn accelerations<S: SimScalar, const B: usize, const D: usize>(
     model: &Model<S>,
     q: &[S],
     qd: &[S],
@@ -85,8 +85,8 @@ pub(super) fn origin<S: Scalar>(model: &Model<S>, timing: &Timing<S>, q: &[S]) -
     }
 }
 
-/// The first body, if the reference point goes with it: when every root is free. A robot that is fixed to the world stays
-/// near its base: nothing to gain there.
+/// The first body, if the reference point goes with it: when every root is free. A robot that is fixed to the world
+/// stays near its base: nothing to gain there.
 #[inline(always)]
 pub(super) fn moving_root<'a, S: Scalar>(model: &'a Model<S>, timing: &Timing<S>) -> Option<&'a Link<S>> {
     let mut roots = model.links.iter().filter(|l| l.parent.is_none());
@@ -96,7 +96,7 @@ pub(super) fn moving_root<'a, S: Scalar>(model: &'a Model<S>, timing: &Timing<S>
 
 /// Advances (q, qd) by `timing.substeps` substeps under the constant `actuation` (per dof).
 #[inline(always)]
-pub fn step<S: Number, const B: usize, const D: usize>(
+pub fn step<S: SimScalar, const B: usize, const D: usize>(
     model: &Model<S>,
     timing: &Timing<S>,
     q: &mut [S],

@@ -28,8 +28,8 @@ pub struct BodyWork<S> {
     pub children: Spatial<S>,
 }
 
-/// Scratch of the dynamics of a robot with at most `B` bodies and `D` velocity coordinates: what stands behind those that
-/// it has is never read.
+/// Scratch of the dynamics of a robot with at most `B` bodies and `D` velocity coordinates: what stands behind those
+/// that it has is never read.
 #[derive(Clone, Copy, Debug)]
 pub struct Work<S, const B: usize, const D: usize> {
     pub body: [BodyWork<S>; B],
@@ -79,7 +79,8 @@ impl<S: Scalar, const B: usize, const D: usize> Work<S, B, D> {
     }
 }
 
-/// Cotangents of one body's quantities in a [`Work`]. `com` and `back` follow from `p` and `rot` and have none of their own.
+/// Cotangents of one body's quantities in a [`Work`]. `com` and `back` follow from `p` and `rot` and have none of their
+/// own.
 #[derive(Clone, Copy, Debug)]
 pub struct BodyCotangent<S> {
     pub p: Vec3<S>,

@@ -1,6 +1,6 @@
 //! What runs the programs of a machine, and why it may not.
 
-use super::number::Number;
+use super::number::TapeReal;
 use super::plan::{ByType, Layout};
 use super::profile::Profile;
 use super::program::{Program, VarId, Vars};
@@ -49,8 +49,8 @@ impl Planned {
 }
 
 /// Where the programs of a [`super::Machine`] run: it holds their memory, and the host sees their variables through it.
-/// Whoever calls has checked that a variable holds the numbers that are asked for.
-pub trait Backend<F: Number>: Any + Send + Sync {
+/// The caller has checked that a variable holds numbers of the type that it asks for.
+pub trait Backend<F: TapeReal>: Any + Send + Sync {
     /// Runs a program once. It may only be begun when this returns; reading a variable waits for it.
     fn run(&mut self, program: ProgramId) -> Result<(), RunError>;
 
@@ -106,6 +106,7 @@ pub trait Backend<F: Number>: Any + Send + Sync {
     /// Seconds that one operation of a program takes, sampled for about `seconds`.
     fn time_node(&mut self, program: ProgramId, node: usize, seconds: f64) -> Result<Vec<f64>, RunError>;
 
-    /// Runs a program `repetitions` times and times its steps where the host runs them: see [`super::Machine::profile`].
+    /// Runs a program `repetitions` times and times its steps where the host runs them: see
+    /// [`super::Machine::profile`].
     fn profile(&mut self, program: ProgramId, repetitions: usize) -> Profile;
 }

@@ -14,8 +14,8 @@ pub struct EpochIo {
     pub outputs: Vec<VarId>,
     /// Real variables in which a number that is not finite is reported: see [`super::Machine::non_finite`].
     pub finite_checked: Vec<VarId>,
-    /// Orders of programs, each with how often it runs, that will be submitted again and again: on a GPU recorded as one
-    /// graph each.
+    /// Sequences of programs, each with how often it runs, that will be submitted again and again: on a GPU recorded as
+    /// one graph each.
     pub sequences: Vec<Vec<(usize, usize)>>,
     /// Epochs that may be in flight before the host waits, [`MAX_IN_FLIGHT`] at most.
     pub ahead: usize,

@@ -1,4 +1,5 @@
-//! The reverse pass: walks a program backwards and appends the adjoint of every operation that a gradient flows through.
+//! The reverse pass: walks a program backwards and appends the adjoint of every operation that a gradient flows
+//! through.
 
 use super::fill::Fill;
 use super::op::Op;
@@ -58,7 +59,7 @@ impl Adjoint<'_> {
         Some(part(self.program, v, whole))
     }
 
-    /// Where the cotangent of input `i` goes, or none if nobody asks for it.
+    /// Where the cotangent of input `i` goes, or none if it is not wanted.
     pub fn sink(&mut self, i: usize) -> Option<Sink> {
         let v = self.inputs[i];
         let info = self.program.info(v);
@@ -106,8 +107,8 @@ fn part(p: &mut Program, v: Val, whole: Val) -> Val {
 }
 
 /// Appends to `program` the operations that compute, for each `(value, gradient)` of `wrt`, the gradient of
-/// `sum_k seed_k * root_k` over `roots`, scalar values of the program. `gradient` is a value of the same length, usually
-/// a variable; it is written, not accumulated into. A value that no root depends on gets zeros.
+/// `sum_k seed_k * root_k` over `roots`, scalar values of the program. `gradient` is a value of the same length,
+/// usually a variable; it is written, not accumulated into. A value that no root depends on gets zeros.
 pub fn grad(program: &mut Program, roots: &[(Val, f64)], wrt: &[(Val, Val)]) {
     let mut state = State::default();
     for &(v, g) in wrt {

@@ -1,20 +1,20 @@
 //! The machine: programs and their memory, ready to run. Where they run is the back end's business.
 
 use super::backend::{Backend, Planned, ProgramId, RunError};
-use super::number::Number;
+use super::number::TapeReal;
 use super::plan::{ByType, Layout};
-use super::profile::{Kind, Profile, kinds_of};
+use super::profile::{OpKind, Profile, kinds_of};
 use super::program::{DType, Program, VarId, Vars};
 use std::any::Any;
 use std::sync::Arc;
 
 /// Programs and their memory, ready to run.
-pub struct Machine<F: Number> {
+pub struct Machine<F: TapeReal> {
     planned: Arc<Planned>,
     backend: Box<dyn Backend<F>>,
 }
 
-impl<F: Number> Machine<F> {
+impl<F: TapeReal> Machine<F> {
     /// A machine whose programs are bound to `backend` as they are planned.
     pub fn bound(planned: Arc<Planned>, backend: Box<dyn Backend<F>>) -> Self {
         Self { planned, backend }
@@ -78,15 +78,15 @@ impl<F: Number> Machine<F> {
         self.backend.wait()
     }
 
-    /// What a variable will be when the next epoch begins: one of [`super::EpochIo::inputs`], to be written before every
-    /// epoch.
+    /// What a variable will be when the next epoch begins: one of [`super::EpochIo::inputs`], to be written before
+    /// every epoch.
     pub fn input(&mut self, var: VarId) -> &mut [F] {
         self.assert_holds(var, DType::Real);
         self.backend.input(var)
     }
 
-    /// Begins an epoch: programs one after another, each as often as it says. The epoch may be under way when this returns;
-    /// no more of them than [`super::EpochIo::ahead`] are submitted without a [`Machine::sync`].
+    /// Begins an epoch: programs one after another, each as often as it says. The epoch may be under way when this
+    /// returns; no more of them than [`super::EpochIo::ahead`] are submitted without a [`Machine::sync`].
     pub fn submit(&mut self, steps: &[(ProgramId, usize)]) -> Result<(), RunError> {
         self.backend.submit(steps)
     }
@@ -106,8 +106,8 @@ impl<F: Number> Machine<F> {
         self.backend.sync()
     }
 
-    /// What a variable of [`super::EpochIo::outputs`] was after the epoch `back` epochs before the last synced one; on the
-    /// processor there is only the last.
+    /// What a variable of [`super::EpochIo::outputs`] was after the epoch `back` epochs before the last synced one; on
+    /// the processor there is only the last.
     pub fn output(&self, back: usize, var: VarId) -> &[F] {
         self.assert_holds(var, DType::Real);
         self.backend.output(back, var)
@@ -119,8 +119,8 @@ impl<F: Number> Machine<F> {
         self.backend.output_index(back, var)
     }
 
-    /// Whether a variable of [`super::EpochIo::finite_checked`] may hold a number that is not finite: on a GPU what the last
-    /// synced epochs found, on the processor nobody looked.
+    /// Whether a variable of [`super::EpochIo::finite_checked`] may hold a number that is not finite: on a GPU what the
+    /// last synced epochs found, on the processor it is not checked.
     pub fn non_finite(&self) -> bool {
         self.backend.non_finite()
     }
@@ -163,16 +163,16 @@ impl<F: Number> Machine<F> {
         self.backend.poison();
     }
 
-    /// Runs a program `repetitions` times on this thread and times its steps; no lines if the host does not run them. Of each
-    /// step the fastest repetition counts, so that what else the computer does is left out. The effects are those of as many
-    /// runs. Allocates; a kernel that panics unwinds through.
+    /// Runs a program `repetitions` times on this thread and times its steps; no lines if the host does not run them.
+    /// Of each step the fastest repetition counts, so that what else the computer does is left out. The effects are
+    /// those of as many runs. Allocates; a kernel that panics unwinds through.
     pub fn profile(&mut self, id: ProgramId, repetitions: usize) -> Profile {
         self.backend.profile(id, repetitions)
     }
 
     /// Runs a program once, operation by operation, and where one is the first of its kind again and again for about
     /// `seconds`. So every operation sees operands of an ordinary run; what it leaves behind is that of many runs.
-    pub fn kinds(&mut self, id: ProgramId, seconds: f64) -> Result<Vec<Kind>, RunError> {
+    pub fn kinds(&mut self, id: ProgramId, seconds: f64) -> Result<Vec<OpKind>, RunError> {
         let mut kinds = kinds_of(self.source(id));
         for i in 0..self.source(id).nodes.len() {
             self.backend.run_node(id, i)?;
@@ -184,11 +184,11 @@ impl<F: Number> Machine<F> {
         Ok(kinds.into_iter().map(|(_, k)| k).collect())
     }
 
-    /// The same for whoever times by himself: `visit` sees each kind and what runs it once.
+    /// The same for callers with a clock of their own: `visit` gets each kind and a function that runs it once.
     pub fn visit_kinds(
         &mut self,
         id: ProgramId,
-        visit: &mut dyn FnMut(&Kind, &mut dyn FnMut()),
+        visit: &mut dyn FnMut(&OpKind, &mut dyn FnMut()),
     ) -> Result<(), RunError> {
         let kinds = kinds_of(self.source(id));
         for i in 0..self.source(id).nodes.len() {

@@ -1,7 +1,8 @@
 //! The tape: a program of operations on shaped values, its reverse pass, its memory plan, and the machine that runs it.
 //!
-//! Everything is static. Tracing a model records [`Program`]s; [`grad`](mod@grad) appends hand-written adjoints; [`plan`] gives
-//! every value an offset; a [`Machine`] runs them on a [`Backend`]. Operations are known only through [`Op`].
+//! Everything is static. Tracing a model records [`Program`]s; [`grad`](mod@grad) appends hand-written adjoints;
+//! [`plan`] gives every value an offset; a [`Machine`] runs them on a [`Backend`]. Operations are known only through
+//! [`Op`].
 
 pub mod backend;
 pub mod cuda;
@@ -22,7 +23,7 @@ pub use backend::{Backend, BindError, ProgramId, RunError};
 pub use epoch_io::{EpochIo, MAX_IN_FLIGHT};
 pub use grad::{Adjoint, grad};
 pub use machine::Machine;
-pub use number::Number;
+pub use number::TapeReal;
 pub use op::{Op, OpArgs, Operand};
 pub use placement::Placement;
 pub use plan::Layout;

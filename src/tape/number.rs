@@ -5,27 +5,27 @@ use crate::device::{Dual, Real};
 use bytemuck::Pod;
 
 /// A number type that machines are made for: picks the kernel of an operation.
-pub trait Number: Real + Pod {
+pub trait TapeReal: Real + Pod {
     /// What fresh memory holds, so that a read before a write is seen in the results.
     const POISON: Self;
     fn run(op: &dyn Op, args: &OpArgs<Self>, phase: usize, task: usize);
 }
 
-impl Number for f32 {
+impl TapeReal for f32 {
     const POISON: Self = f32::NAN;
     #[inline]
     fn run(op: &dyn Op, args: &OpArgs<Self>, phase: usize, task: usize) {
         op.run_f32(args, phase, task);
     }
 }
-impl Number for f64 {
+impl TapeReal for f64 {
     const POISON: Self = f64::NAN;
     #[inline]
     fn run(op: &dyn Op, args: &OpArgs<Self>, phase: usize, task: usize) {
         op.run_f64(args, phase, task);
     }
 }
-impl Number for Dual {
+impl TapeReal for Dual {
     const POISON: Self = Dual { v: f64::NAN, d: f64::NAN };
     #[inline]
     fn run(op: &dyn Op, args: &OpArgs<Self>, phase: usize, task: usize) {

@@ -16,8 +16,8 @@ use std::ops::Range;
 /// Tasks of a phase run at the same time on several threads, on operands that [`OpArgs`] gives out of shared memory. An
 /// implementation of `run_f32`, `run_f64` and `run_dual` promises for any two tasks of a phase:
 ///
-/// - What a task writes ([`OpArgs::out`], [`OpArgs::scratch`], [`Operand::write`], [`Operand::set`]) no other task of the
-///   phase writes or reads. A task that only reads such memory asks for it by [`OpArgs::read_output`],
+/// - What a task writes ([`OpArgs::out`], [`OpArgs::scratch`], [`Operand::write`], [`Operand::set`]) no other task of
+///   the phase writes or reads. A task that only reads such memory asks for it by [`OpArgs::read_output`],
 ///   [`OpArgs::read_scratch`] or [`Operand::read`]: a `&mut` says that nobody else looks, even if nothing is written.
 /// - Within a task, what was borrowed for writing is not borrowed again while the first borrow is in use.
 /// - It asks for what [`Op::phases`] and [`Op::workspace`] said, whatever the numbers in the operands are.
@@ -129,14 +129,16 @@ macro_rules! kernels {
 /// Where the executor put one operand of a node.
 #[derive(Clone, Debug)]
 pub(crate) struct BoundOperand {
-    /// The first element, typed by `is_index`. On the processor it may be read and written; on a device it is an address.
+    /// The first element, typed by `is_index`. On the processor it may be read and written; on a device it is an
+    /// address.
     pub start: *mut u8,
     pub len: usize,
     pub shape: Vec<usize>,
     pub is_index: bool,
 }
 
-// SAFETY: a place in memory that the executor owns; who touches what lies there, and when, is its business and `Op`'s.
+// SAFETY: this is only an address in memory that the executor owns; the executor and the contract of `Op` decide who
+// touches it, and when.
 unsafe impl Send for BoundOperand {}
 // SAFETY: as above.
 unsafe impl Sync for BoundOperand {}
@@ -190,7 +192,8 @@ impl<'a, T: Copy> Operand<'a, T> {
         unsafe { std::slice::from_raw_parts_mut(self.start.add(range.start), range.len()) }
     }
 
-    /// Writes element `i`, which no other task of this phase reads or writes: for tasks whose elements are not in a row.
+    /// Writes element `i`, which no other task of this phase reads or writes: for tasks whose elements are not in a
+    /// row.
     #[inline]
     pub fn set(&self, i: usize, value: T) {
         assert!(i < self.len, "invariant: a kernel stays inside its operands");
@@ -199,8 +202,8 @@ impl<'a, T: Copy> Operand<'a, T> {
     }
 }
 
-/// The operands of a node, as its kernels see them. Only the executor makes them, so that only an [`Op`], which made its
-/// promise, gets at what lies behind.
+/// The operands of a node, as its kernels see them. Only the executor makes them, so that only an [`Op`], which made
+/// its promise, gets at what lies behind.
 #[derive(Debug)]
 pub struct OpArgs<F> {
     inputs: Vec<BoundOperand>,

@@ -1,9 +1,10 @@
 //! Addresses over time: which are taken while a value lives, and the lowest run of them that is not.
 //!
-//! A segment tree over the nodes of a program (Bentley, 1977). A value's life is the union of a few of the tree's ranges;
-//! each range keeps the addresses of values that live through the whole of it, and of those that live in any part of
-//! it. Spans of addresses that meet are one, and a plan packs densely, so that a range has few of them: a place is found in
-//! little more than the logarithm of the program's length, squared, whatever the number of values placed before.
+//! A segment tree over the nodes of a program (Bentley, 1977). A value's life is the union of a few of the tree's
+//! ranges; each range keeps the addresses of values that live through the whole of it, and of those that live in any
+//! part of it. Spans of addresses that meet are one, and a plan packs densely, so that a range has few of them: a place
+//! is found in little more than the logarithm of the program's length, squared, whatever the number of values placed
+//! before.
 
 /// Disjoint spans in order, none of which meets the next.
 #[derive(Clone, Debug, Default)]

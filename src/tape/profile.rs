@@ -1,8 +1,8 @@
 //! Where the time of a program goes: every operation timed by itself, on the thread that asks.
 //!
 //! The program runs step by step without the team, so the times hold kernels only: no barriers, no waiting. Their sum
-//! against the time of [`super::Machine::run`] on one thread is what the executor costs; against several threads it shows how
-//! well the work divides.
+//! against the time of [`super::Machine::run`] on one thread is what the executor costs; against several threads it
+//! shows how well the work divides.
 
 use super::program::{Node, Program, Val};
 
@@ -60,7 +60,7 @@ impl Profile {
 
 /// Operations of a program that do the same work: one operation on the same shapes.
 #[derive(Clone, Debug, PartialEq)]
-pub struct Kind {
+pub struct OpKind {
     pub op: &'static str,
     pub shapes: String,
     /// Such operations in one run of the program.
@@ -74,8 +74,8 @@ pub struct Kind {
 }
 
 /// The kinds of a program, each with its first node.
-pub(super) fn kinds_of(p: &Program) -> Vec<(usize, Kind)> {
-    let mut kinds: Vec<(usize, Kind)> = vec![];
+pub(super) fn kinds_of(p: &Program) -> Vec<(usize, OpKind)> {
+    let mut kinds: Vec<(usize, OpKind)> = vec![];
     for (i, node) in p.nodes.iter().enumerate() {
         let new = kind(p, node);
         match kinds.iter_mut().find(|(_, k)| k.op == new.op && k.shapes == new.shapes && k.bytes == new.bytes) {
@@ -86,13 +86,13 @@ pub(super) fn kinds_of(p: &Program) -> Vec<(usize, Kind)> {
     kinds
 }
 
-fn kind(p: &Program, node: &Node) -> Kind {
+fn kind(p: &Program, node: &Node) -> OpKind {
     let shapes = |vs: &[Val]| vs.iter().map(|&v| p.shape(v).to_vec()).collect::<Vec<_>>();
     let (inputs, outputs) = (shapes(&node.inputs), shapes(&node.outputs));
     let mut seen: Vec<Val> = node.inputs.iter().chain(&node.outputs).copied().collect();
     seen.sort();
     seen.dedup();
-    Kind {
+    OpKind {
         op: node.op.name(),
         shapes: text(inputs.iter().chain(&outputs).map(Vec::as_slice)),
         calls: 1,

@@ -34,7 +34,7 @@ pub enum Region {
     Environment,
     Statistics,
     /// Buffers that carry data from one program of an epoch to the next.
-    Exchange,
+    RolloutBuffers,
     /// Counters, learning rates, metrics.
     Control,
 }

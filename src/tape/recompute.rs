@@ -1,13 +1,16 @@
-//! Recompute: what the reverse pass reads is computed again right before it, instead of being kept.
+//! Rematerialisation: what the reverse pass reads is computed again right before it, instead of being kept. The setting
+//! is `recompute`.
 //!
-//! A forward operation whose outputs the reverse pass reads may be *repeated*: a copy of it, with outputs of its own, is
-//! inserted before the first later operation that reads them, so the originals live no longer than the forward pass.
-//! What a copy reads is kept, or repeated itself, earlier; so a single layer, a step of a rollout or anything between
-//! can be a segment, and its boundary is whatever is not repeated. Operations are functions of their inputs, and one is
-//! repeated only if nothing overwrites these before; so every choice gives the same bits.
+//! A forward operation whose outputs the reverse pass reads may be *rematerialised*: a copy of it, with outputs of its
+//! own, is inserted before the first later operation that reads them, so the originals live no longer than the forward
+//! pass. What a copy reads is kept, or rematerialised itself, earlier; so a single layer, a step of a rollout or
+//! anything between can be a segment, and its boundary is whatever is not rematerialised. Operations are functions of
+//! their inputs, and one is rematerialised only if nothing overwrites these before; so every choice gives the same
+//! bits.
 //!
-//! Operations are ranked by the numbers they save for an operation of arithmetic repeated, the largest first (Chen et al.,
-//! "Training deep nets with sublinear memory cost", 2016, keeps square-root many; here the budget decides how many).
+//! Operations are ranked by the numbers they save for an operation of arithmetic rematerialised, the largest first
+//! (Chen et al., "Training deep nets with sublinear memory cost", 2016, keeps square-root many; here the budget decides
+//! how many).
 
 use super::plan::{ProgramLayout, aligned, plan_program};
 use super::program::{DType, Node, Program, Storage, Val};
@@ -16,13 +19,13 @@ use std::cell::RefCell;
 use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 
-/// An operation that can be repeated.
+/// An operation that can be rematerialised.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Candidate {
     pub node: usize,
     /// Numbers that need not be kept.
     pub saves: usize,
-    /// Arithmetic that is done twice.
+    /// Arithmetic that is done a second time.
     pub costs: usize,
 }
 
@@ -35,9 +38,9 @@ struct Access {
 }
 
 /// The storage of a value: activations by their base, variables by number.
-type Place = (bool, u32);
+type StorageKey = (bool, u32);
 
-fn place(p: &Program, v: Val) -> (Place, usize, usize) {
+fn place(p: &Program, v: Val) -> (StorageKey, usize, usize) {
     let info = p.info(v);
     let (place, from) = match info.storage {
         Storage::Activation => ((false, v.0), 0),
@@ -47,8 +50,8 @@ fn place(p: &Program, v: Val) -> (Place, usize, usize) {
     (place, from, from + info.len())
 }
 
-fn accesses(p: &Program) -> HashMap<Place, Access> {
-    let mut all = HashMap::<Place, Access>::new();
+fn accesses(p: &Program) -> HashMap<StorageKey, Access> {
+    let mut all = HashMap::<StorageKey, Access>::new();
     for (i, node) in p.nodes.iter().enumerate() {
         for &v in &node.inputs {
             let (place, from, to) = place(p, v);
@@ -68,11 +71,11 @@ fn reverse_after(p: &Program, i: usize) -> Option<usize> {
 }
 
 /// Whether the output `v` of node `i` is storage of its own that no other node writes.
-fn is_own(p: &Program, all: &HashMap<Place, Access>, i: usize, v: Val) -> bool {
+fn is_own(p: &Program, all: &HashMap<StorageKey, Access>, i: usize, v: Val) -> bool {
     p.info(v).storage == Storage::Activation && all[&(false, v.0)].writes.iter().all(|w| w.0 == i)
 }
 
-/// Every operation that can be repeated, in the order in which that pays.
+/// Every operation that can be rematerialised, in the order in which that pays.
 pub fn candidates(p: &Program) -> Vec<Candidate> {
     let all = accesses(p);
     let mut found: Vec<Candidate> = (0..p.nodes.len()).filter_map(|i| candidate(p, &all, i)).collect();
@@ -84,7 +87,7 @@ pub fn candidates(p: &Program) -> Vec<Candidate> {
     found
 }
 
-fn candidate(p: &Program, all: &HashMap<Place, Access>, i: usize) -> Option<Candidate> {
+fn candidate(p: &Program, all: &HashMap<StorageKey, Access>, i: usize) -> Option<Candidate> {
     let (node, reverse) = (&p.nodes[i], reverse_after(p, i)?);
     if node.outputs.iter().any(|&v| p.base(v).is_none() || p.info(v).dtype != DType::Real) {
         return None;
@@ -107,8 +110,8 @@ fn candidate(p: &Program, all: &HashMap<Place, Access>, i: usize) -> Option<Cand
     (saves > 0 && kept).then_some(Candidate { node: i, saves, costs })
 }
 
-/// The program with these nodes repeated.
-pub fn repeat(p: &Program, nodes: &[usize]) -> Program {
+/// The program with these nodes rematerialised.
+pub fn rematerialise(p: &Program, nodes: &[usize]) -> Program {
     let all = accesses(p);
     let mut chosen = nodes.to_vec();
     chosen.sort_unstable();
@@ -172,43 +175,43 @@ fn redirect(out: &mut Program, fresh: &HashMap<Val, (Val, usize)>, v: Val, at: u
     }
 }
 
-/// How much of a program is repeated, and what that does.
+/// How much of a program is rematerialised, and what that does.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Level {
     pub program: &'static str,
-    /// Operations repeated, of those that can be: the first ones of [`candidates`].
+    /// Operations rematerialised, of those that can be: the first ones of [`candidates`].
     pub taken: usize,
     pub of: usize,
     /// Numbers of the activation region.
     pub reals: usize,
-    /// Arithmetic repeated, as a share of the program's.
+    /// Arithmetic rematerialised, as a share of the program's.
     pub extra: f64,
 }
 
 /// Parts of a program's candidates that are looked at.
 const PARTS: usize = 16;
 
-/// A program that repeats some of its candidates.
+/// A program that rematerialises some of its candidates.
 #[derive(Clone, Debug)]
-pub struct Repeated<'a> {
+pub struct Rematerialised<'a> {
     pub program: Cow<'a, Program>,
     pub layout: ProgramLayout,
     pub level: Level,
 }
 
-/// A program with what can be repeated in it.
+/// A program with what can be rematerialised in it.
 #[derive(Debug)]
-pub struct Repeatable {
+pub struct Rematerialisable {
     program: Program,
     layout: ProgramLayout,
     ranked: Vec<Candidate>,
     /// Arithmetic of the program.
     whole: usize,
-    /// What was asked: numbers of the activation region, by how many are repeated.
+    /// What was asked: numbers of the activation region, by how many are rematerialised.
     known: RefCell<BTreeMap<usize, usize>>,
 }
 
-impl Repeatable {
+impl Rematerialisable {
     pub fn new(program: Program) -> Self {
         let shapes = |vs: &[Val]| vs.iter().map(|&v| program.shape(v).to_vec()).collect::<Vec<_>>();
         let operations = |n: &Node| n.op.operations(&shapes(&n.inputs), &shapes(&n.outputs));
@@ -218,7 +221,7 @@ impl Repeatable {
         Self { program, layout, ranked, whole, known }
     }
 
-    /// Operations that can be repeated.
+    /// Operations that can be rematerialised.
     pub fn most(&self) -> usize {
         self.ranked.len()
     }
@@ -228,13 +231,13 @@ impl Repeatable {
         (&self.program, &self.layout)
     }
 
-    /// The first `taken` candidates repeated.
-    pub fn rematerialising(&self, taken: usize) -> Repeated<'_> {
+    /// The first `taken` candidates rematerialised.
+    pub fn rematerialising(&self, taken: usize) -> Rematerialised<'_> {
         let taken = taken.min(self.most());
         let (program, layout) = match taken {
             0 => (Cow::Borrowed(&self.program), self.layout.clone()),
             _ => {
-                let program = repeat_first(&self.program, &self.ranked, taken);
+                let program = rematerialise_first(&self.program, &self.ranked, taken);
                 let layout = plan_program(&program);
                 (Cow::Owned(program), layout)
             }
@@ -243,7 +246,7 @@ impl Repeatable {
         let (reals, extra) = (layout.activations.real, again as f64 / self.whole.max(1) as f64);
         self.known.borrow_mut().insert(taken, reals);
         let level = Level { program: program.name, taken, of: self.most(), reals, extra };
-        Repeated { program, layout, level }
+        Rematerialised { program, layout, level }
     }
 
     fn reals(&self, taken: usize) -> usize {
@@ -251,18 +254,20 @@ impl Repeatable {
         known.unwrap_or_else(|| self.rematerialising(taken).level.reals)
     }
 
-    /// From nothing repeated to all that can be, in [`PARTS`] steps.
+    /// From nothing rematerialised to all that can be, in [`PARTS`] steps.
     fn parts(&self) -> impl Iterator<Item = usize> + '_ {
         (0..=PARTS).map(|i| self.most() * i / PARTS)
     }
 
     /// The fewest numbers that the activations can be brought to. Memory does not fall with every operation that is
-    /// repeated: what a copy reads lives as long as the copy needs it, and copies that need each other are there at once.
+    /// rematerialised: what a copy reads lives as long as the copy needs it, and copies that need each other are there
+    /// at once.
     pub fn floor(&self) -> usize {
         self.parts().map(|taken| self.reals(taken)).min().unwrap_or(0)
     }
 
-    /// How few candidates must be repeated for the activations to keep within `reals` numbers; none if that cannot be.
+    /// How few candidates must be rematerialised for the activations to keep within `reals` numbers; none if that
+    /// cannot be.
     pub fn least(&self, reals: usize) -> Option<usize> {
         let fits = |taken| self.reals(taken) <= reals;
         let mut low = 0;
@@ -282,15 +287,15 @@ impl Repeatable {
     }
 }
 
-/// A program that repeats the first `taken` of its candidates.
+/// A program that rematerialises the first `taken` of its candidates.
 pub fn rematerialising(p: Program, taken: usize) -> Program {
     if taken == 0 {
         return p;
     }
-    repeat_first(&p, &candidates(&p), taken)
+    rematerialise_first(&p, &candidates(&p), taken)
 }
 
-fn repeat_first(p: &Program, ranked: &[Candidate], taken: usize) -> Program {
+fn rematerialise_first(p: &Program, ranked: &[Candidate], taken: usize) -> Program {
     let nodes: Vec<usize> = ranked.iter().take(taken).map(|c| c.node).collect();
-    repeat(p, &nodes)
+    rematerialise(p, &nodes)
 }

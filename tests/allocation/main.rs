@@ -1,4 +1,5 @@
-//! Neither the training loop nor what it writes touches the heap. A program of its own: the counter sees the whole process.
+//! Neither the training loop nor what it writes touches the heap. A program of its own: the counter sees the whole
+//! process.
 
 mod metrics;
 #[path = "../support/mod.rs"]
@@ -16,7 +17,7 @@ use pwm::device::cpu::packing;
 use pwm::device::cpu::team::Team;
 use pwm::io::metrics::{FILE_NAME, read_metrics};
 use pwm::ops::flow::matching::velocity_error;
-use pwm::ops::flow::{Field, Part, Steps, integrate};
+use pwm::ops::flow::{InputPart, Steps, VelocityField, integrate};
 use pwm::ops::linear::{Epilogue, LayerVals, transpose};
 use pwm::run::folder::{RunFolder, RunInfo};
 use pwm::run::session::Session;
@@ -80,12 +81,12 @@ fn epochs_allocate_nothing() {
     let folder = RunFolder::create(&dir.path().join("run"), &c.to_yaml()).unwrap();
     let metrics = folder.file(FILE_NAME);
     let mut session = Session::begin(Runner::<f32>::new(&c).unwrap(), folder, RunInfo::begin(c.seed)).unwrap();
-    // The library of products packs into a buffer that each worker allocates with its first wide product, which on a busy
-    // machine may come late.
+    // The library of products packs into a buffer that each worker allocates with its first wide product, which on a
+    // busy machine may come late.
     for _ in 0..30 {
         session.epoch().unwrap();
     }
-    assert!(session.trainer.bootstrapped(), "every program has run once");
+    assert!(session.runner.bootstrapped(), "every program has run once");
     let before = ALLOCATIONS.load(Ordering::Relaxed);
     for _ in 30..130 {
         session.epoch().unwrap();
@@ -107,7 +108,7 @@ fn flows_pack_into_what_is_reserved() {
             count += 1;
             vars.add(region, format!("variable {count}"), DType::Real, shape)
         };
-        let start = add(Region::Exchange, &[ROWS, STATE]);
+        let start = add(Region::RolloutBuffers, &[ROWS, STATE]);
         // Weight and bias of each layer; the first also takes the time.
         let shapes = [vec![HIDDEN, STATE + 1], vec![HIDDEN], vec![STATE, HIDDEN], vec![STATE]];
         let parameters: Vec<_> = shapes.iter().map(|s| add(Region::Parameters, s)).collect();
@@ -122,7 +123,7 @@ fn flows_pack_into_what_is_reserved() {
                 )
             })
             .collect();
-        let field = Field { layers: &layers, parts: &[Part::State, Part::Time], tangent: None };
+        let field = VelocityField { layers: &layers, parts: &[InputPart::State, InputPart::Time], tangent: None };
         let steps = Steps { integrator: Integrator::Heun, substeps: 2 };
         let start = p.var(&vars, start);
         let end = integrate(&mut p, &field, steps, start, &[], true, None);

@@ -3,7 +3,7 @@
 use std::sync::atomic::Ordering;
 
 use crate::ALLOCATIONS;
-use pwm::algo::metrics::Kind;
+use pwm::algo::metrics::MetricKind;
 use pwm::io::metrics::{Metrics, Start};
 use pwm::run::progress::{Status, format_status};
 use pwm::run::tracker::Shown;
@@ -18,7 +18,7 @@ pub fn rows_and_progress_lines_do_not_allocate() {
     let mut status = Status {
         epochs: 500,
         best_return: 1e9,
-        metrics: vec![Shown { kind: Kind::Loss, label: "actor", value: -1e-300 }],
+        metrics: vec![Shown { kind: MetricKind::Loss, label: "actor", value: -1e-300 }],
         ..Status::default()
     };
     let before = ALLOCATIONS.load(Ordering::Relaxed);

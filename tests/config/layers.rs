@@ -112,8 +112,8 @@ fn the_reader_of_imports_reads() {
     assert_eq!(crate_paths(text), ["tape", "run", "mem", "sim"]);
 }
 
-/// Which algorithms there are is told in one place; a new one is added there, not looked for in the whole tree. (Settings
-/// know their default, and whether a world model is learned.)
+/// Which algorithms there are is told in one place; a new one is added there, not looked for in the whole tree.
+/// (Settings know their default, and whether a world model is learned.)
 #[test]
 fn algorithms_are_told_apart_in_one_place() {
     let src = Path::new(env!("CARGO_MANIFEST_DIR")).join("src");

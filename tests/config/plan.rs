@@ -7,13 +7,13 @@ use crate::support::random_config::Draw;
 use pwm::algo::build;
 use pwm::app::plan::{self, PlanArgs};
 use pwm::backend::cuda::{count_launches, describe_launches};
-use pwm::config::{Bytes, Config, Kind, Precision, Shipped, load};
+use pwm::config::{Bytes, Config, Precision, Shipped, ShippedKind, load};
 use pwm::device::cpu::team::Team;
 use pwm::device::cuda::Launch;
 use pwm::device::cuda::matmul::Matmul;
 use pwm::device::cuda::unit::units;
 use pwm::mem::{Budget, Limit};
-use pwm::run::plan::{Fit, KNOBS, Knob, Limits, Memory, Place, Plan, Planner};
+use pwm::run::plan::{ArenaPlace, Fit, KNOBS, Knob, Limits, MemoryKind, Plan, Planner};
 use pwm::tape::plan::aligned;
 use pwm::tape::{Layout, Machine, Placement, Program};
 
@@ -27,7 +27,7 @@ fn budget(bytes: u64) -> Limits {
 
 /// Binds without touching memory; the plan, the machine and the furthest operand must agree.
 fn agree(c: &Config, what: &str) {
-    let plan = Plan::new(c, Place::Host);
+    let plan = Plan::new(c, ArenaPlace::Host);
     let (vars, programs) = build(c);
     let (vars, programs) = plan.exec_plan().of(vars, programs);
     let team = Arc::new(Team::new(1).unwrap());
@@ -40,7 +40,7 @@ fn agree(c: &Config, what: &str) {
 
 #[test]
 fn shipped_configurations_bind_what_is_planned() {
-    for name in Shipped::names(Kind::Alg) {
+    for name in Shipped::names(ShippedKind::Alg) {
         agree(&load(&[format!("alg={name}")]).unwrap(), name);
     }
 }
@@ -65,19 +65,19 @@ fn ten_thousand_random_configurations_bind_what_is_planned() {
 
 /// On a device the arena is what its programs' layout says, which is what is allocated there.
 fn agree_on_a_device(c: &Config, what: &str) {
-    if Place::Device.suits(c).is_err() {
+    if ArenaPlace::Device.suits(c).is_err() {
         return;
     }
-    let plan = Plan::new(c, Place::Device);
+    let plan = Plan::new(c, ArenaPlace::Device);
     let (vars, programs) = build(c);
     let (vars, programs) = plan.exec_plan().of(vars, programs.into_iter().map(Program::for_device).collect());
     let layout = Layout::new(&vars, &programs);
     assert_eq!(plan.arena_bytes(), layout.total().bytes(size_of::<f32>()) as u64, "{what}, on a device");
 }
 
-/// Memory does not fall with every operation that is computed twice: what holds least is not where all are.
+/// Memory does not fall with every operation that is rematerialised: what holds least is not where all are.
 #[test]
-fn the_least_is_found_where_all_twice_holds_more() {
+fn the_least_is_found_where_rematerialising_all_holds_more() {
     let settings = [
         "alg=pwm_5M",
         "replay=device",
@@ -93,8 +93,8 @@ fn the_least_is_found_where_all_twice_holds_more() {
         "horizon=8",
     ];
     let c = load(&settings).unwrap();
-    let all = Plan::new(&load(&[&settings[..], &["recompute=all"]].concat()).unwrap(), Place::Host);
-    let planner = Planner::new(&c, Place::Host);
+    let all = Plan::new(&load(&[&settings[..], &["recompute=all"]].concat()).unwrap(), ArenaPlace::Host);
+    let planner = Planner::new(&c, ArenaPlace::Host);
     let (none, least) = (planner.within(&Limits::default()), planner.least());
     assert!(least.host() + (4 << 20) < all.host(), "{} of {}", least.host(), all.host());
     let mem = (least.host() + all.host()) / 2;
@@ -111,7 +111,7 @@ fn the_least_is_found_where_all_twice_holds_more() {
 fn a_setting_is_searched_from_its_least_value_on() {
     let settings = ["alg=pwm_small", "num_envs=32768", "replay=device", "recompute=none"];
     let c = load(&settings).unwrap();
-    let planner = Planner::new(&c, Place::Host);
+    let planner = Planner::new(&c, ArenaPlace::Host);
     let need = planner.within(&Limits::default()).host();
     let limits = budget(need - 1);
     let n = Fit::new(&planner, &limits).largest(knob("wm_buffer_size")).unwrap();
@@ -125,12 +125,12 @@ fn a_file_in_memory_saves_none() {
     if pwm::mem::in_memory(shared) {
         let settings = ["alg=pwm_5M", "run_dir=/dev/shm/pwm-test"];
         let c = load(&settings).unwrap();
-        assert!(Planner::new(&c, Place::Host).least().mapped_bytes() == 0);
+        assert!(Planner::new(&c, ArenaPlace::Host).least().mapped_bytes() == 0);
         let asked = load(&[&settings[..], &["replay=file"]].concat()).unwrap();
-        assert!(Place::Host.suits(&asked).unwrap_err().to_string().contains("lies in main memory"));
+        assert!(ArenaPlace::Host.suits(&asked).unwrap_err().to_string().contains("lies in main memory"));
     }
     let c = load(&["alg=pwm_5M", "replay=file"]).unwrap();
-    let plan = Plan::new(&c, Place::Host);
+    let plan = Plan::new(&c, ArenaPlace::Host);
     for (from, counted) in [(Limit::Data, 0), (Limit::AddressSpace, plan.mapped_bytes())] {
         let limit = (plan.host() + plan.unused + counted) * 50 / 49 + 50;
         let limits = |limit| Limits { host: Some(Budget { limit, from: from.clone() }), ..Limits::default() };
@@ -142,7 +142,7 @@ fn a_file_in_memory_saves_none() {
 #[test]
 fn a_disk_holds_checkpoints() {
     let c = load(&["alg=pwm_5M", "replay=file"]).unwrap();
-    let plan = Plan::new(&c, Place::Host);
+    let plan = Plan::new(&c, ArenaPlace::Host);
     assert!(plan.disk() > 3 * plan.mapped_bytes());
     let disk = |bytes| Limits { disk: Some(Budget::asked("disk", Bytes(bytes))), ..Limits::default() };
     assert!(disk(plan.disk()).hold(&plan) && !disk(plan.disk() - 1).hold(&plan));
@@ -151,12 +151,12 @@ fn a_disk_holds_checkpoints() {
 #[test]
 fn lines_add_up_on_host_and_device() {
     let c = load(&["alg=pwm_5M"]).unwrap();
-    for (place, host, device) in [(Place::Host, 1, 0), (Place::Device, 0, 1)] {
+    for (place, host, device) in [(ArenaPlace::Host, 1, 0), (ArenaPlace::Device, 0, 1)] {
         let plan = Plan::new(&c, place);
-        let beside = |on| plan.fixed.iter().filter(|i| i.on == on).map(|i| i.bytes).sum::<u64>();
+        let overhead = |on| plan.fixed.iter().filter(|i| i.on == on).map(|i| i.bytes).sum::<u64>();
         assert_eq!(plan.host(), plan.fixed_bytes() + host * plan.arena_bytes());
-        assert_eq!(plan.device(), beside(Memory::Device) + device * plan.arena_bytes());
-        assert_eq!(plan.disk(), beside(Memory::Disk));
+        assert_eq!(plan.device(), overhead(MemoryKind::Device) + device * plan.arena_bytes());
+        assert_eq!(plan.disk(), overhead(MemoryKind::Disk));
         let sums = plan.lines().fold([0; 3], |s, (_, b)| [s[0] + b[0], s[1] + b[1], s[2] + b[2]]);
         assert_eq!(sums, [plan.host(), plan.device(), plan.disk()]);
     }
@@ -169,12 +169,12 @@ fn what_fits_is_the_largest_that_fits() {
     for (mem, replay) in [(400 << 20, "device"), (400 << 20, "auto")] {
         let c = load(&["alg=pwm_5M", &format!("replay={replay}")]).unwrap();
         let limits = Limits { disk: disk.clone(), ..budget(mem) };
-        let fit = Fit::new(&Planner::new(&c, Place::Host), &limits);
+        let fit = Fit::new(&Planner::new(&c, ArenaPlace::Host), &limits);
         for knob in &KNOBS {
             let n = fit.largest(knob).unwrap();
             let fits = |n| {
                 let c = knob.with(&c, n);
-                c.broken_rules().is_empty() && limits.hold(&Plan::within(&c, Place::Host, &limits))
+                c.broken_rules().is_empty() && limits.hold(&Plan::within(&c, ArenaPlace::Host, &limits))
             };
             assert!(fits(n), "{} = {n}", knob.key);
             // No larger value that the rules allow fits; the next few are tried, as not all of them are allowed.
@@ -188,8 +188,8 @@ fn what_fits_is_the_largest_that_fits() {
 fn the_replay_goes_where_the_budget_lets_it() {
     let c = load(&["alg=pwm_5M"]).unwrap();
     let with = |settings: &[&str]| load(&[&["alg=pwm_5M"], settings].concat()).unwrap();
-    let none = Plan::new(&with(&["recompute=none"]), Place::Host);
-    let least = Planner::new(&with(&["replay=device"]), Place::Host).least();
+    let none = Plan::new(&with(&["recompute=none"]), ArenaPlace::Host);
+    let least = Planner::new(&with(&["replay=device"]), ArenaPlace::Host).least();
     let on_host = |mem| budget(mem).admit(&c).unwrap();
     let (ample, tight, tiny) = (on_host(none.host()), on_host(least.host()), on_host(least.host() - 1));
     assert_eq!((ample.replay, ample.levels.iter().map(|l| l.taken).max()), (Placement::Arena, Some(0)));
@@ -198,13 +198,13 @@ fn the_replay_goes_where_the_budget_lets_it() {
     assert_eq!(tiny.disk() - none.disk(), tiny.offloaded_bytes());
     assert_eq!(tiny.rematerialised().iter().sum::<usize>(), 0, "room enough without the replay");
 
-    let none = Plan::new(&with(&["recompute=none"]), Place::Device);
+    let none = Plan::new(&with(&["recompute=none"]), ArenaPlace::Device);
     let on_device = |host: u64, device: u64| {
         let asked = |bytes| Some(Budget::asked("mem", Bytes(bytes)));
-        Limits { host: asked(host), device: asked(device), disk: None }.admit_at(&c, Place::Device)
+        Limits { host: asked(host), device: asked(device), disk: None }.admit_at(&c, ArenaPlace::Device)
     };
     let [own, pinned] = [0, 1].map(|less| on_device(none.host(), none.device() - less).unwrap());
-    // What is computed twice has tables and launches of its own on the host.
+    // What is rematerialised has tables and launches of its own on the host.
     let again = on_device(8 << 30, pinned.device() - 1).unwrap();
     assert_eq!(
         [&own, &pinned, &again].map(|p| p.replay.clone()),
@@ -216,7 +216,8 @@ fn the_replay_goes_where_the_budget_lets_it() {
     assert_eq!(pinned.host(), own.host());
     assert!(again.rematerialised().iter().sum::<usize>() > 0);
     assert!(
-        Place::Device.suits(&with(&["replay=file"])).is_err() && Place::Host.suits(&with(&["replay=file"])).is_ok()
+        ArenaPlace::Device.suits(&with(&["replay=file"])).is_err()
+            && ArenaPlace::Host.suits(&with(&["replay=file"])).is_ok()
     );
 }
 
@@ -224,13 +225,13 @@ fn the_replay_goes_where_the_budget_lets_it() {
 #[test]
 fn a_rollout_through_the_simulator_has_a_plan() {
     let c = load(&["alg=shac"]).unwrap();
-    let plan = Plan::new(&c, Place::Host);
+    let plan = Plan::new(&c, ArenaPlace::Host);
     let replay = plan.arena.iter().find(|i| i.name == "replay").map_or(0, |i| i.bytes);
     assert_eq!(replay, 0);
     let refusal = budget(plan.host() - plan.arena_bytes() / 2).admit(&c).unwrap_err().to_string();
     assert!(refusal.contains("num_envs=") && !refusal.contains("wm_"), "{refusal}");
     let most = knob("num_envs");
-    let largest = |c: &Config, mem| Fit::new(&Planner::new(c, Place::Host), &budget(mem)).largest(most);
+    let largest = |c: &Config, mem| Fit::new(&Planner::new(c, ArenaPlace::Host), &budget(mem)).largest(most);
     assert!(largest(&c, plan.host()).unwrap() >= c.num_envs);
     // Nor is it bound by the size of a replay that it does not have.
     let less = load(&["alg=shac", "wm_buffer_size=20000"]).unwrap();
@@ -240,7 +241,7 @@ fn a_rollout_through_the_simulator_has_a_plan() {
 #[test]
 fn a_plan_that_does_not_fit_says_what_would() {
     let c = load(&["alg=pwm_5M", "recompute=none", "replay=device"]).unwrap();
-    let need = Plan::new(&c, Place::Host).host();
+    let need = Plan::new(&c, ArenaPlace::Host).host();
     assert!(budget(need).admit(&c).is_ok());
     let refusal = budget(need - 1).admit(&c).unwrap_err().to_string();
     assert!(refusal.contains("replay") && refusal.contains("largest"), "{refusal}");
@@ -257,16 +258,16 @@ fn a_plan_that_does_not_fit_says_what_would() {
 #[test]
 fn recompute_is_as_little_as_the_budget_asks_for() {
     let c = load(&["alg=pwm_48M", "replay=device"]).unwrap();
-    let planner = Planner::new(&c, Place::Host);
+    let planner = Planner::new(&c, ArenaPlace::Host);
     let (none, all) = (planner.within(&Limits::default()), planner.least());
     assert!(all.host() < none.host());
-    let repeated = |p: &Plan| p.rematerialised().iter().sum::<usize>();
+    let count = |p: &Plan| p.rematerialised().iter().sum::<usize>();
     let mut before = 0;
     for share in [100, 60, 20, 0] {
         let mem = all.host() + (none.host() - all.host()) * share / 100;
         let plan = budget(mem).admit(&c).unwrap();
-        assert!(plan.host() <= mem && repeated(&plan) >= before, "{share} %");
-        before = repeated(&plan);
+        assert!(plan.host() <= mem && count(&plan) >= before, "{share} %");
+        before = count(&plan);
         let levels = plan.levels.iter().filter(|l| l.taken > 0);
         assert!(levels.into_iter().all(|l| l.program == "wm_update" && l.extra < 0.5), "only the largest program");
     }
@@ -302,7 +303,7 @@ fn a_plan_for_a_device_needs_none() {
     {
         assert!(line(&text, name)[0] == "-" && line(&text, name)[1] != "-", "{name} is on the device: {text}");
     }
-    for name in ["code", "film", "pictures", "mirror", "driver", "compiler"] {
+    for name in ["code", "trajectory", "pictures", "mirror", "driver", "compiler"] {
         assert!(line(&text, name)[0] != "-" && line(&text, name)[1] == "-", "{name} is on the host: {text}");
     }
     for words in
@@ -326,7 +327,7 @@ fn a_plan_for_a_device_needs_none() {
         "{small}"
     );
     let all = printed(PlanArgs { overrides: vec![], all: true, ..args });
-    for name in Shipped::names(Kind::Alg) {
+    for name in Shipped::names(ShippedKind::Alg) {
         assert!(all.lines().any(|l| l.starts_with(name) && l.ends_with("fits")), "{name} in {all}");
     }
 }

@@ -2,9 +2,9 @@
 
 use pwm::app::config::{ConfigCommand, run};
 use pwm::config::{
-    ActorKind, Algorithm, Bootstrap, Config, ConfigErrors, Dynamics, FlowHead, Integrator, KEYS, Key, Kind, Latent,
-    LrSchedule, NoteKind, ReplaySampling, RewNorm, RewardHead, SHIPPED, Shipped, TauSampling, help_text, load,
-    load_with_notes, markdown,
+    ActorKind, Algorithm, Bootstrap, Config, ConfigErrors, Dynamics, FlowHead, Integrator, KEYS, Key, Latent,
+    LrSchedule, NoteKind, ReplaySampling, RewNorm, RewardHead, SHIPPED, Shipped, ShippedKind, TauSampling, help_text,
+    load, load_with_notes, markdown,
 };
 
 const NONE: &[&str] = &[];
@@ -187,7 +187,7 @@ fn configurations_that_are_not_there() {
         format!(
             "override `alg=pwm5M`: there is no shipped alg configuration `pwm5M`\n  shipped: {}; \
              a file of your own is given by a path ending in .yaml\n  did you mean `pwm_5M`?",
-            one_of(&Shipped::names(Kind::Alg))
+            one_of(&Shipped::names(ShippedKind::Alg))
         )
     );
     assert_eq!(
@@ -279,7 +279,7 @@ fn everything_that_is_wrong_is_said_at_once() {
 
 #[test]
 fn resolved_yaml_reads_back_and_is_complete() {
-    for alg in Shipped::names(Kind::Alg) {
+    for alg in Shipped::names(ShippedKind::Alg) {
         let config = load(&[format!("alg={alg}"), "run_dir=a \"b\" \u{85}\u{1f41c}".into()]).unwrap();
         let yaml = config.to_yaml();
         assert_eq!(Config::from_yaml("config.yaml", &yaml, NONE).unwrap(), config);
@@ -303,7 +303,7 @@ fn json_has_every_key_in_order() {
 #[test]
 fn every_shipped_file_is_valid_and_in_the_list() {
     let mut on_disk = Vec::new();
-    for kind in [Kind::Env, Kind::Alg] {
+    for kind in [ShippedKind::Env, ShippedKind::Alg] {
         for entry in std::fs::read_dir(format!("{}/configs/{}", env!("CARGO_MANIFEST_DIR"), kind.key())).unwrap() {
             let name = entry.unwrap().file_name().into_string().unwrap();
             on_disk.push((kind.key(), name.strip_suffix(".yaml").expect("a YAML file").to_owned()));
@@ -339,9 +339,9 @@ fn the_published_configurations_keep_the_papers_choices() {
 fn flow_configurations_have_the_baselines_size() {
     let world = |settings: &[&str]| {
         let c = load(settings).unwrap();
-        pwm::algo::pwm::Nets::new(&mut pwm::tape::Vars::default(), &c, 37, 8).world.group.len
+        pwm::algo::pwm::PwmNets::new(&mut pwm::tape::Vars::default(), &c, 37, 8).world.group.len
     };
-    for name in Shipped::names(Kind::Alg).into_iter().filter(|name| name.contains("flow")) {
+    for name in Shipped::names(ShippedKind::Alg).into_iter().filter(|name| name.contains("flow")) {
         let alg = format!("alg={name}");
         let (flow, mlp) = (world(&[&alg]), world(&[&alg, "dynamics=mlp"]));
         assert!((flow as f64 / mlp as f64 - 1.0).abs() < 1e-3, "{name}: {flow} and {mlp}");
@@ -473,8 +473,8 @@ fn files_of_the_published_fork_are_read_as_they_are() {
     assert_eq!(load(&[format!("alg={}", broken.display())]).unwrap().actor, ActorKind::Flow);
 }
 
-/// Files of many tasks in every shape they have: settings in a group or at the top, in one line, to be filled in later. None
-/// of them becomes a run of one task.
+/// Files of many tasks in every shape they have: settings in a group or at the top, in one line, to be filled in later.
+/// None of them becomes a run of one task.
 #[test]
 fn files_of_many_tasks_are_refused() {
     let dir = tempfile::tempdir().unwrap();

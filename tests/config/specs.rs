@@ -1,13 +1,14 @@
-//! Specifications of environments: what is wrong with one is said with its place; one's own file runs; what a run keeps of it.
+//! Specifications of environments: what is wrong with one is said with its place; one's own file runs; what a run keeps
+//! of it.
 
 use crate::support::specs::{FIXED, FREE, robot};
 use pwm::config::spec::Spec;
-use pwm::config::{Config, Kind, SHIPPED, Shipped, load};
+use pwm::config::{Config, SHIPPED, Shipped, ShippedKind, load};
 use pwm::env::term::Term;
 use pwm::env::{Task, check};
 
 fn shipped() -> &'static str {
-    Shipped::find(Kind::Env, "ant").unwrap().text
+    Shipped::find(ShippedKind::Env, "ant").unwrap().text
 }
 
 /// What is said of the shipped file with `from` replaced by `to`.
@@ -126,7 +127,7 @@ fn what_a_joint_does_not_have_is_refused_with_its_line() {
 
 #[test]
 fn every_shipped_environment_is_right_and_sets_every_default() {
-    for s in SHIPPED.iter().filter(|s| s.kind == Kind::Env) {
+    for s in SHIPPED.iter().filter(|s| s.kind == ShippedKind::Env) {
         let c = load(&[format!("env={}", s.name)]).unwrap();
         check(&c).unwrap();
         assert_eq!(c.spec, None, "a shipped one is known by its name");

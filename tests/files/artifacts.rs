@@ -8,7 +8,7 @@ use std::path::Path;
 
 use pwm::draw::curve::LearningCurve;
 use pwm::draw::plot::{Look, Plot, Reference, Series};
-use pwm::draw::viewer::{Movie, Readout, Shape};
+use pwm::draw::viewer::{Movie, MovieShape, Readout};
 use pwm::io::checkpoint::{self, Checkpoint, CheckpointError, Section, Tensor};
 use pwm::io::metrics::{Metrics, Row, Start, read_metrics};
 
@@ -285,14 +285,14 @@ fn plots_hold_every_point_of_the_metrics() {
 }
 
 /// A made-up trot: enough of an Ant to look at, with no physics in it.
-fn trot(frames: usize) -> (Vec<Shape>, Vec<f32>, Vec<Readout>) {
-    let mut shapes = vec![Shape { radius: 0.25, half_length: 0.0, group: 0 }];
+fn trot(frames: usize) -> (Vec<MovieShape>, Vec<f32>, Vec<Readout>) {
+    let mut shapes = vec![MovieShape { radius: 0.25, half_length: 0.0, group: 0 }];
     for _ in 0..4 {
-        shapes.push(Shape { radius: 0.08, half_length: 0.1414, group: 0 });
+        shapes.push(MovieShape { radius: 0.08, half_length: 0.1414, group: 0 });
     }
     for _ in 0..4 {
-        shapes.push(Shape { radius: 0.08, half_length: 0.1414, group: 1 });
-        shapes.push(Shape { radius: 0.08, half_length: 0.2828, group: 2 });
+        shapes.push(MovieShape { radius: 0.08, half_length: 0.1414, group: 1 });
+        shapes.push(MovieShape { radius: 0.08, half_length: 0.2828, group: 2 });
     }
     let (mut poses, mut readouts) = (vec![], vec![]);
     let capsule = |poses: &mut Vec<f32>, a: [f64; 3], b: [f64; 3]| {

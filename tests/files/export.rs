@@ -13,7 +13,7 @@ use pwm::algo::{Networks, pwm as pwm_algo, shac};
 use pwm::config::{Algorithm, Config};
 use pwm::device::cpu::team::Team;
 use pwm::io::checkpoint::{self, Checkpoint, Tensor};
-use pwm::run::export::{Part, export};
+use pwm::run::export::{ExportPart, export};
 use pwm::tape::{DType, Machine, Program, Region, VarId, Vars};
 
 const ROWS: usize = 6;
@@ -34,15 +34,15 @@ type Start = Box<dyn Fn(&mut Machine<f32>)>;
 
 fn truth(c: &Config) -> Truth {
     let mut vars = Vars::default();
-    let mut var = |name: &str, n: usize| vars.add(Region::Exchange, name, DType::Real, &[ROWS, n]);
+    let mut var = |name: &str, n: usize| vars.add(Region::RolloutBuffers, name, DType::Real, &[ROWS, n]);
     let (obs, act, action, value) = (var("obs", OBS), var("act", ACT), var("action", ACT), var("value", 1));
     let mut results = vec![("action", action), ("value", value)];
     let mut p = Program::new("all");
     let init: Start = match c.algorithm {
         Algorithm::Pwm => {
-            let nets = pwm_algo::Nets::new(&mut vars, c, OBS, ACT);
+            let nets = pwm_algo::PwmNets::new(&mut vars, c, OBS, ACT);
             let width = nets.world.width;
-            let mut var = |name: &str, n: usize| vars.add(Region::Exchange, name, DType::Real, &[ROWS, n]);
+            let mut var = |name: &str, n: usize| vars.add(Region::RolloutBuffers, name, DType::Real, &[ROWS, n]);
             let [latent, next, reward] =
                 [("latent", width), ("next_latent", width), ("reward", 1)].map(|(n, w)| var(n, w));
             results.extend([("latent", latent), ("next_latent", next), ("reward", reward)]);
@@ -65,7 +65,7 @@ fn truth(c: &Config) -> Truth {
             Box::new(move |m| nets.init(m, seed))
         }
         Algorithm::Shac => {
-            let nets = shac::Nets::new(&mut vars, c, OBS, ACT);
+            let nets = shac::ShacNets::new(&mut vars, c, OBS, ACT);
             let p = &mut p;
             let x = p.var(&vars, obs);
             let mean = Networks::from(nets.clone()).policy(p, &vars, x);
@@ -113,7 +113,7 @@ fn save(t: &Truth, c: &Config, path: &Path) {
     checkpoint::save(path, tensors, &meta).unwrap();
 }
 
-fn exported(c: &Config, parts: &[Part]) -> (Truth, Exported) {
+fn exported(c: &Config, parts: &[ExportPart]) -> (Truth, Exported) {
     let dir = tempfile::tempdir().unwrap();
     let (stored, out) = (dir.path().join("best.safetensors"), dir.path().join("out.safetensors"));
     let truth = truth(c);
@@ -123,7 +123,7 @@ fn exported(c: &Config, parts: &[Part]) -> (Truth, Exported) {
 }
 
 /// Runs every recipe in the file on every row, and compares.
-fn agree(c: &Config, parts: &[Part], expected: &[&str]) {
+fn agree(c: &Config, parts: &[ExportPart], expected: &[&str]) {
     let (truth, file) = exported(c, parts);
     let row = |name: &str, i: usize| -> Vec<f64> {
         let id = truth.results.iter().find(|(n, _)| *n == name).unwrap().1;
@@ -151,7 +151,7 @@ fn agree(c: &Config, parts: &[Part], expected: &[&str]) {
     }
 }
 
-const ALL: [Part; 3] = [Part::Actor, Part::Critic, Part::World];
+const ALL: [ExportPart; 3] = [ExportPart::Actor, ExportPart::Critic, ExportPart::World];
 const EACH: [&str; 5] = ["action", "latent", "next_latent", "reward", "value"];
 
 #[test]
@@ -172,12 +172,12 @@ fn exported_flows_compute_what_the_networks_compute() {
 #[test]
 fn a_policy_alone_holds_what_acting_takes_and_no_more() {
     let c = tiny::config(&["obs_norm=true"]);
-    agree(&c, &[Part::Actor], &["action"]);
-    let (_, file) = exported(&c, &[Part::Actor]);
+    agree(&c, &[ExportPart::Actor], &["action"]);
+    let (_, file) = exported(&c, &[ExportPart::Actor]);
     let heads: std::collections::BTreeSet<_> = file.tensors.keys().map(|n| n.split('.').next().unwrap()).collect();
     assert_eq!(heads.into_iter().collect::<Vec<_>>(), ["actor", "encoder", "obs"]);
     assert_eq!(file.tensors["actor.mu.0.weight"].0, [32, 32], "[out, in]");
     assert_eq!(file.tensors["encoder.0.weight"].0, [40, OBS]);
     assert_eq!(file.meta["epoch"], "3");
-    agree(&pwm::config::load(&["alg=shac_small"]).unwrap(), &[Part::Actor], &["action"]);
+    agree(&pwm::config::load(&["alg=shac_small"]).unwrap(), &[ExportPart::Actor], &["action"]);
 }

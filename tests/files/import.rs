@@ -1,5 +1,6 @@
-//! A checkpoint laid out as published PWM lays it out becomes a policy of ours that computes the same: the fixture is made
-//! by `fixtures/make_published_pt.py` with PyTorch, which also wrote down what it computes. Damaged files do no harm.
+//! A checkpoint laid out as published PWM lays it out becomes a policy of ours that computes the same: the fixture is
+//! made by `fixtures/make_published_pt.py` with PyTorch, which also wrote down what it computes. Damaged files do no
+//! harm.
 //!
 //! `PROPTEST_CASES=1000000` (scripts/full) tries the readers for longer.
 
@@ -11,7 +12,7 @@ use std::process::{Command, Output};
 use proptest::prelude::*;
 use pwm::io::checkpoint::Checkpoint;
 use pwm::io::torch::{TorchFile, pickle, zip};
-use pwm::run::export::{Part, export};
+use pwm::run::export::{ExportPart, export};
 use pwm::run::{import, state};
 
 const PT: &[u8] = include_bytes!("../fixtures/published_tiny.pt");
@@ -54,7 +55,7 @@ fn a_published_checkpoint_becomes_a_policy_that_computes_the_same() {
     let stored = Checkpoint::load(&ours).unwrap();
     let config = state::config_of(&stored).unwrap().unwrap();
     let out = dir.path().join("out.safetensors");
-    export(&stored, &config, &[Part::Actor, Part::Critic, Part::World], &out).unwrap();
+    export(&stored, &config, &[ExportPart::Actor, ExportPart::Critic, ExportPart::World], &out).unwrap();
     let file = recipe::read(&std::fs::read(&out).unwrap());
     let values = truth("values");
     let rows = truth("obs").len();

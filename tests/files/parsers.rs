@@ -1,4 +1,4 @@
-//! Readers of files on bytes that nobody wrote: no panic, and no memory that the bytes are not worth.
+//! Readers of files on bytes that nobody wrote: no panic, and no more memory than the bytes are worth.
 //!
 //! What is held is counted by the allocator of this program. `PROPTEST_CASES=1000000` (scripts/full) tries for longer;
 //! files of `torch.save` have theirs in `import.rs`.
@@ -11,11 +11,11 @@ use std::sync::LazyLock;
 
 use crate::support::golden::Golden;
 use proptest::prelude::*;
-use pwm::config::{Config, KEYS, load};
+use pwm::config::{Config, KEYS, SHIPPED, ShippedKind, load};
 use pwm::io::checkpoint::{self, Checkpoint, Tensor};
 use pwm::io::crc64::Crc64;
 use pwm::io::metrics::read_metrics;
-use pwm::io::source::Source;
+use pwm::io::source::ByteSource;
 
 thread_local! {
     static HELD: Cell<isize> = const { Cell::new(0) };
@@ -69,6 +69,12 @@ fn worth(len: usize) -> usize {
     (64 << 10) + 100 * len
 }
 
+/// What reading settings of `len` bytes may hold: they name a shipped file of each kind, which is read too.
+fn worth_settings(len: usize) -> usize {
+    let longest = |kind| SHIPPED.iter().filter(|s| s.kind == kind).map(|s| s.text.len()).max().unwrap();
+    worth(len + longest(ShippedKind::Env) + longest(ShippedKind::Alg))
+}
+
 /// Some bytes of `good` changed, and some cut off.
 fn damaged(good: &'static [u8]) -> impl Strategy<Value = Vec<u8>> {
     let edits = prop::collection::vec((any::<prop::sample::Index>(), any::<u8>()), 1..6);
@@ -112,8 +118,8 @@ static NUMBERS: LazyLock<Vec<u8>> = LazyLock::new(|| {
     safetensors::serialize(arrays, Some(meta.into())).unwrap()
 });
 
-/// Makes the checksum right again, of the header or (as in version 1) of the whole file, so that what stands behind it is
-/// reached.
+/// Makes the checksum right again, of the header or (as in version 1) of the whole file, so that what stands behind it
+/// is reached.
 fn sign(bytes: &mut [u8], whole: bool) {
     let at = bytes.windows(12).position(|w| w == b"pwm_checksum").map(|i| i + 15);
     let Some(digits) = at.filter(|a| a + 16 <= bytes.len()) else { return };
@@ -155,7 +161,7 @@ proptest! {
         }
         let len = bytes.len();
         let held = most(|| {
-            let Ok(c) = Checkpoint::read(Path::new("x"), Source::Memory(bytes)) else { return };
+            let Ok(c) = Checkpoint::read(Path::new("x"), ByteSource::Memory(bytes)) else { return };
             let tensors: u64 = c.names().filter_map(|n| c.tensor(n).ok()).map(|t| t.bytes()).sum();
             assert!(tensors <= len as u64);
             for name in c.names() {
@@ -192,7 +198,7 @@ proptest! {
             }
             let _ = load(&[&text]).map_err(|errors| errors.to_string());
         });
-        prop_assert!(held <= worth(text.len()), "{held} bytes for {}", text.len());
+        prop_assert!(held <= worth_settings(text.len()), "{held} bytes for {}", text.len());
     }
 
     #[test]
@@ -206,7 +212,7 @@ proptest! {
             let overrides = lines.iter().map(|line| line.replacen(": ", "=", 1)).collect::<Vec<_>>();
             let _ = load(&overrides).map_err(|e| e.to_string());
         });
-        prop_assert!(held <= worth(text.len()), "{held} bytes for {}", text.len());
+        prop_assert!(held <= worth_settings(text.len()), "{held} bytes for {}", text.len());
     }
 
     /// Rows or an error.

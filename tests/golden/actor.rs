@@ -5,11 +5,11 @@ use crate::support::golden::{Array, Golden};
 use crate::support::lab::{Lab, Run, Score, Script, actor_name, config, critics_name, fill_nets};
 use pwm::algo::pwm::critic::{minibatch_loss, targets};
 use pwm::algo::pwm::rollout::rollout;
-use pwm::algo::pwm::{Nets, RolloutBuffers};
+use pwm::algo::pwm::{PwmNets, RolloutBuffers};
 use pwm::config::Config;
 use pwm::ops::control::copy;
 use pwm::ops::policy::ensemble_min;
-use pwm::tape::Number;
+use pwm::tape::TapeReal;
 
 const FILES: [&str; 3] = ["pwm/d_actor_mlp", "pwm/d_actor_bins101", "pwm/d_actor_flow"];
 const PREFIXES: [&str; 3] = ["p/wm/", "p/actor/", "p/critic/"];
@@ -27,9 +27,9 @@ fn settings(g: &Golden) -> Config {
 }
 
 /// Variables of the networks, which hold the file's parameters.
-fn nets(lab: &mut Lab, g: &Golden, c: &Config) -> Nets {
+fn nets(lab: &mut Lab, g: &Golden, c: &Config) -> PwmNets {
     let (obs, act) = (g.array("env/obs0").shape[1], g.array("noise").shape[2]);
-    let nets = Nets::new(&mut lab.vars, c, obs, act);
+    let nets = PwmNets::new(&mut lab.vars, c, obs, act);
     let [world, actor, critics] = PREFIXES;
     fill_nets(lab, g, &nets, world, actor, critics);
     nets
@@ -42,7 +42,7 @@ fn initial_statistics(g: &Golden) -> Vec<f64> {
 }
 
 /// A rollout with the actor's gradient, then the critics' targets.
-fn act<F: Number>(g: &Golden, c: &Config) -> (Run<F>, Nets, RolloutBuffers) {
+fn act<F: TapeReal>(g: &Golden, c: &Config) -> (Run<F>, PwmNets, RolloutBuffers) {
     let mut lab = Lab::new();
     let nets = nets(&mut lab, g, c);
     lab.fill(nets.ret_stats, initial_statistics(g));
@@ -64,7 +64,7 @@ fn act<F: Number>(g: &Golden, c: &Config) -> (Run<F>, Nets, RolloutBuffers) {
     (lab.run(), nets, buffers)
 }
 
-fn actor<F: Number>(file: &str) {
+fn actor<F: TapeReal>(file: &str) {
     let g = Golden::open(file);
     let mut score = Score::new::<F>(&g);
     for (name, detach, ret_norm) in
@@ -123,7 +123,7 @@ fn row(g: &Golden, name: &str, i: usize) -> Array {
     Array { name: a.name, shape: a.shape[1..].to_vec(), values: a.values[i * size..][..size].to_vec() }
 }
 
-fn critics<F: Number>(file: &str) {
+fn critics<F: TapeReal>(file: &str) {
     let g = Golden::open(file);
     let c = settings(&g);
     let mut score = Score::new::<F>(&g);

@@ -7,10 +7,10 @@ use crate::support::lab::{Lab, Naming, Score, actor_name, critic_name, pack};
 use pwm::config::{ActorKind, Config, Integrator};
 use pwm::model::mlp::{Mlp, MlpInit, MlpSpec};
 use pwm::model::params::{GroupBuilder, Init};
-use pwm::model::{Actor, Group};
+use pwm::model::{Actor, ParamGroup};
 use pwm::ops::linear::{Epilogue, LayerVals, linear, transpose};
 use pwm::ops::optim::AdamSpec;
-use pwm::tape::{Number, Val, Vars};
+use pwm::tape::{TapeReal, Val, Vars};
 
 const SIMNORM: Epilogue = Epilogue::NormSimplex { group: 8 };
 
@@ -42,7 +42,7 @@ fn stack(
     g: &Golden,
     vars: &mut Vars,
     &(name, naming, hidden, last, _): &(&str, Naming, Epilogue, Epilogue, bool),
-) -> (Group, Mlp) {
+) -> (ParamGroup, Mlp) {
     let bias = |i: usize| format!("{name}/p/{}", naming(&format!("net.{i}.bias")));
     let mut widths: Vec<usize> = if naming("net.0.bias") == "bias" {
         g.array(&bias(0)).shape
@@ -66,7 +66,7 @@ fn stack(
 }
 
 /// Every parameter of a group, by its name.
-fn parameters(lab: &mut Lab, group: &Group) -> Vec<(String, Val)> {
+fn parameters(lab: &mut Lab, group: &ParamGroup) -> Vec<(String, Val)> {
     let each = group.entries.iter();
     each.map(|e| (e.name.clone(), lab.p.var_at(&lab.vars, group.params, e.offset, &e.shape))).collect()
 }
@@ -78,7 +78,7 @@ fn columns(a: &Array, from: usize, to: usize) -> Array {
     Array { name: format!("{}[{from}..{to}]", a.name), shape: vec![rows, to - from], values }
 }
 
-fn stacks<F: Number>() {
+fn stacks<F: TapeReal>() {
     let g = Golden::open("pwm/a_blocks");
     let mut score = Score::new::<F>(&g);
     for block in STACKS {
@@ -138,7 +138,7 @@ fn bare(lab: &mut Lab, x: Val, n: usize, bias: f64, norm: (Val, Val), epilogue: 
 }
 
 /// LayerNorm does not see a constant added to a row, and Mish of a large number is the number itself.
-fn layernorm<F: Number>() {
+fn layernorm<F: TapeReal>() {
     let g = Golden::open("pwm/a_blocks");
     let [x, gy, gain, shift] = ["x", "gy", "p/weight", "p/bias"].map(|n| g.array(&format!("layernorm/{n}")));
     let mut lab = Lab::new();
@@ -166,7 +166,7 @@ fn golden_layernorm_f32() {
 }
 
 /// With gain 0 a LayerNorm's result is its shift: the function after it, of any number, row by row.
-fn after_norm<F: Number>() {
+fn after_norm<F: TapeReal>() {
     let g = Golden::open("pwm/a_blocks");
     let mut score = Score::new::<F>(&g);
     for (name, epilogue) in [("simnorm", SIMNORM), ("simnorm_big", SIMNORM), ("mish", Epilogue::NormMish)] {
@@ -200,7 +200,7 @@ fn golden_simnorm_and_mish_f32() {
     after_norm::<f32>();
 }
 
-fn actor<F: Number>() {
+fn actor<F: TapeReal>() {
     let g = Golden::open("pwm/a_blocks");
     let width = |i: usize| format!("actor/p/mu_net.{}.bias", 3 * i);
     let mut units: Vec<usize> = (0..).map(width).take_while(|n| g.has(n)).map(|n| g.array(&n).shape[0]).collect();
@@ -244,7 +244,7 @@ fn flow_actor_name(name: &str) -> String {
     if name == "logstd" { "init_logstd".into() } else { actor_name(name).replace("mu_net", "velocity_net") }
 }
 
-fn flow_actor<F: Number>() {
+fn flow_actor<F: TapeReal>() {
     let g = Golden::open("pwm/a_blocks");
     let width = |i: usize| format!("flow_actor/p/velocity_net.{}.bias", 3 * i);
     let mut units: Vec<usize> = (0..).map(width).take_while(|n| g.has(n)).map(|n| g.array(&n).shape[0]).collect();

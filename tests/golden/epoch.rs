@@ -1,5 +1,5 @@
-//! Two epochs of training against the reference's (`pwm/g_epoch_mlp`, `pwm/g_epoch_flow`): actor, critics, world model, with the file's
-//! noise, scripted environment and world-model batches.
+//! Two epochs of training against the reference's (`pwm/g_epoch_mlp`, `pwm/g_epoch_flow`): actor, critics, world model,
+//! with the file's noise, scripted environment and world-model batches.
 //!
 //! `policy_loss` of the file is a mean over episodes that ended, which this product reports in another way.
 
@@ -9,12 +9,12 @@ use crate::support::lab::{Score, Script, actor_name, config, critics_name, numbe
 use pwm::algo::pwm::critic::{pass, targets};
 use pwm::algo::pwm::rollout::rollout;
 use pwm::algo::pwm::world::{Batch, update};
-use pwm::algo::pwm::{Nets, RolloutBuffers};
+use pwm::algo::pwm::{PwmNets, RolloutBuffers};
 use pwm::algo::schedule::{Network, Schedule};
 use pwm::config::{Config, Dynamics, LrSchedule};
 use pwm::ops::control::accumulate;
 use pwm::ops::stats::START_COUNT;
-use pwm::tape::{DType, Machine, Number, Program, Region, VarId, Vars};
+use pwm::tape::{DType, Machine, Program, Region, TapeReal, VarId, Vars};
 
 const FILES: [&str; 2] = ["pwm/g_epoch_mlp", "pwm/g_epoch_flow"];
 
@@ -56,7 +56,7 @@ fn rows(a: &Array, from: usize, to: usize) -> &[f64] {
     &a.values[from * size..to * size]
 }
 
-fn epochs<F: Number>(file: &str) {
+fn epochs<F: TapeReal>(file: &str) {
     let g = Golden::open(file);
     let c = settings(&g);
     let [obs0, noise, done, term, after] =
@@ -67,9 +67,9 @@ fn epochs<F: Number>(file: &str) {
     let (h, n, o, a) = (c.horizon, c.num_envs, obs0.shape[1], noise.shape[3]);
 
     let mut vars = Vars::default();
-    let nets = Nets::new(&mut vars, &c, o, a);
+    let nets = PwmNets::new(&mut vars, &c, o, a);
     let buffers = RolloutBuffers::new(&mut vars, &c, nets.world.width);
-    let mut real = |name: &str, shape: &[usize]| vars.add(Region::Exchange, name, DType::Real, shape);
+    let mut real = |name: &str, shape: &[usize]| vars.add(Region::RolloutBuffers, name, DType::Real, shape);
     let x = Inputs {
         obs: real("obs", &[n, o]),
         noise: real("noise", &[h, n, a]),
@@ -159,7 +159,7 @@ fn epochs<F: Number>(file: &str) {
 }
 
 /// The programs of an epoch: actor, targets, a critic pass, a world-model update.
-fn programs(vars: &Vars, c: &Config, nets: &Nets, buffers: &RolloutBuffers, x: &Inputs) -> Vec<Program> {
+fn programs(vars: &Vars, c: &Config, nets: &PwmNets, buffers: &RolloutBuffers, x: &Inputs) -> Vec<Program> {
     let program = |f: &dyn Fn(&mut Program)| {
         let mut p = Program::new("golden");
         f(&mut p);

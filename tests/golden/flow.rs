@@ -6,11 +6,11 @@
 
 use crate::support::golden::Golden;
 use crate::support::lab::{Lab, Score, config, fill_nets, world_name};
-use pwm::algo::pwm::Nets;
+use pwm::algo::pwm::PwmNets;
 use pwm::algo::pwm::world::{Batch, world_loss};
 use pwm::config::{Config, FlowHead, FlowProjection, Integrator};
 use pwm::ops::flow::matching::{interpolate, velocity_error};
-use pwm::tape::Number;
+use pwm::tape::TapeReal;
 
 const FILES: [(&str, FlowHead); 3] = [
     ("pwm/c_flow_tangent", FlowHead::Tangent),
@@ -44,14 +44,14 @@ fn settings(g: &Golden, head: FlowHead) -> Config {
 }
 
 /// Networks that hold the file's parameters.
-fn nets(lab: &mut Lab, g: &Golden, c: &Config) -> Nets {
-    let nets = Nets::new(&mut lab.vars, c, g.array("obs").shape[2], g.array("a").shape[1]);
+fn nets(lab: &mut Lab, g: &Golden, c: &Config) -> PwmNets {
+    let nets = PwmNets::new(&mut lab.vars, c, g.array("obs").shape[2], g.array("a").shape[1]);
     fill_nets(lab, g, &nets, "p/", "-", "-");
     nets
 }
 
 /// Compares the gradients of the velocity's parameters with `prefix` + name, which lacks the network's.
-fn check_velocity(score: &mut Score, g: &Golden, prefix: &str, nets: &Nets, got: &[f64]) -> usize {
+fn check_velocity(score: &mut Score, g: &Golden, prefix: &str, nets: &PwmNets, got: &[f64]) -> usize {
     let mut count = 0;
     for e in &nets.world.group.entries {
         let Some(short) = e.name.strip_prefix("velocity.") else { continue };
@@ -63,7 +63,7 @@ fn check_velocity(score: &mut Score, g: &Golden, prefix: &str, nets: &Nets, got:
     count
 }
 
-fn integrators<F: Number>((file, head): (&str, FlowHead)) {
+fn integrators<F: TapeReal>((file, head): (&str, FlowHead)) {
     let g = Golden::open(file);
     let mut score = Score::new::<F>(&g);
     let (mut ends, mut gradients) = (0, 0);
@@ -96,7 +96,7 @@ fn integrators<F: Number>((file, head): (&str, FlowHead)) {
     score.finish(&format!("{file}: integrators"));
 }
 
-fn matching<F: Number>((file, head): (&str, FlowHead)) {
+fn matching<F: TapeReal>((file, head): (&str, FlowHead)) {
     let g = Golden::open(file);
     let c = settings(&g, head);
     let mut score = Score::new::<F>(&g);
@@ -142,7 +142,7 @@ fn matching<F: Number>((file, head): (&str, FlowHead)) {
     score.finish(&format!("{file}: matching"));
 }
 
-fn losses<F: Number>((file, head): (&str, FlowHead)) {
+fn losses<F: TapeReal>((file, head): (&str, FlowHead)) {
     let g = Golden::open(file);
     let mut score = Score::new::<F>(&g);
     for (name, c) in variants(&settings(&g, head)) {

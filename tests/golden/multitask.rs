@@ -1,15 +1,16 @@
-//! A flow model of many tasks against the reference (`pwm/h_multitask`): a row's task is an embedding, one more input of
-//! every network, and the velocity field takes it as a second fixed input, after model time.
+//! A flow model of many tasks against the reference (`pwm/h_multitask`): a row's task is an embedding, one more input
+//! of every network, and the velocity field takes it as a second fixed input, after model time.
 //!
-//! The reference shortens rows of its table that are longer than 1 when it looks them up; what it then holds is in the file.
+//! The reference shortens rows of its table that are longer than 1 when it looks them up; what it then holds is in the
+//! file.
 
 use crate::support::golden::Golden;
 use crate::support::lab::{Lab, Score};
 use pwm::config::Integrator;
-use pwm::ops::flow::{Field, Part, Steps, integrate};
+use pwm::ops::flow::{InputPart, Steps, VelocityField, integrate};
 use pwm::ops::linear::{Epilogue, LayerVals, linear, transpose};
 use pwm::ops::sum::sum;
-use pwm::tape::{Number, Val};
+use pwm::tape::{TapeReal, Val};
 
 const SIMNORM: Epilogue = Epilogue::NormSimplex { group: 8 };
 
@@ -52,7 +53,7 @@ fn embedded(g: &Golden, tasks: &[f64], times: usize) -> (Vec<usize>, Vec<f64>) {
     (vec![times * tasks.len(), width], rows.repeat(times))
 }
 
-fn flow<F: Number>() {
+fn flow<F: TapeReal>() {
     let g = Golden::open("pwm/h_multitask");
     let mut score = Score::new::<F>(&g);
     let mut lab = Lab::new();
@@ -63,8 +64,8 @@ fn flow<F: Number>() {
     let task = lab.input("embedding", &shape, rows);
     let [z, a, tau, obs] = ["z", "a", "tau", "obs"].map(|n| lab.array(&g.array(n)));
 
-    let parts = [Part::State, Part::Fixed(0), Part::Time, Part::Fixed(1)];
-    let field = Field { layers: &velocity.layers, parts: &parts, tangent: None };
+    let parts = [InputPart::State, InputPart::Fixed(0), InputPart::Time, InputPart::Fixed(1)];
+    let field = VelocityField { layers: &velocity.layers, parts: &parts, tangent: None };
     let steps = Steps { integrator: Integrator::Heun, substeps: 2 };
     let next = integrate(&mut lab.p, &field, steps, z, &[a, task], true, None);
     let latent = encoder.apply(&mut lab, &[obs, task]);

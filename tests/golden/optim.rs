@@ -9,14 +9,14 @@ use pwm::config::{Config, LrSchedule};
 use pwm::ops::optim::{AdamSpec, AdamVals, adam};
 use pwm::ops::returns::td_lambda;
 use pwm::ops::stats::{START_COUNT, normalise, update_stats};
-use pwm::tape::{DType, Machine, Number, Program, Region, VarId, Vars};
+use pwm::tape::{DType, Machine, Program, Region, TapeReal, VarId, Vars};
 
 /// Arrays `prefix0`, `prefix1`, ... of the file.
 fn series(g: &Golden, prefix: &str) -> Vec<Array> {
     (0..).map(|i| format!("{prefix}{i}")).take_while(|n| g.has(n)).map(|n| g.array(&n)).collect()
 }
 
-fn statistics<F: Number>() {
+fn statistics<F: TapeReal>() {
     let g = Golden::open("pwm/e_optim");
     let mut score = Score::new::<F>(&g);
     for name in ["rms1", "rms_ret", "rms5"] {
@@ -80,7 +80,7 @@ fn golden_learning_rates() {
 }
 
 /// One optimiser over all tensors of a test case, as one flat group.
-struct Flat<F: Number> {
+struct Flat<F: TapeReal> {
     machine: Machine<F>,
     params: VarId,
     grads: VarId,
@@ -90,7 +90,7 @@ struct Flat<F: Number> {
     rate: VarId,
 }
 
-impl<F: Number> Flat<F> {
+impl<F: TapeReal> Flat<F> {
     fn new(n: usize, spec: AdamSpec) -> Self {
         let mut vars = Vars::default();
         let mut real = |name: &str, n: usize| vars.add(Region::Optimiser, name, DType::Real, &[n]);
@@ -137,7 +137,7 @@ fn flat(arrays: &[Array]) -> Vec<f64> {
     arrays.iter().flat_map(|a| a.values.clone()).collect()
 }
 
-fn adam_steps<F: Number>() {
+fn adam_steps<F: TapeReal>() {
     let g = Golden::open("pwm/e_optim");
     let mut score = Score::new::<F>(&g);
     let (start, grads) = (series(&g, "adam/p0/"), series(&g, "adam/grads/"));
@@ -176,7 +176,7 @@ fn golden_adam_f32() {
 }
 
 /// With both decay rates 0 the first moment is the clipped gradient.
-fn clipping<F: Number>() {
+fn clipping<F: TapeReal>() {
     let g = Golden::open("pwm/e_optim");
     let mut score = Score::new::<F>(&g);
     for name in ["clip/active", "clip/inactive", "clip/wm", "clip/boundary"] {
@@ -204,7 +204,7 @@ fn golden_clipping_f32() {
     clipping::<f32>();
 }
 
-fn td<F: Number>() {
+fn td<F: TapeReal>() {
     let g = Golden::open("pwm/e_optim");
     let mut score = Score::new::<F>(&g);
     let gamma = Config::default().gamma;

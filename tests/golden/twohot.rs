@@ -5,32 +5,32 @@ use crate::support::ops::Dot;
 use pwm::device::cpu::team::Team;
 use pwm::ops::control::copy;
 use pwm::ops::twohot::{Bins, Decode, symexp, symlog, two_hot_decode, two_hot_loss};
-use pwm::tape::{DType, Machine, Number, Program, Region, Val, VarId, Vars, grad};
+use pwm::tape::{DType, Machine, Program, Region, TapeReal, Val, VarId, Vars, grad};
 use std::sync::Arc;
 
 const TOLERANCE: f64 = 1e-7;
 
 fn add(vars: &mut Vars, name: &str, shape: &[usize]) -> VarId {
-    vars.add(Region::Exchange, name, DType::Real, shape)
+    vars.add(Region::RolloutBuffers, name, DType::Real, shape)
 }
 
 fn bins(g: &Golden) -> Bins {
     Bins { vmin: g.number("vmin"), vmax: g.number("vmax"), count: g.number("num_bins") as usize }
 }
 
-fn put<F: Number>(m: &mut Machine<F>, var: VarId, values: &[f64]) {
+fn put<F: TapeReal>(m: &mut Machine<F>, var: VarId, values: &[f64]) {
     for (to, &x) in m.real_mut(var).iter_mut().zip(values) {
         *to = F::of(x);
     }
 }
 
-fn numbers<F: Number>(m: &Machine<F>, var: VarId) -> Vec<f64> {
+fn numbers<F: TapeReal>(m: &Machine<F>, var: VarId) -> Vec<f64> {
     m.real(var).iter().map(|x| x.value()).collect()
 }
 
 /// Runs a program on the file's logits times `scale`, x and gy; returns value and gradient of the logits.
 /// `f` gets logits, x and gy and returns the value to read and the scalar to differentiate.
-fn run<F: Number>(
+fn run<F: TapeReal>(
     g: &Golden,
     scale: f64,
     f: impl Fn(&mut Program, Val, Val, Val) -> (Val, Val),
@@ -80,7 +80,7 @@ fn golden_symlog_symexp_and_codes() {
     }
 }
 
-fn decoded<F: Number>(tolerance: f64) {
+fn decoded<F: TapeReal>(tolerance: f64) {
     let g = Golden::open("pwm/f_twohot");
     let b = bins(&g);
     for (name, decode, scale) in [
@@ -109,7 +109,7 @@ fn golden_decode_f32() {
     decoded::<f32>(2e-5);
 }
 
-fn cross_entropy<F: Number>(tolerance: f64) {
+fn cross_entropy<F: TapeReal>(tolerance: f64) {
     let g = Golden::open("pwm/f_twohot");
     let b = bins(&g);
     // One step a row, weighted by gy, is the reference's scalar; one loss a row is its vector.

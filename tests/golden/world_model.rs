@@ -5,20 +5,20 @@
 
 use crate::support::golden::Golden;
 use crate::support::lab::{Lab, Run, Score, config, fill_nets, world_name};
-use pwm::algo::pwm::Nets;
+use pwm::algo::pwm::PwmNets;
 use pwm::algo::pwm::rollout::decode;
 use pwm::algo::pwm::world::{Batch, world_loss};
 use pwm::config::Config;
-use pwm::tape::Number;
+use pwm::tape::TapeReal;
 
 /// The loss on the file's batch with the weights under `weights`, and the gradient of `dynamics` and `reward` times
 /// its two parts.
-fn loss<F: Number>(g: &Golden, weights: &str, (dynamics, reward): (f64, f64)) -> (Run<F>, Nets) {
+fn loss<F: TapeReal>(g: &Golden, weights: &str, (dynamics, reward): (f64, f64)) -> (Run<F>, PwmNets) {
     let world = format!("{weights}/p/");
     let c = Config { reward_coef: 1.0, gamma: g.number("gamma"), ..config(g, &world, "-", "-") };
     let [obs, act, rew] = ["obs", "act", "rew"].map(|n| g.array(n));
     let mut lab = Lab::new();
-    let nets = Nets::new(&mut lab.vars, &c, obs.shape[2], act.shape[2]);
+    let nets = PwmNets::new(&mut lab.vars, &c, obs.shape[2], act.shape[2]);
     fill_nets(&mut lab, g, &nets, &world, "-", "-");
     let (obs, act, rew) = (lab.array(&obs), lab.array(&act), lab.array(&rew));
     let loss = world_loss(&mut lab.p, &lab.vars, &c, &nets, Batch { obs, act, rew, tau: None });
@@ -37,7 +37,7 @@ fn loss<F: Number>(g: &Golden, weights: &str, (dynamics, reward): (f64, f64)) ->
     (lab.run(), nets)
 }
 
-fn scalar<F: Number>() {
+fn scalar<F: TapeReal>() {
     let g = Golden::open("pwm/b_world_model");
     let (run, nets) = loss::<F>(&g, "scalar", (1.0, 1.0));
     let mut score = Score::new::<F>(&g);
@@ -60,7 +60,7 @@ fn golden_scalar_head_f32() {
     scalar::<f32>();
 }
 
-fn two_hot<F: Number>() {
+fn two_hot<F: TapeReal>() {
     let g = Golden::open("pwm/b_world_model");
     let mut score = Score::new::<F>(&g);
     for (name, part, seeds) in [("twohot_dyn", "dyn", (1.0, 0.0)), ("twohot_ce", "rew", (0.0, 1.0))] {

@@ -1,5 +1,5 @@
-//! What `scripts/bundle` packs runs from an empty folder, without Rust: on the processor, and on the stand-in driver with
-//! the script that measures.
+//! What `scripts/bundle` packs runs from an empty folder, without Rust: on the processor, and on the stand-in driver
+//! with the script that measures.
 #![cfg(unix)]
 
 use crate::support::standin;

@@ -1,4 +1,5 @@
-//! The CUDA kernels without a GPU: compiled as C++ behind a shim and run through the whole back end on a stand-in driver.
+//! The CUDA kernels without a GPU: compiled as C++ behind a shim and run through the whole back end on a stand-in
+//! driver.
 
 use crate::support::standin;
 use crate::support::tiny;
@@ -10,7 +11,7 @@ use pwm::backend::cuda::Options;
 use pwm::config::{Config, Precision, ReplayPlace};
 use pwm::device::cuda::driver::Context;
 use pwm::device::cuda::matmul::Matmul;
-use pwm::run::plan::{Place, Plan};
+use pwm::run::plan::{ArenaPlace, Plan};
 use pwm::run::state::fingerprint;
 use pwm::tape::Placement;
 use std::collections::BTreeSet;
@@ -77,8 +78,8 @@ fn missed() -> Vec<String> {
     kernels().into_iter().filter(|name| !instance(name)).collect()
 }
 
-/// Cases that take a processor seconds: not under every order of threads. Three of those that the copy unit takes part in
-/// are left for that, one of them with clusters.
+/// Cases that take a processor seconds: with `PWM_LONG_CASES` alone, and under no other order of threads. Three of those
+/// that the copy unit takes part in are left for that, one of them with clusters.
 const LONG: [&str; 11] = [
     "2730x256",
     "8203x40",
@@ -93,13 +94,13 @@ const LONG: [&str; 11] = [
     "4x3080",
 ];
 
-/// Whether this is a run of a test again, in another environment: of the short cases then.
-fn short() -> bool {
-    ["PWM_STANDIN_ORDER", "PWM_STANDIN_FLAGS", "PWM_PRODUCTS"].iter().any(|v| std::env::var(v).is_ok())
+fn long() -> bool {
+    let harsh = ["PWM_STANDIN_ORDER", "PWM_STANDIN_FLAGS", "PWM_PRODUCTS"].iter().any(|v| std::env::var(v).is_ok());
+    std::env::var("PWM_LONG_CASES").is_ok() && !harsh
 }
 
 fn every_case() -> Vec<Case> {
-    cases().into_iter().filter(|c| !short() || !LONG.iter().any(|l| c.name.contains(l))).collect()
+    cases().into_iter().filter(|c| long() || !LONG.iter().any(|l| c.name.contains(l))).collect()
 }
 
 /// The cases with matrix products, in every precision and on the units that `PWM_PRODUCTS` leaves.
@@ -110,8 +111,7 @@ fn products(precision: Precision) {
     with.extend(hopper.then(|| format!("{CLUSTER} {precision}")));
     let list: Vec<_> = every_case().into_iter().filter(|c| with.iter().any(|w| c.name.starts_with(w))).collect();
     check(&list, precision);
-    let best = hopper && !short();
-    if best {
+    if hopper && long() {
         // The last two parameters of the template: LayerNorm follows, in so many blocks a row.
         let launched = standin::launched();
         let follows = |end: &str| launched.iter().any(|s| s.starts_with("product_tma") && s.ends_with(end));
@@ -123,7 +123,7 @@ fn products(precision: Precision) {
         let missed: Vec<_> = ends.iter().filter(|e| !follows(e)).collect();
         assert!(missed.is_empty(), "{missed:?}");
     }
-    if best && precision == Precision::Bf16 {
+    if hopper && precision == Precision::Bf16 && std::env::var("PWM_PRODUCTS").is_err() {
         let missed = missed();
         assert!(ON_HOPPER.iter().all(|k| !missed.iter().any(|m| m == k)), "{missed:?}");
     }
@@ -180,35 +180,51 @@ fn kernels() -> BTreeSet<String> {
     names
 }
 
-/// The cases again in an environment of [`standin::harsh`], with these precisions on GPUs of compute capability 8 and 9.
-fn again(which: usize, precisions: &[&str]) {
-    let environment = &standin::harsh()[which];
-    let run = |test: &str, major: &str| {
-        standin::again(test, &[&environment[..], &[("PWM_STANDIN_MAJOR", major.into())]].concat());
-    };
-    run("every_case_matches_double_precision", "8");
-    run("robots_of_every_kind_match_double_precision", "8");
-    for precision in precisions {
-        for major in ["8", "9"] {
-            run(&format!("products_in_{precision}"), major);
-        }
+/// A precision, and the compute capability of a GPU.
+type Products = (&'static str, &'static str);
+
+fn products_again(which: usize, products: &[Products]) {
+    for (precision, major) in products {
+        again(which, &format!("products_in_{precision}"), major);
     }
+}
+
+/// A test again in an environment of [`standin::harsh`].
+fn again(which: usize, test: &str, major: &str) {
+    let environment = &standin::harsh()[which];
+    standin::again(test, &[&environment[..], &[("PWM_STANDIN_MAJOR", major.into())]].concat());
+}
+
+/// All cases again, of the matrix products those that are named.
+fn all_again(which: usize, products: &[Products]) {
+    again(which, "every_case_matches_double_precision", "8");
+    again(which, "robots_of_every_kind_match_double_precision", "8");
+    products_again(which, products);
 }
 
 /// A missing barrier shows when the threads of a block run in another order: in any precision, as all have the same.
 #[test]
 fn the_order_of_threads_does_not_matter_from_behind() {
-    again(0, &["bf16"]);
+    all_again(0, &[("bf16", "9")]);
 }
 
 #[test]
 fn the_order_of_threads_does_not_matter_at_random() {
-    again(1, &["tf32"]);
+    all_again(1, &[("tf32", "8")]);
 }
 
 #[test]
 fn no_access_is_stray() {
-    again(2, &["tf32", "bf16"]);
+    all_again(2, &[("bf16", "9")]);
+}
+
+/// The same templates as in the three tests before, in other types and tiles.
+#[test]
+#[ignore = "minutes of compiling: scripts/full"]
+fn other_products_in_harsh_environments() {
+    products_again(0, &[("bf16", "8"), ("tf32", "9")]);
+    products_again(1, &[("tf32", "9"), ("bf16", "8")]);
+    products_again(2, &[("bf16", "8"), ("tf32", "8"), ("tf32", "9")]);
 }
 
 /// Settings that reach other operations than the defaults do.
@@ -235,7 +251,10 @@ const FLOW: [&str; 7] = [
 #[test]
 fn training_follows_the_processor() {
     for precision in PRECISIONS {
-        for more in [&[][..], ENCODED, &OTHER, &FLOW] {
+        let all = [&[][..], &FLOW, ENCODED, &OTHER];
+        // What else there is multiplies as these two do.
+        let some = if precision == Precision::Fp32 || long() { &all[..] } else { &all[..2] };
+        for more in some {
             let t = train_beside_cpu(&target(precision), 3, more).unwrap();
             println!("{precision}: {t}");
             assert!(t.passed(), "{precision} {more:?}: {t}");
@@ -300,9 +319,10 @@ fn wherever_the_replay_lies_the_bits_are_the_same() {
     let (own, pinned) = (train(Placement::Arena), train(Placement::Pinned));
     assert_eq!(own.0, pinned.0);
     // Both are on the device, or on both sides, what was planned to be there.
-    let plan = |replay| Plan::new(&Config { replay, ..c.clone() }, Place::Device);
+    let plan = |replay| Plan::new(&Config { replay, ..c.clone() }, ArenaPlace::Device);
     for (got, plan) in [(own, plan(ReplayPlace::Device)), (pinned, plan(ReplayPlace::Host))] {
-        assert_eq!((got.1 as u64, got.2 as u64), (plan.arena_bytes(), plan.offloaded_bytes()));
+        let tables = plan.lines().find(|(item, _)| item.name == "epoch tables").unwrap().1[1];
+        assert_eq!((got.1 as u64, got.2 as u64), (plan.arena_bytes() + tables, plan.offloaded_bytes()));
     }
 }
 
@@ -323,7 +343,7 @@ fn a_device_has_a_budget_and_a_replay_that_exceeds_it_moves_to_the_host() {
         (out.status.code(), text(&out.stdout), text(&out.stderr))
     };
     let c = tiny::config(&["num_envs=12", "wm_buffer_size=100_000"]);
-    let plan = Plan::new(&c, Place::Device);
+    let plan = Plan::new(&c, ArenaPlace::Device);
     let state = |name: &str| std::fs::read(dir.path().join(name).join("checkpoints/latest.safetensors")).unwrap();
 
     // What is free on the device, less a margin; the context is there already.

@@ -1,4 +1,5 @@
-//! A GPU that cannot be used, or that fails on the way: one clear line, the exit status, and a checkpoint that is whole.
+//! A GPU that cannot be used, or that fails on the way: one clear line, the exit status, and a checkpoint that is
+//! whole.
 
 use crate::support::standin;
 use crate::support::tiny;
@@ -55,8 +56,8 @@ fn a_gpu_that_is_taken_is_named() {
     }
 }
 
-/// A compiler that is older than the GPU compiles for the newest architecture that it knows, and the driver translates; one
-/// that knows none the GPU can run is an error.
+/// A compiler that is older than the GPU compiles for the newest architecture that it knows, and the driver translates;
+/// one that knows none the GPU can run is an error.
 #[test]
 fn an_architecture_that_the_compiler_does_not_know() {
     let newer = [("PWM_STANDIN_MAJOR", "9"), ("PWM_STANDIN_ARCH", "80")];
@@ -158,8 +159,8 @@ fn a_damaged_cache_is_mended() {
     assert_eq!(files(), whole);
 }
 
-/// A kernel that fails takes its context with it: the run ends with one line, and goes on from its last checkpoint to what
-/// it would have been.
+/// A kernel that fails takes its context with it: the run ends with one line, and goes on from its last checkpoint to
+/// what it would have been.
 #[test]
 fn a_launch_that_fails_leaves_the_last_checkpoint() {
     let dir = tempfile::tempdir().unwrap();

@@ -1,5 +1,5 @@
-//! An epoch on a GPU is one launch, and the host looks once an interval of logging: driver calls counted on the stand-in,
-//! and the same bits however epochs are submitted.
+//! An epoch on a GPU is one launch, and the host looks once an interval of logging: driver calls counted on the
+//! stand-in, and the same bits however epochs are submitted.
 
 use crate::support::standin;
 use crate::support::tiny;
@@ -85,7 +85,7 @@ impl Calls {
     }
 }
 
-/// Epochs that learn, until the replay is so full that nobody need look at it.
+/// Epochs that learn, until the replay is so full that it need not be looked at.
 const WARM: u64 = 20;
 
 fn settings(more: &[&str]) -> Config {
@@ -95,7 +95,7 @@ fn settings(more: &[&str]) -> Config {
     tiny::config(&[&small[..], &quiet, more].concat())
 }
 
-fn trainer(c: &Config, options: Options) -> Runner<f32> {
+fn runner(c: &Config, options: Options) -> Runner<f32> {
     Runner::on(c, &target(options)).unwrap()
 }
 
@@ -134,14 +134,14 @@ fn count(t: Runner<f32>) -> Calls {
 #[test]
 fn an_epoch_is_one_launch() {
     let want = Calls { graphs: 20, waits: 4, ..Calls::default() };
-    assert_eq!(count(trainer(&settings(&[]), Options::default())), want);
-    assert_eq!(count(trainer(&settings(&["alg=shac"]), Options::default())), want);
+    assert_eq!(count(runner(&settings(&[]), Options::default())), want);
+    assert_eq!(count(runner(&settings(&["alg=shac"]), Options::default())), want);
 }
 
 /// While the replay may be empty the host looks once an epoch, at a counter that lies with the other reports.
 #[test]
 fn one_look_an_epoch_while_there_may_be_no_window() {
-    let mut t = trainer(&settings(&["replay_unfinished=false", "episode_length=40"]), Options::default());
+    let mut t = runner(&settings(&["replay_unfinished=false", "episode_length=40"]), Options::default());
     // The first one reads where the run stands.
     epochs(&mut t, 1, 1);
     let before = Calls::now();
@@ -155,7 +155,7 @@ fn one_look_an_epoch_while_there_may_be_no_window() {
 #[test]
 fn epochs_give_the_same_bits_however_they_are_submitted() {
     let run = |options: Options, every: u64| {
-        let mut t = trainer(&settings(&[]), options);
+        let mut t = runner(&settings(&[]), options);
         let reports = epochs(&mut t, 40, every);
         assert!(reports.iter().filter(|r| r.learned).count() > 20);
         let numbers = reports.iter().flat_map(|r| {
@@ -186,7 +186,7 @@ fn epochs_give_the_same_bits_however_they_are_submitted() {
 /// A number that is not finite is reported with the epochs, and named only then.
 #[test]
 fn the_device_reports_what_is_not_finite() {
-    let mut t = trainer(&settings(&[]), Options::default());
+    let mut t = runner(&settings(&[]), Options::default());
     epochs(&mut t, WARM, 5);
     assert_eq!(t.non_finite(), None);
     let v = t.network("critic").group.v;
@@ -196,15 +196,15 @@ fn the_device_reports_what_is_not_finite() {
     assert!(t.non_finite().is_some_and(|name| name.contains("second moment")), "{:?}", t.non_finite());
 }
 
-/// More inputs, outputs, checked variables, words and steps than any run has today: an epoch is as large as its programs
-/// make it, on both back ends.
+/// More inputs, outputs, checked variables, words and steps than any run has today: an epoch is as large as its
+/// programs make it, on both back ends.
 #[test]
 fn an_epoch_has_as_many_inputs_outputs_and_steps_as_it_likes() {
     const MANY: usize = 60;
     const STEPS: usize = 9;
     let run = |target: &Target| {
         let mut vars = Vars::default();
-        let mut add = |name: String, len: usize| vars.add(Region::Exchange, name, DType::Real, &[len]);
+        let mut add = |name: String, len: usize| vars.add(Region::RolloutBuffers, name, DType::Real, &[len]);
         let pairs: Vec<_> =
             (0..MANY).map(|i| (add(format!("in {i}"), 1 + 5 * i), add(format!("out {i}"), 1 + 5 * i))).collect();
         let programs = (0..STEPS).map(|step| {
@@ -266,16 +266,16 @@ fn a_run_that_is_rolled_back_at_its_end_is_not_over() {
     let c = settings(&["max_epochs=23", "eval_every=10"]);
     let dir = tempfile::tempdir().unwrap();
     let folder = RunFolder::create(&dir.path().join("run"), &c.to_yaml()).unwrap();
-    let mut s = Session::begin(trainer(&c, Options::default()), folder, RunInfo::begin(c.seed)).unwrap();
+    let mut s = Session::begin(runner(&c, Options::default()), folder, RunInfo::begin(c.seed)).unwrap();
     let stop = StopFlag::detached();
-    while s.trainer.epoch() < 22 {
+    while s.runner.epoch() < 22 {
         assert_eq!(s.step(&stop).unwrap(), None);
     }
     s.save().unwrap();
-    let v = s.trainer.network("critic").group.v;
-    s.trainer.machine.real_mut(v)[1] = f32::INFINITY;
+    let v = s.runner.network("critic").group.v;
+    s.runner.machine.real_mut(v)[1] = f32::INFINITY;
     assert_eq!(s.run(&stop).unwrap(), StopReason::Finished);
-    assert_eq!((s.early_stop().rollbacks, s.trainer.epoch()), (1, 23));
+    assert_eq!((s.early_stop().rollbacks, s.runner.epoch()), (1, 23));
     assert_eq!(read_metrics(&dir.path().join("run").join(FILE_NAME)).unwrap().last().unwrap().epoch, 23);
 }
 

@@ -5,7 +5,7 @@ use crate::support::specs::{FIXED, FREE, task};
 use pwm::app::selftest::{Case, case};
 use pwm::config::{Config, Precision, Subgradient};
 use pwm::device::philox::{Philox, Stream};
-use pwm::env::{Bound, EnvBatch, Mode, Task};
+use pwm::env::{EnvBatch, GradientBound, Mode, Task};
 use std::sync::Arc;
 
 fn settings() -> Config {
@@ -48,7 +48,7 @@ fn cases() -> Vec<Case> {
             let env = EnvBatch::new(&mut l.vars, "env", &groups, Mode::Train, rng);
             env.reset(&mut l.p, &l.vars);
             let counted = l.given(&[2], vec![0.0; 2]);
-            let bound = Bound { norm: 1e6, count: counted };
+            let bound = GradientBound { norm: 1e6, count: counted };
             let mut state = env.state(&mut l.p, &l.vars);
             for _ in 0..2 {
                 let action = l.leaf(&[env.count, env.act_dim]);

@@ -4,7 +4,7 @@ use crate::support::gradcheck::{Input, Leaf, Traced, check, check_traced, fixed,
 use crate::support::ops::{Dot, Pass};
 use pwm::algo::pwm::rollout::{EnvStepVals, rollout};
 use pwm::algo::pwm::world::{Batch, world_loss};
-use pwm::algo::pwm::{Nets, RolloutBuffers};
+use pwm::algo::pwm::{PwmNets, RolloutBuffers};
 use pwm::config::{self, Config, Latent, RewNorm, RewardHead};
 use pwm::device::cpu::team::Team;
 use pwm::device::philox::{Philox, Stream};
@@ -256,7 +256,7 @@ fn world_model_loss() {
         let c = Config { latent, ..tiny(head) };
         let (h, b) = (c.horizon, c.wm_batch_size);
         check_traced(&format!("{head:?} {latent:?}"), TOLERANCE, |p, vars| {
-            let nets = Nets::new(vars, &c, OBS, ACT);
+            let nets = PwmNets::new(vars, &c, OBS, ACT);
             let mut leaves = parameters(p, vars, &nets.world.group, |name| !name.starts_with("encoder"));
             let constant = |shape: &[usize]| Input { wanted: false, ..input(shape) };
             let first = Input { wanted: latent == Latent::Encoded, ..input(&[b, OBS]) };
@@ -277,8 +277,8 @@ fn world_model_loss() {
     }
 }
 
-/// The actor's loss with respect to the actor, through model and critics. With `detach` the reverse pass leaves out what
-/// dual numbers see, except in a rollout of one step.
+/// The actor's loss with respect to the actor, through model and critics. With `detach` the reverse pass leaves out
+/// what dual numbers see, except in a rollout of one step.
 #[test]
 fn actor_rollout() {
     for (head, latent, bootstrap, ret_norm, detach, horizon) in [
@@ -291,7 +291,7 @@ fn actor_rollout() {
         let c = Config { latent, bootstrap, ret_norm, detach, horizon, ..tiny(head) };
         let n = c.num_envs;
         check_traced(&format!("{head:?} {latent:?} {bootstrap:?} {ret_norm} {horizon}"), TOLERANCE, |p, vars| {
-            let nets = Nets::new(vars, &c, OBS, ACT);
+            let nets = PwmNets::new(vars, &c, OBS, ACT);
             let buffers = RolloutBuffers::new(vars, &c, nets.world.width);
             let mut leaves = parameters(p, vars, &nets.actor.group, |_| true);
             leaves.extend(parameters(p, vars, &nets.world.group, |_| false));

@@ -5,7 +5,7 @@ use crate::support::specs::{FIXED, task};
 use pwm::config::Config;
 use pwm::device::cpu::team::Team;
 use pwm::device::philox::{Philox, Stream};
-use pwm::env::{Bound, EnvBatch, EpisodeStat, Mode, Task};
+use pwm::env::{EnvBatch, EpisodeStat, GradientBound, Mode, Task};
 use pwm::ops::stats::normalise;
 use pwm::tape::{DType, Machine, Program, Region, Vars};
 use std::sync::Arc;
@@ -46,7 +46,7 @@ fn groups_do_not_see_each_other() {
         let mut vars = Vars::default();
         let both = EnvBatch::new(&mut vars, "both", &[(a.clone(), n[0]), (b.clone(), n[1])], mode, rng());
         let first = EnvBatch::new(&mut vars, "first", &[(a.clone(), n[0])], mode, rng());
-        let act = vars.add(Region::Exchange, "action", DType::Real, &[n[0] + n[1], a.sizes.act]);
+        let act = vars.add(Region::RolloutBuffers, "action", DType::Real, &[n[0] + n[1], a.sizes.act]);
         let mut p = Program::new("steps");
         let all = p.var(&vars, act);
         let own = p.rows(all, 0, n[0]);
@@ -94,7 +94,7 @@ fn gradients_flow_through_every_group() {
         let stats = leaf(p, vars, "stats", fixed(&[env.act_dim, 3], [0.1, 2.0, 50.0].repeat(env.act_dim)));
         let action = normalise(p, raw.val(), stats.val(), true);
         let count = vars.add(Region::Control, "bounded", DType::Real, &[2]);
-        let bound = Bound { norm: 1e30, count: p.var(vars, count) };
+        let bound = GradientBound { norm: 1e30, count: p.var(vars, count) };
         let mut state = env.state(p, vars);
         let mut outputs = vec![];
         for _ in 0..4 {

@@ -6,18 +6,18 @@ use pwm::algo::pwm::Fidelity;
 use pwm::config::load;
 use pwm::io::checkpoint::Checkpoint;
 use pwm::run::state;
-use pwm::run::state::Memory;
+use pwm::run::state::LoopState;
 
 #[test]
 fn the_gradient_of_a_trained_model_agrees_with_the_environment() {
     let config = load(&["max_epochs=1000", "seed=0"]).unwrap();
-    let mut trainer = Runner::<f32>::new(&config).unwrap();
+    let mut runner = Runner::<f32>::new(&config).unwrap();
     for _ in 0..100 {
-        trainer.run_epoch().unwrap();
+        runner.run_epoch().unwrap();
     }
     let dir = tempfile::tempdir().unwrap();
     let path = dir.path().join("latest.safetensors");
-    state::save_latest(&path, &trainer, &Memory::default()).unwrap();
+    state::save_latest(&path, &runner, &LoopState::default()).unwrap();
 
     let mut fidelity = Fidelity::<f32>::new(&config).unwrap();
     state::restore_networks(&mut fidelity, &Checkpoint::load(&path).unwrap()).unwrap();

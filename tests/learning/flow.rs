@@ -2,7 +2,7 @@
 
 use crate::support::gradcheck::{Input, Traced, check, check_traced, fixed, input, leaf, parameters};
 use crate::support::ops::Pass;
-use pwm::algo::pwm::Nets;
+use pwm::algo::pwm::PwmNets;
 use pwm::algo::pwm::world::{Batch, world_loss};
 use pwm::config::{Bytes, Config, Dynamics, FlowHead, FlowProjection, Integrator, Latent, load};
 use pwm::device::cpu::team::Team;
@@ -11,15 +11,15 @@ use pwm::mem::Budget;
 use pwm::ops::control::copy;
 use pwm::ops::flow::matching::{interpolate, velocity_error};
 use pwm::ops::flow::simplex::{project, tangent};
-use pwm::ops::flow::{Field, Part, Steps, integrate};
+use pwm::ops::flow::{InputPart, Steps, VelocityField, integrate};
 use pwm::ops::linear::{Epilogue, LayerVals, transpose};
-use pwm::run::plan::{Limits, Place, Plan};
-use pwm::tape::{DType, Layout, Machine, Number, Program, Region, Val, Vars, grad};
+use pwm::run::plan::{ArenaPlace, Limits, Plan};
+use pwm::tape::{DType, Layout, Machine, Program, Region, TapeReal, Val, Vars, grad};
 use std::sync::Arc;
 
 const TOLERANCE: f64 = 1e-12;
 const METHODS: [(Integrator, f64); 3] = [(Integrator::Euler, 1.0), (Integrator::Heun, 2.0), (Integrator::Rk4, 4.0)];
-const PARTS: [Part; 3] = [Part::State, Part::Fixed(0), Part::Time];
+const PARTS: [InputPart; 3] = [InputPart::State, InputPart::Fixed(0), InputPart::Time];
 
 /// Width of the state and of the fixed input, hidden layers, how the last one ends.
 #[derive(Clone)]
@@ -30,7 +30,7 @@ struct Net {
     hidden_epilogue: Epilogue,
     last: Epilogue,
     tangent: Option<usize>,
-    parts: Vec<Part>,
+    parts: Vec<InputPart>,
 }
 
 fn net(head: FlowHead) -> Net {
@@ -81,7 +81,7 @@ impl Net {
     /// The end point from state `v[0]` and fixed input `v[1]`, with parameters `v[2..]`.
     fn end(&self, p: &mut Program, v: &[Val], steps: Steps, keep: bool) -> Val {
         let layers = self.bind(p, &v[2..]);
-        let field = Field { layers: &layers, parts: &self.parts, tangent: self.tangent };
+        let field = VelocityField { layers: &layers, parts: &self.parts, tangent: self.tangent };
         integrate(p, &field, steps, v[0], &[v[1]], keep, None)
     }
 }
@@ -106,7 +106,7 @@ fn adjoints_of_the_integration() {
 /// As a policy uses it: the state is a small part of the input, and layers are those of an actor.
 #[test]
 fn adjoints_of_other_fields() {
-    let parts = vec![Part::Fixed(0), Part::State, Part::Time];
+    let parts = vec![InputPart::Fixed(0), InputPart::State, InputPart::Time];
     let actor = Net { hidden_epilogue: Epilogue::MishNorm, parts, ..net(FlowHead::Linear) };
     let single = Net { hidden: vec![], ..net(FlowHead::Tangent) };
     for (name, net) in [("actor", actor), ("one layer", single)] {
@@ -168,8 +168,8 @@ fn tiny(head: FlowHead, projection: FlowProjection) -> Config {
     }
 }
 
-/// The loss on windows with respect to velocity, reward head, actions and first observation. Dual numbers see the targets
-/// move with the encoder, the reverse pass by design does not: so the encoder's parameters are constants.
+/// The loss on windows with respect to velocity, reward head, actions and first observation. Dual numbers see the
+/// targets move with the encoder, the reverse pass by design does not: so the encoder's parameters are constants.
 #[test]
 fn adjoint_of_the_world_model_loss() {
     let observed = Config { latent: Latent::Observed, ..tiny(FlowHead::Linear, FlowProjection::None) };
@@ -181,7 +181,7 @@ fn adjoint_of_the_world_model_loss() {
     ] {
         let (h, b, o, a) = (c.horizon, c.wm_batch_size, 6, 3);
         check_traced(name, TOLERANCE, |p, vars| {
-            let nets = Nets::new(vars, &c, o, a);
+            let nets = PwmNets::new(vars, &c, o, a);
             let mut leaves = parameters(p, vars, &nets.world.group, |name| !name.starts_with("encoder"));
             let constant = |shape: &[usize]| Input { wanted: false, ..input(shape) };
             let first = leaf(p, vars, "first", Input { wanted: c.latent == Latent::Encoded, ..input(&[b, o]) });
@@ -206,7 +206,7 @@ fn adjoint_of_the_world_model_loss() {
 }
 
 /// End points and gradients of a smooth field, for any number type.
-fn run<F: Number>(net: &Net, steps: Steps, keep: bool, rows: usize) -> Vec<Vec<f64>> {
+fn run<F: TapeReal>(net: &Net, steps: Steps, keep: bool, rows: usize) -> Vec<Vec<f64>> {
     let (mut vars, mut p) = (Vars::default(), Program::new("flow"));
     let mut inputs = vec![input(&[rows, net.d]), input(&[rows, net.a])];
     inputs.extend(net.inputs());
@@ -216,7 +216,7 @@ fn run<F: Number>(net: &Net, steps: Steps, keep: bool, rows: usize) -> Vec<Vec<f
     let grads: Vec<_> = (inputs.iter().enumerate())
         .map(|(i, x)| vars.add(Region::Gradients, format!("g{i}"), DType::Real, &x.shape))
         .collect();
-    let out = vars.add(Region::Exchange, "out", DType::Real, &[rows, net.d]);
+    let out = vars.add(Region::RolloutBuffers, "out", DType::Real, &[rows, net.d]);
     let v: Vec<Val> = ids.iter().map(|&i| p.var(&vars, i)).collect();
     let end = net.end(&mut p, &v, steps, keep);
     let to = p.var(&vars, out);
@@ -282,7 +282,7 @@ fn tangent_velocities_keep_group_sums() {
 fn projection_is_the_nearest_point() {
     let (mut vars, mut p) = (Vars::default(), Program::new("project"));
     let n = 4000;
-    let [x, y] = ["x", "y"].map(|name| vars.add(Region::Exchange, name, DType::Real, &[n, 8]));
+    let [x, y] = ["x", "y"].map(|name| vars.add(Region::RolloutBuffers, name, DType::Real, &[n, 8]));
     let (from, to) = (p.var(&vars, x), p.var(&vars, y));
     project(&mut p, from, 8, Some(to));
     let mut m = Machine::<f64>::new(vars, vec![p], Arc::new(Team::new(2).unwrap())).unwrap();
@@ -338,7 +338,7 @@ fn eight_substeps_need_no_more_memory_than_two_if_the_budget_says_so() {
             let settings = [format!("alg={alg}"), "replay=device".into(), format!("flow_substeps={k}")];
             load(&settings).unwrap()
         };
-        let [two, eight] = [2, 8].map(|k| Plan::new(&with(k), Place::Host).host());
+        let [two, eight] = [2, 8].map(|k| Plan::new(&with(k), ArenaPlace::Host).host());
         for mem in [two + two / 10, two] {
             let limits = Limits { host: Some(Budget::asked("mem", Bytes(mem))), ..Limits::default() };
             let plan = limits.admit(&with(8)).unwrap();

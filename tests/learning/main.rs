@@ -1,4 +1,5 @@
-//! Operations, programs and learners in one process: adjoints, contracts, what is learned, that it is the same to the bit.
+//! Operations, programs and learners in one process: adjoints, contracts, what is learned, that it is the same to the
+//! bit.
 
 mod adjoints;
 mod batch;

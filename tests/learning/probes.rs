@@ -12,7 +12,7 @@ use pwm::io::checkpoint::Checkpoint;
 use pwm::io::metrics::{FILE_NAME, read_metrics};
 use pwm::ops::loss::squared_error;
 use pwm::run::folder::{RunFolder, RunInfo};
-use pwm::run::session::{RunError, Session};
+use pwm::run::session::{Session, SessionError};
 use pwm::run::signal_health::Dead;
 use pwm::run::signals::StopFlag;
 use pwm::tape::{Op, OpArgs, Program, Val};
@@ -66,10 +66,12 @@ fn a_run_with_a_dead_reward_head_stops_and_says_why() {
         let c = config(&[dynamics, &["reward_head=two_hot"]].concat());
         let dir = tempfile::tempdir().unwrap();
         let folder = RunFolder::create(&dir.path().join("run"), &c.to_yaml()).unwrap();
-        let trainer = Runner::<f32>::of(build(&c, every_logit), &Target::Cpu).unwrap();
-        let mut session = Session::begin(trainer, folder, RunInfo::begin(c.seed)).unwrap();
+        let runner = Runner::<f32>::of(build(&c, every_logit), &Target::Cpu).unwrap();
+        let mut session = Session::begin(runner, folder, RunInfo::begin(c.seed)).unwrap();
         let error = session.run(&StopFlag::detached()).expect_err("a dead signal");
-        let RunError::DeadSignal { epoch, cause: Dead::Flat { predicted, true_ } } = &error else { panic!("{error}") };
+        let SessionError::DeadSignal { epoch, cause: Dead::Flat { predicted, true_ } } = &error else {
+            panic!("{error}")
+        };
         println!("{dynamics:?}: epoch {epoch}, {predicted:e} of {true_}");
         assert!(*epoch <= 50 && *predicted < 1e-4 * true_);
         let message = error.to_string();
@@ -77,20 +79,21 @@ fn a_run_with_a_dead_reward_head_stops_and_says_why() {
     }
 }
 
-/// What the probes have shown is part of the checkpoint: a run that is killed after every epoch is stopped at the same one.
+/// What the probes have shown is part of the checkpoint: a run that is killed after every epoch is stopped at the same
+/// one.
 #[test]
 fn a_dead_reward_head_is_seen_across_sittings() {
     let c = config(&["dynamics=mlp", "reward_head=two_hot"]);
-    let trainer = || Runner::<f32>::of(build(&c, every_logit), &Target::Cpu).unwrap();
+    let runner = || Runner::<f32>::of(build(&c, every_logit), &Target::Cpu).unwrap();
     let dir = tempfile::tempdir().unwrap();
     let stop = StopFlag::detached();
     let stopped_at = |run: &Path, killed: bool| {
         let folder = RunFolder::create(run, &c.to_yaml()).unwrap();
-        let mut session = Session::begin(trainer(), folder, RunInfo::begin(c.seed)).unwrap();
+        let mut session = Session::begin(runner(), folder, RunInfo::begin(c.seed)).unwrap();
         loop {
             match session.step(&stop) {
                 Ok(ending) => assert_eq!(ending, None),
-                Err(RunError::DeadSignal { epoch, .. }) => return epoch,
+                Err(SessionError::DeadSignal { epoch, .. }) => return epoch,
                 Err(e) => panic!("{e}"),
             }
             if killed {
@@ -98,7 +101,7 @@ fn a_dead_reward_head_is_seen_across_sittings() {
                 drop(session);
                 let folder = RunFolder::open(run).unwrap();
                 let latest = Checkpoint::load(&folder.latest()).unwrap();
-                session = Session::resume(trainer(), folder, RunInfo::begin(c.seed), &latest).unwrap();
+                session = Session::resume(runner(), folder, RunInfo::begin(c.seed), &latest).unwrap();
             }
         }
     };
@@ -114,7 +117,7 @@ fn a_run_that_learns_is_left_alone_and_measured() {
     let metrics = folder.file(FILE_NAME);
     let mut session = Session::begin(Runner::<f32>::new(&c).unwrap(), folder, RunInfo::begin(c.seed)).unwrap();
     session.run(&StopFlag::detached()).unwrap();
-    let probe = session.trainer.probe().unwrap().expect("windows to measure on");
+    let probe = session.runner.probe().unwrap().expect("windows to measure on");
     println!("{probe:?}");
     assert!(probe.reward_correlation > 0.3, "{probe:?}");
     assert!(probe.error_one > 0.0 && probe.error_one < 0.9, "better than predicting no change: {probe:?}");

@@ -3,7 +3,7 @@
 use crate::support::replay::{Driver, Model};
 use pwm::device::philox::{Philox, Stream};
 use pwm::ops::replay::{Counter, ReplaySpec, Sampling};
-use pwm::tape::Number;
+use pwm::tape::TapeReal;
 
 fn spec(sampling: Sampling, unfinished: bool) -> ReplaySpec {
     ReplaySpec {
@@ -66,7 +66,7 @@ impl Steps {
 }
 
 /// Drives operations and model with the same stream and compares everything after every step.
-fn compare<F: Number>(spec: &ReplaySpec, seed: u64, mean: u32, threads: usize) -> (usize, usize) {
+fn compare<F: TapeReal>(spec: &ReplaySpec, seed: u64, mean: u32, threads: usize) -> (usize, usize) {
     let (mut d, mut m) = (Driver::<F>::new(spec, threads), Model::new(spec));
     let mut steps = Steps::new(spec, seed, mean);
     let (mut zeros, mut drawn) = (0, 0);

@@ -1,7 +1,8 @@
-//! The two kinds of rollout: where the environment shows exactly what the model imagined, they are the same computation.
+//! The two kinds of rollout: where the environment shows exactly what the model imagined, they are the same
+//! computation.
 
 use pwm::algo::pwm::rollout::{EnvStepVals, rollout};
-use pwm::algo::pwm::{Nets, RolloutBuffers};
+use pwm::algo::pwm::{PwmNets, RolloutBuffers};
 use pwm::config::{Config, Latent, Rollout};
 use pwm::device::cpu::team::Team;
 use pwm::device::philox::{Philox, Stream};
@@ -22,7 +23,7 @@ struct Given {
     after: VarId,
 }
 
-fn program(vars: &Vars, c: &Config, nets: &Nets, buffers: &RolloutBuffers, given: &Given) -> Program {
+fn program(vars: &Vars, c: &Config, nets: &PwmNets, buffers: &RolloutBuffers, given: &Given) -> Program {
     let mut p = Program::new(c.rollout.word());
     let [obs, noise, ends, after] = [given.obs, given.noise, given.ends, given.after].map(|v| p.var(vars, v));
     let mut step = |p: &mut Program, t: usize, _: Val, (done, terminated): (Val, Val)| {
@@ -55,9 +56,9 @@ fn anchored_to_what_was_imagined_is_imagined() {
         let (h, n) = (imagined.horizon, imagined.num_envs);
 
         let mut vars = Vars::default();
-        let nets = Nets::new(&mut vars, &imagined, OBS, ACT);
+        let nets = PwmNets::new(&mut vars, &imagined, OBS, ACT);
         let buffers = RolloutBuffers::new(&mut vars, &imagined, nets.world.width);
-        let mut add = |name: &str, shape: &[usize]| vars.add(Region::Exchange, name, DType::Real, shape);
+        let mut add = |name: &str, shape: &[usize]| vars.add(Region::RolloutBuffers, name, DType::Real, shape);
         let given = Given {
             obs: add("obs", &[n, OBS]),
             noise: add("noise", &[h, n, ACT]),

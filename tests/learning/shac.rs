@@ -10,7 +10,7 @@ use pwm::algo::{Runner, metrics};
 use pwm::config::{Config, load};
 use pwm::device::cpu::team::Team;
 use pwm::device::philox::{Philox, Stream};
-use pwm::env::{Bound, EnvBatch, Mode};
+use pwm::env::{EnvBatch, GradientBound, Mode};
 use pwm::ops::returns::{ActorLossSpec, Bootstrap, actor_loss};
 use pwm::tape::{DType, Machine, Program, Region, Vars, grad};
 use std::sync::Arc;
@@ -58,7 +58,7 @@ fn both_steps_are_the_same_to_the_bit() {
         EnvBatch::of_config(&mut vars, name, &Config { seed: 3, ..c.clone() }, 20, Mode::Train, Stream::Reset)
     };
     let (plain, through) = (env("plain"), env("through"));
-    let action = vars.add(Region::Exchange, "action", DType::Real, &[20, ACT]);
+    let action = vars.add(Region::RolloutBuffers, "action", DType::Real, &[20, ACT]);
     let count = vars.add(Region::Control, "count", DType::Real, &[2]);
     let mut p = Program::new("both");
     let a = p.var(&vars, action);
@@ -69,7 +69,7 @@ fn both_steps_are_the_same_to_the_bit() {
     for _ in 0..8 {
         plain.step(&mut p, &vars, a, None);
         let into = [p.real(&[20, OBS]), p.real(&[20]), p.real(&[20]), p.real(&[20])];
-        let bound = Bound { norm: 1.0, count: p.var(&vars, count) };
+        let bound = GradientBound { norm: 1.0, count: p.var(&vars, count) };
         (_, state) = through.step_through(&mut p, &vars, &state, a, bound, into);
     }
     let mut m = Machine::<f32>::new(vars, vec![p], Arc::new(Team::new(2).unwrap())).unwrap();
@@ -94,14 +94,14 @@ fn a_state_that_leaves_physics_sends_no_gradient() {
     let mut vars = Vars::default();
     let c = Config { seed: 3, ..c };
     let env = EnvBatch::of_config(&mut vars, "env", &c, 3, Mode::Train, Stream::Reset);
-    let mut add = |name: &str, shape: &[usize]| vars.add(Region::Exchange, name, DType::Real, shape);
+    let mut add = |name: &str, shape: &[usize]| vars.add(Region::RolloutBuffers, name, DType::Real, shape);
     let (action, gradient) = (add("action", &[3, ACT]), add("gradient", &[3, ACT]));
     let [count, value, stats] =
         [("count", &[2][..]), ("value", &[2, 3]), ("stats", &[3])].map(|(name, shape)| add(name, shape));
     let (mut begin, mut p) = (Program::new("begin"), Program::new("two_steps"));
     env.reset(&mut begin, &vars);
     let (a, g) = (p.var(&vars, action), p.var(&vars, gradient));
-    let bound = Bound { norm: 1e30, count: p.var(&vars, count) };
+    let bound = GradientBound { norm: 1e30, count: p.var(&vars, count) };
     let before = p.real(&[2, 3, OBS]);
     let [reward, done, terminated] = [(); 3].map(|()| p.real(&[2, 3]));
     let mut state = env.state(&mut p, &vars);
@@ -161,9 +161,9 @@ fn same_seed_same_bits() {
     assert_ne!(one, train(&["threads=1", "seed=1"]), "another seed");
 }
 
-/// A rollout through the simulator may be planned with operations computed twice: the same bits in less memory.
+/// A rollout through the simulator may be planned with operations rematerialised: the same bits in less memory.
 #[test]
-fn what_is_computed_twice_changes_no_bit() {
+fn what_is_rematerialised_changes_no_bit() {
     let bits = |recompute: &str| {
         let c = config(&[&format!("recompute={recompute}")]);
         let mut t = Runner::<f32>::new(&c).unwrap();

@@ -9,7 +9,7 @@ use pwm::config::{Config, Dynamics, Latent, RewNorm, RewardHead, Rollout};
 use pwm::device::cpu::team::Team;
 use pwm::device::{Dual, Real};
 use pwm::ops::stats::START_COUNT;
-use pwm::tape::{DType, Machine, Number, Op, OpArgs, Program, Region, Val, Vars};
+use pwm::tape::{DType, Machine, Op, OpArgs, Program, Region, TapeReal, Val, Vars};
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex};
 
@@ -28,11 +28,11 @@ struct Alone {
 }
 
 /// Everything an operation may write, as bits.
-type Memory = Vec<Vec<u64>>;
+type Snapshot = Vec<Vec<u64>>;
 
 impl Alone {
-    fn save(&self, args: &OpArgs<f64>) -> Memory {
-        let mut all: Memory = (self.index.iter().enumerate())
+    fn save(&self, args: &OpArgs<f64>) -> Snapshot {
+        let mut all: Snapshot = (self.index.iter().enumerate())
             .map(|(i, &index)| {
                 if index {
                     args.out_index(i, 0..args.out_len(i)).iter().map(|&x| u64::from(x)).collect()
@@ -48,7 +48,7 @@ impl Alone {
         all
     }
 
-    fn restore(&self, args: &OpArgs<f64>, memory: &Memory) {
+    fn restore(&self, args: &OpArgs<f64>, memory: &Snapshot) {
         for (i, from) in memory.iter().enumerate() {
             if self.index.get(i) == Some(&true) {
                 let to = args.out_index(i, 0..from.len());
@@ -141,7 +141,7 @@ fn machine(vars: Vars, programs: Vec<Program>, seen: &Seen) -> Machine<f64> {
 }
 
 /// The starting values of a run.
-fn initialise<F: Number>(m: &mut Machine<F>, parts: &Parts) {
+fn initialise<F: TapeReal>(m: &mut Machine<F>, parts: &Parts) {
     for group in parts.networks.iter().map(|n| &n.group) {
         group.init(m, 1);
         m.real_mut(group.rate)[0] = F::of(1e-3);
@@ -197,8 +197,8 @@ fn small() -> Config {
     }
 }
 
-/// All programs of a run on two threads, at sizes that give what several threads read at the same time to several tasks:
-/// for Miri, which sees who borrows what, and when.
+/// All programs of a run on two threads, at sizes that give what several threads read at the same time to several
+/// tasks: for Miri, which sees who borrows what, and when.
 #[test]
 fn two_threads_share_memory() {
     let c = Config {
@@ -290,7 +290,7 @@ unsafe impl Op for Broken {
 fn broken_contracts_are_noticed() {
     for op in [Broken::Overlapping, Broken::Reading] {
         let mut vars = Vars::default();
-        let out = vars.add(Region::Exchange, "out", DType::Real, &[2]);
+        let out = vars.add(Region::RolloutBuffers, "out", DType::Real, &[2]);
         let mut p = Program::new("broken");
         let to = p.var(&vars, out);
         let name = format!("{op:?}");

@@ -1,7 +1,7 @@
 //! Loops whose length depends on data: they end, for numbers near every edge, on the processor and as kernels.
 //!
-//! Each property sees `PWM_TERMINATION_INPUTS` random inputs, a million by default. One that does not end fails after a while
-//! instead of holding up the others.
+//! Each property sees `PWM_TERMINATION_INPUTS` random inputs, a million by default. One that does not end fails after a
+//! while instead of holding up the others.
 
 use crate::support::replay::Driver;
 #[cfg(feature = "kernel-tests")]
@@ -11,7 +11,7 @@ use pwm::device::cpu::team::Team;
 use pwm::device::philox::{Philox, Stream};
 use pwm::ops::flow::simplex::project;
 use pwm::ops::replay::{Counter, ENTRY, ReplaySpec, Sampling};
-use pwm::tape::Number;
+use pwm::tape::TapeReal;
 use pwm::tape::{DType, Machine, Placement, Program, Region, VarId, Vars};
 
 use std::path::Path;
@@ -47,16 +47,16 @@ fn gpu() -> Target {
 // ---- projection onto simplices
 
 /// A program that projects `groups` groups of `size` numbers.
-struct Projection<F: Number> {
+struct Projection<F: TapeReal> {
     machine: Machine<F>,
     x: VarId,
     y: VarId,
 }
 
-impl<F: Number> Projection<F> {
+impl<F: TapeReal> Projection<F> {
     fn new(target: &Target, size: usize, groups: usize) -> Self {
         let mut vars = Vars::default();
-        let [x, y] = ["x", "y"].map(|name| vars.add(Region::Exchange, name, DType::Real, &[groups, size]));
+        let [x, y] = ["x", "y"].map(|name| vars.add(Region::RolloutBuffers, name, DType::Real, &[groups, size]));
         let mut p = Program::new("project");
         let (from, to) = (p.var(&vars, x), p.var(&vars, y));
         project(&mut p, from, size, Some(to));
@@ -87,8 +87,8 @@ fn projected(x: &[f64]) -> Vec<f64> {
     x.iter().map(|x| (x - theta).max(0.0)).collect()
 }
 
-/// Groups on and near a simplex, by little and by much, and such that a number lies within a few units in the last place of
-/// the threshold.
+/// Groups on and near a simplex, by little and by much, and such that a number lies within a few units in the last
+/// place of the threshold.
 fn groups(rng: &Philox, step: u64, size: usize, count: usize) -> Vec<f64> {
     let mut all = Vec::with_capacity(size * count);
     let mut at = 0;
@@ -118,7 +118,7 @@ fn groups(rng: &Philox, step: u64, size: usize, count: usize) -> Vec<f64> {
 const RESTLESS: [f64; 8] =
     [-0.007_875_593, 0.126_589_85, 0.179_305_34, 0.305_006, 0.013_396_227, 0.146_990_14, 0.111_683_704, 0.210_802_26];
 
-fn projections_end<F: Number>(target: &Target) {
+fn projections_end<F: TapeReal>(target: &Target) {
     const GROUPS: usize = 1 << 14;
     let mut rng_step = 0;
     for size in [8, 2, 5, 16] {
@@ -165,7 +165,7 @@ const RINGS: [(usize, usize, usize); 4] = [(2, 1, 9), (7, 3, 40), (64, 5, 20), (
 const REBASE: u32 = 1 << 31;
 
 /// Moves the counters of a directory to where they are about to fall back and to wrap; no slot changes.
-fn age<F: Number>(d: &mut Driver<F>, starts: u32) {
+fn age<F: TapeReal>(d: &mut Driver<F>, starts: u32) {
     let (count, capacity, len) = (d.counter(Counter::Count), d.vars.spec.capacity as u32, d.vars.spec.directory_len());
     let rows = d.counter(Counter::Rows) as u32;
     let turns = (REBASE - 3).saturating_sub(rows) / capacity * capacity;
@@ -182,9 +182,9 @@ fn age<F: Number>(d: &mut Driver<F>, starts: u32) {
     }
 }
 
-/// Observations count the steps of an environment, so that a window that is one is seen. Every append, cut, fall back and
-/// draw counts as an input.
-fn the_directory_ends<F: Number>(target: &Target, inputs: usize) {
+/// Observations count the steps of an environment, so that a window that is one is seen. Every append, cut, fall back
+/// and draw counts as an input.
+fn the_directory_ends<F: TapeReal>(target: &Target, inputs: usize) {
     let mut fell = 0;
     for (which, (capacity, horizon, staging_rows)) in RINGS.into_iter().enumerate() {
         for sampling in [Sampling::Row, Sampling::Episode] {
@@ -252,8 +252,8 @@ fn the_directory_ends_as_kernels() {
 // ---- no loop is missing
 
 /// Files with loops that no count bounds, and how many. Above: the projection; bisections, cuts and fall backs of the
-/// directory, on both sides. Whole steps of a counter end by what they are (the parts of an episode, the layers of a field);
-/// the barrier in shared memory waits for others.
+/// directory, on both sides. Whole steps of a counter end by what they are (the parts of an episode, the layers of a
+/// field); the barrier in shared memory waits for others.
 const LOOPS: [(&str, usize); 7] = [
     ("kernels/common/hopper.cuh", 1),
     ("kernels/nn/flow.cu", 1),

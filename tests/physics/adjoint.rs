@@ -1,16 +1,16 @@
-//! The adjoint of an environment step: against dual numbers stage by stage and over 16 substeps, against the reference's
-//! own gradients, and single against double precision.
+//! The adjoint of an environment step: against dual numbers stage by stage and over 16 substeps, against the
+//! reference's own gradients, and single against double precision.
 
 use crate::support::branches::branches;
 
 use crate::support::ant::{ACT, NQ, NQD, OBS, observe, task};
 use crate::support::verdict::{Golden, Verdict, quantile, relative_error};
 use pwm::app::gradcheck::stages::check_stages;
-use pwm::app::gradcheck::states::{State, random_state};
+use pwm::app::gradcheck::states::{StateAction, random_state};
 use pwm::config::Config;
 use pwm::device::Dual;
 use pwm::device::philox::{Philox, Stream};
-use pwm::env::{Cotangents, EnvReal, Operands, Results, Task};
+use pwm::env::{EnvReal, InputCotangents, OutputCotangents, StepOperands, Task};
 use pwm::sim::{self, Inertia, Model, ReferencePoint, Subgradient};
 
 fn ant(reference_point: ReferencePoint, mm_caching_frequency: usize, action_in_obs: bool) -> Task {
@@ -46,9 +46,9 @@ fn pull<R: EnvReal>(
     R::adjoint_rows(
         ant,
         rows,
-        Operands { q, qd, action, obs: &[] },
-        Results { q: q_bar, qd: qd_bar, obs: obs_bar, reward: reward_bar },
-        Cotangents { q: &mut p.q, qd: &mut p.qd, obs: &mut p.obs, action: &mut p.action },
+        StepOperands { q, qd, action, obs: &[] },
+        OutputCotangents { q: q_bar, qd: qd_bar, obs: obs_bar, reward: reward_bar },
+        InputCotangents { q: &mut p.q, qd: &mut p.qd, obs: &mut p.obs, action: &mut p.action },
     );
     p
 }
@@ -61,8 +61,8 @@ fn random(stream: u64, n: usize) -> Vec<f64> {
 /// States of every kind, in rows.
 fn states(numbers: std::ops::Range<usize>) -> [Vec<f64>; 3] {
     let (ant, rng) = (ant(ReferencePoint::World, 16, true), Philox::new(3, Stream::Test));
-    let all: Vec<State> = numbers.map(|e| random_state(&ant, &rng, e as u32)).collect();
-    let rows = |f: fn(&State) -> &[f64]| all.iter().flat_map(f).copied().collect();
+    let all: Vec<StateAction> = numbers.map(|e| random_state(&ant, &rng, e as u32)).collect();
+    let rows = |f: fn(&StateAction) -> &[f64]| all.iter().flat_map(f).copied().collect();
     [rows(|s| &s.q), rows(|s| &s.qd), rows(|s| &s.action)]
 }
 
@@ -70,8 +70,8 @@ fn dot(a: &[f64], b: &[f64]) -> f64 {
     a.iter().zip(b).map(|(x, y)| x * y).sum()
 }
 
-/// Every stage of a substep and of the task against dual numbers, and against central differences where no kink is near:
-/// a state at rest stands on several.
+/// Every stage of a substep and of the task against dual numbers, and against central differences where no kink is
+/// near: a state at rest stands on several.
 #[test]
 fn every_stage_is_the_transpose_of_its_derivative() {
     let (ant, rng) = (ant(ReferencePoint::World, 16, true), Philox::new(3, Stream::Test));
@@ -99,7 +99,7 @@ fn central_sub_gradients_are_what_differences_measure() {
         let ant = task(Config { subgradient, ..settings.clone() });
         let mut worst = [0.0f64; 3];
         for e in 0..30 {
-            let mut state = State { qd: vec![0.0; NQD], ..random_state(&ant, &rng, e) };
+            let mut state = StateAction { qd: vec![0.0; NQD], ..random_state(&ant, &rng, e) };
             state.q[1] = 0.2;
             state.q[7] = ant.model().links[1].upper;
             state.q[8] = ant.model().links[2].lower;
@@ -376,7 +376,8 @@ fn golden_f32_adjoint_is_accurate() {
 }
 
 /// As a distribution, single precision about the torso, the default, is on every percentile nearer to double precision
-/// than the reference's. About the world's origin, as the reference computes, both lose alike what states far from it lose.
+/// than the reference's. About the world's origin, as the reference computes, both lose alike what states far from it
+/// lose.
 #[test]
 fn golden_f32_adjoint_is_no_worse_than_the_references() {
     let g = Golden::open("ant/ant_vjp");

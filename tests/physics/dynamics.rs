@@ -79,8 +79,8 @@ fn golden_f32_no_worse_than_reference() {
                 for (label, p) in [("median", 0.5), ("p95", 0.95), ("max", 1.0)] {
                     let (a, b) = (quantile(&ours, p), quantile(&reference, p));
                     println!("{name} {suffix} {reference_point:?} {label}: {a:.2e}, reference {b:.2e}");
-                    // About the world origin the error is that of the reference's ill-conditioned mass matrix, rounded in
-                    // another order: of the same size. About the torso it must not be larger.
+                    // About the world origin the error is that of the reference's ill-conditioned mass matrix, rounded
+                    // in another order: of the same size. About the torso it must not be larger.
                     let allowed = if world { 2.0 * b } else { b };
                     if label != "max" && a > allowed {
                         worse.push(format!("{name} {suffix} {reference_point:?}: {label} {a:.2e} > {b:.2e}"));

@@ -1,5 +1,5 @@
-//! The Ant against the reference's double-precision twin, about the world origin (tolerances: 1e-9 of the largest element
-//! per state; 1e-8 far from the origin; free-running rollouts 1e-6 over 50 steps).
+//! The Ant against the reference's double-precision twin, about the world origin (tolerances: 1e-9 of the largest
+//! element per state; 1e-8 far from the origin; free-running rollouts 1e-6 over 50 steps).
 
 use crate::support::ant::{ACT, ACTION_SCALE, BODIES, DT, NQ, NQD, OBS, START_Q, SUBSTEPS, observe, task};
 use crate::support::verdict::{Golden, Verdict, relative_error};
@@ -219,7 +219,8 @@ fn golden_ant_internals() {
         mass_matrix(m, &mut w);
         same("H", &symmetric(&ant, &w.factor));
         factorise(m, &mut w);
-        // The reference factors from the root, L Lᵀ; this library from the leaves, Lᵀ L. Both products are H + armature.
+        // The reference factors from the root, L Lᵀ; this library from the leaves, Lᵀ L. Both products are H +
+        // armature.
         let mut product = vec![0.0; NQD * NQD];
         let lower = symmetric(&ant, &w.factor);
         let theirs = g.get("L_f64").row(s);

@@ -7,7 +7,7 @@ use pwm::app::gradcheck::states::random_state;
 use pwm::config::{Config, Subgradient};
 use pwm::device::Dual;
 use pwm::device::philox::{Philox, Stream};
-use pwm::env::{Cotangents, EnvReal, Operands, Results, Task};
+use pwm::env::{EnvReal, InputCotangents, OutputCotangents, StepOperands, Task};
 
 fn settings() -> Config {
     Config { action_penalty: -0.05, mm_caching_frequency: 4, ..Config::default() }
@@ -41,9 +41,9 @@ fn pull<R: EnvReal>(task: &Task, x: &[R], bar: &[R]) -> Vec<R> {
     R::adjoint_rows(
         task,
         1,
-        Operands { q: x_q, qd: x_qd, action: x_action, obs: x_obs },
-        Results { q: q_bar, qd: qd_bar, obs: obs_bar, reward },
-        Cotangents { q: &mut q, qd: &mut qd, obs: &mut obs, action: &mut action },
+        StepOperands { q: x_q, qd: x_qd, action: x_action, obs: x_obs },
+        OutputCotangents { q: q_bar, qd: qd_bar, obs: obs_bar, reward },
+        InputCotangents { q: &mut q, qd: &mut qd, obs: &mut obs, action: &mut action },
     );
     [q, qd, action, obs].concat()
 }
@@ -75,9 +75,9 @@ fn both(task: &Task, rows: &[Vec<f64>]) -> Vec<Vec<f32>> {
     f32::adjoint_rows(
         task,
         n,
-        Operands { q: &q, qd: &qd, action: &action, obs: &obs },
-        Results { q: &ones[0], qd: &ones[1], obs: &ones[2], reward: &ones[3] },
-        Cotangents { q: &mut q_bar, qd: &mut qd_bar, obs: &mut obs_bar, action: &mut action_bar },
+        StepOperands { q: &q, qd: &qd, action: &action, obs: &obs },
+        OutputCotangents { q: &ones[0], qd: &ones[1], obs: &ones[2], reward: &ones[3] },
+        InputCotangents { q: &mut q_bar, qd: &mut qd_bar, obs: &mut obs_bar, action: &mut action_bar },
     );
     let parts = [
         (next_q, s.nq),
@@ -197,9 +197,9 @@ fn lanes_agree_and_wide_rows_are_padded() {
         f32::adjoint_rows(
             &task,
             ROWS,
-            Operands { q: &q0, qd: &qd0, action: &action, obs: &obs },
-            Results { q: &q_bar, qd: &qd_bar, obs: &obs_bar, reward: &reward_bar },
-            Cotangents { q: &mut to_q, qd: &mut to_qd, obs: &mut to_obs, action: &mut to_action },
+            StepOperands { q: &q0, qd: &qd0, action: &action, obs: &obs },
+            OutputCotangents { q: &q_bar, qd: &qd_bar, obs: &obs_bar, reward: &reward_bar },
+            InputCotangents { q: &mut to_q, qd: &mut to_qd, obs: &mut to_obs, action: &mut to_action },
         );
         for (e, row) in rows.iter().enumerate() {
             let x: Vec<f64> = narrow(row).into_iter().map(f64::from).collect();

@@ -3,7 +3,7 @@
 use crate::support::verdict::{Verdict, distance, quantile, relative_error};
 use pwm::app::gradcheck::physics::check_physics;
 use pwm::app::selftest::cases;
-use pwm::app::selftest::tree::{H, State, model, random_state, tree};
+use pwm::app::selftest::tree::{H, TreeState, model, random_state, tree};
 use pwm::backend::Target;
 use pwm::device::philox::{Philox, Stream};
 use pwm::device::{Dual, Scalar};
@@ -14,7 +14,7 @@ use pwm::sim::kinematics::body_kinematics;
 use pwm::sim::mass_matrix::mass_matrix;
 use pwm::sim::size::CLASSES;
 use pwm::sim::{
-    Cotangents, JointKind, Model, Number, Quat, ReferencePoint, RobotError, Size, Timing, Transform, Vec3, Work,
+    Cotangents, JointKind, Model, Quat, ReferencePoint, RobotError, SimScalar, Size, Timing, Transform, Vec3, Work,
     robots, step, step_adjoint, step_keeping,
 };
 
@@ -42,20 +42,20 @@ fn dot(a: &[f64], b: &[f64]) -> f64 {
 
 /// (q, qd) after one step.
 #[inline(never)]
-fn stepped<S: Number>(model: &Model<S>, timing: &Timing<S>, [q, qd, u]: [&[S]; 3]) -> [Vec<S>; 2] {
+fn stepped<S: SimScalar>(model: &Model<S>, timing: &Timing<S>, [q, qd, u]: [&[S]; 3]) -> [Vec<S>; 2] {
     let (mut q, mut qd) = (q.to_vec(), qd.to_vec());
     step(model, timing, &mut q, &mut qd, u, &mut Work::<S, BODIES, DOFS>::new(model));
     [q, qd]
 }
 
 /// Cotangents of q, qd and actuation of one step.
-fn pulled<S: Number>(model: &Model<S>, timing: &Timing<S>, at: [&[S]; 3], bars: [&[S]; 2]) -> [Vec<S>; 3] {
+fn pulled<S: SimScalar>(model: &Model<S>, timing: &Timing<S>, at: [&[S]; 3], bars: [&[S]; 2]) -> [Vec<S>; 3] {
     let mut kept = vec![S::zero(); timing.substeps * kept_per_substep(model.coordinates, model.velocities)];
     pulled_in::<S, BODIES, DOFS>(model, timing, at, bars, &mut kept)
 }
 
 #[inline(never)]
-fn pulled_in<S: Number, const B: usize, const D: usize>(
+fn pulled_in<S: SimScalar, const B: usize, const D: usize>(
     model: &Model<S>,
     timing: &Timing<S>,
     [q, qd, u]: [&[S]; 3],
@@ -69,7 +69,7 @@ fn pulled_in<S: Number, const B: usize, const D: usize>(
     [q_bar, qd_bar, u_bar]
 }
 
-fn parts(s: &State) -> [&[f64]; 3] {
+fn parts(s: &TreeState) -> [&[f64]; 3] {
     [&s.q, &s.qd, &s.actuation]
 }
 
@@ -200,8 +200,8 @@ fn the_reference_point_does_not_matter() {
     }
 }
 
-/// Every stage of a substep against dual numbers, and against central differences where no kink is near: a state at rest
-/// stands on several.
+/// Every stage of a substep against dual numbers, and against central differences where no kink is near: a state at
+/// rest stands on several.
 #[test]
 fn every_stage_is_the_transpose_of_its_derivative() {
     let mut v = Verdict::default();

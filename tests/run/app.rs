@@ -84,7 +84,7 @@ fn a_run_leaves_its_folder_and_is_evaluated_to_the_same_number() {
     let fresh = evaluate(&run, |a| (a.fresh, a.episodes) = (true, Some(7))).unwrap();
     assert!(fresh.contains("(7 episodes), fresh starts") && !fresh.contains(number), "{fresh}");
 
-    // Pictures of it go into its own folder unless somebody says where.
+    // Pictures of it go into its own folder unless another place is given.
     let page = eval::RenderArgs { checkpoint: run.clone(), out: None, episodes: 2 };
     eval::render(&page, &mut vec![]).unwrap();
     assert!(["best.html", "best.svg", "best.gif"].iter().all(|n| run.join("render").join(n).is_file()));
@@ -202,8 +202,8 @@ fn a_resumed_run_goes_on_to_the_same_bits() {
 }
 
 /// Epochs 3 to 19 do not fall on a row: what the next one is made of must be in the checkpoint. Nor does an evaluation
-/// fall on them: the one that ends a sitting must not count, or the run would be rolled back to a policy that another never
-/// had.
+/// fall on them: the one that ends a sitting must not count, or the run would be rolled back to a policy that another
+/// never had.
 #[test]
 fn a_run_that_goes_on_between_two_rows_writes_the_same_ones() {
     let dir = tempfile::tempdir().unwrap();
@@ -221,7 +221,7 @@ fn a_run_that_goes_on_between_two_rows_writes_the_same_ones() {
         let folder = RunFolder::create(&run, &config.to_yaml()).unwrap();
         let mut s = Session::begin(Runner::<f32>::new(&config).unwrap(), folder, RunInfo::begin(config.seed)).unwrap();
         let stop = StopFlag::detached();
-        while s.trainer.epoch() < at {
+        while s.runner.epoch() < at {
             assert_eq!(s.step(&stop).unwrap(), None);
         }
         if killed {
@@ -255,7 +255,7 @@ fn a_checkpoint_of_an_earlier_build_goes_on() {
     let old = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures/run_without_pending.safetensors");
     let stored = Checkpoint::load(&old).unwrap();
     assert!(!stored.meta().contains_key("pending") && !stored.meta().contains_key("vitals"));
-    assert_eq!(state::memory_of(&stored).unwrap().pending, Default::default());
+    assert_eq!(state::loop_state_of(&stored).unwrap().partial_row, Default::default());
     let dir = tempfile::tempdir().unwrap();
     let run = dir.path().join("r");
     drop(RunFolder::create(&run, stored.meta_str("config").unwrap()).unwrap());
@@ -381,15 +381,15 @@ fn a_schedulers_signal_does_not_wait_for_a_long_epoch() {
     assert_eq!(end(&mut child).code(), Some(138));
     assert!(!folder::latest(&run).exists());
 
-    // Nor for the evaluation that ends a sitting: the run is saved by then. Its first checkpoint is written here, as its
-    // first evaluation would take as long.
+    // Nor for the evaluation that ends a sitting: the run is saved by then. Its first checkpoint is written here, as
+    // its first evaluation would take as long.
     let run = dir.path().join("last");
     let config = tiny::config(&[&wide[..], &long, &["max_minutes=1e-4", &run_dir(&run)]].concat());
     drop(RunFolder::create(&run, &config.to_yaml()).unwrap());
-    let mut trainer = Runner::<f32>::new(&config).unwrap();
-    trainer.run_epoch().unwrap();
-    state::save_latest(&folder::latest(&run), &trainer, &state::Memory::default()).unwrap();
-    drop(trainer);
+    let mut runner = Runner::<f32>::new(&config).unwrap();
+    runner.run_epoch().unwrap();
+    state::save_latest(&folder::latest(&run), &runner, &state::LoopState::default()).unwrap();
+    drop(runner);
     let mut command = Command::new(env!("CARGO_BIN_EXE_pwm-train"));
     let mut child = command.arg("--resume").arg(&run).stdout(Stdio::null()).stderr(Stdio::piped()).spawn().unwrap();
     let ended = || folder::read_info(&run).is_ok_and(|i| i.is_some_and(|i| i.ended.is_some()));
@@ -403,8 +403,8 @@ fn a_schedulers_signal_does_not_wait_for_a_long_epoch() {
     assert!(said.contains("metrics.jsonl: no rows; what was measured up to epoch 1 is lost"), "{said}");
 }
 
-/// The largest shipped flow model. How long its checkpoint takes with a full replay buffer is printed: that is the disk's
-/// (`TMPDIR=/dev/shm` tells what is the program's own).
+/// The largest shipped flow model. How long its checkpoint takes with a full replay buffer is printed: that is the
+/// disk's (`TMPDIR=/dev/shm` tells what is the program's own).
 #[cfg(unix)]
 #[test]
 #[ignore = "2.5 GiB and some minutes: scripts/full"]
@@ -417,7 +417,7 @@ fn the_48m_flow_model_is_gone_within_five_seconds_of_a_signal() {
     let file = dir.path().join("full.safetensors");
     for _ in 0..3 {
         let from = Instant::now();
-        state::save_latest(&file, &t, &state::Memory::default()).unwrap();
+        state::save_latest(&file, &t, &state::LoopState::default()).unwrap();
         let (seconds, bytes) = (from.elapsed().as_secs_f64(), std::fs::metadata(&file).unwrap().len());
         println!("a checkpoint of {:.0} MiB with {capacity} rows of replay: {seconds:.2} s", bytes as f64 / 1048576.0);
     }

@@ -11,8 +11,8 @@ use pwm::config::load;
 use pwm::io::checkpoint::Checkpoint;
 use pwm::io::metrics::{column, read_metrics};
 use pwm::run::folder::{self, End, Ended, RunFolder, RunInfo};
-use pwm::run::incidents::{self, Kind};
-use pwm::run::session::{RunError, Session, StopReason};
+use pwm::run::incidents::{self, IncidentKind};
+use pwm::run::session::{Session, SessionError, StopReason};
 use pwm::run::signals::StopFlag;
 use pwm::run::state;
 
@@ -23,7 +23,7 @@ fn session(run: &Path, more: &[&str]) -> Session<f32> {
     Session::begin(Runner::<f32>::new(&config).unwrap(), folder, RunInfo::begin(config.seed)).unwrap()
 }
 
-fn kinds(run: &Path) -> Vec<Kind> {
+fn kinds(run: &Path) -> Vec<IncidentKind> {
     incidents::read(run).unwrap().iter().map(|i| i.kind).collect()
 }
 
@@ -34,8 +34,8 @@ fn a_run_without_gains_ends_early() {
     let mut s = session(&run, &["eval_every=1", "early_stop_patience=3", "early_stop_min_gain=1e9", "guard_warmup=4"]);
     assert_eq!(s.run(&StopFlag::detached()).unwrap(), StopReason::Stalled);
     // The first evaluation is the mark; those from epoch 4 on count against it.
-    assert_eq!(s.trainer.epoch(), 6);
-    assert_eq!(kinds(&run), [Kind::EarlyStop]);
+    assert_eq!(s.runner.epoch(), 6);
+    assert_eq!(kinds(&run), [IncidentKind::EarlyStop]);
     let info = folder::read_info(&run).unwrap().unwrap();
     assert!(info.finished.unwrap().contains("early") && info.ended.unwrap().kind == End::EarlyStop);
 }
@@ -57,28 +57,31 @@ fn a_drill_the_collapse_is_seen_and_rolled_back() {
     ];
     let mut s = session(&run, &more);
     let stop = StopFlag::detached();
-    while s.trainer.epoch() < 40 {
+    while s.runner.epoch() < 40 {
         s.step(&stop).unwrap();
     }
     let good = s.best().unwrap();
     assert!(good.mean > 60.0, "the run is good: {good:?}");
     let policy = std::fs::read(folder::best(&run)).unwrap();
-    s.trainer.set_lr_scale(100.0);
+    s.runner.set_lr_scale(100.0);
     while s.early_stop().rollbacks == 0 {
         s.step(&stop).unwrap();
     }
-    assert_eq!(s.trainer.epoch(), 50, "two evaluations are enough");
-    assert_eq!(s.trainer.lr_scale(), 0.5);
-    assert_eq!(kinds(&run), [Kind::Collapse, Kind::Rollback]);
+    assert_eq!(s.runner.epoch(), 50, "two evaluations are enough");
+    assert_eq!(s.runner.lr_scale(), 0.5);
+    assert_eq!(kinds(&run), [IncidentKind::Collapse, IncidentKind::Rollback]);
     assert!(policy == std::fs::read(folder::best(&run)).unwrap(), "the best policy is as it was");
     // The networks are those of the best policy again, and the same policy gets the same return.
-    let again = s.trainer.evaluate(|_| {}).unwrap();
+    let again = s.runner.evaluate(|_| {}).unwrap();
     assert_eq!(again.mean(), good.mean);
 
     // A killed process resumes after the rollback, not before it.
     drop(s);
     let latest = Checkpoint::load(&folder::latest(&run)).unwrap();
-    assert_eq!((state::memory_of(&latest).unwrap().early_stop.rollbacks, state::epoch_of(&latest).unwrap()), (1, 50));
+    assert_eq!(
+        (state::loop_state_of(&latest).unwrap().early_stop.rollbacks, state::epoch_of(&latest).unwrap()),
+        (1, 50)
+    );
     let args = train::TrainArgs { resume: Some(run.clone()), ..Default::default() };
     train::run(&args, &mut vec![], &stop).unwrap();
     let rows = read_metrics(&run.join("metrics.jsonl")).unwrap();
@@ -86,7 +89,10 @@ fn a_drill_the_collapse_is_seen_and_rolled_back() {
     // The report marks the point.
     let report = Report::new(&[Run::read(&run).unwrap()]);
     let (collapse, svg) = (&incidents::read(&run).unwrap()[0], &report.figures[0].svg);
-    assert!(collapse.kind == Kind::Collapse && collapse.epoch == 50 && svg.contains(">collapse, rollback<"), "{svg}");
+    assert!(
+        collapse.kind == IncidentKind::Collapse && collapse.epoch == 50 && svg.contains(">collapse, rollback<"),
+        "{svg}"
+    );
     assert!(report.html().contains("epoch 50: networks and statistics are those of"));
     // A run this small stumbles again later; what is asked is that it stood up.
     assert!(evals[9] < 0.85 * good.mean && evals[10] < 0.85 * good.mean, "the drill hurt: {evals:?}");
@@ -105,22 +111,22 @@ fn a_drill_on_what_is_shipped() {
         let every = format!("eval_every={eval_every}");
         let settings = [&format!("alg={alg}")[..], "max_minutes=0", "threads=1", &every, "collapse=rollback"];
         let config = load(&[&settings[..], &["rollback_lr_factor=0.005"]].concat()).unwrap();
-        let trainer = Runner::<f32>::new(&config).unwrap();
+        let runner = Runner::<f32>::new(&config).unwrap();
         let folder = RunFolder::create(&run, &config.to_yaml()).unwrap();
-        let mut s = Session::begin(trainer, folder, RunInfo::begin(config.seed)).unwrap();
+        let mut s = Session::begin(runner, folder, RunInfo::begin(config.seed)).unwrap();
         let stop = StopFlag::detached();
-        while s.trainer.epoch() < at {
+        while s.runner.epoch() < at {
             assert_eq!(s.step(&stop).unwrap(), None);
         }
         let (good, policy) = (s.best().unwrap(), std::fs::read(folder::best(&run)).unwrap());
-        s.trainer.set_lr_scale(100.0);
+        s.runner.set_lr_scale(100.0);
         while s.early_stop().rollbacks == 0 {
             assert_eq!(s.step(&stop).unwrap(), None);
         }
-        let fired = s.trainer.epoch();
+        let fired = s.runner.epoch();
         assert!(fired <= at + 2 * eval_every, "{alg}: learning rates times 100 after epoch {at}, seen at {fired}");
         assert!(policy == std::fs::read(folder::best(&run)).unwrap(), "{alg}: the best policy is as it was");
-        while s.trainer.epoch() < fired + 8 * eval_every {
+        while s.runner.epoch() < fired + 8 * eval_every {
             assert_eq!(s.step(&stop).unwrap(), None);
         }
         assert_eq!(s.early_stop().rollbacks, 1);
@@ -149,24 +155,24 @@ fn a_number_that_is_not_finite_is_named_and_undone() {
     let run = dir.path().join("r");
     let mut s = session(&run, &["save_every=4", "max_rollbacks=2", "log_every=1"]);
     let stop = StopFlag::detached();
-    while s.trainer.epoch() < 10 {
+    while s.runner.epoch() < 10 {
         assert_eq!(s.step(&stop).unwrap(), None);
     }
     // The one of epoch 8, or a later one where epochs are slow.
     let saved = state::epoch_of(&Checkpoint::load(&folder::latest(&run)).unwrap()).unwrap();
     let poison = |s: &mut Session<f32>| {
-        let params = s.trainer.network("world model").group.params;
-        let last = s.trainer.machine.real(params).len() - 1;
-        s.trainer.machine.real_mut(params)[last] = f32::NAN;
+        let params = s.runner.network("world model").group.params;
+        let last = s.runner.machine.real(params).len() - 1;
+        s.runner.machine.real_mut(params)[last] = f32::NAN;
         s.step(&stop)
     };
     assert_eq!(poison(&mut s).unwrap(), None);
-    assert_eq!((s.trainer.epoch(), s.trainer.lr_scale(), s.early_stop().rollbacks), (saved, 0.5, 1));
-    assert_eq!(s.trainer.non_finite(), None);
-    assert_eq!(kinds(&run), [Kind::NonFinite, Kind::Rollback]);
+    assert_eq!((s.runner.epoch(), s.runner.lr_scale(), s.early_stop().rollbacks), (saved, 0.5, 1));
+    assert_eq!(s.runner.non_finite(), None);
+    assert_eq!(kinds(&run), [IncidentKind::NonFinite, IncidentKind::Rollback]);
     let text = &incidents::read(&run).unwrap()[0];
     assert!(text.epoch == 11 && text.text.contains("world") && text.text.contains("not finite"), "{text:?}");
-    while s.trainer.epoch() < 14 {
+    while s.runner.epoch() < 14 {
         s.step(&stop).unwrap();
     }
     // Every epoch stands once in the metrics, though some were lived through twice.
@@ -174,12 +180,12 @@ fn a_number_that_is_not_finite_is_named_and_undone() {
     assert_eq!(epochs, (0..=14).collect::<Vec<_>>());
     poison(&mut s).unwrap();
     let error = poison(&mut s).unwrap_err();
-    assert!(matches!(error, RunError::NonFinite { rollbacks: 2, .. }), "{error}");
+    assert!(matches!(error, SessionError::NonFinite { rollbacks: 2, .. }), "{error}");
     assert_eq!(pwm::app::status(&error.into()), 5);
     // What is on disk is whole, and remembers.
     drop(s);
     let latest = Checkpoint::load(&folder::latest(&run)).unwrap();
-    assert_eq!(state::memory_of(&latest).unwrap().early_stop.rollbacks, 2);
+    assert_eq!(state::loop_state_of(&latest).unwrap().early_stop.rollbacks, 2);
 }
 
 #[test]
@@ -201,7 +207,7 @@ fn a_collapse_can_end_a_run() {
     let mut out = vec![];
     let error = train::run(&args, &mut out, &StopFlag::detached()).unwrap_err();
     assert_eq!(pwm::app::status(&error), 5, "{error:#}");
-    assert_eq!(kinds(&run), [Kind::Collapse]);
+    assert_eq!(kinds(&run), [IncidentKind::Collapse]);
     let said = String::from_utf8(out).unwrap();
     assert!(said.contains("collapsed") && said.contains("best policy") && folder::best(&run).is_file(), "{said}");
     let info = folder::read_info(&run).unwrap().unwrap();
@@ -209,7 +215,7 @@ fn a_collapse_can_end_a_run() {
     // Who lets it go on sees it end at the next collapse, not train below it for ever.
     let error = train::run(&args, &mut vec![], &StopFlag::detached()).unwrap_err();
     assert_eq!(pwm::app::status(&error), 5, "{error:#}");
-    assert_eq!(kinds(&run), [Kind::Collapse, Kind::Collapse]);
+    assert_eq!(kinds(&run), [IncidentKind::Collapse, IncidentKind::Collapse]);
     assert!(folder::read_info(&run).unwrap().unwrap().epoch < 60);
 }
 
@@ -226,9 +232,9 @@ fn a_rollback_saves_what_the_probes_have_shown() {
         assert_eq!(s.step(&stop).unwrap(), None);
     }
     let latest = Checkpoint::load(&folder::latest(&run)).unwrap();
-    assert_eq!(state::epoch_of(&latest).unwrap(), s.trainer.epoch());
+    assert_eq!(state::epoch_of(&latest).unwrap(), s.runner.epoch());
     let signal_health = latest.meta_str("vitals").unwrap();
-    assert!(signal_health.contains(&format!("\"epoch\":{},", s.trainer.epoch())), "{signal_health}");
+    assert!(signal_health.contains(&format!("\"epoch\":{},", s.runner.epoch())), "{signal_health}");
 }
 
 #[test]
@@ -239,8 +245,8 @@ fn a_collapse_can_be_a_warning() {
     let mut s = session(&run, &collapse);
     assert_eq!(s.run(&StopFlag::detached()).unwrap(), StopReason::Finished);
     let incidents = incidents::read(&run).unwrap();
-    assert!(!incidents.is_empty() && incidents.iter().all(|i| i.kind == Kind::Collapse), "{incidents:?}");
-    assert_eq!((s.early_stop().rollbacks, s.trainer.lr_scale()), (0, 1.0));
+    assert!(!incidents.is_empty() && incidents.iter().all(|i| i.kind == IncidentKind::Collapse), "{incidents:?}");
+    assert_eq!((s.early_stop().rollbacks, s.runner.lr_scale()), (0, 1.0));
 }
 
 /// Each network's rate is in the metrics, and follows its own schedule there.

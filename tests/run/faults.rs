@@ -105,8 +105,8 @@ fn a_rename_that_fails_leaves_the_run_as_it_was() {
     assert!(resume(&run).status.success());
 }
 
-/// A checkpoint or a description that cannot be put in place or synced, in the middle of a run: a typed error, the file as
-/// it was, no half one beside it; and with the obstacle gone the run goes on.
+/// A checkpoint or a description that cannot be put in place or synced, in the middle of a run: a typed error, the file
+/// as it was, no half one beside it; and with the obstacle gone the run goes on.
 #[cfg(unix)]
 #[test]
 fn a_file_that_cannot_be_put_in_place_is_an_error_and_nothing_is_lost() {
@@ -342,8 +342,8 @@ fn the_time_of_day_is_asked_for_in_three_places() {
     assert_eq!(found, ["src/app/eval.rs", "src/io/metrics.rs", "src/run/folder.rs"]);
 }
 
-/// Runs the rest of a test in a process with mounts of its own, as root there; false in the process that only starts it.
-/// Where the system allows no such thing it fails, unless PWM_NO_MOUNTS says that it is to be left out.
+/// Runs the rest of a test in a process with mounts of its own, as root there; false in the process that only starts
+/// it. Where the system allows no such thing it fails, unless PWM_NO_MOUNTS says that it is to be left out.
 #[cfg(target_os = "linux")]
 fn with_own_mounts(test: &str) -> bool {
     if std::env::var_os("PWM_TEST_MOUNTS").is_some() {
@@ -465,8 +465,8 @@ fn a_read_only_folder_is_refused_and_nothing_in_it_changes() {
     assert!(o.as_ref().unwrap().status.success(), "{}", said(&o.unwrap()));
 }
 
-/// The checkpoint of a run cut or with a flipped bit at a thousand positions: the run does not go on from it, and says why
-/// with the status of a damaged file.
+/// The checkpoint of a run cut or with a flipped bit at a thousand positions: the run does not go on from it, and says
+/// why with the status of a damaged file.
 #[test]
 fn damage_at_a_thousand_positions_is_told() {
     let dir = tempfile::tempdir().unwrap();

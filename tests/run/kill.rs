@@ -1,5 +1,5 @@
-//! A run that is killed again and again, and rolled back now and then, ends as one that never was: state, policies, metrics,
-//! incidents, pictures, and what it says of itself.
+//! A run that is killed again and again, and rolled back now and then, ends as one that never was: state, policies,
+//! metrics, incidents, pictures, and what it says of itself.
 //!
 //! Twenty kills; `PWM_KILLS=200 cargo test --release --test run kill` (scripts/full) for more.
 #![cfg(unix)]
@@ -16,7 +16,7 @@ use pwm::device::philox::{Philox, Stream};
 use pwm::io::checkpoint::Checkpoint;
 use pwm::io::tensorboard;
 use pwm::run::folder;
-use pwm::run::incidents::{self, Kind};
+use pwm::run::incidents::{self, IncidentKind};
 use pwm::run::state;
 
 /// Starts or continues the run: the same command every time, but for where the replay lies, which changes nothing.
@@ -76,7 +76,7 @@ fn killed_anywhere_it_ends_as_if_it_never_was() {
         let bytes = |run: &Path| std::fs::read(run.join(name)).unwrap();
         assert!(bytes(&whole) == bytes(&killed), "{} differs", name.display());
     }
-    let rollbacks = incidents::read(&whole).unwrap().iter().filter(|i| i.kind == Kind::Rollback).count();
+    let rollbacks = incidents::read(&whole).unwrap().iter().filter(|i| i.kind == IncidentKind::Rollback).count();
     assert!(rollbacks > 1, "{rollbacks} rollbacks");
     let told = |run: &Path| {
         let i = folder::read_info(run).unwrap().unwrap();

@@ -11,7 +11,7 @@ use pwm::algo::{ExecPlan, Runner, build, rematerialised};
 use pwm::backend::Target;
 use pwm::config::{Bytes, Config, load};
 use pwm::mem::Budget;
-use pwm::run::plan::{Limits, Place, Plan};
+use pwm::run::plan::{ArenaPlace, Limits, Plan};
 use pwm::run::state::fingerprint;
 use pwm::tape::plan::{ByType, ProgramLayout};
 use pwm::tape::recompute::candidates;
@@ -76,7 +76,7 @@ fn on_disk() -> tempfile::TempDir {
     tempfile::tempdir_in(env!("CARGO_TARGET_TMPDIR")).unwrap()
 }
 
-/// To whoever watches, past the harness, which keeps what tests print.
+/// To the terminal, past the test harness, which keeps what tests print.
 #[cfg(target_os = "linux")]
 fn say(line: &str) {
     std::io::stderr().write_all(format!("{line}\n").as_bytes()).unwrap();
@@ -146,7 +146,7 @@ fn the_system_need_not_stop_a_run_that_fits_and_one_that_does_not_says_so_itself
         s
     };
     let need = |s: &[String]| {
-        let plan = Plan::new(&load(s).unwrap(), Place::Host);
+        let plan = Plan::new(&load(s).unwrap(), ArenaPlace::Host);
         (plan.host(), plan.unused)
     };
     // With a replay that is nearly all of it, and with next to none.
@@ -177,7 +177,7 @@ fn a_replay_that_does_not_fit_goes_into_a_file() {
     let mut settings = tiny::settings(&more);
     settings.extend(["wm_buffer_size=1_000_000".into(), "critic_batches=1".into(), "wm_bootstrap_iterations=1".into()]);
     let with = |replay: &str| settings.iter().cloned().chain([format!("replay={replay}")]).collect::<Vec<_>>();
-    let plan = Plan::new(&load(&with("file")).unwrap(), Place::Host);
+    let plan = Plan::new(&load(&with("file")).unwrap(), ArenaPlace::Host);
     assert_eq!(plan.mapped_bytes(), 1_000_000 * 4 * 46);
     let need = plan.host();
     let limit = Limit::new(need * 105 / 100);
@@ -211,7 +211,7 @@ fn a_disk_without_room_for_the_replay_is_an_error_at_the_start() {
     assert!(!run.exists(), "nothing is left");
     // And a plan that knows better refuses before that.
     let c = tiny::config(&["replay=file"]);
-    let disk = Plan::new(&c, Place::Host).disk();
+    let disk = Plan::new(&c, ArenaPlace::Host).disk();
     let limits = Limits { disk: Some(Budget::asked("disk", Bytes(disk - 1))), ..Limits::default() };
     let refusal = limits.admit(&c).unwrap_err().to_string();
     assert!(refusal.contains("of disk") && refusal.contains("wm_buffer_size="), "{refusal}");
@@ -241,7 +241,7 @@ fn wherever_the_replay_lies_the_bits_are_the_same() {
 }
 
 #[test]
-fn what_is_computed_twice_changes_memory_and_no_bit() {
+fn what_is_rematerialised_changes_memory_and_no_bit() {
     let settings: [&[&str]; 6] = [
         &[],
         &["latent=observed", "rollout=anchored", "obs_norm=true"],
@@ -279,7 +279,7 @@ fn a_worker_touches_the_stack_that_is_planned() {
     use crate::support::specs;
     use pwm::device::cpu::team::Team;
     use pwm::device::philox::{Philox, Stream};
-    use pwm::env::{Bound, EnvBatch, Mode, Task};
+    use pwm::env::{EnvBatch, GradientBound, Mode, Task};
     use pwm::ops::loss::squared_error;
     use pwm::tape::plan::stack;
     use pwm::tape::{DType, Machine, Program, Region, Vars, grad};
@@ -306,7 +306,7 @@ fn a_worker_touches_the_stack_that_is_planned() {
             if back {
                 let state = env.state(&mut p, &vars);
                 let into = [p.real(&[n, env.obs_dim]), p.real(&[n]), p.real(&[n]), p.real(&[n])];
-                env.step_through(&mut p, &vars, &state, action, Bound { norm: 1e3, count }, into);
+                env.step_through(&mut p, &vars, &state, action, GradientBound { norm: 1e3, count }, into);
                 let root = squared_error(&mut p, into[0], target, vec![1.0]);
                 grad(&mut p, &[(root, 1.0)], &[(action, bar)]);
             } else {

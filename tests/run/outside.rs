@@ -1,4 +1,5 @@
-//! What others see of a run while it goes on: a terminal, a log file, TensorBoard, wandb, a second process that evaluates.
+//! What others see of a run while it goes on: a terminal, a log file, TensorBoard, wandb, a second process that
+//! evaluates.
 #![cfg(unix)]
 
 use crate::support::process::{signal, wait_for};
@@ -133,8 +134,8 @@ fn watch(run: &Path, more: &[&str]) -> Child {
     command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap()
 }
 
-/// `pwm eval --watch` beside a run that is not there yet: a line for every checkpoint as it appears, and an end when the run
-/// ends, with or without a word.
+/// `pwm eval --watch` beside a run that is not there yet: a line for every checkpoint as it appears, and an end when
+/// the run ends, with or without a word.
 #[test]
 fn a_run_is_evaluated_while_it_goes_on() {
     let dir = tempfile::tempdir().unwrap();

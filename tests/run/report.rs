@@ -8,10 +8,10 @@ use std::process::{Command, Output};
 use std::sync::LazyLock;
 
 use pwm::algo::Probe;
-use pwm::algo::metrics::{CATALOGUE, EVAL_MEAN, Kind as MetricKind};
+use pwm::algo::metrics::{CATALOGUE, EVAL_MEAN, MetricKind};
 use pwm::analysis::stats::{interval, interval_of_difference, iqm, mean, permutation_test, std};
 use pwm::io::metrics::{Row, column, read_metrics};
-use pwm::run::incidents::{self, Incident, Kind};
+use pwm::run::incidents::{self, Incident, IncidentKind};
 
 const SEEDS: usize = 4;
 /// Experiments: PWM's own model, a flow model, and the first with episodes five times as long, which pay more.
@@ -228,7 +228,7 @@ fn a_report_of_one_run_marks_what_happened() {
     let run = folder("mlp", 3);
     let step = rows(&run)[4].step;
     let text = "2 evaluations in a row below 0.5 of the best".into();
-    incidents::write(&run, &[Incident { epoch: 4, step, kind: Kind::Collapse, text }]).unwrap();
+    incidents::write(&run, &[Incident { epoch: 4, step, kind: IncidentKind::Collapse, text }]).unwrap();
     let out = said(&["report", run.to_str().unwrap()]);
     assert!(out.contains("pwm_small: 1 run") && run.join("report/report.html").is_file(), "{out}");
     let svg = std::fs::read_to_string(run.join("report/returns.svg")).unwrap();

@@ -5,8 +5,8 @@
 // PWM_STANDIN_MAJOR = compute capability, 8 by default. PWM_STANDIN_DEVICES = how many GPUs there are.
 // PWM_STANDIN_MEMORY = bytes that can be allocated, PWM_STANDIN_LOCKED = of the host, locked.
 // PWM_STANDIN_CONTEXT = the status of making a context. PWM_STANDIN_FAIL = after so many graph launches of a process a
-// kernel fails, and everything after it: an error of a kernel stays with its context; PWM_STANDIN_STATUS = with which code.
-// PWM_STANDIN_STACK = bytes that a thread of every kernel keeps in memory.
+// kernel fails, and everything after it: an error of a kernel stays with its context; PWM_STANDIN_STATUS = with which
+// code. PWM_STANDIN_STACK = bytes that a thread of every kernel keeps in memory.
 #include "shim.hpp"
 #include <algorithm>
 #include <cstdio>
@@ -277,7 +277,8 @@ X cuMemFree_v2(Address p) {
     allocated -= allocations[p], allocations.erase(p);
     return free((void*)p), SUCCESS;
 }
-// Device memory is the host's, so locked memory has one address. It counts apart, and is given back by its own function.
+// Device memory is the host's, so locked memory has one address. It counts apart, and is given back by its own
+// function.
 static std::map<void*, size_t> locked;
 X cuMemHostAlloc(void** p, size_t n, unsigned) {
     COUNT;
@@ -350,8 +351,8 @@ X cuFuncSetAttribute(Function* f, int a, int value) {
     if (a != 8 || value > (major >= 9 ? 227 << 10 : 163 << 10)) return INVALID_VALUE;
     return f->most_dynamic = value, SUCCESS;
 }
-// A thread of a fresh context has 1024 bytes of stack. Where a kernel needs more, the driver would take it from the device
-// when the kernel is launched: a graph must not be recorded before it has it.
+// A thread of a fresh context has 1024 bytes of stack. Where a kernel needs more, the driver would take it from the
+// device when the kernel is launched: a graph must not be recorded before it has it.
 static size_t stack_limit = 1024;
 static size_t stack_of_kernels() { return getenv("PWM_STANDIN_STACK") ? strtoull(getenv("PWM_STANDIN_STACK"), 0, 10) : 0; }
 X cuFuncGetAttribute(int* value, int a, Function*) {

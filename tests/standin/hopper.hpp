@@ -38,7 +38,7 @@ inline void settle(Barrier* b) {
     if (b->pending == 0 && b->bytes == 0) b->over++, b->pending = b->count;
 }
 
-// The 128-byte swizzle: chunks of 16 bytes exchanged by the line's number within its eight.
+// The 128-byte swizzle: chunks of 16 bytes exchanged by the row's number within its eight.
 inline uint32_t swizzled(uint32_t address) { return address ^ (address >> 7 & 7) << 4; }
 
 inline void land(const Box& c) {
@@ -69,29 +69,34 @@ inline void land(const Box& c) {
 }
 
 // Products that are under way: read from shared memory when they are waited for.
-inline float operand(const Pending& p, uint64_t descriptor, int row, int k) {
+template <class Bits>
+inline float operand(uint64_t descriptor, int row, int k) {
     uint32_t start = (descriptor & 0x3fff) << 4, stride = (descriptor >> 32 & 0x3fff) << 4;
     if (descriptor >> 62 != 1) fail("products read another swizzle than boxes are written in");
     if (descriptor >> 49 & 7) fail("products have a base offset, but buffers begin at multiples of it");
-    uint32_t a = swizzled(start + row / 8 * stride + row % 8 * 128 + k * (p.k == 8 ? 4 : 2));
-    uint32_t u = 0;
-    memcpy(&u, at_shared(a, p.k == 8 ? 4 : 2), p.k == 8 ? 4 : 2);
-    return p.k == 8 ? tf32(u) : bf16(u);
+    Bits u;
+    memcpy(&u, at_shared(swizzled(start + row / 8 * stride + row % 8 * 128 + k * sizeof u), sizeof u), sizeof u);
+    return sizeof u == 4 ? tf32(u) : bf16(u);
 }
-inline void multiply(const Pending& p) {
+template <class Bits>
+inline void multiply_of(const InFlight& p) {
+    const int K = 32 / sizeof(Bits);
     int thread = fiber->index & 127, lane = thread & 31, warp = thread >> 5, g = lane >> 2, t = lane & 3;
-    for (int h = 0; h < 2; h++) {
-        float a[16];
-        for (int k = 0; k < p.k; k++) a[k] = operand(p, p.a, 16 * warp + g + 8 * h, k);
-        for (int j = 0; j < p.n / 8; j++)
-            for (int u = 0; u < 2; u++) {
+    float a[2][K], b[K];
+    for (int h = 0; h < 2; h++)
+        for (int k = 0; k < K; k++) a[h][k] = operand<Bits>(p.a, 16 * warp + g + 8 * h, k);
+    for (int j = 0; j < p.n / 8; j++)
+        for (int u = 0; u < 2; u++) {
+            for (int k = 0; k < K; k++) b[k] = operand<Bits>(p.b, 8 * j + 2 * t + u, k);
+            for (int h = 0; h < 2; h++) {
                 float& sum = fiber->sums[4 * j + 2 * h + u];
                 float s = p.add ? sum : 0.f;
-                for (int k = 0; k < p.k; k++) s += a[k] * operand(p, p.b, 8 * j + 2 * t + u, k);
+                for (int k = 0; k < K; k++) s += a[h][k] * b[k];
                 sum = s;
             }
-    }
+        }
 }
+inline void multiply(const InFlight& p) { p.k == 8 ? multiply_of<uint32_t>(p) : multiply_of<uint16_t>(p); }
 template <int N>
 inline void begin(float (&d)[N], uint64_t a, uint64_t b, uint32_t add, int k) {
     Fiber& f = *fiber;

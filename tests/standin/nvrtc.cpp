@@ -1,7 +1,7 @@
-// A stand-in for the run-time compiler: the same calls, but the source is compiled as C++ behind the shim. The "code" it
-// gives is the name of a shared library. PWM_STANDIN_CXX is the compiler with its options, PWM_STANDIN_SHIM the folder of
-// shim.hpp, PWM_STANDIN_OUT a folder to work in, PWM_STANDIN_ARCH the newest architecture that it knows, PWM_STANDIN_NVRTC
-// the major version that it says it is of.
+// A stand-in for the run-time compiler: the same calls, but the source is compiled as C++ behind the shim. The "code"
+// it gives is the name of a shared library. PWM_STANDIN_CXX is the compiler with its options, PWM_STANDIN_SHIM the
+// folder of shim.hpp, PWM_STANDIN_OUT a folder to work in, PWM_STANDIN_ARCH the newest architecture that it knows,
+// PWM_STANDIN_NVRTC the major version that it says it is of.
 #include <atomic>
 #include <cstdio>
 #include <cstdlib>
@@ -25,6 +25,26 @@ static void write_file(const std::string& path, const std::string& text) {
     std::ofstream(path) << text;
 }
 
+// Compiles a file. Whoever else does the same at this time does it in a place of their own.
+static int compile(const std::string& options, const std::string& from, const std::string& to, const std::string& log) {
+    std::string command = env("PWM_STANDIN_CXX") + " -std=c++17 -fPIC -ffp-contract=off -w " + options + " -I" +
+                          env("PWM_STANDIN_SHIM") + " " + from + " -o " + to + " 2> " + log;
+    return system(command.c_str());
+}
+static std::string beside(const std::string& path) {
+    static std::atomic<int> count{0};
+    return path + "." + std::to_string(getpid()) + "." + std::to_string(count++);
+}
+// A folder with the shim as the compiler keeps it: half of the time of a small unit is what the shim includes. A compiler
+// that does not know such files finds the shim itself in the next folder.
+static std::string precompiled(const std::string& hash) {
+    std::string dir = env("PWM_STANDIN_OUT") + "/shim" + hash, path = dir + "/shim.hpp.gch", mine = beside(path);
+    if (access(path.c_str(), R_OK) == 0) return dir;
+    write_file(mine, "");
+    if (compile("-x c++-header", env("PWM_STANDIN_SHIM") + "/shim.hpp", mine, mine + ".log") == 0) rename(mine.c_str(), path.c_str());
+    return dir;
+}
+
 #define X extern "C" Status
 X nvrtcVersion(int* major, int* minor) { return *major = getenv("PWM_STANDIN_NVRTC") ? atoi(getenv("PWM_STANDIN_NVRTC")) : 0, *minor = 1, 0; }
 X nvrtcCreateProgram(Program** p, const char* source, const char*, int n, const char** texts, const char** names) {
@@ -35,23 +55,22 @@ X nvrtcCreateProgram(Program** p, const char* source, const char*, int n, const 
 X nvrtcDestroyProgram(Program** p) { return delete *p, *p = nullptr, 0; }
 X nvrtcCompileProgram(Program* p, int, const char**) {
     // By content, with that of the shim: the same source is compiled once.
-    std::string all = p->source + env("PWM_STANDIN_CXX");
+    std::string shim = env("PWM_STANDIN_CXX");
     for (const char* name : {"shim.hpp", "hardware.hpp", "hopper.hpp"}) {
         std::stringstream text;
         text << std::ifstream(env("PWM_STANDIN_SHIM") + "/" + name).rdbuf();
-        all += text.str();
+        shim += text.str();
     }
+    std::string all = p->source + shim;
     for (auto& h : p->headers) all += h.first + h.second;
     std::string dir = env("PWM_STANDIN_OUT") + "/" + std::to_string(std::hash<std::string>()(all));
     p->library = dir + "/unit.so";
     if (access(p->library.c_str(), R_OK) == 0) return 0;
-    static std::atomic<int> count{0};
-    std::string work = dir + "." + std::to_string(getpid()) + "." + std::to_string(count++);
+    std::string work = beside(dir);
     for (auto& h : p->headers) write_file(work + "/" + h.first, h.second);
     write_file(work + "/unit.cpp", "#include \"shim.hpp\"\n" + p->source);
-    std::string command = env("PWM_STANDIN_CXX") + " -std=c++17 -shared -fPIC -ffp-contract=off -w -I" + env("PWM_STANDIN_SHIM") +
-                          " -I" + work + " " + work + "/unit.cpp -o " + work + "/unit.so 2> " + work + "/log";
-    int status = system(command.c_str());
+    std::string folders = " -I" + precompiled(std::to_string(std::hash<std::string>()(shim))) + " -I" + work;
+    int status = compile("-shared" + folders, work + "/unit.cpp", work + "/unit.so", work + "/log");
     std::stringstream log;
     log << std::ifstream(work + "/log").rdbuf();
     p->log = log.str();

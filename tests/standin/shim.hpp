@@ -1,6 +1,6 @@
-// CUDA C++ on a CPU: what a kernel file needs to be compiled as C++ and run. One OS thread runs a block; its threads are
-// fibers, made when they first run. Shared memory is thread-local memory of the module, poisoned before each block; the
-// blocks of a cluster run in turns, so they may use none but what their launch asks for.
+// CUDA C++ on a CPU: what a kernel file needs to be compiled as C++ and run. One OS thread runs a block; its threads
+// are fibers, made when they first run. Shared memory is thread-local memory of the module, poisoned before each block;
+// the blocks of a cluster run in turns, so they may use none but what their launch asks for.
 #pragma once
 #define CUDA_ON_CPU 1
 #include <cmath>
@@ -45,7 +45,7 @@ struct Box {
     int at[3];
     uint32_t barrier;
 };
-struct Pending {
+struct InFlight {
     uint64_t a, b;
     uint32_t add;
     int n, k;
@@ -60,7 +60,7 @@ struct Fiber {
     uint32_t seen;
     std::vector<Copy> open;                // asynchronous copies of this thread that are under way
     std::deque<std::vector<Copy>> groups;  // and its closed groups of them, the oldest first
-    std::deque<Pending> products;
+    std::deque<InFlight> products;
     std::vector<float> sums;  // of them, while the registers `into` must not be touched
     float* into;
     uint32_t committed;

@@ -3,17 +3,17 @@
 
 use pwm::sim::integrate::integrate;
 use pwm::sim::step::accelerations;
-use pwm::sim::{JointKind, Model, Number, Work};
+use pwm::sim::{JointKind, Model, SimScalar, Work};
 
 /// Which contact, friction and limit branches the 16 substeps of one step of the Ant take under an action.
-pub fn branches<S: Number<Mask = bool>>(model: &Model<S>, q: &[f64], qd: &[f64], action: &[f64]) -> Vec<[bool; 3]> {
+pub fn branches<S: SimScalar<Mask = bool>>(model: &Model<S>, q: &[f64], qd: &[f64], action: &[f64]) -> Vec<[bool; 3]> {
     let torque = |a: &f64| 200.0 * a.clamp(-1.0, 1.0);
     let actuation: Vec<f64> = [0.0; 6].into_iter().chain(action.iter().map(torque)).collect();
     branches_under(model, q, qd, &actuation)
 }
 
 /// The same of any robot of at most 16 bodies and 24 dofs under forces of its joints.
-pub fn branches_under<S: Number<Mask = bool>>(
+pub fn branches_under<S: SimScalar<Mask = bool>>(
     model: &Model<S>,
     q: &[f64],
     qd: &[f64],

@@ -215,8 +215,8 @@ impl Browser {
 
 impl Drop for Browser {
     fn drop(&mut self) {
-        // The driver ends the browser; killed first, it would leave it behind. One that hangs is ended by its number, which
-        // its lock tells (`HOST-1234`).
+        // The driver ends the browser; killed first, it would leave it behind. One that hangs is ended by its number,
+        // which its lock tells (`HOST-1234`).
         let _ = self.ask("DELETE", &format!("/session/{}", self.session), &Value::Null);
         if let Ok(lock) = std::fs::read_link(self.profile.path().join("SingletonLock")) {
             let number = lock.to_string_lossy().rsplit('-').next().map(String::from);

@@ -3,8 +3,8 @@
 use std::collections::BTreeMap;
 use std::path::Path;
 
-/// One event: step, and numbers by tag. A reader of its own, from the description of the format: records of a length, its
-/// masked CRC-32C, a protocol buffer, and its masked CRC-32C.
+/// One event: step, and numbers by tag. A reader of its own, from the description of the format: records of a length,
+/// its masked CRC-32C, a protocol buffer, and its masked CRC-32C.
 pub fn events(file: &Path) -> Vec<(u64, BTreeMap<String, f32>)> {
     fn crc(bytes: &[u8]) -> u32 {
         let mut c = !0u32;

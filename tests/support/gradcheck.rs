@@ -7,8 +7,8 @@ use super::ops::Dot;
 use pwm::device::Dual;
 use pwm::device::cpu::team::Team;
 use pwm::device::philox::{Philox, Stream};
-use pwm::model::Group;
-use pwm::tape::{DType, Machine, Number, Program, Region, Val, VarId, Vars, grad};
+use pwm::model::ParamGroup;
+use pwm::tape::{DType, Machine, Program, Region, TapeReal, Val, VarId, Vars, grad};
 use std::sync::Arc;
 
 /// An input of the function under test.
@@ -71,8 +71,8 @@ pub fn fixed_var(p: &mut Program, vars: &Vars, var: VarId, values: Vec<f64>) -> 
 }
 
 /// Every parameter of a group as a leaf; gradients are asked for those that `wanted` names.
-pub fn parameters(p: &mut Program, vars: &Vars, group: &Group, wanted: impl Fn(&str) -> bool) -> Vec<Leaf> {
-    let one = |p: &mut Program, e: &pwm::model::params::Entry| {
+pub fn parameters(p: &mut Program, vars: &Vars, group: &ParamGroup, wanted: impl Fn(&str) -> bool) -> Vec<Leaf> {
+    let one = |p: &mut Program, e: &pwm::model::params::ParamEntry| {
         let gain = e.name.ends_with("ln.weight");
         let input = Input {
             shape: e.shape.clone(),
@@ -127,7 +127,7 @@ fn build(f: &dyn Fn(&mut Program, &mut Vars) -> Traced, reverse: bool) -> Built 
 
 impl Built {
     /// Fills leaves, with a derivative along a direction if the numbers have one, and weights.
-    fn fill<F: Number>(&self, m: &mut Machine<F>, number: impl Fn(f64, usize, usize) -> F) {
+    fn fill<F: TapeReal>(&self, m: &mut Machine<F>, number: impl Fn(f64, usize, usize) -> F) {
         for (i, l) in self.leaves.iter().enumerate() {
             let values = values(&l.input, i);
             let to = &mut m.real_mut(l.var)[l.offset..l.offset + values.len()];
@@ -147,7 +147,7 @@ impl Built {
         counters.into_iter().for_each(|id| m.index_mut(id).fill(0));
     }
 
-    fn machine<F: Number>(&mut self, team: &Arc<Team>) -> Machine<F> {
+    fn machine<F: TapeReal>(&mut self, team: &Arc<Team>) -> Machine<F> {
         let program = std::mem::take(&mut self.program);
         Machine::new(self.vars.clone(), vec![program], team.clone()).expect("memory")
     }

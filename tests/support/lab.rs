@@ -2,13 +2,13 @@
 
 use crate::support::golden::{Array, Golden};
 use crate::support::ops::Dot;
-use pwm::algo::pwm::Nets;
+use pwm::algo::pwm::PwmNets;
 use pwm::algo::pwm::rollout::EnvStepVals;
 use pwm::config::{Bootstrap, Config, Decode, Dynamics, FlowHead, Integrator, RewNorm, RewardHead};
 use pwm::device::cpu::team::Team;
-use pwm::model::Group;
+use pwm::model::ParamGroup;
 use pwm::ops::control::copy;
-use pwm::tape::{DType, Machine, Number, Program, Region, Val, VarId, Vars, grad};
+use pwm::tape::{DType, Machine, Program, Region, TapeReal, Val, VarId, Vars, grad};
 use std::collections::HashMap;
 use std::sync::Arc;
 
@@ -32,7 +32,7 @@ impl Lab {
 
     /// An input of the program.
     pub fn input(&mut self, name: &str, shape: &[usize], values: Vec<f64>) -> Val {
-        let var = self.vars.add(Region::Exchange, format!("in.{name}"), DType::Real, shape);
+        let var = self.vars.add(Region::RolloutBuffers, format!("in.{name}"), DType::Real, shape);
         self.fill(var, values);
         self.p.var(&self.vars, var)
     }
@@ -43,7 +43,7 @@ impl Lab {
     }
 
     fn slot(&mut self, name: &str, shape: &[usize]) -> Val {
-        let var = self.vars.add(Region::Exchange, format!("out.{name}"), DType::Real, shape);
+        let var = self.vars.add(Region::RolloutBuffers, format!("out.{name}"), DType::Real, shape);
         self.kept.insert(name.into(), var);
         self.p.var(&self.vars, var)
     }
@@ -75,7 +75,7 @@ impl Lab {
     }
 
     /// Runs the program once.
-    pub fn run<F: Number>(self) -> Run<F> {
+    pub fn run<F: TapeReal>(self) -> Run<F> {
         let mut m = Machine::<F>::new(self.vars, vec![self.p], team()).expect("memory");
         for (var, values) in &self.fills {
             put(&mut m, *var, values);
@@ -87,12 +87,12 @@ impl Lab {
 }
 
 /// A program that has run.
-pub struct Run<F: Number> {
+pub struct Run<F: TapeReal> {
     pub machine: Machine<F>,
     kept: HashMap<String, VarId>,
 }
 
-impl<F: Number> Run<F> {
+impl<F: TapeReal> Run<F> {
     /// What was kept under this name.
     pub fn get(&self, name: &str) -> Vec<f64> {
         let var = self.kept.get(name).unwrap_or_else(|| panic!("nothing was kept as {name}"));
@@ -108,7 +108,7 @@ pub fn team() -> Arc<Team> {
     Arc::new(Team::new(2).expect("threads"))
 }
 
-pub fn put<F: Number>(m: &mut Machine<F>, var: VarId, values: &[f64]) {
+pub fn put<F: TapeReal>(m: &mut Machine<F>, var: VarId, values: &[f64]) {
     let to = m.real_mut(var);
     assert_eq!(to.len(), values.len(), "as many numbers as the variable holds");
     for (to, &x) in to.iter_mut().zip(values) {
@@ -116,7 +116,7 @@ pub fn put<F: Number>(m: &mut Machine<F>, var: VarId, values: &[f64]) {
     }
 }
 
-pub fn numbers<F: Number>(m: &Machine<F>, var: VarId) -> Vec<f64> {
+pub fn numbers<F: TapeReal>(m: &Machine<F>, var: VarId) -> Vec<f64> {
     m.real(var).iter().map(|x| x.value()).collect()
 }
 
@@ -132,7 +132,7 @@ pub struct Score<'a> {
 }
 
 impl<'a> Score<'a> {
-    pub fn new<F: Number>(golden: &'a Golden) -> Self {
+    pub fn new<F: TapeReal>(golden: &'a Golden) -> Self {
         let single = size_of::<F>() == size_of::<f32>();
         Self { golden, single, count: 0, worst: (0.0, 0.0, String::new()), failed: vec![] }
     }
@@ -170,7 +170,7 @@ impl<'a> Score<'a> {
     }
 
     /// Compares every parameter of a group, or its gradient, with the arrays `prefix` + name.
-    pub fn check_group(&mut self, prefix: &str, group: &Group, name: Naming, got: &[f64]) {
+    pub fn check_group(&mut self, prefix: &str, group: &ParamGroup, name: Naming, got: &[f64]) {
         for e in &group.entries {
             self.check(&format!("{prefix}{}", name(&e.name)), &got[e.offset..e.offset + e.len()]);
         }
@@ -240,7 +240,7 @@ pub fn critics_name(name: &str) -> String {
 }
 
 /// Parameters of a group from the arrays `prefix` + name, in the group's layout.
-pub fn pack(g: &Golden, prefix: &str, group: &Group, name: Naming) -> Vec<f64> {
+pub fn pack(g: &Golden, prefix: &str, group: &ParamGroup, name: Naming) -> Vec<f64> {
     let mut all = vec![];
     for e in &group.entries {
         let a = g.array(&format!("{prefix}{}", name(&e.name)));
@@ -251,8 +251,8 @@ pub fn pack(g: &Golden, prefix: &str, group: &Group, name: Naming) -> Vec<f64> {
 }
 
 /// Lets the networks start with the parameters under `prefix`, those that the file has.
-pub fn fill_nets(lab: &mut Lab, g: &Golden, nets: &Nets, world: &str, actor: &str, critics: &str) {
-    let groups: [(&str, &Group, Naming); 3] = [
+pub fn fill_nets(lab: &mut Lab, g: &Golden, nets: &PwmNets, world: &str, actor: &str, critics: &str) {
+    let groups: [(&str, &ParamGroup, Naming); 3] = [
         (world, &nets.world.group, world_name),
         (actor, &nets.actor.group, actor_name),
         (critics, &nets.critics.group, critics_name),

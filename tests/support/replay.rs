@@ -7,10 +7,10 @@ use pwm::ops::control::copy;
 use pwm::ops::replay::{
     Counter, ReplaySpec, ReplayVars, Sampling, Transition, replay_begin, replay_record, replay_sample,
 };
-use pwm::tape::{DType, Machine, Number, Placement, Program, ProgramId, Region, VarId, Vars};
+use pwm::tape::{DType, Machine, Placement, Program, ProgramId, Region, TapeReal, VarId, Vars};
 use std::sync::Arc;
 
-pub struct Driver<F: Number> {
+pub struct Driver<F: TapeReal> {
     pub machine: Machine<F>,
     pub vars: ReplayVars,
     /// Observation, action, reward, done, next observation.
@@ -20,7 +20,7 @@ pub struct Driver<F: Number> {
     programs: [ProgramId; 3],
 }
 
-impl<F: Number> Driver<F> {
+impl<F: TapeReal> Driver<F> {
     pub fn new(spec: &ReplaySpec, threads: usize) -> Self {
         Self::on(&Target::Cpu, spec, threads)
     }
@@ -29,7 +29,7 @@ impl<F: Number> Driver<F> {
         let (n, o, a, h, b) = (spec.num_envs, spec.obs_dim, spec.act_dim, spec.horizon, spec.batch);
         let mut vars = Vars::default();
         let r = ReplayVars::new(&mut vars, spec);
-        let mut add = |name: &str, shape: &[usize]| vars.add(Region::Exchange, name, DType::Real, shape);
+        let mut add = |name: &str, shape: &[usize]| vars.add(Region::RolloutBuffers, name, DType::Real, shape);
         let inputs =
             [add("obs", &[n, o]), add("act", &[n, a]), add("rew", &[n]), add("done", &[n]), add("next", &[n, o])];
         let sample = [add("s_obs", &[h + 1, b, o]), add("s_act", &[h, b, a]), add("s_rew", &[h, b])];

@@ -51,7 +51,7 @@ pub fn environment(flags: &str) -> Vec<(&'static str, String)> {
     let text = |p: &Path| p.display().to_string();
     vec![
         ("PWM_NVRTC_PATH", text(&dir)),
-        ("PWM_STANDIN_CXX", format!("{} -O2 -march=native {flags}", compiler())),
+        ("PWM_STANDIN_CXX", format!("{} -O1 -march=native {flags}", compiler())),
         ("PWM_STANDIN_SHIM", text(&Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/standin"))),
         ("PWM_STANDIN_OUT", text(&dir.join("units"))),
         ("PWM_CACHE", text(&dir.join("cache"))),
@@ -111,8 +111,8 @@ pub fn again(test: &str, environment: &[(&str, String)]) {
     assert!(out.status.success() && text.contains(" 1 passed;"), "{environment:?}:\n{text}");
 }
 
-/// Environments in which threads run in other orders, and under the address sanitizer, where a number that is not aligned
-/// as the GPU wants it ends the process.
+/// Environments in which threads run in other orders, and under the address sanitizer, where a number that is not
+/// aligned as the GPU wants it ends the process.
 pub fn harsh() -> Vec<Vec<(&'static str, String)>> {
     let found = Command::new(compiler()).arg("-print-file-name=libasan.so").output().unwrap();
     let library = String::from_utf8(found.stdout).unwrap().trim().to_owned();

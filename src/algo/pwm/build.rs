@@ -2,9 +2,9 @@
 
 use super::rollout::{EnvStepVals, rollout};
 use super::world::Batch;
-use super::{Loss, Nets, Pwm, RewardLoss, critic, probe, world};
+use super::{Pwm, PwmLoss, PwmNets, RewardLoss, critic, probe, world};
 use crate::algo::evaluate::EvalPlan;
-use crate::algo::metrics::{self, Measured, Source};
+use crate::algo::metrics::{self, Measured, MetricSource};
 use crate::algo::programs::{Handle, Programs, Sequence};
 use crate::algo::schedule::Network;
 use crate::algo::{Blueprint, EpochSchedule, Learner, Networks, Parts, TrainedNetwork};
@@ -30,7 +30,7 @@ impl Learner for PwmLearner {
 
     fn networks(&self, c: &Config, vars: &mut Vars) -> Networks {
         let (obs_dim, act_dim) = crate::env::dims(c);
-        Nets::new(vars, c, obs_dim, act_dim).into()
+        PwmNets::new(vars, c, obs_dim, act_dim).into()
     }
 }
 
@@ -44,8 +44,8 @@ struct EpochPrograms {
     wm_update: Handle,
 }
 
-/// Writes a run whose reward head learns by `reward_loss`: [`world::reward_loss`], or another one in tests of what a run
-/// does when its rewards cannot be learned.
+/// Writes a run whose reward head learns by `reward_loss`: [`world::reward_loss`], or another one in tests of what a
+/// run does when its rewards cannot be learned.
 pub fn build(c: &Config, reward_loss: RewardLoss) -> Blueprint {
     let (mut vars, mut programs) = (Vars::default(), Programs::default());
     let mut pwm = Pwm::new(&mut vars, c);
@@ -59,7 +59,8 @@ pub fn build(c: &Config, reward_loss: RewardLoss) -> Blueprint {
         actor_update: programs.push("actor_update", |p| act(p, &vars, &pwm, true)),
         targets: programs.push("targets", |p| critic::targets(p, &vars, c, &pwm.buffers)),
         critic_update: programs.push("critic_update", |p| {
-            let (passes, loss) = (p.var(&vars, pwm.passes), p.var_at(&vars, pwm.losses, Loss::Critic as usize, &[1]));
+            let (passes, loss) =
+                (p.var(&vars, pwm.passes), p.var_at(&vars, pwm.losses, PwmLoss::Critic as usize, &[1]));
             critic::pass(p, &vars, c, &pwm.nets.critics, &pwm.buffers, passes, loss);
         }),
         wm_update: programs.push("wm_update", |p| update_model(p, &vars, &pwm)),
@@ -111,7 +112,7 @@ fn act(p: &mut Program, vars: &Vars, pwm: &Pwm, learn: bool) {
     if learn {
         pwm.nets.actor.group.update(p, vars, &[(loss, 1.0)]);
     }
-    let slot = p.var_at(vars, pwm.losses, Loss::Actor as usize, &[1]);
+    let slot = p.var_at(vars, pwm.losses, PwmLoss::Actor as usize, &[1]);
     accumulate(p, loss, slot, true);
 }
 
@@ -122,8 +123,11 @@ fn update_model(p: &mut Program, vars: &Vars, pwm: &Pwm) {
     let draws = p.var(vars, pwm.replay.draws);
     let tau = world::taus(p, c, draws);
     let loss = world::update(p, vars, c, &pwm.nets, Batch { obs, act, rew, tau });
-    let parts =
-        [(Some(loss.dynamics), Loss::Dynamics), (loss.endpoint, Loss::Dynamics), (Some(loss.reward), Loss::Reward)];
+    let parts = [
+        (Some(loss.dynamics), PwmLoss::Dynamics),
+        (loss.endpoint, PwmLoss::Dynamics),
+        (Some(loss.reward), PwmLoss::Reward),
+    ];
     for (x, slot) in parts.into_iter().filter_map(|(x, slot)| Some((x?, slot))) {
         let slot = p.var_at(vars, pwm.losses, slot as usize, &[1]);
         accumulate(p, x, slot, false);
@@ -140,7 +144,7 @@ fn trained(pwm: &Pwm) -> Vec<TrainedNetwork> {
     ]
 }
 
-fn statistics(nets: &Nets) -> Vec<crate::tape::VarId> {
+fn statistics(nets: &PwmNets) -> Vec<crate::tape::VarId> {
     [Some(nets.rew_stats), Some(nets.ret_stats), nets.obs_stats].into_iter().flatten().collect()
 }
 
@@ -159,16 +163,16 @@ fn epochs(c: &Config, e: EpochPrograms) -> EpochSchedule {
 
 /// What an epoch measures.
 fn metrics(pwm: &Pwm, e: EpochPrograms, trained: &[TrainedNetwork]) -> Vec<Measured> {
-    let loss = |metric, slot: Loss, program, updates| {
-        Measured::new(metric, Source::PerUpdate { var: pwm.losses, index: slot as usize, program, updates })
+    let loss = |metric, slot: PwmLoss, program, updates| {
+        Measured::new(metric, MetricSource::PerUpdate { var: pwm.losses, index: slot as usize, program, updates })
     };
-    let seconds = |metric, programs: &[Handle]| Measured::new(metric, Source::Seconds(programs.into()));
+    let seconds = |metric, programs: &[Handle]| Measured::new(metric, MetricSource::Seconds(programs.into()));
     let mut all = Vec::from(Measured::of_episodes());
     all.extend([
-        loss(metrics::LOSS_ACTOR, Loss::Actor, e.actor_update, 1),
-        loss(metrics::LOSS_CRITIC, Loss::Critic, e.critic_update, pwm.config.critic_batches),
-        loss(metrics::LOSS_DYNAMICS, Loss::Dynamics, e.wm_update, 1),
-        loss(metrics::LOSS_REWARD, Loss::Reward, e.wm_update, 1),
+        loss(metrics::LOSS_ACTOR, PwmLoss::Actor, e.actor_update, 1),
+        loss(metrics::LOSS_CRITIC, PwmLoss::Critic, e.critic_update, pwm.config.critic_batches),
+        loss(metrics::LOSS_DYNAMICS, PwmLoss::Dynamics, e.wm_update, 1),
+        loss(metrics::LOSS_REWARD, PwmLoss::Reward, e.wm_update, 1),
     ]);
     all.extend(TrainedNetwork::metrics(trained));
     all.extend([
@@ -176,8 +180,8 @@ fn metrics(pwm: &Pwm, e: EpochPrograms, trained: &[TrainedNetwork]) -> Vec<Measu
         seconds(metrics::CRITIC_SECONDS, &[e.targets, e.critic_update]),
         seconds(metrics::MODEL_SECONDS, &[e.wm_update]),
         // No gradient flows through the environments.
-        Measured::new(metrics::BOUNDED_GRADIENTS, Source::Zero),
-        Measured::new(metrics::LOST_GRADIENTS, Source::Zero),
+        Measured::new(metrics::BOUNDED_GRADIENTS, MetricSource::Zero),
+        Measured::new(metrics::LOST_GRADIENTS, MetricSource::Zero),
     ]);
     all
 }

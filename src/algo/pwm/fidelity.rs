@@ -7,7 +7,7 @@
 //! is the whole gradient's, feedback through the policy's input included.)
 
 use super::rollout::{EnvStepVals, rollout};
-use super::{Nets, Pwm};
+use super::{Pwm, PwmNets};
 use crate::algo::TrainError;
 use crate::algo::programs::{Handle, Programs};
 use crate::config::Config;
@@ -15,7 +15,7 @@ use crate::device::cpu::team::Team;
 use crate::device::philox::Stream;
 use crate::ops::control::{copy, increment};
 use crate::ops::random::normal;
-use crate::tape::{DType, Machine, Number, Program, Region, RunError, VarId, Vars};
+use crate::tape::{DType, Machine, Program, Region, RunError, TapeReal, VarId, Vars};
 use std::sync::Arc;
 
 /// Length of the step in parameter space: about that of one update of the actor.
@@ -38,13 +38,13 @@ pub struct Agreement {
 
 /// What [`Fidelity::measure`] finds.
 #[derive(Clone, Debug)]
-pub struct Report {
+pub struct FidelityReport {
     /// Predicted against true rewards, for each step of the rollout.
     pub rewards: Vec<Agreement>,
     /// Value of the imagined last state against that of the true one.
     pub value: Agreement,
-    /// Slope of the discounted return along the policy gradient, mean over rollouts: as the model's gradient promises it, and as
-    /// the environments pay it whose episode goes on.
+    /// Slope of the discounted return along the policy gradient, mean over rollouts: as the model's gradient promises
+    /// it, and as the environments pay it whose episode goes on.
     pub promised_slope: f64,
     pub paid_slope: f64,
     /// Mean cosine between policy gradients of consecutive rollouts.
@@ -52,7 +52,7 @@ pub struct Report {
 }
 
 /// A policy, its model and environments to compare them in.
-pub struct Fidelity<F: Number> {
+pub struct Fidelity<F: TapeReal> {
     pub machine: Machine<F>,
     pwm: Pwm,
     env_rewards: VarId,
@@ -63,16 +63,17 @@ pub struct Fidelity<F: Number> {
     whole: Handle,
 }
 
-impl<F: Number> Fidelity<F> {
+impl<F: TapeReal> Fidelity<F> {
     /// Environments as a training of `c` has them. Networks hold zeros until a checkpoint fills them.
     pub fn new(c: &Config) -> Result<Self, TrainError> {
-        // Nothing is replayed; and so the loss is minus the return over the horizon.
+        // Nothing is replayed, so a small ring does. With these settings the actor's loss is minus the return over the
+        // horizon.
         let wm_buffer_size = (c.num_envs * (c.horizon + 1)).max(c.wm_batch_size);
         let c = &Config { wm_buffer_size, ret_norm: false, actor_lambda: 1.0, ..c.clone() };
         let mut vars = Vars::default();
         let pwm = Pwm::new(&mut vars, c);
-        let env_rewards = vars.add(Region::Exchange, "fidelity.rewards", DType::Real, &[c.horizon, c.num_envs]);
-        let last_values = vars.add(Region::Exchange, "fidelity.values", DType::Real, &[c.num_envs]);
+        let env_rewards = vars.add(Region::RolloutBuffers, "fidelity.rewards", DType::Real, &[c.horizon, c.num_envs]);
+        let last_values = vars.add(Region::RolloutBuffers, "fidelity.values", DType::Real, &[c.num_envs]);
         let mut programs = Programs::default();
         let begin = programs.push("begin", |p| pwm.env.reset(p, &vars));
         let mut write =
@@ -85,12 +86,12 @@ impl<F: Number> Fidelity<F> {
     }
 
     /// The networks of the policy and its model.
-    pub fn nets(&self) -> &Nets {
+    pub fn nets(&self) -> &PwmNets {
         &self.pwm.nets
     }
 
     /// Starts the environments, drives them for `warm_up` rollouts, and compares on `rollouts` more.
-    pub fn measure(&mut self, warm_up: usize, rollouts: usize) -> Result<Report, RunError> {
+    pub fn measure(&mut self, warm_up: usize, rollouts: usize) -> Result<FidelityReport, RunError> {
         let (h, n) = (self.pwm.config.horizon, self.pwm.config.num_envs);
         self.run(self.begin)?;
         for _ in 0..warm_up {
@@ -139,7 +140,7 @@ impl<F: Number> Fidelity<F> {
         }
         let cosines: Vec<f64> =
             gradients.windows(2).map(|w| dot(&w[0], &w[1]) / (dot(&w[0], &w[0]) * dot(&w[1], &w[1])).sqrt()).collect();
-        Ok(Report {
+        Ok(FidelityReport {
             rewards: rewards.iter().map(Pairs::agreement).collect(),
             value: value.agreement(),
             promised_slope: mean(&promised),

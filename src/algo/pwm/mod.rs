@@ -1,9 +1,9 @@
 //! PWM: policy learning inside a learned world model (Georgiev et al., 2024).
 //!
 //! An epoch is three updates. The *actor* drives the true environments for `horizon` steps with latents that the model
-//! imagines (or that the environment shows, see `rollout`), and climbs the gradient of the imagined return through the model; the *critics* regress to TD(lambda)
-//! targets of that rollout; the *world model* learns from replayed windows. [`Pwm`] holds the variables and writes the
-//! programs.
+//! imagines (or that the environment shows, see `rollout`), and climbs the gradient of the imagined return through the
+//! model; the *critics* regress to TD(lambda) targets of that rollout; the *world model* learns from replayed windows.
+//! [`Pwm`] holds the variables and writes the programs.
 
 mod build;
 pub mod fidelity;
@@ -25,11 +25,11 @@ use crate::env::{EnvBatch, Mode};
 use crate::model::{Actor, Critics, WorldModel};
 use crate::ops::replay::{ReplaySpec, ReplayVars};
 use crate::ops::stats::START_COUNT;
-use crate::tape::{DType, Machine, Number, Program, Region, Val, VarId, Vars};
+use crate::tape::{DType, Machine, Program, Region, TapeReal, Val, VarId, Vars};
 
 /// Networks and statistics: what a policy needs to act, and all that `best` checkpoints hold.
 #[derive(Clone, Debug)]
-pub struct Nets {
+pub struct PwmNets {
     pub world: WorldModel,
     pub actor: Actor,
     pub critics: Critics,
@@ -43,7 +43,7 @@ pub struct Nets {
     pub reward_loss: RewardLoss,
 }
 
-impl Nets {
+impl PwmNets {
     pub fn new(vars: &mut Vars, c: &Config, obs_dim: usize, act_dim: usize) -> Self {
         let mut stats = |name: &str, shape: &[usize]| vars.add(Region::Statistics, name, DType::Real, shape);
         let (rew_stats, ret_stats) = (stats("rew_stats", &[1, 3]), stats("ret_stats", &[3]));
@@ -62,7 +62,7 @@ impl Nets {
     }
 
     /// Draws all parameters from `seed`, and lets the statistics start as if they had seen nothing.
-    pub fn init<F: Number>(&self, machine: &mut Machine<F>, seed: u64) {
+    pub fn init<F: TapeReal>(&self, machine: &mut Machine<F>, seed: u64) {
         for group in [&self.world.group, &self.actor.group, &self.critics.group] {
             group.init(machine, seed);
         }
@@ -80,15 +80,15 @@ impl Nets {
 }
 
 /// The networks of its policy.
-impl From<Nets> for Networks {
-    fn from(n: Nets) -> Self {
+impl From<PwmNets> for Networks {
+    fn from(n: PwmNets) -> Self {
         Self { actor: n.actor, critics: n.critics, world: Some(n.world), obs_stats: n.obs_stats }
     }
 }
 
 /// Slots of the losses that the host reads after an epoch and clears before it.
 #[derive(Clone, Copy, Debug)]
-pub enum Loss {
+pub enum PwmLoss {
     Actor = 0,
     /// Sum over all minibatches.
     Critic = 1,
@@ -101,7 +101,7 @@ pub enum Loss {
 #[derive(Clone, Debug)]
 pub struct Pwm {
     pub config: Config,
-    pub nets: Nets,
+    pub nets: PwmNets,
     pub env: EnvBatch,
     pub replay: ReplayVars,
     pub buffers: RolloutBuffers,
@@ -109,7 +109,7 @@ pub struct Pwm {
     pub epoch: VarId,
     /// Index `[1]`: critic passes made, the step of their shuffle.
     pub passes: VarId,
-    /// `[4]`: see [`Loss`].
+    /// `[4]`: see [`PwmLoss`].
     pub losses: VarId,
     pub probe: ProbeVars,
 }
@@ -117,7 +117,7 @@ pub struct Pwm {
 impl Pwm {
     pub fn new(vars: &mut Vars, c: &Config) -> Self {
         let (obs_dim, act_dim) = crate::env::dims(c);
-        let nets = Nets::new(vars, c, obs_dim, act_dim);
+        let nets = PwmNets::new(vars, c, obs_dim, act_dim);
         let env = EnvBatch::of_config(vars, "env", c, c.num_envs, Mode::Train, Stream::Reset);
         let spec = ReplaySpec {
             num_envs: c.num_envs,

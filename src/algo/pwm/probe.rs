@@ -1,11 +1,11 @@
 //! What the world model knows, measured on replayed windows at every evaluation.
 //!
-//! A model can have a small loss and be of no use: a reward head that always says the mean, latents that drift while they
-//! are imagined, velocities that are right at one model time only. None of these is seen in the return until much time
-//! is lost. Errors are relative: 1 is what predicting "nothing changes" would get.
+//! A model can have a small loss and be of no use: a reward head that always says the mean, latents that drift while
+//! they are imagined, velocities that are right at one model time only. None of these is seen in the return until much
+//! time is lost. Errors are relative: 1 is what predicting "nothing changes" would get.
 //!
-//! Windows are a function of the epoch alone, drawn from a random stream of their own, so that probing leaves no mark on
-//! training.
+//! Windows are a function of the epoch alone, drawn from a random stream of their own, so that probing leaves no mark
+//! on training.
 
 use super::Pwm;
 use super::rollout::decode;

@@ -3,11 +3,11 @@
 //! At each step the policy acts on the latent, the true environment takes the action, and the model imagines the next
 //! latent. Where an episode ended, the next latent is that of the true observation after the reset; elsewhere it stays
 //! the imagined one until the horizon, or with `rollout: anchored` becomes that of the true observation, which the
-//! gradient passes as if it were the imagined one: forward through the environment, backward through the model, the idea
-//! of "First Order Model-Based RL through Decoupled Backpropagation" (DMO, CoRL 2025). Rewards and values of all steps are
-//! computed at once, on `H N` rows.
+//! gradient passes as if it were the imagined one: forward through the environment, backward through the model, the
+//! idea of "First Order Model-Based RL through Decoupled Backpropagation" (DMO, CoRL 2025). Rewards and values of all
+//! steps are computed at once, on `H N` rows.
 
-use super::{Nets, RolloutBuffers};
+use super::{PwmNets, RolloutBuffers};
 use crate::algo::critic::loss_spec;
 use crate::config::{self, Config};
 use crate::ops::control::copy;
@@ -16,7 +16,7 @@ use crate::ops::returns::actor_loss;
 use crate::ops::twohot::two_hot_decode;
 use crate::tape::{Program, Val, Vars};
 
-/// What one step of the environments gives, whoever steps them.
+/// What one step of the environments gives, whatever steps them.
 #[derive(Clone, Copy, Debug)]
 pub struct EnvStepVals {
     /// `[N]`, 0 or 1.
@@ -35,7 +35,7 @@ pub fn rollout(
     p: &mut Program,
     vars: &Vars,
     c: &Config,
-    nets: &Nets,
+    nets: &PwmNets,
     buffers: &RolloutBuffers,
     obs: Val,
     noise: Val,

@@ -2,14 +2,14 @@
 //!
 //! The first observation is encoded and rolled forward with the recorded actions; each imagined latent is compared with
 //! the encoding of the observation that was seen (no gradient through the target), each predicted reward with the
-//! recorded one. With `S_dyn = sum_t gamma^t mean (z_t+1 - target)²` and `S_rew = mean_t,b gamma^t (r - r̂)²` the loss is
-//! `(S_dyn + S_rew) / H`; the two-hot head has `S_rew = reward_coef sum_t gamma^t mean_b CE` instead.
+//! recorded one. With `S_dyn = sum_t gamma^t mean (z_t+1 - target)²` and `S_rew = mean_t,b gamma^t (r - r̂)²` the loss
+//! is `(S_dyn + S_rew) / H`; the two-hot head has `S_rew = reward_coef sum_t gamma^t mean_b CE` instead.
 //!
 //! Flow dynamics are trained by matching velocities: `S_dyn = sum_t gamma^t mean (v(z_τ, a_t, τ) - (target - z_t))²` at
-//! `z_τ = (1 - τ) z_t + τ target`. The chain is advanced by the integrator, whose end points this never compares with the
-//! targets; `flow_consistency` adds that comparison, as above, with a weight.
+//! `z_τ = (1 - τ) z_t + τ target`. The chain is advanced by the integrator, whose end points this never compares with
+//! the targets; `flow_consistency` adds that comparison, as above, with a weight.
 
-use super::Nets;
+use super::PwmNets;
 use crate::config::{Config, Dynamics, RewNorm, RewardHead, TauSampling};
 use crate::device::philox::Stream;
 use crate::ops::flow::matching::{interpolate, velocity_error};
@@ -49,8 +49,8 @@ pub struct Batch {
     pub tau: Option<Val>,
 }
 
-/// Appends a loss `[1]` of the reward head's output `[H B, ..]` on rewards `[H, B]`; the discount's powers are the weights
-/// of steps.
+/// Appends a loss `[1]` of the reward head's output `[H B, ..]` on rewards `[H, B]`; the discount's powers are the
+/// weights of steps.
 pub type RewardLoss = fn(&mut Program, &Config, Val, Val, &[f64]) -> Val;
 
 /// The loss that belongs to each reward head.
@@ -81,7 +81,7 @@ pub fn taus(p: &mut Program, c: &Config, step: Val) -> Option<Val> {
 }
 
 /// Appends the loss on a batch that is prepared.
-pub fn world_loss(p: &mut Program, vars: &Vars, c: &Config, nets: &Nets, batch: Batch) -> WorldLoss {
+pub fn world_loss(p: &mut Program, vars: &Vars, c: &Config, nets: &PwmNets, batch: Batch) -> WorldLoss {
     let Batch { obs, act, rew, tau } = batch;
     let (h, b, o) = (p.shape(act)[0], p.shape(act)[1], p.shape(obs)[2]);
     let (d, a) = (nets.world.width, p.shape(act)[2]);
@@ -119,7 +119,7 @@ pub fn world_loss(p: &mut Program, vars: &Vars, c: &Config, nets: &Nets, batch: 
 }
 
 /// Appends the statistics' update by this batch, and the batch normalised by them: observations and rewards.
-pub fn prepare(p: &mut Program, vars: &Vars, c: &Config, nets: &Nets, obs: Val, rew: Val) -> (Val, Val) {
+pub fn prepare(p: &mut Program, vars: &Vars, c: &Config, nets: &PwmNets, obs: Val, rew: Val) -> (Val, Val) {
     if let Some(s) = nets.obs_stats {
         let stats = p.var(vars, s);
         update_stats(p, obs, stats, 1.0);
@@ -134,7 +134,7 @@ pub fn prepare(p: &mut Program, vars: &Vars, c: &Config, nets: &Nets, obs: Val, 
 }
 
 /// Appends one update of the world model on a batch as it was recorded. Returns the parts of the loss.
-pub fn update(p: &mut Program, vars: &Vars, c: &Config, nets: &Nets, batch: Batch) -> WorldLoss {
+pub fn update(p: &mut Program, vars: &Vars, c: &Config, nets: &PwmNets, batch: Batch) -> WorldLoss {
     let (obs, rew) = prepare(p, vars, c, nets, batch.obs, batch.rew);
     let loss = world_loss(p, vars, c, nets, Batch { obs, rew, ..batch });
     nets.world.group.update(p, vars, &loss.roots());

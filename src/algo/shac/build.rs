@@ -1,9 +1,9 @@
 //! Writes the programs of SHAC and says what they are for.
 
 use super::rollout::{observe, rollout};
-use super::{Loss, Nets, Shac};
+use super::{Shac, ShacLoss, ShacNets};
 use crate::algo::evaluate::EvalPlan;
-use crate::algo::metrics::{self, Measured, Source};
+use crate::algo::metrics::{self, Measured, MetricSource};
 use crate::algo::programs::{Handle, Programs, Sequence};
 use crate::algo::schedule::Network;
 use crate::algo::{Blueprint, EpochSchedule, Learner, Networks, Parts, TrainedNetwork, critic};
@@ -32,7 +32,7 @@ impl Learner for ShacLearner {
         let actor_update = programs.push("actor_update", |p| act(p, &vars, &s));
         let targets = programs.push("targets", |p| critic::targets(p, &vars, c, &s.buffers));
         let critic_update = programs.push("critic_update", |p| {
-            let (passes, loss) = (p.var(&vars, s.passes), p.var_at(&vars, s.losses, Loss::Critic as usize, &[1]));
+            let (passes, loss) = (p.var(&vars, s.passes), p.var_at(&vars, s.losses, ShacLoss::Critic as usize, &[1]));
             critic::pass(p, &vars, c, &s.nets.critics, &s.buffers, passes, loss);
         });
         let evaluation = EvalPlan::push(&mut programs, &vars, c, eval, |p, obs| networks.policy(p, &vars, obs));
@@ -64,7 +64,7 @@ impl Learner for ShacLearner {
 
     fn networks(&self, c: &Config, vars: &mut Vars) -> Networks {
         let (obs_dim, act_dim) = crate::env::dims(c);
-        Nets::new(vars, c, obs_dim, act_dim).into()
+        ShacNets::new(vars, c, obs_dim, act_dim).into()
     }
 }
 
@@ -77,28 +77,28 @@ fn act(p: &mut Program, vars: &Vars, s: &Shac) {
     let (loss, observed) = rollout(p, vars, s, noise);
     s.nets.actor.group.update(p, vars, &[(loss, 1.0)]);
     observe(p, vars, s, &observed);
-    let slot = p.var_at(vars, s.losses, Loss::Actor as usize, &[1]);
+    let slot = p.var_at(vars, s.losses, ShacLoss::Actor as usize, &[1]);
     accumulate(p, loss, slot, true);
 }
 
 /// What an epoch measures.
 fn metrics(s: &Shac, actor: Handle, critics: [Handle; 2], trained: &[TrainedNetwork]) -> Vec<Measured> {
-    let loss = |metric, slot: Loss, program, updates| {
-        Measured::new(metric, Source::PerUpdate { var: s.losses, index: slot as usize, program, updates })
+    let loss = |metric, slot: ShacLoss, program, updates| {
+        Measured::new(metric, MetricSource::PerUpdate { var: s.losses, index: slot as usize, program, updates })
     };
     let mut all = Vec::from(Measured::of_episodes());
     all.extend([
-        loss(metrics::LOSS_ACTOR, Loss::Actor, actor, 1),
-        loss(metrics::LOSS_CRITIC, Loss::Critic, critics[1], s.config.critic_batches),
+        loss(metrics::LOSS_ACTOR, ShacLoss::Actor, actor, 1),
+        loss(metrics::LOSS_CRITIC, ShacLoss::Critic, critics[1], s.config.critic_batches),
     ]);
     all.extend(TrainedNetwork::metrics(trained));
     all.extend([
-        Measured::new(metrics::ACTOR_SECONDS, Source::Seconds(vec![actor])),
-        Measured::new(metrics::CRITIC_SECONDS, Source::Seconds(critics.into())),
+        Measured::new(metrics::ACTOR_SECONDS, MetricSource::Seconds(vec![actor])),
+        Measured::new(metrics::CRITIC_SECONDS, MetricSource::Seconds(critics.into())),
         // There is no world model; rows have said so since they have times.
-        Measured::new(metrics::MODEL_SECONDS, Source::Zero),
-        Measured::new(metrics::BOUNDED_GRADIENTS, Source::Sum { var: s.bounded, index: 0 }),
-        Measured::new(metrics::LOST_GRADIENTS, Source::Sum { var: s.bounded, index: 1 }),
+        Measured::new(metrics::MODEL_SECONDS, MetricSource::Zero),
+        Measured::new(metrics::BOUNDED_GRADIENTS, MetricSource::Sum { var: s.bounded, index: 0 }),
+        Measured::new(metrics::LOST_GRADIENTS, MetricSource::Sum { var: s.bounded, index: 1 }),
     ]);
     all
 }

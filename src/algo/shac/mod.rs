@@ -17,11 +17,11 @@ use crate::device::philox::Stream;
 use crate::env::{EnvBatch, Mode};
 use crate::model::{Actor, Critics};
 use crate::ops::stats::START_COUNT;
-use crate::tape::{DType, Machine, Number, Region, VarId, Vars};
+use crate::tape::{DType, Machine, Region, TapeReal, VarId, Vars};
 
 /// Networks and statistics: what a policy needs to act, and all that `best` checkpoints hold.
 #[derive(Clone, Debug)]
-pub struct Nets {
+pub struct ShacNets {
     pub actor: Actor,
     pub critics: Critics,
     /// `[O, 3]`: observations seen in training.
@@ -30,7 +30,7 @@ pub struct Nets {
     pub ret_stats: VarId,
 }
 
-impl Nets {
+impl ShacNets {
     pub fn new(vars: &mut Vars, c: &Config, obs_dim: usize, act_dim: usize) -> Self {
         let mut stats = |name: &str, shape: &[usize]| vars.add(Region::Statistics, name, DType::Real, shape);
         let (obs_stats, ret_stats) = (stats("obs_stats", &[obs_dim, 3]), stats("ret_stats", &[3]));
@@ -39,7 +39,7 @@ impl Nets {
     }
 
     /// Draws all parameters from `seed`, and lets the statistics start as if they had seen nothing.
-    pub fn init<F: Number>(&self, machine: &mut Machine<F>, seed: u64) {
+    pub fn init<F: TapeReal>(&self, machine: &mut Machine<F>, seed: u64) {
         for group in [&self.actor.group, &self.critics.group] {
             group.init(machine, seed);
         }
@@ -52,15 +52,15 @@ impl Nets {
 }
 
 /// The networks of its policy.
-impl From<Nets> for Networks {
-    fn from(n: Nets) -> Self {
+impl From<ShacNets> for Networks {
+    fn from(n: ShacNets) -> Self {
         Self { actor: n.actor, critics: n.critics, world: None, obs_stats: Some(n.obs_stats) }
     }
 }
 
 /// Slots of the losses that the host reads after an epoch and clears before it.
 #[derive(Clone, Copy, Debug)]
-pub enum Loss {
+pub enum ShacLoss {
     Actor = 0,
     /// Sum over all minibatches.
     Critic = 1,
@@ -70,7 +70,7 @@ pub enum Loss {
 #[derive(Clone, Debug)]
 pub struct Shac {
     pub config: Config,
-    pub nets: Nets,
+    pub nets: ShacNets,
     pub env: EnvBatch,
     /// `latents` are normalised observations.
     pub buffers: RolloutBuffers,
@@ -78,7 +78,7 @@ pub struct Shac {
     pub epoch: VarId,
     /// Index `[1]`: critic passes made, the step of their shuffle.
     pub passes: VarId,
-    /// `[2]`: see [`Loss`].
+    /// `[2]`: see [`ShacLoss`].
     pub losses: VarId,
     /// `[2]`: gradients of single steps scaled down, and not finite, in this epoch.
     pub bounded: VarId,
@@ -87,7 +87,7 @@ pub struct Shac {
 impl Shac {
     pub fn new(vars: &mut Vars, c: &Config) -> Self {
         let (obs_dim, act_dim) = crate::env::dims(c);
-        let nets = Nets::new(vars, c, obs_dim, act_dim);
+        let nets = ShacNets::new(vars, c, obs_dim, act_dim);
         let env = EnvBatch::of_config(vars, "env", c, c.num_envs, Mode::Train, Stream::Reset);
         let buffers = RolloutBuffers::new(vars, c, obs_dim);
         let mut control = |name: &str, dtype, n: usize| vars.add(Region::Control, name, dtype, &[n]);

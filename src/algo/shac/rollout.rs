@@ -1,11 +1,12 @@
 //! The actor's update: a rollout of the true environments that the gradient flows back through.
 //!
 //! At each step the policy acts on the normalised observation, whose gradient flows into the state as well. A value
-//! stands for what comes after an episode was cut, or after the horizon; it is that of the observation before the reset.
+//! stands for what comes after an episode was cut, or after the horizon; it is that of the observation before the
+//! reset.
 
 use super::Shac;
 use crate::algo::critic::loss_spec;
-use crate::env::Bound;
+use crate::env::GradientBound;
 use crate::ops::control::copy;
 use crate::ops::returns::actor_loss;
 use crate::ops::stats::{normalise, normalise_into, update_stats};
@@ -21,7 +22,7 @@ pub fn rollout(p: &mut Program, vars: &Vars, s: &Shac, noise: Val) -> (Val, Vec<
     let critics = s.nets.critics.bind(p, vars);
     let stats = p.var(vars, s.nets.obs_stats);
     // A step's gradient is that of the mean over environments: the bound on one environment's is a share of it.
-    let bound = Bound { norm: c.step_grad_norm / n as f64, count: p.var(vars, s.bounded) };
+    let bound = GradientBound { norm: c.step_grad_norm / n as f64, count: p.var(vars, s.bounded) };
 
     let (seen, before) = (p.real(&[h, n, s.env.obs_dim]), p.real(&[h, n, s.env.obs_dim]));
     let [reward, done, terminated] = [(); 3].map(|()| p.real(&[h, n]));

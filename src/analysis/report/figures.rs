@@ -2,10 +2,10 @@
 
 use std::fmt::Write as _;
 
-use super::runs::{Group, Run};
+use super::runs::{Run, RunGroup};
 use super::table::points;
 use super::tables::tasks_of;
-use crate::algo::metrics::{CATALOGUE, EVAL_MEAN, EVAL_STD, Kind, TRAIN_RETURN};
+use crate::algo::metrics::{CATALOGUE, EVAL_MEAN, EVAL_STD, MetricKind, TRAIN_RETURN};
 use crate::analysis::stats::{mean, std};
 use crate::draw::plot::{COLORS, Look, Plot, Point, Reference, Series, escape};
 use crate::env::KnownReturn;
@@ -40,9 +40,9 @@ pub struct Figure {
     pub svg: String,
 }
 
-/// Evaluations: one curve a group, its band the deviation over seeds (of a single run: over episodes); a mark where a run
-/// had an incident.
-pub(super) fn returns(runs: &[Run], groups: &[Group]) -> Plot {
+/// Evaluations: one curve a group, its band the deviation over seeds (of a single run: over episodes); a mark where a
+/// run had an incident.
+pub(super) fn returns(runs: &[Run], groups: &[RunGroup]) -> Plot {
     let mut series = Vec::new();
     for (color, g) in groups.iter().enumerate() {
         if let [only] = g.runs[..] {
@@ -142,7 +142,7 @@ pub(super) fn peak_final(runs: &[Run]) -> Bars {
 
 pub(super) fn phases(runs: &[Run]) -> Bars {
     let of = |r: &Run| {
-        let times = CATALOGUE.iter().filter(|m| m.kind == Kind::Seconds).map(|m| (m.label, r.sum(m.name)));
+        let times = CATALOGUE.iter().filter(|m| m.kind == MetricKind::Seconds).map(|m| (m.label, r.sum(m.name)));
         let all: f64 = times.clone().map(|(_, s)| s).sum();
         (r.name(), times.map(|(label, s)| (label, 100.0 * s / all)).collect())
     };

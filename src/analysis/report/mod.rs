@@ -2,8 +2,8 @@
 //! them all and needs no network.
 //!
 //! Runs whose settings differ in nothing but the seed (and in what changes no result) are one group: a curve with the
-//! spread over its seeds, an inter-quartile mean with its bootstrap interval. Peak is the highest evaluation of a run and
-//! so a maximum over noise; final is the last one.
+//! spread over its seeds, an inter-quartile mean with its bootstrap interval. Peak is the highest evaluation of a run
+//! and so a maximum over noise; final is the last one.
 
 mod figures;
 mod runs;
@@ -11,8 +11,8 @@ mod table;
 mod tables;
 
 pub use figures::Figure;
-pub use runs::{Group, ReportError, Run, group, reservations};
-pub use table::Table;
+pub use runs::{ReportError, Run, RunGroup, group, reservations};
+pub use table::ReportTable;
 
 use crate::algo::metrics::CATALOGUE;
 use crate::draw::plot::escape;
@@ -25,7 +25,7 @@ use tables::{differences, of_groups, of_runs, references};
 pub struct Report {
     pub title: String,
     pub figures: Vec<Figure>,
-    pub tables: Vec<Table>,
+    pub tables: Vec<ReportTable>,
     /// What must be known to read them.
     pub reservations: Vec<String>,
     incidents: Vec<String>,
@@ -81,7 +81,7 @@ impl Report {
         // The curves come first: they are what one looks for.
         let (first, others) = self.figures.split_at(1);
         let [first, others] = [first, others].map(|figures| figures.iter().map(image).collect::<String>());
-        let tables: String = self.tables.iter().map(Table::html).collect();
+        let tables: String = self.tables.iter().map(ReportTable::html).collect();
         let list = |lines: &[String]| {
             let lines: String = lines.iter().map(|n| format!("<li>{}</li>\n", escape(n))).collect();
             if lines.is_empty() { String::new() } else { format!("<ul>{lines}</ul>") }
@@ -187,8 +187,8 @@ mod tests {
         assert_eq!(labels(&[with("pwm_small", &|_| {}), elsewhere]), ["pwm_small"]);
     }
 
-    /// Runs as they are found in a folder: one that has just begun, one that was killed early, one that ended in NaN, one
-    /// with a single evaluation.
+    /// Runs as they are found in a folder: one that has just begun, one that was killed early, one that ended in NaN,
+    /// one with a single evaluation.
     #[test]
     fn odd_runs_are_told_of_and_take_nothing_from_the_others() {
         let whole = |seed| run(seed, "a", &[(0, 100.0), (150_000, 300.0 + seed as f64)]);
@@ -213,7 +213,7 @@ mod tests {
 
     #[test]
     fn tables_escape_what_each_format_reads() {
-        let t = Table {
+        let t = ReportTable {
             name: "t",
             caption: String::new(),
             head: vec!["a_b", "c"],
@@ -229,7 +229,7 @@ mod tests {
     fn a_report_stands_alone() {
         let mut one = run(0, "a", &[(0, 100.0), (1000, 9000.0), (2000, 4000.0)]);
         let text = "learning rates <b>lowered</b>".into();
-        one.incidents = vec![Incident { epoch: 150, step: 1500, kind: incidents::Kind::Rollback, text }];
+        one.incidents = vec![Incident { epoch: 150, step: 1500, kind: incidents::IncidentKind::Rollback, text }];
         let report = Report::new(&[one, run(1, "a", &[(0, 90.0), (2000, 4400.0)])]);
         let html = report.html();
         assert!(!html.contains("<script") && !html.contains("href=") && !html.contains("<!--"), "nothing is fetched");

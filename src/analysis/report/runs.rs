@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 
 use crate::algo::metrics::EVAL_MEAN;
-use crate::config::{Config, ConfigErrors, KEYS, Kind, Shipped, load};
+use crate::config::{Config, ConfigErrors, KEYS, Shipped, ShippedKind, load};
 use crate::io::atomic::FileError;
 use crate::io::metrics::{self, MetricsError, Row, column};
 use crate::run::folder::{self, FolderError, RunInfo};
@@ -106,24 +106,24 @@ impl Run {
 
 /// Runs of one experiment.
 #[derive(Clone, Debug)]
-pub struct Group {
+pub struct RunGroup {
     pub label: String,
     /// Indices of its runs.
     pub runs: Vec<usize>,
 }
 
 /// Groups runs by the settings that decide what is learned and are read; labels say what tells groups apart.
-pub fn group(runs: &[Run]) -> Vec<Group> {
+pub fn group(runs: &[Run]) -> Vec<RunGroup> {
     let decisive = |r: &Run| -> Vec<Setting> {
         let keys = KEYS.iter().filter(|k| k.effect.is_experiment() && r.config.unread(k.name).is_none());
         keys.filter_map(|k| Some((k.name, r.config.get(k.name)?.to_string()))).collect()
     };
     let all: Vec<_> = runs.iter().map(decisive).collect();
-    let mut groups: Vec<Group> = Vec::new();
+    let mut groups: Vec<RunGroup> = Vec::new();
     for (i, settings) in all.iter().enumerate() {
         match groups.iter_mut().find(|g| all[g.runs[0]] == *settings) {
             Some(g) => g.runs.push(i),
-            None => groups.push(Group { label: runs[i].config.alg.clone(), runs: vec![i] }),
+            None => groups.push(RunGroup { label: runs[i].config.alg.clone(), runs: vec![i] }),
         }
     }
     name_apart(&mut groups, &all);
@@ -133,25 +133,26 @@ pub fn group(runs: &[Run]) -> Vec<Group> {
 /// A key and its value.
 type Setting = (&'static str, String);
 
-/// Adds to the label of each group that shares it with others the settings that tell them apart: as few keys as make all of
-/// them different, without the values that the shipped configuration of that name has (of a file's name, the defaults).
-fn name_apart(groups: &mut [Group], all: &[Vec<Setting>]) {
+/// Adds to the label of each group that shares it with others the settings that tell them apart: as few keys as make
+/// all of them different, without the values that the shipped configuration of that name has (of a file's name, the
+/// defaults).
+fn name_apart(groups: &mut [RunGroup], all: &[Vec<Setting>]) {
     let mut names: Vec<String> = groups.iter().map(|g| g.label.clone()).collect();
     names.sort();
     names.dedup();
     for name in names {
-        let mut family: Vec<&mut Group> = groups.iter_mut().filter(|g| g.label == name).collect();
-        let shipped = Shipped::find(Kind::Alg, &name).and_then(|_| load(&[format!("alg={name}")]).ok());
+        let mut family: Vec<&mut RunGroup> = groups.iter_mut().filter(|g| g.label == name).collect();
+        let shipped = Shipped::find(ShippedKind::Alg, &name).and_then(|_| load(&[format!("alg={name}")]).ok());
         let usual = shipped.unwrap_or_default();
-        let told = |g: &Group, key: &str| {
+        let told = |g: &RunGroup, key: &str| {
             let (_, value) = all[g.runs[0]].iter().find(|(k, _)| *k == key)?;
             (usual.get(key)?.to_string() != *value).then(|| format!(" {key}={value}"))
         };
         let mut additions = vec![String::new(); family.len()];
         for key in KEYS.iter().filter(|k| k.name != "alg") {
-            let with = |(g, a): (&&mut Group, &String)| format!("{a}{}", told(g, key.name).unwrap_or_default());
+            let with = |(g, a): (&&mut RunGroup, &String)| format!("{a}{}", told(g, key.name).unwrap_or_default());
             let longer: Vec<String> = family.iter().zip(&additions).map(with).collect();
-            // A key that tells nobody apart now never will.
+            // A key that separates no groups now separates none later.
             if distinct(&longer) > distinct(&additions) {
                 additions = longer;
             }
@@ -164,8 +165,8 @@ fn distinct(of: &[String]) -> usize {
     of.iter().collect::<BTreeSet<_>>().len()
 }
 
-/// What must be said of runs whose last evaluations are compared: which of them are not over or have none, and that they
-/// are of different lengths.
+/// What must be said of runs whose last evaluations are compared: which of them are not over or have none, and that
+/// they are of different lengths.
 pub fn reservations(what: &str, runs: &[&Run]) -> Vec<String> {
     let mut told: Vec<String> = runs.iter().filter_map(|r| r.reservation()).collect();
     let steps = runs.iter().filter_map(|r| r.last_row().map(|row| row.step));

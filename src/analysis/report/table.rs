@@ -4,14 +4,14 @@ use crate::draw::plot::escape;
 
 /// A table with a name for its files.
 #[derive(Clone, Debug)]
-pub struct Table {
+pub struct ReportTable {
     pub name: &'static str,
     pub caption: String,
     pub head: Vec<&'static str>,
     pub rows: Vec<Vec<String>>,
 }
 
-impl Table {
+impl ReportTable {
     pub fn csv(&self) -> String {
         let quote = |s: &str| {
             if s.contains([',', '"', '\n']) { format!("\"{}\"", s.replace('"', "\"\"")) } else { s.to_owned() }

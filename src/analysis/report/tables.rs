@@ -1,7 +1,7 @@
 //! The tables of a report: runs, experiments, their differences, and what a return is worth.
 
-use super::runs::{Group, Run};
-use super::table::{Table, points, told};
+use super::runs::{Run, RunGroup};
+use super::table::{ReportTable, points, told};
 use crate::algo::metrics::{ELAPSED, SPEED};
 use crate::analysis::stats::{
     interval, interval_of_difference, iqm, mean, permutation_test, probability_of_improvement, std,
@@ -28,7 +28,7 @@ pub(super) fn tasks_of(runs: &[Run]) -> Vec<TaskSpec> {
     tasks.into_iter().map(|(_, task)| task).collect()
 }
 
-pub(super) fn of_runs(runs: &[Run]) -> Table {
+pub(super) fn of_runs(runs: &[Run]) -> ReportTable {
     let row = |r: &Run| {
         let (at, peak) = r.peak();
         vec![
@@ -47,7 +47,7 @@ pub(super) fn of_runs(runs: &[Run]) -> Table {
             r.info.finished.clone().unwrap_or_else(|| "running, or killed".into()),
         ]
     };
-    Table {
+    ReportTable {
         name: "runs",
         caption: "Runs. Peak is the highest evaluation and so a maximum over noise; memory is what was planned.".into(),
         head: vec![
@@ -69,8 +69,8 @@ pub(super) fn of_runs(runs: &[Run]) -> Table {
     }
 }
 
-pub(super) fn of_groups(runs: &[Run], groups: &[Group]) -> Table {
-    let row = |g: &Group| {
+pub(super) fn of_groups(runs: &[Run], groups: &[RunGroup]) -> ReportTable {
+    let row = |g: &RunGroup| {
         let of = |f: &dyn Fn(&Run) -> f64| -> Vec<f64> {
             g.runs.iter().map(|&i| f(&runs[i])).filter(|v| v.is_finite()).collect()
         };
@@ -94,7 +94,7 @@ pub(super) fn of_groups(runs: &[Run], groups: &[Group]) -> Table {
             spread,
         ]
     };
-    Table {
+    ReportTable {
         name: "groups",
         caption:
             "Experiments: inter-quartile mean over seeds [95 % bootstrap interval]; mean and deviation of the final \
@@ -107,15 +107,16 @@ pub(super) fn of_groups(runs: &[Run], groups: &[Group]) -> Table {
 
 /// Every experiment against the baseline: the first one whose model is PWM's own, as flow models are meant to be better
 /// than it; where there is none, the first. Nothing with a single experiment.
-pub(super) fn differences(runs: &[Run], groups: &[Group]) -> Option<Table> {
-    let is_baseline = |g: &Group| {
+pub(super) fn differences(runs: &[Run], groups: &[RunGroup]) -> Option<ReportTable> {
+    let is_baseline = |g: &RunGroup| {
         let c = &runs[g.runs[0]].config;
         c.has_world_model() && c.dynamics == Dynamics::Mlp
     };
     let baseline = groups.iter().position(is_baseline).unwrap_or(0);
-    let finals = |g: &Group| -> Vec<f64> { g.runs.iter().map(|&i| runs[i].last()).filter(|v| v.is_finite()).collect() };
+    let finals =
+        |g: &RunGroup| -> Vec<f64> { g.runs.iter().map(|&i| runs[i].last()).filter(|v| v.is_finite()).collect() };
     let base = finals(groups.get(baseline)?);
-    let row = |(_, g): (usize, &Group)| {
+    let row = |(_, g): (usize, &RunGroup)| {
         let own = finals(g);
         let mut cells = vec![g.label.clone(), groups[baseline].label.clone()];
         if own.is_empty() || base.is_empty() {
@@ -129,7 +130,7 @@ pub(super) fn differences(runs: &[Run], groups: &[Group]) -> Option<Table> {
         }
         cells
     };
-    (groups.len() > 1).then(|| Table {
+    (groups.len() > 1).then(|| ReportTable {
         name: "differences",
         caption:
             "Final evaluations against the baseline: difference of the means [95 % bootstrap interval], probability \
@@ -141,7 +142,7 @@ pub(super) fn differences(runs: &[Run], groups: &[Group]) -> Option<Table> {
 }
 
 /// What the returns of the runs' tasks are worth, where that is known.
-pub(super) fn references(runs: &[Run]) -> Option<Table> {
+pub(super) fn references(runs: &[Run]) -> Option<ReportTable> {
     let row = |task: &TaskSpec, r: &KnownReturn| {
         let range =
             if r.low == r.high { Label(r.low).to_string() } else { format!("{}-{}", Label(r.low), Label(r.high)) };
@@ -149,7 +150,7 @@ pub(super) fn references(runs: &[Run]) -> Option<Table> {
     };
     let tasks = tasks_of(runs);
     let rows: Vec<_> = tasks.iter().flat_map(|t| t.returns.iter().map(|r| row(t, r))).collect();
-    (!rows.is_empty()).then(|| Table {
+    (!rows.is_empty()).then(|| ReportTable {
         name: "references",
         caption: "What a return is worth.".into(),
         head: vec!["task", "policy", "return"],

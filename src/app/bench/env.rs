@@ -1,13 +1,13 @@
-//! Steps of the environment a second on one thread or a GPU, as a training epoch takes them: dynamics, observation, reward, resets; and as SHAC
-//! takes them, with the gradient of all that they earn.
+//! Steps of the environment a second on one thread or a GPU, as a training epoch takes them: dynamics, observation,
+//! reward, resets; and as SHAC takes them, with the gradient of all that they earn.
 
-use super::measure::{Timing, repeat, timed};
+use super::measure::{Measurement, repeat, timed};
 use crate::algo::programs::Programs;
 use crate::algo::{TrainError, target};
 use crate::config::Config;
 use crate::device::cpu::team::Team;
 use crate::device::philox::{Philox, Stream};
-use crate::env::{Bound, EnvBatch, Mode};
+use crate::env::{EnvBatch, GradientBound, Mode};
 use crate::ops::returns::{ActorLossSpec, Bootstrap, actor_loss};
 use crate::tape::{DType, Machine, Placement, Program, Region, VarId, Vars, grad};
 use std::sync::Arc;
@@ -19,11 +19,11 @@ const SETTLE: usize = 4;
 
 /// Seconds of one step of `envs` environments under random actions; with `adjoint` together with its share of the
 /// gradient of the segment's reward with respect to every action.
-pub fn env(c: &Config, envs: usize, adjoint: bool, seconds: f64) -> Result<Timing, TrainError> {
+pub fn env(c: &Config, envs: usize, adjoint: bool, seconds: f64) -> Result<Measurement, TrainError> {
     let mut vars = Vars::default();
     let random = Philox::new(c.seed, Stream::Test);
     let env = EnvBatch::of_config(&mut vars, "env", c, envs, Mode::Train, Stream::Test);
-    let actions = vars.add(Region::Exchange, "actions", DType::Real, &[STEPS, envs, env.act_dim]);
+    let actions = vars.add(Region::RolloutBuffers, "actions", DType::Real, &[STEPS, envs, env.act_dim]);
     let (mut begin, mut steps) = (Program::new("env_begin"), Program::new("env_steps"));
     env.reset(&mut begin, &vars);
     let all = steps.var(&vars, actions);
@@ -48,19 +48,19 @@ pub fn env(c: &Config, envs: usize, adjoint: bool, seconds: f64) -> Result<Timin
     (0..SETTLE).try_for_each(|_| machine.run(steps))?;
     let t = repeat(seconds, || timed(|| machine.run(steps).and_then(|()| machine.wait())))?;
     let each = |x: f64| x / STEPS as f64;
-    Ok(Timing { median: each(t.median), min: each(t.min), max: each(t.max), n: t.n })
+    Ok(Measurement { median: each(t.median), min: each(t.min), max: each(t.max), n: t.n })
 }
 
 /// Steps that a gradient flows through, and the gradient.
 fn segment(p: &mut Program, vars: &mut Vars, env: &EnvBatch, actions: VarId) {
     let (n, act) = (env.count, env.act_dim);
-    let mut add = |name: &str, shape: &[usize]| vars.add(Region::Exchange, name, DType::Real, shape);
+    let mut add = |name: &str, shape: &[usize]| vars.add(Region::RolloutBuffers, name, DType::Real, shape);
     let [count, value, stats] =
         [("count", &[2][..]), ("value", &[STEPS, n]), ("stats", &[3])].map(|(name, shape)| add(name, shape));
     let gradient = add("gradient", &[STEPS, n, act]);
     let before = p.real(&[STEPS, n, env.obs_dim]);
     let [reward, done, terminated] = [(); 3].map(|()| p.real(&[STEPS, n]));
-    let bound = Bound { norm: f64::MAX, count: p.var(vars, count) };
+    let bound = GradientBound { norm: f64::MAX, count: p.var(vars, count) };
     let (mut state, mut wrt) = (env.state(p, vars), Vec::new());
     for i in 0..STEPS {
         let part = |p: &mut Program, v| p.var_at(vars, v, i * n * act, &[n, act]);

@@ -1,6 +1,6 @@
 //! Whole epochs of a run, simulator and replay included, and the time of each program of an epoch.
 
-use super::measure::{Timing, repeat, timed};
+use super::measure::{Measurement, repeat, timed};
 use crate::algo::{Runner, target};
 use crate::config::{Config, Device};
 use crate::tape::profile::Profile;
@@ -13,9 +13,9 @@ const PATIENCE: usize = 4096;
 #[derive(Clone, Debug)]
 pub struct EpochTiming {
     /// All programs with what the host does between them.
-    pub epoch: Timing,
+    pub epoch: Measurement,
     /// Each program with its runs an epoch, and the time of all these together.
-    pub programs: Vec<(&'static str, usize, Timing)>,
+    pub programs: Vec<(&'static str, usize, Measurement)>,
     /// True environment steps of an epoch.
     pub env_steps: usize,
 }

@@ -2,17 +2,17 @@
 //! what its operands' bytes and its arithmetic would take at the limits of the device.
 
 use super::epoch::until_it_learns;
-use super::measure::Timing;
+use super::measure::Measurement;
 use crate::algo::{Runner, target};
 use crate::backend::Target;
 use crate::config::{Config, Device};
-use crate::tape::profile::Kind;
+use crate::tape::profile::OpKind;
 use crate::tape::{Machine, ProgramId, RunError};
 use std::time::Instant;
 
 /// One kind of operation: the same operation on the same shapes.
 #[derive(Clone, Debug)]
-pub struct Kernel {
+pub struct KernelTime {
     /// Program of the epoch that it belongs to.
     pub program: &'static str,
     pub op: &'static str,
@@ -22,7 +22,7 @@ pub struct Kernel {
     /// Of one call: bytes of its operands, each once, and floating-point operations where they are counted.
     pub bytes: f64,
     pub flops: f64,
-    pub timing: Timing,
+    pub timing: Measurement,
 }
 
 /// What a device can do at most: bytes and floating-point operations a second; 0 where it is not known.
@@ -32,43 +32,44 @@ pub struct Ceilings {
     pub flops: f64,
 }
 
-impl Kernel {
+impl KernelTime {
     /// Shares of the two ceilings that a call reaches.
     pub fn shares(&self, c: Ceilings) -> [f64; 2] {
         [(self.bytes, c.bytes), (self.flops, c.flops)].map(|(x, most)| x / self.timing.median / most)
     }
 }
 
-/// How the operations are called whose arithmetic is counted, in multiply-adds: layers. Of the others only bytes are known.
+/// How the operations are called whose arithmetic is counted, in multiply-adds: layers. Of the others only bytes are
+/// known.
 const COUNTED: &str = "linear";
 
 /// Times the operations of an ordinary epoch of `c`, about `seconds` for each kind; on the processor on one thread.
-pub fn kernels(c: &Config, seconds: f64) -> anyhow::Result<Vec<Kernel>> {
+pub fn kernels(c: &Config, seconds: f64) -> anyhow::Result<Vec<KernelTime>> {
     let mut all = vec![];
     each_program(c, &mut |machine, id, runs| {
         let program = machine.name(id);
         for k in machine.kinds(id, seconds)? {
             let counted = k.op.starts_with(COUNTED);
-            all.push(Kernel {
+            all.push(KernelTime {
                 program,
                 op: k.op,
                 calls: runs * k.calls,
                 bytes: k.bytes as f64,
                 flops: if counted { 2.0 * k.operations as f64 } else { f64::NAN },
-                timing: Timing::of(k.seconds),
+                timing: Measurement::of(k.seconds),
                 shapes: k.shapes,
             });
         }
         Ok(())
     })?;
     // What takes most of an epoch first.
-    let share = |k: &Kernel| k.calls as f64 * k.timing.median;
+    let share = |k: &KernelTime| k.calls as f64 * k.timing.median;
     all.sort_by(|a, b| share(b).total_cmp(&share(a)));
     Ok(all)
 }
 
 /// What is shown a kind of operation: the name of its program, the kind, and what runs it once.
-pub type Visitor<'a> = &'a mut dyn FnMut(&str, &Kind, &mut dyn FnMut());
+pub type Visitor<'a> = &'a mut dyn FnMut(&str, &OpKind, &mut dyn FnMut());
 
 /// Shows `visit` each kind of operation of an epoch on the processor.
 pub fn visit(c: &Config, visit: Visitor) -> anyhow::Result<()> {
@@ -80,8 +81,8 @@ pub fn visit(c: &Config, visit: Visitor) -> anyhow::Result<()> {
 
 type Each<'a> = &'a mut dyn FnMut(&mut Machine<f32>, ProgramId, usize) -> Result<(), RunError>;
 
-/// The programs of an ordinary epoch of `c`, each with its runs, once the replay has something to learn from: shapes never
-/// change, but what is drawn from an empty replay is not read.
+/// The programs of an ordinary epoch of `c`, each with its runs, once the replay has something to learn from: shapes
+/// never change, but what is drawn from an empty replay is not read.
 fn each_program(c: &Config, each: Each) -> anyhow::Result<()> {
     let mut t = Runner::<f32>::on(c, &target(c.device, c.precision)?)?;
     until_it_learns(&mut t)?;

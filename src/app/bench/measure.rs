@@ -9,7 +9,7 @@ const REPETITIONS: std::ops::RangeInclusive<usize> = 5..=2000;
 
 /// Times of one subject, in seconds.
 #[derive(Clone, Copy, Debug, PartialEq)]
-pub struct Timing {
+pub struct Measurement {
     pub median: f64,
     pub min: f64,
     pub max: f64,
@@ -17,7 +17,7 @@ pub struct Timing {
     pub n: usize,
 }
 
-impl Timing {
+impl Measurement {
     /// Panics without times.
     pub fn of(mut times: Vec<f64>) -> Self {
         times.sort_by(f64::total_cmp);
@@ -28,7 +28,7 @@ impl Timing {
 }
 
 /// Repeats `run` for about `seconds` and at least five times. `run` returns the seconds that count.
-pub fn repeat<E>(seconds: f64, mut run: impl FnMut() -> Result<f64, E>) -> Result<Timing, E> {
+pub fn repeat<E>(seconds: f64, mut run: impl FnMut() -> Result<f64, E>) -> Result<Measurement, E> {
     for _ in 0..WARM_UP {
         run()?;
     }
@@ -38,7 +38,7 @@ pub fn repeat<E>(seconds: f64, mut run: impl FnMut() -> Result<f64, E>) -> Resul
     {
         times.push(run()?);
     }
-    Ok(Timing::of(times))
+    Ok(Measurement::of(times))
 }
 
 /// Seconds that `f` takes.
@@ -54,9 +54,9 @@ mod tests {
 
     #[test]
     fn median_of_odd_and_even() {
-        let t = Timing::of(vec![3.0, 1.0, 2.0]);
-        assert_eq!(t, Timing { median: 2.0, min: 1.0, max: 3.0, n: 3 });
-        assert_eq!(Timing::of(vec![4.0, 1.0, 2.0, 3.0]).median, 2.5);
+        let t = Measurement::of(vec![3.0, 1.0, 2.0]);
+        assert_eq!(t, Measurement { median: 2.0, min: 1.0, max: 3.0, n: 3 });
+        assert_eq!(Measurement::of(vec![4.0, 1.0, 2.0, 3.0]).median, 2.5);
     }
 
     #[test]
@@ -66,7 +66,7 @@ mod tests {
             calls += 1;
             Ok(f64::from(calls))
         };
-        assert_eq!(repeat(0.0, &mut run).unwrap(), Timing { median: 6.0, min: 4.0, max: 8.0, n: 5 });
+        assert_eq!(repeat(0.0, &mut run).unwrap(), Measurement { median: 6.0, min: 4.0, max: 8.0, n: 5 });
         assert_eq!(repeat(60.0, run).unwrap().n, 2000);
     }
 }

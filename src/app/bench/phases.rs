@@ -16,14 +16,14 @@
 use crate::algo::programs::Programs;
 use crate::algo::pwm::rollout::{EnvStepVals, rollout};
 use crate::algo::pwm::world::Batch;
-use crate::algo::pwm::{Nets, RolloutBuffers, critic, world};
+use crate::algo::pwm::{PwmNets, RolloutBuffers, critic, world};
 use crate::algo::{TrainError, target};
 use crate::config::{Config, Dynamics, FlowHead, Integrator, Latent};
 use crate::device::cpu::team::Team;
 use crate::device::cuda::Launch;
 use crate::device::philox::{Philox, Stream};
 use crate::env::dims;
-use crate::model::Group;
+use crate::model::ParamGroup;
 use crate::model::mlp::{Mlp, MlpInit, MlpSpec};
 use crate::model::params::{GroupBuilder, Init};
 use crate::ops::linear::{Epilogue, LayerVals, linear, transpose_to};
@@ -80,7 +80,7 @@ pub struct Subject {
     /// Runs of the program in one repetition.
     runs: usize,
     /// Those that learn, for the check that they do.
-    groups: Vec<Group>,
+    groups: Vec<ParamGroup>,
     /// Floating-point operations of one repetition, where they are the point.
     pub flops: Option<f64>,
 }
@@ -132,7 +132,7 @@ impl Subject {
 }
 
 /// Parameters as a run starts with, but no layer at zero, and learning rates. Returns all groups.
-fn start(nets: &Nets, machine: &mut Machine<f32>, c: &Config) -> Vec<Group> {
+fn start(nets: &PwmNets, machine: &mut Machine<f32>, c: &Config) -> Vec<ParamGroup> {
     nets.init(machine, c.seed);
     let random = Philox::new(c.seed, Stream::Test);
     for e in &nets.world.group.entries {
@@ -158,13 +158,13 @@ fn flow(c: &Config) -> Config {
 }
 
 /// What latents are filled with.
-fn latents(c: &Config) -> Data {
-    if c.latent == Latent::Encoded { Data::Simplex(c.simnorm_dim) } else { Data::Normal }
+fn latents(c: &Config) -> InitialData {
+    if c.latent == Latent::Encoded { InitialData::Simplex(c.simnorm_dim) } else { InitialData::Normal }
 }
 
 /// What fills a variable before the first repetition.
 #[derive(Clone, Copy)]
-enum Data {
+enum InitialData {
     Normal,
     /// Within plus or minus 1.
     Action,
@@ -178,7 +178,7 @@ struct Draft {
     /// What is not measured: run once, after the variables are filled.
     before: Program,
     p: Program,
-    data: Vec<(VarId, Data)>,
+    data: Vec<(VarId, InitialData)>,
 }
 
 impl Draft {
@@ -187,22 +187,22 @@ impl Draft {
     }
 
     /// A variable of random numbers.
-    fn random(&mut self, name: &str, shape: &[usize], data: Data) -> VarId {
-        let var = self.vars.add(Region::Exchange, name, DType::Real, shape);
+    fn random(&mut self, name: &str, shape: &[usize], data: InitialData) -> VarId {
+        let var = self.vars.add(Region::RolloutBuffers, name, DType::Real, shape);
         self.data.push((var, data));
         var
     }
 
     /// A variable of zeros.
     fn zeros(&mut self, name: &str, shape: &[usize]) -> VarId {
-        self.vars.add(Region::Exchange, name, DType::Real, shape)
+        self.vars.add(Region::RolloutBuffers, name, DType::Real, shape)
     }
 
     fn gemm(&mut self, rows: usize, width: usize) {
-        let x = self.random("x", &[rows, width], Data::Normal);
-        let weight = self.random("weight", &[width, width], Data::Normal);
-        // An epoch makes this copy once for many products. On a GPU it holds what a unit wants of the weight, so it must
-        // be the operation's own work.
+        let x = self.random("x", &[rows, width], InitialData::Normal);
+        let weight = self.random("weight", &[width, width], InitialData::Normal);
+        // An epoch makes this copy once for many products. On a GPU it holds what a unit wants of the weight, so it
+        // must be the operation's own work.
         let (transposed, bias) = (self.zeros("transposed", &[width, width]), self.zeros("bias", &[width]));
         let [from, to] = [weight, transposed].map(|v| self.before.var(&self.vars, v));
         transpose_to(&mut self.before, from, to);
@@ -226,8 +226,8 @@ impl Draft {
         let mlp = Mlp::new(&mut parameters, &spec, init);
         let adam = AdamSpec { beta1: 0.9, beta2: 0.999, max_norm: 1.0 };
         let group = parameters.finish(&mut self.vars, "block", adam);
-        self.data.push((group.params, Data::Normal));
-        let x = self.random("x", &[rows, width], Data::Normal);
+        self.data.push((group.params, InitialData::Normal));
+        let x = self.random("x", &[rows, width], InitialData::Normal);
         let dx = self.zeros("dx", &[rows, width]);
         let (p, vars) = (&mut self.p, &self.vars);
         let (x, dx) = (p.var(vars, x), p.var(vars, dx));
@@ -245,7 +245,7 @@ impl Draft {
     }
 
     /// A step of Euler's method is an evaluation and a sum.
-    fn velocity(&mut self, c: &Config) -> Nets {
+    fn velocity(&mut self, c: &Config) -> PwmNets {
         let c = Config { flow_integrator: Integrator::Euler, flow_substeps: 1, ..flow(c) };
         let nets = nets_of(&mut self.vars, &c);
         let [z, a] = self.start(&c, nets.world.width);
@@ -260,10 +260,10 @@ impl Draft {
     /// Latents and actions that a step begins with.
     fn start(&mut self, c: &Config, width: usize) -> [VarId; 2] {
         let (rows, latents) = (c.wm_batch_size, latents(c));
-        [self.random("z", &[rows, width], latents), self.random("a", &[rows, dims(c).1], Data::Action)]
+        [self.random("z", &[rows, width], latents), self.random("a", &[rows, dims(c).1], InitialData::Action)]
     }
 
-    fn flow_step(&mut self, c: &Config) -> Nets {
+    fn flow_step(&mut self, c: &Config) -> PwmNets {
         let c = flow(c);
         let nets = nets_of(&mut self.vars, &c);
         let (rows, width) = (c.wm_batch_size, nets.world.width);
@@ -285,11 +285,11 @@ impl Draft {
         nets
     }
 
-    fn critic_update(&mut self, c: &Config) -> Nets {
+    fn critic_update(&mut self, c: &Config) -> PwmNets {
         let nets = nets_of(&mut self.vars, c);
         let buffers = RolloutBuffers::new(&mut self.vars, c, nets.world.width);
         self.data.push((buffers.latents, latents(c)));
-        self.data.push((buffers.targets, Data::Normal));
+        self.data.push((buffers.targets, InitialData::Normal));
         let passes = self.vars.add(Region::Control, "passes", DType::Index, &[1]);
         let loss = self.zeros("loss", &[1]);
         let (p, vars) = (&mut self.p, &self.vars);
@@ -298,11 +298,11 @@ impl Draft {
         nets
     }
 
-    fn actor_rollout(&mut self, c: &Config) -> Nets {
+    fn actor_rollout(&mut self, c: &Config) -> PwmNets {
         let nets = nets_of(&mut self.vars, c);
         let buffers = RolloutBuffers::new(&mut self.vars, c, nets.world.width);
-        let obs = self.random("obs", &[c.num_envs, dims(c).0], Data::Normal);
-        let noise = self.random("noise", &[c.horizon, c.num_envs, dims(c).1], Data::Normal);
+        let obs = self.random("obs", &[c.num_envs, dims(c).0], InitialData::Normal);
+        let noise = self.random("noise", &[c.horizon, c.num_envs, dims(c).1], InitialData::Normal);
         let (p, vars) = (&mut self.p, &self.vars);
         let (obs, noise) = (p.var(vars, obs), p.var(vars, noise));
         let mut endless = |p: &mut Program, _: usize, _, (done, terminated)| {
@@ -315,12 +315,12 @@ impl Draft {
         nets
     }
 
-    fn wm_update(&mut self, c: &Config) -> Nets {
+    fn wm_update(&mut self, c: &Config) -> PwmNets {
         let nets = nets_of(&mut self.vars, c);
         let (h, b) = (c.horizon, c.wm_batch_size);
-        let obs = self.random("obs", &[h + 1, b, dims(c).0], Data::Normal);
-        let act = self.random("act", &[h, b, dims(c).1], Data::Action);
-        let rew = self.random("rew", &[h, b], Data::Normal);
+        let obs = self.random("obs", &[h + 1, b, dims(c).0], InitialData::Normal);
+        let act = self.random("act", &[h, b, dims(c).1], InitialData::Action);
+        let rew = self.random("rew", &[h, b], InitialData::Normal);
         let step = self.vars.add(Region::Control, "step", DType::Index, &[1]);
         let (p, vars) = (&mut self.p, &self.vars);
         let ([obs, act, rew], step) = ([obs, act, rew].map(|v| p.var(vars, v)), p.var(vars, step));
@@ -342,9 +342,9 @@ impl Draft {
             let draws = |i: usize| random.normal(step as u64 + 1, i as u32) as f32;
             x.iter_mut().enumerate().for_each(|(i, x)| *x = draws(i));
             match data {
-                Data::Normal => {}
-                Data::Action => x.iter_mut().for_each(|x| *x = x.tanh()),
-                Data::Simplex(group) => x.chunks_exact_mut(group).for_each(|g| {
+                InitialData::Normal => {}
+                InitialData::Action => x.iter_mut().for_each(|x| *x = x.tanh()),
+                InitialData::Simplex(group) => x.chunks_exact_mut(group).for_each(|g| {
                     g.iter_mut().for_each(|x| *x = x.exp());
                     let sum: f32 = g.iter().sum();
                     g.iter_mut().for_each(|x| *x /= sum);
@@ -390,7 +390,7 @@ unsafe impl Op for Ones {
 }
 
 /// The networks of a run.
-fn nets_of(vars: &mut Vars, c: &Config) -> Nets {
+fn nets_of(vars: &mut Vars, c: &Config) -> PwmNets {
     let (obs_dim, act_dim) = dims(c);
-    Nets::new(vars, c, obs_dim, act_dim)
+    PwmNets::new(vars, c, obs_dim, act_dim)
 }

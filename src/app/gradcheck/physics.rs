@@ -1,7 +1,7 @@
 //! The stages of a substep of any robot, each held against dual numbers and central differences.
 //!
-//! A stage is given every number it reads as if it were free: the nine entries of a rotation, the axes of the joints, the
-//! entries of the mass matrix. A number it does not read has the derivative zero on both sides.
+//! A stage is given every number it reads as if it were free: the nine entries of a rotation, the axes of the joints,
+//! the entries of the mass matrix. A number it does not read has the derivative zero on both sides.
 
 use super::stage::{Reader, Stage, StageError, check};
 use crate::device::Dual;
@@ -14,7 +14,7 @@ use crate::sim::kinematics::{body_kinematics, body_kinematics_adjoint};
 use crate::sim::mass_matrix::{factorise, mass_matrix, mass_matrix_adjoint, solve, solve_adjoint};
 use crate::sim::size::{CLASSES, Size};
 use crate::sim::step::accelerations;
-use crate::sim::{Cotangents, JointKind, Mat3, Model, Number, Spatial, Work};
+use crate::sim::{Cotangents, JointKind, Mat3, Model, SimScalar, Spatial, Work};
 
 /// Any robot has room here.
 const SIZE: Size = CLASSES[CLASSES.len() - 1];
@@ -31,7 +31,7 @@ pub(super) struct Robot<'a, S> {
     h: f64,
 }
 
-impl<'a, S: Number> Robot<'a, S> {
+impl<'a, S: SimScalar> Robot<'a, S> {
     fn new(model: &'a Model<S>, h: f64) -> Self {
         Self { model, bodies: model.links.len(), nq: model.coordinates, nd: model.velocities, h }
     }
@@ -49,8 +49,8 @@ impl<'a, S: Number> Robot<'a, S> {
     }
 }
 
-/// All stages of a substep of `h` seconds from (q, qd) under `actuation`; `e` chooses among the random directions. `dual`
-/// is the robot `model` in dual numbers.
+/// All stages of a substep of `h` seconds from (q, qd) under `actuation`; `e` chooses among the random directions.
+/// `dual` is the robot `model` in dual numbers.
 pub fn check_physics(
     (model, dual): (&Model<f64>, &Model<Dual>),
     h: f64,
@@ -78,12 +78,12 @@ pub fn check_physics(
     ]
 }
 
-fn put_rows<S: Number>(to: &mut Vec<S>, m: &Mat3<S>) {
+fn put_rows<S: SimScalar>(to: &mut Vec<S>, m: &Mat3<S>) {
     m.0.iter().for_each(|row| to.extend(row.array()));
 }
 
 /// Position, rotation, twist and acceleration of all bodies, as the stages behind kinematics read them.
-fn bodies_of<S: Number>(at: &Robot<S>, w: &W<S>) -> Vec<S> {
+fn bodies_of<S: SimScalar>(at: &Robot<S>, w: &W<S>) -> Vec<S> {
     let mut x = Vec::new();
     for b in &w.body[..at.bodies] {
         x.extend(b.p.array());
@@ -94,7 +94,7 @@ fn bodies_of<S: Number>(at: &Robot<S>, w: &W<S>) -> Vec<S> {
     x
 }
 
-fn read_bodies<S: Number>(at: &Robot<S>, x: &mut Reader<S>) -> W<S> {
+fn read_bodies<S: SimScalar>(at: &Robot<S>, x: &mut Reader<S>) -> W<S> {
     let mut w = W::new(at.model);
     for (b, link) in w.body.iter_mut().zip(&at.model.links) {
         (b.p, b.rot, b.v, b.a) = (x.vec3(), x.mat3(), x.spatial(), x.spatial());
@@ -115,14 +115,14 @@ fn cotangents_of_bodies(at: &Robot<f64>, c: &C) -> Vec<f64> {
     x
 }
 
-fn axes<S: Number>(axes: &[Spatial<S>]) -> impl Iterator<Item = S> {
+fn axes<S: SimScalar>(axes: &[Spatial<S>]) -> impl Iterator<Item = S> {
     axes.iter().flat_map(|a| a.array())
 }
 
 struct Kinematics;
 
 impl Kinematics {
-    fn work<S: Number>(at: &Robot<S>, x: &[S]) -> W<S> {
+    fn work<S: SimScalar>(at: &Robot<S>, x: &[S]) -> W<S> {
         let mut w = W::new(at.model);
         (0..at.bodies).for_each(|i| body_kinematics(at.model, i, &x[..at.nq], &x[at.nq..], &mut w));
         w
@@ -130,9 +130,9 @@ impl Kinematics {
 }
 
 impl Stage for Kinematics {
-    type At<'a, S: Number> = Robot<'a, S>;
+    type At<'a, S: SimScalar> = Robot<'a, S>;
     const NAME: &'static str = "kinematics";
-    fn forward<S: Number>(at: &Robot<S>, x: &[S]) -> Vec<S> {
+    fn forward<S: SimScalar>(at: &Robot<S>, x: &[S]) -> Vec<S> {
         let w = Self::work(at, x);
         let mut y = bodies_of(at, &w);
         y.extend(w.body[..at.bodies].iter().flat_map(|b| [b.q.v.x, b.q.v.y, b.q.v.z, b.q.w]));
@@ -158,9 +158,9 @@ impl Stage for Kinematics {
 struct Bias;
 
 impl Stage for Bias {
-    type At<'a, S: Number> = Robot<'a, S>;
+    type At<'a, S: SimScalar> = Robot<'a, S>;
     const NAME: &'static str = "bias";
-    fn forward<S: Number>(at: &Robot<S>, x: &[S]) -> Vec<S> {
+    fn forward<S: SimScalar>(at: &Robot<S>, x: &[S]) -> Vec<S> {
         let mut w = read_bodies(at, &mut Reader(x));
         (0..at.bodies).for_each(|i| body_bias(at.model, i, &mut w));
         w.body[..at.bodies].iter().flat_map(|b| b.f.array()).collect()
@@ -178,9 +178,9 @@ impl Stage for Bias {
 struct Contacts;
 
 impl Stage for Contacts {
-    type At<'a, S: Number> = Robot<'a, S>;
+    type At<'a, S: SimScalar> = Robot<'a, S>;
     const NAME: &'static str = "contact";
-    fn forward<S: Number>(at: &Robot<S>, x: &[S]) -> Vec<S> {
+    fn forward<S: SimScalar>(at: &Robot<S>, x: &[S]) -> Vec<S> {
         let mut x = Reader(x);
         let mut w = read_bodies(at, &mut x);
         (0..at.bodies).for_each(|i| body_contact(at.model, i, x.0[0], &mut w));
@@ -201,7 +201,7 @@ struct Joints;
 
 impl Joints {
     /// The wrenches and axes behind q, qd and actuation in `x`, and the joints' forces on them.
-    fn work<S: Number>(at: &Robot<S>, x: &[S]) -> W<S> {
+    fn work<S: SimScalar>(at: &Robot<S>, x: &[S]) -> W<S> {
         let (mut w, mut rest) = (W::new(at.model), Reader(&x[at.nq + 2 * at.nd..]));
         w.body[..at.bodies].iter_mut().for_each(|b| b.f = rest.spatial());
         w.axis[..at.nd].iter_mut().for_each(|a| *a = rest.spatial());
@@ -212,9 +212,9 @@ impl Joints {
 }
 
 impl Stage for Joints {
-    type At<'a, S: Number> = Robot<'a, S>;
+    type At<'a, S: SimScalar> = Robot<'a, S>;
     const NAME: &'static str = "joint";
-    fn forward<S: Number>(at: &Robot<S>, x: &[S]) -> Vec<S> {
+    fn forward<S: SimScalar>(at: &Robot<S>, x: &[S]) -> Vec<S> {
         Self::work(at, x).tau[..at.nd].to_vec()
     }
     fn adjoint(at: &Robot<f64>, x: &[f64], bar: &[f64]) -> Vec<f64> {
@@ -234,7 +234,7 @@ impl Stage for Joints {
 struct MassMatrix;
 
 impl MassMatrix {
-    fn work<S: Number>(at: &Robot<S>, x: &[S]) -> W<S> {
+    fn work<S: SimScalar>(at: &Robot<S>, x: &[S]) -> W<S> {
         let mut x = Reader(x);
         let mut w = read_bodies(at, &mut x);
         w.axis[..at.nd].iter_mut().for_each(|a| *a = x.spatial());
@@ -243,9 +243,9 @@ impl MassMatrix {
 }
 
 impl Stage for MassMatrix {
-    type At<'a, S: Number> = Robot<'a, S>;
+    type At<'a, S: SimScalar> = Robot<'a, S>;
     const NAME: &'static str = "mass matrix";
-    fn forward<S: Number>(at: &Robot<S>, x: &[S]) -> Vec<S> {
+    fn forward<S: SimScalar>(at: &Robot<S>, x: &[S]) -> Vec<S> {
         let mut w = Self::work(at, x);
         mass_matrix(at.model, &mut w);
         at.entries().into_iter().map(|(i, k)| w.factor[i][k]).collect()
@@ -264,7 +264,7 @@ impl Stage for MassMatrix {
 struct Solve;
 
 impl Solve {
-    fn work<S: Number>(at: &Robot<S>, x: &[S]) -> W<S> {
+    fn work<S: SimScalar>(at: &Robot<S>, x: &[S]) -> W<S> {
         let mut w = W::new(at.model);
         let places = at.entries();
         for ((i, k), x) in places.iter().zip(x) {
@@ -278,9 +278,9 @@ impl Solve {
 }
 
 impl Stage for Solve {
-    type At<'a, S: Number> = Robot<'a, S>;
+    type At<'a, S: SimScalar> = Robot<'a, S>;
     const NAME: &'static str = "Cholesky, solve";
-    fn forward<S: Number>(at: &Robot<S>, x: &[S]) -> Vec<S> {
+    fn forward<S: SimScalar>(at: &Robot<S>, x: &[S]) -> Vec<S> {
         Self::work(at, x).qdd[..at.nd].to_vec()
     }
     fn adjoint(at: &Robot<f64>, x: &[f64], bar: &[f64]) -> Vec<f64> {
@@ -294,9 +294,9 @@ impl Stage for Solve {
 struct Integrate;
 
 impl Stage for Integrate {
-    type At<'a, S: Number> = Robot<'a, S>;
+    type At<'a, S: SimScalar> = Robot<'a, S>;
     const NAME: &'static str = "integrate";
-    fn forward<S: Number>(at: &Robot<S>, x: &[S]) -> Vec<S> {
+    fn forward<S: SimScalar>(at: &Robot<S>, x: &[S]) -> Vec<S> {
         let mut y = x[..at.nq + at.nd].to_vec();
         let (q, qd) = y.split_at_mut(at.nq);
         integrate(at.model, S::of(at.h), &x[at.nq + at.nd..], q, qd);

@@ -1,15 +1,15 @@
-//! A stage of a step as a function from a list of numbers to a list of numbers, with its adjoint, so that it can be held
-//! against dual numbers and central differences.
+//! A stage of a step as a function from a list of numbers to a list of numbers, with its adjoint, so that it can be
+//! held against dual numbers and central differences.
 
 use crate::device::Dual;
 use crate::device::philox::Philox;
-use crate::sim::{Mat3, Number, Quat, Spatial, Vec3};
+use crate::sim::{Mat3, Quat, SimScalar, Spatial, Vec3};
 
 pub(super) trait Stage {
     /// What the stage is computed with, in one number type.
-    type At<'a, S: Number>;
+    type At<'a, S: SimScalar>;
     const NAME: &'static str;
-    fn forward<S: Number>(at: &Self::At<'_, S>, x: &[S]) -> Vec<S>;
+    fn forward<S: SimScalar>(at: &Self::At<'_, S>, x: &[S]) -> Vec<S>;
     /// Cotangents of `x` from those of what [`Stage::forward`] makes of it.
     fn adjoint(at: &Self::At<'_, f64>, x: &[f64], bar: &[f64]) -> Vec<f64>;
 }
@@ -62,7 +62,7 @@ fn dot(a: &[f64], b: &[f64]) -> (f64, f64) {
 /// Reads back what was put into a list.
 pub(super) struct Reader<'a, S>(pub &'a [S]);
 
-impl<'a, S: Number> Reader<'a, S> {
+impl<'a, S: SimScalar> Reader<'a, S> {
     pub fn take(&mut self, n: usize) -> &'a [S] {
         let (head, rest) = self.0.split_at(n);
         self.0 = rest;

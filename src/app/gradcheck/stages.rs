@@ -2,17 +2,17 @@
 
 use super::physics::check_physics;
 use super::stage::{Stage, check};
-use super::states::State;
+use super::states::StateAction;
 use crate::device::philox::Philox;
 use crate::env::Task;
 use crate::env::task::clip;
 use crate::env::term::{reward, reward_adjoint};
-use crate::sim::Number;
+use crate::sim::SimScalar;
 
 pub use super::stage::StageError;
 
 /// All stages at a state; `e` chooses among the random directions.
-pub fn check_stages(task: &Task, state: &State, rng: &Philox, e: u32) -> Vec<StageError> {
+pub fn check_stages(task: &Task, state: &StateAction, rng: &Philox, e: u32) -> Vec<StageError> {
     let mut action = vec![0.0; task.sizes.act];
     clip(&state.action, &mut action);
     let mut forces = vec![0.0; task.sizes.nqd];
@@ -30,9 +30,9 @@ pub fn check_stages(task: &Task, state: &State, rng: &Philox, e: u32) -> Vec<Sta
 struct Observation;
 
 impl Stage for Observation {
-    type At<'a, S: Number> = &'a Task;
+    type At<'a, S: SimScalar> = &'a Task;
     const NAME: &'static str = "observation";
-    fn forward<S: Number>(task: &&Task, x: &[S]) -> Vec<S> {
+    fn forward<S: SimScalar>(task: &&Task, x: &[S]) -> Vec<S> {
         let (q, rest) = x.split_at(task.sizes.nq);
         let (qd, action) = rest.split_at(task.sizes.nqd);
         let mut obs = vec![S::zero(); task.sizes.obs];
@@ -54,9 +54,9 @@ impl Stage for Observation {
 struct Reward;
 
 impl Stage for Reward {
-    type At<'a, S: Number> = &'a Task;
+    type At<'a, S: SimScalar> = &'a Task;
     const NAME: &'static str = "reward";
-    fn forward<S: Number>(task: &&Task, x: &[S]) -> Vec<S> {
+    fn forward<S: SimScalar>(task: &&Task, x: &[S]) -> Vec<S> {
         let (obs, raw) = x.split_at(task.sizes.obs);
         let mut action = vec![S::zero(); raw.len()];
         clip(raw, &mut action);

@@ -10,16 +10,16 @@ use crate::sim::JointKind;
 
 /// A state with the raw action that is taken in it.
 #[derive(Clone, Debug, PartialEq)]
-pub struct State {
+pub struct StateAction {
     pub q: Vec<f64>,
     pub qd: Vec<f64>,
     pub action: Vec<f64>,
 }
 
-/// State number `e`: a reset, lowered towards or into the ground if the root is free. Of three one is at rest, one moves,
-/// one moves fast; of three one has hinges and slides far beyond their limits; of four one lies any way round, of five one
-/// is far from the origin, of seven one has its quaternion's sign turned. Some actions are beyond 1.
-pub fn random_state(task: &Task, rng: &Philox, e: u32) -> State {
+/// State number `e`: a reset, lowered towards or into the ground if the root is free. Of three one is at rest, one
+/// moves, one moves fast; of three one has hinges and slides far beyond their limits; of four one lies any way round,
+/// of five one is far from the origin, of seven one has its quaternion's sign turned. Some actions are beyond 1.
+pub fn random_state(task: &Task, rng: &Philox, e: u32) -> StateAction {
     let s = task.sizes;
     let (mut q, mut qd) = (vec![0.0; s.nq], vec![0.0; s.nqd]);
     let bodies = || task.model().links.iter();
@@ -53,11 +53,11 @@ pub fn random_state(task: &Task, rng: &Philox, e: u32) -> State {
     if free && e % 7 == 6 {
         q[3..7].iter_mut().for_each(|x| *x = -*x);
     }
-    State { q, qd, action: (0..s.act).map(|k| 1.2 * u(action + k)).collect() }
+    StateAction { q, qd, action: (0..s.act).map(|k| 1.2 * u(action + k)).collect() }
 }
 
 /// A state from coordinates and velocities, and the entries of an action unless that is to be zero.
-pub fn state_of(s: EnvSizes, numbers: &[f64]) -> anyhow::Result<State> {
+pub fn state_of(s: EnvSizes, numbers: &[f64]) -> anyhow::Result<StateAction> {
     let state = s.nq + s.nqd;
     ensure!(
         numbers.len() == state || numbers.len() == state + s.act,
@@ -72,11 +72,11 @@ pub fn state_of(s: EnvSizes, numbers: &[f64]) -> anyhow::Result<State> {
     }
     let mut action = numbers[state..].to_vec();
     action.resize(s.act, 0.0);
-    Ok(State { q: numbers[..s.nq].to_vec(), qd: numbers[s.nq..state].to_vec(), action })
+    Ok(StateAction { q: numbers[..s.nq].to_vec(), qd: numbers[s.nq..state].to_vec(), action })
 }
 
 /// The states of a file: one a line, numbers apart by commas or blanks, `#` before remarks.
-pub fn states_of(s: EnvSizes, file: &Path) -> anyhow::Result<Vec<State>> {
+pub fn states_of(s: EnvSizes, file: &Path) -> anyhow::Result<Vec<StateAction>> {
     let text = std::fs::read_to_string(file).with_context(|| format!("reading {}", file.display()))?;
     let mut states = Vec::new();
     for (n, line) in text.lines().enumerate() {

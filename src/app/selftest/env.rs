@@ -1,10 +1,10 @@
 //! Steps of the default environment, and the gradient through them.
 
-use super::super::gradcheck::states::{State, random_state};
+use super::super::gradcheck::states::{StateAction, random_state};
 use super::lab::{Case, case};
 use crate::config::{Config, ReferencePoint, Subgradient};
 use crate::device::philox::{Philox, Stream};
-use crate::env::{Bound, EnvBatch, Mode, Task};
+use crate::env::{EnvBatch, GradientBound, Mode, Task};
 use std::sync::Arc;
 
 pub(super) fn env_cases(list: &mut Vec<Case>) {
@@ -64,11 +64,11 @@ pub(super) fn env_adjoint_cases(list: &mut Vec<Case>) {
                 })
                 .collect();
             let rounded = |x: &[f64]| x.iter().map(|&x| f64::from(x as f32)).collect::<Vec<f64>>();
-            let all = |f: fn(&State) -> &[f64]| states.iter().flat_map(|s| rounded(f(s))).collect::<Vec<f64>>();
+            let all = |f: fn(&StateAction) -> &[f64]| states.iter().flat_map(|s| rounded(f(s))).collect::<Vec<f64>>();
             l.reals.push((env.groups[0].q, all(|s| &s.q)));
             l.reals.push((env.groups[0].qd, all(|s| &s.qd)));
             let counted = l.given(&[2], vec![0.0; 2]);
-            let bound = Bound { norm, count: counted };
+            let bound = GradientBound { norm, count: counted };
             let mut state = env.state(&mut l.p, &l.vars);
             for _ in 0..2 {
                 let action = l.leaf(&[count, env.act_dim]);

@@ -5,11 +5,11 @@ use super::linear::layer;
 use crate::config::Integrator;
 use crate::ops::flow::matching::{interpolate, velocity_error};
 use crate::ops::flow::simplex::{project, tangent};
-use crate::ops::flow::{Field, Part, Steps, integrate};
+use crate::ops::flow::{InputPart, Steps, VelocityField, integrate};
 use crate::ops::linear::Epilogue;
 
 pub(super) fn flow_cases(list: &mut Vec<Case>) {
-    const PARTS: [Part; 3] = [Part::State, Part::Fixed(0), Part::Time];
+    const PARTS: [InputPart; 3] = [InputPart::State, InputPart::Fixed(0), InputPart::Time];
     use Integrator::{Euler, Heun, Rk4};
     // Rows, state, fixed input, hidden layers: around the edges of the tiles.
     let sizes: [(usize, [usize; 2], &[usize]); 3] =
@@ -32,7 +32,7 @@ pub(super) fn flow_cases(list: &mut Vec<Case>) {
                         inputs = n;
                     }
                     layers.push((layer(l, 1, state, inputs, last.has_norm()), last));
-                    let field = Field { layers: &layers, parts: &PARTS, tangent: group };
+                    let field = VelocityField { layers: &layers, parts: &PARTS, tangent: group };
                     let steps = Steps { integrator, substeps };
                     let (z, a) = (l.leaf(&[rows, state]), l.leaf(&[rows, fixed]));
                     let y = integrate(&mut l.p, &field, steps, z, &[a], keep, None);
@@ -50,7 +50,7 @@ pub(super) fn flow_cases(list: &mut Vec<Case>) {
                 (layer(l, 1, hidden, state + fixed + 1, true), Epilogue::NormMish),
                 (layer(l, 1, state, hidden, false), Epilogue::Bias),
             ];
-            let field = Field { layers: &layers, parts: &PARTS, tangent: Some(8) };
+            let field = VelocityField { layers: &layers, parts: &PARTS, tangent: Some(8) };
             let steps = Steps { integrator: Heun, substeps: 1 };
             let (z, a) = (l.leaf(&[rows, state]), l.leaf(&[rows, fixed]));
             let y = integrate(&mut l.p, &field, steps, z, &[a], true, None);
@@ -59,19 +59,19 @@ pub(super) fn flow_cases(list: &mut Vec<Case>) {
     }
     list.push(case("flow of a state and time alone 17x16", |l| {
         let layers = [(layer(l, 1, 33, 17, true), Epilogue::NormMish), (layer(l, 1, 16, 33, false), Epilogue::Bias)];
-        let field = Field { layers: &layers, parts: &[Part::State, Part::Time], tangent: None };
+        let field = VelocityField { layers: &layers, parts: &[InputPart::State, InputPart::Time], tangent: None };
         let z = l.leaf(&[17, 16]);
         let y = integrate(&mut l.p, &field, Steps { integrator: Heun, substeps: 2 }, z, &[], true, None);
         l.follow(y);
     }));
     // State, time and as many fixed inputs as a policy of many tasks has.
     list.push(case("flow of five inputs 17x16", |l| {
-        let parts = [Part::Fixed(0), Part::State, Part::Fixed(1), Part::Time, Part::Fixed(2)];
+        let parts = [InputPart::Fixed(0), InputPart::State, InputPart::Fixed(1), InputPart::Time, InputPart::Fixed(2)];
         let layers = [
             (layer(l, 1, 33, 16 + 1 + 3 + 8 + 2, true), Epilogue::NormMish),
             (layer(l, 1, 16, 33, false), Epilogue::Bias),
         ];
-        let field = Field { layers: &layers, parts: &parts, tangent: None };
+        let field = VelocityField { layers: &layers, parts: &parts, tangent: None };
         let (z, fixed) = (l.leaf(&[17, 16]), [3, 8, 2].map(|k| l.leaf(&[17, k])));
         let y = integrate(&mut l.p, &field, Steps { integrator: Heun, substeps: 2 }, z, &fixed, true, None);
         l.follow(y);

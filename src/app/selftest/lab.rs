@@ -11,7 +11,7 @@ use crate::device::philox::{Philox, Stream};
 use crate::ops::control::copy;
 use crate::ops::loss::squared_error;
 use crate::tape::plan::packing;
-use crate::tape::{BindError, DType, Machine, Number, Placement, Program, Region, RunError, Val, VarId, Vars, grad};
+use crate::tape::{BindError, DType, Machine, Placement, Program, Region, RunError, TapeReal, Val, VarId, Vars, grad};
 use std::sync::Arc;
 
 /// A case being written: a program of one operation or a few, its inputs and what is compared.
@@ -139,7 +139,7 @@ impl Lab {
     }
 
     /// Runs the case on `target`; all variables then.
-    fn run<F: Number>(&self, target: &Target, program: Program) -> Result<Vec<Vec<f64>>, SelftestError> {
+    fn run<F: TapeReal>(&self, target: &Target, program: Program) -> Result<Vec<Vec<f64>>, SelftestError> {
         let mut m =
             Machine::<F>::on(target, self.vars.clone(), vec![program], Arc::new(Team::new(1)?), &Placement::Arena)?;
         for (var, values) in &self.reals {
@@ -198,14 +198,14 @@ pub struct Outcome {
     pub detail: String,
 }
 
-/// Relative to the largest number of an array, single precision may be off by this much, or by a few times what the CPU's
-/// single precision is off.
+/// Relative to the largest number of an array, single precision may be off by this much, or by a few times what the
+/// CPU's single precision is off.
 pub(super) const TOLERANCE: f64 = 2e-5;
 pub(super) const TIMES: f64 = 4.0;
 
-/// Where factors are rounded, an array may be off by this many of the largest relative errors of that rounding. A result
-/// of many products is off by about one: errors of its terms have both signs. The rest is for the layers in between; the
-/// longest cases go through twelve, there and back.
+/// Where factors are rounded, an array may be off by this many of the largest relative errors of that rounding. A
+/// result of many products is off by about one: errors of its terms have both signs. The rest is for the layers in
+/// between; the longest cases go through twelve, there and back.
 pub(super) const ROUNDINGS: f64 = 8.0;
 /// A case whose single precision is off by more than this on the processor magnifies errors, and those of rounded
 /// factors as much.

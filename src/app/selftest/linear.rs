@@ -75,9 +75,9 @@ pub(super) fn linear_cases(list: &mut Vec<Case>) {
     }
 }
 
-/// Layers whose rows the blocks of a cluster share, in every width of a tile: four, eight, three, five, one and two blocks a
-/// row. The first four have weights that bf16 keeps rounded; the others form clusters in tf32 alone, also without `h` being
-/// kept. Other parameters lie at odd places, as they may behind a layer of odd sizes.
+/// Layers whose rows the blocks of a cluster share, in every width of a tile: four, eight, three, five, one and two
+/// blocks a row. The first four have weights that bf16 keeps rounded; the others form clusters in tf32 alone, also
+/// without `h` being kept. Other parameters lie at odd places, as they may behind a layer of odd sizes.
 pub(super) fn cluster_cases(list: &mut Vec<Case>) {
     for (epilogue, [e, m, n, k]) in [
         (Epilogue::NormMish, [1, 3100, 512, 264]),
@@ -114,8 +114,8 @@ pub(super) fn product_cases(list: &mut Vec<Case>) {
     };
     let mut sizes: Vec<[usize; 4]> = (0..16).map(|_| [pick(), pick(), pick(), pick()]).collect();
     sizes.extend([[1281, 1153, 66, 36], [640, 772, 65, 3], [1031, 96, 68, 4], [2051, 33, 129, 1]]);
-    // For `product_tma`: lines of multiples of 16 bytes, more of them than its ring holds; weights that are kept rounded;
-    // tiles of 256 columns.
+    // For `product_tma`: lines of multiples of 16 bytes, more of them than its ring holds; weights that are kept
+    // rounded; tiles of 256 columns.
     sizes.extend([[8201, 40, 260, 36], [2700, 512, 264, 160], [17_001, 300, 60, 8]]);
     for [m, n, k0, k1] in sizes {
         list.push(case(format!("product {m}x{n}x[{k0}, {k1}]"), move |l| {

@@ -1,17 +1,18 @@
-//! The physics alone: steps of robots of every kind, in every layout that a GPU has for them, and the gradient through them.
+//! The physics alone: steps of robots of every kind, in every layout that a GPU has for them, and the gradient through
+//! them.
 
 use super::lab::{Case, Lab, case};
-use super::tree::{H, State, is_far, random_state, tree};
+use super::tree::{H, TreeState, is_far, random_state, tree};
 use crate::device::cuda::Launch;
-use crate::device::cuda::launch::{Header, In, Out};
+use crate::device::cuda::launch::{GeneratedHeader, In, Out};
 use crate::device::philox::{Philox, Stream};
 use crate::device::{Dual, Real};
 use crate::sim::adjoint::kept_per_substep;
 use crate::sim::articulation::{Articulation, JointKind};
-use crate::sim::cuda::Layout;
+use crate::sim::cuda::ThreadLayout;
 use crate::sim::size::{CLASSES, Size};
 use crate::sim::{
-    Cotangents, Inertia, Model, Number, ReferencePoint, Timing, Work, robots, step, step_adjoint, step_keeping,
+    Cotangents, Inertia, Model, ReferencePoint, SimScalar, Timing, Work, robots, step, step_adjoint, step_keeping,
 };
 use crate::tape::cuda::{Operands, cover};
 use crate::tape::{Adjoint, Op, OpArgs, Val};
@@ -37,10 +38,10 @@ struct Robot {
     f32: Model<f32>,
     every: usize,
     point: ReferencePoint,
-    layout: Layout,
+    layout: ThreadLayout,
 }
 
-trait Modelled: Real + Number {
+trait Modelled: Real + SimScalar {
     fn model_of(robot: &Robot) -> &Model<Self>;
 }
 
@@ -58,7 +59,7 @@ modelled!(f64: f64, f32: f32);
 impl Robot {
     fn new(robot: &Articulation, every: usize, point: ReferencePoint, as_tree: bool) -> Self {
         let f64 = Model::new(robot, Inertia::Exact);
-        let layout = if as_tree { Layout::tree(&f64) } else { Layout::of(&f64) };
+        let layout = if as_tree { ThreadLayout::tree(&f64) } else { ThreadLayout::of(&f64) };
         Self { f64, f32: Model::new(robot, Inertia::Exact), every, point, layout }
     }
 
@@ -66,9 +67,9 @@ impl Robot {
         Timing { h: F::of(H), substeps: SUBSTEPS, mass_matrix_every: self.every, reference_point: self.point }
     }
 
-    fn header(&self) -> Header {
+    fn header(&self) -> GeneratedHeader {
         let text = format!("#pragma once\n{}", self.layout.constants(&self.f64, &self.timing()));
-        Header { name: "robot.cuh", text: text.into() }
+        GeneratedHeader { name: "robot.cuh", text: text.into() }
     }
 
     fn blocks(&self, rows: usize, threads: usize) -> [usize; 3] {
@@ -94,8 +95,8 @@ impl Step {
     }
 }
 
-/// Inputs: those of the step, and the cotangents that are there; outputs: those that are asked for, and whether they are
-/// added to.
+/// Inputs: those of the step, and the cotangents that are there; outputs: those that are asked for, and whether they
+/// are added to.
 #[derive(Debug)]
 struct StepAdjoint {
     robot: Arc<Robot>,
@@ -217,7 +218,8 @@ unsafe impl Op for StepAdjoint {
 pub(super) fn physics_cases(list: &mut Vec<Case>) {
     use ReferencePoint::{Torso, World};
     // One that the fast layout takes.
-    let is_chains = |r: &Articulation| matches!(Layout::of(&Model::new(r, Inertia::Exact)), Layout::Chains { .. });
+    let is_chains =
+        |r: &Articulation| matches!(ThreadLayout::of(&Model::new(r, Inertia::Exact)), ThreadLayout::Chains { .. });
     let mut built = robots::ROBOTS.iter().map(|(_, build)| build());
     let chains = built.find(is_chains).expect("invariant: some robot is made of equal chains");
     for (name, free) in [("fixed", false), ("free", true)] {
@@ -258,7 +260,7 @@ fn physics_case(
         let free = robot.bodies.iter().filter(|b| b.joint.kind == JointKind::Free).count();
         let near = point == ReferencePoint::World || free > 1;
         let numbers = (1..).step_by(3).filter(|e| !(near && is_far(*e))).take(count);
-        let states: Vec<State> = numbers.map(|e| random_state(&robot, &rng, e)).collect();
+        let states: Vec<TreeState> = numbers.map(|e| random_state(&robot, &rng, e)).collect();
         let (nq, nd) = (of.f64.coordinates, of.f64.velocities);
         let u = leaf(l, &[count, nd], states.iter().flat_map(|s| &s.actuation));
         let q = leaf(l, &[count, nq], states.iter().flat_map(|s| &s.q));

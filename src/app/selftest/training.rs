@@ -2,7 +2,7 @@
 
 use super::lab::{precision_of, rounding};
 use crate::algo::Runner;
-use crate::algo::metrics::Kind;
+use crate::algo::metrics::MetricKind;
 use crate::backend::Target;
 use crate::backend::cuda::Options;
 use crate::config::load;
@@ -102,7 +102,7 @@ pub fn train_beside_cpu(target: &Target, epochs: usize, more: &[&str]) -> anyhow
         if !a.learned {
             continue;
         }
-        let losses = a.metrics.iter().enumerate().filter(|(_, m)| m.kind == Kind::Loss);
+        let losses = a.metrics.iter().enumerate().filter(|(_, m)| m.kind == MetricKind::Loss);
         for (a, b) in losses.map(|(i, _)| (a.values[i], b.values[i])) {
             t.finite &= b.is_finite();
             let difference = (a - b).abs() / a.abs().max(1e-6);

@@ -1,8 +1,8 @@
-//! A robot with every kind of joint and shape, to test with: branches of unequal length, turned joint frames, limits, drives,
-//! armature, two roots.
+//! A robot with every kind of joint and shape, to test with: branches of unequal length, turned joint frames, limits,
+//! drives, armature, two roots.
 //!
-//! Fixed to the world, a cart slides on a beam and a second arm hangs from a post of its own. Free, the cart flies, and the
-//! second root is a box on its own.
+//! Fixed to the world, a cart slides on a beam and a second arm hangs from a post of its own. Free, the cart flies, and
+//! the second root is a box on its own.
 
 use crate::device::Scalar;
 use crate::device::philox::Philox;
@@ -120,7 +120,7 @@ pub fn model<S: Scalar>(robot: &Articulation) -> Model<S> {
 
 /// A state and what acts on its dofs.
 #[derive(Clone, Debug)]
-pub struct State {
+pub struct TreeState {
     pub q: Vec<f64>,
     pub qd: Vec<f64>,
     pub actuation: Vec<f64>,
@@ -131,9 +131,9 @@ pub fn is_far(e: u32) -> bool {
     e % 5 == 4
 }
 
-/// State number `e`: in the ground or in the air, at rest, moving or fast, inside and beyond the limits of its joints, any
+/// TreeState number `e`: in the ground or in the air, at rest, moving or fast, inside and beyond the limits of its joints, any
 /// way round. Of five one is far from the origin, unless it cannot go there.
-pub fn random_state(robot: &Articulation, rng: &Philox, e: u32) -> State {
+pub fn random_state(robot: &Articulation, rng: &Philox, e: u32) -> TreeState {
     let u = |k: usize| 2.0 * rng.uniform(5, e * 256 + k as u32) - 1.0;
     let (at, dofs) = robot.offsets();
     let mut q = vec![0.0; at[at.len() - 1]];
@@ -169,5 +169,5 @@ pub fn random_state(robot: &Articulation, rng: &Philox, e: u32) -> State {
             actuation[dofs[i]..dofs[i] + 6].fill(0.0);
         }
     }
-    State { q, qd, actuation }
+    TreeState { q, qd, actuation }
 }

@@ -13,7 +13,7 @@ use crate::tape::op::{BoundOperand, OpArgs};
 use crate::tape::plan::{self, ByType};
 use crate::tape::profile::Profile;
 use crate::tape::program::{DType, Program, VarId};
-use crate::tape::{EpochIo, Number};
+use crate::tape::{EpochIo, TapeReal};
 use std::sync::Arc;
 use std::time::Instant;
 
@@ -34,7 +34,7 @@ struct Stage {
 }
 
 /// A program with the places of its operands.
-struct Bound<F> {
+struct BoundProgram<F> {
     planned: Arc<Planned>,
     /// Which of its programs this is.
     which: usize,
@@ -43,17 +43,17 @@ struct Bound<F> {
     stages: Vec<Stage>,
 }
 
-impl<F> Bound<F> {
+impl<F> BoundProgram<F> {
     fn source(&self) -> &Program {
         &self.planned.programs[self.which]
     }
 }
 
 /// Programs and their memory on the processor.
-pub(super) struct Processor<F: Number> {
+pub(super) struct Processor<F: TapeReal> {
     planned: Arc<Planned>,
     memory: HostMemory<F>,
-    bound: Vec<Bound<F>>,
+    bound: Vec<BoundProgram<F>>,
     team: Arc<Team>,
     /// Epochs since the last time they were synced: none or one.
     epochs: usize,
@@ -61,7 +61,7 @@ pub(super) struct Processor<F: Number> {
     seconds: Vec<f64>,
 }
 
-impl<F: Number> Processor<F> {
+impl<F: TapeReal> Processor<F> {
     /// Everything is resident, variables hold zeros, and activations poison.
     pub fn resident(
         planned: Arc<Planned>,
@@ -72,7 +72,7 @@ impl<F: Number> Processor<F> {
         let packing = plan::packing(&planned.programs, size_of::<F>());
         let mut processor = Self::reserve(planned, io, team, offloaded)?;
         let (planned, memory) = (&processor.planned, &mut processor.memory);
-        // A thread that did not get its workspace now gets it with its first product.
+        // A thread that got no workspace here allocates it with its first product.
         let zeros = memory.reals.as_slice();
         let _ = processor.team.on_each(&|| packing::reserve(packing, zeros));
         memory.reals.as_mut_slice()[..planned.layout.persistent.real].fill(F::default());
@@ -95,13 +95,13 @@ impl<F: Number> Processor<F> {
             offloaded: memory.offloaded.as_ptr().cast(),
         };
         let bound = (0..planned.programs.len()).map(|i| bind(&planned, i, bases)).collect();
-        // An epoch of more steps than any that was announced makes room for them once.
+        // Allocates once if an epoch has more steps than any that was announced.
         let seconds = Vec::with_capacity(io.map_or(0, EpochIo::most_steps));
         Ok(Self { planned, memory, bound, team, epochs: 0, seconds })
     }
 }
 
-impl<F: Number> Backend<F> for Processor<F> {
+impl<F: TapeReal> Backend<F> for Processor<F> {
     fn run(&mut self, program: ProgramId) -> Result<(), RunError> {
         Ok(self.team.run(&self.bound[program.0])?)
     }
@@ -213,7 +213,7 @@ impl<F: Number> Backend<F> for Processor<F> {
     }
 }
 
-impl<F: Number> Job for Bound<F> {
+impl<F: TapeReal> Job for BoundProgram<F> {
     fn stages(&self) -> usize {
         self.stages.len()
     }
@@ -234,7 +234,7 @@ impl<F: Number> Job for Bound<F> {
 }
 
 /// Divides a program into stages: a node joins the open one if it touches nothing that the stage writes.
-fn bind<F: Number>(planned: &Arc<Planned>, which: usize, bases: Bases) -> Bound<F> {
+fn bind<F: TapeReal>(planned: &Arc<Planned>, which: usize, bases: Bases) -> BoundProgram<F> {
     let program = &planned.programs[which];
     let args = operands::<F>(&planned.vars, &planned.layout, which, program, bases);
     let (mut steps, mut stages) = (Vec::<Step>::new(), Vec::<Stage>::new());
@@ -268,7 +268,7 @@ fn bind<F: Number>(planned: &Arc<Planned>, which: usize, bases: Bases) -> Bound<
         touched.extend(mine);
     }
     close(&steps, &mut stages, &mut open);
-    Bound { planned: planned.clone(), which, args, steps, stages }
+    BoundProgram { planned: planned.clone(), which, args, steps, stages }
 }
 
 /// Ends the stage that holds the steps from `open` on.

@@ -1,12 +1,12 @@
 //! The time of a program's steps, on the thread that asks.
 
-use super::Bound;
-use crate::tape::Number;
+use super::BoundProgram;
+use crate::tape::TapeReal;
 use crate::tape::profile::{Line, Profile, shapes};
 use std::collections::HashMap;
 use std::time::Instant;
 
-impl<F: Number> Bound<F> {
+impl<F: TapeReal> BoundProgram<F> {
     pub fn profile(&self, repetitions: usize) -> Profile {
         let program = self.source();
         let (mut lines, mut known) = (Vec::<Line>::new(), HashMap::new());
@@ -76,7 +76,7 @@ mod tests {
     #[test]
     fn counts_steps_and_has_the_effect_of_a_run() {
         let mut vars = Vars::default();
-        let x = vars.add(Region::Exchange, "x", DType::Real, &[4, 10_000]);
+        let x = vars.add(Region::RolloutBuffers, "x", DType::Real, &[4, 10_000]);
         let mut p = Program::new("two fills");
         let v = p.var(&vars, x);
         for value in [1.0, 2.0] {

@@ -1,10 +1,10 @@
 //! Epochs: programs in a fixed order, submitted without waiting for the epochs before.
 //!
-//! What the host decides for an epoch (learning rates) and what it wants to know of it (losses, counters) lie in one ring
-//! of pinned memory, a row an epoch: the first kernel of an epoch takes its row's inputs, the last one leaves the outputs
-//! there. So the host may submit as many epochs as there are rows before it waits once and reads all.
+//! What the host decides for an epoch (learning rates) and what it wants to know of it (losses, counters) lie in one
+//! ring of pinned memory, a row an epoch: the first kernel of an epoch takes its row's inputs, the last one leaves the
+//! outputs there. So the host may submit as many epochs as there are rows before it waits once and reads all.
 
-use super::programs::{CudaPrograms, Loaded, Memory, launch_all};
+use super::programs::{CudaPrograms, DeviceMemory, Loaded, launch_all};
 use crate::device::cuda::driver::{Buffer, Context, Event, Graph, Pinned};
 use crate::device::cuda::launch::{IndexOut, Spans, SpansIn};
 use crate::device::cuda::{CudaError, Launch};
@@ -16,8 +16,8 @@ use std::sync::Arc;
 const HEAD: usize = 16;
 /// Words of a row before the inputs: whether a number was not finite.
 const FLAG: usize = 1;
-/// Graphs of more launches than this are not made of whole epochs: each of their programs is a graph then, whose launch
-/// costs nothing beside what it launches.
+/// An epoch of more launches than this is not one graph: each of its programs is a graph of its own, whose launch costs
+/// nothing beside the work in it.
 pub const MOST_LAUNCHES: usize = 20_000;
 /// Blocks of the kernel that looks at every number: enough to keep a large GPU's memory busy.
 const CHECKERS: usize = 264;
@@ -35,6 +35,11 @@ mod kernels {
 /// Bytes of pinned memory that the ring of `io` takes.
 pub fn pinned_bytes(io: &EpochIo, vars: &Vars) -> usize {
     4 * (HEAD + io.rows() * (FLAG + io.words(vars)))
+}
+
+/// Bytes of device memory that the tables of `io` take: where what is told and checked lies.
+pub fn table_bytes(io: &EpochIo) -> usize {
+    Spans::size(io.inputs.len() + io.finite_checked.len() + io.outputs.len())
 }
 
 /// Whether epochs of `launches` launches are recorded as a whole.
@@ -67,7 +72,11 @@ pub struct PinnedRing {
 
 impl PinnedRing {
     /// Makes room for the epochs of `io`; `place` says where a variable lies and how many words it has.
-    pub fn new(memory: &Arc<Memory>, io: &EpochIo, place: impl Fn(VarId) -> (u64, usize)) -> Result<Self, CudaError> {
+    pub fn new(
+        memory: &Arc<DeviceMemory>,
+        io: &EpochIo,
+        place: impl Fn(VarId) -> (u64, usize),
+    ) -> Result<Self, CudaError> {
         let (rows, mut at) = (io.rows(), FLAG);
         let mut words = |list: &[VarId]| -> Vec<(VarId, usize, usize)> {
             let each = |&var: &VarId| {
@@ -97,7 +106,7 @@ impl PinnedRing {
         Ok(ring)
     }
 
-    /// Makes what times so many steps.
+    /// Makes the events that time so many steps.
     fn reserve_steps(&mut self, steps: usize) -> Result<(), CudaError> {
         while self.events.len() <= steps {
             self.events.push(Event::new(&self.context)?);
@@ -139,7 +148,8 @@ impl PinnedRing {
         self.outputs.iter().map(|o| o.0)
     }
 
-    /// The stream was waited for: all epochs are over. How many there were since the last time.
+    /// To be called when the stream has been waited for, so that all epochs are over. Returns how many there were since
+    /// the last call.
     pub fn sync(&mut self) -> Result<usize, CudaError> {
         let in_flight = self.in_flight();
         if in_flight > 0 {
@@ -206,7 +216,7 @@ impl EpochGraph {
         place: impl Fn(VarId) -> (u64, usize),
     ) -> Result<Self, CudaError> {
         let context = programs.memory().context.clone();
-        // A span says where in a row its words lie: those that are only looked at have no place there.
+        // A span says where in a row its words lie: words that are only checked are not copied to one.
         let spans =
             |list: &[(VarId, usize, usize)]| Spans::new(list.iter().map(|&(var, from, len)| (place(var).0, len, from)));
         let checked = Spans::new(io.finite_checked.iter().map(|&v| (place(v).0, place(v).1, 0)));

@@ -2,7 +2,7 @@
 
 use super::epoch_graph::PinnedRing;
 use super::mirror::Mirror;
-use super::programs::{CudaPrograms, Memory, POISON};
+use super::programs::{CudaPrograms, DeviceMemory, POISON};
 use super::{Options, device_launches};
 use crate::backend::bind::Bases;
 use crate::backend::host::HostMemory;
@@ -41,7 +41,7 @@ impl Gpu {
         placement: &Placement,
     ) -> Result<Self, BindError> {
         let Planned { vars, programs, layout } = &*planned;
-        let memory = Arc::new(Memory::new(context, layout)?);
+        let memory = Arc::new(DeviceMemory::new(context, layout)?);
         let offloaded = Offloaded::pinned(placement, context, layout.offloaded)?;
         // Pages of the mirror are there once they are used.
         let host = HostMemory::reserve(planned.clone(), layout.persistent, offloaded)?;
@@ -89,13 +89,13 @@ impl Gpu {
         self.mirror.refresh(var, || {
             let memory = self.programs.memory();
             if self.planned.vars.is_offloaded(var) {
-                // The host reads it in place, once no kernel writes it any more.
+                // The host reads it in place, after the kernels that write it.
                 return self.fail(memory.context.synchronise());
             }
             let (start, bytes) = self.host.place(var);
-            // SAFETY: the variable's place in the mirror, four bytes a number. Nobody else touches it: it grew old in a
-            // call that had the back end to itself, so that nothing borrowed before is alive, and who asks for it now
-            // waits until the copy is made.
+            // SAFETY: the variable lies inside the mirror, four bytes a number. Nothing borrows it: only calls with
+            // `&mut self` make a copy stale, so that no borrow from before is alive, and threads that ask for it now
+            // wait in `refresh` until the copy is made.
             let to = unsafe { std::slice::from_raw_parts_mut(start, bytes) };
             self.fail(memory.buffer.read(self.word(var), to));
         });
@@ -107,7 +107,7 @@ impl Gpu {
         let vars = &self.planned.vars;
         for (var, _) in vars.iter().filter(|(v, _)| self.mirror.is_written(*v) && !vars.is_offloaded(*v)) {
             let (start, bytes) = self.host.place(var);
-            // SAFETY: the variable's place in the mirror; who writes it borrows the back end exclusively.
+            // SAFETY: the variable lies inside the mirror; the host writes it through `&mut self` alone.
             let from = unsafe { std::slice::from_raw_parts(start, bytes) };
             self.programs.memory().buffer.write(self.word(var), from)?;
         }
@@ -157,7 +157,7 @@ impl Backend<f32> for Gpu {
             }
             let from = bytemuck::cast_slice(ring.output(0, var));
             let (start, bytes) = self.host.place(var);
-            // SAFETY: the variable's place in the mirror, and the back end is borrowed exclusively.
+            // SAFETY: the variable lies inside the mirror, and `&mut self` makes the borrow exclusive.
             unsafe { std::slice::from_raw_parts_mut(start, bytes) }.copy_from_slice(from);
             self.mirror.is_fresh(var);
         }

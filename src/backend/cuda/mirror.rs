@@ -9,7 +9,7 @@ use std::sync::atomic::{AtomicBool, Ordering::*};
 pub struct Mirror {
     /// The host's copy is older than the device's.
     stale: Vec<AtomicBool>,
-    /// Held by whoever brings a copy up to date.
+    /// Held while a copy is brought up to date.
     copying: Mutex<()>,
     /// The host's copy is newer.
     written: Vec<bool>,
@@ -32,7 +32,7 @@ impl Mirror {
         let _one = self.copying.lock().unwrap_or_else(|e| e.into_inner());
         if stale.load(Relaxed) {
             copy();
-            // Only now: who sees it reads the numbers.
+            // Stored last: a thread that sees `false` reads the numbers at once.
             stale.store(false, Release);
         }
     }

@@ -1,12 +1,13 @@
 //! A GPU: programs as graphs of launches on one block of device memory, each recorded once and then replayed.
 //!
-//! The plan is the processor's: the same [`Layout`], the same offsets. Variables have a mirror on the host that is filled
-//! when it is read and sent when it was written, so whoever owns a [`crate::tape::Machine`] need not know where it runs.
+//! The plan is the processor's: the same [`Layout`], the same offsets. Variables have a mirror on the host that is
+//! filled when it is read and sent when it was written, so whoever owns a [`crate::tape::Machine`] need not know where
+//! it runs.
 //!
 //! | file | idea |
 //! |---|---|
 //! | [`programs`] | device memory, programs compiled and recorded |
-//! | [`mirror`] | variables on both sides: which one has the newest numbers |
+//! | `mirror` | variables on both sides: which one has the newest numbers |
 //! | [`epoch_graph`] | whole epochs as graphs, and what host and device tell each other about them |
 
 pub mod epoch_graph;

@@ -20,12 +20,12 @@ const REPEATS: usize = 20;
 /// Programs on a GPU.
 #[derive(Debug)]
 pub struct CudaPrograms {
-    // Graphs are dropped before the functions, which hold the modules, and these before the memory. Graphs of epochs call
-    // the functions of programs.
+    // Graphs are dropped before the functions, which hold the modules, and these before the memory. Graphs of epochs
+    // call the functions of programs.
     /// Whole epochs, if the machine was made for some.
     epochs: Option<EpochGraph>,
     programs: Vec<Recorded>,
-    memory: Arc<Memory>,
+    memory: Arc<DeviceMemory>,
     options: Options,
 }
 
@@ -42,7 +42,7 @@ struct Recorded {
 
 /// Device memory: real numbers, then indices.
 #[derive(Debug)]
-pub struct Memory {
+pub struct DeviceMemory {
     pub context: Arc<Context>,
     pub(super) buffer: Buffer,
     reals: usize,
@@ -51,7 +51,7 @@ pub struct Memory {
 /// Bits of a quiet NaN.
 pub(super) const POISON: u32 = 0x7fc0_0000;
 
-impl Memory {
+impl DeviceMemory {
     /// Room for a layout: variables hold zeros, the activation region poison.
     pub fn new(context: &Arc<Context>, layout: &Layout) -> Result<Self, CudaError> {
         let total = layout.total();
@@ -83,7 +83,7 @@ impl Memory {
 impl CudaPrograms {
     /// Compiles and records `programs`: for each of its operations the launches on `memory`.
     pub(super) fn new(
-        memory: Arc<Memory>,
+        memory: Arc<DeviceMemory>,
         programs: Vec<Vec<Vec<Launch>>>,
         options: Options,
     ) -> Result<Self, CudaError> {
@@ -178,8 +178,8 @@ impl CudaPrograms {
         launch_all(&self.memory.context, self.node(i, node))
     }
 
-    /// Seconds that one operation of a program takes, sampled for about `seconds`: each is the mean of some runs in a row,
-    /// so that the time between launches counts as it does in a graph.
+    /// Seconds that one operation of a program takes, sampled for about `seconds`: each is the mean of some runs in a
+    /// row, so that the time between launches counts as it does in a graph.
     pub(super) fn time_node(&self, i: usize, node: usize, seconds: f64) -> Result<Vec<f64>, CudaError> {
         let (context, launches) = (&self.memory.context, self.node(i, node));
         if launches.is_empty() {
@@ -210,7 +210,7 @@ impl CudaPrograms {
         &self.options.matmul
     }
 
-    pub fn memory(&self) -> &Arc<Memory> {
+    pub fn memory(&self) -> &Arc<DeviceMemory> {
         &self.memory
     }
 }

@@ -198,8 +198,8 @@ mod avx {
     #[repr(transparent)]
     pub struct AvxMask8(__m256);
 
-    // One promise for the whole module: values of these types are made only on processors for which `avx2_fma` holds. To be
-    // fast as well, code that uses them is inlined into a function compiled for these instructions.
+    // One promise for the whole module: values of these types are made only on processors for which `avx2_fma` holds.
+    // To be fast as well, code that uses them is inlined into a function compiled for these instructions.
     macro_rules! avx {
         ($e:expr) => {
             // SAFETY: see the promise above.

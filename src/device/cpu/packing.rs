@@ -1,7 +1,7 @@
 //! Scratch memory of matrix products: each thread's own, reserved before the first product, so that none allocates.
 //!
-//! The product crate copies panels of its operands into a workspace that grows when a product needs more. How large its
-//! panels are it decides by the caches of the machine and the product's shape alone, so the most is known beforehand.
+//! The product crate copies panels of its operands into a workspace that grows when a product needs more. It chooses
+//! their size by the caches of the machine and the product's shape alone, so the largest is known beforehand.
 
 use crate::device::Real;
 use crate::mem::ALIGN;
@@ -24,7 +24,7 @@ pub fn bytes(m: usize, k: usize, n: usize, size: usize) -> usize {
     if cfg!(miri) {
         return 0;
     }
-    // Such a product is computed as the transposed one; a single column is not.
+    // The crate computes such a product as its transpose, except a single column.
     let panels = panels(n, k, m, size).max(if n == 1 { panels(m, k, n, size) } else { 0 });
     // Where both sides are small, whole rows are copied.
     let rows = if m.max(n) <= tuning::small_mn_dim() { (m + n) * (k.next_multiple_of(PADDING) + PADDING) } else { 0 };
@@ -47,22 +47,23 @@ pub fn taken(bytes: usize) -> usize {
     if bytes == 0 { 0 } else { bytes.next_power_of_two().max(ALIGN) }
 }
 
-/// Lets this thread's workspace be at least `bytes` large, and writes all of it, so that what is planned is there from the
-/// start: by a product whose operands are `zeros`, if there are enough of them.
+/// Lets this thread's workspace be at least `bytes` large, and writes all of it, so that what is planned is there from
+/// the start: by a product whose operands are `zeros`, if there are enough of them.
 pub fn reserve<F: Real>(bytes: usize, zeros: &[F]) {
     if bytes == 0 {
         return;
     }
     OWN.with_borrow_mut(|own| *own = Workspace::with_capacity(bytes));
-    // Of two operands whose rows lie across the products, whole rows are copied.
+    // Of two operands whose rows run across k the crate copies whole rows: that is how this product fills the
+    // workspace.
     let mut sums = [F::zero(); SIDE * SIDE];
-    let products = (bytes / (2 * SIDE * size_of::<F>())).saturating_sub(2 * PADDING);
-    if products <= tuning::small_mn_pack_min_k() || tuning::small_mn_dim() < SIDE || zeros.len() < products * SIDE {
+    let k = (bytes / (2 * SIDE * size_of::<F>())).saturating_sub(2 * PADDING);
+    if k <= tuning::small_mn_pack_min_k() || tuning::small_mn_dim() < SIDE || zeros.len() < k * SIDE {
         return;
     }
     let zeros = zeros.as_ptr();
-    // SAFETY: both operands are the same products x SIDE numbers, the sums are SIDE x SIDE of this function's own.
-    unsafe { F::gemm((SIDE, products, SIDE), (zeros, 1, SIDE), (zeros, SIDE, 1), false, (sums.as_mut_ptr(), SIDE, 1)) };
+    // SAFETY: both operands are the same k x SIDE numbers, the sums are SIDE x SIDE of this function's own.
+    unsafe { F::gemm((SIDE, k, SIDE), (zeros, 1, SIDE), (zeros, SIDE, 1), false, (sums.as_mut_ptr(), SIDE, 1)) };
 }
 
 /// Rows of each operand of the product that writes a workspace.

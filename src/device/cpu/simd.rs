@@ -1,4 +1,5 @@
-//! One binary for every processor: kernels are compiled for the baseline and for AVX2 + FMA; the choice is made at run time.
+//! One binary for every processor: kernels are compiled for the baseline and for AVX2 + FMA; the choice is made at run
+//! time.
 
 /// True if the wide kernels run on this processor.
 #[inline]

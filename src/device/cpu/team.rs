@@ -1,14 +1,14 @@
 //! A team of threads that walk the same program in step.
 //!
 //! A training epoch on a small model is thousands of operations of a few microseconds. Handing each to a work-stealing
-//! pool costs as much as the work, so the team is given a whole program: every thread takes tasks of the open stage from
-//! a shared counter, and whoever finishes the last task opens the next stage. Nothing is allocated.
+//! pool costs as much as the work, so the team is given a whole program: every thread takes tasks of the open stage
+//! from a shared counter, and the thread that finishes the last task opens the next stage. Nothing is allocated.
 //!
 //! A stage waits for its tasks, not for threads. A thread that sleeps, or that the operating system has stopped between
-//! two tasks, holds nobody up: the others take its share. So a run that shares its cores with other processes goes on
-//! with the cores it is given. Whoever finds no task spins for about as long as a stage takes, because being woken costs
-//! as much, and then sleeps until the next stage opens. Nobody yields: a core that is yielded to another process is gone
-//! for a whole tick of its scheduler.
+//! two tasks, holds up no other: they take its share. So a run that shares its cores with other processes goes on with
+//! the cores it is given. A thread that finds no task spins for about as long as a stage takes, because being woken
+//! costs as much, and then sleeps until the next stage opens. No thread yields: a core that is yielded to another
+//! process is gone for a whole tick of its scheduler.
 
 use std::cell::UnsafeCell;
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -23,8 +23,8 @@ const SPIN: Duration = Duration::from_micros(if cfg!(miri) { 0 } else { 200 });
 /// Spins between two looks at the clock.
 const SPINS: u32 = 64;
 
-/// Bytes of a worker's stack. Kernels keep their temporaries in scratch memory; a few rows stand on the stack, and what a
-/// robot of the largest class takes with the gradient of its step (`sim::size`). What is not touched is not resident.
+/// Bytes of a worker's stack. Kernels keep their temporaries in scratch memory; a few rows stand on the stack, and what
+/// a robot of the largest class takes with the gradient of its step (`sim::size`). What is not touched is not resident.
 pub const STACK: usize = 2 << 20;
 
 /// A unit of lock-step work: `stages` stages of `tasks(stage)` tasks, fewer than 2^31 each. A panic in `tasks` or `run` ends
@@ -35,8 +35,8 @@ pub trait Job: Sync {
     fn run(&self, stage: usize, task: usize);
 }
 
-/// The job in progress. A pointer, because a reference that a worker holds would have to stay valid until the worker lets
-/// go of it, and [`Team::run`] returns when the last task is done, whatever the workers do then.
+/// The job in progress. A pointer, because a reference that a worker holds would have to stay valid until the worker
+/// lets go of it, and [`Team::run`] returns when the last task is done, whatever the workers do then.
 #[derive(Clone, Copy)]
 struct Posted {
     job: *const (dyn Job + 'static),
@@ -49,8 +49,8 @@ struct Shared {
     threads: usize,
     /// How long its threads spin.
     spin: Duration,
-    /// The stage that is open: its number in the lower half, the tasks that nobody took yet in the upper half (signed:
-    /// below zero if threads asked in vain). Numbers of stages go on from job to job, and around after 2^32.
+    /// The stage that is open: its number in the lower half, the tasks that no thread has taken yet in the upper half
+    /// (signed: below zero if threads asked in vain). Numbers of stages go on from job to job, and around after 2^32.
     open: AtomicU64,
     /// Tasks of the open stage: all of them, and those that are done.
     tasks: AtomicUsize,
@@ -69,8 +69,8 @@ struct Shared {
     turn: Mutex<()>,
 }
 
-// SAFETY: `posted` alone is not `Send` and `Sync`. Accesses to it are ordered by `open`: it is written before a stage with
-// tasks is opened (release), and read by threads that took a task of such a stage (acquire). A job is `Sync`, and
+// SAFETY: `posted` alone is not `Send` and `Sync`. Accesses to it are ordered by `open`: it is written before a stage
+// with tasks is opened (release), and read by threads that took a task of such a stage (acquire). A job is `Sync`, and
 // `Team::run` keeps it alive until every task is done.
 unsafe impl Send for Shared {}
 // SAFETY: as above.
@@ -126,7 +126,8 @@ impl Team {
         // SAFETY: only the lifetime is erased; the job is used by threads that have a task of it, and by this one.
         let job = unsafe { std::mem::transmute::<*const dyn Job, *const (dyn Job + 'static)>(job) };
         let posted = Posted { job, stages, first };
-        // SAFETY: all tasks of the last job are done, and the next are opened below: nobody reads.
+        // SAFETY: all tasks of the last job are done and those of this one are opened below, so no thread reads
+        // `posted`.
         unsafe { *s.posted.get() = Some(posted) };
         // SAFETY: the job is borrowed by this function; no stage of it is open.
         unsafe { s.open_from(posted, 0) };
@@ -142,7 +143,7 @@ impl Team {
     }
 }
 
-/// One task for each thread: nobody gets two, because each waits until all have begun.
+/// One task for each thread: no thread gets two, because each task waits until all have begun.
 struct OnEach<'a> {
     f: &'a (dyn Fn() + Sync),
     threads: usize,
@@ -215,7 +216,7 @@ impl Shared {
         }
     }
 
-    /// Life of a worker.
+    /// The loop of a worker thread.
     fn work(&self) {
         loop {
             let stage = self.take_tasks();
@@ -226,15 +227,17 @@ impl Shared {
         }
     }
 
-    /// Runs tasks as long as there are any, of this stage and of those that follow. The stage that had none left.
+    /// Runs tasks of the open stage and of those after it until none is left. Returns the number of the stage in which
+    /// this thread found none.
     fn take_tasks(&self) -> u32 {
-        // Tasks of one stage that this thread has done, and all that there are. It cannot close before they are counted.
+        // Tasks of the open stage that this thread has done and not yet added to `done`, and all tasks of that stage:
+        // it stays open until they are added.
         let (mut mine, mut all) = (0, 0);
         loop {
             let open = self.open.fetch_sub(1 << 32, AcqRel);
             if left(open) > 0 {
                 all = self.tasks.load(Relaxed);
-                // SAFETY: this thread has a task, so that the job is there and nobody writes `posted`.
+                // SAFETY: this thread has a task, so the job is alive and `posted` is not written.
                 let posted = unsafe { (*self.posted.get()).expect("invariant: a task has its job") };
                 let (stage, task) = (number(open).wrapping_sub(posted.first) as usize, all - left(open) as usize);
                 // SAFETY: the job lives until this thread has counted its task.
@@ -249,7 +252,8 @@ impl Shared {
                 return number(open);
             }
             if self.done.fetch_add(mine, AcqRel) + mine == all {
-                // SAFETY: the last task of the stage is done by this thread's word only, so that `Team::run` still waits.
+                // SAFETY: all tasks of the stage are done, and this thread alone knows it: until it opens the next
+                // stage or ends the job, `Team::run` waits and keeps the job alive.
                 unsafe {
                     let posted = (*self.posted.get()).expect("invariant: a task has its job");
                     self.open_from(posted, number(open).wrapping_sub(posted.first) as usize + 1);
@@ -263,7 +267,7 @@ impl Shared {
     /// a thread that ended here would leave the others waiting for ever.
     ///
     /// # Safety
-    /// The job is alive, and no task of it is left that is not done.
+    /// The job is alive, and every task of its opened stages is done.
     unsafe fn open_from(&self, posted: Posted, mut stage: usize) {
         let mut tasks = 0;
         while stage < posted.stages {
@@ -293,7 +297,8 @@ impl Shared {
     /// Opens a stage and wakes who sleeps.
     fn publish(&self, stage: u32, tasks: usize) {
         self.open.store(packed(stage, tasks), SeqCst);
-        // Either this thread sees that somebody is about to sleep, or he sees the new stage before he does.
+        // This thread stores `open`, then reads `asleep`; one that goes to sleep stores `asleep`, then reads `open`. So
+        // at least one of them sees the other's store.
         if self.asleep.load(SeqCst) {
             let guard = locked(&self.sleep);
             self.asleep.store(false, Relaxed);

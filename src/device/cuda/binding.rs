@@ -1,11 +1,13 @@
-//! How functions of the driver are called: `cudarc`'s bindings give their arguments, and the code they return is a plain number.
+//! How functions of the driver are called: `cudarc`'s bindings give their arguments, and the code they return is a
+//! plain number.
 
 use super::CudaError;
 use cudarc::driver::sys;
 use std::ffi::{CStr, c_char, c_int};
 use std::sync::OnceLock;
 
-/// What a function of the driver returns. A plain number: newer drivers know codes that the bindings' enumeration lacks.
+/// What a function of the driver returns. A plain number: newer drivers know codes that the bindings' enumeration
+/// lacks.
 pub(super) type Code = c_int;
 
 pub(super) const SUCCESS: Code = sys::CUresult::CUDA_SUCCESS as Code;

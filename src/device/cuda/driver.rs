@@ -1,10 +1,11 @@
-//! The driver: one context, one stream, memory, modules, graphs. A thin layer of typed results over `cudarc`'s bindings.
+//! The driver: one context, one stream, memory, modules, graphs. A thin layer of typed results over `cudarc`'s
+//! bindings.
 //!
 //! The stream is not the default one, which cannot be captured. Memory copies are ordered by the stream and waited for.
 
 use super::CudaError;
 use super::binding::{Code, SUCCESS, code, cu, message};
-use super::launch::{Element, Launch, TensorMap};
+use super::launch::{Launch, MapElement, TensorMap};
 use cudarc::driver::sys;
 use std::ffi::{CStr, CString, c_void};
 use std::sync::Arc;
@@ -150,8 +151,8 @@ impl Context {
         Ok((free, total))
     }
 
-    /// Lets every thread keep `bytes` in memory off the chip. The driver does so by itself when a launch needs it, which
-    /// takes device memory: better before a graph is recorded than while it is replayed.
+    /// Lets every thread keep `bytes` in memory off the chip. The driver does so by itself when a launch needs it,
+    /// which takes device memory: better before a graph is recorded than while it is replayed.
     pub fn allow_stack(&self, bytes: usize) -> Result<(), CudaError> {
         const STACK: sys::CUlimit = sys::CUlimit_enum::CU_LIMIT_STACK_SIZE;
         self.enter()?;
@@ -252,7 +253,7 @@ pub struct Pinned {
     pub words: usize,
 }
 
-// SAFETY: the block is the value's own; who may touch which part when is the business of its owner.
+// SAFETY: the block belongs to this value alone; its owner decides who touches which part, and when.
 unsafe impl Send for Pinned {}
 // SAFETY: as above.
 unsafe impl Sync for Pinned {}
@@ -267,7 +268,7 @@ impl Pinned {
         let mut pinned = Self { context: context.clone(), host, address: 0, words };
         cu!(cuMemHostGetDevicePointer_v2(&mut address, host, 0)).map_err(failed)?;
         pinned.address = address;
-        // SAFETY: a block of so many bytes that nobody else knows yet.
+        // SAFETY: a new block of so many bytes, to which there is no other pointer.
         unsafe { host.cast::<u8>().write_bytes(0, bytes) };
         Ok(pinned)
     }
@@ -277,7 +278,7 @@ impl Pinned {
         self.host.cast()
     }
 
-    /// What lies there. Whoever asks has waited for the launches that write it.
+    /// The words that lie there. The caller has waited for the launches that write them.
     pub fn words(&self, from: usize, len: usize) -> &[u32] {
         assert!(from + len <= self.words, "invariant: a view stays inside its memory");
         // SAFETY: inside the block, which was filled when it was made.
@@ -299,7 +300,7 @@ impl Drop for Pinned {
     }
 }
 
-/// A moment of the stream.
+/// A point in the work of the stream: an event.
 #[derive(Debug)]
 pub struct Event {
     context: Arc<Context>,
@@ -378,8 +379,8 @@ impl Drop for Module {
     }
 }
 
-/// An entry point of a module, which stays loaded as long as one of its entry points is there: so this is no plain handle
-/// that could be copied.
+/// An entry point of a module, which stays loaded as long as one of its entry points is there: so this is no plain
+/// handle that could be copied.
 ///
 /// ```compile_fail,E0277
 /// fn copies<T: Copy>() {}
@@ -431,8 +432,8 @@ impl Context {
         use sys::CUtensorMapDataType_enum as Type;
         self.enter()?;
         let kind = match m.element {
-            Element::Tf32 => Type::CU_TENSOR_MAP_DATA_TYPE_TFLOAT32,
-            Element::Bf16 => Type::CU_TENSOR_MAP_DATA_TYPE_BFLOAT16,
+            MapElement::Tf32 => Type::CU_TENSOR_MAP_DATA_TYPE_TFLOAT32,
+            MapElement::Bf16 => Type::CU_TENSOR_MAP_DATA_TYPE_BFLOAT16,
         };
         let (size, step) = (m.size.map(|n| n as u64), m.step.map(|n| n as u64));
         let (part, every) = (m.part.map(|n| n as u32), [1u32; 3]);
@@ -465,9 +466,9 @@ impl Context {
     /// ```
     ///
     /// # Safety
-    /// `launch` describes `function`, a function of this context. What its addresses point to, and the function's module,
-    /// stay there until the launch has run, and where it is recorded until the graph is dropped; nobody else writes what it
-    /// reads, or touches what it writes, in the meantime.
+    /// `launch` describes `function`, a function of this context. What its addresses point to, and the function's
+    /// module, stay there until the launch has run, and where it is recorded until the graph is dropped; nobody else
+    /// writes what it reads, or touches what it writes, in the meantime.
     pub unsafe fn launch(&self, function: &Function, launch: &Launch) -> Result<(), CudaError> {
         if launch.blocks() == 0 {
             return Ok(());
@@ -498,8 +499,8 @@ impl Context {
     }
 }
 
-/// Recorded work, replayed at the cost of one launch. Whoever recorded launches promised that what they use is there as
-/// long as this is.
+/// Recorded work, replayed at the cost of one launch. Whoever recorded the launches promised that what they use lives
+/// as long as this.
 #[derive(Debug)]
 pub struct Graph {
     context: Arc<Context>,

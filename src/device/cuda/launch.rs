@@ -17,7 +17,7 @@ pub struct Kernel {
 
 /// A header that is written by the program instead of a person: constants of a robot, say.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
-pub struct Header {
+pub struct GeneratedHeader {
     pub name: &'static str,
     pub text: Arc<str>,
 }
@@ -28,15 +28,16 @@ pub struct Launch {
     pub kernel: Kernel,
     /// Values of the template's parameters.
     pub template: Vec<i64>,
-    pub header: Option<Header>,
+    pub header: Option<GeneratedHeader>,
     /// Threads of a block, and bytes of shared memory it is given beside those that the kernel declares. The same for
     /// all launches of an instance.
     pub threads: u32,
     pub shared: u32,
-    /// Bytes that a thread keeps in memory off the chip, at most: the device holds them for every thread that it can run.
+    /// Bytes that a thread keeps in memory off the chip, at most: the device holds them for every thread that it can
+    /// run.
     pub stack: u32,
-    /// Blocks along x that run side by side and see each other's shared memory: a divisor of all that there are. The same
-    /// for all launches of an instance.
+    /// Blocks along x that run side by side and see each other's shared memory: a divisor of all that there are. The
+    /// same for all launches of an instance.
     pub cluster: u32,
     /// Blocks along x, y, z.
     pub grid: [u32; 3],
@@ -74,7 +75,7 @@ impl Launch {
         }
     }
 
-    pub fn with_header(mut self, header: Header) -> Self {
+    pub fn with_header(mut self, header: GeneratedHeader) -> Self {
         self.header = Some(header);
         self
     }
@@ -122,7 +123,7 @@ impl Launch {
 }
 
 /// An argument type of kernels.
-pub trait Param {
+pub trait KernelArg {
     /// The type in C.
     const C: &'static str;
     fn bytes(self) -> Vec<u8>;
@@ -134,23 +135,23 @@ pub trait Param {
 
 /// Numbers of a matrix that the copy unit reads.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Element {
+pub enum MapElement {
     /// Single precision, rounded to tf32 on the way.
     Tf32,
     Bf16,
 }
 
-/// A matrix of lines, for each of several members, and the box of it that the copy unit moves at a time, with the swizzle
-/// of 128 bytes. Lines and members lie multiples of 16 bytes apart, from a multiple of 16 bytes on.
+/// A batch of matrices, and the box of one that the copy unit moves at a time, with the swizzle of 128 bytes. Rows and
+/// matrices lie multiples of 16 bytes apart, from a multiple of 16 bytes on.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct TensorMap {
-    pub element: Element,
+    pub element: MapElement,
     pub address: u64,
-    /// Numbers of a line, lines, members.
+    /// Columns, rows, matrices.
     pub size: [usize; 3],
-    /// Bytes between lines and between members.
+    /// Bytes from row to row, and from matrix to matrix.
     pub step: [usize; 2],
-    /// Numbers of a line (128 bytes), lines, members of a box.
+    /// Columns (128 bytes), rows and matrices of a box.
     pub part: [usize; 3],
 }
 
@@ -159,7 +160,7 @@ impl TensorMap {
     pub const BYTES: usize = 128;
 }
 
-impl Param for TensorMap {
+impl KernelArg for TensorMap {
     const C: &'static str = "const __grid_constant__ TensorMap";
     fn bytes(self) -> Vec<u8> {
         vec![0; Self::BYTES]
@@ -174,7 +175,7 @@ macro_rules! pointer {
         $(#[$m])*
         #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
         pub struct $t(pub u64);
-        impl Param for $t {
+        impl KernelArg for $t {
             const C: &'static str = $c;
             fn bytes(self) -> Vec<u8> {
                 self.0.to_ne_bytes().to_vec()
@@ -223,7 +224,7 @@ impl From<Out> for In {
 
 macro_rules! plain {
     ($($t:ty, $c:literal);*) => {$(
-        impl Param for $t {
+        impl KernelArg for $t {
             const C: &'static str = $c;
             fn bytes(self) -> Vec<u8> {
                 self.to_ne_bytes().to_vec()
@@ -251,14 +252,15 @@ impl Table {
     }
 }
 
-impl Param for Table {
+impl KernelArg for Table {
     const C: &'static str = "Table";
     fn bytes(self) -> Vec<u8> {
         bytemuck::bytes_of(&self.0).to_vec()
     }
 }
 
-/// A place in device memory, how many words lie there, and where in a row they belong: as in `kernels/common/types.cuh`.
+/// A place in device memory, how many words lie there, and where in a row they belong: as in
+/// `kernels/common/types.cuh`.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, bytemuck::Pod, bytemuck::Zeroable)]
 #[repr(C)]
 struct Span {
@@ -284,6 +286,11 @@ impl Spans {
 
     pub fn is_empty(&self) -> bool {
         self.0.is_empty()
+    }
+
+    /// Bytes of a table of `count` places.
+    pub const fn size(count: usize) -> usize {
+        count * size_of::<Span>()
     }
 
     /// Words of the table itself.
@@ -315,10 +322,10 @@ macro_rules! cuda_kernels {
                     name: stringify!($name),
                     threads: $threads,
                     template: &[$($(stringify!($t)),*)?],
-                    params: &[$(<$ty as $crate::device::cuda::launch::Param>::C),*],
+                    params: &[$(<$ty as $crate::device::cuda::launch::KernelArg>::C),*],
                 };
-                let maps = vec![$($crate::device::cuda::launch::Param::map(&$p)),*];
-                let args = vec![$($crate::device::cuda::launch::Param::bytes($p)),*];
+                let maps = vec![$($crate::device::cuda::launch::KernelArg::map(&$p)),*];
+                let args = vec![$($crate::device::cuda::launch::KernelArg::bytes($p)),*];
                 $crate::device::cuda::Launch::new(KERNEL, &template, grid, args).with_maps(maps)
             }
         )*

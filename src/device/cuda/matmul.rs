@@ -13,7 +13,8 @@ pub enum MmaPath {
     Mma,
     /// Tensor cores by groups of warps from shared memory that is filled by the copy unit (`wgmma`, TMA): 9.0 alone.
     Wgmma,
-    /// The same with blocks in clusters, which have whole rows together: LayerNorm follows the product in its registers.
+    /// The same with blocks in clusters, which have whole rows together: LayerNorm follows the product in its
+    /// registers.
     Clusters,
 }
 

@@ -10,8 +10,8 @@
 //! | [`driver`] | context, memory, modules, graphs |
 //! | `binding` | how a function of the driver is called, and the number it returns |
 //!
-//! Nothing here needs a driver until [`driver::Context::open`] and nothing needs a compiler until [`nvrtc::Nvrtc::load`];
-//! both say in one line what is missing.
+//! Nothing here needs a driver until [`driver::Context::open`] and nothing needs a compiler until
+//! [`nvrtc::Nvrtc::load`]; both say in one line what is missing.
 
 mod binding;
 pub mod cache;

@@ -17,8 +17,8 @@ pub struct Usage {
     pub registers: u32,
     /// Bytes of shared memory that the kernel declares.
     pub shared: u32,
-    /// Bytes a thread keeps in memory because registers do not suffice, or because an array is indexed at run time, with
-    /// those of the functions it calls.
+    /// Bytes a thread keeps in memory because registers do not suffice, or because an array is indexed at run time,
+    /// with those of the functions it calls.
     pub stack: u32,
     pub spill_stores: u32,
     pub spill_loads: u32,
@@ -88,8 +88,9 @@ fn folders() -> Vec<PathBuf> {
 }
 
 impl Nvrtc {
-    /// Finds and loads the library: in `PWM_NVRTC_PATH` if that is set, else where the system looks, else beside CUDA. Of a
-    /// driver that is there, it must be no newer: a driver runs what compilers of its own major version and older make.
+    /// Finds and loads the library: in `PWM_NVRTC_PATH` if that is set, else where the system looks, else beside CUDA.
+    /// Of a driver that is there, it must be no newer: a driver runs what compilers of its own major version and older
+    /// make.
     pub fn load() -> Result<Self, CudaError> {
         let driver = driver::version().ok();
         let (mut tried, mut newer) = (Vec::new(), None);
@@ -131,8 +132,8 @@ impl Nvrtc {
         Err(newer.unwrap_or_else(|| CudaError::NoCompiler(format!("tried {}", tried.join(", ")))))
     }
 
-    /// What to compile for on a GPU: its own architecture, or the newest that the compiler knows and the GPU can run, as
-    /// instructions that the driver translates (`compute_90`).
+    /// What to compile for on a GPU: its own architecture, or the newest that the compiler knows and the GPU can run,
+    /// as instructions that the driver translates (`compute_90`).
     pub fn arch(&self, gpu: &DeviceInfo) -> Result<String, CudaError> {
         let mut count = 0;
         // SAFETY: a place for a number; then room for as many numbers as the library said.
@@ -159,7 +160,8 @@ impl Nvrtc {
         Ok(DeviceInfo { major: if own { gpu.major } else { 8 }, ..gpu.clone() })
     }
 
-    /// Compiles a unit for an architecture such as `sm_90a`; for one such as `compute_90` to what the driver translates.
+    /// Compiles a unit for an architecture such as `sm_90a`; for one such as `compute_90` to what the driver
+    /// translates.
     pub fn compile(&self, unit: &Unit, arch: &str) -> Result<Image, CudaError> {
         let error =
             |log: String| CudaError::Compile { unit: unit.describe(), arch: arch.into(), log: first_lines(&log) };
@@ -214,10 +216,10 @@ impl Nvrtc {
     }
 }
 
-/// Options of every compilation. Contraction into fused multiply-adds is on; approximate functions are not. Pointers are
-/// taken not to meet (`--restrict`), so that a loop's loads need not wait for its stores. Kernels that are launched in place
-/// (rows of a layer, tangents, steps of a flow) compute each number from the one that lay there and read it nowhere else, so
-/// that there is no order of theirs in which that would show.
+/// Options of every compilation. Contraction into fused multiply-adds is on; approximate functions are not. Pointers
+/// are taken not to meet (`--restrict`), so that a loop's loads need not wait for its stores. Kernels that are launched
+/// in place (rows of a layer, tangents, steps of a flow) compute each number from the one that lay there and read it
+/// nowhere else, so that no order of loads and stores changes a result.
 pub fn options(arch: &str) -> Vec<String> {
     vec![
         format!("--gpu-architecture={arch}"),
@@ -246,9 +248,9 @@ fn first_lines(log: &str) -> String {
     if wrong.is_empty() { log.lines().take(5).collect::<Vec<_>>().join("; ") } else { wrong.join("; ") }
 }
 
-/// Reads the assembler's report. Each entry begins with `Compiling entry function 'f'`; the stack and the spills stand below
-/// `Function properties for f`, then a line of registers and, if functions are called, of the stack with theirs. Properties
-/// of other functions are those of called ones.
+/// Reads the assembler's report. Each entry begins with `Compiling entry function 'f'`; the stack and the spills stand
+/// below `Function properties for f`, then a line of registers and, if functions are called, of the stack with theirs.
+/// Properties of other functions are those of called ones.
 fn usage(log: &str) -> Vec<Usage> {
     let mut found: Vec<Usage> = Vec::new();
     let number_before = |line: &str, what: &str| -> Option<u32> {
@@ -294,7 +296,8 @@ mod tests {
         assert_eq!(usage(log), [want]);
     }
 
-    /// As NVRTC 12.9 writes it of two entries, the first of which calls functions that keep nothing of their own in memory.
+    /// As NVRTC 12.9 writes it of two entries, the first of which calls functions that keep nothing of their own in
+    /// memory.
     #[test]
     fn called_functions_are_not_the_entry() {
         let log = "ptxas info    : 24 bytes gmem\n\

@@ -1,7 +1,7 @@
 //! Launches gathered into sources. A kernel is a function template over sizes; a unit is one file with an entry point
 //! for each instance that the programs of a run launch, so that loops unroll and constants fold.
 
-use super::launch::{Header, Launch};
+use super::launch::{GeneratedHeader, Launch};
 use std::collections::BTreeMap;
 use std::fmt::Write;
 
@@ -12,7 +12,7 @@ include!(concat!(env!("OUT_DIR"), "/kernels.rs"));
 #[derive(Clone, Debug)]
 pub struct Unit {
     pub file: &'static str,
-    pub header: Option<Header>,
+    pub header: Option<GeneratedHeader>,
     /// Entry points by name: one launch of each.
     instances: BTreeMap<String, Launch>,
 }

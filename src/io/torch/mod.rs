@@ -1,7 +1,7 @@
 //! Files of `torch.save`, read without Python: a ZIP of one pickle and the raw numbers of each storage.
 //!
-//! Only what state dictionaries are made of is understood: dictionaries, lists, tuples, numbers, text, tensors. Objects of
-//! any other class are named, with the tensors and numbers among their attributes; nothing in the file is ever run.
+//! Only what state dictionaries are made of is understood: dictionaries, lists, tuples, numbers, text, tensors. Objects
+//! of any other class are named, with the tensors and numbers among their attributes; nothing in the file is ever run.
 
 pub mod pickle;
 pub mod zip;
@@ -9,11 +9,11 @@ pub mod zip;
 use std::collections::BTreeMap;
 
 use half::{bf16, f16};
-use pickle::{Id, Node, Pickle};
+use pickle::{Id, Pickle, PickleNode};
 
 /// A tensor as the file describes it.
 #[derive(Clone, Debug, PartialEq)]
-pub struct Tensor {
+pub struct TorchTensor {
     /// Sizes, slowest first; empty for a scalar.
     pub shape: Vec<usize>,
     strides: Vec<usize>,
@@ -26,7 +26,7 @@ pub struct Tensor {
 /// A leaf of the file's tree.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Leaf {
-    Tensor(Tensor),
+    Tensor(TorchTensor),
     Number(f64),
     /// Text, and what else says little.
     Other,
@@ -66,7 +66,7 @@ impl<'a> TorchFile<'a> {
     }
 
     /// A tensor by its path.
-    pub fn tensor(&self, path: &str) -> Option<&Tensor> {
+    pub fn tensor(&self, path: &str) -> Option<&TorchTensor> {
         match self.leaves.get(path)? {
             Leaf::Tensor(t) => Some(t),
             _ => None,
@@ -79,7 +79,7 @@ impl<'a> TorchFile<'a> {
     }
 
     /// The numbers of a tensor in row-major order, in single precision.
-    pub fn values(&self, t: &Tensor) -> Result<Vec<f32>, String> {
+    pub fn values(&self, t: &TorchTensor) -> Result<Vec<f32>, String> {
         let entry = format!("{}data/{}", self.prefix, t.storage);
         let bytes = self.entries.get(&entry).ok_or_else(|| format!("`{entry}` is missing"))?;
         let (size, read): (usize, fn(&[u8]) -> f32) = match t.kind.as_str() {
@@ -127,7 +127,7 @@ impl Walk<'_> {
         self.left = left.ok_or("its tree is too deep or too large for a checkpoint")?;
         let pickle = self.pickle;
         let leaf = match pickle.node(id) {
-            Node::Dict(pairs) => {
+            PickleNode::Dict(pairs) => {
                 for &(key, value) in pairs {
                     if let Some(key) = self.key(key) {
                         self.visit(value, self.join(&path, &key)?, depth + 1)?;
@@ -135,13 +135,13 @@ impl Walk<'_> {
                 }
                 return Ok(());
             }
-            Node::List(items) | Node::Tuple(items) => {
+            PickleNode::List(items) | PickleNode::Tuple(items) => {
                 for (i, &item) in items.iter().enumerate() {
                     self.visit(item, self.join(&path, &i.to_string())?, depth + 1)?;
                 }
                 return Ok(());
             }
-            Node::Object { class, args, state } => {
+            PickleNode::Object { class, args, state } => {
                 let class = self.class(*class).unwrap_or("something without a name");
                 match (class, self.tuple(*args)) {
                     ("torch._utils _rebuild_tensor_v2", Some(args)) => {
@@ -159,10 +159,14 @@ impl Walk<'_> {
                     }
                 }
             }
-            Node::Int(n) => Leaf::Number(*n as f64),
-            Node::Float(x) => Leaf::Number(*x),
-            Node::None => return Ok(()),
-            Node::Bool(_) | Node::Text(_) | Node::Other | Node::Class(_) | Node::Persistent(_) => Leaf::Other,
+            PickleNode::Int(n) => Leaf::Number(*n as f64),
+            PickleNode::Float(x) => Leaf::Number(*x),
+            PickleNode::None => return Ok(()),
+            PickleNode::Bool(_)
+            | PickleNode::Text(_)
+            | PickleNode::Other
+            | PickleNode::Class(_)
+            | PickleNode::Persistent(_) => Leaf::Other,
         };
         self.leaves.insert(path, leaf);
         Ok(())
@@ -170,8 +174,8 @@ impl Walk<'_> {
 
     fn key(&self, id: Id) -> Option<String> {
         match self.pickle.node(id) {
-            Node::Text(t) => Some(t.clone()),
-            Node::Int(n) => Some(n.to_string()),
+            PickleNode::Text(t) => Some(t.clone()),
+            PickleNode::Int(n) => Some(n.to_string()),
             _ => None,
         }
     }
@@ -185,21 +189,21 @@ impl Walk<'_> {
 
     fn class(&self, id: Id) -> Option<&str> {
         match self.pickle.node(id) {
-            Node::Class(name) => Some(name),
+            PickleNode::Class(name) => Some(name),
             _ => None,
         }
     }
 
     fn tuple(&self, id: Id) -> Option<&[Id]> {
         match self.pickle.node(id) {
-            Node::Tuple(items) => Some(items),
+            PickleNode::Tuple(items) => Some(items),
             _ => None,
         }
     }
 
     fn size(&self, id: Id) -> Option<usize> {
         match self.pickle.node(id) {
-            Node::Int(n) => usize::try_from(*n).ok(),
+            PickleNode::Int(n) => usize::try_from(*n).ok(),
             _ => None,
         }
     }
@@ -209,17 +213,17 @@ impl Walk<'_> {
     }
 
     /// Storage, offset, sizes, strides.
-    fn tensor(&self, args: &[Id]) -> Option<Tensor> {
+    fn tensor(&self, args: &[Id]) -> Option<TorchTensor> {
         let &[storage, offset, shape, strides, ..] = args else { return None };
-        let Node::Persistent(storage) = self.pickle.node(storage) else { return None };
+        let PickleNode::Persistent(storage) = self.pickle.node(storage) else { return None };
         let &[_, kind, key, ..] = self.tuple(*storage)? else { return None };
-        let Node::Text(key) = self.pickle.node(key) else { return None };
+        let PickleNode::Text(key) = self.pickle.node(key) else { return None };
         let (shape, strides) = (self.sizes(shape)?, self.sizes(strides)?);
         // What no program makes and what would take room for nothing.
         if shape.len() != strides.len() || shape.len() > 16 || key.len() > 64 {
             return None;
         }
         let kind = self.class(kind)?.to_string();
-        Some(Tensor { shape, strides, offset: self.size(offset)?, storage: key.clone(), kind })
+        Some(TorchTensor { shape, strides, offset: self.size(offset)?, storage: key.clone(), kind })
     }
 }

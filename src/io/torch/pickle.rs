@@ -1,8 +1,9 @@
 //! A reader of Python pickles that runs nothing: what a pickle would call is kept as a name with its arguments.
 //!
 //! A pickle is a program for a stack machine. Its objects are nodes of one list here, its references are places in that
-//! list, so that shared and even circular objects cost nothing and nothing is deep. Every opcode makes at most one node,
-//! and no size in the file is believed before the bytes are there: memory stays within a small multiple of the file's.
+//! list, so that shared and even circular objects cost nothing and nothing is deep. Every opcode makes at most one
+//! node, and no size in the file is believed before the bytes are there: memory stays within a small multiple of the
+//! file's.
 
 use std::collections::BTreeMap;
 
@@ -11,7 +12,7 @@ pub type Id = usize;
 
 /// An object.
 #[derive(Clone, Debug, PartialEq)]
-pub enum Node {
+pub enum PickleNode {
     None,
     Bool(bool),
     Int(i64),
@@ -38,14 +39,14 @@ pub enum Node {
 /// All objects of a pickle.
 #[derive(Debug)]
 pub struct Pickle {
-    nodes: Vec<Node>,
+    nodes: Vec<PickleNode>,
     /// The object that was pickled.
     pub root: Id,
 }
 
 impl Pickle {
     /// An object.
-    pub fn node(&self, id: Id) -> &Node {
+    pub fn node(&self, id: Id) -> &PickleNode {
         &self.nodes[id]
     }
 
@@ -62,7 +63,7 @@ impl Pickle {
 
 /// The objects of a pickle of protocol 2 or later.
 pub fn read(bytes: &[u8]) -> Result<Pickle, String> {
-    let mut m = Machine { rest: bytes, nodes: vec![], stack: vec![], marks: vec![], memo: BTreeMap::new() };
+    let mut m = StackMachine { rest: bytes, nodes: vec![], stack: vec![], marks: vec![], memo: BTreeMap::new() };
     loop {
         if let Some(root) = m.step().map_err(|e| format!("{e}, at byte {}", bytes.len() - m.rest.len()))? {
             return Ok(Pickle { nodes: m.nodes, root });
@@ -70,16 +71,16 @@ pub fn read(bytes: &[u8]) -> Result<Pickle, String> {
     }
 }
 
-struct Machine<'a> {
+struct StackMachine<'a> {
     rest: &'a [u8],
-    nodes: Vec<Node>,
+    nodes: Vec<PickleNode>,
     stack: Vec<Id>,
     /// Heights of the stack.
     marks: Vec<usize>,
     memo: BTreeMap<u64, Id>,
 }
 
-impl<'a> Machine<'a> {
+impl<'a> StackMachine<'a> {
     /// One opcode; the root after the last.
     fn step(&mut self) -> Result<Option<Id>, String> {
         let op = self.number(1)? as u8;
@@ -102,20 +103,20 @@ impl<'a> Machine<'a> {
                 let top = self.top()?;
                 self.stack.push(top);
             }
-            b'N' => self.push(Node::None),
-            0x88 => self.push(Node::Bool(true)),
-            0x89 => self.push(Node::Bool(false)),
+            b'N' => self.push(PickleNode::None),
+            0x88 => self.push(PickleNode::Bool(true)),
+            0x89 => self.push(PickleNode::Bool(false)),
             b'K' => self.whole(1)?,
             b'M' => self.whole(2)?,
             b'J' => {
                 let n = self.number(4)? as u32 as i32;
-                self.push(Node::Int(n.into()));
+                self.push(PickleNode::Int(n.into()));
             }
             0x8A => self.long(1)?,
             0x8B => self.long(4)?,
             b'G' => {
                 let bits = u64::from_be_bytes(self.take(8)?.try_into().map_err(|_| "cut short")?);
-                self.push(Node::Float(f64::from_bits(bits)));
+                self.push(PickleNode::Float(f64::from_bits(bits)));
             }
             b'X' => self.text(4)?,
             0x8C => self.text(1)?,
@@ -125,21 +126,21 @@ impl<'a> Machine<'a> {
             b'B' => self.bytes(4)?,
             b'C' => self.bytes(1)?,
             0x8E => self.bytes(8)?,
-            b')' => self.push(Node::Tuple(vec![])),
+            b')' => self.push(PickleNode::Tuple(vec![])),
             0x85..=0x87 => {
                 let from = self.stack.len().checked_sub(usize::from(op - 0x84)).ok_or(EMPTY)?;
                 self.floor(from)?;
                 let items = self.stack.split_off(from);
-                self.push(Node::Tuple(items));
+                self.push(PickleNode::Tuple(items));
             }
             b't' => {
                 let items = self.marked()?;
-                self.push(Node::Tuple(items));
+                self.push(PickleNode::Tuple(items));
             }
-            b']' => self.push(Node::List(vec![])),
+            b']' => self.push(PickleNode::List(vec![])),
             b'l' => {
                 let items = self.marked()?;
-                self.push(Node::List(items));
+                self.push(PickleNode::List(items));
             }
             b'a' => {
                 let item = self.pop()?;
@@ -149,10 +150,10 @@ impl<'a> Machine<'a> {
                 let items = self.marked()?;
                 self.append(items)?;
             }
-            b'}' => self.push(Node::Dict(vec![])),
+            b'}' => self.push(PickleNode::Dict(vec![])),
             b'd' => {
                 let pairs = pairs(&self.marked()?)?;
-                self.push(Node::Dict(pairs));
+                self.push(PickleNode::Dict(pairs));
             }
             b's' => {
                 let (value, key) = (self.pop()?, self.pop()?);
@@ -162,10 +163,10 @@ impl<'a> Machine<'a> {
                 let pairs = pairs(&self.marked()?)?;
                 self.set(pairs)?;
             }
-            0x8F => self.push(Node::Other),
+            0x8F => self.push(PickleNode::Other),
             0x91 => {
                 self.marked()?;
-                self.push(Node::Other);
+                self.push(PickleNode::Other);
             }
             b'c' => {
                 let (module, name) = (self.line()?, self.line()?);
@@ -173,7 +174,8 @@ impl<'a> Machine<'a> {
             }
             0x93 => {
                 let (name, module) = (self.pop()?, self.pop()?);
-                let (Node::Text(module), Node::Text(name)) = (&self.nodes[module], &self.nodes[name]) else {
+                let (PickleNode::Text(module), PickleNode::Text(name)) = (&self.nodes[module], &self.nodes[name])
+                else {
                     return Err("a class without a name".into());
                 };
                 let (module, name) = (module.clone(), name.clone());
@@ -189,7 +191,7 @@ impl<'a> Machine<'a> {
             }
             b'b' => {
                 let (given, top) = (self.pop()?, self.top()?);
-                if let Node::Object { state, .. } = &mut self.nodes[top] {
+                if let PickleNode::Object { state, .. } = &mut self.nodes[top] {
                     *state = Some(given);
                 }
             }
@@ -203,14 +205,14 @@ impl<'a> Machine<'a> {
             b'j' => self.recall(4)?,
             b'Q' => {
                 let what = self.pop()?;
-                self.push(Node::Persistent(what));
+                self.push(PickleNode::Persistent(what));
             }
             _ => return Err(format!("opcode 0x{op:02x} is none that torch.save writes")),
         }
         Ok(None)
     }
 
-    fn push(&mut self, node: Node) {
+    fn push(&mut self, node: PickleNode) {
         self.nodes.push(node);
         self.stack.push(self.nodes.len() - 1);
     }
@@ -254,7 +256,7 @@ impl<'a> Machine<'a> {
 
     fn whole(&mut self, size: u64) -> Result<(), String> {
         let n = self.number(size)?;
-        self.push(Node::Int(n as i64));
+        self.push(PickleNode::Int(n as i64));
         Ok(())
     }
 
@@ -265,21 +267,21 @@ impl<'a> Machine<'a> {
         let negative = bytes.last().is_some_and(|b| b & 0x80 != 0);
         let start = if negative { -1i64 } else { 0 };
         let value = bytes.iter().rev().fold(start, |n, b| n << 8 | i64::from(*b));
-        self.push(if bytes.len() <= 8 { Node::Int(value) } else { Node::Other });
+        self.push(if bytes.len() <= 8 { PickleNode::Int(value) } else { PickleNode::Other });
         Ok(())
     }
 
     fn text(&mut self, size: u64) -> Result<(), String> {
         let len = self.number(size)?;
         let text = String::from_utf8_lossy(self.take(len)?).into_owned();
-        self.push(Node::Text(text));
+        self.push(PickleNode::Text(text));
         Ok(())
     }
 
     fn bytes(&mut self, size: u64) -> Result<(), String> {
         let len = self.number(size)?;
         self.take(len)?;
-        self.push(Node::Other);
+        self.push(PickleNode::Other);
         Ok(())
     }
 
@@ -288,23 +290,27 @@ impl<'a> Machine<'a> {
         if module.len() + name.len() > NAME {
             return Err("a class with an endless name".into());
         }
-        self.push(Node::Class(format!("{module} {name}")));
+        self.push(PickleNode::Class(format!("{module} {name}")));
         Ok(())
     }
 
     /// What a class would make. Ordered dictionaries are made; the rest is only named.
     fn make(&mut self, class: Id, args: Id) {
-        let ordered = matches!(&self.nodes[class], Node::Class(c) if c == "collections OrderedDict");
-        let bare = matches!(&self.nodes[args], Node::Tuple(t) if t.is_empty());
-        self.push(if ordered && bare { Node::Dict(vec![]) } else { Node::Object { class, args, state: None } });
+        let ordered = matches!(&self.nodes[class], PickleNode::Class(c) if c == "collections OrderedDict");
+        let bare = matches!(&self.nodes[args], PickleNode::Tuple(t) if t.is_empty());
+        self.push(if ordered && bare {
+            PickleNode::Dict(vec![])
+        } else {
+            PickleNode::Object { class, args, state: None }
+        });
     }
 
     /// Items for the list on top; what an opaque object would do with them is unknown.
     fn append(&mut self, items: Vec<Id>) -> Result<(), String> {
         let top = self.top()?;
         match &mut self.nodes[top] {
-            Node::List(list) => list.extend(items),
-            Node::Object { .. } | Node::Other => {}
+            PickleNode::List(list) => list.extend(items),
+            PickleNode::Object { .. } | PickleNode::Other => {}
             _ => return Err("items for something that is no list".into()),
         }
         Ok(())
@@ -313,8 +319,8 @@ impl<'a> Machine<'a> {
     fn set(&mut self, pairs: Vec<(Id, Id)>) -> Result<(), String> {
         let top = self.top()?;
         match &mut self.nodes[top] {
-            Node::Dict(dict) => dict.extend(pairs),
-            Node::Object { .. } | Node::Other => {}
+            PickleNode::Dict(dict) => dict.extend(pairs),
+            PickleNode::Object { .. } | PickleNode::Other => {}
             _ => return Err("keys for something that is no dictionary".into()),
         }
         Ok(())

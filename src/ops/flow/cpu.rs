@@ -1,13 +1,13 @@
 //! CPU kernel of the integration; its field is shared with the reverse pass.
 
-use super::{Dims, Flow, Part};
+use super::{Flow, FlowDims, InputPart};
 use crate::device::Real;
 use crate::ops::linear::epilogue;
 use crate::tape::OpArgs;
 use crate::tape::op::chunk;
 
 /// Scratch numbers of a row: what fixed inputs add, the substep's start, a stage's state, activations of two layers.
-pub(super) fn scratch_row(d: &Dims) -> usize {
+pub(super) fn scratch_row(d: &FlowDims) -> usize {
     d.widths[0] + 2 * d.state + 2 * d.widest()
 }
 
@@ -35,7 +35,7 @@ impl Flow {
 /// One substep of `n` rows, in place. `work`: a row each of start and stage, two of the widest layer.
 #[inline(always)]
 pub(super) fn substep<F: Real>(
-    d: &Dims,
+    d: &FlowDims,
     args: &OpArgs<F>,
     k: usize,
     n: usize,
@@ -84,14 +84,14 @@ pub(super) fn add_scaled<F: Real>(x: &mut [F], c: F, v: &[F]) {
 
 /// What bias and fixed inputs give the first layer, for `n` rows from `first` on.
 #[inline(always)]
-pub(super) fn fixed_part<F: Real>(d: &Dims, args: &OpArgs<F>, first: usize, n: usize, out: &mut [F]) {
+pub(super) fn fixed_part<F: Real>(d: &FlowDims, args: &OpArgs<F>, first: usize, n: usize, out: &mut [F]) {
     let (at, w) = (d.operand(0), d.widths[0]);
     for row in out.chunks_exact_mut(w) {
         row.copy_from_slice(args.input(at + 2));
     }
     for (i, &k) in d.fixed.iter().enumerate() {
         let x = &args.input(1 + i)[first * k..][..n * k];
-        add_product(x, k, &args.input(at + 1)[d.column(Part::Fixed(i)) * w..], out, w);
+        add_product(x, k, &args.input(at + 1)[d.column(InputPart::Fixed(i)) * w..], out, w);
     }
 }
 
@@ -109,7 +109,7 @@ fn add_product<F: Real>(x: &[F], k: usize, wt: &[F], out: &mut [F], w: usize) {
 #[inline(always)]
 #[allow(clippy::too_many_arguments, reason = "a layer's operands")]
 pub(super) fn product<F: Real>(
-    d: &Dims,
+    d: &FlowDims,
     args: &OpArgs<F>,
     l: usize,
     n: usize,
@@ -121,13 +121,13 @@ pub(super) fn product<F: Real>(
     let (at, w) = (d.operand(l), d.widths[l]);
     let wt = args.input(at + 1);
     if l == 0 {
-        let time = &wt[d.column(Part::Time) * w..][..w];
+        let time = &wt[d.column(InputPart::Time) * w..][..w];
         for (row, fixed) in out[..n * w].chunks_exact_mut(w).zip(fixed.chunks_exact(w)) {
             for ((o, f), t) in row.iter_mut().zip(fixed).zip(time) {
                 *o = *f + tau * *t;
             }
         }
-        add_product(x, d.state, &wt[d.column(Part::State) * w..], out, w);
+        add_product(x, d.state, &wt[d.column(InputPart::State) * w..], out, w);
     } else {
         for row in out[..n * w].chunks_exact_mut(w) {
             row.copy_from_slice(args.input(at + 2));
@@ -138,7 +138,7 @@ pub(super) fn product<F: Real>(
 
 /// The epilogue of layer `l`, in place; of the last layer also the removal of group means.
 #[inline(always)]
-pub(super) fn finish<F: Real>(d: &Dims, args: &OpArgs<F>, l: usize, y: &mut [F]) {
+pub(super) fn finish<F: Real>(d: &FlowDims, args: &OpArgs<F>, l: usize, y: &mut [F]) {
     let at = d.operand(l);
     if d.epilogues[l].has_norm() {
         for row in y.chunks_exact_mut(d.widths[l]) {

@@ -11,7 +11,7 @@
 //! products into the weights' gradients.
 
 use super::cpu::{add_scaled, advance, finish, fixed_part, product, remove_means, substep};
-use super::{Dims, FlowGrad, Part, Target};
+use super::{FlowDims, FlowGrad, GradOutput, InputPart};
 use crate::device::Real;
 use crate::ops::linear::row_grad;
 use crate::tape::OpArgs;
@@ -20,7 +20,7 @@ use std::ops::Range;
 
 /// Where things lie in scratch memory. All but norms and temporaries are arrays of rows of the whole batch.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Scratch {
+pub(super) struct GradScratch {
     /// What fixed inputs add to the first layer, `[M, n_0]`; sum of its cotangents over all evaluations, `[M, n_0]`.
     fixed: usize,
     dfixed: usize,
@@ -44,8 +44,8 @@ pub(super) struct Scratch {
     pub total: usize,
 }
 
-impl Scratch {
-    pub fn new(d: &Dims, kept: bool) -> Self {
+impl GradScratch {
+    pub fn new(d: &FlowDims, kept: bool) -> Self {
         let mut end = 0;
         let mut take = |n: usize| {
             end += n;
@@ -72,7 +72,7 @@ impl Scratch {
     }
 
     /// `rows` of the stage `s` array of layer `l`: its product, or with `result` its result.
-    fn layer(&self, d: &Dims, l: usize, result: bool, s: usize, rows: Range<usize>) -> Range<usize> {
+    fn layer(&self, d: &FlowDims, l: usize, result: bool, s: usize, rows: Range<usize>) -> Range<usize> {
         let (m, stages) = (d.rows, d.stages().len());
         let before: usize = d.widths[..l].iter().sum();
         let at = self.layers + m * stages * (2 * before + if result { d.widths[l] } else { 0 });
@@ -80,7 +80,7 @@ impl Scratch {
     }
 
     /// Gain cotangents of layer `l` in a tile, then its shift cotangents.
-    fn norm(&self, d: &Dims, tile: usize, l: usize) -> Range<usize> {
+    fn norm(&self, d: &FlowDims, tile: usize, l: usize) -> Range<usize> {
         let (before, all): (usize, usize) = (d.widths[..l].iter().sum(), d.widths.iter().sum());
         let at = self.norms + 2 * (tile * all + before);
         at..at + 2 * d.widths[l]
@@ -92,7 +92,7 @@ pub(super) fn out_tile(n: usize) -> usize {
     if n <= 256 { 32 } else { 64 }
 }
 
-pub(super) fn column_tasks(d: &Dims) -> usize {
+pub(super) fn column_tasks(d: &FlowDims) -> usize {
     d.widths.iter().map(|&n| n.div_ceil(out_tile(n))).sum()
 }
 
@@ -115,7 +115,7 @@ impl FlowGrad {
     #[inline(always)]
     fn rows<F: Real>(&self, args: &OpArgs<F>, k: usize, tile: usize) {
         let d = &self.dims;
-        let at = Scratch::new(d, self.kept);
+        let at = GradScratch::new(d, self.kept);
         let rows = chunk(d.rows, d.tile(), tile);
         let (n, w) = (rows.len(), d.state);
         let block = |start: usize, w: usize| args.scratch(start + rows.start * w..start + rows.end * w);
@@ -166,7 +166,14 @@ impl FlowGrad {
 
     /// Latents between substeps, which were not kept. `x` is free to use.
     #[inline(always)]
-    fn integrate_again<F: Real>(&self, args: &OpArgs<F>, at: &Scratch, rows: Range<usize>, fixed: &[F], x: &mut [F]) {
+    fn integrate_again<F: Real>(
+        &self,
+        args: &OpArgs<F>,
+        at: &GradScratch,
+        rows: Range<usize>,
+        fixed: &[F],
+        x: &mut [F],
+    ) {
         let (d, w) = (&self.dims, self.dims.state);
         if d.steps.substeps == 1 {
             return;
@@ -187,7 +194,7 @@ impl FlowGrad {
     fn evaluate<F: Real>(
         &self,
         args: &OpArgs<F>,
-        at: &Scratch,
+        at: &GradScratch,
         k: usize,
         s: usize,
         rows: Range<usize>,
@@ -220,7 +227,7 @@ impl FlowGrad {
     fn evaluate_reverse<F: Real>(
         &self,
         args: &OpArgs<F>,
-        at: &Scratch,
+        at: &GradScratch,
         s: usize,
         tile: usize,
         rows: Range<usize>,
@@ -252,7 +259,7 @@ impl FlowGrad {
             }
             let weight = args.input(operand);
             if l == 0 {
-                back(h, width, &weight[d.column(Part::State)..], d.inputs(), du, d.state, false);
+                back(h, width, &weight[d.column(InputPart::State)..], d.inputs(), du, d.state, false);
             } else {
                 back(h, width, weight, d.fan_in(l), &mut dy[..n * d.fan_in(l)], d.fan_in(l), false);
             }
@@ -263,7 +270,7 @@ impl FlowGrad {
     #[inline(always)]
     fn finish_rows<F: Real>(&self, args: &OpArgs<F>, rows: Range<usize>, g: &[F], dfixed: &[F]) {
         let (d, w) = (&self.dims, self.dims.state);
-        if let Some(Target { output, accumulate }) = self.dstate {
+        if let Some(GradOutput { output, accumulate }) = self.dstate {
             let out = args.out(output, rows.start * w..rows.end * w);
             if accumulate {
                 add_scaled(out, F::one(), g);
@@ -273,10 +280,10 @@ impl FlowGrad {
         }
         let weight = args.input(d.operand(0));
         for (i, target) in self.dfixed.iter().enumerate() {
-            if let Some(Target { output, accumulate }) = *target {
+            if let Some(GradOutput { output, accumulate }) = *target {
                 let k = d.fixed[i];
                 let out = args.out(output, rows.start * k..rows.end * k);
-                let column = d.column(Part::Fixed(i));
+                let column = d.column(InputPart::Fixed(i));
                 back(dfixed, d.widths[0], &weight[column..], d.inputs(), out, k, accumulate);
             }
         }
@@ -286,7 +293,7 @@ impl FlowGrad {
     #[inline(always)]
     fn columns<F: Real>(&self, args: &OpArgs<F>, k: usize, mut task: usize) {
         let d = &self.dims;
-        let at = Scratch::new(d, self.kept);
+        let at = GradScratch::new(d, self.kept);
         let mut l = 0;
         while task >= d.widths[l].div_ceil(out_tile(d.widths[l])) {
             task -= d.widths[l].div_ceil(out_tile(d.widths[l]));
@@ -298,7 +305,7 @@ impl FlowGrad {
         // All stages in one: they lie one behind the other.
         let dh = args.read_scratch(at.layer(d, l, false, 0, 0..stages * m));
         let [weight, bias, gain, shift] = self.dlayers[l];
-        if let Some(Target { output, accumulate }) = weight {
+        if let Some(GradOutput { output, accumulate }) = weight {
             let fan_in = d.fan_in(l);
             let dw = args.out(output, outs.start * fan_in..outs.end * fan_in);
             let add = accumulate || more;
@@ -307,9 +314,9 @@ impl FlowGrad {
                 outer(&dh[outs.start..], width, x, fan_in, stages * m, dw, fan_in, outs.len(), add);
             } else {
                 let x = args.read_scratch(at.u..at.u + stages * m * d.state);
-                let to = &mut dw[d.column(Part::State)..];
+                let to = &mut dw[d.column(InputPart::State)..];
                 outer(&dh[outs.start..], width, x, d.state, stages * m, to, fan_in, outs.len(), add);
-                let column = d.column(Part::Time);
+                let column = d.column(InputPart::Time);
                 for (i, row) in dw.chunks_exact_mut(fan_in).enumerate() {
                     let mut sum = if add { row[column] } else { F::zero() };
                     for (s, dh) in dh.chunks_exact(m * width).enumerate() {
@@ -323,12 +330,12 @@ impl FlowGrad {
                 for (i, &w) in d.fixed.iter().enumerate().filter(|_| k == 0) {
                     let dfixed = args.read_scratch(at.dfixed..at.dfixed + m * width);
                     let x = args.input(1 + i);
-                    let to = &mut dw[d.column(Part::Fixed(i))..];
+                    let to = &mut dw[d.column(InputPart::Fixed(i))..];
                     outer(&dfixed[outs.start..], width, x, w, m, to, fan_in, outs.len(), accumulate);
                 }
             }
         }
-        if let Some(Target { output, accumulate }) = bias {
+        if let Some(GradOutput { output, accumulate }) = bias {
             let db = args.out(output, outs.clone());
             if !accumulate && !more {
                 db.fill(F::zero());
@@ -338,7 +345,7 @@ impl FlowGrad {
             }
         }
         for (which, target) in [gain, shift].into_iter().enumerate() {
-            if let (0, Some(Target { output, accumulate })) = (k, target) {
+            if let (0, Some(GradOutput { output, accumulate })) = (k, target) {
                 let out = args.out(output, outs.clone());
                 if !accumulate {
                     out.fill(F::zero());
@@ -368,8 +375,8 @@ fn back<F: Real>(dh: &[F], n: usize, weight: &[F], stride: usize, dx: &mut [F], 
     }
 }
 
-/// `dW = dhᵀ x` (or added to it) over `rows` rows: `outs` columns of `dh`, whose rows are `width` apart, and rows `x` of
-/// width `k`; rows of `dw` are `stride` apart.
+/// `dW = dhᵀ x` (or added to it) over `rows` rows: `outs` columns of `dh`, whose rows are `width` apart, and rows `x`
+/// of width `k`; rows of `dw` are `stride` apart.
 #[inline(always)]
 #[allow(clippy::too_many_arguments, reason = "three matrices with their strides")]
 fn outer<F: Real>(
@@ -383,7 +390,8 @@ fn outer<F: Real>(
     outs: usize,
     add: bool,
 ) {
-    // SAFETY: dhᵀ is outs x rows, x rows x k, the columns of dW outs x k with row stride `stride`, borrowed for writing.
+    // SAFETY: dhᵀ is outs x rows, x rows x k, the columns of dW outs x k with row stride `stride`, borrowed for
+    // writing.
     unsafe {
         F::gemm(
             (outs, rows, k),

@@ -1,19 +1,19 @@
 //! CUDA launches of flow dynamics: the layers of the field are those of `ops::linear`; what stands between them is
-//! `nn/flow.cu`. As on the CPU what the fixed inputs add to the first product is computed once, the reverse pass computes
-//! stages again, one substep at a time, and takes the weights' gradients over all stages of a substep at once.
+//! `nn/flow.cu`. As on the CPU what the fixed inputs add to the first product is computed once, the reverse pass
+//! computes stages again, one substep at a time, and takes the weights' gradients over all stages of a substep at once.
 
 use super::matching::{Interpolate, InterpolateGrad, VelocityError, VelocityErrorGrad};
 use super::simplex::{Project, ProjectGrad, Tangent};
-use super::{Dims, Flow, FlowGrad, Part, Target};
+use super::{Flow, FlowDims, FlowGrad, GradOutput, InputPart};
 use crate::config::Precision;
 use crate::device::cuda::Launch;
-use crate::device::cuda::launch::{Element, In, Out, Table};
+use crate::device::cuda::launch::{In, MapElement, Out, Table};
 use crate::device::cuda::matmul::Matmul;
 use crate::ops::linear::cuda::{
     Layer, SUMS, columns, columns_workspace, grad_rows, input_gradient, row_blocks, rows, weight_gradient,
 };
 use crate::ops::linear::product::{
-    Lines, Product, fills_tma, pack_rows, round_rows, rounded, rounded_workspace, split_workspace,
+    Product, TmaMatrix, fills_tma, pack_rows, round_rows, rounded, rounded_workspace, split_workspace,
 };
 use crate::ops::loss::cuda::{basic::total, segments};
 use crate::ops::loss::slices;
@@ -41,17 +41,18 @@ const TANGENT_OF_PRODUCT: usize = 8;
 
 /// Where the parts of the scratch memory begin.
 #[derive(Clone, Debug, Default)]
-struct Scratch {
+struct FlowScratch {
     /// States `[S, M, D]` and model times `[S, M]` of the stages.
     u: usize,
     tau: usize,
     /// What fixed inputs and bias add to the first layer's product, `[M, n]`.
     fixed: usize,
-    /// For each layer its product, then its cotangent, and its result, `[S, M, n]` each; the last results are velocities.
-    /// The forward pass keeps no products, and of all but the velocities one stage at a time.
+    /// For each layer its product, then its cotangent, and its result, `[S, M, n]` each; the last results are
+    /// velocities. The forward pass keeps no products, and of all but the velocities one stage at a time.
     h: Vec<usize>,
     y: Vec<usize>,
-    /// Cotangents: of the substep's end and start, of a stage's state, of a layer's result, of the first product in all.
+    /// Cotangents: of the substep's end and start, of a stage's state, of a layer's result, of the first product in
+    /// all.
     g: [usize; 2],
     du: usize,
     dy: usize,
@@ -72,8 +73,8 @@ struct Scratch {
     total: usize,
 }
 
-impl Scratch {
-    fn forward(d: &Dims) -> Self {
+impl FlowScratch {
+    fn forward(d: &FlowDims) -> Self {
         let mut at = Self::default();
         let (m, s) = (d.rows, d.stages().len());
         at.u = at.take(m * d.state);
@@ -87,8 +88,8 @@ impl Scratch {
         at
     }
 
-    /// Workspace for what products want in another form.
-    fn copies(&mut self, d: &Dims) {
+    /// Scratch for rounded copies that matrix products take.
+    fn copies(&mut self, d: &FlowDims) {
         let (m, n) = (d.rows, d.widths[0]);
         let inputs = |l: usize| if l == 0 { d.state } else { d.fan_in(l) };
         let workspace = |(l, &n): (usize, &usize)| {
@@ -98,12 +99,12 @@ impl Scratch {
         self.rounded = self.take(d.widths.iter().enumerate().map(workspace).chain(fixed).max().unwrap_or(0));
         self.time = self.take(n);
         let large = rounded_workspace(m, n, d.state, 1, 1).max(rounded_workspace(m, d.state, n, 1, 1)) > 0;
-        let line = |k: usize| k.next_multiple_of(8) / 2;
-        let sizes = if large { [n * d.state.max(line(d.state)), d.state * line(n)] } else { [0, 0] };
+        let padded = |k: usize| k.next_multiple_of(8) / 2;
+        let sizes = if large { [n * d.state.max(padded(d.state)), d.state * padded(n)] } else { [0, 0] };
         self.packed = sizes.map(|n| self.take(n));
     }
 
-    fn reverse(d: &Dims, kept: bool) -> Self {
+    fn reverse(d: &FlowDims, kept: bool) -> Self {
         let mut at = Self::default();
         let (m, s) = (d.rows, d.stages().len());
         at.u = at.take(s * m * d.state);
@@ -143,9 +144,9 @@ impl Scratch {
 
 /// Launches in the making, and where their operands lie.
 struct Draft<'a> {
-    d: &'a Dims,
+    d: &'a FlowDims,
     x: &'a Operands<'a>,
-    at: Scratch,
+    at: FlowScratch,
     list: Vec<Launch>,
 }
 
@@ -214,7 +215,7 @@ impl<'a> Draft<'a> {
 
     /// The column of model time in the first weight.
     fn time(&self) -> In {
-        let (d, column) = (self.d, self.d.column(Part::Time));
+        let (d, column) = (self.d, self.d.column(InputPart::Time));
         if self.rounded() {
             self.scratch(self.at.time).into()
         } else {
@@ -222,55 +223,56 @@ impl<'a> Draft<'a> {
         }
     }
 
-    /// The state's columns of the first weight as lines of their own, if products want them: the weight's lines are as
-    /// long as all inputs together, which with a column for time is seldom a multiple of anything.
-    fn lines(&self, element: Element) -> Option<Lines> {
-        let (d, line) =
-            (self.d, if element == Element::Tf32 { self.d.state } else { self.d.state.next_multiple_of(8) });
+    /// The state's columns of the first weight packed by themselves, if `product_tma` may take them: the weight's own
+    /// rows are as long as all inputs together, which with a column for time is seldom a multiple of what the copy unit
+    /// needs.
+    fn state_weight(&self, element: MapElement) -> Option<TmaMatrix> {
+        let (d, ld) =
+            (self.d, if element == MapElement::Tf32 { self.d.state } else { self.d.state.next_multiple_of(8) });
         let at = self.scratch(self.at.packed[0]).0;
-        fills_tma(self.how(), d.rows, d.widths[0]).then_some(Lines { at, element, ld: line, stride: 0 })
+        fills_tma(self.how(), d.rows, d.widths[0]).then_some(TmaMatrix { at, element, ld, stride: 0 })
     }
 
     /// The same of the transposed weight, in bf16: in tf32 it can be taken as it is.
-    fn lines_back(&self) -> Option<Lines> {
+    fn state_weight_back(&self) -> Option<TmaMatrix> {
         let (d, at) = (self.d, self.scratch(self.at.packed[1]).0);
-        let line = d.widths[0].next_multiple_of(8);
-        fills_tma(self.how(), d.rows, d.state).then_some(Lines { at, element: Element::Bf16, ld: line, stride: 0 })
+        let ld = d.widths[0].next_multiple_of(8);
+        fills_tma(self.how(), d.rows, d.state).then_some(TmaMatrix { at, element: MapElement::Bf16, ld, stride: 0 })
     }
 
-    /// Copies of the first weight's columns in the forms that products want, for all stages and substeps.
+    /// Copies the first weight's columns into the forms that the matrix products take, for all stages and substeps.
     fn pack(&mut self, reverse: bool) {
         let (d, how) = (self.d, *self.how());
-        let (n, inputs, state) = (d.widths[0], d.fan_in(0), d.column(Part::State));
+        let (n, inputs, state) = (d.widths[0], d.fan_in(0), d.column(InputPart::State));
         let (w, wt) = (self.x.input(d.operand(0)), self.x.input(d.operand(0) + 1));
         let pack = |x: In, to: Out, width: usize| {
             pack_rows(cover(n * width, 256), [], x, to, width as u32, inputs as u32, (n * width) as u32)
         };
-        let round = |x: In, lines: Lines, rows: usize, width: usize, ld: usize| {
-            let (none, pairs, to) = (In::default(), rows * lines.ld / 2, Out(lines.at));
-            let [width, ld, line] = [width, ld, lines.ld].map(|n| n as u32);
-            round_rows(cover(pairs, 256), [], x, none, none, to, width, 0, 0, ld, line, pairs as u32)
+        let round = |x: In, to: TmaMatrix, rows: usize, width: usize, ld: usize| {
+            let (none, pairs, out) = (In::default(), rows * to.ld / 2, Out(to.at));
+            let [width, ld, padded] = [width, ld, to.ld].map(|n| n as u32);
+            round_rows(cover(pairs, 256), [], x, none, none, out, width, 0, 0, ld, padded, pairs as u32)
         };
         if self.rounded() {
-            if d.parts.contains(&Part::Time) {
+            if d.parts.contains(&InputPart::Time) {
                 let to = self.scratch(self.at.time);
-                self.list.push(pack(w.at(d.column(Part::Time)), to, 1));
+                self.list.push(pack(w.at(d.column(InputPart::Time)), to, 1));
             }
             return;
         }
         match how.precision {
             Precision::Fp32 => {}
             Precision::Tf32 => {
-                if let Some(lines) = self.lines(Element::Tf32) {
-                    self.list.push(pack(w.at(state), Out(lines.at), d.state));
+                if let Some(packed) = self.state_weight(MapElement::Tf32) {
+                    self.list.push(pack(w.at(state), Out(packed.at), d.state));
                 }
             }
             Precision::Bf16 => {
-                if let Some(lines) = self.lines(Element::Bf16) {
-                    self.list.push(round(w.at(state), lines, n, d.state, inputs));
+                if let Some(packed) = self.state_weight(MapElement::Bf16) {
+                    self.list.push(round(w.at(state), packed, n, d.state, inputs));
                 }
-                if let Some(lines) = self.lines_back().filter(|_| reverse) {
-                    self.list.push(round(wt.at(state * n), lines, d.state, n, n));
+                if let Some(packed) = self.state_weight_back().filter(|_| reverse) {
+                    self.list.push(round(wt.at(state * n), packed, d.state, n, n));
                 }
             }
         }
@@ -286,7 +288,7 @@ impl<'a> Draft<'a> {
             return self.list.push(flow_bias(cover(n, 256), [], bias, to, d.widths[0] as u32, n as u32));
         }
         for (i, &width) in d.fixed.iter().enumerate() {
-            let layer = self.layer(0, (width, self.x.input(1 + i)), d.column(Part::Fixed(i)), to, Out::default());
+            let layer = self.layer(0, (width, self.x.input(1 + i)), d.column(InputPart::Fixed(i)), to, Out::default());
             let bias = if i == 0 { layer.bias } else { In::default() };
             let product = Product { bias, accumulate: i > 0, ..layer.product(self.how(), to) };
             product.launch(self.how(), workspace, &mut self.list);
@@ -320,19 +322,19 @@ impl<'a> Draft<'a> {
             // The mean of a group is removed where the last product is written, if it can be.
             let tangent = l == last && d.tangent == Some(TANGENT_OF_PRODUCT);
             if l == 0 {
-                let layer = self.layer(l, (d.state, input), d.column(Part::State), y, saved);
+                let layer = self.layer(l, (d.state, input), d.column(InputPart::State), y, saved);
                 // The column of model time, which all rows of a stage share, is a bias that grows with it.
-                let timed = d.parts.contains(&Part::Time);
+                let timed = d.parts.contains(&InputPart::Time);
                 let (bias, scale) = if timed { (self.time(), time) } else { (In::default(), 1.0) };
                 let addend = self.scratch(self.at.fixed).into();
                 let product = Product { bias, scale, addend, tangent, ..layer.product(&how, h) };
-                let b_lines = match how.precision {
-                    _ if self.rounded() => product.b_lines,
+                let b_tma = match how.precision {
+                    _ if self.rounded() => product.b_tma,
                     Precision::Fp32 => None,
-                    Precision::Tf32 => self.lines(Element::Tf32),
-                    Precision::Bf16 => self.lines(Element::Bf16),
+                    Precision::Tf32 => self.state_weight(MapElement::Tf32),
+                    Precision::Bf16 => self.state_weight(MapElement::Bf16),
                 };
-                Product { b_lines, ..product }.launch(&how, workspace, &mut self.list);
+                Product { b_tma, ..product }.launch(&how, workspace, &mut self.list);
                 if self.norm(l) {
                     self.list.push(rows(1, m, d.widths[l], d.epilogues[l], h.into(), layer.gains, y));
                 }
@@ -376,10 +378,10 @@ impl<'a> Draft<'a> {
         let (how, workspace) = (*self.how(), self.scratch(self.at.rounded));
         let (w, wt) = (self.x.input(d.operand(l)), self.x.input(d.operand(l) + 1));
         let product = input_gradient(&how, (d.rows, d.widths[l], width), dh, w, wt, (d.fan_in(l), offset));
-        let of_state = l == 0 && offset == d.column(Part::State) && width == d.state;
+        let of_state = l == 0 && offset == d.column(InputPart::State) && width == d.state;
         let packed = of_state && how.precision == Precision::Bf16 && !self.rounded();
-        let b_lines = if packed { self.lines_back() } else { product.b_lines };
-        Product { c: dx, accumulate, b_lines, ..product }.launch(&how, workspace, &mut self.list);
+        let b_tma = if packed { self.state_weight_back() } else { product.b_tma };
+        Product { c: dx, accumulate, b_tma, ..product }.launch(&how, workspace, &mut self.list);
     }
 
     /// From the cotangent of stage `s`'s velocity, in `dy`, to that of its state, in `du`; products become their
@@ -399,7 +401,7 @@ impl<'a> Draft<'a> {
                 self.put(dy.into(), h, false, m * d.widths[l]);
             }
             if l == 0 {
-                self.back(l, h.into(), d.column(Part::State), d.state, du, false);
+                self.back(l, h.into(), d.column(InputPart::State), d.state, du, false);
             } else {
                 self.back(l, h.into(), 0, d.fan_in(l), dy, false);
             }
@@ -422,11 +424,11 @@ impl<'a> Draft<'a> {
     }
 
     /// Gradients of layer `l`'s parameters from substep `k`; the last substep comes first.
-    fn parameters(&mut self, l: usize, k: usize, [weight, bias, gain, shift]: [Option<Target>; 4]) {
+    fn parameters(&mut self, l: usize, k: usize, [weight, bias, gain, shift]: [Option<GradOutput>; 4]) {
         let (d, m, s) = (self.d, self.d.rows, self.d.stages().len());
         let more = k + 1 < d.steps.substeps;
         let (dh, n) = (self.h(l, 0), d.widths[l]);
-        if let Some(Target { output, accumulate }) = weight {
+        if let Some(GradOutput { output, accumulate }) = weight {
             let (to, add) = (self.x.out(output), accumulate || more);
             if l > 0 {
                 let x = self.y(l - 1, 0);
@@ -435,15 +437,15 @@ impl<'a> Draft<'a> {
                 for &part in &d.parts {
                     let (column, width) = (d.column(part), d.width_of(part));
                     match part {
-                        Part::State => {
+                        InputPart::State => {
                             let u = self.scratch(self.at.u).into();
                             self.weight(l, dh, u, column, width, s * m, to, add);
                         }
-                        Part::Time => {
+                        InputPart::Time => {
                             let tau = self.scratch(self.at.tau).into();
                             self.weight(l, dh, tau, column, width, s * m, to, add);
                         }
-                        Part::Fixed(i) if k == 0 => {
+                        InputPart::Fixed(i) if k == 0 => {
                             self.weight(
                                 l,
                                 self.scratch(self.at.dfixed),
@@ -455,13 +457,13 @@ impl<'a> Draft<'a> {
                                 accumulate,
                             );
                         }
-                        Part::Fixed(_) => {}
+                        InputPart::Fixed(_) => {}
                     }
                 }
             }
         }
         for (which, target) in [gain, shift, bias].into_iter().enumerate() {
-            let Some(Target { output, accumulate }) = target else { continue };
+            let Some(GradOutput { output, accumulate }) = target else { continue };
             let (out, add) = (self.x.out(output), accumulate || more);
             if self.norm(l) {
                 let (from, rows) = (self.sums(l, 0).at(which * n), s * row_blocks(m));
@@ -476,7 +478,7 @@ impl<'a> Draft<'a> {
 impl Flow {
     pub(super) fn launches(&self, x: &Operands) -> Vec<Launch> {
         let d = &self.dims;
-        let mut l = Draft { d, x, at: Scratch::forward(d), list: vec![] };
+        let mut l = Draft { d, x, at: FlowScratch::forward(d), list: vec![] };
         l.prepare(false);
         let out = x.out(0);
         for k in 0..d.steps.substeps {
@@ -493,14 +495,14 @@ impl Flow {
 
     /// Numbers of scratch memory that the kernels need.
     pub(super) fn cuda_workspace(&self) -> usize {
-        Scratch::forward(&self.dims).total
+        FlowScratch::forward(&self.dims).total
     }
 }
 
 impl FlowGrad {
     pub(super) fn launches(&self, x: &Operands) -> Vec<Launch> {
         let d = &self.dims;
-        let at = Scratch::reverse(d, self.kept);
+        let at = FlowScratch::reverse(d, self.kept);
         let (between, [g0, g1]) = (at.between, at.g);
         let mut l = Draft { d, x, at, list: vec![] };
         l.prepare(true);
@@ -547,12 +549,12 @@ impl FlowGrad {
             }
             (g, next) = (next.into(), l.scratch([g0, g1][(substeps - k) % 2]));
         }
-        if let Some(Target { output, accumulate }) = self.dstate {
+        if let Some(GradOutput { output, accumulate }) = self.dstate {
             l.put(g, x.out(output), accumulate, n);
         }
         for (i, target) in self.dfixed.iter().enumerate() {
-            if let Some(Target { output, accumulate }) = *target {
-                let column = d.column(Part::Fixed(i));
+            if let Some(GradOutput { output, accumulate }) = *target {
+                let column = d.column(InputPart::Fixed(i));
                 l.back(0, dfixed.into(), column, d.fixed[i], x.out(output), accumulate);
             }
         }
@@ -561,7 +563,7 @@ impl FlowGrad {
 
     /// Numbers of scratch memory that the kernels need.
     pub(super) fn cuda_workspace(&self) -> usize {
-        Scratch::reverse(&self.dims, self.kept).total
+        FlowScratch::reverse(&self.dims, self.kept).total
     }
 }
 

@@ -16,8 +16,8 @@
 //! fixed inputs `c` add to the first layer is computed once.
 //!
 //! The reverse pass differentiates the discrete steps exactly. Only latents between substeps are kept (or, if asked,
-//! nothing at all: they are then integrated again); stages and activations are computed again, one substep at a time, so
-//! that scratch memory does not grow with K. Gradients of weights are products over all stages of a substep at once.
+//! nothing at all: they are then integrated again); stages and activations are computed again, one substep at a time,
+//! so that scratch memory does not grow with K. Gradients of weights are products over all stages of a substep at once.
 
 mod cpu;
 mod cpu_grad;
@@ -28,7 +28,7 @@ pub mod simplex;
 use crate::config::Integrator;
 use crate::device::cpu::packing;
 use crate::device::cuda::Launch;
-use crate::ops::linear::{Epilogue, LayerVals};
+use crate::ops::linear::{Epilogue, GradOutput, LayerVals};
 use crate::tape::cuda::Operands;
 use crate::tape::grad::Sink;
 use crate::tape::{Adjoint, Op, Program, Val};
@@ -64,7 +64,7 @@ pub fn evaluations(integrator: Integrator, substeps: usize) -> usize {
 
 /// A group of input columns of the field's first layer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Part {
+pub enum InputPart {
     /// What is integrated.
     State,
     /// The fixed input of this number.
@@ -75,10 +75,10 @@ pub enum Part {
 
 /// A velocity field inside a program.
 #[derive(Clone, Copy, Debug)]
-pub struct Field<'a> {
+pub struct VelocityField<'a> {
     pub layers: &'a [(LayerVals, Epilogue)],
     /// Input columns of the first layer, in order.
-    pub parts: &'a [Part],
+    pub parts: &'a [InputPart],
     /// Size of the groups whose mean is removed from the velocity; none for no removal.
     pub tangent: Option<usize>,
 }
@@ -90,12 +90,12 @@ pub struct Steps {
     pub substeps: usize,
 }
 
-/// Appends the integration of `field` from `state` `[M, D]` with fixed inputs `[M, ..]`; returns the end point, which goes
-/// to `out` if given. `keep` keeps the latents between substeps for the reverse pass, `(K - 1) M D` numbers; without it
-/// the reverse pass integrates again.
+/// Appends the integration of `field` from `state` `[M, D]` with fixed inputs `[M, ..]`; returns the end point, which
+/// goes to `out` if given. `keep` keeps the latents between substeps for the reverse pass, `(K - 1) M D` numbers;
+/// without it the reverse pass integrates again.
 pub fn integrate(
     p: &mut Program,
-    field: &Field,
+    field: &VelocityField,
     steps: Steps,
     state: Val,
     fixed: &[Val],
@@ -105,7 +105,7 @@ pub fn integrate(
     let shape = p.shape(state).to_vec();
     let widths: Vec<usize> = field.layers.iter().map(|(l, _)| p.shape(l.weight)[0]).collect();
     let fixed_widths: Vec<usize> = fixed.iter().map(|&c| p.len_of(c) / shape[0]).collect();
-    let dims = Dims {
+    let dims = FlowDims {
         rows: shape[0],
         state: shape[1],
         fixed: fixed_widths,
@@ -116,7 +116,7 @@ pub fn integrate(
         steps,
     };
     assert_eq!(dims.inputs(), p.shape(field.layers[0].0.weight)[1], "invariant: the field takes these inputs");
-    assert!(field.parts.contains(&Part::Time), "invariant: a velocity depends on time");
+    assert!(field.parts.contains(&InputPart::Time), "invariant: a velocity depends on time");
     assert_eq!(dims.widths.last(), Some(&dims.state), "invariant: a velocity has the state's width");
     let mut inputs = vec![state];
     inputs.extend(fixed);
@@ -135,12 +135,12 @@ pub fn integrate(
 
 /// Sizes that both directions share.
 #[derive(Clone, Debug)]
-struct Dims {
+struct FlowDims {
     rows: usize,
     state: usize,
     /// Width of each fixed input.
     fixed: Vec<usize>,
-    parts: Vec<Part>,
+    parts: Vec<InputPart>,
     /// Outputs of each layer.
     widths: Vec<usize>,
     epilogues: Vec<Epilogue>,
@@ -148,7 +148,7 @@ struct Dims {
     steps: Steps,
 }
 
-impl Dims {
+impl FlowDims {
     fn stages(&self) -> &'static [Stage] {
         stages(self.steps.integrator)
     }
@@ -167,11 +167,11 @@ impl Dims {
         self.widths.len()
     }
 
-    fn width_of(&self, part: Part) -> usize {
+    fn width_of(&self, part: InputPart) -> usize {
         match part {
-            Part::State => self.state,
-            Part::Fixed(i) => self.fixed[i],
-            Part::Time => 1,
+            InputPart::State => self.state,
+            InputPart::Fixed(i) => self.fixed[i],
+            InputPart::Time => 1,
         }
     }
 
@@ -181,7 +181,7 @@ impl Dims {
     }
 
     /// First column of a part.
-    fn column(&self, part: Part) -> usize {
+    fn column(&self, part: InputPart) -> usize {
         self.parts.iter().take_while(|&&p| p != part).map(|&p| self.width_of(p)).sum()
     }
 
@@ -225,7 +225,7 @@ impl Dims {
 
 #[derive(Debug)]
 struct Flow {
-    dims: Dims,
+    dims: FlowDims,
 }
 
 // SAFETY: tasks write the rows of their own tile, in outputs and scratch.
@@ -264,7 +264,7 @@ unsafe impl Op for Flow {
         let mut target = |s: Option<Sink>| {
             s.map(|s| {
                 outputs.push(s.val);
-                Target { output: outputs.len() - 1, accumulate: s.accumulate }
+                GradOutput { output: outputs.len() - 1, accumulate: s.accumulate }
             })
         };
         let dstate = target(a.sink(0));
@@ -286,24 +286,17 @@ unsafe impl Op for Flow {
     crate::kernels!();
 }
 
-/// An output of the reverse operation.
-#[derive(Clone, Copy, Debug)]
-struct Target {
-    output: usize,
-    accumulate: bool,
-}
-
 /// Reverse of [`Flow`]. Inputs: its operands, the cotangent of the end point, the latents between substeps if kept.
 #[derive(Debug)]
 struct FlowGrad {
-    dims: Dims,
+    dims: FlowDims,
     /// Operands of the forward operation.
     operands: usize,
     kept: bool,
-    dstate: Option<Target>,
-    dfixed: Vec<Option<Target>>,
+    dstate: Option<GradOutput>,
+    dfixed: Vec<Option<GradOutput>>,
     /// Weight, bias, gain and shift of each layer.
-    dlayers: Vec<[Option<Target>; 4]>,
+    dlayers: Vec<[Option<GradOutput>; 4]>,
 }
 
 impl FlowGrad {
@@ -320,14 +313,15 @@ unsafe impl Op for FlowGrad {
     }
 
     fn workspace(&self, _: &[Vec<usize>], _: &[Vec<usize>]) -> usize {
-        cpu_grad::Scratch::new(&self.dims, self.kept).total
+        cpu_grad::GradScratch::new(&self.dims, self.kept).total
     }
 
     fn device_workspace(&self, _: &[Vec<usize>], _: &[Vec<usize>]) -> usize {
         self.cuda_workspace()
     }
 
-    /// For each substep, the last first: rows, then columns of the weights. Without weights rows go through all at once.
+    /// For each substep, the last first: rows, then columns of the weights. Without weights rows go through all at
+    /// once.
     fn phases(&self, _: &[Vec<usize>], _: &[Vec<usize>]) -> Vec<usize> {
         let d = &self.dims;
         if self.wants_params() {

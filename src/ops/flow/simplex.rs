@@ -74,8 +74,8 @@ unsafe impl Op for Tangent {
 }
 
 /// Appends the Euclidean projection of every `group` consecutive numbers onto the probability simplex
-/// `{y >= 0, sum y = 1}` (Duchi et al., ICML 2008): `y = max(x - θ, 0)`, where θ makes the sum 1. The result goes to `out`
-/// if given.
+/// `{y >= 0, sum y = 1}` (Duchi et al., ICML 2008): `y = max(x - θ, 0)`, where θ makes the sum 1. The result goes to
+/// `out` if given.
 pub fn project(p: &mut Program, x: Val, group: usize, out: Option<Val>) -> Val {
     let shape = p.shape(x).to_vec();
     let out = out.unwrap_or_else(|| p.real(&shape));
@@ -102,9 +102,9 @@ impl Project {
     }
 }
 
-/// θ by Michelot's iteration: the mean excess of those above the last θ, until none falls below. It needs no sorting. Each
-/// round but the last drops at least one number: where rounding lets one that fell below rise again, θ is as good as it
-/// gets, and the iteration ends.
+/// θ by Michelot's iteration: the mean excess of those above the last θ, until none falls below. It needs no sorting.
+/// Each round but the last drops at least one number: where rounding lets one that fell below rise again, θ is as good
+/// as it gets, and the iteration ends.
 #[inline(always)]
 fn threshold<F: Real>(x: &[F]) -> F {
     let mut theta = F::of(f64::NEG_INFINITY);

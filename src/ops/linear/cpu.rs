@@ -1,6 +1,6 @@
 //! CPU kernels of fully connected layers.
 
-use super::{Epilogue, LN_EPS, Linear, LinearGrad, Target, Transpose, first_x};
+use super::{Epilogue, GradOutput, LN_EPS, Linear, LinearGrad, Transpose, first_x};
 use crate::device::Real;
 use crate::device::cpu::vmath::{mish, mish_grad, sum_of, sum_of_pairs};
 use crate::tape::OpArgs;
@@ -158,7 +158,7 @@ impl LinearGrad {
         let (w, k) = (&args.input(3)[e * n * d.k()..], d.k());
         let mut offset = 0;
         for (i, &width) in d.parts.iter().enumerate() {
-            if let Some(Target { output, accumulate }) = self.dx[i] {
+            if let Some(GradOutput { output, accumulate }) = self.dx[i] {
                 let member = if d.shared_input { 0 } else { e };
                 let at = (member * d.m + rows.start) * width;
                 let dx = args.out(output, at..at + rows.len() * width);
@@ -193,7 +193,7 @@ impl LinearGrad {
         let member = e * m * n..(e + 1) * m * n;
         let dh = if norm { args.read_output(0, member) } else { &args.input(0)[member] };
         let x0 = if norm { 6 } else { 4 };
-        if let Some(Target { output, accumulate }) = self.params[0] {
+        if let Some(GradOutput { output, accumulate }) = self.params[0] {
             let dw = args.out(output, (e * n + outs.start) * k..(e * n + outs.end) * k);
             let mut offset = 0;
             for (i, &width) in d.parts.iter().enumerate() {
@@ -212,7 +212,7 @@ impl LinearGrad {
                 offset += width;
             }
         }
-        if let Some(Target { output, accumulate }) = self.params[1] {
+        if let Some(GradOutput { output, accumulate }) = self.params[1] {
             let db = args.out(output, e * n + outs.start..e * n + outs.end);
             if !accumulate {
                 db.fill(F::zero());
@@ -224,7 +224,7 @@ impl LinearGrad {
             }
         }
         for (which, target) in self.params.iter().skip(2).enumerate() {
-            if let Some(Target { output, accumulate }) = *target {
+            if let Some(GradOutput { output, accumulate }) = *target {
                 let out = args.out(output, e * n + outs.start..e * n + outs.end);
                 if !accumulate {
                     out.fill(F::zero());

@@ -2,22 +2,22 @@
 //!
 //! | layer | launches |
 //! |---|---|
-//! | a few inputs | `linear`: product and what follows it, eight rows a block; a product this short is not worth two launches |
+//! | a few inputs | `linear`: product and epilogue, eight rows a block; a k this small is not worth two launches |
 //! | a few outputs, no norm | `narrow`: a warp a row; tiles would be nearly empty |
-//! | many rows, a norm, clusters of blocks | `product_tma` with what follows it: [`Product::cluster`] |
+//! | many rows, a norm, clusters of blocks | `product_tma` with the epilogue: [`Product::cluster`] |
 //! | else | `product` into the place of `h`, then `linear_rows` over its rows, several of which make a block's width |
 //!
-//! The last two rows are most of the work: rows of a wide layer are longer than any tile with enough neighbours for tensor
-//! cores, so a block alone cannot see the whole row that LayerNorm needs.
+//! The last two rows are most of the work: rows of a wide layer are longer than any tile with enough neighbours for
+//! tensor cores, so a block alone cannot see the whole row that LayerNorm needs.
 
 use super::product::{
-    FusedEpilogue, Lines, Major, Piece, Product, narrow, round_rows, rounded, rounded_workspace, split_workspace,
+    FusedEpilogue, Major, Piece, Product, TmaMatrix, narrow, round_rows, rounded, rounded_workspace, split_workspace,
     transpose_round,
 };
-use super::{Dims, Epilogue, Linear, LinearGrad, Target, Transpose, first_x};
+use super::{Epilogue, GradOutput, LayerDims, Linear, LinearGrad, Transpose, first_x};
 use crate::config::Precision;
 use crate::device::cuda::Launch;
-use crate::device::cuda::launch::{Element, In, Out};
+use crate::device::cuda::launch::{In, MapElement, Out};
 use crate::device::cuda::matmul::Matmul;
 use crate::tape::cuda::{Operands, cover};
 
@@ -36,7 +36,7 @@ crate::cuda_kernels! {
 
 /// Input parts that a launch takes; the products of more follow one after another.
 pub(in crate::ops) const PARTS: usize = 3;
-/// Inputs of a layer that are few, outputs that are, and outputs that a block of a fused layer holds at the most.
+/// The most inputs that count as few, the most outputs that do, and the most outputs of a layer that one block holds.
 const FEW_INPUTS: usize = 64;
 const FEW_OUTPUTS: usize = 16;
 const FUSED: usize = 512;
@@ -78,7 +78,7 @@ fn code(e: Epilogue) -> (i64, i64) {
     (e.code(), group)
 }
 
-/// `y = epilogue(h)` for `m` rows of each of `e` members; `h` may be `y`.
+/// `y = epilogue(h)` for `m` rows of each of `e` layers of an ensemble; `h` may be `y`.
 #[allow(clippy::too_many_arguments, reason = "sizes and operands of one kernel")]
 pub(in crate::ops) fn rows(e: usize, m: usize, n: usize, epilogue: Epilogue, h: In, gains: (In, In), y: Out) -> Launch {
     let ((number, group), r) = (code(epilogue), rows_of_block(m));
@@ -134,14 +134,15 @@ pub(in crate::ops) fn columns(
     list.push(column_sums([blocks, e, 1], [], workspace.into(), out, chunks as u32, n, n, chunks as u32, add));
 }
 
-/// One layer of `e` members with `m` rows each, and where its operands lie.
+/// A layer, or `e` of an ensemble, with `m` rows each, and where its operands lie.
 #[derive(Clone, Copy, Debug)]
 pub(in crate::ops) struct Layer {
     pub e: usize,
     pub m: usize,
     pub n: usize,
     pub epilogue: Epilogue,
-    /// Width and place of each input part; the rest are `Default`. One input for all members, or a single part of each.
+    /// Width and place of each input part; the rest are `Default`. One input for the whole ensemble, or a single part
+    /// for each member.
     pub parts: [(usize, In); PARTS],
     pub shared_input: bool,
     /// All inputs of the weight, and the first of those that are used.
@@ -201,21 +202,31 @@ impl Layer {
     pub fn product(&self, how: &Matmul, h: Out) -> Product {
         let own = self.e > 1 && !self.shared_input;
         assert!(!own || self.parts[1].0 == 0, "invariant: members with inputs of their own have them in one part");
-        let (n, line, whole) = (self.n, self.inputs, self.n * self.inputs);
-        let rounded = rounded(how, n, line);
+        let (n, inputs, whole) = (self.n, self.inputs, self.n * self.inputs);
+        let rounded = rounded(how, n, inputs);
         let b = self.weight.at(self.column);
         let (b, ldb, b_major) =
-            if rounded { (b, line, Major::K) } else { (self.transposed.at(self.column * n), n, Major::MN) };
-        let b_lines = match how.precision {
+            if rounded { (b, inputs, Major::K) } else { (self.transposed.at(self.column * n), n, Major::MN) };
+        let b_tma = match how.precision {
             Precision::Fp32 => None,
             Precision::Bf16 if !rounded => None,
             Precision::Tf32 => {
                 let at = self.weight.at(self.column).0;
-                Some(Lines { at, element: Element::Tf32, ld: line, stride: if self.e > 1 { whole } else { 0 } })
+                Some(TmaMatrix {
+                    at,
+                    element: MapElement::Tf32,
+                    ld: inputs,
+                    stride: if self.e > 1 { whole } else { 0 },
+                })
             }
             Precision::Bf16 => {
                 let at = self.transposed.0 + 2 * self.column as u64;
-                Some(Lines { at, element: Element::Bf16, ld: line, stride: if self.e > 1 { 2 * whole } else { 0 } })
+                Some(TmaMatrix {
+                    at,
+                    element: MapElement::Bf16,
+                    ld: inputs,
+                    stride: if self.e > 1 { 2 * whole } else { 0 },
+                })
             }
         };
         Product {
@@ -226,7 +237,7 @@ impl Layer {
             b,
             ldb,
             b_major,
-            b_lines,
+            b_tma,
             b_stride: whole,
             c: h,
             ldc: n,
@@ -290,7 +301,7 @@ impl Linear {
 }
 
 /// Where the parts of the scratch memory begin.
-struct Scratch {
+struct LinearGradScratch {
     /// Sums of each block of rows.
     sums: usize,
     /// Sums of columns on the way.
@@ -302,8 +313,8 @@ struct Scratch {
     total: usize,
 }
 
-impl Scratch {
-    fn new(d: &Dims) -> Self {
+impl LinearGradScratch {
+    fn new(d: &LayerDims) -> Self {
         let blocks = if d.epilogue.has_norm() { row_blocks(d.m) } else { 0 };
         let columns = d.ensemble * blocks * SUMS * d.n;
         let rows = if d.epilogue.has_norm() { blocks } else { d.m };
@@ -322,7 +333,7 @@ impl LinearGrad {
         let d = &self.dims;
         let (e, m, n, k) = (d.ensemble, d.m, d.n, d.k());
         let norm = d.epilogue.has_norm();
-        let at = Scratch::new(d);
+        let at = LinearGradScratch::new(d);
         let scratch = |place: usize| if at.total > 0 { x.scratch().at(place) } else { Out::default() };
         let mut list = Vec::new();
         let dh: In = if norm {
@@ -334,16 +345,15 @@ impl LinearGrad {
         };
         let first = if norm { 6 } else { 4 };
         let transposed = x.input(first + d.parts.len());
-        // Numbers between members.
-        let lines_of = |l: Lines| match (e, l.element) {
+        let batch_stride = |b: TmaMatrix| match (e, b.element) {
             (1, _) => 0,
-            (_, Element::Tf32) => n * k,
-            (_, Element::Bf16) => 2 * n * k,
+            (_, MapElement::Tf32) => n * k,
+            (_, MapElement::Bf16) => 2 * n * k,
         };
         let mut offset = 0;
         for (i, &width) in d.parts.iter().enumerate() {
-            if let Some(Target { output, accumulate }) = self.dx[i] {
-                // Members that share an input add up inside one block.
+            if let Some(GradOutput { output, accumulate }) = self.dx[i] {
+                // Gradients of the members of an ensemble that share an input add up inside one block.
                 let (batch, summed) = if self.joined() { (1, e) } else { (e, 1) };
                 let product = Product {
                     a_stride: m * n,
@@ -356,10 +366,10 @@ impl LinearGrad {
                     ..input_gradient(x.matmul(), (m, n, width), dh, x.input(3), transposed, (k, offset))
                 };
                 let product =
-                    Product { b_lines: product.b_lines.map(|l| Lines { stride: lines_of(l), ..l }), ..product };
+                    Product { b_tma: product.b_tma.map(|b| TmaMatrix { stride: batch_stride(b), ..b }), ..product };
                 product.launch(x.matmul(), scratch(at.rounded), &mut list);
             }
-            if let Some(Target { output, accumulate }) = self.params[0] {
+            if let Some(GradOutput { output, accumulate }) = self.params[0] {
                 let x_ = x.input(first + i);
                 let product = Product {
                     c: x.out(output).at(offset),
@@ -378,7 +388,7 @@ impl LinearGrad {
         let blocks = row_blocks(m);
         let workspace = scratch(at.columns);
         for (which, target) in self.params.iter().enumerate().skip(1) {
-            let Some(Target { output, accumulate }) = *target else { continue };
+            let Some(GradOutput { output, accumulate }) = *target else { continue };
             let out = x.out(output);
             if norm {
                 // Bias, gain, shift; their sums lie as gain, shift, bias.
@@ -393,11 +403,11 @@ impl LinearGrad {
 
     /// Numbers of scratch memory that the kernels need.
     pub(super) fn cuda_workspace(&self) -> usize {
-        Scratch::new(&self.dims).total
+        LinearGradScratch::new(&self.dims).total
     }
 }
 
-/// `dx = dh W` for `width` columns of W `[N, inputs]` from `column` on; without a place to go, of one member.
+/// `dx = dh W` for `width` columns of W `[N, inputs]` from `column` on; without a destination, of one layer.
 pub(in crate::ops) fn input_gradient(
     how: &Matmul,
     (m, n, width): (usize, usize, usize),
@@ -406,12 +416,12 @@ pub(in crate::ops) fn input_gradient(
     transposed: In,
     (inputs, column): (usize, usize),
 ) -> Product {
-    let lines = |at: u64, element: Element| Lines { at, element, ld: n, stride: 0 };
-    let b_lines = match how.precision {
-        Precision::Tf32 => Some(lines(transposed.at(column * n).0, Element::Tf32)),
+    let tma = |at: u64, element: MapElement| TmaMatrix { at, element, ld: n, stride: 0 };
+    let b_tma = match how.precision {
+        Precision::Tf32 => Some(tma(transposed.at(column * n).0, MapElement::Tf32)),
         // After the rounded weight, two numbers in the place of one.
         Precision::Bf16 if rounded(how, n, inputs) => {
-            Some(lines(transposed.0 + 2 * (n * inputs + column * n) as u64, Element::Bf16))
+            Some(tma(transposed.0 + 2 * (n * inputs + column * n) as u64, MapElement::Bf16))
         }
         _ => None,
     };
@@ -422,7 +432,7 @@ pub(in crate::ops) fn input_gradient(
         b: weight.at(column),
         ldb: inputs,
         b_major: Major::MN,
-        b_lines,
+        b_tma,
         ldc: width,
         batch: 1,
         summed: 1,
@@ -430,7 +440,7 @@ pub(in crate::ops) fn input_gradient(
     }
 }
 
-/// `dW = dhᵀ x` over `m` rows, without a place to go.
+/// `dW = dhᵀ x` over `m` rows, without a destination.
 pub(in crate::ops) fn weight_gradient(n: usize, width: usize, m: usize, dh: In, x: In) -> Product {
     Product {
         m: n,

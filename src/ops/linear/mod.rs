@@ -1,4 +1,4 @@
-//! Fully connected layers with what follows them, and their reverse pass.
+//! Fully connected layers with their epilogues, and their reverse pass.
 //!
 //! `h = x Wᵀ + b` for rows `x`, then one of
 //!
@@ -57,7 +57,7 @@ pub struct LayerVals {
 
 /// Sizes that both directions share.
 #[derive(Clone, Debug)]
-pub(crate) struct Dims {
+pub(crate) struct LayerDims {
     pub ensemble: usize,
     /// Rows of each member.
     pub m: usize,
@@ -70,7 +70,7 @@ pub(crate) struct Dims {
     pub epilogue: Epilogue,
 }
 
-impl Dims {
+impl LayerDims {
     /// Inputs in all.
     pub fn k(&self) -> usize {
         self.parts.iter().sum()
@@ -115,7 +115,7 @@ pub fn linear(p: &mut Program, xs: &[Val], layer: &LayerVals, epilogue: Epilogue
         "invariant: widths match"
     );
     assert_eq!(epilogue.has_norm(), layer.norm.is_some(), "invariant: a norm has its parameters");
-    let dims = Dims { ensemble, m, n, parts, shared_input, epilogue };
+    let dims = LayerDims { ensemble, m, n, parts, shared_input, epilogue };
     let shape = if ensemble > 1 { vec![ensemble, m, n] } else { vec![m, n] };
     let y = out.unwrap_or_else(|| p.real(&shape));
     let mut inputs = vec![layer.weight, layer.transposed, layer.bias];
@@ -144,14 +144,15 @@ pub fn transpose(p: &mut Program, w: Val) -> Val {
     t
 }
 
-/// As [`transpose`], into `t`, which may be a variable: for a weight that several programs read and none of them changes.
+/// As [`transpose`], into `t`, which may be a variable: for a weight that several programs read and none of them
+/// changes.
 pub fn transpose_to(p: &mut Program, w: Val, t: Val) {
     p.push(Transpose, &[w], &[t]);
 }
 
 #[derive(Debug)]
 struct Linear {
-    dims: Dims,
+    dims: LayerDims,
 }
 
 /// Position of the first input part among the inputs.
@@ -214,7 +215,7 @@ unsafe impl Op for Linear {
                 .map(|s| {
                     s.map(|s| {
                         outputs.push(s.val);
-                        Target { output: outputs.len() - 1, accumulate: s.accumulate }
+                        GradOutput { output: outputs.len() - 1, accumulate: s.accumulate }
                     })
                 })
                 .collect::<Vec<_>>()
@@ -229,21 +230,22 @@ unsafe impl Op for Linear {
     crate::kernels!();
 }
 
-/// An output of the reverse operation.
+/// An output of a reverse operation that receives a gradient.
 #[derive(Clone, Copy, Debug)]
-struct Target {
-    output: usize,
-    accumulate: bool,
+pub(in crate::ops) struct GradOutput {
+    pub output: usize,
+    pub accumulate: bool,
 }
 
-/// Reverse of [`Linear`]. Inputs: dy, h, y, W, (gain, shift), x parts, Wᵀ. Outputs: (dh), then the targets that are asked for.
+/// Reverse of [`Linear`]. Inputs: dy, h, y, W, (gain, shift), x parts, Wᵀ. Outputs: (dh), then the targets that are
+/// asked for.
 #[derive(Debug)]
 struct LinearGrad {
-    dims: Dims,
+    dims: LayerDims,
     /// One for each input part.
-    dx: Vec<Option<Target>>,
+    dx: Vec<Option<GradOutput>>,
     /// W, b, (gain, shift).
-    params: Vec<Option<Target>>,
+    params: Vec<Option<GradOutput>>,
 }
 
 impl LinearGrad {
@@ -262,8 +264,8 @@ impl LinearGrad {
     }
 }
 
-// SAFETY: tasks of the first phase write their own rows and scratch, of the second the gradients of their own outputs, for
-// which they read all rows shared.
+// SAFETY: tasks of the first phase write their own rows and scratch, of the second the gradients of their own outputs,
+// for which they read all rows shared.
 unsafe impl Op for LinearGrad {
     fn name(&self) -> &'static str {
         "linear_grad"

@@ -6,18 +6,18 @@
 //! | `dx = dh W` | `dh` `[M, N]`, K-major | `W` `[N, K]`, MN-major |
 //! | `dW = dhᵀ x` | `dh` `[M, N]`, MN-major | `x` `[M, K]`, MN-major |
 //!
-//! A matrix is K-major if neighbours along k, the summed index, lie side by side in memory. The transposed copy of a weight serves `h`
-//! because its lines are as long as a layer is wide, which is nearly always a multiple of four numbers; those of the
-//! weight itself are as long as the layer's inputs, which often are not.
+//! A matrix is K-major if neighbours along k, the summed index, lie side by side in memory. The transposed copy of a
+//! weight serves `h` because its rows are as long as a layer is wide, which is nearly always a multiple of four
+//! numbers; those of the weight itself are as long as the layer's inputs, which often are not.
 //!
-//! `nn/product_tma.cu` wants both matrices K-major, in lines of multiples of 16 bytes: `h` takes the weight itself
+//! `nn/product_tma.cu` wants both matrices K-major, in rows of multiples of 16 bytes: `h` takes the weight itself
 //! then, `dx` its transposed copy. In bf16 it wants numbers that are rounded already: those of a large weight are, both
 //! ways round, in the place of its transposed copy ([`rounded`]), those of A are copied before each product.
 
 use super::Epilogue;
 use crate::config::Precision;
 use crate::device::cuda::Launch;
-use crate::device::cuda::launch::{Element, In, Out, Param, TensorMap};
+use crate::device::cuda::launch::{In, KernelArg, MapElement, Out, TensorMap};
 use crate::device::cuda::matmul::{Matmul, MmaPath};
 use crate::tape::cuda::cover;
 use bytemuck::{Pod, Zeroable};
@@ -25,7 +25,9 @@ use bytemuck::{Pod, Zeroable};
 crate::cuda_kernels! {
     "nn/product.cu";
     fn product[256]<BM, BN, BK, STAGES, WM, WN, WK, A, B, A_WIDE, B_WIDE, PRECISION, GROUP>(x: Arguments,);
-    fn sum_splits[256](part: In, out: Out, splits: u32, rows: u32, width: u32, ld: u32, member: u32, accumulate: u32);
+    fn sum_splits[256](
+        part: In, out: Out, splits: u32, rows: u32, width: u32, ld: u32, out_stride: u32, accumulate: u32,
+    );
     fn narrow[256](
         w: In, bias: In, x0: In, x1: In, x2: In, y: Out, m: u32, n: u32, k0: u32, k1: u32, k2: u32, shared: u32,
     );
@@ -37,10 +39,10 @@ crate::cuda_kernels! {
         a0: TensorMap, a1: TensorMap, a2: TensorMap, b: TensorMap, x: TmaArguments,
     );
     fn round_rows[256](
-        x0: In, x1: In, x2: In, out: Out, k0: u32, k1: u32, k2: u32, ld0: u32, line: u32, n: u32,
+        x0: In, x1: In, x2: In, out: Out, k0: u32, k1: u32, k2: u32, ld0: u32, ld: u32, n: u32,
     );
     fn pack_rows[256](x: In, out: Out, width: u32, ld: u32, n: u32);
-    fn transpose_round[256](w: In, out: Out, n: u32, k: u32, member: u64);
+    fn transpose_round[256](w: In, out: Out, n: u32, k: u32, out_stride: u64);
 }
 
 /// `Product` of `nn/product.cu`, field by field.
@@ -63,7 +65,7 @@ pub(crate) struct Arguments {
     lda: [u32; 3],
     ldb: u32,
     ldc: u32,
-    members: u32,
+    summed: u32,
     splits: u32,
     chunk: u32,
     accumulate: u32,
@@ -71,7 +73,7 @@ pub(crate) struct Arguments {
     scale: f32,
 }
 
-impl Param for Arguments {
+impl KernelArg for Arguments {
     const C: &'static str = "Product";
     fn bytes(self) -> Vec<u8> {
         bytemuck::bytes_of(&self).to_vec()
@@ -94,7 +96,7 @@ pub(crate) struct TmaArguments {
     n: u32,
     k: [u32; 3],
     ldc: u32,
-    members: u32,
+    summed: u32,
     a_shared: u32,
     b_shared: u32,
     accumulate: u32,
@@ -102,14 +104,14 @@ pub(crate) struct TmaArguments {
     filler: u32,
 }
 
-impl Param for TmaArguments {
+impl KernelArg for TmaArguments {
     const C: &'static str = "ProductTma";
     fn bytes(self) -> Vec<u8> {
         bytemuck::bytes_of(&self).to_vec()
     }
 }
 
-/// How a matrix of rows and of numbers along k lies in memory.
+/// Which of a matrix's two indices, its row or k, runs fastest in memory.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(in crate::ops) enum Major {
     /// Neighbours along k side by side.
@@ -127,29 +129,29 @@ pub(in crate::ops) struct Piece {
     pub ld: usize,
 }
 
-/// Rows of B, K-major, for the copy unit.
+/// B as the copy unit reads it: K-major.
 #[derive(Clone, Copy, Debug)]
-pub(in crate::ops) struct Lines {
+pub(in crate::ops) struct TmaMatrix {
     /// Where the numbers of `element` begin.
     pub at: u64,
-    pub element: Element,
-    /// Leading dimension, and numbers between members of the batch.
+    pub element: MapElement,
+    /// Leading dimension and batch stride.
     pub ld: usize,
     pub stride: usize,
 }
 
-/// What follows a row of C, in the same launch: LayerNorm with what goes with it. See [`Product::cluster`].
+/// The epilogue of each row of C in the same launch: LayerNorm and an activation. See [`Product::cluster`].
 #[derive(Clone, Copy, Debug)]
 pub(in crate::ops) struct FusedEpilogue {
     pub epilogue: Epilogue,
-    /// Of each column, members as far apart as their biases.
+    /// Of each column, with the batch stride of the bias.
     pub gain: In,
     pub shift: In,
     /// Laid out as C.
     pub y: Out,
 }
 
-/// `C (+)= A Bᵀ + scale bias + addend`, for each member of a batch.
+/// `C (+)= A Bᵀ + scale bias + addend`, for each entry of a batch.
 #[derive(Clone, Copy, Debug, Default)]
 pub(in crate::ops) struct Product {
     /// Rows and columns of C.
@@ -161,9 +163,9 @@ pub(in crate::ops) struct Product {
     pub b: In,
     pub ldb: usize,
     pub b_major: Major,
-    /// B once more, if it lies K-major too.
-    pub b_lines: Option<Lines>,
-    /// Null if only what follows it is wanted.
+    /// B again, if it also lies K-major somewhere.
+    pub b_tma: Option<TmaMatrix>,
+    /// Null if only the epilogue's result is wanted.
     pub c: Out,
     pub ldc: usize,
     /// Of each column; null for none.
@@ -171,10 +173,10 @@ pub(in crate::ops) struct Product {
     pub scale: f32,
     /// As C; null for none.
     pub addend: In,
-    /// Members, each with its own result, and members that add up in one result.
+    /// Results, and products that add up in each of them.
     pub batch: usize,
     pub summed: usize,
-    /// Batch strides: numbers between members.
+    /// Batch strides: numbers from one matrix to the next.
     pub a_stride: usize,
     pub b_stride: usize,
     pub c_stride: usize,
@@ -220,15 +222,15 @@ fn fills(m: usize, n: usize, batch: usize) -> bool {
     Product::tma_tiles(m, n, 128) * batch >= TMA_TILES
 }
 
-/// Whether a product of one member runs on `product_tma`, if its matrices lie as that wants them.
+/// Whether a single product runs on `product_tma`, if its matrices lie as that wants them.
 pub(in crate::ops) fn fills_tma(how: &Matmul, m: usize, n: usize) -> bool {
     how.path >= MmaPath::Wgmma && fills(m, n, 1)
 }
 
-/// Numbers of room for a rounded copy of A, `k` products of `m` rows for each of `members`, if the product, of `batch`
-/// results, may need one on some GPU.
-pub(in crate::ops) fn rounded_workspace(m: usize, n: usize, k: usize, batch: usize, members: usize) -> usize {
-    if fills(m, n, batch) { members * m * k.next_multiple_of(8) / 2 } else { 0 }
+/// Numbers that rounded copies of `matrices` matrices A `[m, k]` take, if their product, of `batch` results, may need
+/// them on some GPU.
+pub(in crate::ops) fn rounded_workspace(m: usize, n: usize, k: usize, batch: usize, matrices: usize) -> usize {
+    if fills(m, n, batch) { matrices * m * k.next_multiple_of(8) / 2 } else { 0 }
 }
 
 /// Whether a weight `[n, k]` has copies in bf16 in the place of its transposed copy, which holds just as many bytes as
@@ -262,7 +264,7 @@ impl Tile {
     }
 }
 
-/// Whether sixteen bytes can be moved as one from every line.
+/// Whether sixteen bytes can be moved as one from every row: where a matrix begins, and its strides.
 fn wide(at: u64, steps: &[usize]) -> bool {
     at.is_multiple_of(16) && steps.iter().all(|s| s.is_multiple_of(4))
 }
@@ -283,24 +285,24 @@ impl Product {
 
     /// Multiplies; `workspace` is for as many numbers as [`rounded_workspace`] says.
     pub fn launch(&self, how: &Matmul, workspace: Out, list: &mut Vec<Launch>) {
-        if let Some(lines) = self.b_lines.filter(|l| self.fits_tma(how, l)) {
-            return self.launch_tma(how, &lines, workspace, list);
+        if let Some(b) = self.b_tma.filter(|b| self.fits_tma(how, b)) {
+            return self.launch_tma(how, &b, workspace, list);
         }
-        assert!(self.epilogue.is_none(), "invariant: only clusters do what follows a product");
+        assert!(self.epilogue.is_none(), "invariant: only clusters run an epilogue");
         let tile = Tile::largest(|t| t.count(self.m, self.n) * self.batch);
         list.push(self.launch_tile(how, tile, 1, self.k(), 0));
     }
 
-    /// Columns of a tile, and tiles that share a row, if LayerNorm can follow in the same launch. Such tiles are wide, and must
-    /// fill the GPU all the same: multiprocessors that idle cost more than a launch of its own for the rows.
+    /// Columns of a tile, and tiles that share a row, if the epilogue can run in the same launch. Such tiles are wide,
+    /// and must fill the GPU all the same: multiprocessors that idle cost more than a second launch for the rows.
     pub fn cluster(&self, how: &Matmul, epilogue: Epilogue) -> Option<[usize; 2]> {
-        let follows = match epilogue {
+        let fuses = match epilogue {
             Epilogue::Bias => false,
             Epilogue::NormSimplex { group } => group == 8,
             Epilogue::NormMish | Epilogue::MishNorm => true,
         };
-        let lines = self.b_lines.as_ref()?;
-        if how.path < MmaPath::Clusters || !follows || !self.fits_tma(how, lines) {
+        let b = self.b_tma.as_ref()?;
+        if how.path < MmaPath::Clusters || !fuses || !self.fits_tma(how, b) {
             return None;
         }
         let clusters = |columns: &usize| {
@@ -313,15 +315,15 @@ impl Product {
     }
 
     /// Whether the copy unit can bring both matrices, and there are tiles enough for it.
-    fn fits_tma(&self, how: &Matmul, b: &Lines) -> bool {
+    fn fits_tma(&self, how: &Matmul, b: &TmaMatrix) -> bool {
         let a = match b.element {
-            Element::Tf32 => self.a.iter().all(|p| wide(p.at.0, &[p.ld, self.a_stride])),
-            // It is copied.
-            Element::Bf16 => self.a_stride == 0 || self.a_stride == self.m * self.a[0].ld,
+            MapElement::Tf32 => self.a.iter().all(|p| wide(p.at.0, &[p.ld, self.a_stride])),
+            // A is copied, so only its batch stride matters.
+            MapElement::Bf16 => self.a_stride == 0 || self.a_stride == self.m * self.a[0].ld,
         };
         let per_chunk = match b.element {
-            Element::Tf32 => 4,
-            Element::Bf16 => 8,
+            MapElement::Tf32 => 4,
+            MapElement::Bf16 => 8,
         };
         let b_fits = b.at.is_multiple_of(16) && [b.ld, b.stride].iter().all(|n| n.is_multiple_of(per_chunk));
         // Results go two at a time.
@@ -331,34 +333,34 @@ impl Product {
         how.path >= MmaPath::Wgmma && self.a_major == Major::K && a && b_fits && c && fills(self.m, self.n, self.batch)
     }
 
-    fn launch_tma(&self, how: &Matmul, b: &Lines, workspace: Out, list: &mut Vec<Launch>) {
-        let members = self.batch * self.summed;
-        let [bytes, per_line] = match b.element {
-            Element::Tf32 => [4, 32],
-            Element::Bf16 => [2, 64],
+    fn launch_tma(&self, how: &Matmul, b: &TmaMatrix, workspace: Out, list: &mut Vec<Launch>) {
+        let matrices = self.batch * self.summed;
+        let [bytes, per_row] = match b.element {
+            MapElement::Tf32 => [4, 32],
+            MapElement::Bf16 => [2, 64],
         };
-        let matrix = |at: u64, size: [usize; 3], line: usize, member: usize, rows: usize| TensorMap {
+        let matrix = |at: u64, size: [usize; 3], ld: usize, stride: usize, rows: usize| TensorMap {
             element: b.element,
             address: at,
             size,
-            // A single member has none after it, but its distance is checked all the same.
-            step: [bytes * line, if member == 0 { bytes * line * size[1] } else { bytes * member }],
-            part: [per_line, rows, 1],
+            // The driver checks the stride of a single matrix too, which is never used.
+            step: [bytes * ld, if stride == 0 { bytes * ld * size[1] } else { bytes * stride }],
+            part: [per_row, rows, 1],
         };
         let a_shared = self.a_stride == 0;
-        let a_batch = if a_shared { 1 } else { members };
+        let a_batch = if a_shared { 1 } else { matrices };
         let (mut pieces, mut a_stride) = (self.a, self.a_stride);
-        if b.element == Element::Bf16 {
+        if b.element == MapElement::Bf16 {
             let (k, [x0, x1, x2]) = (self.k(), self.a);
-            let line = k.next_multiple_of(8);
-            let n = a_batch * self.m * line / 2;
+            let padded = k.next_multiple_of(8);
+            let n = a_batch * self.m * padded / 2;
             let [k0, k1, k2] = self.a.map(|p| p.k as u32);
-            let (ld, padded) = (x0.ld as u32, line as u32);
-            list.push(round_rows(cover(n, 256), [], x0.at, x1.at, x2.at, workspace, k0, k1, k2, ld, padded, n as u32));
-            pieces = [Piece { at: workspace.into(), k, ld: line }, Piece::default(), Piece::default()];
-            a_stride = if a_shared { 0 } else { self.m * line };
+            let (ld0, ld) = (x0.ld as u32, padded as u32);
+            list.push(round_rows(cover(n, 256), [], x0.at, x1.at, x2.at, workspace, k0, k1, k2, ld0, ld, n as u32));
+            pieces = [Piece { at: workspace.into(), k, ld: padded }, Piece::default(), Piece::default()];
+            a_stride = if a_shared { 0 } else { self.m * padded };
         }
-        // A piece that is not there is never read; its description must be one all the same.
+        // The kernel never reads a piece that is not there; its tensor map must be valid all the same.
         let piece = |i: usize| if pieces[i].k > 0 { pieces[i] } else { pieces[0] };
         let a = |i: usize| {
             let p = piece(i);
@@ -367,10 +369,10 @@ impl Product {
         let b_shared = b.stride == 0;
         let wide = || Self::tma_tiles(self.m, self.n, 256) * self.batch >= WAVES;
         let [columns, cluster] = match self.epilogue {
-            Some(f) => self.cluster(how, f.epilogue).expect("invariant: what follows was found possible"),
+            Some(f) => self.cluster(how, f.epilogue).expect("invariant: the epilogue was found possible"),
             None => [if wide() { 256 } else { 128 }, 1],
         };
-        let b_size = [self.k(), self.n, if b_shared { 1 } else { members }];
+        let b_size = [self.k(), self.n, if b_shared { 1 } else { matrices }];
         let b = matrix(b.at, b_size, b.ld, b.stride, columns);
         let arguments = TmaArguments {
             c: self.c.0,
@@ -385,7 +387,7 @@ impl Product {
             n: self.n as u32,
             k: pieces.map(|p| p.k as u32),
             ldc: self.ldc as u32,
-            members: self.summed as u32,
+            summed: self.summed as u32,
             a_shared: a_shared.into(),
             b_shared: b_shared.into(),
             accumulate: self.accumulate.into(),
@@ -393,7 +395,7 @@ impl Product {
             filler: 0,
         };
         let stages = if columns == 128 { 6 } else { 4 };
-        // Buffers at multiples of 1024 bytes, then two barriers for each, then two numbers for each row.
+        // Stages at multiples of 1024 bytes, then two barriers for each, then two numbers for each row.
         let seen = if cluster > 1 { 8 * TMA_ROWS } else { 0 };
         let shared = 1024 + stages * (TMA_ROWS + columns) * 128 + 16 * stages + seen;
         let epilogue = self.epilogue.map_or(Epilogue::Bias, |f| f.epilogue).code();
@@ -411,8 +413,8 @@ impl Product {
         m.div_ceil(TMA_ROWS) * n.div_ceil(columns)
     }
 
-    /// Multiplies matrices with many products and few results: blocks share a sum, and `parts`, of as many numbers as
-    /// [`split_workspace`] says, holds what each came to.
+    /// Multiplies matrices with a large k and few results: blocks share a sum (split-K), and `parts`, of as many
+    /// numbers as [`split_workspace`] says, holds the sum of each.
     pub fn launch_split(&self, how: &Matmul, parts: Out, list: &mut Vec<Launch>) {
         let (tile, splits, chunk) = split(self.m, self.n, self.k(), self.batch);
         if splits == 1 {
@@ -438,7 +440,7 @@ impl Product {
 
     fn launch_tile(&self, how: &Matmul, t: Tile, splits: usize, chunk: usize, c_split: usize) -> Launch {
         let a_wide = self.a.iter().all(|p| wide(p.at.0, &[p.ld, self.a_stride]));
-        // The rows of B that belong to a later piece of A begin that many lines, or numbers, further on.
+        // Where the part of B that belongs to a later piece of A begins: so many numbers further along a K-major row.
         let offset = if self.b_major == Major::K { self.a[0].k | self.a[1].k } else { 0 };
         let b_wide = wide(self.b.0, &[self.ldb, self.b_stride, offset]);
         let template = [
@@ -473,7 +475,7 @@ impl Product {
             lda: self.a.map(|p| p.ld as u32),
             ldb: self.ldb as u32,
             ldc: self.ldc as u32,
-            members: self.summed as u32,
+            summed: self.summed as u32,
             splits: splits as u32,
             chunk: chunk as u32,
             accumulate: self.accumulate.into(),
@@ -485,23 +487,22 @@ impl Product {
     }
 }
 
-/// Products that one block of a split sum takes at the least, blocks that share a sum at the most.
+/// The least k of one block of a split sum, and the most blocks that share a sum.
 const LEAST: usize = 256;
 const MOST: usize = 8;
 
-/// How a product of `m x n` results of `products` each is split: its tile, the blocks that share a sum, and the products
-/// of each.
-fn split(m: usize, n: usize, products: usize, batch: usize) -> (Tile, usize, usize) {
-    let most = (products / LEAST).clamp(1, MOST);
+/// How a product of `m x n` results, sums over `k`, is split: its tile, the blocks that share a sum, and the k of each.
+fn split(m: usize, n: usize, k: usize, batch: usize) -> (Tile, usize, usize) {
+    let most = (k / LEAST).clamp(1, MOST);
     let tile = Tile::largest(|t| t.count(m, n) * batch * most);
     let wanted = BUSY.div_ceil(tile.count(m, n) * batch).clamp(1, most);
-    let chunk = products.div_ceil(wanted).next_multiple_of(tile.depth);
-    (tile, products.div_ceil(chunk), chunk)
+    let chunk = k.div_ceil(wanted).next_multiple_of(tile.depth);
+    (tile, k.div_ceil(chunk), chunk)
 }
 
 /// Numbers that [`Product::launch_split`] needs.
-pub(in crate::ops) fn split_workspace(m: usize, n: usize, products: usize, batch: usize) -> usize {
-    let (_, splits, _) = split(m, n, products, batch);
+pub(in crate::ops) fn split_workspace(m: usize, n: usize, k: usize, batch: usize) -> usize {
+    let (_, splits, _) = split(m, n, k, batch);
     if splits == 1 { 0 } else { splits * batch * m * n }
 }
 
@@ -525,8 +526,8 @@ mod tests {
     fn clusters_share_rows_that_fill_a_gpu() {
         let how = Matmul { precision: Precision::Tf32, path: MmaPath::Clusters };
         let cluster = |m, n, epilogue| {
-            let lines = Lines { at: 0, element: Element::Tf32, ld: n, stride: 0 };
-            let product = Product { m, n, batch: 1, ldc: n, b_lines: Some(lines), ..Product::default() };
+            let b = TmaMatrix { at: 0, element: MapElement::Tf32, ld: n, stride: 0 };
+            let product = Product { m, n, batch: 1, ldc: n, b_tma: Some(b), ..Product::default() };
             product.cluster(&how, epilogue)
         };
         let [bias, norm] = [Epilogue::Bias, Epilogue::NormMish];

@@ -18,13 +18,13 @@ const ENVS: usize = 64;
 #[derive(Clone, Copy, Debug)]
 pub struct ActorLossSpec {
     pub gamma: f64,
-    /// Weight of longer returns. At 1 only the last state of a segment is valued, as in PWM. Below 1 the objective is the
-    /// lambda-return: every state on the way is valued too, so that a gradient points away from a fall before it
+    /// Weight of longer returns. At 1 only the last state of a segment is valued, as in PWM. Below 1 the objective is
+    /// the lambda-return: every state on the way is valued too, so that a gradient points away from a fall before it
     /// happens; the end of an episode has none of its own.
     pub lambda: f64,
-    /// How the last step of the horizon is counted. `Exact`: a segment of m steps ends with `gamma^m V`, and its rewards
-    /// always count. `Reference`: one gamma too many at the horizon, and an episode that ends exactly there loses the
-    /// rewards of its last segment and values the state by `gamma V`.
+    /// How the last step of the horizon is counted. `Exact`: a segment of m steps ends with `gamma^m V`, and its
+    /// rewards always count. `Reference`: one gamma too many at the horizon, and an episode that ends exactly there
+    /// loses the rewards of its last segment and values the state by `gamma V`.
     pub bootstrap: Bootstrap,
     /// Divide by the running standard deviation of the returns; else by the horizon.
     pub normalise: bool,
@@ -232,8 +232,8 @@ unsafe impl Op for ActorLossGrad {
 }
 
 /// Appends TD(lambda) targets `[H, N]`:
-/// `G_i = r_i + gamma (d_i V_i + (1 - d_i) ((1 - lambda) V_i + lambda G_{i+1}))`, with `d = 1` at the horizon and `V = 0`
-/// after a termination. `out` receives `G / scale`.
+/// `G_i = r_i + gamma (d_i V_i + (1 - d_i) ((1 - lambda) V_i + lambda G_{i+1}))`, with `d = 1` at the horizon and
+/// `V = 0` after a termination. `out` receives `G / scale`.
 #[allow(clippy::too_many_arguments)]
 pub fn td_lambda(
     p: &mut Program,

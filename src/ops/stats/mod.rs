@@ -105,8 +105,8 @@ unsafe impl Op for UpdateStats {
 }
 
 /// Appends `clamp((x - mean) / sqrt(var + 1e-5), -5, 5)` by the columns of `stats` `[D, 3]`; without `center` the mean
-/// is not subtracted, so that zero stays zero. To the reverse pass the statistics are constants, and a clamped number has no
-/// derivative.
+/// is not subtracted, so that zero stays zero. To the reverse pass the statistics are constants, and a clamped number
+/// has no derivative.
 pub fn normalise(p: &mut Program, x: Val, stats: Val, center: bool) -> Val {
     normalise_into(p, x, stats, center, None)
 }

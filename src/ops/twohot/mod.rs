@@ -1,7 +1,7 @@
 //! Distributional reward head: logits over bins that stand for symlog rewards.
 //!
-//! Bin i of n stands for `v_i = vmin + (vmax - vmin) i / (n - 1)`; `symlog(x) = sign(x) ln(1 + |x|)` and `symexp` is its
-//! inverse.
+//! Bin i of n stands for `v_i = vmin + (vmax - vmin) i / (n - 1)`; `symlog(x) = sign(x) ln(1 + |x|)` and `symexp` is
+//! its inverse.
 //!
 //! | builder | computes | adjoint |
 //! |---|---|---|

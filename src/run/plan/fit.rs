@@ -1,7 +1,7 @@
-//! What fits: the largest value of each setting that decides how much memory a run takes, and the smallest change of one
-//! that makes a run fit.
+//! What fits: the largest value of each setting that decides how much memory a run takes, and the smallest change of
+//! one that makes a run fit.
 
-use super::{Limits, Place, Planner};
+use super::{ArenaPlace, Limits, Planner};
 use crate::config::Config;
 
 /// A setting that decides how much memory a run takes.
@@ -89,10 +89,10 @@ impl Knob {
 /// The search for what fits.
 pub struct Fit<'a> {
     c: &'a Config,
-    place: Place,
+    place: ArenaPlace,
     limits: &'a Limits,
-    /// What each program computes twice where `c` holds least: tried at other values of a setting too, which multiply the
-    /// same program.
+    /// How much each program rematerialises where `c` holds least: also tried at other values of a setting, whose
+    /// programs are the same but for their sizes.
     shares: Vec<f64>,
 }
 
@@ -116,8 +116,8 @@ impl<'a> Fit<'a> {
         Fit { c, place: self.place, limits: self.limits, shares: self.shares.clone() }
     }
 
-    /// As [`Fit::largest`], of the values less than `end`. Memory grows with every one of these settings, but for how well
-    /// values happen to pack: bisection finds the place, and the values right above it are tried too.
+    /// As [`Fit::largest`], of the values less than `end`. Memory grows with every one of these settings, but for how
+    /// well values happen to pack: bisection finds the place, and the values right above it are tried too.
     fn largest_below(&self, knob: &Knob, end: usize) -> Option<usize> {
         let (c, step) = (self.c, (knob.step)(self.c).max(1));
         let allowed = |n: usize| knob.with(c, n * step).broken_rules().is_empty();

@@ -1,7 +1,7 @@
 //! What a run may hold, and the refusal of one that would hold more.
 
 use super::fit::Fit;
-use super::{Memory, Place, Plan, Planner};
+use super::{ArenaPlace, MemoryKind, Plan, Planner};
 use crate::config::{Bytes, Config, ReplayPlace};
 use crate::mem::{Budget, Limit, in_memory};
 use std::fmt;
@@ -48,16 +48,16 @@ impl Limits {
     }
 
     /// The memories: name, kind, budget.
-    fn all(&self) -> [(&'static str, Memory, &Option<Budget>); 3] {
+    fn all(&self) -> [(&'static str, MemoryKind, &Option<Budget>); 3] {
         [
-            ("host memory", Memory::Host, &self.host),
-            ("device memory", Memory::Device, &self.device),
-            ("disk", Memory::Disk, &self.disk),
+            ("host memory", MemoryKind::Host, &self.host),
+            ("device memory", MemoryKind::Device, &self.device),
+            ("disk", MemoryKind::Disk, &self.disk),
         ]
     }
 
     /// What a plan takes of a budget.
-    fn counted(plan: &Plan, on: Memory, budget: &Budget) -> u64 {
+    fn counted(plan: &Plan, on: MemoryKind, budget: &Budget) -> u64 {
         plan.held(on)
             + match budget.from {
                 Limit::Data => plan.unused,
@@ -67,7 +67,7 @@ impl Limits {
     }
 
     /// Bytes of a kind of memory that a plan leaves free; none if there is no budget of it.
-    pub fn spare(&self, plan: &Plan, on: Memory) -> Option<u64> {
+    pub fn spare(&self, plan: &Plan, on: MemoryKind) -> Option<u64> {
         let (_, _, budget) = self.all().into_iter().find(|b| b.1 == on)?;
         let budget = budget.as_ref()?;
         Some(budget.usable().saturating_sub(Self::counted(plan, on, budget)))
@@ -88,11 +88,11 @@ impl Limits {
 
     /// Plans a run and refuses one that does not fit.
     pub fn admit(&self, c: &Config) -> Result<Plan, DoesNotFit> {
-        self.admit_at(c, Place::Host)
+        self.admit_at(c, ArenaPlace::Host)
     }
 
     /// The same with the arena at `place`.
-    pub fn admit_at(&self, c: &Config, place: Place) -> Result<Plan, DoesNotFit> {
+    pub fn admit_at(&self, c: &Config, place: ArenaPlace) -> Result<Plan, DoesNotFit> {
         let planner = Planner::new(c, place);
         let plan = planner.within(self);
         if self.hold(&plan) {
@@ -102,14 +102,14 @@ impl Limits {
     }
 }
 
-impl Place {
+impl ArenaPlace {
     /// An error if the settings ask for what this place does not have.
     pub fn suits(self, c: &Config) -> Result<(), WrongPlace> {
         let mapped = c.replay == ReplayPlace::File && c.has_world_model();
         let folder = c.run_folder();
         match self {
-            Place::Device if mapped => Err(WrongPlace::Gpu),
-            Place::Host if mapped && in_memory(&folder) => Err(WrongPlace::Memory(folder)),
+            ArenaPlace::Device if mapped => Err(WrongPlace::Gpu),
+            ArenaPlace::Host if mapped && in_memory(&folder) => Err(WrongPlace::Memory(folder)),
             _ => Ok(()),
         }
     }

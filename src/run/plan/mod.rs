@@ -3,15 +3,15 @@
 //! | file | idea |
 //! |---|---|
 //! | `mod.rs` | the plan: what is held, line by line |
-//! | `planner.rs` | where everything lies, and how much is computed twice, to keep within limits |
+//! | `planner.rs` | where everything lies, and how much is rematerialised, to keep within limits |
 //! | `overhead.rs` | what is held beside the arena: bounds, on the host and on a device |
 //! | `limits.rs` | what may be held, and the refusal of what is more |
 //! | `fit.rs` | the largest settings that fit |
 //!
-//! The arena's lines come from the run's own [`Layout`](crate::tape::Layout), the one that the machine binds, so they are
-//! exact. Overhead the arena a run holds code, threads, tables of operations, buffers of files and what an evaluation is drawn
-//! from: each is bounded by a constant or by the settings, and has a line. Nothing is allocated but the tables of the
-//! programs.
+//! The arena's lines come from the run's own [`Layout`](crate::tape::Layout), the one that the machine binds, so they
+//! are exact. Beside the arena a run holds code, threads, tables of operations, buffers of files and what an evaluation
+//! is drawn from: each is bounded by a constant or by the settings, and has a line. Nothing is allocated but the tables
+//! of the programs.
 
 mod fit;
 mod limits;
@@ -32,7 +32,7 @@ const ACTIVATIONS: &str = "activations";
 
 /// A kind of memory.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Memory {
+pub enum MemoryKind {
     Host,
     /// An accelerator's own.
     Device,
@@ -47,23 +47,23 @@ pub struct Item {
     /// What is in it.
     pub what: &'static str,
     pub bytes: u64,
-    pub on: Memory,
+    pub on: MemoryKind,
 }
 
 /// Where the arena lies.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub enum Place {
+pub enum ArenaPlace {
     #[default]
     Host,
     /// An accelerator's own memory; the rest stays on the host.
     Device,
 }
 
-impl Place {
-    fn memory(self) -> Memory {
+impl ArenaPlace {
+    fn memory(self) -> MemoryKind {
         match self {
-            Place::Host => Memory::Host,
-            Place::Device => Memory::Device,
+            ArenaPlace::Host => MemoryKind::Host,
+            ArenaPlace::Device => MemoryKind::Device,
         }
     }
 }
@@ -71,7 +71,7 @@ impl Place {
 /// What a run holds.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Plan {
-    pub place: Place,
+    pub place: ArenaPlace,
     /// Where the replay's finished episodes lie.
     pub replay: Placement,
     /// Exact; together they are the arena.
@@ -82,27 +82,27 @@ pub struct Plan {
     pub programs: Vec<(&'static str, u64)>,
     /// What is held beside them, bounded.
     pub fixed: Vec<Item>,
-    /// What each program computes twice so as not to keep it.
+    /// What each program rematerialises: computes a second time so as not to keep it.
     pub levels: Vec<Level>,
-    /// Address space of the host that is taken and never used: stacks and workspaces come in round sizes. A limit of the
-    /// process counts it.
+    /// Address space of the host that is taken and never used: stacks and workspaces come in round sizes. A limit of
+    /// the process counts it.
     pub unused: u64,
     index_activations: usize,
 }
 
 impl Plan {
     /// Plans a run of `c`, whose rules hold, with the arena at `place` and no budget to keep to.
-    pub fn new(c: &Config, place: Place) -> Self {
+    pub fn new(c: &Config, place: ArenaPlace) -> Self {
         Self::within(c, place, &Limits::default())
     }
 
     /// As [`Plan::new`]; with `recompute=auto` and `replay=auto` whatever is cheapest and keeps within the limits. If
     /// nothing does, what exceeds them least.
-    pub fn within(c: &Config, place: Place, limits: &Limits) -> Self {
+    pub fn within(c: &Config, place: ArenaPlace, limits: &Limits) -> Self {
         Planner::new(c, place).within(limits)
     }
 
-    /// How many operations each program repeats.
+    /// How many operations each program rematerialises.
     pub fn rematerialised(&self) -> Vec<usize> {
         self.levels.iter().map(|l| l.taken).collect()
     }
@@ -115,8 +115,8 @@ impl Plan {
     /// Where the replay's finished episodes lie, in words; none if there are none.
     pub fn replay_place(&self) -> Option<String> {
         let own = match self.place {
-            Place::Host => "in main memory",
-            Place::Device => "in the device's memory",
+            ArenaPlace::Host => "in main memory",
+            ArenaPlace::Device => "in the device's memory",
         };
         (self.replay_bytes() > 0).then(|| match &self.replay {
             Placement::Arena => own.into(),
@@ -147,22 +147,22 @@ impl Plan {
 
     /// Host memory beside the arena.
     pub fn fixed_bytes(&self) -> u64 {
-        self.fixed.iter().filter(|i| i.on == Memory::Host).map(|i| i.bytes).sum()
+        self.fixed.iter().filter(|i| i.on == MemoryKind::Host).map(|i| i.bytes).sum()
     }
 
     /// The most that is held of a kind of memory at any time.
-    pub fn held(&self, on: Memory) -> u64 {
+    pub fn held(&self, on: MemoryKind) -> u64 {
         self.items().filter(|i| i.on == on).map(|i| i.bytes).sum()
     }
 
     /// The most that is held on the host at any time.
     pub fn host(&self) -> u64 {
-        self.held(Memory::Host)
+        self.held(MemoryKind::Host)
     }
 
     /// The most that is held on the device at any time.
     pub fn device(&self) -> u64 {
-        self.held(Memory::Device)
+        self.held(MemoryKind::Device)
     }
 
     /// The most that is held where the arena lies.
@@ -172,7 +172,7 @@ impl Plan {
 
     /// Bytes of files: checkpoints, and the replay if it is mapped.
     pub fn disk(&self) -> u64 {
-        self.held(Memory::Disk)
+        self.held(MemoryKind::Disk)
     }
 
     fn items(&self) -> impl Iterator<Item = &Item> {
@@ -181,13 +181,14 @@ impl Plan {
 
     /// All lines with their bytes on host, device and disk.
     pub fn lines(&self) -> impl Iterator<Item = (&Item, [u64; 3])> {
-        let split =
-            |i: &Item| [Memory::Host, Memory::Device, Memory::Disk].map(|on| if i.on == on { i.bytes } else { 0 });
+        let split = |i: &Item| {
+            [MemoryKind::Host, MemoryKind::Device, MemoryKind::Disk].map(|on| if i.on == on { i.bytes } else { 0 })
+        };
         self.items().map(move |i| (i, split(i)))
     }
 
     /// The largest items of a kind of memory, the largest first.
-    pub fn largest(&self, on: Memory, count: usize) -> Vec<&Item> {
+    pub fn largest(&self, on: MemoryKind, count: usize) -> Vec<&Item> {
         let mut items: Vec<&Item> = self.items().filter(|i| i.on == on).collect();
         items.sort_by_key(|i| std::cmp::Reverse(i.bytes));
         items.truncate(count);
@@ -205,7 +206,7 @@ fn describe(region: Region) -> (&'static str, &'static str) {
         Region::Episodes => ("episodes", "unfinished ones, and a directory of the finished ones"),
         Region::Environment => ("environment", "states of training and evaluation environments"),
         Region::Statistics => ("statistics", "means and deviations of rewards, returns, observations"),
-        Region::Exchange => ("exchange", "what one program of an epoch leaves to the next"),
+        Region::RolloutBuffers => ("rollout", "what one program of an epoch leaves to the next"),
         Region::Control => ("control", "random state, counters, rates, losses"),
     }
 }

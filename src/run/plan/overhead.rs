@@ -3,9 +3,9 @@
 //! On the host they are tight, and measured (`docs/memory.md`). What a driver takes has been measured nowhere yet: its
 //! lines are meant to be generous.
 
-use super::{Item, Memory, Place};
+use super::{ArenaPlace, Item, MemoryKind};
 use crate::backend::cuda::count_launches;
-use crate::backend::cuda::epoch_graph::{self, is_whole, pinned_bytes};
+use crate::backend::cuda::epoch_graph::{self, is_whole, pinned_bytes, table_bytes};
 use crate::config::{Config, Latent};
 use crate::device::cpu::{packing, team};
 use crate::device::cuda::Launch;
@@ -13,9 +13,9 @@ use crate::device::cuda::matmul::Matmul;
 use crate::device::cuda::unit::units;
 use crate::env;
 use crate::run::signals;
-use crate::run::trajectory::{self, FILMED};
+use crate::run::trajectory::{self, KEPT};
 use crate::tape::program::Node;
-use crate::tape::recompute::Repeatable;
+use crate::tape::recompute::Rematerialisable;
 use crate::tape::{EpochIo, Layout, Program, Region, Vars, plan};
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -25,7 +25,7 @@ const MIB: u64 = 1 << 20;
 
 /// Program and libraries as far as a run touches them: how much of the files around it the system brings in varies.
 const CODE: u64 = 9 * MIB;
-/// The settings, the command line, the allocator's own books.
+/// The settings, the command line, the allocator's own bookkeeping.
 const SETTINGS: u64 = 384 * KIB;
 /// What a run uses of the main thread's stack and of a worker's beside what its operations say of their tasks, and of the
 /// signals' thread's.
@@ -36,7 +36,7 @@ const SIGNALS_STACK: u64 = 16 * KIB;
 const LOGS: u64 = 128 * KIB;
 /// A checkpoint is written from where the state lies; its header is text.
 const CHECKPOINT: u64 = 128 * KIB;
-/// Numbers and text of a frame of the moving picture, with the contact_forces of the ground; and the page around them.
+/// Numbers and text of a frame of the moving picture, with the forces of the ground; and the page around them.
 const FRAME: u64 = KIB + 256;
 const PAGE: u64 = 384 * KIB;
 /// The curve of an evaluation: its points, its picture as text, and a row of metrics as it is read back.
@@ -71,17 +71,19 @@ pub(super) struct Launches {
     entries: u64,
     /// Bytes of the largest stack of a thread.
     stack: u32,
-    /// Of each operation. One that is computed twice launches the same twice.
+    /// Of each operation. One that is rematerialised launches the same twice.
     of: HashMap<*const (), u64>,
-    /// Orders of programs that are recorded as a whole.
+    /// Sequences of programs that are recorded as a whole.
     sequences: Vec<Vec<(usize, usize)>>,
     /// Bytes of what host and device tell each other.
     pinned: u64,
+    /// Bytes on the device of the tables that say where it goes.
+    tables: u64,
 }
 
 impl Launches {
-    pub fn new(c: &Config, place: Place, vars: &Vars, programs: &[Repeatable], io: &EpochIo) -> Self {
-        if place == Place::Host {
+    pub fn new(c: &Config, place: ArenaPlace, vars: &Vars, programs: &[Rematerialisable], io: &EpochIo) -> Self {
+        if place == ArenaPlace::Host {
             return Self::default();
         }
         // As on a GPU of compute capability 9. A program that has no kernels is refused when it is bound; it has no
@@ -95,9 +97,9 @@ impl Launches {
         let of = nodes.zip(counts.iter().flatten()).map(|(n, &count)| (address(n), count as u64)).collect();
         let (units, _) = units(&kinds);
         let entries = units.iter().map(|u| u.symbols().count() as u64).sum();
-        let pinned = pinned_bytes(io, vars) as u64;
+        let (pinned, tables) = (pinned_bytes(io, vars) as u64, table_bytes(io) as u64);
         let stack = kinds.iter().map(|l| l.stack).max().unwrap_or(0);
-        Self { files: units.len() as u64, entries, stack, of, sequences: io.sequences.clone(), pinned }
+        Self { files: units.len() as u64, entries, stack, of, sequences: io.sequences.clone(), pinned, tables }
     }
 
     /// Launches of a program that was made of those described.
@@ -122,24 +124,26 @@ fn address(n: &Node) -> *const () {
 }
 
 impl Overhead {
-    pub fn new(c: &Config, place: Place, programs: &[&Program], layout: &Layout, launches: &Launches) -> Self {
+    pub fn new(c: &Config, place: ArenaPlace, programs: &[&Program], layout: &Layout, launches: &Launches) -> Self {
         let threads = team::count(c.threads) as u64;
         // The processor runs no operation if the arena is on a device.
-        let packed = if place == Place::Host { plan::packing(programs.iter().copied(), size_of::<f32>()) } else { 0 };
-        let tasks = if place == Place::Host { plan::stack(programs.iter().copied()) as u64 } else { 0 };
+        let packed =
+            if place == ArenaPlace::Host { plan::packing(programs.iter().copied(), size_of::<f32>()) } else { 0 };
+        let tasks = if place == ArenaPlace::Host { plan::stack(programs.iter().copied()) as u64 } else { 0 };
         let tables = layout.programs.iter().map(|p| p.tables as u64).sum();
         let steps = c.episode_length as u64;
-        let film = steps * c.eval_episodes.min(FILMED) as u64 * trajectory::frame(c) as u64 * size_of::<f32>() as u64;
-        let item = |name, what, bytes| Item { name, what, bytes, on: Memory::Host };
+        let trajectory =
+            steps * c.eval_episodes.min(KEPT) as u64 * trajectory::frame(c) as u64 * size_of::<f32>() as u64;
+        let item = |name, what, bytes| Item { name, what, bytes, on: MemoryKind::Host };
         let stacks = (threads - 1) * (WORKER_STACK + tasks) + SIGNALS_STACK;
         let mut items = vec![
             item("code", "program and libraries", CODE),
-            item("settings", "settings, command line, the allocator's books", SETTINGS),
+            item("settings", "settings, command line, the allocator's bookkeeping", SETTINGS),
             item("stacks", "of the main thread, the workers and the signals' thread", MAIN_STACK + tasks + stacks),
             item("packing", "workspaces for matrix products, one a thread", threads * packed as u64),
             item("tables", "operations and operands of all programs", tables),
             item("logs", "metrics, TensorBoard, progress", LOGS),
-            item("film", "the film of an evaluation", film),
+            item("trajectory", "the states of an evaluation, to be drawn", trajectory),
             item(
                 "pictures",
                 "of an evaluation, and its curve; or a checkpoint's header",
@@ -152,9 +156,9 @@ impl Overhead {
             name: "run folder",
             what: "the latest checkpoint and the next one beside it, the best policies",
             bytes: files(c, layout),
-            on: Memory::Disk,
+            on: MemoryKind::Disk,
         });
-        if place == Place::Device {
+        if place == ArenaPlace::Device {
             items.extend(driver(layout, launches, launches.in_graphs(programs)));
         }
         let reserved = (threads - 1) * team::STACK as u64 + signals::STACK as u64;
@@ -184,24 +188,35 @@ fn driver(layout: &Layout, launches: &Launches, launched: u64) -> Vec<Item> {
             "mirror",
             "what the host reads and writes of the device's variables, for checkpoints",
             mirror,
-            Memory::Host,
+            MemoryKind::Host,
         ),
-        item("epoch io", "locked: what host and device tell each other about an epoch", launches.pinned, Memory::Host),
-        item("driver", "the driver on the host, with the copies it stages: a bound", DRIVER, Memory::Host),
-        item("compiler", "machine code while it is made, at the start", COMPILER, Memory::Host),
+        item(
+            "epoch io",
+            "locked: what host and device tell each other about an epoch",
+            launches.pinned,
+            MemoryKind::Host,
+        ),
+        item("driver", "the driver on the host, with the copies it stages: a bound", DRIVER, MemoryKind::Host),
+        item("compiler", "machine code while it is made, at the start", COMPILER, MemoryKind::Host),
         item(
             "graphs",
             "launches of all programs and of whole epochs, as they are replayed",
             launched * NODE_ON_HOST,
-            Memory::Host,
+            MemoryKind::Host,
         ),
-        item("context", "the driver on the device: a bound", CONTEXT, Memory::Device),
-        item("kernels", "machine code of all kernels", code, Memory::Device),
+        item("context", "the driver on the device: a bound", CONTEXT, MemoryKind::Device),
+        item(
+            "epoch tables",
+            "which variables host and device tell each other at an epoch, and which are checked",
+            launches.tables,
+            MemoryKind::Device,
+        ),
+        item("kernels", "machine code of all kernels", code, MemoryKind::Device),
         item(
             "graphs",
             "launches of all programs and of whole epochs, as they are replayed",
             launched * NODE_ON_DEVICE,
-            Memory::Device,
+            MemoryKind::Device,
         ),
     ];
     // The usual one is part of the context.
@@ -211,7 +226,7 @@ fn driver(layout: &Layout, launches: &Launches, launched: u64) -> Vec<Item> {
             "stack",
             "what threads keep off the chip, of all that can run: a bound",
             bytes,
-            Memory::Device,
+            MemoryKind::Device,
         ));
     }
     items

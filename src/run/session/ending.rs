@@ -10,7 +10,7 @@ use crate::run::{signal_health, status};
 
 /// What ends a session with an error.
 #[derive(Debug, thiserror::Error)]
-pub enum RunError {
+pub enum SessionError {
     #[error("{0}; the last checkpoint is whole, --resume goes on from it")]
     Train(#[from] TrainError),
     #[error(transparent)]
@@ -39,7 +39,7 @@ pub enum RunError {
     Collapsed(String),
 }
 
-impl RunError {
+impl SessionError {
     /// Whether the state in memory is whole and worth a checkpoint: an error of a file says nothing against it.
     pub(super) fn state_is_good(&self) -> bool {
         !matches!(self, Self::Train(_) | Self::Dead { .. } | Self::NonFinite { .. })
@@ -52,7 +52,7 @@ pub enum StopReason {
     Finished,
     /// `max_minutes` are over.
     TimeUp,
-    /// Somebody asked.
+    /// A signal, or the program that the run is part of, asked for it.
     Asked(&'static str),
     /// No better evaluation for `early_stop_patience` of them.
     Stalled,
@@ -82,7 +82,7 @@ impl StopReason {
             Self::Asked(_) => End::Request,
             Self::Stalled => End::EarlyStop,
             Self::Collapsed(what) => {
-                let error = RunError::Collapsed(what.clone());
+                let error = SessionError::Collapsed(what.clone());
                 return Ended { kind: End::Collapse, status: status::reason(&error).unwrap_or(1) };
             }
         };

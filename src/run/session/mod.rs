@@ -8,7 +8,7 @@ mod judge;
 mod pictures;
 mod recover;
 
-pub use ending::{RunError, StopReason};
+pub use ending::{SessionError, StopReason};
 pub use pictures::{CURVE, movie_name, still_name};
 
 use std::time::{Duration, Instant};
@@ -27,21 +27,21 @@ use crate::run::signal_health::SignalHealth;
 use crate::run::signals::{GRACE, StopFlag};
 use crate::run::state::{self, Best, Stored};
 use crate::run::status;
-use crate::run::tracker::{PATIENCE, Pending, Tracker};
+use crate::run::tracker::{PATIENCE, PartialRow, Tracker};
 use crate::run::trajectory::Trajectory;
 
 /// Weight of the newest epoch in the speed that the time left is told from.
 const NEWEST: f64 = 0.05;
 
-/// A run in this process: the trainer and its folder.
+/// A run in this process: runner, folder and what is remembered from epoch to epoch.
 pub struct Session<F: Stored> {
-    pub trainer: Runner<F>,
+    pub runner: Runner<F>,
     pub folder: RunFolder,
     pub info: RunInfo,
     pub progress: Progress,
     metrics: Metrics,
     tracker: Tracker,
-    film: Trajectory,
+    trajectory: Trajectory,
     early_stop: EarlyStop,
     incidents: Vec<Incident>,
     kept: Kept,
@@ -69,8 +69,8 @@ pub struct Session<F: Stored> {
 impl<F: Stored> Session<F> {
     /// A run that begins: evaluates the untrained policy and writes its first checkpoint, in this order. A run that is
     /// killed before it has a checkpoint begins again; one that has one goes on, and expects the row before it.
-    pub fn begin(trainer: Runner<F>, folder: RunFolder, info: RunInfo) -> Result<Self, RunError> {
-        let mut s = Self::new(trainer, folder, info, (&Pending::default(), Start::Fresh), None)?;
+    pub fn begin(runner: Runner<F>, folder: RunFolder, info: RunInfo) -> Result<Self, SessionError> {
+        let mut s = Self::new(runner, folder, info, (&PartialRow::default(), Start::Fresh), None)?;
         incidents::write(s.folder.path(), &[])?;
         s.evaluate()?;
         s.row()?;
@@ -78,26 +78,26 @@ impl<F: Stored> Session<F> {
         Ok(s)
     }
 
-    /// A run that goes on from its latest checkpoint; `trainer` is new and of the same configuration.
+    /// A run that goes on from its latest checkpoint; `runner` is new and of the same configuration.
     pub fn resume(
-        mut trainer: Runner<F>,
+        mut runner: Runner<F>,
         folder: RunFolder,
         info: RunInfo,
         latest: &Checkpoint,
-    ) -> Result<Self, RunError> {
-        state::restore(&mut trainer, latest)?;
+    ) -> Result<Self, SessionError> {
+        state::restore(&mut runner, latest)?;
         let path = folder.best();
         let best = if path.is_file() { Some(state::best_of(&Checkpoint::load(&path)?)?) } else { None };
         // The row of the checkpoint's own epoch stands; later ones are written again.
-        let start = Start::FromEpoch(trainer.epoch() + 1);
-        let memory = state::memory_of(latest)?;
-        let mut s = Self::new(trainer, folder, info, (&memory.pending, start), best)?;
+        let start = Start::FromEpoch(runner.epoch() + 1);
+        let remembered = state::loop_state_of(latest)?;
+        let mut s = Self::new(runner, folder, info, (&remembered.partial_row, start), best)?;
         // A process may have been killed between the two files.
         (s.info.best_return, s.info.best_epoch) = (best.map(|b| b.mean), best.map(|b| b.epoch));
-        s.saved = Some(s.trainer.epoch());
+        s.saved = Some(s.runner.epoch());
         s.info.resumed += 1;
         (s.info.commit, s.info.compiler) = (crate::version::commit().into(), crate::version::COMPILER.into());
-        (s.early_stop, s.signal_health) = (memory.early_stop, memory.signal_health);
+        (s.early_stop, s.signal_health) = (remembered.early_stop, remembered.signal_health);
         let mut empty = true;
         for row in Rows::open(&s.folder.file(metrics::FILE_NAME))? {
             empty = false;
@@ -110,7 +110,7 @@ impl<F: Stored> Session<F> {
         }
         // A run writes its first row before its first checkpoint.
         if empty {
-            let (path, epoch) = (s.folder.file(metrics::FILE_NAME), s.trainer.epoch());
+            let (path, epoch) = (s.folder.file(metrics::FILE_NAME), s.runner.epoch());
             let path = path.display();
             s.progress.note(format_args!("{path}: no rows; what was measured up to epoch {epoch} is lost"));
         }
@@ -119,42 +119,42 @@ impl<F: Stored> Session<F> {
         incidents::write(s.folder.path(), &s.incidents)?;
         let progress = &mut s.progress;
         s.kept = Kept::read(&s.folder.checkpoints(), |e| progress.note(format_args!("left out: {e}")));
-        // Whoever watches the run learns that it goes on.
+        // Readers of the folder see that the run goes on.
         s.folder.write_info(&s.info)?;
         Ok(s)
     }
 
     /// `rows` says what is remembered of the epochs since the last row, and which rows are kept.
     fn new(
-        trainer: Runner<F>,
+        runner: Runner<F>,
         folder: RunFolder,
         info: RunInfo,
-        (pending, start): (&Pending, Start),
+        (partial, start): (&PartialRow, Start),
         best: Option<Best>,
-    ) -> Result<Self, RunError> {
-        let tracker = tracker(&trainer, pending);
+    ) -> Result<Self, SessionError> {
+        let tracker = tracker(&runner, partial);
         let metrics = Metrics::open(folder.path(), &tracker.columns(), start)?;
         let best_return = best.map_or(f64::NAN, |b| b.mean);
-        let c = trainer.config();
-        let film = Trajectory::new(env::sizes(c), c.eval_episodes, c.episode_length);
+        let c = runner.config();
+        let trajectory = Trajectory::new(env::sizes(c), c.eval_episodes, c.episode_length);
         let title = format!("{} on {}, seed {}, {}", c.alg, c.env, c.seed, folder.path().display());
         let status = Status {
-            epoch: trainer.epoch(),
-            epochs: trainer.config().max_epochs,
-            env_steps: trainer.env_steps(),
+            epoch: runner.epoch(),
+            epochs: runner.config().max_epochs,
+            env_steps: runner.env_steps(),
             best_return,
             metrics: tracker.shown(),
             ..Status::default()
         };
         Ok(Self {
             before: info.elapsed_seconds,
-            trainer,
+            runner,
             folder,
             info: RunInfo { finished: None, ended: None, ..info },
             progress: Progress::stderr(title),
             metrics,
             tracker,
-            film,
+            trajectory,
             early_stop: EarlyStop::default(),
             incidents: Vec::new(),
             kept: Kept::default(),
@@ -187,7 +187,7 @@ impl<F: Stored> Session<F> {
 
     /// The evaluation of the present policy, if there is one.
     pub fn evaluation(&self) -> Option<&Evaluation> {
-        self.evaluation.as_ref().filter(|(e, _)| *e == self.trainer.epoch()).map(|(_, e)| e)
+        self.evaluation.as_ref().filter(|(e, _)| *e == self.runner.epoch()).map(|(_, e)| e)
     }
 
     /// States that left physics in this sitting.
@@ -201,7 +201,7 @@ impl<F: Stored> Session<F> {
     }
 
     /// Trains until the end, a signal or an error; then evaluates, saves and draws.
-    pub fn run(&mut self, stop: &StopFlag) -> Result<StopReason, RunError> {
+    pub fn run(&mut self, stop: &StopFlag) -> Result<StopReason, SessionError> {
         let ended = self.learn(stop).and_then(|ending| {
             self.finish(&ending, stop)?;
             Ok(ending)
@@ -219,7 +219,7 @@ impl<F: Stored> Session<F> {
         ended
     }
 
-    fn learn(&mut self, stop: &StopFlag) -> Result<StopReason, RunError> {
+    fn learn(&mut self, stop: &StopFlag) -> Result<StopReason, SessionError> {
         loop {
             if let Some(ending) = self.step(stop)? {
                 return Ok(ending);
@@ -227,12 +227,13 @@ impl<F: Stored> Session<F> {
         }
     }
 
-    /// One epoch with the evaluation, the checkpoint and the judgement that are due after it; the ending, if it is over.
-    pub fn step(&mut self, stop: &StopFlag) -> Result<Option<StopReason>, RunError> {
-        let c = self.trainer.config();
+    /// One epoch with the evaluation, the checkpoint and the judgement that are due after it; the ending, if it is
+    /// over.
+    pub fn step(&mut self, stop: &StopFlag) -> Result<Option<StopReason>, SessionError> {
+        let c = self.runner.config();
         let (max_epochs, seconds, save_every, keep_every) =
             (c.max_epochs, c.max_minutes * 60.0, c.save_every, c.keep_every);
-        let before = self.trainer.epoch();
+        let before = self.runner.epoch();
         let over = match stop.reason() {
             Some(reason) => Some(StopReason::Asked(reason)),
             None if before >= max_epochs => Some(StopReason::Finished),
@@ -240,14 +241,15 @@ impl<F: Stored> Session<F> {
             None => None,
         };
         if over.is_some() {
-            // After the last epoch nothing is left to sync, as its evaluation was due: a run that is over is not rolled back.
+            // After the last epoch nothing is left to sync, as its evaluation was due: a run that is over is not rolled
+            // back.
             stop.interruptible(|| self.sync())?;
             return Ok(over);
         }
         let from = Instant::now();
         self.synced = false;
         stop.interruptible(|| self.epoch())?;
-        let epoch = self.trainer.epoch();
+        let epoch = self.runner.epoch();
         if epoch <= before {
             // Rolled back, to an epoch whose evaluation and checkpoint are there.
             self.synced = true;
@@ -277,40 +279,40 @@ impl<F: Stored> Session<F> {
 
     /// Whether an evaluation is due after so many epochs: every `eval_every` of them, and after the last.
     fn evaluates_at(&self, epoch: u64) -> bool {
-        let c = self.trainer.config();
+        let c = self.runner.config();
         epoch.is_multiple_of(c.eval_every) || epoch == c.max_epochs
     }
 
-    /// A scheduler's signal may cut slow epochs and evaluations short; then no more should be lost than the one it cuts,
-    /// as long as saving takes at most a twentieth of the time.
+    /// Whether to save though nothing asks for it. A scheduler's signal may end the process inside a slow epoch or
+    /// evaluation, and no more than that one should be lost; but saving takes at most a twentieth of the time.
     fn save_is_wise(&self, epoch: Duration) -> bool {
         let slow = epoch.as_secs_f64().max(self.eval_seconds) > GRACE.as_secs_f64() / 2.0;
         slow && self.saved_at.elapsed().as_secs_f64() >= 20.0 * self.save_seconds
     }
 
-    /// Begins an epoch. If something is due after it, or the trainer cannot go on without: what it did and those before
-    /// it, the row of metrics, the progress line. Allocates nothing, unless the state is no longer finite: then the run goes
-    /// back to its last checkpoint.
-    pub fn epoch(&mut self) -> Result<(), RunError> {
-        self.was_bootstrapped = self.trainer.bootstrapped();
+    /// Begins an epoch. If something is due after it, or the next one needs its outcome, waits for it and for those
+    /// before it, and brings metrics and progress line up to date. Allocates nothing, unless the state is no longer
+    /// finite: then the run goes back to its last checkpoint.
+    pub fn epoch(&mut self) -> Result<(), SessionError> {
+        self.was_bootstrapped = self.runner.bootstrapped();
         self.from.get_or_insert_with(Instant::now);
-        self.trainer.begin_epoch()?;
-        let (epoch, c) = (self.trainer.epoch(), self.trainer.config());
+        self.runner.begin_epoch()?;
+        let (epoch, c) = (self.runner.epoch(), self.runner.config());
         let every = [c.log_every, c.save_every, c.keep_every];
         let due = self.evaluates_at(epoch) || every.iter().any(|&n| n > 0 && epoch.is_multiple_of(n));
-        if due || self.trainer.must_sync() {
+        if due || self.runner.must_sync() {
             self.sync()?;
         }
         Ok(())
     }
 
     /// Waits for the epochs that were begun and does what is due after the last of them.
-    fn sync(&mut self) -> Result<(), RunError> {
+    fn sync(&mut self) -> Result<(), SessionError> {
         let Some(from) = self.from.take() else { return Ok(()) };
-        let epochs = self.trainer.machine.in_flight() as f64;
+        let epochs = self.runner.machine.in_flight() as f64;
         let (tracker, mut seconds) = (&mut self.tracker, f64::NAN);
-        self.trainer.sync(|r| {
-            // The first of them is told when all are over.
+        self.runner.sync(|r| {
+            // The first report arrives when all epochs are over.
             if seconds.is_nan() {
                 seconds = from.elapsed().as_secs_f64() / epochs;
             }
@@ -322,26 +324,26 @@ impl<F: Stored> Session<F> {
             self.epoch_seconds = old + NEWEST * (seconds - old);
         }
         self.show(seconds);
-        let epoch = self.trainer.epoch();
-        if let Some(tensor) = self.trainer.non_finite() {
+        let epoch = self.runner.epoch();
+        if let Some(tensor) = self.runner.non_finite() {
             let what = format!("{tensor} holds a number that is not finite");
             let rollbacks = self.early_stop.rollbacks;
-            return self.roll_back(&what, RunError::NonFinite { epoch, tensor, rollbacks });
+            return self.roll_back(&what, SessionError::NonFinite { epoch, tensor, rollbacks });
         }
         if let Some(network) = self.tracker.dead() {
             let what = format!("no update of the {network} for {PATIENCE} epochs, its gradient is not finite");
-            return self.roll_back(&what, RunError::Dead { epoch, network });
+            return self.roll_back(&what, SessionError::Dead { epoch, network });
         }
         // An evaluation writes the row itself.
-        if epoch.is_multiple_of(self.trainer.config().log_every) && !self.evaluates_at(epoch) {
+        if epoch.is_multiple_of(self.runner.config().log_every) && !self.evaluates_at(epoch) {
             self.row()?;
         }
         Ok(())
     }
 
     fn show(&mut self, seconds: f64) {
-        let c = self.trainer.config();
-        let epoch = self.trainer.epoch();
+        let c = self.runner.config();
+        let epoch = self.runner.epoch();
         let each =
             self.epoch_seconds + self.eval_seconds / c.eval_every as f64 + self.save_seconds / c.save_every as f64;
         let mut left = c.max_epochs.saturating_sub(epoch) as f64 * each;
@@ -351,7 +353,7 @@ impl<F: Stored> Session<F> {
         let lately = if self.epoch_seconds.is_nan() { seconds } else { self.epoch_seconds };
         let [episode_return, episode_length] = self.tracker.episodes();
         let (epochs, steps_per_second) = (c.max_epochs, c.rollout_states() as f64 / lately);
-        let (env_steps, elapsed) = (self.trainer.env_steps(), self.elapsed());
+        let (env_steps, elapsed) = (self.runner.env_steps(), self.elapsed());
         let s = &mut self.status;
         (s.epoch, s.epochs, s.env_steps, s.steps_per_second) = (epoch, epochs, env_steps, steps_per_second);
         // Between the first epochs of an interval the last interval's numbers stay.
@@ -367,8 +369,8 @@ impl<F: Stored> Session<F> {
     }
 
     /// Writes the row of the epochs since the last one, and says what was not finite in them.
-    fn row(&mut self) -> Result<(), RunError> {
-        let epoch = self.trainer.epoch();
+    fn row(&mut self) -> Result<(), SessionError> {
+        let epoch = self.runner.epoch();
         for (network, n) in self.tracker.skipped() {
             self.progress
                 .note(format_args!("epoch {epoch}: skipped {n} updates of the {network}: its gradient was not finite"));
@@ -376,7 +378,7 @@ impl<F: Stored> Session<F> {
         for (loss, n) in self.tracker.lost() {
             self.progress.note(format_args!("epoch {epoch}: the {loss} loss was not finite in {n} epochs"));
         }
-        let (elapsed, rollbacks, steps) = (self.elapsed(), self.early_stop.rollbacks, self.trainer.env_steps());
+        let (elapsed, rollbacks, steps) = (self.elapsed(), self.early_stop.rollbacks, self.runner.env_steps());
         let eval = self.evaluation.as_ref().filter(|(e, _)| *e == epoch).map(|(_, e)| e);
         let probe = self.probe.as_ref().filter(|(e, _)| *e == epoch).map(|(_, p)| p);
         let row = self.tracker.row(eval, probe, elapsed, rollbacks);
@@ -386,32 +388,32 @@ impl<F: Stored> Session<F> {
     }
 
     /// Ends the run with an error if what the policy learns from is dead.
-    fn check_signal(&mut self) -> Result<(), RunError> {
+    fn check_signal(&mut self) -> Result<(), SessionError> {
         let Some((epoch, probe)) = self.probe else { return Ok(()) };
-        match self.signal_health.judge(epoch, self.trainer.bootstrapped(), &probe) {
+        match self.signal_health.judge(epoch, self.runner.bootstrapped(), &probe) {
             None => Ok(()),
-            Some(cause) => Err(RunError::DeadSignal { epoch, cause }),
+            Some(cause) => Err(SessionError::DeadSignal { epoch, cause }),
         }
     }
 
     /// Writes the latest checkpoint and the description of the run.
-    pub fn save(&mut self) -> Result<(), RunError> {
-        let (from, epoch) = (Instant::now(), self.trainer.epoch());
+    pub fn save(&mut self) -> Result<(), SessionError> {
+        let (from, epoch) = (Instant::now(), self.runner.epoch());
         // Rows first: a checkpoint expects those of its epochs, also after a power cut.
         self.metrics.sync()?;
         if self.saved != Some(epoch) {
-            let (early_stop, pending, signal_health) =
-                (self.early_stop.clone(), self.tracker.pending(), self.signal_health);
+            let (early_stop, partial_row, signal_health) =
+                (self.early_stop.clone(), self.tracker.partial_row(), self.signal_health);
             state::save_latest(
                 &self.folder.latest(),
-                &self.trainer,
-                &state::Memory { early_stop, pending, signal_health },
+                &self.runner,
+                &state::LoopState { early_stop, partial_row, signal_health },
             )?;
             (self.saved, self.saved_at) = (Some(epoch), Instant::now());
             self.save_seconds = from.elapsed().as_secs_f64();
             self.tracker.add_pause(0.0, self.save_seconds);
         }
-        (self.info.epoch, self.info.env_steps) = (epoch, self.trainer.env_steps());
+        (self.info.epoch, self.info.env_steps) = (epoch, self.runner.env_steps());
         self.info.elapsed_seconds = self.elapsed();
         self.info.updated = utc_now();
         Ok(self.folder.write_info(&self.info)?)
@@ -420,20 +422,20 @@ impl<F: Stored> Session<F> {
     /// The state first: what follows can be had again. A scheduler that sends a signal may not wait for an evaluation.
     /// The evaluation that ends a sitting is one more than is due. It is shown and is no part of the run: neither its
     /// metrics nor its best policies, so that stopping changes nothing.
-    fn finish(&mut self, ending: &StopReason, stop: &StopFlag) -> Result<(), RunError> {
+    fn finish(&mut self, ending: &StopReason, stop: &StopFlag) -> Result<(), SessionError> {
         (self.info.finished, self.info.ended) = (Some(ending.to_string()), Some(ending.ended()));
         self.save()?;
         let in_a_hurry = matches!(ending, StopReason::Asked("SIGTERM" | "SIGUSR1"));
         if !in_a_hurry && self.evaluation().is_none() {
             let e = stop.interruptible(|| self.play())?;
-            self.evaluation = Some((self.trainer.epoch(), e));
+            self.evaluation = Some((self.runner.epoch(), e));
         }
         self.draw_curve();
         Ok(())
     }
 }
 
-/// What happened since the last row of a run, of which `pending` is remembered.
-fn tracker<F: Stored>(trainer: &Runner<F>, pending: &Pending) -> Tracker {
-    Tracker::new(&trainer.parts, &trainer.tasks(), &trainer.skipped(), pending)
+/// What happened since the last row of a run, of which `partial` is remembered.
+fn tracker<F: Stored>(runner: &Runner<F>, partial: &PartialRow) -> Tracker {
+    Tracker::new(&runner.parts, &runner.tasks(), &runner.skipped(), partial)
 }

@@ -38,23 +38,23 @@ enum PictureError {
 impl<F: Stored> Session<F> {
     pub(super) fn draw_movie(&mut self, e: &TaskEvaluation) {
         let drawn = self.movie(e);
-        let name = movie_name(self.trainer.config());
+        let name = movie_name(self.runner.config());
         self.note_undrawn(&name, drawn);
     }
 
     fn movie(&self, e: &TaskEvaluation) -> Result<(), PictureError> {
-        let c = self.trainer.config();
-        let task = &self.trainer.eval_env().groups[0].task;
-        let (title, env) = (format!("{}, {}, seed {}", task.spec.title, c.alg, c.seed), self.film.episode(e));
+        let c = self.runner.config();
+        let task = &self.runner.eval_env().groups[0].task;
+        let (title, env) = (format!("{}, {}, seed {}", task.spec.title, c.alg, c.seed), self.trajectory.episode(e));
         let subtitle = format!(
             "epoch {}, {} environment steps; the median of {} evaluation episodes: return {:.0}, {} steps",
-            self.trainer.epoch(),
-            Short(self.trainer.env_steps() as f64),
+            self.runner.epoch(),
+            Short(self.runner.env_steps() as f64),
             e.returns.len(),
             e.returns[env],
             e.lengths[env],
         );
-        let p = self.film.pictures(task, e, env, &title, &subtitle)?;
+        let p = self.trajectory.pictures(task, e, env, &title, &subtitle)?;
         self.folder.write_file(&movie_name(c), &p.html)?;
         self.folder.write_file(&still_name(c), &p.svg)?;
         Ok(())
@@ -66,8 +66,8 @@ impl<F: Stored> Session<F> {
     }
 
     fn curve(&self) -> Result<(), PictureError> {
-        let c = self.trainer.config();
-        let task = &self.trainer.eval_env().groups[0].task.spec;
+        let c = self.runner.config();
+        let task = &self.runner.eval_env().groups[0].task.spec;
         let title = format!("{}, {}: {}, seed {}", learner(c.algorithm).title(), task.title, c.alg, c.seed);
         let subtitle = format!(
             "true environment, deterministic policy, {} episodes every {} epochs; {} of training",
@@ -86,7 +86,7 @@ impl<F: Stored> Session<F> {
 
     /// A picture can be made again, the run cannot: it goes on without.
     fn note_undrawn(&mut self, name: &str, drawn: Result<(), PictureError>) {
-        let epoch = self.trainer.epoch();
+        let epoch = self.runner.epoch();
         match drawn {
             Ok(()) => {}
             // An episode that blew up in its first step leaves nothing to show.

@@ -1,196 +1,35 @@
 //! What happened since the last row of metrics: means over epochs, and every number that was not finite.
 //!
 //! The columns of a row stand once, in [`Tracker::columns`]: what the run knows of itself, what the algorithm declares
-//! ([`crate::algo::metrics`]) and, of runs with several tasks, the evaluation of each. `metrics.jsonl` and TensorBoard are
-//! written by that list.
+//! ([`crate::algo::metrics`]) and, of runs with several tasks, the evaluation of each. `metrics.jsonl` and TensorBoard
+//! are written by that list.
 //!
 //! A learning signal that dies must be heard of. Updates whose gradient was not finite change nothing (`ops::optim`);
 //! here they are counted for each network, and [`Tracker::dead`] tells when one network has not learned for
 //! [`PATIENCE`] epochs.
+//!
+//! `columns` says which columns a row has, `partial_row` what a checkpoint remembers of a row that is not written yet.
+
+mod columns;
+mod partial_row;
+
+pub use partial_row::PartialRow;
 
 use std::borrow::Cow;
-use std::collections::BTreeMap;
 
-use serde::{Deserialize, Serialize};
+use columns::{Cell, columns, measured};
+use partial_row::{Mean, Updates};
 
-use crate::algo::metrics::{self, CATALOGUE, Kind, Metric, Reduce};
+use crate::algo::metrics::{self, Metric, MetricKind, Reduce};
 use crate::algo::{EpochReport, Evaluation, Parts, Probe};
 
 /// Epochs in a row in which every update of one network was skipped before the run is stopped.
 pub const PATIENCE: u32 = 10;
 
-/// A number that is reduced over epochs.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
-struct Mean {
-    /// Of the finite ones.
-    sum: f64,
-    count: u32,
-    lost: u32,
-}
-
-impl Mean {
-    fn add(&mut self, x: f64) {
-        if x.is_finite() {
-            self.sum += x;
-            self.count += 1;
-        } else {
-            self.lost += 1;
-        }
-    }
-
-    /// NaN, "not measured", if there was none.
-    fn get(&self) -> f64 {
-        self.sum / f64::from(self.count)
-    }
-}
-
-/// Updates of a network that were skipped since the last row, and epochs in a row without a single update.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
-struct Updates {
-    skipped: u32,
-    idle: u32,
-}
-
-/// What the next row depends on besides the epochs to come: part of a checkpoint, so that a run that goes on between two
-/// rows writes the one that an uninterrupted run would have written. All numbers are finite, so that they can be written as
-/// text and read back; those of this machine and sitting are not stored.
-#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
-#[serde(from = "Stored")]
-pub struct Pending {
-    metrics: BTreeMap<Cow<'static, str>, Mean>,
-    networks: BTreeMap<Cow<'static, str>, Updates>,
-}
-
-impl Pending {
-    /// The same for a run that has been rolled back: its networks get their full patience again.
-    pub fn forgiven(mut self) -> Self {
-        self.networks.values_mut().for_each(|u| u.idle = 0);
-        self
-    }
-}
-
-/// [`Pending`] as it stands in a file, of this build or of an earlier one.
-#[derive(Deserialize, Default)]
-#[serde(default)]
-struct Stored {
-    metrics: BTreeMap<Cow<'static, str>, Mean>,
-    networks: BTreeMap<Cow<'static, str>, Updates>,
-    now: Option<Earlier>,
-    idle: [u32; 3],
-}
-
-/// What earlier builds wrote: three networks and four losses by place.
-#[derive(Deserialize, Default)]
-#[serde(default)]
-struct Earlier {
-    actor: Mean,
-    critic: Mean,
-    dynamics: Mean,
-    reward: Mean,
-    norms: [Mean; 3],
-    episodes: f64,
-    returns: f64,
-    lengths: f64,
-    blown_up: f64,
-    bounded: [f64; 2],
-    skipped: [u32; 3],
-}
-
-impl From<Stored> for Pending {
-    fn from(s: Stored) -> Self {
-        let Some(e) = s.now else { return Self { metrics: s.metrics, networks: s.networks } };
-        let sum = |sum: f64| Mean { sum, ..Mean::default() };
-        let [actor, critic, model] = e.norms;
-        let metrics = [
-            (metrics::LOSS_ACTOR, e.actor),
-            (metrics::LOSS_CRITIC, e.critic),
-            (metrics::LOSS_DYNAMICS, e.dynamics),
-            (metrics::LOSS_REWARD, e.reward),
-            (metrics::GRAD_NORM_ACTOR, actor),
-            (metrics::GRAD_NORM_CRITIC, critic),
-            (metrics::GRAD_NORM_MODEL, model),
-            (metrics::TRAIN_EPISODES, sum(e.episodes)),
-            (metrics::TRAIN_RETURN, sum(e.returns)),
-            (metrics::TRAIN_LENGTH, sum(e.lengths)),
-            (metrics::BLOWN_UP, sum(e.blown_up)),
-            (metrics::BOUNDED_GRADIENTS, sum(e.bounded[0])),
-            (metrics::LOST_GRADIENTS, sum(e.bounded[1])),
-        ];
-        let networks = ["actor", "critic", "world model"].into_iter().zip(e.skipped.into_iter().zip(s.idle));
-        Self {
-            metrics: metrics.map(|(m, x)| (m.name.into(), x)).into(),
-            networks: networks.map(|(name, (skipped, idle))| (name.into(), Updates { skipped, idle })).collect(),
-        }
-    }
-}
-
-/// What a column of a row shows.
-#[derive(Clone, Copy, Debug)]
-enum Cell {
-    /// The evaluation: of all tasks, or of one.
-    Eval(Option<usize>, EvalStat),
-    /// A metric of the algorithm, by place.
-    Metric(usize),
-    Elapsed,
-    Speed,
-    EvalSeconds,
-    SaveSeconds,
-    Resident,
-    SkippedUpdates,
-    LostLosses,
-    Rollbacks,
-    /// A number of the probe, by place.
-    Probe(usize),
-}
-
-#[derive(Clone, Copy, Debug)]
-enum EvalStat {
-    Mean,
-    Std,
-    Length,
-}
-
-/// What the run knows of itself.
-const OWN: [(Metric, Cell); 11] = [
-    (metrics::EVAL_MEAN, Cell::Eval(None, EvalStat::Mean)),
-    (metrics::EVAL_STD, Cell::Eval(None, EvalStat::Std)),
-    (metrics::EVAL_LENGTH, Cell::Eval(None, EvalStat::Length)),
-    (metrics::ELAPSED, Cell::Elapsed),
-    (metrics::SPEED, Cell::Speed),
-    (metrics::EVAL_SECONDS, Cell::EvalSeconds),
-    (metrics::SAVE_SECONDS, Cell::SaveSeconds),
-    (metrics::RSS, Cell::Resident),
-    (metrics::SKIPPED_UPDATES, Cell::SkippedUpdates),
-    (metrics::NONFINITE_LOSSES, Cell::LostLosses),
-    (metrics::ROLLBACKS, Cell::Rollbacks),
-];
-
-/// The columns of a run: in the order of the catalogue, then what it does not list, then probes and single tasks.
-fn columns(measured: &[Metric], tasks: &[String], probed: bool) -> Vec<(Cow<'static, str>, Cell)> {
-    let of_metrics = measured.iter().enumerate().map(|(i, m)| (*m, Cell::Metric(i)));
-    let mut all: Vec<(Metric, Cell)> = OWN.into_iter().chain(of_metrics).collect();
-    all.sort_by_key(|(m, _)| CATALOGUE.iter().position(|c| c.name == m.name).unwrap_or(CATALOGUE.len()));
-    let mut columns: Vec<(Cow<str>, Cell)> = all.into_iter().map(|(m, cell)| (m.name.into(), cell)).collect();
-    if probed {
-        columns
-            .extend(Probe::NONE.columns().into_iter().enumerate().map(|(i, (name, _))| (name.into(), Cell::Probe(i))));
-    }
-    if tasks.len() > 1 {
-        for (i, task) in tasks.iter().enumerate() {
-            for (what, stat) in
-                [("return_mean", EvalStat::Mean), ("return_std", EvalStat::Std), ("length", EvalStat::Length)]
-            {
-                columns.push((format!("eval/{task}/{what}").into(), Cell::Eval(Some(i), stat)));
-            }
-        }
-    }
-    columns
-}
-
 /// A number on the screen.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Shown {
-    pub kind: Kind,
+    pub kind: MetricKind,
     pub label: &'static str,
     /// NaN for what was not measured yet.
     pub value: f64,
@@ -198,7 +37,7 @@ pub struct Shown {
 
 /// A network as the tracker sees it.
 #[derive(Clone, Copy, Debug)]
-struct Network {
+struct NetworkUpdates {
     name: &'static str,
     /// Updates of an ordinary epoch.
     updates: u32,
@@ -212,7 +51,7 @@ struct Network {
 pub struct Tracker {
     metrics: Vec<Metric>,
     columns: Vec<(Cow<'static, str>, Cell)>,
-    networks: Vec<Network>,
+    networks: Vec<NetworkUpdates>,
     steps_per_epoch: f64,
     /// Of each metric since the last row.
     now: Vec<Mean>,
@@ -235,19 +74,19 @@ fn place(metrics: &[Metric], of: Metric) -> usize {
 }
 
 impl Tracker {
-    /// Of a run that is continued, `skipped` are the updates of each network that were skipped before, and `pending` what
-    /// its checkpoint remembers of the epochs since the last row.
-    pub fn new(parts: &Parts, tasks: &[String], skipped: &[u32], pending: &Pending) -> Self {
+    /// Of a run that is continued, `skipped` are the updates of each network that were skipped before, and `partial`
+    /// what its checkpoint remembers of the epochs since the last row.
+    pub fn new(parts: &Parts, tasks: &[String], skipped: &[u32], partial: &PartialRow) -> Self {
         let metrics: Vec<Metric> = parts.metrics.iter().map(|m| m.metric).collect();
         let columns = columns(&metrics, tasks, parts.probe.is_some());
         let networks = parts.networks.iter().zip(skipped).map(|(n, &skipped)| {
-            let now = pending.networks.get(n.name).copied().unwrap_or_default();
-            Network { name: n.name, updates: n.updates, now, skipped }
+            let now = partial.networks.get(n.name).copied().unwrap_or_default();
+            NetworkUpdates { name: n.name, updates: n.updates, now, skipped }
         });
         Self {
             networks: networks.collect(),
             steps_per_epoch: parts.config.rollout_states() as f64,
-            now: metrics.iter().map(|m| pending.metrics.get(m.name).copied().unwrap_or_default()).collect(),
+            now: metrics.iter().map(|m| partial.metrics.get(m.name).copied().unwrap_or_default()).collect(),
             last: vec![f64::NAN; metrics.len()],
             seconds: 0.0,
             steps: 0.0,
@@ -316,7 +155,11 @@ impl Tracker {
     /// measured yet.
     pub fn shown(&self) -> Vec<Shown> {
         let mut shown: Vec<Shown> = Vec::new();
-        for m in self.metrics.iter().filter(|m| [Kind::Loss, Kind::LearningRate, Kind::Seconds].contains(&m.kind)) {
+        for m in self
+            .metrics
+            .iter()
+            .filter(|m| [MetricKind::Loss, MetricKind::LearningRate, MetricKind::Seconds].contains(&m.kind))
+        {
             if !shown.iter().any(|s| (s.kind, s.label) == (m.kind, m.label)) {
                 shown.push(Shown { kind: m.kind, label: m.label, value: f64::NAN });
             }
@@ -324,12 +167,12 @@ impl Tracker {
         shown
     }
 
-    /// Brings the numbers on the screen up to date: losses since the last row, the others of the last epoch. What was not
-    /// measured stays.
+    /// Brings the numbers on the screen up to date: losses since the last row, the others of the last epoch. What was
+    /// not measured stays.
     pub fn show(&self, shown: &mut [Shown]) {
         for s in shown {
             let own = |i: &usize| (self.metrics[*i].kind, self.metrics[*i].label) == (s.kind, s.label);
-            let number = |i| if s.kind == Kind::Loss { self.reduced(i) } else { self.last[i] };
+            let number = |i| if s.kind == MetricKind::Loss { self.reduced(i) } else { self.last[i] };
             let sum = (0..self.metrics.len()).filter(own).fold(0.0, |sum, i| sum + number(i));
             if !sum.is_nan() {
                 s.value = sum;
@@ -344,7 +187,7 @@ impl Tracker {
 
     /// Losses that were not finite since the last row, with the number of epochs in which they were not.
     pub fn lost(&self) -> impl Iterator<Item = (&'static str, u32)> + '_ {
-        let losses = self.metrics.iter().zip(&self.now).filter(|(m, now)| m.kind == Kind::Loss && now.lost > 0);
+        let losses = self.metrics.iter().zip(&self.now).filter(|(m, now)| m.kind == MetricKind::Loss && now.lost > 0);
         losses.map(|(m, now)| (m.name.trim_start_matches("loss/"), now.lost))
     }
 
@@ -354,14 +197,12 @@ impl Tracker {
     }
 
     /// What a checkpoint has to remember.
-    pub fn pending(&self) -> Pending {
+    pub fn partial_row(&self) -> PartialRow {
         // Times and rates are those of this machine and sitting.
-        let stored = self
-            .metrics
-            .iter()
-            .zip(&self.now)
-            .filter(|(m, _)| m.reduce != Reduce::Last && !matches!(m.kind, Kind::Seconds | Kind::LearningRate));
-        Pending {
+        let stored = self.metrics.iter().zip(&self.now).filter(|(m, _)| {
+            m.reduce != Reduce::Last && !matches!(m.kind, MetricKind::Seconds | MetricKind::LearningRate)
+        });
+        PartialRow {
             metrics: stored.map(|(m, now)| (m.name.into(), *now)).collect(),
             networks: self.networks.iter().map(|n| (n.name.into(), n.now)).collect(),
         }
@@ -397,20 +238,6 @@ impl Tracker {
         &self.row
     }
 }
-
-/// A number of an evaluation. NaN is "not measured" in a row; what was measured and is no number is written as an infinity.
-fn measured(e: &Evaluation, task: Option<usize>, stat: EvalStat) -> f64 {
-    let x = match (task.map(|i| &e.tasks[i]), stat) {
-        (None, EvalStat::Mean) => e.mean(),
-        (None, EvalStat::Std) => e.std(),
-        (None, EvalStat::Length) => e.mean_length(),
-        (Some(t), EvalStat::Mean) => t.mean(),
-        (Some(t), EvalStat::Std) => t.std(),
-        (Some(t), EvalStat::Length) => t.mean_length(),
-    };
-    if x.is_nan() { f64::INFINITY } else { x }
-}
-
 /// Resident memory of this process in MiB, where the system tells it; NaN elsewhere. Allocates nothing.
 pub(super) fn resident_mib() -> f64 {
     use std::io::Read;
@@ -420,7 +247,6 @@ pub(super) fn resident_mib() -> f64 {
     // Pages of 4 KiB, as on every x86-64; where they are larger the figure is too small by that factor.
     pages.map_or(f64::NAN, |p| p / 256.0)
 }
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -432,8 +258,8 @@ mod tests {
         learner(algorithm).build(&c).parts
     }
 
-    fn tracker(parts: &Parts, skipped: &[u32; 3], pending: &Pending) -> Tracker {
-        Tracker::new(parts, &["run".into()], skipped, pending)
+    fn tracker(parts: &Parts, skipped: &[u32; 3], partial: &PartialRow) -> Tracker {
+        Tracker::new(parts, &["run".into()], skipped, partial)
     }
 
     fn epoch(parts: &Parts, loss: f64, skipped: [u32; 3], numbers: &[(Metric, f64)]) -> EpochReport {
@@ -461,67 +287,11 @@ mod tests {
         t.row(eval, None, 7.0, 0)[i]
     }
 
-    /// The columns of runs that other programs read: none may go or be called otherwise.
-    #[test]
-    fn columns_have_the_names_they_always_had() {
-        let run = [
-            "eval/return_mean",
-            "eval/return_std",
-            "eval/length",
-            "train/return",
-            "train/length",
-            "train/episodes",
-            "loss/actor",
-            "loss/critic",
-            "loss/dynamics",
-            "loss/reward",
-            "grad_norm/actor",
-            "grad_norm/critic",
-            "grad_norm/world_model",
-            "lr/actor",
-            "lr/critic",
-            "lr/world_model",
-            "time/elapsed_s",
-            "time/steps_per_s",
-            "time/actor_s",
-            "time/critic_s",
-            "time/world_model_s",
-            "time/eval_s",
-            "time/save_s",
-            "memory/rss_mib",
-            "env/blown_up",
-            "skipped_updates",
-            "nonfinite_losses",
-            "rollbacks",
-            "env/bounded_gradients",
-            "env/lost_gradients",
-        ];
-        let probes = [
-            "probe/reward_correlation",
-            "probe/reward_spread",
-            "probe/true_reward_spread",
-            "probe/error_one_step",
-            "probe/error_horizon",
-            "probe/group_drift",
-            "probe/velocity_error_0",
-            "probe/velocity_error_1_4",
-            "probe/velocity_error_1_2",
-            "probe/velocity_error_3_4",
-            "probe/velocity_error_1",
-        ];
-        let pwm = tracker(&parts(Algorithm::Pwm), &[0; 3], &Pending::default());
-        assert_eq!(pwm.columns(), [&run[..], &probes].concat());
-        // What SHAC does not measure was never written.
-        let of_model = ["loss/dynamics", "loss/reward", "grad_norm/world_model", "lr/world_model"];
-        let shac = tracker(&parts(Algorithm::Shac), &[0; 3], &Pending::default());
-        assert_eq!(shac.columns(), run.into_iter().filter(|c| !of_model.contains(c)).collect::<Vec<_>>());
-    }
-
     #[test]
     fn several_tasks_have_columns_of_their_own() {
         let parts = parts(Algorithm::Shac);
         let tasks = ["run".to_owned(), "hop".to_owned()];
-        let mut t = Tracker::new(&parts, &tasks, &[0; 2], &Pending::default());
+        let mut t = Tracker::new(&parts, &tasks, &[0; 2], &PartialRow::default());
         let task = |i: usize, returns: &[f64]| TaskEvaluation {
             task: tasks[i].clone(),
             returns: returns.into(),
@@ -541,7 +311,7 @@ mod tests {
     #[test]
     fn rows_are_means_and_name_what_was_lost() {
         let parts = parts(Algorithm::Pwm);
-        let mut t = tracker(&parts, &[0; 3], &Pending::default());
+        let mut t = tracker(&parts, &[0; 3], &PartialRow::default());
         for (i, loss) in [1.0, 3.0, f64::NAN].into_iter().enumerate() {
             let episodes = if i == 2 { 0.0 } else { 2.0 };
             t.add(&epoch(&parts, loss, [i as u32, 0, 0], &[(metrics::TRAIN_EPISODES, episodes)]), 0.5);
@@ -562,14 +332,14 @@ mod tests {
     #[test]
     fn what_a_checkpoint_remembers_makes_the_same_row() {
         let parts = parts(Algorithm::Pwm);
-        let new = || tracker(&parts, &[0; 3], &Pending::default());
+        let new = || tracker(&parts, &[0; 3], &PartialRow::default());
         let (mut whole, mut first) = (new(), new());
         for (i, loss) in [0.1, f64::NAN, 0.7, 1e-7].into_iter().enumerate() {
             let r = epoch(&parts, loss, [i as u32; 3], &[(metrics::TRAIN_RETURN, 1.0 / 3.0)]);
             whole.add(&r, 0.5);
             first.add(&r, 0.5);
         }
-        let text = serde_json::to_string(&first.pending()).unwrap();
+        let text = serde_json::to_string(&first.partial_row()).unwrap();
         assert!(!text.contains("null") && !text.contains("time/") && !text.contains("lr/"), "{text}");
         let mut second = tracker(&parts, &[3; 3], &serde_json::from_str(&text).unwrap());
         whole.add(&epoch(&parts, 0.3, [4; 3], &[]), 0.5);
@@ -584,8 +354,8 @@ mod tests {
         let speed = "time/steps_per_s";
         assert_eq!(at(&mut second, None, speed), 2.0 * at(&mut whole, None, speed));
         assert_eq!(
-            serde_json::from_str::<Pending>("{}").unwrap(),
-            Pending::default(),
+            serde_json::from_str::<PartialRow>("{}").unwrap(),
+            PartialRow::default(),
             "files written before it existed"
         );
     }
@@ -629,7 +399,7 @@ mod tests {
     #[test]
     fn a_network_that_never_learns_is_named() {
         let parts = parts(Algorithm::Pwm);
-        let mut t = tracker(&parts, &[0; 3], &Pending::default());
+        let mut t = tracker(&parts, &[0; 3], &PartialRow::default());
         let wm = parts.config.wm_iterations as u32;
         for e in 1..=PATIENCE {
             assert_eq!(t.dead(), None);
@@ -637,7 +407,7 @@ mod tests {
             t.add(&epoch(&parts, 1.0, [0, e, e * wm], &[]), 0.1);
         }
         assert_eq!(t.dead(), Some("world model"));
-        assert_eq!(tracker(&parts, &[0; 3], &t.pending().forgiven()).dead(), None);
+        assert_eq!(tracker(&parts, &[0; 3], &t.partial_row().forgiven()).dead(), None);
         t.add(&epoch(&parts, 1.0, [0, PATIENCE, PATIENCE * wm], &[]), 0.1);
         assert_eq!(t.dead(), None);
     }
@@ -645,7 +415,7 @@ mod tests {
     #[test]
     fn numbers_of_one_label_are_one_on_the_screen() {
         let parts = parts(Algorithm::Pwm);
-        let mut t = tracker(&parts, &[0; 3], &Pending::default());
+        let mut t = tracker(&parts, &[0; 3], &PartialRow::default());
         let mut shown = t.shown();
         let numbers = [
             (metrics::LOSS_DYNAMICS, 0.25),
@@ -661,11 +431,11 @@ mod tests {
         assert_eq!(
             known,
             [
-                (Kind::Loss, "actor", -1.0),
-                (Kind::Loss, "critic", 0.0),
-                (Kind::Loss, "model", 0.75),
-                (Kind::LearningRate, "critic", 1e-3),
-                (Kind::Seconds, "model", 2.0)
+                (MetricKind::Loss, "actor", -1.0),
+                (MetricKind::Loss, "critic", 0.0),
+                (MetricKind::Loss, "model", 0.75),
+                (MetricKind::LearningRate, "critic", 1e-3),
+                (MetricKind::Seconds, "model", 2.0)
             ]
         );
     }
