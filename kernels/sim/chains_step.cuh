@@ -39,9 +39,8 @@ static __device__ __noinline__ void mass_matrix_again(const Frame& f, Factor& L)
     mass_matrix(f.root, f.body, f.inertial, f.axis, f.armature, L);
 }
 
-// States and accelerations of the substeps.
+// States and accelerations of the substeps: in memory, as loops index them.
 struct Kept {
-    V3 origin, omega;
     State state[SUBSTEPS];
     float accelerations[SUBSTEPS][DEPTH], root_accelerations[SUBSTEPS][6];
 };
@@ -51,7 +50,6 @@ DEVICE void step_keeping(AdjointMemory<THREADS>& m, int lane, State& s, const fl
     Frame& f = m.frames[threadIdx.x];
     Factor& L = m.factors[threadIdx.x];
     V3 origin = reference_point(s);
-    kept.origin = origin, kept.omega = s.omega;
     shift_state(s, origin);
 #pragma unroll 1
     for (int k = 0; k < SUBSTEPS; k++) {
@@ -66,14 +64,13 @@ DEVICE void step_keeping(AdjointMemory<THREADS>& m, int lane, State& s, const fl
     shift_state(s, -origin);
 }
 
-// `next`: the state that step_keeping gave.
 template <int THREADS>
 DEVICE void step_adjoint(AdjointMemory<THREADS>& m, int lane, const float (&actuation)[SLOTS_QD], const Kept& kept,
-                         const State& next, StateBar& t) {
+                         const State& before, const State& next, StateBar& t) {
     Frame& f = m.frames[threadIdx.x];
     Factor& L = m.factors[threadIdx.x];
     MassBar& mass = m.masses[threadIdx.x];
-    V3 origin = kept.origin, moved = v3(0.f, 0.f, 0.f);
+    V3 origin = reference_point(before), moved = v3(0.f, 0.f, 0.f);
     if (ABOUT_ROOT) {
         // p' = p1' + o, v' = v1' - omega' x o.
         moved = t.s.p + cross(next.omega, t.s.v);
@@ -95,7 +92,7 @@ DEVICE void step_adjoint(AdjointMemory<THREADS>& m, int lane, const float (&actu
     if (ABOUT_ROOT) {
         // p1 = p - o, v1 = v + omega x o, the ground at -o.y, and o = p.
         t.s.omega = t.s.omega + cross(origin, t.s.v);
-        moved = moved + cross(t.s.v, kept.omega);
+        moved = moved + cross(t.s.v, before.omega);
         moved.y -= env_sum(t.ground);
         t.s.p = moved;
     }

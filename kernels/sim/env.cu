@@ -48,18 +48,24 @@ DEVICE void env_step(const float* action, float* q, float* qd, float* obs, u32* 
     __syncwarp();
     if (!live) return;
     bool fallen = verdict > 0.f;
-    store_state(s, q, qd, lane);
     auto put = [&](int i, float x) { before[i] = obs[i] = sane ? x : 0.f; };
 #pragma unroll
     for (int d = 0; d < SLOTS_Q; d++)
-        if (owned(coordinate(lane, d))) observe_coordinate(coordinate(lane, d), s.q[d], put);
+        if (owned(coordinate(lane, d))) {
+            q[coordinate(lane, d)] = s.q[d];
+            observe_coordinate(coordinate(lane, d), s.q[d], put);
+        }
 #pragma unroll
     for (int d = 0; d < SLOTS_QD; d++) {
-        if (owned(dof(lane, d))) observe_dof(dof(lane, d), s.qd[d], put);
+        if (owned(dof(lane, d))) {
+            qd[dof(lane, d)] = s.qd[d];
+            observe_dof(dof(lane, d), s.qd[d], put);
+        }
         if (driven(action_of(dof(lane, d)))) observe_action(action_of(dof(lane, d)), act[d], put);
     }
     for (int i = OBS + lane; i < OBS_WIDTH; i += LANES) before[i] = obs[i] = 0.f;
     if (lane != 0) return;
+    if (FREE_ROOT) store_root(s, q, qd);
     observe_root(s, put);
     u32 steps = progress[e] + 1;
     progress[e] = steps;
@@ -118,7 +124,7 @@ DEVICE void env_adjoint(const float* action, const float* q, const float* qd, co
     }
 
     // Forward once more, keeping states and accelerations.
-    State s = load_state(q, qd, lane);
+    State before_step = load_state(q, qd, lane), s = before_step;
     Kept kept;
     step_keeping(memory, lane, s, actuation, kept);
     observe_root_adjoint(s, observed, t.s);
@@ -127,7 +133,7 @@ DEVICE void env_adjoint(const float* action, const float* q, const float* qd, co
         int k = coordinate(lane, d);
         if (ANGLES && owned(k)) t.s.q[d] += observe_angle_adjoint(k, s.q[d], observed);
     }
-    step_adjoint(memory, lane, actuation, kept, s, t);
+    step_adjoint(memory, lane, actuation, kept, before_step, s, t);
 #pragma unroll
     for (int d = 0; d < SLOTS_QD; d++) {
         int i = action_of(dof(lane, d));
@@ -174,6 +180,7 @@ DEVICE void env_adjoint(const float* action, const float* q, const float* qd, co
     }
     for (int i = ACT + lane; i < ACT_WIDTH && to_action; i += LANES)
         put(to_action + (size_t)e * ACT_WIDTH + i, 0.f, accumulate & 1);
+#pragma unroll 1
     for (int i = lane; i < OBS_WIDTH && to_obs; i += LANES)
         put(to_obs + (size_t)e * OBS_WIDTH + i, i < OBS ? reward_adjoint(i, reward, seen + (size_t)e * OBS_WIDTH) : 0.f,
             accumulate & 8);

@@ -32,7 +32,7 @@ DEVICE void physics_adjoint(const float* actuation, const float* q, const float*
     int lane = threadIdx.x % LANES;
     float own[SLOTS_QD];
     load_actuation(actuation + (size_t)e * NQD, lane, own);
-    State s = load_state(q + (size_t)e * NQ, qd + (size_t)e * NQD, lane);
+    State before = load_state(q + (size_t)e * NQ, qd + (size_t)e * NQD, lane), s = before;
     Kept kept;
     step_keeping(memory, lane, s, own, kept);
     StateBar t = {};
@@ -49,7 +49,7 @@ DEVICE void physics_adjoint(const float* actuation, const float* q, const float*
 #pragma unroll
     for (int i = 0; i < SLOTS_QD; i++)
         if (owned(dof(lane, i))) t.s.qd[i] = from(qd_bar, NQD, dof(lane, i));
-    step_adjoint(memory, lane, own, kept, s, t);
+    step_adjoint(memory, lane, own, kept, before, s, t);
     if (index >= n) return;
     auto give = [&](float* to, int width, int k, float x, u32 bit) {
         if (to) put(to + (size_t)e * width + k, x, accumulate & bit);

@@ -28,7 +28,7 @@
 // | load_state(q, qd, lane), store_state(s, q, qd, lane) | one row |
 // | step(memory, lane, s, actuation) | advances s by an environment step under forces on the owned dofs (N m, N) |
 // | step_keeping(memory, lane, s, actuation, kept) | the same, for the adjoint |
-// | step_adjoint(memory, lane, actuation, kept, next, bar) | `bar`: from the state `next` to the one before the step |
+// | step_adjoint(memory, lane, actuation, kept, before, next, bar) | `bar`: from the state after the step to that before |
 // | env_sum(x), env_max(x) | over the threads of an environment, to all of them |
 #pragma once
 #include "robot.cuh"

@@ -115,7 +115,7 @@ struct StateBar {
 
 template <int THREADS>
 DEVICE void step_adjoint(AdjointMemory<THREADS>& m, int lane, const float (&actuation)[SLOTS_QD], const Kept& kept,
-                         const State& next, StateBar& bar) {
+                         const State& before, const State& next, StateBar& bar) {
     Tree& t = m.tree[threadIdx.x / LANES];
     TreeBar& b = m.bar[threadIdx.x / LANES];
     store_state(bar.s, b.q, b.qd, lane);

@@ -6,12 +6,14 @@
 // PWM_STANDIN_MEMORY = bytes that can be allocated, PWM_STANDIN_LOCKED = of the host, locked.
 // PWM_STANDIN_CONTEXT = the status of making a context. PWM_STANDIN_FAIL = after so many graph launches of a process a
 // kernel fails, and everything after it: an error of a kernel stays with its context; PWM_STANDIN_STATUS = with which
-// code. PWM_STANDIN_STACK = bytes that a thread of every kernel keeps in memory.
+// code. PWM_STANDIN_STACK = bytes that a thread of every kernel keeps in memory. PWM_STANDIN_GRAPHS = a file to which
+// each recorded graph adds a line, the kernels that it launches: kernels do nothing then, whatever their code is.
 #include "shim.hpp"
 #include <algorithm>
 #include <cstdio>
 #include <cstdlib>
 #include <dlfcn.h>
+#include <fstream>
 #include <functional>
 #include <link.h>
 #include <map>
@@ -152,6 +154,7 @@ struct Function {
 };
 struct Graph {
     std::vector<std::function<Status()>> work;
+    std::string kernels;
 };
 struct Stream {
     Graph* capture = nullptr;
@@ -309,6 +312,7 @@ X cuMemcpyDtoHAsync_v2(void* d, Address from, size_t n, Stream* s) {
 }
 // The image is the name of a shared library, which the stand-in compiler made.
 X cuModuleLoadData(Module** m, const void* image) {
+    if (getenv("PWM_STANDIN_GRAPHS")) return *m = new Module{}, SUCCESS;
     std::string file = (const char*)image;
     // Kernels find the shim in this library, however it was loaded.
     Dl_info self;
@@ -321,6 +325,7 @@ X cuModuleLoadData(Module** m, const void* image) {
 }
 X cuModuleUnload(Module* m) { return delete m, SUCCESS; }
 X cuModuleGetFunction(Function** f, Module* m, const char* name) {
+    if (!m->handle) return *f = new Function{m, name, nullptr, nullptr, 1}, SUCCESS;
     auto call = (void (*)(void**))dlsym(m->handle, (std::string(name) + "_call").c_str());
     auto sizes = (int (*)(const uint32_t**))dlsym(m->handle, (std::string(name) + "_sizes").c_str());
     auto cluster = (int (*)())dlsym(m->handle, (std::string(name) + "_cluster").c_str());
@@ -367,6 +372,8 @@ X cuLaunchKernel(Function* f, unsigned gx, unsigned gy, unsigned gz, unsigned bx
     if (!gx || !gy || !gz || by != 1 || bz != 1 || dynamic > f->most_dynamic || gx % f->cluster) return INVALID_VALUE;
     if (s && s->capture && stack_of_kernels() > stack_limit) return last_error = "no stack", OUT_OF_MEMORY;
     if (!f->launched++) launched_names += f->name + "\n";
+    if (s && s->capture) s->capture->kernels += f->name + " ";
+    if (!f->call) return sticky;
     // The arguments are copied now, as the driver does, to where each may lie.
     struct alignas(64) Line {
         char bytes[64];
@@ -386,7 +393,11 @@ X cuLaunchKernel(Function* f, unsigned gx, unsigned gy, unsigned gz, unsigned bx
     });
 }
 X cuStreamBeginCapture_v2(Stream* s, int) { return COUNT, s->capture = new Graph, SUCCESS; }
-X cuStreamEndCapture(Stream* s, Graph** g) { return *g = s->capture, s->capture = nullptr, SUCCESS; }
+X cuStreamEndCapture(Stream* s, Graph** g) {
+    *g = s->capture, s->capture = nullptr;
+    if (const char* file = getenv("PWM_STANDIN_GRAPHS")) std::ofstream(file, std::ios::app) << (*g)->kernels << std::endl;
+    return SUCCESS;
+}
 X cuGraphInstantiateWithFlags(Graph** e, Graph* g, unsigned long long) { return COUNT, *e = new Graph(*g), SUCCESS; }
 X cuGraphDestroy(Graph* g) { return delete g, SUCCESS; }
 X cuGraphExecDestroy(Graph* g) { return delete g, SUCCESS; }

@@ -1,7 +1,7 @@
 // A stand-in for the run-time compiler: the same calls, but the source is compiled as C++ behind the shim. The "code"
-// it gives is the name of a shared library. PWM_STANDIN_CXX is the compiler with its options, PWM_STANDIN_SHIM the
-// folder of shim.hpp, PWM_STANDIN_OUT a folder to work in, PWM_STANDIN_ARCH the newest architecture that it knows,
-// PWM_STANDIN_NVRTC the major version that it says it is of.
+// it gives is the name of a shared library. PWM_STANDIN_CXX is the compiler with its options (without it nothing is
+// compiled, and no code can be loaded), PWM_STANDIN_SHIM the folder of shim.hpp, PWM_STANDIN_OUT a folder to work in,
+// PWM_STANDIN_ARCH the newest architecture that it knows, PWM_STANDIN_NVRTC the major version that it says it is of.
 #include <atomic>
 #include <cstdio>
 #include <cstdlib>
@@ -54,6 +54,7 @@ X nvrtcCreateProgram(Program** p, const char* source, const char*, int n, const 
 }
 X nvrtcDestroyProgram(Program** p) { return delete *p, *p = nullptr, 0; }
 X nvrtcCompileProgram(Program* p, int, const char**) {
+    if (!getenv("PWM_STANDIN_CXX")) return 0;
     // By content, with that of the shim: the same source is compiled once.
     std::string shim = env("PWM_STANDIN_CXX");
     for (const char* name : {"shim.hpp", "hardware.hpp", "hopper.hpp"}) {
