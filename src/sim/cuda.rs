@@ -6,7 +6,7 @@
 
 use super::articulation::JointKind;
 use super::model::{Contact, Link, Model};
-use super::step::{Timing, moving_root};
+use super::step::{Timing, moving_root, sliding};
 use std::fmt::Write;
 
 /// How an environment lies over the threads of a block.
@@ -77,6 +77,9 @@ impl Layout {
         c.integer("SUBSTEPS", timing.substeps);
         c.integer("REBUILD_EVERY", timing.mass_matrix_every);
         c.integer("ABOUT_ROOT", moving_root(model, timing).is_some().into());
+        let rail = sliding(model, timing);
+        c.integer("SLIDES", rail.is_some().into());
+        c.integer("RAIL", rail.unwrap_or(0));
         c.number("H", timing.h);
         c.number("TIE", model.kinks.tie);
         c.number("STILL", model.kinks.still);

@@ -63,6 +63,11 @@ spec:
     - squared: {of: height, offset: 0.4, weight: -3}
     - linear: {of: up, weight: 0.5}
     - angle: {of: heading, offset: 1, scale: 2}
+    - product:
+        - tolerance: {of: height, low: 0.5, margin: 0.2}
+        - tolerance: {of: up, low: 0.9, margin: 1.5, fall: quadratic, at_margin: 0.2, least: 0.1}
+        - tolerance: {of: linear_velocity.z, low: -0.1, high: 0.1, margin: 2, fall: linear, at_margin: 0}
+    - tolerance: {of: heading, low: 0.99}
   termination: {of: height, below: 0.1, when: early_termination}
 ";
 
