@@ -26,7 +26,7 @@ pub mod term;
 
 pub use batch::{Bound, EnvBatch, EnvGroup, EnvState, Stepped, dims, sizes};
 pub use draw::{DrawnShape, GroundForce, bodies_for_drawing, ground_forces};
-pub use op::{EpisodeStat, Mode};
+pub use op::{EpisodeStat, Mode, in_physics};
 pub use rows::{Cotangents, EnvReal, Operands, Results};
 pub use task::{EnvSizes, KnownReturn, Task, TaskSpec};
 

@@ -8,7 +8,7 @@ use pwm::app::gradcheck::states::random_state;
 use pwm::config::{Kind, Shipped, load};
 use pwm::device::Dual;
 use pwm::device::philox::{Philox, Stream};
-use pwm::env::{Cotangents, EnvReal, Operands, Results, Task, TaskSpec};
+use pwm::env::{Cotangents, EnvReal, Operands, Results, Task, TaskSpec, in_physics};
 use pwm::sim::articulation::{Articulation, Geometry, Joint, Material};
 use pwm::sim::mass::{Inertia, mass_properties};
 use pwm::sim::robots::{ROBOTS, by_name};
@@ -398,11 +398,6 @@ fn states(task: &Task, numbers: std::ops::Range<u32>) -> [Vec<f64>; 4] {
     [q, qd, obs, all.iter().flat_map(|s| s.action.clone()).collect()]
 }
 
-/// Whether a step ended in physics, by the observation after it: deep in the ground stiff contacts throw light bodies far.
-fn sane<R: EnvReal>(next: &[R]) -> bool {
-    next.iter().all(|x| x.value().abs() < 1e6)
-}
-
 #[test]
 fn every_stage_of_every_task_is_the_transpose_of_its_derivative() {
     let mut v = Verdict::default();
@@ -436,7 +431,7 @@ fn the_adjoint_of_every_task_is_that_of_dual_numbers() {
         let out = step(task, &dual(0), &dual(1), &dual(2), &dual(3));
         let bars = [s.nq, s.nqd, s.obs, 1].map(|n| random(30 + n as u64, ROWS * n));
         let p = pull_from(task, at.each_ref().map(|x| &x[..]), bars.each_ref().map(|x| &x[..]));
-        for e in (0..ROWS).filter(|e| sane(&out[2][e * s.obs..][..s.obs])) {
+        for e in (0..ROWS).filter(|e| in_physics(&out[2][e * s.obs..][..s.obs])) {
             let mut size = 0.0f64;
             let (mut there, mut back) = (0.0, 0.0);
             let mut add = |sum: &mut f64, term: f64| {
@@ -539,6 +534,22 @@ fn golden_f32_steps() {
     }
 }
 
+/// Every task that is not a published one earns between 0 and 1 a step, and not always the same.
+#[test]
+fn tasks_of_tolerances_earn_shares() {
+    let names: Vec<_> = Shipped::names(Kind::Env).into_iter().filter(|n| n.starts_with("dflex-")).collect();
+    assert!(names.len() + ROBOTS.len() >= 16, "{names:?}");
+    for name in names {
+        let task = shipped(name, &[]);
+        let [q, qd, obs, action] = states(&task, 0..200);
+        let [.., reward] = step(&task, &q, &qd, &obs, &action);
+        let (least, most) = (quantile(&reward, 0.0), quantile(&reward, 1.0));
+        assert!(least >= 0.0 && most <= 1.0, "{name}: {least} to {most}");
+        assert!(least < most || name.ends_with("sparse"), "{name}: always {least}");
+        assert_eq!(task.spec.returns, []);
+    }
+}
+
 /// States of every kind, deep contact and violated limits included: no gradient is infinite or not a number, unless the step
 /// itself leaves physics. Such a step has no gradient: an operation resets it and sends nothing back.
 fn all_finite(states_each: u32) {
@@ -553,11 +564,14 @@ fn all_finite(states_each: u32) {
             let p = pull_from(&task, at.each_ref().map(|x| &x[..]), ones.each_ref().map(|x| &x[..]));
             let [_, _, next, _] = step(&task, &at[0], &at[1], &at[2], &at[3]);
             for (e, next) in next.chunks(s.obs).enumerate() {
-                if !sane(next) {
+                // Deep in the ground stiff contacts throw light bodies far.
+                if !in_physics(next) {
                     left_physics += 1;
                     continue;
                 }
-                for (part, x, n) in [("q", &p.q, s.nq), ("qd", &p.qd, s.nqd), ("obs", &p.obs, s.obs), ("action", &p.action, s.act)] {
+                for (part, x, n) in
+                    [("q", &p.q, s.nq), ("qd", &p.qd, s.nqd), ("obs", &p.obs, s.obs), ("action", &p.action, s.act)]
+                {
                     let finite = x[e * n..][..n].iter().all(|x| x.is_finite());
                     assert!(finite, "{name}, state {}: {part}", first as usize + e);
                 }

@@ -49,7 +49,8 @@ pub fn humanoid() -> Articulation {
     const X: [f64; 3] = [1.0, 0.0, 0.0];
     const Y: [f64; 3] = [0.0, 1.0, 0.0];
     const Z: [f64; 3] = [0.0, 0.0, 1.0];
-    let torso = vec![across([0.0, 0.0], 0.07, 0.07), across([-0.01, -0.12], 0.06, 0.06), sphere([0.0, 0.0, 0.19], 0.09)];
+    let torso =
+        vec![across([0.0, 0.0], 0.07, 0.07), across([-0.01, -0.12], 0.06, 0.06), sphere([0.0, 0.0, 0.19], 0.09)];
     let abdomen_z = hinge([-0.01, 0.0, -0.195], Z, [-45.0, 45.0], Drive(20.0, 5.0, 0.02));
     let abdomen_y = hinge(HERE, Y, [-75.0, 30.0], Drive(20.0, 5.0, 0.01));
     let abdomen_x = hinge([0.0, 0.0, -0.13], X, [-35.0, 35.0], Drive(10.0, 5.0, 0.01));
