@@ -25,8 +25,8 @@ fn batches() -> Vec<(&'static str, Groups)> {
     let central = Config { subgradient: Subgradient::Central, ..settings() };
     // A leg on a rail, a tree without a ground, many bodies, and rigidly connected ones.
     let shipped = |env: &str| {
-        let settings = ["episode_length=2".into(), "subgradient=central".into(), format!("env={env}")];
-        walker(&load(&settings).unwrap())
+        let c = load(&[format!("env={env}")]).unwrap();
+        walker(&Config { episode_length: 2, subgradient: Subgradient::Central, ..c })
     };
     let robots = ["hopper", "cartpole", "dflex-humanoid-walk", "dflex-anymal-velocity"].map(shipped);
     vec![
