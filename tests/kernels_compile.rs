@@ -63,6 +63,11 @@ fn configurations() -> Vec<Config> {
             "critic_batches=1",
         ]),
         tiny::config(&["alg=shac_small", "subgradient=central", "reference_point=world"]),
+        // Robots that are no equal chains: on a rail, in the air, large, with rigidly connected bodies.
+        tiny::config(&["alg=shac_small", "env=hopper"]),
+        tiny::config(&["alg=shac_small", "env=dflex-cartpole-balance"]),
+        tiny::config(&["alg=shac_small", "env=dflex-humanoid-walk"]),
+        tiny::config(&["alg=shac_small", "env=anymal"]),
     ]
 }
 

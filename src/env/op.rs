@@ -5,9 +5,9 @@
 
 use super::rows::{EnvReal, InputCotangents, OutputCotangents, StepOperands};
 use super::task::{MOST_COORDINATES, MOST_ENTRIES, MOST_VELOCITIES, Task};
-use crate::device::Dual;
 use crate::device::cuda::Launch;
 use crate::device::philox::Philox;
+use crate::device::{Dual, Real};
 use crate::for_size;
 use crate::tape::cuda;
 use crate::tape::op::chunk;
@@ -19,6 +19,11 @@ use std::sync::Arc;
 const ENVS: usize = 16;
 /// A state with a number beyond this has left physics: its row is zeroed and its episode ends.
 pub(super) const BLOWN_UP: f64 = 1e6;
+
+/// Whether a step that led to this observation stayed in physics.
+pub fn in_physics<R: Real>(obs: &[R]) -> bool {
+    obs.iter().all(|x| x.is_finite() && x.abs() < R::of(BLOWN_UP))
+}
 
 /// What happens when an episode ends.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -204,10 +209,10 @@ impl EnvStep {
         );
         let (done, terminated) = (args.out(DONE, r.clone()), args.out(TERMINATED, r.clone()));
         let progress = args.out_index(PROGRESS, r.clone());
-        let (limit, flag) = (F::of(BLOWN_UP), |b: bool| if b { F::one() } else { F::zero() });
+        let flag = |b: bool| if b { F::one() } else { F::zero() };
         for (i, row) in before.chunks_exact_mut(entries).enumerate() {
             progress[i] += 1;
-            let sane = row.iter().all(|x| x.is_finite() && x.abs() < limit) && reward[i].is_finite();
+            let sane = in_physics(row) && reward[i].is_finite();
             let fallen = !sane || of.is_terminal(row);
             if !sane {
                 row.fill(F::zero());

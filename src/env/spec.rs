@@ -6,7 +6,7 @@
 use super::feature::{Feature, Observation};
 use super::reset::{Draw, Reset};
 use super::task::{Drive, KnownReturn, MOST_ENTRIES, Task, TaskSpec, Termination};
-use super::term::Term;
+use super::term::{Fall, Term, Tolerance};
 use crate::config::spec::{Data, Spec, SpecNode};
 use crate::config::{Config, ConfigError, ConfigErrors, Shipped, ShippedKind, Value, nearest, one_of};
 use crate::sim::{Articulation, JointKind, robots};
@@ -23,11 +23,10 @@ impl Task {
     /// What is wrong with its specification, and where.
     pub fn from_config(c: &Config) -> Result<Self, ConfigErrors> {
         let shipped = || Shipped::find(ShippedKind::Env, &c.env).unwrap_or_else(|| Shipped::default(ShippedKind::Env));
+        let robot = |name: &str| robots::by_name(name).map(|r| r.welded(c.inertia));
         match &c.spec {
-            Some(own) => Self::read(own, c, robots::by_name),
-            None => {
-                Self::read(&shipped().spec().expect("invariant: a shipped environment has one"), c, robots::by_name)
-            }
+            Some(own) => Self::read(own, c, robot),
+            None => Self::read(&shipped().spec().expect("invariant: a shipped environment has one"), c, robot),
         }
     }
 
@@ -124,7 +123,8 @@ const FEATURES: [&str; 11] = [
     "cosine",
     "action",
 ];
-const TERMS: [&str; 6] = ["linear", "clipped_quadratic", "angle", "squared", "wrapped_angle", "action_cost"];
+const TERMS: [&str; 8] =
+    ["linear", "clipped_quadratic", "angle", "squared", "wrapped_angle", "action_cost", "tolerance", "product"];
 const DRAWS: [&str; 4] = ["position", "rotation", "coordinates", "velocities"];
 
 impl<'a> Reader<'a> {
@@ -245,7 +245,10 @@ impl<'a> Reader<'a> {
             return Err(self.wrong(node, format!("the observation has {width} entries\n  room is for {MOST_ENTRIES}")));
         }
         let entries = Entries { reader: self, observation: &observation, joints: &joints };
-        let terms = self.list(f.need("reward")?)?.iter().map(|n| entries.term(n)).collect::<Read<_>>()?;
+        let mut terms = Vec::new();
+        for item in self.list(f.need("reward")?)? {
+            terms.extend(entries.summand(item)?);
+        }
         let termination = f.get("termination").map(|n| entries.termination(n)).transpose()?.flatten();
         let draws = f.get("noise").map_or(Ok(vec![]), |n| self.noise(n, &joints))?;
         let returns = f.get("returns").map_or(Ok(vec![]), |n| self.returns(n))?;
@@ -592,6 +595,25 @@ impl<'a> Entries<'a> {
         }
     }
 
+    /// The terms of a summand: one, or the factors of a product.
+    fn summand(&self, item: &'a SpecNode) -> Read<Vec<Term>> {
+        let r = self.reader;
+        let (name, inside) = r.item(item)?;
+        let (true, Some(factors)) = (name == "product", inside) else { return Ok(vec![self.term(item)?]) };
+        let mut terms = Vec::new();
+        for factor in r.list(factors)? {
+            match self.term(factor)? {
+                Term::Tolerance(t) => terms.push(Term::Tolerance(Tolerance { times_next: true, ..t })),
+                _ => return Err(r.wrong(factor, "only tolerances can be factors of a product")),
+            }
+        }
+        match terms.last_mut() {
+            Some(Term::Tolerance(last)) => last.times_next = false,
+            _ => return Err(r.wrong(factors, "a product has at least one factor")),
+        }
+        Ok(terms)
+    }
+
     fn term(&self, item: &'a SpecNode) -> Read<Term> {
         let r = self.reader;
         let (name, inside) = r.item(item)?;
@@ -637,6 +659,41 @@ impl<'a> Entries<'a> {
                 cosine: self.entry(f.need("cosine")?)?,
                 weight: r.number(f.need("weight")?)?,
             },
+            "tolerance" => {
+                let (low, high) = range()?;
+                let share = |name: &'static str, default: f64| {
+                    let x = f.number(name, default)?;
+                    let inside = (0.0..1.0).contains(&x);
+                    if inside { Ok(x) } else { Err(r.wrong(node, format!("`{name}` is from 0 to below 1, not {x}"))) }
+                };
+                let margin = f.number("margin", 0.0)?;
+                if margin < 0.0 {
+                    return Err(r.wrong(node, format!("`margin` is a distance, not {margin}")));
+                }
+                let fall = match f.get("fall") {
+                    None => Fall::LongTail,
+                    Some(at) => {
+                        let (name, names) = (r.text(at)?, Fall::ALL.map(|(name, _)| name));
+                        let found = Fall::ALL.into_iter().find(|(n, _)| *n == name);
+                        found.ok_or_else(|| r.unknown(at, "fall", name, &names))?.1
+                    }
+                };
+                let at_margin = share("at_margin", 0.1)?;
+                if fall == Fall::LongTail && at_margin == 0.0 {
+                    return Err(r.wrong(node, "a long tail never ends: `at_margin` is more than 0"));
+                }
+                Term::Tolerance(Tolerance {
+                    of: of()?,
+                    low,
+                    high,
+                    margin,
+                    at_margin,
+                    fall,
+                    least: share("least", 0.0)?,
+                    times_next: false,
+                })
+            }
+            "product" => return Err(r.wrong(item, "a product is a summand of its own, not a factor")),
             "action_cost" => Term::ActionCost { weight: r.number(f.need("weight")?)? },
             _ => return Err(r.unknown(item, "term", name, &TERMS)),
         };

@@ -8,7 +8,7 @@
 use super::articulation::JointKind;
 use super::model::{Contact, Link, Model};
 use super::size::{CLASSES, Size};
-use super::step::{Timing, moving_root};
+use super::step::{Timing, moving_root, sliding};
 use crate::device::cuda::Launch;
 use std::fmt::Write;
 
@@ -107,6 +107,9 @@ impl ThreadLayout {
         c.integer("SUBSTEPS", timing.substeps);
         c.integer("REBUILD_EVERY", timing.mass_matrix_every);
         c.integer("ABOUT_ROOT", moving_root(model, timing).is_some().into());
+        let rail = sliding(model, timing);
+        c.integer("SLIDES", rail.is_some().into());
+        c.integer("RAIL", rail.unwrap_or(0));
         c.number("H", timing.h);
         c.number("TIE", model.kinks.tie);
         c.number("STILL", model.kinks.still);

@@ -144,6 +144,7 @@ fn a_ball_is_three_hinges() {
         parent,
         joint,
         shapes: vec![],
+        inertial: None,
     };
     let gravity = [0.3, -9.81, 0.5];
     let mut ball = bare("arm", None, free_of_loss(JointKind::Ball, frame, [0.0; 3]));
@@ -155,8 +156,8 @@ fn a_ball_is_three_hinges() {
         bare("middle", Some(0), free_of_loss(JointKind::Hinge, Transform::identity(), [0.0, 1.0, 0.0])),
         last,
     ];
-    let ball = model::<f64>(&Articulation { name: "ball".into(), bodies: vec![ball], gravity });
-    let gimbal = model::<f64>(&Articulation { name: "gimbal".into(), bodies: hinges, gravity });
+    let ball = model::<f64>(&Articulation { name: "ball".into(), bodies: vec![ball], gravity, ground: true });
+    let gimbal = model::<f64>(&Articulation { name: "gimbal".into(), bodies: hinges, gravity, ground: true });
     let end = |h: f64, substeps: usize| {
         let timing = Timing { h, substeps, ..timing(1, ReferencePoint::World) };
         // Angular velocity in the joint frame: that of the outer hinge, and the others' turned by those before them.

@@ -66,6 +66,11 @@ spec:
     - squared: {of: height, offset: 0.4, weight: -3}
     - linear: {of: up, weight: 0.5}
     - angle: {of: heading, offset: 1, scale: 2}
+    - product:
+        - tolerance: {of: height, low: 0.5, margin: 0.2}
+        - tolerance: {of: up, low: 0.9, margin: 1.5, fall: quadratic, at_margin: 0.2, least: 0.1}
+        - tolerance: {of: linear_velocity.z, low: -0.1, high: 0.1, margin: 2, fall: linear, at_margin: 0}
+    - tolerance: {of: heading, low: 0.99}
   termination: {of: height, below: 0.1, when: early_termination}
 ";
 
@@ -96,12 +101,14 @@ pub fn largest() -> Articulation {
                 ..Joint::free()
             },
             shapes: vec![Shape::sphere([0.0; 3], 0.1, 900.0, ground)],
+            inertial: None,
         }
     };
     let robot = Articulation {
         name: "largest".into(),
         bodies: (0..most.bodies).map(body).collect(),
         gravity: [0.0, -9.81, 0.0],
+        ground: true,
     };
     assert_eq!(Size::of(&robot, most.substeps), most);
     robot

@@ -6,7 +6,7 @@
 
 use crate::device::Scalar;
 use crate::device::philox::Philox;
-use crate::sim::articulation::{Articulation, Body, Geometry, Joint, JointKind, Material, Shape};
+use crate::sim::articulation::{Articulation, Body, EARTH, Geometry, Joint, JointKind, Material, Shape};
 use crate::sim::{Inertia, Model, Quat, Transform, Vec3};
 
 /// Length of a substep (s).
@@ -49,6 +49,7 @@ pub fn tree(free: bool) -> Articulation {
         parent,
         joint,
         shapes,
+        inertial: None,
     };
     let root = if free {
         Joint::free()
@@ -111,7 +112,7 @@ pub fn tree(free: bool) -> Articulation {
             vec![solid(Geometry::Box { half: [0.1, 0.15, 0.08] }, [0.1, -0.1, 0.05], [0.1, 0.0, 0.3, 0.9])],
         ),
     ];
-    Articulation { name: if free { "free tree" } else { "tree" }.into(), bodies, gravity: [0.0, -9.81, 0.0] }
+    Articulation { name: if free { "free tree" } else { "tree" }.into(), bodies, gravity: EARTH, ground: true }
 }
 
 pub fn model<S: Scalar>(robot: &Articulation) -> Model<S> {
