@@ -1,4 +1,4 @@
-//! Lists the files under `kernels/` for the library, and stamps what it is built from and with.
+//! Lists the files under `kernels/` for the library, and stamps what it is built with; from a package, also its commit.
 
 use std::fmt::Write;
 use std::path::{Path, PathBuf};
@@ -10,11 +10,12 @@ fn main() {
     let out = PathBuf::from(env::var_os("OUT_DIR").expect("cargo sets it"));
     embed(&root.join("kernels"), &out.join("kernels.rs"));
 
-    for watched in ["build.rs", "Cargo.toml", "Cargo.lock", "configs", "kernels", "src"] {
+    for watched in ["build.rs", "kernels"] {
         println!("cargo:rerun-if-changed={watched}");
     }
-    println!("cargo:rerun-if-env-changed=PWM_COMMIT");
-    println!("cargo:rustc-env=PWM_BUILD_COMMIT={}", commit(&root));
+    if let Some(commit) = of_package(&root) {
+        println!("cargo:rustc-env=PWM_PACKAGED_COMMIT={commit}");
+    }
     println!("cargo:rustc-env=PWM_BUILD_COMPILER={}", compiler());
 }
 
@@ -45,44 +46,22 @@ fn walk(folder: &Path, files: &mut Vec<PathBuf>) {
     }
 }
 
-/// The commit that is built, with `-dirty` if files differ from it: what `PWM_COMMIT` says, else git, else what cargo
-/// wrote into a package; `unknown` without any of them.
-fn commit(root: &Path) -> String {
-    if let Ok(given) = env::var("PWM_COMMIT") {
-        return given;
-    }
-    of_git(root).or_else(|| of_package(root)).unwrap_or_else(|| "unknown".into())
-}
-
-fn git(root: &Path, args: &[&str]) -> Option<String> {
-    let out = Command::new("git").arg("-C").arg(root).args(args).output().ok().filter(|out| out.status.success())?;
-    Some(String::from_utf8_lossy(&out.stdout).trim().to_owned())
-}
-
-fn of_git(root: &Path) -> Option<String> {
+/// The commit of a package, which is no repository: what cargo noted as `"sha1": "..."`, with `-dirty` where it noted
+/// `"dirty": true`; `unknown` without that. None in a repository: there the two programs ask git, since whatever this
+/// script watches makes the library be compiled anew.
+fn of_package(root: &Path) -> Option<String> {
     // A package inside another project's repository is not of its commits.
-    let top = git(root, &["rev-parse", "--show-toplevel"])?;
-    if fs::canonicalize(top).ok()? != fs::canonicalize(root).ok()? {
+    if root.join(".git").exists() {
         return None;
     }
-    // Where a new commit shows: the branch, which may lie packed, and which branch it is.
-    for name in ["HEAD", "packed-refs"].map(str::to_owned).into_iter().chain(git(root, &["symbolic-ref", "-q", "HEAD"]))
-    {
-        let file = git(root, &["rev-parse", "--git-path", &name]).map(|file| root.join(file));
-        if let Some(file) = file.filter(|file| file.exists()) {
-            println!("cargo:rerun-if-changed={}", file.display());
-        }
-    }
-    let commit = git(root, &["rev-parse", "--short=12", "HEAD"])?;
-    let changed = git(root, &["status", "--porcelain", "--untracked-files=no"])?;
-    Some(if changed.is_empty() { commit } else { commit + "-dirty" })
-}
-
-/// `cargo package` notes the commit as `"sha1": "..."`, and `"dirty": true` where files differed.
-fn of_package(root: &Path) -> Option<String> {
-    let text = fs::read_to_string(root.join(".cargo_vcs_info.json")).ok()?;
-    let sha: String = text.split("\"sha1\": \"").nth(1)?.chars().take_while(char::is_ascii_hexdigit).take(12).collect();
-    Some(if text.contains("\"dirty\": true") { sha + "-dirty" } else { sha })
+    let text = fs::read_to_string(root.join(".cargo_vcs_info.json")).unwrap_or_default();
+    let sha = text.split("\"sha1\": \"").nth(1).unwrap_or_default();
+    let sha: String = sha.chars().take_while(char::is_ascii_hexdigit).take(12).collect();
+    Some(match (sha.is_empty(), text.contains("\"dirty\": true")) {
+        (true, _) => "unknown".into(),
+        (false, true) => sha + "-dirty",
+        (false, false) => sha,
+    })
 }
 
 /// The compiler in its own words.

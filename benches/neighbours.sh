@@ -1,11 +1,11 @@
 #!/usr/bin/env bash
 # How an epoch shares two cores with another process: alone, beside a busy process of equal priority, and beside one at
 # nice 19, in turns; ratios go to benches/results/. On an idle computer: a neighbour that nobody asked for counts.
-# Takes about two minutes. Ends with 1 if a ratio is larger than it may be.
+# Takes about two minutes; arguments go to cargo. Ends with 1 if a ratio is larger than it may be.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 
-cargo bench --no-run --bench neighbours
+cargo bench --no-run --bench neighbours "$@"
 read -r load _ < /proc/loadavg
 out="benches/results/$(date +%F)_neighbours.md"
 status=0
@@ -15,7 +15,7 @@ status=0
     echo "Commit $(git rev-parse --short HEAD 2> /dev/null || echo unknown), $(sed -n 's/^model name\s*: //p' /proc/cpuinfo | head -1)," \
         "$(nproc) cores, Linux $(uname -r), load $load before."
     echo
-    taskset -c 0,1 cargo bench -q --bench neighbours || status=$?
+    taskset -c 0,1 cargo bench -q --bench neighbours "$@" || status=$?
 } > "$out"
 cat "$out"
 exit $status

@@ -1,6 +1,10 @@
 // The configurations that come with the program, the default of its kind first: configs/<kind>/<name>.yaml.
 shipped! {
-    Env: "ant";
+    Env: "ant", "hopper", "cheetah", "cartpole", "humanoid", "anymal",
+        "dflex-ant-stand", "dflex-ant-walk-1", "dflex-ant-walk-3", "dflex-ant-backwards", "dflex-ant-left", "dflex-ant-turn",
+        "dflex-hopper-stand", "dflex-hopper-backwards", "dflex-cheetah-backwards", "dflex-cheetah-jump",
+        "dflex-cartpole-balance", "dflex-cartpole-sparse", "dflex-humanoid-stand", "dflex-humanoid-walk",
+        "dflex-anymal-velocity", "dflex-anymal-backwards";
     Alg: "pwm_small", "pwm_5M", "pwm_48M",
         "pwm_5M_flow_v1", "pwm_5M_flow_v2", "pwm_5M_flow_v3",
         "pwm_48M_flow_v0", "pwm_48M_flow_v1", "pwm_48M_flow_v2", "pwm_48M_flow_v3",

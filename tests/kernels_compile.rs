@@ -5,7 +5,7 @@
 
 mod support;
 
-use crate::support::tiny;
+use crate::support::{specs, tiny};
 use pwm::algo::build;
 use pwm::app::selftest::cases;
 use pwm::backend::cuda::describe_launches;
@@ -15,7 +15,13 @@ use pwm::device::cuda::Launch;
 use pwm::device::cuda::matmul::Matmul;
 use pwm::device::cuda::nvrtc::{Image, Nvrtc, Usage};
 use pwm::device::cuda::unit::{FILES, units};
+use pwm::device::philox::{Philox, Stream};
+use pwm::env::{EnvBatch, GradientBound, Mode};
+use pwm::ops::loss::squared_error;
 use pwm::run::plan::{ArenaPlace as PlanPlace, Plan};
+use pwm::sim::cuda::ThreadLayout;
+use pwm::sim::size::CLASSES;
+use pwm::tape::{DType, Program, Region, Vars, grad};
 use std::collections::{BTreeMap, BTreeSet};
 
 const ARCHITECTURES: [(i32, &str); 3] = [(8, "sm_80"), (9, "sm_90a"), (10, "sm_100a")];
@@ -57,6 +63,11 @@ fn configurations() -> Vec<Config> {
             "critic_batches=1",
         ]),
         tiny::config(&["alg=shac_small", "subgradient=central", "reference_point=world"]),
+        // Robots that are no equal chains: on a rail, in the air, large, with rigidly connected bodies.
+        tiny::config(&["alg=shac_small", "env=hopper"]),
+        tiny::config(&["alg=shac_small", "env=dflex-cartpole-balance"]),
+        tiny::config(&["alg=shac_small", "env=dflex-humanoid-walk"]),
+        tiny::config(&["alg=shac_small", "env=anymal"]),
     ]
 }
 
@@ -118,6 +129,40 @@ fn every_kernel_compiles_without_spills() {
         // Every kernel is meant to have none.
         let spilling: Vec<_> = usage.iter().filter(|u| u.spill_stores + u.spill_loads > 0).collect();
         assert!(spilling.is_empty(), "{arch}: {spilling:#?}");
+    }
+}
+
+/// The largest robot that is not refused has room: step and adjoint declare what the bound in `sim::cuda` says. On one
+/// architecture, since what is declared is the same on all.
+#[test]
+fn the_largest_robot_has_room_on_the_chip() {
+    let mut vars = Vars::default();
+    let task = specs::on_the_largest(&Config::default());
+    let env = EnvBatch::new(&mut vars, "env", &[(task, 5)], Mode::Train, Philox::new(1, Stream::Reset));
+    let mut p = Program::new("step and back");
+    let mut var = |name: &str, shape: &[usize]| vars.add(Region::Control, name, DType::Real, shape);
+    let (action, bar) = (var("action", &[env.count, env.act_dim]), var("bar", &[env.count, env.act_dim]));
+    let (target, count) = (var("target", &[env.count, env.obs_dim]), var("bounded", &[2]));
+    let [action, bar, target, count] = [action, bar, target, count].map(|v| p.var(&vars, v));
+    let state = env.state(&mut p, &vars);
+    let into = [&[env.count, env.obs_dim][..], &[env.count], &[env.count], &[env.count]].map(|shape| p.real(shape));
+    env.step_through(&mut p, &vars, &state, action, GradientBound { norm: 1e3, count }, into);
+    let root = squared_error(&mut p, into[0], target, vec![1.0]);
+    grad(&mut p, &[(root, 1.0)], &[(action, bar)]);
+    let launches = describe_launches(&vars, &[p], &Matmul::best(9, Precision::Fp32)).unwrap().concat().concat();
+    let launches: Vec<_> = launches.into_iter().filter(|l| l.kernel.file == "sim/env.cu").collect();
+    let (units, _) = units(&launches);
+    assert_eq!((launches.len(), units.len()), (2, 1));
+    let image = Nvrtc::load().unwrap().compile(&units[0], "sm_90a").unwrap_or_else(|e| panic!("{e}"));
+    println!("{:#?}", image.usage);
+    let bound = ThreadLayout::tree_shared(CLASSES[CLASSES.len() - 1], 32);
+    for launch in &launches {
+        let usage = image.usage.iter().find(|u| u.symbol == launch.symbol()).unwrap();
+        assert!(usage.stack <= launch.stack && usage.spill_stores + usage.spill_loads == 0, "{usage:?}");
+        match launch.kernel.name {
+            "env_adjoint" => assert_eq!(usage.shared as usize, bound),
+            _ => assert!((usage.shared as usize) < bound),
+        }
     }
 }
 

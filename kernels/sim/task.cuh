@@ -13,12 +13,17 @@ struct Feature {
     float scale, x, z;
 };
 
-enum TermKind { LINEAR, CLIPPED_QUADRATIC, ANGLE, SQUARED, WRAPPED_ANGLE, ACTION_COST };
+enum TermKind {
+    LINEAR, CLIPPED_QUADRATIC, ANGLE, SQUARED, WRAPPED_ANGLE, ACTION_COST, LONG_TAIL, QUADRATIC_FALL, LINEAR_FALL
+};
 
-// Of entry `of` less `offset`, cut to [low, high]; of the angle whose sine is `of` and whose cosine is `cosine`.
+// Of entry `of` less `offset`, cut to [low, high]; of the angle whose sine is `of` and whose cosine is `cosine`. A
+// tolerance, of which there are three kinds, is 1 in [low, high] and never below `weight`; `below` is one over its margin or
+// 0, `above` how steeply it falls. `times_next`: it multiplies the next term instead of being added.
 struct Term {
     int kind, of, cosine;
     float weight, offset, low, high, below, above;
+    int times_next;
 };
 
 enum DrawKind { POSITION_NOISE, ROTATION_NOISE, COORDINATE_NOISE, VELOCITY_NOISE };

@@ -15,9 +15,49 @@ DEVICE float cut_slope(float x, const Term& t) {
     return t.low < x && x < t.high ? 1.f : (t.low <= x && x <= t.high ? 1.f - TIE : 0.f);
 }
 
+DEVICE constexpr bool is_tolerance(const Term& t) { return t.kind >= LONG_TAIL; }
+
+// Margins that x is away from the bounds.
+DEVICE float away(float x, const Term& t) { return (x < t.low ? t.low - x : (t.high < x ? x - t.high : 0.f)) * t.below; }
+
+DEVICE float tolerance(float x, const Term& t) {
+    float d = away(x, t), s;
+    if (t.below == 0.f) s = x < t.low || t.high < x ? 0.f : 1.f;
+    else if (t.kind == LONG_TAIL) s = 1.f / fmaf(t.above * d, d, 1.f);
+    else s = fmaxf(1.f - t.above * d * (t.kind == LINEAR_FALL ? 1.f : d), 0.f);
+    return t.weight + (1.f - t.weight) * s;
+}
+DEVICE float tolerance_slope(float x, const Term& t) {
+    float d = away(x, t), fall;
+    if (t.kind == LONG_TAIL) {
+        float s = 1.f / fmaf(t.above * d, d, 1.f);
+        fall = 2.f * t.above * d * s * s;
+    } else if (t.kind == LINEAR_FALL) {
+        fall = t.above * d < 1.f ? t.above : 0.f;
+    } else {
+        fall = t.above * d * d < 1.f ? 2.f * t.above * d : 0.f;
+    }
+    float side = (x < t.low ? 1.f : (x <= t.low ? TIE : 0.f)) - (t.high < x ? 1.f : (t.high <= x ? TIE : 0.f));
+    return side * fall * (1.f - t.weight) * t.below;
+}
+
+// The other factors of the product that term i is a factor of; 1 if it is none.
+DEVICE float other_factors(int i, const float* obs) {
+    float product = 1.f;
+#pragma unroll
+    for (int j = 0; j < TERM_COUNT; j++) {
+        // Between j and i every term multiplies its next one.
+        bool together = j != i;
+        for (int k = j < i ? j : i; k < (j < i ? i : j); k++) together = together && TERMS[k].times_next;
+        if (together) product *= tolerance(obs[TERMS[j].of], TERMS[j]);
+    }
+    return product;
+}
+
 // The reward for the observation `obs`; `squares` is the sum of the squares of the clipped action.
 DEVICE float reward_of(const float* obs, float squares) {
-    float sum = 0.f;
+    float sum = 0.f, product = 1.f;
+    bool first = true;
 #pragma unroll
     for (int i = 0; i < TERM_COUNT; i++) {
         Term t = TERMS[i];
@@ -34,7 +74,11 @@ DEVICE float reward_of(const float* obs, float squares) {
             value = t.weight * angle * angle;
         }
         if (t.kind == ACTION_COST) value = t.weight * squares;
-        sum = i == 0 ? value : sum + value;
+        if (is_tolerance(t)) value = product * tolerance(x, t);
+        product = t.times_next ? value : 1.f;
+        if (t.times_next) continue;
+        sum = first ? value : sum + value;
+        first = false;
     }
     return sum;
 }
@@ -69,6 +113,7 @@ DEVICE float reward_adjoint(int k, float bar, const float* obs) {
             float s = obs[t.of], c = obs[t.cosine], pull = 2.f * t.weight * atan2f(s, c) * bar / fmaf(s, s, c * c);
             sum += cosine ? -s * pull : c * pull;
         }
+        if (is_tolerance(t)) sum += tolerance_slope(x, t) * other_factors(i, obs) * bar;
     }
     return sum;
 }

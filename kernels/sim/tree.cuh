@@ -125,6 +125,23 @@ DEVICE void store_actuation(const float (&actuation)[SLOTS_QD], Tree& t, int lan
 // Where the reference point of an environment step is: at the first body, if it moves with it.
 DEVICE V3 reference_point(const Tree& t) { return ABOUT_ROOT ? v3(t.q) : v3(0.f, 0.f, 0.f); }
 
+// Takes how far the robot has slid along the ground out of its coordinates, and puts it back: nothing depends on it.
+DEVICE float off_rail(float* q, int lane) {
+    if (!SLIDES) return 0.f;
+    __syncwarp();
+    float far = q[RAIL];
+    __syncwarp();
+    if (lane == 0) q[RAIL] = 0.f;
+    __syncwarp();
+    return far;
+}
+DEVICE void on_rail(float far, float* q, int lane) {
+    if (!SLIDES) return;
+    __syncwarp();
+    if (lane == 0) q[RAIL] += far;
+    __syncwarp();
+}
+
 // The reference point moves to `origin`.
 DEVICE void shift_state(Tree& t, int lane, V3 origin) {
     if (!ABOUT_ROOT) return;

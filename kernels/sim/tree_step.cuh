@@ -18,6 +18,7 @@ DEVICE void step(StepMemory& m, int lane, State& s, const float (&actuation)[SLO
     __syncwarp();
     V3 origin = reference_point(t);
     shift_state(t, lane, origin);
+    float slid = off_rail(t.q, lane);
 #pragma unroll 1
     for (int k = 0; k < SUBSTEPS; k++) {
         forces(t, lane, wrench, -origin.y);
@@ -25,6 +26,7 @@ DEVICE void step(StepMemory& m, int lane, State& s, const float (&actuation)[SLO
         solve(t, lane, t.qdd);
         integrate(t, lane);
     }
+    on_rail(slid, t.q, lane);
     shift_state(t, lane, -origin);
     __syncwarp();
     s = load_state(t.q, t.qd, lane);
@@ -94,6 +96,7 @@ DEVICE void step_keeping(AdjointMemory<THREADS>& m, int lane, State& s, const fl
     __syncwarp();
     V3 origin = kept.origin = reference_point(t);
     shift_state(t, lane, origin);
+    float slid = off_rail(t.q, lane);
 #pragma unroll 1
     for (int k = 0; k < SUBSTEPS; k++) {
         forces(t, lane, wrench, -origin.y);
@@ -103,6 +106,7 @@ DEVICE void step_keeping(AdjointMemory<THREADS>& m, int lane, State& s, const fl
         __syncwarp();
         integrate(t, lane);
     }
+    on_rail(slid, t.q, lane);
     shift_state(t, lane, -origin);
     __syncwarp();
     s = load_state(t.q, t.qd, lane);
@@ -123,6 +127,9 @@ DEVICE void step_adjoint(AdjointMemory<THREADS>& m, int lane, const float (&actu
     EACH(k, TRIANGLE) b.mass[k] = 0.f;
     V3 origin = kept.origin, moved = v3(0.f, 0.f, 0.f);
     float ground = 0.f;
+    // How far the robot had slid comes out as it went in, and nothing else depends on it.
+    __syncwarp();
+    float slid_bar = b.q[RAIL];
     recall(kept, t, b.qdd, lane, SUBSTEPS - 1);
     if (ABOUT_ROOT) {
         // p' = p1' + o, v' = v1' - omega' x o.
@@ -165,6 +172,8 @@ DEVICE void step_adjoint(AdjointMemory<THREADS>& m, int lane, const float (&actu
         __syncwarp();
         if (lane == 0) store(moved, b.q);
     }
+    __syncwarp();
+    if (SLIDES && lane == 0) b.q[RAIL] = slid_bar;
     __syncwarp();
     bar.s = load_state(b.q, b.qd, lane);
 #pragma unroll

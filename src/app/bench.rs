@@ -356,7 +356,7 @@ fn number(x: f64) -> serde_json::Value {
 fn object(on: &On, config: &str, phase: &str, t: Measurement) -> serde_json::Value {
     let ms = |x: f64| digits(x * 1e3, 4);
     json!({
-        "peer": concat!("pwm-", env!("CARGO_PKG_VERSION")), "commit": version::COMMIT, "compiler": version::COMPILER,
+        "peer": concat!("pwm-", env!("CARGO_PKG_VERSION")), "commit": version::commit(), "compiler": version::COMPILER,
         "device": on.device, "phase": phase, "config": config,
         "mode": "program", "dtype": on.dtype, "ms": ms(t.median), "ms_min": ms(t.min), "ms_max": ms(t.max), "n": t.n,
     })

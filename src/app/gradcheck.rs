@@ -15,7 +15,7 @@ use super::say;
 use crate::config::Subgradient;
 use crate::device::Dual;
 use crate::device::philox::{Philox, Stream};
-use crate::env::{EnvReal, InputCotangents, OutputCotangents, StepOperands, Task};
+use crate::env::{EnvReal, InputCotangents, OutputCotangents, StepOperands, Task, in_physics};
 use stages::{StageError, check_stages};
 use states::{StateAction, random_state, state_of, states_of};
 
@@ -42,9 +42,18 @@ impl GradcheckArgs {
     fn states(&self, task: &Task, rng: &Philox) -> anyhow::Result<Vec<StateAction>> {
         match &self.file {
             Some(file) => states_of(task.sizes, file),
-            None if self.state.is_empty() => Ok((0..self.states).map(|e| random_state(task, rng, e)).collect()),
+            None if self.state.is_empty() => Ok(self.random(task, rng)),
             None => Ok(vec![state_of(task.sizes, &self.state)?]),
         }
+    }
+
+    /// As many random states as are asked for. A step that throws a light body out of the ground may leave physics, where
+    /// there is no gradient: such states are passed over, as far as there are enough others.
+    fn random(&self, task: &Task, rng: &Philox) -> Vec<StateAction> {
+        let stays = |s: &StateAction| in_physics(&step::<f64>(task, &s.inputs())[task.sizes.nq + task.sizes.nqd..]);
+        let all = || (0..2 * self.states).map(|e| random_state(task, rng, e));
+        let (stay, leave): (Vec<_>, Vec<_>) = all().partition(stays);
+        stay.into_iter().chain(leave).take(self.states as usize).collect()
     }
 }
 

@@ -3,7 +3,6 @@
 use crate::tape::op::{BoundOperand, OpArgs};
 use crate::tape::plan::Layout;
 use crate::tape::program::{DType, Node, Program, Storage, Val, Vars};
-use std::marker::PhantomData;
 
 /// Where the blocks begin that operands lie in.
 #[derive(Clone, Copy, Debug)]
@@ -54,8 +53,7 @@ pub(super) fn operands<F>(
     };
     let slots = |vs: &[Val]| vs.iter().map(|&v| slot(v)).collect::<Vec<_>>();
     let args = |(i, node): (usize, &Node)| {
-        let (inputs, outputs, workspace) = (slots(&node.inputs), slots(&node.outputs), node.workspace.map(slot));
-        let args = OpArgs { inputs, outputs, workspace, number: PhantomData };
+        let args = OpArgs::new(slots(&node.inputs), slots(&node.outputs), node.workspace.map(slot));
         assert_disjoint(program.name, i, node.op.name(), &args);
         args
     };
@@ -64,16 +62,14 @@ pub(super) fn operands<F>(
 
 /// What a node writes lies over nothing else that it reads or writes: kernels hold all of it at once. See [`Op`].
 fn assert_disjoint<F>(program: &str, node: usize, op: &str, args: &OpArgs<F>) {
-    let whole = |i: usize| {
-        let (inputs, outputs) = (args.inputs.len(), args.outputs.len());
-        match i {
-            i if i < inputs => (&args.inputs[i], "input", i),
-            i if i < inputs + outputs => (&args.outputs[i - inputs], "output", i - inputs),
-            _ => (args.workspace.as_ref().expect("invariant: counted below"), "workspace", 0),
-        }
+    let (inputs, outputs, workspace) = (args.bound_inputs(), args.bound_outputs(), args.bound_workspace());
+    let whole = |i: usize| match i.checked_sub(inputs.len()) {
+        None => (&inputs[i], "input", i),
+        Some(i) if i < outputs.len() => (&outputs[i], "output", i),
+        Some(_) => (workspace.expect("invariant: counted below"), "workspace", 0),
     };
-    let all = args.inputs.len() + args.outputs.len() + usize::from(args.workspace.is_some());
-    for w in args.inputs.len()..all {
+    let all = inputs.len() + outputs.len() + usize::from(workspace.is_some());
+    for w in inputs.len()..all {
         let (written, kind, at) = whole(w);
         let written = written.span(size_of::<F>());
         for o in 0..w {

@@ -6,13 +6,14 @@ use pwm::run::signals::StopFlag;
 use std::process::ExitCode;
 
 #[derive(Parser)]
-#[command(name = "pwm-train", version = pwm::version::VERSION)]
+#[command(name = "pwm-train", version = pwm::version::version())]
 struct Cli {
     #[command(flatten)]
     args: TrainArgs,
 }
 
 fn main() -> ExitCode {
+    pwm::version::set_commit(pwm::commit!());
     let matches =
         Cli::command().after_help(format!("{}\n{}", pwm::config::help_text(), pwm::app::EXIT_STATUS)).get_matches();
     let cli = Cli::from_arg_matches(&matches).unwrap_or_else(|e| e.exit());

@@ -6,7 +6,7 @@ use std::process::ExitCode;
 
 /// Look at and judge what `pwm-train` makes
 #[derive(Parser)]
-#[command(name = "pwm", version = pwm::version::VERSION, after_help = pwm::app::EXIT_STATUS)]
+#[command(name = "pwm", version = pwm::version::version(), after_help = pwm::app::EXIT_STATUS)]
 enum Command {
     /// Show and document settings
     #[command(subcommand)]
@@ -39,6 +39,7 @@ enum Command {
 }
 
 fn main() -> ExitCode {
+    pwm::version::set_commit(pwm::commit!());
     let command = Command::parse();
     pwm::app::exit(|out| match command {
         Command::Config(command) => config::run(&command, out),

@@ -95,8 +95,9 @@ A run has one flat set of settings. They come from four places, each overriding 
 4. overrides on the command line, `key=value`, where the value is YAML: `pwm-train alg=pwm_5M seed=3 units=[128,128] actor_lr=5e-4`.
 
 `alg=` and `env=` take a shipped name, or the path of your own file if it ends in `.yaml`. A file holds lines `key: value`
-and needs only what it changes; with the line `alg: pwm_5M` it starts from that shipped configuration, without it from the
-defaults. `pwm config show [key=value ...]` prints what a run would use, and every run keeps it as `config.yaml` in its folder.
+and needs only what it changes; with the line `alg: pwm_5M`, or `env: ENV` in an environment's, it starts from that shipped
+configuration, without it from the defaults. Under `with_alg` an environment's file has settings for single algorithms, as
+`shac_small: {max_epochs: 500}`, which count more than the algorithm's file. `pwm config show [key=value ...]` prints what a run would use, and every run keeps it as `config.yaml` in its folder.
 In overrides the prefixes `alg.` and `env.` may stand before any key and mean nothing. Whole numbers may be written `15_000` or
 `1e6`.
 

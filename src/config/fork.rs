@@ -6,7 +6,7 @@
 
 use super::key::Key;
 use super::names::resolve;
-use super::shipped::{Shipped, ShippedKind};
+use super::shipped::{SHIPPED, Shipped, ShippedKind};
 use super::value::Value;
 use super::yaml::{Setting, read_value};
 
@@ -180,13 +180,16 @@ fn meaning(setting: &Setting, flow: bool) -> Meaning {
         "config._target_" if Shipped::default(ShippedKind::Env).published().is_some_and(has) => {
             return Meaning::Nothing(format!("the environment is `{}`", Shipped::default(ShippedKind::Env).name));
         }
+        "config._target_" => {
+            return match SHIPPED.iter().find(|s| s.published().is_some_and(has)) {
+                Some(env) => Meaning::Key(ShippedKind::Env.key(), text(env.name)),
+                None => Meaning::Refused(format!("the environment is `{}`", Shipped::default(ShippedKind::Env).name)),
+            };
+        }
         "_target_" if has("PWM") => return Meaning::Nothing("the algorithm is PWM".into()),
         // Its environment shows zeros in place of the last action.
         "_target_" if has("SHAC") => {
             return Meaning::Keys(vec![("algorithm", text("shac")), ("action_in_obs", Value::Bool(false))]);
-        }
-        "config._target_" => {
-            return Meaning::Refused(format!("the environment is `{}`", Shipped::default(ShippedKind::Env).name));
         }
         "_target_" => return Meaning::Refused("the algorithms are PWM and SHAC".into()),
         "actor_config._target_" => {

@@ -10,7 +10,7 @@ use super::key::{Key, one_of};
 use super::multitask;
 use super::names::{help_for, nearest, resolve};
 use super::schema::Config;
-use super::shipped::{Shipped, ShippedKind};
+use super::shipped::{Shipped, ShippedKind, WITH_ALG, based};
 use super::spec::{OwnSpec, SPEC, Spec};
 use super::unread;
 use super::value::Value;
@@ -32,17 +32,17 @@ pub fn load_with_notes<S: AsRef<str>>(overrides: &[S]) -> Result<(Config, Vec<No
 
     let defaults = Config::default();
     let alg = source(ShippedKind::Alg, chosen("alg"), &defaults.alg)?;
-    let mut layers = vec![];
     // A file that names a shipped configuration starts from it.
     let inner = |key: &str| alg.settings.iter().find(|s| s.name == key);
+    let env = source(ShippedKind::Env, chosen("env").or_else(|| inner("env")), &defaults.env)?;
+    let (for_algs, settings): (Vec<_>, Vec<_>) = env.settings.into_iter().partition(|s| s.name == WITH_ALG);
+    let mut layers = vec![settings];
     if let Some(base) = inner("alg") {
         let named =
             Shipped::find(ShippedKind::Alg, &text_of(base)).ok_or_else(|| unknown_name(ShippedKind::Alg, base))?;
-        layers.push(named.settings()?);
+        layers.extend([named.settings()?, with_alg(&for_algs, named.name)?]);
     }
-    let env = source(ShippedKind::Env, chosen("env").or_else(|| inner("env")), &defaults.env)?;
-    layers.insert(0, env.settings);
-    layers.push(alg.settings);
+    layers.extend([alg.settings, with_alg(&for_algs, &alg.name)?]);
 
     for layer in layers {
         resolver.layer(layer);
@@ -97,6 +97,34 @@ impl Config {
     }
 }
 
+/// What an environment's file sets for one shipped algorithm.
+fn with_alg(for_algs: &[Setting], name: &str) -> Result<Vec<Setting>, ConfigErrors> {
+    let mut settings = vec![];
+    for all in for_algs {
+        let wrong = |message: String| ConfigError::Syntax { place: all.value_at.clone(), message };
+        let Value::Map(algs) = &all.value else {
+            return Err(wrong(format!("`{WITH_ALG}` has a line `ALGORITHM: {{key: value, ...}}` for each")).into());
+        };
+        for (alg, own) in algs {
+            let Value::Map(own) = own else {
+                return Err(wrong(format!("`{alg}` in `{WITH_ALG}` is a mapping of settings")).into());
+            };
+            if Shipped::find(ShippedKind::Alg, alg).is_none() {
+                let named = Setting { value: Value::Text(alg.clone()), ..all.clone() };
+                return Err(unknown_name(ShippedKind::Alg, &named).into());
+            }
+            let own = own.iter().filter(|_| alg == name);
+            settings.extend(own.map(|(key, value)| Setting {
+                name: key.clone(),
+                name_at: all.name_at.clone(),
+                value: value.clone(),
+                value_at: all.value_at.clone(),
+            }));
+        }
+    }
+    Ok(settings)
+}
+
 /// A chosen file: what to call it, and what it says.
 struct Source {
     name: String,
@@ -144,6 +172,12 @@ fn source(kind: ShippedKind, chosen: Option<&Setting>, default: &str) -> Result<
     let spec = (kind == ShippedKind::Env).then(|| Spec::in_file(&name, &text)).flatten().map(Arc::new);
     let settings: Vec<_> = settings.into_iter().filter(|s| spec.is_none() || s.name != SPEC).collect();
     let (settings, notes) = if fork::is_one(&settings) { fork::translate(settings) } else { (settings, vec![]) };
+    // An environment's file that names a shipped one starts from it.
+    if let (ShippedKind::Env, Some(named)) = (kind, settings.iter().find(|s| s.name == kind.key())) {
+        let base = Shipped::find(kind, &text_of(named)).ok_or_else(|| unknown_name(kind, named))?;
+        let spec = base.spec().map(|from| Spec::based(from, spec.map(Arc::unwrap_or_clone), &named.value_at));
+        return Ok(Source { name, spec: spec.map(Arc::new), notes, settings: based(base.settings()?, settings) });
+    }
     Ok(Source { name, spec, notes, settings })
 }
 

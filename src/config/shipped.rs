@@ -2,7 +2,7 @@
 
 use std::sync::LazyLock;
 
-use super::error::ConfigErrors;
+use super::error::{ConfigErrors, SourceLocation};
 use super::spec::{SPEC, Spec};
 use super::value::Field;
 use super::yaml::{Setting, read_settings};
@@ -65,6 +65,16 @@ pub(super) fn from_default_env<T: Field>(key: &str) -> T {
     value.unwrap_or_else(|| panic!("invariant: {} sets `{key}`", Shipped::default(ShippedKind::Env).path()))
 }
 
+/// The entry of an environment's file that has settings for single algorithms: those win over the algorithm's file.
+pub(super) const WITH_ALG: &str = "with_alg";
+
+/// Settings on top of others: one that is set again is replaced, its own `env:` line says nothing more.
+pub(super) fn based(base: Vec<Setting>, own: Vec<Setting>) -> Vec<Setting> {
+    let own: Vec<Setting> = own.into_iter().filter(|s| s.name != ShippedKind::Env.key()).collect();
+    let kept = base.into_iter().filter(|s| own.iter().all(|o| o.name != s.name)).collect::<Vec<_>>();
+    kept.into_iter().chain(own).collect()
+}
+
 impl Shipped {
     /// What is taken where nothing is chosen.
     pub fn default(kind: ShippedKind) -> &'static Shipped {
@@ -84,15 +94,24 @@ impl Shipped {
         format!("configs/{}/{}.yaml", self.kind.key(), self.name)
     }
 
-    /// Its settings, without the specification of an environment.
+    /// Its settings and, under [`WITH_ALG`], those for single algorithms; without the specification of an environment. What
+    /// an environment that starts from another does not set is as the other has it.
     pub(super) fn settings(&self) -> Result<Vec<Setting>, ConfigErrors> {
         let settings = read_settings(&self.path(), self.text)?;
-        Ok(settings.into_iter().filter(|s| s.name != SPEC).collect())
+        let own: Vec<_> = settings.into_iter().filter(|s| s.name != SPEC).collect();
+        match (self.kind, self.base().and_then(|name| Shipped::find(self.kind, name))) {
+            (ShippedKind::Env, Some(base)) => Ok(based(base.settings()?, own)),
+            _ => Ok(own),
+        }
     }
 
-    /// The specification in an environment's file.
+    /// The specification of an environment.
     pub fn spec(&self) -> Option<Spec> {
-        Spec::in_file(&self.path(), self.text)
+        let own = Spec::in_file(&self.path(), self.text);
+        match self.base().and_then(|name| Shipped::find(ShippedKind::Env, name)) {
+            Some(base) => Some(Spec::based(base.spec()?, own, &SourceLocation::Default)),
+            None => own,
+        }
     }
 
     /// What the published code's files call the environment.
@@ -103,7 +122,8 @@ impl Shipped {
 
     /// The shipped configuration it starts from, if it does not start from the defaults.
     pub fn base(&self) -> Option<&'static str> {
-        self.text.lines().find_map(|line| line.strip_prefix("alg: "))
+        let named = |line: &'static str| line.strip_prefix(self.kind.key())?.strip_prefix(": ");
+        self.text.lines().find_map(named)?.split_whitespace().next()
     }
 
     /// The first comment of the file, which says what it is for.

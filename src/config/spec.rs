@@ -40,6 +40,16 @@ impl SpecNode {
         }
     }
 
+    /// The same, all of it at one place.
+    fn place_at(&mut self, line: u64, column: u64) {
+        (self.line, self.column) = (line, column);
+        match &mut self.data {
+            Data::Scalar(_) => {}
+            Data::List(items) => items.iter_mut().for_each(|n| n.place_at(line, column)),
+            Data::Map(entries) => entries.iter_mut().for_each(|(_, n)| n.place_at(line, column)),
+        }
+    }
+
     fn of(value: &Value) -> Self {
         let data = match value {
             Value::List(items) => Data::List(items.iter().map(SpecNode::of).collect()),
@@ -71,6 +81,31 @@ impl Spec {
     /// The specification in the text of an environment's file, if it holds one.
     pub fn in_file(file: &str, text: &str) -> Option<Self> {
         Some(Self { file: file.into(), root: read_section(text, SPEC)? })
+    }
+
+    /// That of an environment that starts from another: what it does not say itself is the other's. Only the robot's known
+    /// returns go with the reward that they are of, and a title and a published name are nobody else's. What comes from the
+    /// other is placed where `named` names it.
+    pub(super) fn based(base: Spec, own: Option<Spec>, named: &SourceLocation) -> Self {
+        let (line, column) = match named {
+            SourceLocation::File { line, column, .. } => (*line, *column),
+            _ => (0, 0),
+        };
+        let file = own.as_ref().map_or(base.file.clone(), |s| s.file.clone());
+        let mut root = own.map_or(SpecNode { line, column, data: Data::Map(vec![]) }, |s| s.root);
+        // What is no mapping is refused where the specification is read.
+        if let (Data::Map(all), Data::Map(from)) = (&mut root.data, base.root.data) {
+            let has = |all: &[(String, SpecNode)], name: &str| all.iter().any(|(n, _)| n == name);
+            let rewarded = has(all, "reward");
+            for (name, mut node) in from {
+                let own = ["title", "published"].contains(&name.as_str()) || name == "returns" && rewarded;
+                if !own && !has(all, &name) {
+                    node.place_at(line, column);
+                    all.push((name, node));
+                }
+            }
+        }
+        Self { file, root }
     }
 
     /// Where `node` was written.

@@ -3,7 +3,7 @@
 use super::feature::{Feature, NEAREST};
 use super::op::*;
 use super::reset::Draw;
-use super::term::Term;
+use super::term::{Fall, Term, Tolerance};
 use crate::device::cuda::Launch;
 use crate::device::cuda::launch::{GeneratedHeader, In, IndexOut, Out};
 use crate::sim::cuda::{Constants, float};
@@ -138,7 +138,7 @@ fn terms(c: &mut Constants, g: &Group) {
                range: &std::ops::Range<f64>,
                [below, above]: [f64; 2]| {
         let numbers = [weight, offset, range.start, range.end, below, above].map(float).join(", ");
-        format!("{{{kind}, {of}, {cosine}, {numbers}}}")
+        format!("{kind}, {of}, {cosine}, {numbers}")
     };
     let rows: Vec<String> = (task.spec.terms.iter())
         .map(|&t| match t {
@@ -154,7 +154,18 @@ fn terms(c: &mut Constants, g: &Group) {
                 row("WRAPPED_ANGLE", [sine, cosine], weight, 0.0, &none, [0.0; 2])
             }
             Term::ActionCost { weight } => row("ACTION_COST", [0, 0], weight, 0.0, &none, [0.0; 2]),
+            Term::Tolerance(Tolerance { of, low, high, margin, at_margin, fall, least, .. }) => {
+                let kind = match fall {
+                    Fall::LongTail => "LONG_TAIL",
+                    Fall::Quadratic => "QUADRATIC_FALL",
+                    Fall::Linear => "LINEAR_FALL",
+                };
+                let reach = if margin > 0.0 { 1.0 / margin } else { 0.0 };
+                row(kind, [of, 0], least, 0.0, &(low..high), [reach, fall.steepness(at_margin)])
+            }
         })
+        .zip(&task.spec.terms)
+        .map(|(row, t)| format!("{{{row}, {}}}", u8::from(t.times_next())))
         .collect();
     table(c, "Term", "TERMS", &rows);
     c.integer("TERM_COUNT", rows.len());
@@ -240,7 +251,7 @@ impl EnvStep {
         let step = env_step(
             cover(n * lanes, threads),
             [],
-            x.input(0),
+            x.input(ACTION),
             q,
             qd,
             obs,
@@ -307,15 +318,15 @@ impl EnvStepAdjoint {
         }
         let [q_bar, qd_bar, obs_bar, before_bar, reward_bar] = from;
         let [to_action, to_q, to_qd, to_obs] = to;
-        let seen = if self.given() > 5 { x.input(5) } else { In::default() };
+        let seen = if self.is_given_obs() { x.input(GIVEN_OBS) } else { In::default() };
         let adjoint = env_adjoint(
             cover(n * lanes, threads),
             [],
-            x.input(0),
-            x.input(1),
-            x.input(2),
-            x.input(3),
-            x.input(4),
+            x.input(ACTION),
+            x.input(AT_Q),
+            x.input(AT_QD),
+            x.input(GIVEN_BEFORE),
+            x.input(GIVEN_DONE),
             seen,
             q_bar,
             qd_bar,

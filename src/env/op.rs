@@ -5,9 +5,9 @@
 
 use super::rows::{EnvReal, InputCotangents, OutputCotangents, StepOperands};
 use super::task::{MOST_COORDINATES, MOST_ENTRIES, MOST_VELOCITIES, Task};
-use crate::device::Dual;
 use crate::device::cuda::Launch;
 use crate::device::philox::Philox;
+use crate::device::{Dual, Real};
 use crate::for_size;
 use crate::tape::cuda;
 use crate::tape::op::chunk;
@@ -19,6 +19,11 @@ use std::sync::Arc;
 const ENVS: usize = 16;
 /// A state with a number beyond this has left physics: its row is zeroed and its episode ends.
 pub(super) const BLOWN_UP: f64 = 1e6;
+
+/// Whether a step that led to this observation stayed in physics.
+pub fn in_physics<R: Real>(obs: &[R]) -> bool {
+    obs.iter().all(|x| x.is_finite() && x.abs() < R::of(BLOWN_UP))
+}
 
 /// What happens when an episode ends.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -88,6 +93,17 @@ pub(super) const NEXT_Q: usize = 12;
 pub(super) const NEXT_QD: usize = 13;
 pub(super) const NEXT_OBS: usize = 14;
 const COUNT: usize = 15;
+
+// Inputs of a step: the raw action, and where a gradient flows through it also the state that it begins with.
+pub(super) const ACTION: usize = 0;
+pub(super) const AT_Q: usize = 1;
+pub(super) const AT_QD: usize = 2;
+const AT_OBS: usize = 3;
+// Inputs of its adjoint before the cotangents: the first three of the step, then results of the step, and the observation
+// that it began with if the task asks for it.
+pub(super) const GIVEN_BEFORE: usize = 3;
+pub(super) const GIVEN_DONE: usize = 4;
+pub(super) const GIVEN_OBS: usize = 5;
 
 impl Group {
     /// Widths of the rows of q, qd and observations.
@@ -187,16 +203,16 @@ impl EnvStep {
             args.out(Q, part(nq)),
             args.out(QD, part(nqd)),
             args.read_output(OBS, part(entries)),
-            &args.input(0)[part(g.actions)],
+            &args.input(ACTION)[part(g.actions)],
             before,
             reward,
         );
         let (done, terminated) = (args.out(DONE, r.clone()), args.out(TERMINATED, r.clone()));
         let progress = args.out_index(PROGRESS, r.clone());
-        let (limit, flag) = (F::of(BLOWN_UP), |b: bool| if b { F::one() } else { F::zero() });
+        let flag = |b: bool| if b { F::one() } else { F::zero() };
         for (i, row) in before.chunks_exact_mut(entries).enumerate() {
             progress[i] += 1;
-            let sane = row.iter().all(|x| x.is_finite() && x.abs() < limit) && reward[i].is_finite();
+            let sane = in_physics(row) && reward[i].is_finite();
             let fallen = !sane || of.is_terminal(row);
             if !sane {
                 row.fill(F::zero());
@@ -258,17 +274,26 @@ pub(super) const FROM: [usize; 5] = [NEXT_Q, NEXT_QD, NEXT_OBS, BEFORE, REWARD];
 const NARROW: usize = 64;
 
 impl EnvStepAdjoint {
-    /// How many operands come before the cotangents: action, q, qd, observation before resets, done and, if the
-    /// reward's derivative depends on it, the observation before the step.
+    /// Whether the reward's derivative depends on the observation before the step, which is an input then.
+    pub fn is_given_obs(&self) -> bool {
+        self.group.task.reward_is_curved()
+    }
+
+    /// Inputs before the cotangents.
     pub fn given(&self) -> usize {
-        5 + usize::from(self.group.task.reward_is_curved())
+        GIVEN_OBS + usize::from(self.is_given_obs())
+    }
+
+    /// Whether the small arrays have room.
+    fn is_narrow(&self) -> bool {
+        self.group.task.class == 0 && self.group.entries.max(self.group.actions) <= NARROW
     }
 
     fn run<F: EnvReal>(&self, args: &OpArgs<F>, phase: usize, task: usize) {
         if phase != 0 {
             return self.count(args);
         }
-        if self.group.task.class == 0 && self.group.entries.max(self.group.actions) <= NARROW {
+        if self.is_narrow() {
             for_size!(0, _B, Q, D, _K, self.pull::<F, Q, D, NARROW>(args, task))
         } else {
             self.pull::<F, MOST_COORDINATES, MOST_VELOCITIES, MOST_ENTRIES>(args, task)
@@ -282,7 +307,7 @@ impl EnvStepAdjoint {
         let [nq, nqd, entries] = self.group.widths();
         let actions = self.group.actions;
         let part = |i: usize, w: usize| &args.input(i)[r.start * w..r.end * w];
-        let (before, done) = (part(3, entries), part(4, 1));
+        let (before, done) = (part(GIVEN_BEFORE, entries), part(GIVEN_DONE, 1));
         let zero = F::zero();
         let (mut q, mut qd, mut obs) = ([[zero; MQ]; ENVS], [[zero; MD]; ENVS], [[zero; MO]; ENVS]);
         let (q, qd) = (&mut q.as_flattened_mut()[..rows * nq], &mut qd.as_flattened_mut()[..rows * nqd]);
@@ -312,11 +337,11 @@ impl EnvStepAdjoint {
         let to_qd = &mut to_qd.as_flattened_mut()[..rows * nqd];
         let to_obs = &mut to_obs.as_flattened_mut()[..rows * entries];
         let to_action = &mut to_action.as_flattened_mut()[..rows * actions];
-        let seen = if self.given() > 5 { part(5, entries) } else { &[] };
+        let seen = if self.is_given_obs() { part(GIVEN_OBS, entries) } else { &[] };
         F::adjoint_rows(
             &self.group.task,
             rows,
-            StepOperands { q: part(1, nq), qd: part(2, nqd), action: part(0, actions), obs: seen },
+            StepOperands { q: part(AT_Q, nq), qd: part(AT_QD, nqd), action: part(ACTION, actions), obs: seen },
             OutputCotangents { q, qd, obs, reward: &reward },
             InputCotangents { q: to_q, qd: to_qd, obs: to_obs, action: to_action },
         );
@@ -384,6 +409,16 @@ unsafe impl Op for EnvStepAdjoint {
     fn workspace(&self, inputs: &[Vec<usize>], _: &[Vec<usize>]) -> usize {
         inputs[0][0]
     }
+    fn stack(&self) -> usize {
+        // The arrays of `pull`, and what it calls.
+        let row = |q: usize, d: usize, o: usize| 2 * q + 2 * d + 3 * o + 1;
+        let row = if self.is_narrow() {
+            for_size!(0, _B, Q, D, _K, row(Q, D, NARROW))
+        } else {
+            row(MOST_COORDINATES, MOST_VELOCITIES, MOST_ENTRIES)
+        };
+        ENVS * row * size_of::<f32>() + self.group.task.adjoint_stack()
+    }
     fn cuda(&self, x: &cuda::Operands) -> Option<Vec<Launch>> {
         self.launches(x)
     }
@@ -416,18 +451,21 @@ unsafe impl Op for EnvStep {
         let chunks = outputs[RETURN][0].div_ceil(ENVS);
         if self.bound.is_some() { vec![chunks, 1, chunks] } else { vec![chunks, 1] }
     }
+    fn stack(&self) -> usize {
+        self.group.task.step_stack()
+    }
     fn differentiable(&self) -> bool {
         self.bound.is_some()
     }
     fn adjoint(&self, a: &mut Adjoint) {
         let bound = self.bound.expect("invariant: a step without bound is not differentiable");
-        let mut inputs = vec![a.input(0), a.input(1), a.input(2), a.output(BEFORE), a.output(DONE)];
+        let mut inputs = vec![a.input(ACTION), a.input(AT_Q), a.input(AT_QD), a.output(BEFORE), a.output(DONE)];
         if self.group.task.reward_is_curved() {
-            inputs.push(a.input(3));
+            inputs.push(a.input(AT_OBS));
         }
         let cotangents = FROM.map(|output| a.cotangent(output));
         inputs.extend(cotangents.iter().flatten());
-        let sinks = [0, 1, 2, 3].map(|i| a.sink(i));
+        let sinks = [ACTION, AT_Q, AT_QD, AT_OBS].map(|i| a.sink(i));
         let mut outputs: Vec<Val> = sinks.iter().flatten().map(|s| s.val).collect();
         outputs.push(a.output(COUNT));
         let op = EnvStepAdjoint {

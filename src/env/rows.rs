@@ -5,9 +5,11 @@
 
 use super::task::{MOST_ENTRIES, Task, clip};
 use super::term::{reward, reward_adjoint};
-use crate::device::cpu::lanes::{Lanes, WIDTH};
+use crate::device::cpu::lanes::{Lanes, Lanes8, WIDTH};
+use crate::device::cpu::team;
 use crate::device::{Dual, Real};
 use crate::for_size;
+use crate::sim::size::{CLASSES, Size};
 use crate::sim::{self, Model, SimScalar, Work, step_adjoint, step_keeping};
 
 #[cfg(target_arch = "x86_64")]
@@ -512,6 +514,46 @@ impl EnvReal for f32 {
         }
         for_largest!(<B, Q, D, K> => back.in_plain_lanes::<_, B, Q, D, K>(task, &task.lanes))
     });
+}
+
+/// Bytes of the stack that [`EnvReal::step_rows`] touches for robots of a class: the arrays of this file, of eight lanes. A
+/// `Work` is there twice, as it is made and as it is used.
+const fn step_stack<const B: usize, const Q: usize, const D: usize>() -> usize {
+    2 * size_of::<Work<Lanes8, B, D>>() + (Q + 4 * D + MOST_ENTRIES) * size_of::<Lanes8>()
+}
+
+/// The same of [`EnvReal::adjoint_rows`].
+const fn adjoint_stack<const B: usize, const Q: usize, const D: usize, const KEPT: usize>() -> usize {
+    let twice = size_of::<Work<Lanes8, B, D>>() + size_of::<sim::Cotangents<Lanes8, B, D>>();
+    2 * twice + (KEPT + 3 * Q + 8 * D + 2 * MOST_ENTRIES) * size_of::<Lanes8>()
+}
+
+// A worker has room for the largest class, and for what else stands on its stack.
+const _: () = {
+    const MOST: Size = CLASSES[CLASSES.len() - 1];
+    let most = adjoint_stack::<{ MOST.bodies }, { MOST.coordinates }, { MOST.velocities }, { MOST.kept() }>();
+    assert!(most + (512 << 10) <= team::STACK);
+};
+
+impl Task {
+    /// The class of sizes in which rows of single precision are computed here.
+    fn class_of_lanes(&self) -> usize {
+        #[cfg(target_arch = "x86_64")]
+        if self.avx.is_some() {
+            return self.class;
+        }
+        CLASSES.len() - 1
+    }
+
+    /// Bytes of the stack that a step of rows of single precision touches.
+    pub(super) fn step_stack(&self) -> usize {
+        for_size!(self.class_of_lanes(), <B, Q, D, _K> => step_stack::<B, Q, D>())
+    }
+
+    /// The same of its adjoint.
+    pub(super) fn adjoint_stack(&self) -> usize {
+        for_size!(self.class_of_lanes(), <B, Q, D, K> => adjoint_stack::<B, Q, D, K>())
+    }
 }
 
 #[cfg(all(test, target_arch = "x86_64"))]

@@ -6,7 +6,7 @@
 use super::feature::{Feature, Observation};
 use super::reset::{Draw, Reset};
 use super::task::{Drive, KnownReturn, MOST_ENTRIES, Task, TaskSpec, Termination};
-use super::term::Term;
+use super::term::{Fall, Term, Tolerance};
 use crate::config::spec::{Data, Spec, SpecNode};
 use crate::config::{Config, ConfigError, ConfigErrors, Shipped, ShippedKind, Value, nearest, one_of};
 use crate::sim::{Articulation, JointKind, robots};
@@ -23,11 +23,10 @@ impl Task {
     /// What is wrong with its specification, and where.
     pub fn from_config(c: &Config) -> Result<Self, ConfigErrors> {
         let shipped = || Shipped::find(ShippedKind::Env, &c.env).unwrap_or_else(|| Shipped::default(ShippedKind::Env));
+        let robot = |name: &str| robots::by_name(name).map(|r| r.welded(c.inertia));
         match &c.spec {
-            Some(own) => Self::read(own, c, robots::by_name),
-            None => {
-                Self::read(&shipped().spec().expect("invariant: a shipped environment has one"), c, robots::by_name)
-            }
+            Some(own) => Self::read(own, c, robot),
+            None => Self::read(&shipped().spec().expect("invariant: a shipped environment has one"), c, robot),
         }
     }
 
@@ -124,7 +123,8 @@ const FEATURES: [&str; 11] = [
     "cosine",
     "action",
 ];
-const TERMS: [&str; 6] = ["linear", "clipped_quadratic", "angle", "squared", "wrapped_angle", "action_cost"];
+const TERMS: [&str; 8] =
+    ["linear", "clipped_quadratic", "angle", "squared", "wrapped_angle", "action_cost", "tolerance", "product"];
 const DRAWS: [&str; 4] = ["position", "rotation", "coordinates", "velocities"];
 
 impl<'a> Reader<'a> {
@@ -245,7 +245,10 @@ impl<'a> Reader<'a> {
             return Err(self.wrong(node, format!("the observation has {width} entries\n  room is for {MOST_ENTRIES}")));
         }
         let entries = Entries { reader: self, observation: &observation, joints: &joints };
-        let terms = self.list(f.need("reward")?)?.iter().map(|n| entries.term(n)).collect::<Read<_>>()?;
+        let mut terms = Vec::new();
+        for item in self.list(f.need("reward")?)? {
+            terms.extend(entries.summand(item)?);
+        }
         let termination = f.get("termination").map(|n| entries.termination(n)).transpose()?.flatten();
         let draws = f.get("noise").map_or(Ok(vec![]), |n| self.noise(n, &joints))?;
         let returns = f.get("returns").map_or(Ok(vec![]), |n| self.returns(n))?;
@@ -291,7 +294,7 @@ impl<'a> Reader<'a> {
         let first = from.map_or(Ok(usize::from(joints.has_free_root())), body)?;
         let last = to.map_or(Ok(joints.robot.bodies.len() - 1), body)?;
         if last < first {
-            return Err(self.wrong(to.or(from).unwrap_or(f.node), "`to` comes before `from`"));
+            return Err(self.wrong(to.or(from).unwrap_or(f.node), "`to` comes before `from`\n  exchange them"));
         }
         Ok(first..last + 1)
     }
@@ -304,12 +307,13 @@ impl<'a> Reader<'a> {
         if let Some(body) = free {
             return Err(self.wrong(node, format!("nothing drives the free joint of `{}`", body.name)));
         }
+        self.moving(node, &bodies, joints)?;
         let dofs: Vec<usize> = (joints.qd[bodies.start]..joints.qd[bodies.end]).collect();
         let gains = match &gain.data {
             Data::List(items) => items.iter().map(|n| self.number(n)).collect::<Read<Vec<_>>>()?,
             _ => vec![self.number(gain)?; dofs.len()],
         };
-        if gains.len() != dofs.len() || dofs.is_empty() {
+        if gains.len() != dofs.len() {
             let (n, m) = (gains.len(), dofs.len());
             return Err(self.wrong(gain, format!("{n} gains for {m} degrees of freedom\n  give one number, or {m}")));
         }
@@ -376,6 +380,7 @@ impl<'a> Reader<'a> {
                 let b = self.bodies(&f, joints)?;
                 f.finish()?;
                 self.not_of_root(item, &b, joints)?;
+                self.moving(item, &b, joints)?;
                 let (first, end) = (joints.q[b.start], joints.q[b.end]);
                 Feature::Coordinates { first, count: end - first }
             }
@@ -384,6 +389,7 @@ impl<'a> Reader<'a> {
                 let (b, scale) = (self.bodies(&f, joints)?, f.number("scale", 1.0)?);
                 f.finish()?;
                 self.not_of_root(item, &b, joints)?;
+                self.moving(item, &b, joints)?;
                 let (first, end) = (joints.qd[b.start], joints.qd[b.end]);
                 Feature::Velocities { first, count: end - first, scale }
             }
@@ -423,6 +429,15 @@ impl<'a> Reader<'a> {
         Err(self.wrong(item, format!("the joint of `{}` is free\n  it is shown by {shown}", body.name)))
     }
 
+    /// Refuses bodies whose joints are all fixed: they have no coordinate.
+    fn moving(self, item: &SpecNode, bodies: &std::ops::Range<usize>, joints: &Joints) -> Read<()> {
+        if joints.qd[bodies.start] < joints.qd[bodies.end] {
+            return Ok(());
+        }
+        let name = &joints.robot.bodies[bodies.start].name;
+        Err(self.wrong(item, format!("the joint of `{name}` is fixed\n  name a body whose joint moves")))
+    }
+
     fn noise(self, node: &'a SpecNode, joints: &Joints) -> Read<Vec<Draw>> {
         let f = self.fields(node)?;
         let on = f.flag("when", true)?;
@@ -455,7 +470,7 @@ impl<'a> Reader<'a> {
             "position" => {
                 root()?;
                 if let Some(f) = &fields {
-                    return Err(self.wrong(f.node, "a position is the root's: write one number"));
+                    return Err(self.wrong(f.node, "a position is the root's\n  write one number: `- position: 0.1`"));
                 }
                 Draw::Position { width }
             }
@@ -471,11 +486,15 @@ impl<'a> Reader<'a> {
             },
             "coordinates" => {
                 let b = bodies.unwrap_or(all);
-                let which = joints.simple().filter(|i| b.contains(i)).map(|i| joints.q[i]).collect();
+                let which: Vec<_> = joints.simple().filter(|i| b.contains(i)).map(|i| joints.q[i]).collect();
+                if which.is_empty() {
+                    return Err(self.wrong(item, "none of these joints is a hinge or a slide\n  name a body on one"));
+                }
                 Draw::Coordinates { which, width }
             }
             "velocities" => {
                 let b = bodies.unwrap_or(all);
+                self.moving(item, &b, joints)?;
                 Draw::Velocities { which: (joints.qd[b.start]..joints.qd[b.end]).collect(), width }
             }
             _ => return Err(self.unknown(item, "noise", name, &DRAWS)),
@@ -538,8 +557,18 @@ impl<'a> Entries<'a> {
         }
         let known: Vec<&str> = self.observation.features.iter().map(|f| f.name()).collect();
         if known.contains(&name) {
+            let body = self.joints.robot.bodies.iter().find(|b| part == Some(b.name.as_str()));
+            let kind = match body.map(|b| b.joint.kind) {
+                Some(JointKind::Fixed) => Some("is fixed and has no coordinate"),
+                Some(JointKind::Ball | JointKind::Free) => Some("has several coordinates"),
+                _ => None,
+            };
+            let why = match (body, kind) {
+                (Some(b), Some(kind)) => format!(": the joint of `{}` {kind}", b.name),
+                _ => String::new(),
+            };
             let text =
-                format!("`{text}` is no single entry\n  say which, as in `{name}.x`, `{name}.0` or `{name}.BODY`");
+                format!("`{text}` is no single entry{why}\n  say which, as in `{name}.x`, `{name}.0` or `{name}.BODY`");
             return Err(self.reader.wrong(node, text));
         }
         Err(self.reader.unknown(node, "feature", name, &known))
@@ -566,6 +595,25 @@ impl<'a> Entries<'a> {
         }
     }
 
+    /// The terms of a summand: one, or the factors of a product.
+    fn summand(&self, item: &'a SpecNode) -> Read<Vec<Term>> {
+        let r = self.reader;
+        let (name, inside) = r.item(item)?;
+        let (true, Some(factors)) = (name == "product", inside) else { return Ok(vec![self.term(item)?]) };
+        let mut terms = Vec::new();
+        for factor in r.list(factors)? {
+            match self.term(factor)? {
+                Term::Tolerance(t) => terms.push(Term::Tolerance(Tolerance { times_next: true, ..t })),
+                _ => return Err(r.wrong(factor, "only tolerances can be factors of a product")),
+            }
+        }
+        match terms.last_mut() {
+            Some(Term::Tolerance(last)) => last.times_next = false,
+            _ => return Err(r.wrong(factors, "a product has at least one factor")),
+        }
+        Ok(terms)
+    }
+
     fn term(&self, item: &'a SpecNode) -> Read<Term> {
         let r = self.reader;
         let (name, inside) = r.item(item)?;
@@ -575,7 +623,7 @@ impl<'a> Entries<'a> {
         let range = || {
             let (low, high) = (f.number("low", f64::NEG_INFINITY)?, f.number("high", f64::INFINITY)?);
             if low > high {
-                return Err(r.wrong(node, format!("`low` ({low}) is above `high` ({high})")));
+                return Err(r.wrong(node, format!("`low` ({low}) is above `high` ({high})\n  exchange them")));
             }
             Read::Ok((low, high))
         };
@@ -611,6 +659,41 @@ impl<'a> Entries<'a> {
                 cosine: self.entry(f.need("cosine")?)?,
                 weight: r.number(f.need("weight")?)?,
             },
+            "tolerance" => {
+                let (low, high) = range()?;
+                let share = |name: &'static str, default: f64| {
+                    let x = f.number(name, default)?;
+                    let inside = (0.0..1.0).contains(&x);
+                    if inside { Ok(x) } else { Err(r.wrong(node, format!("`{name}` is from 0 to below 1, not {x}"))) }
+                };
+                let margin = f.number("margin", 0.0)?;
+                if margin < 0.0 {
+                    return Err(r.wrong(node, format!("`margin` is a distance, not {margin}")));
+                }
+                let fall = match f.get("fall") {
+                    None => Fall::LongTail,
+                    Some(at) => {
+                        let (name, names) = (r.text(at)?, Fall::ALL.map(|(name, _)| name));
+                        let found = Fall::ALL.into_iter().find(|(n, _)| *n == name);
+                        found.ok_or_else(|| r.unknown(at, "fall", name, &names))?.1
+                    }
+                };
+                let at_margin = share("at_margin", 0.1)?;
+                if fall == Fall::LongTail && at_margin == 0.0 {
+                    return Err(r.wrong(node, "a long tail never ends: `at_margin` is more than 0"));
+                }
+                Term::Tolerance(Tolerance {
+                    of: of()?,
+                    low,
+                    high,
+                    margin,
+                    at_margin,
+                    fall,
+                    least: share("least", 0.0)?,
+                    times_next: false,
+                })
+            }
+            "product" => return Err(r.wrong(item, "a product is a summand of its own, not a factor")),
             "action_cost" => Term::ActionCost { weight: r.number(f.need("weight")?)? },
             _ => return Err(r.unknown(item, "term", name, &TERMS)),
         };

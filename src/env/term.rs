@@ -21,6 +21,102 @@ pub enum Term {
     WrappedAngle { sine: usize, cosine: usize, weight: f64 },
     /// `weight Σ a²` over the clipped action; a penalty has a negative weight.
     ActionCost { weight: f64 },
+    /// 1 within bounds, less beyond them, never below its least: see [`Tolerance`].
+    Tolerance(Tolerance),
+}
+
+/// How near the entry `of` is to [low, high], as dm_control rewards it (Tassa et al. 2018): `least + (1 - least) s`, where s
+/// is 1 inside and falls with the distance outside. It may multiply the term after it: a product of several is high only
+/// where all of them are.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Tolerance {
+    pub of: usize,
+    pub low: f64,
+    pub high: f64,
+    /// Distance at which s is `at_margin`. With 0, s is 0 everywhere outside and has no derivative.
+    pub margin: f64,
+    pub at_margin: f64,
+    pub fall: Fall,
+    pub least: f64,
+    /// Whether it multiplies the next term rather than being a summand of its own.
+    pub times_next: bool,
+}
+
+/// The shape of s outside; d is the distance in margins, v the value at d = 1.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Fall {
+    /// `1 / (1 + (1/v - 1) d²)`: nowhere flat, so a gradient comes from afar.
+    LongTail,
+    /// `1 - (1 - v) d²`, or 0 where that is negative.
+    Quadratic,
+    /// `1 - (1 - v) d`, or 0 where that is negative.
+    Linear,
+}
+
+impl Fall {
+    /// All of them, with their names in a specification.
+    pub const ALL: [(&str, Self); 3] =
+        [("long_tail", Self::LongTail), ("quadratic", Self::Quadratic), ("linear", Self::Linear)];
+
+    /// The factor before d or d².
+    pub fn steepness(self, at_margin: f64) -> f64 {
+        match self {
+            Self::LongTail => 1.0 / at_margin - 1.0,
+            Self::Quadratic | Self::Linear => 1.0 - at_margin,
+        }
+    }
+}
+
+impl Tolerance {
+    /// Margins that x is away from the bounds.
+    #[inline(always)]
+    fn away<S: Scalar>(self, x: S) -> S {
+        let (low, high) = (S::of(self.low), S::of(self.high));
+        let beyond = S::select(x.lt(low), low - x, S::select(high.lt(x), x - high, S::zero()));
+        beyond * S::of(1.0 / self.margin)
+    }
+
+    #[inline(always)]
+    fn value<S: Scalar>(self, x: S) -> S {
+        let one = S::one();
+        let s = if self.margin > 0.0 {
+            let (d, k) = (self.away(x), S::of(self.fall.steepness(self.at_margin)));
+            match self.fall {
+                Fall::LongTail => one / (k * d * d + one),
+                Fall::Quadratic => (one - k * d * d).max(S::zero()),
+                Fall::Linear => (one - k * d).max(S::zero()),
+            }
+        } else {
+            let outside = x.lt(S::of(self.low)) | S::of(self.high).lt(x);
+            S::select(outside, S::zero(), one)
+        };
+        S::of(self.least) + S::of(1.0 - self.least) * s
+    }
+
+    /// Derivative of [`Tolerance::value`]. Where it begins to fall that of the inside counts `at_end`; where it has fallen to
+    /// 0 there is none.
+    #[inline(always)]
+    fn slope<S: Scalar>(self, x: S, at_end: S) -> S {
+        if self.margin <= 0.0 {
+            return S::zero();
+        }
+        let (one, zero) = (S::one(), S::zero());
+        let (low, high) = (S::of(self.low), S::of(self.high));
+        let (d, k) = (self.away(x), S::of(self.fall.steepness(self.at_margin)));
+        // Minus the derivative by d.
+        let fall = match self.fall {
+            Fall::LongTail => {
+                let s = one / (k * d * d + one);
+                S::of(2.0) * k * d * s * s
+            }
+            Fall::Quadratic => S::select((k * d * d).lt(one), S::of(2.0) * k * d, zero),
+            Fall::Linear => S::select((k * d).lt(one), k, zero),
+        };
+        let outside = one - at_end;
+        let side = S::select(x.lt(low), one, S::select(x.le(low), outside, zero))
+            - S::select(high.lt(x), one, S::select(high.le(x), outside, zero));
+        side * fall * S::of((1.0 - self.least) / self.margin)
+    }
 }
 
 /// x cut to [low, high]; the end points belong to the inside.
@@ -60,7 +156,8 @@ impl Term {
             Self::Linear { of, .. }
             | Self::ClippedQuadratic { of, .. }
             | Self::Angle { of, .. }
-            | Self::Squared { of, .. } => (Some(of), None),
+            | Self::Squared { of, .. }
+            | Self::Tolerance(Tolerance { of, .. }) => (Some(of), None),
             Self::WrappedAngle { sine, cosine, .. } => (Some(sine), Some(cosine)),
             Self::ActionCost { .. } => (None, None),
         };
@@ -99,11 +196,17 @@ impl Term {
                 }
                 S::of(weight) * squares
             }
+            Self::Tolerance(t) => t.value(obs(t.of)),
         }
     }
 
-    /// Adjoint of [`Term::value`] from the reward's cotangent: those of its entries; that of the clipped action is
-    /// added to. `at_end` is the share of the inside's derivative at a kink.
+    /// Whether it multiplies the next term instead of being added.
+    pub fn times_next(self) -> bool {
+        matches!(self, Self::Tolerance(Tolerance { times_next: true, .. }))
+    }
+
+    /// Adjoint of [`Term::value`] from the reward's cotangent: those of its entries; that of the clipped action is added
+    /// to. `at_end` is the share of the inside's derivative at a kink.
     #[inline(always)]
     pub fn adjoint<S: Scalar>(
         self,
@@ -150,16 +253,26 @@ impl Term {
                 }
                 EntryBars::None
             }
+            Self::Tolerance(t) => EntryBars::One(t.of, t.slope(obs(t.of), at_end) * bar),
         }
     }
 }
 
-/// Sum of the terms.
+/// Sum of the terms, of those that multiply each other of their product.
 #[inline(always)]
 pub fn reward<S: Scalar>(terms: &[Term], obs: impl Fn(usize) -> S, action: &[S]) -> S {
     let mut sum: Option<S> = None;
+    let mut product: Option<S> = None;
     for term in terms {
         let value = term.value(&obs, action);
+        let value = match product {
+            Some(product) => product * value,
+            None => value,
+        };
+        product = term.times_next().then_some(value);
+        if product.is_some() {
+            continue;
+        }
         sum = match sum {
             Some(sum) => Some(sum + value),
             None => Some(value),
@@ -186,7 +299,18 @@ pub fn reward_adjoint<S: Scalar>(
     for entry in terms.iter().flat_map(|t| t.entries()) {
         obs_bar[entry] = -S::zero();
     }
-    for term in terms {
+    for (i, term) in terms.iter().enumerate() {
+        // The other factors of a product are factors of this one's derivative.
+        let mut bar = bar;
+        for other in terms[..i].iter().rev().take_while(|t| t.times_next()) {
+            bar *= other.value(&obs, action);
+        }
+        for (before, other) in terms[i..].iter().zip(&terms[i + 1..]) {
+            if !before.times_next() {
+                break;
+            }
+            bar *= other.value(&obs, action);
+        }
         match term.adjoint(&obs, action, bar, at_end, action_bar) {
             EntryBars::None => {}
             EntryBars::One(entry, x) => obs_bar[entry] += x,

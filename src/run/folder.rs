@@ -146,7 +146,7 @@ impl RunInfo {
         let now = utc_now();
         Self {
             pwm_version: env!("CARGO_PKG_VERSION").into(),
-            commit: crate::version::COMMIT.into(),
+            commit: crate::version::commit().into(),
             compiler: crate::version::COMPILER.into(),
             checkpoint_version: crate::io::checkpoint::VERSION.into(),
             seed,

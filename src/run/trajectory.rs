@@ -115,7 +115,7 @@ impl Trajectory {
             let drawn = bodies_for_drawing(task, &q);
             for s in &drawn {
                 poses.extend(s.centre.map(|x| x as f32));
-                poses.extend(quaternion(&s.rotation).map(|x| x as f32));
+                poses.extend(quaternion(&lengthwise(s.geometry, s.rotation)).map(|x| x as f32));
             }
             if f == 0 {
                 shapes = drawn.iter().map(|s| shape(s.geometry, depth(task, s.body))).collect();
@@ -166,10 +166,25 @@ fn shape(g: Geometry, depth: usize) -> MovieShape {
     let (radius, half_length) = match g {
         Geometry::Sphere { radius } => (radius, 0.0),
         Geometry::Capsule { radius, half_length } => (radius, half_length),
-        // The viewer knows no boxes: the ball of the same volume stands for one.
-        Geometry::Box { half } => ((half.iter().product::<f64>() * 6.0 / std::f64::consts::PI).cbrt(), 0.0),
+        // The viewer knows no boxes: a capsule of the same length, as thick as the box is on average, stands for one.
+        Geometry::Box { half } => {
+            let long = longest(half);
+            let radius = 0.5 * (half.iter().sum::<f64>() - half[long]);
+            (radius, (half[long] - radius).max(0.0))
+        }
     };
     MovieShape { radius: radius as f32, half_length: half_length as f32, group }
+}
+
+/// The axis of a box's longest edge.
+fn longest(half: [f64; 3]) -> usize {
+    (0..3).rev().max_by(|&a, &b| half[a].total_cmp(&half[b])).unwrap_or(0)
+}
+
+/// The rotation of a shape by rows, its x along what is drawn of it.
+fn lengthwise(g: Geometry, rotation: [[f64; 3]; 3]) -> [[f64; 3]; 3] {
+    let first = if let Geometry::Box { half } = g { longest(half) } else { 0 };
+    rotation.map(|row| [0, 1, 2].map(|k| row[(first + k) % 3]))
 }
 
 /// The unit quaternion xyzw of a rotation matrix given by rows, by the largest of its four components (Shepperd 1978).
@@ -227,6 +242,17 @@ mod tests {
                 assert!((x - y).abs() < 1e-12, "{q:?}: {a:?} {b:?}");
             }
         }
+    }
+
+    #[test]
+    fn a_box_is_drawn_along_its_longest_edge() {
+        let half = [0.1, 0.3, 0.9];
+        let g = Geometry::Box { half };
+        let drawn = shape(g, 0);
+        assert!((drawn.radius - 0.2).abs() < 1e-6 && (drawn.half_length - 0.7).abs() < 1e-6, "{drawn:?}");
+        let turned = matrix([0.5, 0.5, 0.5, 0.5]);
+        let (x, z) = (lengthwise(g, turned).map(|row| row[0]), turned.map(|row| row[2]));
+        assert_eq!(x, z);
     }
 
     #[test]

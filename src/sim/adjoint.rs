@@ -15,7 +15,7 @@ use super::kinematics::body_kinematics_adjoint;
 use super::mass_matrix::{factorise, mass_matrix, mass_matrix_adjoint, solve_adjoint};
 use super::model::Model;
 use super::number::SimScalar;
-use super::step::{Timing, accelerations, forces, moving_root, origin, shift_state};
+use super::step::{Timing, accelerations, forces, moving_root, off_rail, on_rail, origin, shift_state, sliding};
 use super::vec3::Vec3;
 use super::work::{Cotangents, Work};
 
@@ -75,6 +75,7 @@ pub fn step_keeping<S: SimScalar, const B: usize, const D: usize>(
     let size = kept_per_substep(nq, nd);
     let origin = origin(model, timing, q);
     shift_state(model, origin, q, qd);
+    let slid = off_rail(model, timing, q);
     for (s, kept) in kept[..timing.substeps * size].chunks_exact_mut(size).enumerate() {
         accelerations(model, q, qd, actuation, -origin.y, s % timing.mass_matrix_every == 0, w);
         kept[..nq].copy_from_slice(&q[..nq]);
@@ -82,6 +83,7 @@ pub fn step_keeping<S: SimScalar, const B: usize, const D: usize>(
         kept[nq + nd..].copy_from_slice(&w.qdd[..nd]);
         integrate(model, timing.h, &w.qdd, q, qd);
     }
+    on_rail(slid, q);
     shift_state(model, -origin, q, qd);
 }
 
@@ -109,6 +111,8 @@ pub fn step_adjoint<S: SimScalar, const B: usize, const D: usize>(
     let ground = -origin.y;
 
     *c = Cotangents::zero();
+    // How far the robot had slid comes out as it went in, and nothing else depends on it.
+    let slid_bar = sliding(model, timing).map(|at| (at, q_bar[at]));
     let root = moving_root(model, timing);
     // Sums begin at minus zero, which changes no number that is added: +0 would turn a -0 into +0.
     let mut origin_bar = -Vec3::zero();
@@ -160,5 +164,8 @@ pub fn step_adjoint<S: SimScalar, const B: usize, const D: usize>(
         }
         origin_bar.y -= c.ground;
         origin_bar.write(&mut q_bar[link.q..]);
+    }
+    if let Some((at, bar)) = slid_bar {
+        q_bar[at] = bar;
     }
 }

@@ -1,8 +1,9 @@
 //! A robot as data: bodies in tree order, each with one joint to its parent and a list of shapes.
 //!
 //! Everything is stated in `f64`, SI units and radians; mass, inertia and contact points follow from the shapes
-//! ([`super::mass`]). [`super::Model`] is the same robot rounded to the number type it is simulated in.
+//! ([`super::mass`]), unless a body has an inertia of its own. [`super::Model`] is the same robot rounded to the number type it is simulated in.
 
+use super::mass::{Inertia, MassProperties, mass_properties};
 use super::quat::{Quat, Transform};
 use super::size::Size;
 use super::vec3::Vec3;
@@ -80,6 +81,17 @@ impl Joint {
             armature: 0.0,
         }
     }
+
+    /// A rigid connection: `frame` is that of the body in its parent, or in the world.
+    pub fn fixed(frame: Transform<f64>) -> Self {
+        Self { kind: JointKind::Fixed, frame, ..Self::free() }
+    }
+
+    /// A hinge about or a slide along `axis`, which may have any length: no drive, no limits, no armature.
+    pub fn simple(kind: JointKind, frame: Transform<f64>, axis: [f64; 3]) -> Self {
+        let axis = Vec3::<f64>::of(axis);
+        Self { kind, frame, axis: axis.scale(1.0 / axis.norm()), ..Self::free() }
+    }
 }
 
 /// Penalty ground contact: stiffness [N/m], damping [N s/m²], friction viscosity [N s/m], friction coefficient.
@@ -112,8 +124,12 @@ pub struct Shape {
 
 impl Shape {
     pub fn sphere(centre: [f64; 3], radius: f64, density: f64, material: Material) -> Self {
-        let frame = Transform { p: Vec3::of(centre), q: Quat::identity() };
-        Self { geometry: Geometry::Sphere { radius }, frame, density, material }
+        Self { geometry: Geometry::Sphere { radius }, frame: Transform::at(centre), density, material }
+    }
+
+    /// The box with these half edges, along the axes of its body.
+    pub fn cuboid(centre: [f64; 3], half: [f64; 3], density: f64, material: Material) -> Self {
+        Self { geometry: Geometry::Box { half }, frame: Transform::at(centre), density, material }
     }
 
     /// The capsule whose end spheres are centred at `from` and `to`.
@@ -160,15 +176,29 @@ pub struct Body {
     pub parent: Option<usize>,
     pub joint: Joint,
     pub shapes: Vec<Shape>,
+    /// Mass properties that do not follow from the shapes.
+    pub inertial: Option<MassProperties>,
 }
 
-/// A tree of bodies standing on the ground plane y = 0 (y is up).
+impl Body {
+    /// Its mass properties: its own, or those of its shapes.
+    pub fn mass_properties(&self, how: Inertia) -> MassProperties {
+        self.inertial.unwrap_or_else(|| mass_properties(&self.shapes, how))
+    }
+}
+
+/// Gravity on Earth, as the published environments have it (m/s²).
+pub const EARTH: [f64; 3] = [0.0, -9.81, 0.0];
+
+/// A tree of bodies over the ground plane y = 0 (y is up).
 #[derive(Clone, Debug)]
 pub struct Articulation {
     pub name: String,
     pub bodies: Vec<Body>,
     /// m/s²
     pub gravity: [f64; 3],
+    /// Whether the bodies touch the ground, or pass through it.
+    pub ground: bool,
 }
 
 /// A point of a body that can touch the ground.
@@ -243,8 +273,11 @@ impl Articulation {
         (q, qd)
     }
 
-    /// All contact points: shapes in order of creation, body after body.
+    /// All contact points: shapes in order of creation, body after body. None without a ground.
     pub fn contact_points(&self) -> Vec<ContactPoint> {
+        if !self.ground {
+            return vec![];
+        }
         let shapes = self.bodies.iter().enumerate().flat_map(|(b, body)| body.shapes.iter().map(move |s| (b, s)));
         shapes
             .enumerate()

@@ -1,13 +1,15 @@
 //! How a robot lies over the threads of a GPU, and the robot written as constants of the CUDA kernels.
 //!
-//! kernels/sim/step.cuh says what the two layouts have in common. A free body with equal chains of hinges has a thread
-//! for each chain; every other robot is a tree whose environments share out their work among 8 to 32 threads, with
-//! state and work in shared memory. A block of trees is one warp, so that the largest robot of [`super::size`] has
-//! room.
+//! kernels/sim/step.cuh says what the two layouts have in common. A free body with equal chains of hinges has a thread for
+//! each chain; every other robot is a tree whose environments share out their work among 8 to 32 threads, with state and
+//! work in shared memory. A block of trees is one warp, so that the largest robot of [`super::size`] has room, which is
+//! asserted here.
 
 use super::articulation::JointKind;
 use super::model::{Contact, Link, Model};
-use super::step::{Timing, moving_root};
+use super::size::{CLASSES, Size};
+use super::step::{Timing, moving_root, sliding};
+use crate::device::cuda::Launch;
 use std::fmt::Write;
 
 /// How an environment lies over the threads of a block.
@@ -18,6 +20,21 @@ pub enum ThreadLayout {
     /// This many threads for each environment.
     Tree { lanes: usize },
 }
+
+/// Threads of a block of trees: a warp.
+const TREE_THREADS: usize = 32;
+
+// Kernels declare their shared memory, so that a robot that passes as small enough must have room. With fewer lanes more
+// environments share a block, but none has more bodies or dofs than lanes, nor more coordinates than both together.
+const _: () = {
+    let (mut lanes, most) = (8, Launch::USUAL_SHARED as usize);
+    while lanes < 32 {
+        let size = Size { bodies: lanes, coordinates: 2 * lanes, velocities: lanes, substeps: 1 };
+        assert!(ThreadLayout::tree_shared(size, lanes) <= most);
+        lanes *= 2;
+    }
+    assert!(ThreadLayout::tree_shared(CLASSES[CLASSES.len() - 1], lanes) <= most);
+};
 
 /// Threads of a block.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -50,12 +67,24 @@ impl ThreadLayout {
     pub fn threads(self) -> Threads {
         match self {
             Self::Chains { .. } => Threads { step: 64, adjoint: 32 },
-            Self::Tree { .. } => Threads { step: 32, adjoint: 32 },
+            Self::Tree { .. } => Threads { step: TREE_THREADS, adjoint: TREE_THREADS },
         }
     }
 
-    /// A bound of the bytes that a thread of the adjoint keeps off the chip: states and accelerations of all substeps,
-    /// as `Kept` of the layout has them, and a kibibyte of arrays that loops over bodies index.
+    /// Bytes that a block of the adjoint of a tree of this size declares in shared memory: `Tree` and `TreeBar` of
+    /// kernels/sim/tree.cuh for each of its environments. The step declares less.
+    pub const fn tree_shared(s: Size, lanes: usize) -> usize {
+        let (b, q, d) = (s.bodies, s.coordinates, s.velocities);
+        let triangle = d * (d + 1) / 2;
+        // Coordinates, numbers of a dof with its axis, bodies with what they carry, the mass matrix.
+        let tree = q + (3 + 6) * d + (40 + 27) * b + triangle + d;
+        let (touch, row) = (18 * lanes, 12 * d);
+        let bar = q + (4 + 6) * d + 34 * b + triangle + if touch > row { touch } else { row };
+        TREE_THREADS / lanes * (tree + bar) * size_of::<f32>()
+    }
+
+    /// A bound of the bytes that a thread of the adjoint keeps off the chip: states and accelerations of all substeps, as
+    /// `Kept` of the layout has them, and a kibibyte of arrays that loops over bodies index.
     pub fn adjoint_stack(self, model: &Model<f64>, substeps: usize) -> u32 {
         let kept = match self {
             Self::Chains { depth, .. } => 13 + 2 * depth + depth + 6,
@@ -78,6 +107,9 @@ impl ThreadLayout {
         c.integer("SUBSTEPS", timing.substeps);
         c.integer("REBUILD_EVERY", timing.mass_matrix_every);
         c.integer("ABOUT_ROOT", moving_root(model, timing).is_some().into());
+        let rail = sliding(model, timing);
+        c.integer("SLIDES", rail.is_some().into());
+        c.integer("RAIL", rail.unwrap_or(0));
         c.number("H", timing.h);
         c.number("TIE", model.kinks.tie);
         c.number("STILL", model.kinks.still);

@@ -1,7 +1,7 @@
 //! An [`Articulation`] compiled for simulation: constants rounded to the number type, index tables flattened.
 
-use super::articulation::{Articulation, JointKind};
-use super::mass::{Inertia, mass_properties};
+use super::articulation::{Articulation, Joint, JointKind};
+use super::mass::Inertia;
 use super::quat::Quat;
 use super::subgradient::{Kinks, Subgradient};
 use super::vec3::{Mat3, Vec3};
@@ -61,6 +61,15 @@ pub struct Model<S> {
     ancestors_start: Vec<usize>,
     pub coordinates: usize,
     pub velocities: usize,
+    /// The coordinate of the first body, if that slides along the ground without springs: nothing depends on it.
+    pub rail: Option<usize>,
+}
+
+/// Whether a joint of a root moves its robot along the ground, and no spring knows where it is.
+fn is_rail(joint: &Joint) -> bool {
+    let level = joint.frame.q.rotate(joint.axis).y.abs() < 1e-12;
+    let unbounded = joint.lower == f64::NEG_INFINITY && joint.upper == f64::INFINITY;
+    joint.kind == JointKind::Slide && level && unbounded && joint.drive_stiffness == 0.0
 }
 
 impl<S: Scalar> Model<S> {
@@ -90,7 +99,7 @@ impl<S: Scalar> Model<S> {
             }
             last_dofs.push(path);
 
-            let mass = mass_properties(&body.shapes, how);
+            let mass = body.mass_properties(how);
             let first = points.iter().position(|p| p.body == i).unwrap_or(0);
             let count = points.iter().filter(|p| p.body == i).count();
             let turned = j.frame.q.v.array() != [0.0; 3];
@@ -129,7 +138,8 @@ impl<S: Scalar> Model<S> {
         let (coordinates, velocities) = (q[links.len()], qd[links.len()]);
         let gravity = Vec3::of(robot.gravity);
         let kinks = Subgradient::Reference.kinks();
-        Self { links, contacts, armature, gravity, kinks, ancestors, ancestors_start, coordinates, velocities }
+        let rail = robot.bodies.first().filter(|b| b.parent.is_none() && is_rail(&b.joint)).map(|_| 0);
+        Self { links, contacts, armature, gravity, kinks, ancestors, ancestors_start, coordinates, velocities, rail }
     }
 
     /// Dofs on the path from `dof` to the root, nearest first, `dof` left out: the non-zero off-diagonal entries of

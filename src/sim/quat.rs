@@ -155,6 +155,10 @@ impl<S: Scalar> Transform<S> {
     pub fn identity() -> Self {
         Self { p: Vec3::zero(), q: Quat::identity() }
     }
+    /// At `p`, not turned.
+    pub fn at(p: [f64; 3]) -> Self {
+        Self { p: Vec3::of(p), q: Quat::identity() }
+    }
 }
 
 /// `A B = (rot(A.q, B.p) + A.p, A.q ⊗ B.q)`.

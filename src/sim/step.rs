@@ -94,6 +94,26 @@ pub(super) fn moving_root<'a, S: Scalar>(model: &'a Model<S>, timing: &Timing<S>
     model.links.first().filter(|_| moves)
 }
 
+/// The coordinate along which the reference point goes with a robot that slides: see [`Model::rail`].
+#[inline(always)]
+pub(super) fn sliding<S: Scalar>(model: &Model<S>, timing: &Timing<S>) -> Option<usize> {
+    model.rail.filter(|_| timing.reference_point == ReferencePoint::Torso)
+}
+
+/// Takes how far the robot has slid out of its coordinates: nothing depends on it, but far away it rounds all positions.
+#[inline(always)]
+pub(super) fn off_rail<S: Scalar>(model: &Model<S>, timing: &Timing<S>, q: &mut [S]) -> Option<(usize, S)> {
+    sliding(model, timing).map(|at| (at, std::mem::replace(&mut q[at], S::zero())))
+}
+
+/// Puts it back.
+#[inline(always)]
+pub(super) fn on_rail<S: Scalar>(slid: Option<(usize, S)>, q: &mut [S]) {
+    if let Some((at, far)) = slid {
+        q[at] += far;
+    }
+}
+
 /// Advances (q, qd) by `timing.substeps` substeps under the constant `actuation` (per dof).
 #[inline(always)]
 pub fn step<S: SimScalar, const B: usize, const D: usize>(
@@ -106,10 +126,12 @@ pub fn step<S: SimScalar, const B: usize, const D: usize>(
 ) {
     let origin = origin(model, timing, q);
     shift_state(model, origin, q, qd);
+    let slid = off_rail(model, timing, q);
     for substep in 0..timing.substeps {
         let rebuild = substep % timing.mass_matrix_every == 0;
         accelerations(model, q, qd, actuation, -origin.y, rebuild, w);
         integrate(model, timing.h, &w.qdd, q, qd);
     }
+    on_rail(slid, q);
     shift_state(model, -origin, q, qd);
 }

@@ -16,43 +16,43 @@ impl Operands<'_> {
         self.matmul
     }
     pub fn inputs_len(&self) -> usize {
-        self.args.inputs.len()
+        self.args.inputs_len()
     }
     pub fn outputs_len(&self) -> usize {
-        self.args.outputs.len()
+        self.args.outputs_len()
     }
     pub fn shape(&self, i: usize) -> &[usize] {
-        &self.args.inputs[i].shape
+        self.args.shape(i)
     }
     pub fn out_shape(&self, i: usize) -> &[usize] {
-        &self.args.outputs[i].shape
+        self.args.out_shape(i)
     }
     pub fn len(&self, i: usize) -> usize {
-        self.args.inputs[i].len
+        self.args.bound_inputs()[i].len
     }
     pub fn out_len(&self, i: usize) -> usize {
-        self.args.outputs[i].len
+        self.args.out_len(i)
     }
     pub fn input(&self, i: usize) -> In {
-        assert!(!self.args.inputs[i].is_index, "invariant: operand {i} holds reals");
-        In(self.args.inputs[i].start.addr() as u64)
+        assert!(!self.args.bound_inputs()[i].is_index, "invariant: operand {i} holds reals");
+        In(self.args.bound_inputs()[i].start.addr() as u64)
     }
     pub fn index(&self, i: usize) -> IndexIn {
-        assert!(self.args.inputs[i].is_index, "invariant: operand {i} holds indices");
-        IndexIn(self.args.inputs[i].start.addr() as u64)
+        assert!(self.args.bound_inputs()[i].is_index, "invariant: operand {i} holds indices");
+        IndexIn(self.args.bound_inputs()[i].start.addr() as u64)
     }
     pub fn out(&self, i: usize) -> Out {
-        assert!(!self.args.outputs[i].is_index, "invariant: output {i} holds reals");
-        Out(self.args.outputs[i].start.addr() as u64)
+        assert!(!self.args.bound_outputs()[i].is_index, "invariant: output {i} holds reals");
+        Out(self.args.bound_outputs()[i].start.addr() as u64)
     }
     pub fn out_index(&self, i: usize) -> IndexOut {
-        assert!(self.args.outputs[i].is_index, "invariant: output {i} holds indices");
-        IndexOut(self.args.outputs[i].start.addr() as u64)
+        assert!(self.args.bound_outputs()[i].is_index, "invariant: output {i} holds indices");
+        IndexOut(self.args.bound_outputs()[i].start.addr() as u64)
     }
     /// Scratch memory.
     pub fn scratch(&self) -> Out {
-        Out(self.args.workspace.as_ref().expect("invariant: an op that uses scratch memory asked for it").start.addr()
-            as u64)
+        let workspace = self.args.bound_workspace();
+        Out(workspace.expect("invariant: an op that uses scratch memory asked for it").start.addr() as u64)
     }
 }
 

@@ -22,6 +22,16 @@ use std::ops::Range;
 /// - Within a task, what was borrowed for writing is not borrowed again while the first borrow is in use.
 /// - It asks for what [`Op::phases`] and [`Op::workspace`] said, whatever the numbers in the operands are.
 ///
+/// The launches of `cuda` promise:
+///
+/// - They read and write the node's operands alone, and within an operand no more than its length: inputs are read; outputs
+///   and the workspace, which is as long as [`Op::device_workspace`] said, are read and written. An argument that a launch
+///   only writes may still hold anything before, a NaN too.
+/// - They run one after another, so that one may read what an earlier one wrote. Blocks of one launch run in any order: what
+///   a block writes no other block of the launch reads or writes, so that results do not depend on the order.
+/// - Their number, grids and arguments follow from shapes and from the operation alone. They are recorded once and replayed
+///   with these arguments, so that what changes from one run to the next must stand in an operand.
+///
 /// The executor promises in return that no input of a node lies over an output or its workspace, that no two outputs
 /// overlap, and that a phase begins when the one before is over.
 ///
@@ -63,6 +73,11 @@ pub unsafe trait Op: Debug + Send + Sync {
         0
     }
 
+    /// Bytes of a thread's stack that a task touches in single precision, beside the few that every task does.
+    fn stack(&self) -> usize {
+        0
+    }
+
     /// Arithmetic of the operation, roughly: what it costs to repeat it. By default one for each number written.
     fn operations(&self, _inputs: &[Vec<usize>], outputs: &[Vec<usize>]) -> usize {
         outputs.iter().map(|s| s.iter().product::<usize>()).sum()
@@ -79,7 +94,8 @@ pub unsafe trait Op: Debug + Send + Sync {
         true
     }
 
-    /// What a GPU launches instead, one after another; none if there are no kernels for this operation.
+    /// What a GPU launches instead, one after another; none if there are no kernels for this operation. What the launches
+    /// may touch is part of the trait's contract.
     fn cuda(&self, x: &Operands) -> Option<Vec<Launch>> {
         let _ = x;
         None
@@ -190,10 +206,29 @@ impl<'a, T: Copy> Operand<'a, T> {
 /// its promise, gets at what lies behind.
 #[derive(Debug)]
 pub struct OpArgs<F> {
-    pub(crate) inputs: Vec<BoundOperand>,
-    pub(crate) outputs: Vec<BoundOperand>,
-    pub(crate) workspace: Option<BoundOperand>,
-    pub(crate) number: PhantomData<F>,
+    inputs: Vec<BoundOperand>,
+    outputs: Vec<BoundOperand>,
+    workspace: Option<BoundOperand>,
+    number: PhantomData<F>,
+}
+
+/// What the executor and launches see: places, not what lies there.
+impl<F> OpArgs<F> {
+    pub(crate) fn new(inputs: Vec<BoundOperand>, outputs: Vec<BoundOperand>, workspace: Option<BoundOperand>) -> Self {
+        Self { inputs, outputs, workspace, number: PhantomData }
+    }
+
+    pub(crate) fn bound_inputs(&self) -> &[BoundOperand] {
+        &self.inputs
+    }
+
+    pub(crate) fn bound_outputs(&self) -> &[BoundOperand] {
+        &self.outputs
+    }
+
+    pub(crate) fn bound_workspace(&self) -> Option<&BoundOperand> {
+        self.workspace.as_ref()
+    }
 }
 
 impl<F: Real> OpArgs<F> {

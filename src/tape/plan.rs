@@ -18,6 +18,11 @@ pub fn packing<'a>(programs: impl IntoIterator<Item = &'a Program>, size: usize)
     programs.into_iter().flat_map(|p| &p.nodes).map(|n| n.op.packing(size)).max().unwrap_or(0)
 }
 
+/// Bytes of its stack that each thread's tasks touch in single precision, beside the few that every task does.
+pub fn stack<'a>(programs: impl IntoIterator<Item = &'a Program>) -> usize {
+    programs.into_iter().flat_map(|p| &p.nodes).map(|n| n.op.stack()).max().unwrap_or(0)
+}
+
 /// Elements that a value of so many takes.
 pub fn aligned(elements: usize) -> usize {
     elements.div_ceil(STEP) * STEP

@@ -104,7 +104,7 @@ fn kind(p: &Program, node: &Node) -> OpKind {
 
 /// `64x128 128x136`: operands in order, each shape once, vectors left out.
 pub(crate) fn shapes<F>(args: &super::OpArgs<F>) -> String {
-    text(args.inputs.iter().chain(&args.outputs).map(|s| &s.shape[..]))
+    text(args.bound_inputs().iter().chain(args.bound_outputs()).map(|s| &s.shape[..]))
 }
 
 fn text<'a>(shapes: impl Iterator<Item = &'a [usize]>) -> String {

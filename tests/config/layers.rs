@@ -87,6 +87,10 @@ fn no_other_file_names_a_robot() {
         if inside.starts_with("src/env") || inside.starts_with("src/sim/robots") {
             continue;
         }
+        // A generation of GPUs has the name of a robot.
+        if inside.ends_with("product_tma.cu") || inside.ends_with("hopper.cuh") {
+            continue;
+        }
         let text = std::fs::read_to_string(file).unwrap();
         for (n, line) in text.lines().enumerate() {
             let robots = || pwm::sim::robots::ROBOTS.iter();

@@ -1,6 +1,7 @@
 //! Specifications of environments: what is wrong with one is said with its place; one's own file runs; what a run keeps
 //! of it.
 
+use crate::support::specs::{FIXED, FREE, robot};
 use pwm::config::spec::Spec;
 use pwm::config::{Config, SHIPPED, Shipped, ShippedKind, load};
 use pwm::env::term::Term;
@@ -26,7 +27,7 @@ fn line(text: &str) -> usize {
 #[test]
 fn what_is_wrong_is_said_with_its_line() {
     for (from, to, expected) in [
-        ("robot: ant", "robot: amt", "there is no robot `amt` here\n  known: ant\n  did you mean `ant`?"),
+        ("robot: ant", "robot: amt", "did you mean `ant`?"),
         ("- height\n", "- heigth\n", "did you mean `height`?"),
         ("of: linear_velocity.x", "of: linear_velocity", "is no single entry"),
         ("of: linear_velocity.x", "of: linear_velocity.hip_1", "is no single entry"),
@@ -51,6 +52,77 @@ fn what_is_wrong_is_said_with_its_line() {
         assert!(text.contains(expected) && text.starts_with(&at), "{from} -> {to}, at {at}:\n{text}");
     }
     assert!(said("  substeps: 16\n", "").contains("`substeps` is missing"));
+}
+
+/// On robots that have joints of every kind: what cannot be named, and what does not go together.
+#[test]
+fn what_a_joint_does_not_have_is_refused_with_its_line() {
+    let fixed = "the joint of `hand` is fixed\n  name a body whose joint moves";
+    let simple = "none of these joints is a hinge or a slide\n  name a body on one";
+    let alone = "`of` names one body: leave `from` and `to` out, or `of`";
+    for (spec, from, to, expected) in [
+        // Names of fixed joints where a coordinate is needed.
+        (FIXED, "- coordinates: {from: hip}", "- coordinates: {of: hand}", fixed),
+        (FIXED, "- velocities: {scale: joint_vel_obs_scaling}", "- velocities: {of: hand}", fixed),
+        (FIXED, "- velocities: {from: shoulder, width: 0.5}", "- velocities: {of: hand, width: 0.5}", fixed),
+        (FIXED, "action: {from: elbow, to: foot,", "action: {of: hand,", fixed),
+        (FIXED, "- coordinates: 0.2", "- coordinates: {of: hand, width: 0.2}", simple),
+        (FIXED, "- coordinates: 0.2", "- coordinates: {of: shoulder, width: 0.2}", simple),
+        (
+            FIXED,
+            "{of: velocities.foot,",
+            "{of: velocities.hand,",
+            "`velocities.hand` is no single entry: the joint of `hand` is fixed and has no coordinate\n  say which, as in \
+             `velocities.x`, `velocities.0` or `velocities.BODY`",
+        ),
+        (
+            FIXED,
+            "termination: {of: coordinates.cart,",
+            "termination: {of: coordinates.shoulder,",
+            "the joint of `shoulder` has several coordinates\n  say which",
+        ),
+        (FIXED, "- sine: {of: elbow}", "- sine: {of: hand}", "only a hinge has an angle"),
+        (
+            FIXED,
+            "- rotation: {of: shoulder,",
+            "- rotation: {of: elbow,",
+            "only a ball joint, or the root, turns freely",
+        ),
+        // One body and a range of them.
+        (FIXED, "{from: shoulder, width: 0.5}", "{of: shoulder, from: hip, width: 0.5}", alone),
+        (FIXED, "{from: cart, to: shoulder}", "{of: cart, to: shoulder}", alone),
+        (
+            FIXED,
+            "{from: cart, to: shoulder}",
+            "{from: shoulder, to: cart}",
+            "`to` comes before `from`\n  exchange them",
+        ),
+        // The root is one.
+        (
+            FREE,
+            "position: 0.1,",
+            "position: {of: cart, width: 0.1},",
+            "a position is the root's\n  write one number: `- position: 0.1`",
+        ),
+        (FIXED, "- coordinates: 0.2", "- position: 0.2", "the robot has no free root to move"),
+        // Ranges.
+        (FIXED, "low: -1, high: 0.3,", "low: 1, high: 0.3,", "`low` (1) is above `high` (0.3)\n  exchange them"),
+        (FIXED, "low: -0.2, high: 0.2", "low: 0.3, high: -0.2", "`low` (0.3) is above `high` (-0.2)\n  exchange them"),
+        (FIXED, "scale: 0.5}", "scale: 0}", "the angle at which it is zero is not zero itself"),
+    ] {
+        assert_eq!(spec.matches(from).count(), 1, "{from}");
+        let read = |text: &str| {
+            let spec = Spec::in_file("my.yaml", text).unwrap();
+            Task::read(&spec, &Config::default(), robot).map(drop).map_err(|e| e.to_string())
+        };
+        assert_eq!(read(spec), Ok(()));
+        let text = read(&spec.replace(from, to)).unwrap_err();
+        let at = format!("my.yaml:{}:", spec[..spec.find(from).unwrap()].lines().count());
+        assert!(text.contains(expected) && text.starts_with(&at), "{from} -> {to}, at {at}:\n{text}");
+    }
+    // An equal pair is a range of one number.
+    let one = FIXED.replace("low: -0.2, high: 0.2", "low: 0.2, high: 0.2");
+    Task::read(&Spec::in_file("my.yaml", &one).unwrap(), &Config::default(), robot).unwrap();
 }
 
 #[test]
@@ -102,4 +174,104 @@ fn an_environment_of_ones_own() {
     let old: String = c.to_yaml().lines().filter(|l| !l.starts_with("spec: ")).map(|l| format!("{l}\n")).collect();
     let old = Config::from_yaml::<&str>("config.yaml", &old, &[]).unwrap();
     assert_eq!(Task::from_config(&old).unwrap().spec.drives[0].gain, 200.0);
+}
+
+/// A file of one's own in a folder that lives as long as the first of these.
+fn own(text: &str) -> (tempfile::TempDir, String) {
+    let dir = tempfile::tempdir().unwrap();
+    let file = dir.path().join("my.yaml");
+    std::fs::write(&file, text).unwrap();
+    let env = format!("env={}", file.display());
+    (dir, env)
+}
+
+/// What is said of the task in such a file.
+fn said_of(text: &str) -> String {
+    let (_dir, env) = own(text);
+    let c = load(&[env]).unwrap();
+    check(&c).unwrap_err().to_string()
+}
+
+#[test]
+fn an_environment_starts_from_a_shipped_one() {
+    let text = "env: hopper\nepisode_length: 50\nspec:\n  reward:\n    - linear: {of: velocities.rootx}\n";
+    let (_dir, env) = own(text);
+    let c = load(&[&env[..], "action_penalty=-0.5"]).unwrap();
+    let (task, hopper) = (Task::from_config(&c).unwrap(), Task::from_config(&load(&["env=hopper"]).unwrap()).unwrap());
+    assert_eq!((task.spec.name.as_str(), task.spec.title.as_str()), ("my", "my"), "a title is nobody else's");
+    assert_eq!((task.sizes, &task.spec.reset), (hopper.sizes, &hopper.spec.reset));
+    // Its own reward, and so nothing of what the other's returns are worth.
+    assert_eq!((task.spec.terms.len(), task.spec.returns.len(), task.spec.episode_length), (1, 0, 50));
+    assert_eq!((c.termination_height, c.action_penalty), (-0.45, -0.5), "settings come from it too");
+    let again = Config::from_yaml::<&str>("config.yaml", &c.to_yaml(), &[]).unwrap();
+    assert_eq!(format!("{:?}", Task::from_config(&again).unwrap()), format!("{task:?}"));
+
+    // Another reward alone keeps what the returns are worth to the other.
+    let (_dir, env) = own("env: hopper\naction_penalty: 0\n");
+    let c = load(&[env]).unwrap();
+    assert_eq!(Task::from_config(&c).unwrap().spec.returns.len(), hopper.spec.returns.len());
+
+    // Errors are at the file's own lines; what was inherited and no longer fits, where the other is named.
+    let text = said_of("# My task.\nenv: hopper\nspec:\n  reward:\n    - linear: {of: velocities.rooty}\n");
+    assert!(text.contains("my.yaml:5:") && text.contains("velocities.rooty"), "{text}");
+    let text = said_of("# My task.\nenv: hopper\nspec:\n  observation: [velocities]\n  reward: []\n");
+    assert!(text.contains("my.yaml:2:") && text.contains("coordinates"), "{text}");
+    let (_dir, env) = own("env: hoper\n");
+    let text = load(&[env]).unwrap_err().to_string();
+    assert!(text.contains("my.yaml:1:") && text.contains("hopper"), "{text}");
+}
+
+#[test]
+fn an_environment_has_settings_for_single_algorithms() {
+    let (_dir, env) = own("env: hopper\nwith_alg:\n  shac_small: {max_epochs: 7}\n  shac: {num_critics: 2}\n");
+    let of = |more: &[&str]| load(&[&[&env[..]], more].concat()).unwrap();
+    assert_eq!(of(&["alg=shac_small"]).max_epochs, 7);
+    assert_eq!(of(&["alg=shac_small", "max_epochs=9"]).max_epochs, 9, "the command line counts most");
+    assert_eq!(of(&[]).max_epochs, load(&["alg=pwm_small"]).unwrap().max_epochs);
+    // A file of one's own for the algorithm is on top of what holds for the one that it starts from.
+    let dir = tempfile::tempdir().unwrap();
+    let alg = dir.path().join("a.yaml");
+    for (text, epochs, critics) in [("alg: shac_small\n", 7, 2), ("alg: shac\nmax_epochs: 5\n", 5, 2)] {
+        std::fs::write(&alg, text).unwrap();
+        let c = of(&[&format!("alg={}", alg.display())]);
+        assert_eq!((c.max_epochs, c.num_critics), (epochs, critics), "{text}");
+    }
+    for (text, expected) in [
+        ("with_alg: 3\n", "has a line `ALGORITHM: {key: value, ...}`"),
+        ("with_alg:\n  shac_smal: {max_epochs: 7}\n", "shac_small"),
+        ("with_alg:\n  pwm_small: {max_epoch: 7}\n", "max_epochs"),
+    ] {
+        let (_dir, env) = own(text);
+        let text = load(&[env]).unwrap_err().to_string();
+        assert!(text.contains("my.yaml:") && text.contains(expected), "{text}");
+    }
+}
+
+#[test]
+fn files_of_the_published_code_name_their_robot() {
+    let (_dir, env) = own("config:\n  _target_: dflex.envs.HopperEnv\n  episode_length: 300\n");
+    let c = load(&[env]).unwrap();
+    let task = Task::from_config(&c).unwrap();
+    assert_eq!((task.spec.robot.name.as_str(), task.spec.episode_length), ("hopper", 300));
+}
+
+#[test]
+fn tolerances_and_their_products_are_read_and_refused() {
+    let action_cost = "- action_cost: {weight: action_penalty}";
+    for (to, expected) in [
+        ("- product: [{linear: {of: up}}]", "only tolerances can be factors"),
+        ("- product: []", "at least one factor"),
+        ("- product: [{product: {of: up}}]", "a summand of its own"),
+        ("- tolerance: {of: up, margin: -1}", "`margin` is a distance"),
+        ("- tolerance: {of: up, margin: 1, at_margin: 1}", "`at_margin` is from 0 to below 1"),
+        ("- tolerance: {of: up, margin: 1, at_margin: 0}", "a long tail never ends"),
+        ("- tolerance: {of: up, fall: gaussian}", "there is no fall `gaussian`"),
+        ("- tolerance: {of: up, low: 2, high: 1}", "is above"),
+    ] {
+        let text = said(action_cost, to);
+        assert!(
+            text.contains(expected) && text.starts_with(&format!("my.yaml:{}:", line(action_cost))),
+            "{to}: {text}"
+        );
+    }
 }

@@ -3,7 +3,7 @@
 use super::cases::check;
 use crate::support::specs::{FIXED, FREE, task};
 use pwm::app::selftest::{Case, case};
-use pwm::config::{Config, Precision, Subgradient};
+use pwm::config::{Config, Precision, Subgradient, load};
 use pwm::device::philox::{Philox, Stream};
 use pwm::env::{EnvBatch, GradientBound, Mode, Task};
 use std::sync::Arc;
@@ -23,7 +23,17 @@ type Groups = Vec<(Arc<Task>, usize)>;
 fn batches() -> Vec<(&'static str, Groups)> {
     let c = settings();
     let central = Config { subgradient: Subgradient::Central, ..settings() };
-    vec![("free", vec![(task(FREE, &central), 5)]), ("walker and tree", vec![(walker(&c), 11), (task(FIXED, &c), 3)])]
+    // A leg on a rail, a tree without a ground, many bodies, and rigidly connected ones.
+    let shipped = |env: &str| {
+        let c = load(&[format!("env={env}")]).unwrap();
+        walker(&Config { episode_length: 2, subgradient: Subgradient::Central, ..c })
+    };
+    let robots = ["hopper", "cartpole", "dflex-humanoid-walk", "dflex-anymal-velocity"].map(shipped);
+    vec![
+        ("free", vec![(task(FREE, &central), 5)]),
+        ("walker and tree", vec![(walker(&c), 11), (task(FIXED, &c), 3)]),
+        ("robots", robots.into_iter().map(|t| (t, 2)).collect()),
+    ]
 }
 
 fn cases() -> Vec<Case> {

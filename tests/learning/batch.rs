@@ -108,3 +108,104 @@ fn gradients_flow_through_every_group() {
         Traced { outputs, leaves: vec![raw, stats] }
     });
 }
+
+/// Every environment draws from Philox blocks of its own: so groups of the same task start differently, and no pair of
+/// counter and key serves two of them. Which blocks they are is found out from the states.
+#[test]
+fn no_two_groups_draw_from_one_block() {
+    let [a, b] = tasks();
+    let mut vars = Vars::default();
+    let groups = [(a.clone(), 4), (a.clone(), 3), (b.clone(), 5), (a, 4), (b, 2)];
+    let env = EnvBatch::new(&mut vars, "env", &groups, Mode::Train, rng());
+    let action = vars.add(Region::Control, "action", DType::Real, &[env.count, env.act_dim]);
+    let (mut start, mut step) = (Program::new("start"), Program::new("step"));
+    env.reset(&mut start, &vars);
+    let value = step.var(&vars, action);
+    env.step(&mut step, &vars, value, None);
+    let mut m = Machine::<f32>::new(vars, vec![start, step], Arc::new(Team::new(1).unwrap())).unwrap();
+    m.poison();
+    m.run(m.program(0)).unwrap();
+    let all: u32 = env.groups.iter().map(|g| g.task.spec.reset.blocks() * g.count as u32).sum();
+    for episode in 0..2 {
+        // Episodes are cut after three steps.
+        for _ in 0..3 * episode {
+            m.run(m.program(1)).unwrap();
+        }
+        assert!(m.index(env.episodes).iter().all(|&e| e == episode + 1));
+        let (mut taken, mut starts) = (vec![], vec![]);
+        for g in &env.groups {
+            let (s, reset) = (g.task.sizes, &g.task.spec.reset);
+            assert!(reset.blocks() > 1);
+            let (mut q, mut qd) = (vec![0f32; s.nq], vec![0f32; s.nqd]);
+            for e in 0..g.count {
+                let at = [&m.real(g.q)[e * s.nq..][..s.nq], &m.real(g.qd)[e * s.nqd..][..s.nqd]];
+                let mut drawn_from = (0..2 * all).filter(|&block| {
+                    reset.write(&rng(), u64::from(episode), block, &mut q, &mut qd);
+                    [&q[..], &qd[..]] == at
+                });
+                let block = drawn_from.next().expect("some block was drawn from");
+                taken.extend(block..block + reset.blocks());
+                starts.push(at.concat());
+            }
+        }
+        taken.sort_unstable();
+        assert!(taken.windows(2).all(|w| w[0] < w[1]), "episode {episode}: {taken:?}");
+        assert_eq!(taken.len(), all as usize);
+        for (i, x) in starts.iter().enumerate() {
+            assert!(!starts[..i].contains(x), "environment {i} starts as another one");
+        }
+    }
+}
+
+/// An environment of an evaluation whose episode is over stays as it is, to the bit, whatever its neighbours do, and its
+/// episode counts once.
+#[test]
+fn an_evaluation_that_is_over_stays_frozen() {
+    let c = Config { episode_length: 60, termination_height: 0.6, ..Config::default() };
+    let groups = [(Arc::new(Task::from_config(&c).unwrap()), 24), (task(FIXED, &c), 5)];
+    let mut vars = Vars::default();
+    let env = EnvBatch::new(&mut vars, "env", &groups, Mode::Evaluate, rng());
+    let action = vars.add(Region::Control, "action", DType::Real, &[env.count, env.act_dim]);
+    let (mut start, mut step) = (Program::new("start"), Program::new("step"));
+    env.reset(&mut start, &vars);
+    let value = step.var(&vars, action);
+    env.step(&mut step, &vars, value, None);
+    let mut m = Machine::<f32>::new(vars, vec![start, step], Arc::new(Team::new(2).unwrap())).unwrap();
+    m.run(m.program(0)).unwrap();
+    // All that is there of one environment, as bits.
+    let row = |m: &Machine<f32>, i: usize| {
+        let g = env.groups.iter().find(|g| g.rows().contains(&i)).unwrap();
+        let (s, e, w) = (g.task.sizes, i - g.first, env.obs_dim);
+        let state = [&m.real(g.q)[e * s.nq..][..s.nq], &m.real(g.qd)[e * s.nqd..][..s.nqd]].concat();
+        let own = [&m.real(env.obs)[i * w..][..w], &[m.real(env.ep_return)[i], m.real(env.alive)[i]]].concat();
+        let counts = [m.index(env.progress)[i], m.index(env.episodes)[i]];
+        [&state, &own].into_iter().flatten().map(|x| x.to_bits()).chain(counts).collect::<Vec<u32>>()
+    };
+    let noise = Philox::new(5, Stream::Test);
+    let (mut over_at, mut frozen) = (vec![None; env.count], vec![vec![]; env.count]);
+    for t in 0..70 {
+        let before: Vec<_> = (0..env.count).map(|i| row(&m, i)).collect();
+        m.real_mut(action).iter_mut().zip(0..).for_each(|(x, i)| *x = noise.normal(t, i) as f32);
+        m.poison();
+        m.run(m.program(1)).unwrap();
+        for i in 0..env.count {
+            let now = row(&m, i);
+            if over_at[i].is_some() {
+                assert_eq!(now, frozen[i], "environment {i} in step {t}");
+                continue;
+            }
+            assert_ne!(now, before[i], "environment {i} in step {t}");
+            if m.real(env.alive)[i] == 0.0 {
+                (over_at[i], frozen[i]) = (Some(t + 1), now);
+            }
+        }
+    }
+    let ends: Vec<u64> = over_at.into_iter().map(|t| t.expect("every episode was cut")).collect();
+    // Some fell while their neighbours went on, some were cut.
+    let (walkers, cut) = ends.split_at(24);
+    assert!(walkers.iter().min() < walkers.iter().max() && cut.iter().all(|&t| t == 60), "{ends:?}");
+    let stats: Vec<f64> = m.real(env.episode_stats).iter().map(|&x| f64::from(x)).collect();
+    let of = |stat| env.total(|i| stats[i], stat);
+    assert_eq!(of(EpisodeStat::Episodes), env.count as f64);
+    assert_eq!(of(EpisodeStat::Length), ends.iter().sum::<u64>() as f64);
+}

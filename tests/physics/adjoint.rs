@@ -1,5 +1,5 @@
-//! The adjoint of an environment step: against dual numbers stage by stage and over 16 substeps, against the
-//! reference's own gradients, and single against double precision.
+//! The adjoint of an environment step: against dual numbers stage by stage and over 16 substeps, and single against double
+//! precision. The reference's own gradients are in `robots.rs`.
 
 use crate::support::branches::branches;
 
@@ -15,16 +15,6 @@ use pwm::sim::{self, Inertia, Model, ReferencePoint, Subgradient};
 
 fn ant(reference_point: ReferencePoint, mm_caching_frequency: usize, action_in_obs: bool) -> Task {
     task(Config { reference_point, mm_caching_frequency, action_in_obs, action_penalty: -0.03, ..Config::default() })
-}
-
-/// As the reference computes its gradients: about the world origin, no penalty, no actions in the observation.
-fn reference(mm_caching_frequency: usize) -> Task {
-    task(Config {
-        reference_point: ReferencePoint::World,
-        mm_caching_frequency,
-        action_in_obs: false,
-        ..Config::default()
-    })
 }
 
 /// Cotangents of `q`, `qd`, observation before and action of `rows` steps.
@@ -214,109 +204,6 @@ fn adjoint_is_the_transpose_of_the_dual_derivative() {
                 ]);
                 let name = format!("16 substeps, mass matrix every {every}, {point:?}");
                 v.check(&name, s, (out - back).abs() / size, 1e-10);
-            }
-        }
-    }
-    v.finish();
-}
-
-/// The reference's gradients of a single step, in double precision.
-#[test]
-fn golden_ant_vjp() {
-    let g = Golden::open("ant/ant_vjp");
-    let get = |name: &str| g.get(name).data.clone();
-    let (q, qd, action) = (get("q"), get("qd"), get("action"));
-    let rows = q.len() / NQ;
-    let (zq, zqd, zo, zr) = (vec![0.0; rows * NQ], vec![0.0; rows * NQD], vec![0.0; rows * OBS], vec![0.0; rows]);
-    let mut v = Verdict::default();
-    for (suffix, every) in [("_mmc", g.scalar("mm_cached") as usize), ("_mm1", 1)] {
-        let ant = reference(every);
-        let mut check = |name: &str, suffix: &str, p: &Pulled<f64>| {
-            for (what, got, n) in [("q", &p.q, NQ), ("qd", &p.qd, NQD), ("action", &p.action, ACT)] {
-                let want = g.get(&format!("{name}_g_{what}{suffix}_f64"));
-                for s in 0..rows {
-                    if want.row(s).iter().chain(&got[s * n..][..n]).all(|x| *x == 0.0) {
-                        continue;
-                    }
-                    let error = relative_error(&got[s * n..][..n], want.row(s));
-                    v.check(&format!("{name} {what}{suffix}"), s, error, 1e-8);
-                }
-            }
-        };
-        let p = pull(&ant, [&q, &qd, &action], [&get("cot_q"), &get("cot_qd"), &zo, &zr]);
-        check("state", suffix, &p);
-        let p = pull(&ant, [&q, &qd, &action], [&zq, &zqd, &get("cot_obs"), &zr]);
-        check("obs", suffix, &p);
-        // The reward reads the observation before the step: one more pull, through that observation.
-        let p = pull(&ant, [&q, &qd, &action], [&zq, &zqd, &zo, &get("cot_rew")]);
-        let (gq, gqd) = observed(&ant, &q, &qd, &p.obs);
-        let sum = |a: &[f64], b: &[f64]| a.iter().zip(b).map(|(x, y)| x + y).collect();
-        check("rew", "", &Pulled { q: sum(&p.q, &gq), qd: sum(&p.qd, &gqd), ..p });
-    }
-    v.finish();
-}
-
-/// Cotangents of the states from those of their observations.
-fn observed(ant: &Task, q: &[f64], qd: &[f64], obs_bar: &[f64]) -> (Vec<f64>, Vec<f64>) {
-    let (mut gq, mut gqd) = (vec![0.0; q.len()], vec![0.0; qd.len()]);
-    for s in 0..q.len() / NQ {
-        let (mut a, mut b, mut none) = ([0.0; NQ], [0.0; NQD], [0.0; ACT]);
-        let (x, xd): ([f64; NQ], [f64; NQD]) =
-            (q[s * NQ..][..NQ].try_into().unwrap(), qd[s * NQD..][..NQD].try_into().unwrap());
-        let bar: [f64; OBS] = obs_bar[s * OBS..][..OBS].try_into().unwrap();
-        ant.spec.observation.adjoint(&x, &xd, &bar, &mut a, &mut b, &mut none);
-        gq[s * NQ..][..NQ].copy_from_slice(&a);
-        gqd[s * NQD..][..NQD].copy_from_slice(&b);
-    }
-    (gq, gqd)
-}
-
-/// Gradients over eight steps: of the sum of rewards, and of the last observation.
-#[test]
-fn golden_rollout_gradient() {
-    const STEPS: usize = 8;
-    let g = Golden::open("ant/ant_vjp");
-    let (q0, qd0, action) = (g.get("roll8_q"), g.get("roll8_qd"), g.get("roll8_action"));
-    let rows = q0.rows();
-    let mut v = Verdict::default();
-    for (suffix, every) in [("_mmc", g.scalar("mm_cached") as usize), ("_mm1", 1)] {
-        let ant = reference(every);
-        let seen = |q: &[f64], qd: &[f64]| {
-            let mut obs = vec![0.0; rows * OBS];
-            for s in 0..rows {
-                observe(&ant, &q[s * NQ..], &qd[s * NQD..], &mut obs[s * OBS..][..OBS]);
-            }
-            obs
-        };
-        let (mut q, mut qd) = (vec![q0.data.clone()], vec![qd0.data.clone()]);
-        for t in 0..STEPS {
-            let (mut x, mut xd) = (q[t].clone(), qd[t].clone());
-            let (mut next, mut reward) = (vec![0.0; rows * OBS], vec![0.0; rows]);
-            let obs = seen(&x, &xd);
-            f64::step_rows(&ant, rows, &mut x, &mut xd, &obs, action.row(t), &mut next, &mut reward);
-            q.push(x);
-            qd.push(xd);
-        }
-        for (name, reward_bar) in [("sumrew", 1.0), ("finalobs", 0.0)] {
-            let mut last = vec![0.0; rows * OBS];
-            if name == "finalobs" {
-                last.copy_from_slice(&g.get("roll8_cot_obs").data);
-            }
-            let (mut q_bar, mut qd_bar) = (vec![0.0; rows * NQ], vec![0.0; rows * NQD]);
-            let mut obs_bar = last;
-            let mut of_actions = vec![Vec::new(); STEPS];
-            for t in (0..STEPS).rev() {
-                let p =
-                    pull(&ant, [&q[t], &qd[t], action.row(t)], [&q_bar, &qd_bar, &obs_bar, &vec![reward_bar; rows]]);
-                (q_bar, qd_bar, obs_bar) = (p.q, p.qd, p.obs);
-                of_actions[t] = p.action;
-            }
-            let (more_q, more_qd) = observed(&ant, &q[0], &qd[0], &obs_bar);
-            q_bar.iter_mut().zip(more_q).for_each(|(a, b)| *a += b);
-            qd_bar.iter_mut().zip(more_qd).for_each(|(a, b)| *a += b);
-            for (what, got) in [("q", q_bar), ("qd", qd_bar), ("action", of_actions.concat())] {
-                let want = &g.get(&format!("roll8_{name}_g_{what}{suffix}_f64")).data;
-                v.check(&format!("{name} {what}{suffix}"), "all rows", relative_error(&got, want), 1e-8);
             }
         }
     }

@@ -1,22 +1,20 @@
-//! The Ant against the reference's double-precision twin, about the world origin (tolerances: 1e-9 of the largest
-//! element per state; 1e-8 far from the origin; free-running rollouts 1e-6 over 50 steps).
+//! The Ant against the reference's double-precision twin, about the world origin: every stage of a substep, and long rollouts
+//! (tolerances: 1e-9 of the largest element per state; free-running rollouts 1e-6 over 50 steps). Its model, steps and
+//! gradients stand with those of the other robots in `robots.rs`.
 
-use crate::support::ant::{ACT, ACTION_SCALE, BODIES, DT, NQ, NQD, OBS, START_Q, SUBSTEPS, observe, task};
+use crate::support::ant::{ACTION_SCALE, BODIES, NQ, NQD, OBS, observe, task};
 use crate::support::verdict::{Golden, Verdict, relative_error};
 use pwm::config::Config;
 use pwm::env::{EnvReal, Task};
-use pwm::sim::articulation::Geometry;
 use pwm::sim::contact::{body_contact, point_contact};
 use pwm::sim::inertia::{body_bias, spatial_inertia};
 use pwm::sim::integrate::integrate;
 use pwm::sim::joint::joint_force;
 use pwm::sim::kinematics::body_kinematics;
-use pwm::sim::mass::{Inertia, mass_properties};
 use pwm::sim::mass_matrix::{factorise, mass_matrix, solve};
-use pwm::sim::{JointKind, ReferencePoint, Spatial, SpatialInertia, Work};
+use pwm::sim::{ReferencePoint, Spatial, SpatialInertia, Work};
 
 const EXACT: f64 = 1e-9;
-const FAR: f64 = 1e-8;
 
 fn world(mm_caching_frequency: usize, action_in_obs: bool) -> Task {
     task(Config { mm_caching_frequency, action_in_obs, reference_point: ReferencePoint::World, ..Config::default() })
@@ -35,103 +33,6 @@ fn dense(g: &SpatialInertia<f64>) -> Vec<f64> {
             a.array().into_iter().chain(b.array())
         })
         .collect()
-}
-
-#[test]
-fn golden_ant_model() {
-    let g = Golden::open("ant/ant_model");
-    let ant = world(16, true);
-    let robot = &ant.spec.robot;
-    let mut v = Verdict::default();
-    let mut same = |name: &str, got: Vec<f64>| {
-        let exact = format!("{name}_f64");
-        let want = g.get(if g.has(&exact) { &exact } else { name });
-        v.check(name, "", relative_error(&got, &want.data), EXACT);
-    };
-    let bodies = || robot.bodies.iter();
-    let (q, qd) = robot.offsets();
-    let numbers = |x: Vec<usize>| x.into_iter().map(|x| x as f64).collect::<Vec<_>>();
-
-    same("num_q_qd_obs_act", numbers(vec![NQ, NQD, OBS, ACT]));
-    same("joint_q_start", numbers(q));
-    same("joint_qd_start", numbers(qd));
-    same("joint_parent", bodies().map(|b| b.parent.map_or(-1.0, |p| p as f64)).collect());
-    let kind = |k| match k {
-        JointKind::Slide => 0.0,
-        JointKind::Hinge => 1.0,
-        JointKind::Ball => 2.0,
-        JointKind::Fixed => 3.0,
-        JointKind::Free => 4.0,
-    };
-    same("joint_type", bodies().map(|b| kind(b.joint.kind)).collect());
-    let frame = |t: pwm::sim::Transform<f64>| {
-        let mut a = [0.0; 7];
-        t.p.write(&mut a);
-        t.q.write(&mut a[3..]);
-        a
-    };
-    same("joint_X_pj", bodies().flat_map(|b| frame(b.joint.frame)).collect());
-    same("joint_axis", bodies().flat_map(|b| b.joint.axis.array()).collect());
-    same("joint_armature", ant.model().armature.clone());
-    same("gravity", robot.gravity.to_vec());
-    same("start_q", START_Q.to_vec());
-    same("sim_dt", vec![DT]);
-    same("sim_substeps", numbers(vec![SUBSTEPS]));
-    same("default_MM_caching_frequency", numbers(vec![Config::default().mm_caching_frequency]));
-    same("action_scale", vec![ACTION_SCALE; ACT]);
-
-    let mass: Vec<_> = bodies().map(|b| mass_properties(&b.shapes, Inertia::Reference)).collect();
-    same("body_mass", mass.iter().map(|m| m.mass).collect());
-    same("body_com", mass.iter().flat_map(|m| m.com.array()).collect());
-    same("body_inertia", mass.iter().flat_map(|m| m.inertia.as_flattened().to_vec()).collect());
-
-    let shapes = || bodies().enumerate().flat_map(|(i, b)| b.shapes.iter().map(move |s| (i, s)));
-    same("shape_body", shapes().map(|(i, _)| i as f64).collect());
-    let geometry = |g| match g {
-        Geometry::Sphere { radius } => (0.0, [radius, 0.0, 0.0]),
-        Geometry::Box { half } => (1.0, half),
-        Geometry::Capsule { radius, half_length } => (2.0, [radius, half_length, 0.0]),
-    };
-    same("shape_geo_type", shapes().map(|(_, s)| geometry(s.geometry).0).collect());
-    same("shape_geo_scale", shapes().flat_map(|(_, s)| geometry(s.geometry).1).collect());
-    let material = |m: pwm::sim::articulation::Material| [m.stiffness, m.damping, m.viscosity, m.friction];
-    same("shape_materials", shapes().flat_map(|(_, s)| material(s.material)).collect());
-    // A quaternion and its negative are the same rotation: compare with the sign of the file.
-    let placed: Vec<f64> = shapes()
-        .zip(g.get("shape_transform_f64").data.chunks(7))
-        .flat_map(|((_, s), want)| {
-            let mut t = frame(s.frame);
-            if t[3..].iter().zip(&want[3..]).map(|(a, b)| a * b).sum::<f64>() < 0.0 {
-                t[3..].iter_mut().for_each(|x| *x = -*x);
-            }
-            t
-        })
-        .collect();
-    same("shape_transform", placed);
-
-    let points = robot.contact_points();
-    same("contact_body", points.iter().map(|p| p.body as f64).collect());
-    same("contact_point", points.iter().flat_map(|p| p.point.array()).collect());
-    same("contact_dist", points.iter().map(|p| p.radius).collect());
-    same("contact_material", points.iter().map(|p| p.shape as f64).collect());
-
-    // Joints only: the free joint stores none of these.
-    let hinge =
-        |name: &str, coordinate: bool, pick: &dyn Fn(&pwm::sim::articulation::Joint) -> f64, v: &mut Verdict| {
-            let want = &g.get(&format!("{name}_f64")).data;
-            for (i, b) in robot.bodies.iter().enumerate().filter(|(_, b)| b.joint.kind == JointKind::Hinge) {
-                let at = if coordinate { ant.model().links[i].q } else { i };
-                v.check(name, i, relative_error(&[pick(&b.joint)], &[want[at]]), EXACT);
-            }
-        };
-    hinge("joint_limit_lower", true, &|j| j.lower, &mut v);
-    hinge("joint_limit_upper", true, &|j| j.upper, &mut v);
-    hinge("joint_target", true, &|j| j.target, &mut v);
-    hinge("joint_limit_ke", false, &|j| j.limit_stiffness, &mut v);
-    hinge("joint_limit_kd", false, &|j| j.limit_damping, &mut v);
-    hinge("joint_target_ke", false, &|j| j.drive_stiffness, &mut v);
-    hinge("joint_target_kd", false, &|j| j.drive_damping, &mut v);
-    v.finish();
 }
 
 /// Lower triangle of the branch-sparse matrix in `rows` as a dense symmetric one.
@@ -253,47 +154,6 @@ fn step_all(ant: &Task, q: &[f64], qd: &[f64], obs: &[f64], action: &[f64]) -> [
     let (mut next, mut reward) = (vec![0.0; rows * OBS], vec![0.0; rows]);
     f64::step_rows(ant, rows, &mut q, &mut qd, obs, action, &mut next, &mut reward);
     [q, qd, next, reward]
-}
-
-#[test]
-fn golden_ant_step() {
-    let g = Golden::open("ant/ant_step");
-    let mut v = Verdict::default();
-    let (q, qd, action, kind) = (g.get("q"), g.get("qd"), g.get("action"), g.get("kind"));
-    let rows = q.rows();
-    let tolerance = |s: usize| if kind.data[s] == 4.0 { FAR } else { EXACT };
-
-    let cached = g.scalar("mm_cached") as usize;
-    for (suffix, every) in [("mmc", cached), ("mm1", 1)] {
-        for (variant, action_in_obs) in [("obs_next", false), ("obs_next_nograd", true)] {
-            let ant = world(every, action_in_obs);
-            let mut prev = vec![0.0; rows * OBS];
-            for s in 0..rows {
-                observe(&ant, q.row(s), qd.row(s), &mut prev[s * OBS..][..OBS]);
-                let error = relative_error(&prev[s * OBS..][..OBS], g.get("obs_prev_f64").row(s));
-                v.check("obs_prev", s, error, tolerance(s));
-            }
-            let [q1, qd1, obs1, reward] = step_all(&ant, &q.data, &qd.data, &prev, &action.data);
-            let mut same = |name: String, got: &[f64], n: usize| {
-                for s in 0..rows {
-                    let want = g.get(&name).row(s);
-                    v.check(&name, s, relative_error(&got[s * n..][..n], want), tolerance(s));
-                }
-            };
-            same(format!("q_next_{suffix}_f64"), &q1, NQ);
-            same(format!("qd_next_{suffix}_f64"), &qd1, NQD);
-            same(format!("{variant}_{suffix}_f64"), &obs1, OBS);
-            same("reward_f64".into(), &reward, 1);
-            let ended: Vec<f64> = obs1.chunks(OBS).map(|o| f64::from(u8::from(ant.is_terminal(o)))).collect();
-            same(format!("termination_{suffix}"), &ended, 1);
-            if suffix == "mmc" {
-                // The reward of the next observation is what a second step returns; its own action does not matter.
-                let [.., later] = step_all(&ant, &q1, &qd1, &obs1, &action.data);
-                same("reward_of_next_obs_mmc_f64".into(), &later, 1);
-            }
-        }
-    }
-    v.finish();
 }
 
 #[test]

@@ -271,3 +271,88 @@ fn what_is_rematerialised_changes_memory_and_no_bit() {
         }
     }
 }
+
+/// What operations say of their stack is what a worker touches, for a robot of each class, forward and back.
+#[test]
+#[cfg(target_os = "linux")]
+fn a_worker_touches_the_stack_that_is_planned() {
+    use crate::support::specs;
+    use pwm::device::cpu::team::Team;
+    use pwm::device::philox::{Philox, Stream};
+    use pwm::env::{EnvBatch, GradientBound, Mode, Task};
+    use pwm::ops::loss::squared_error;
+    use pwm::tape::plan::stack;
+    use pwm::tape::{DType, Machine, Program, Region, Vars, grad};
+    use std::sync::{Arc, Mutex};
+
+    // What is not optimised keeps more on the stack, and is not planned.
+    if cfg!(debug_assertions) {
+        return;
+    }
+    let c = Config::default();
+    let tasks = [Arc::new(Task::from_config(&c).unwrap()), specs::task(specs::FREE, &c), specs::on_the_largest(&c)];
+    for task in tasks {
+        let title = task.spec.title.clone();
+        for back in [false, true] {
+            let mut vars = Vars::default();
+            let groups = [(task.clone(), 320)];
+            let env = EnvBatch::new(&mut vars, "env", &groups, Mode::Train, Philox::new(1, Stream::Reset));
+            let mut p = Program::new("steps");
+            env.reset(&mut p, &vars);
+            let mut var = |name: &str, shape: &[usize]| vars.add(Region::Control, name, DType::Real, shape);
+            let (n, wide) = (env.count, [env.count, env.act_dim]);
+            let all = [var("action", &wide), var("bar", &wide), var("target", &[n, env.obs_dim]), var("bounded", &[2])];
+            let [action, bar, target, count] = all.map(|v| p.var(&vars, v));
+            if back {
+                let state = env.state(&mut p, &vars);
+                let into = [p.real(&[n, env.obs_dim]), p.real(&[n]), p.real(&[n]), p.real(&[n])];
+                env.step_through(&mut p, &vars, &state, action, GradientBound { norm: 1e3, count }, into);
+                let root = squared_error(&mut p, into[0], target, vec![1.0]);
+                grad(&mut p, &[(root, 1.0)], &[(action, bar)]);
+            } else {
+                env.step(&mut p, &vars, action, None);
+            }
+            let planned = stack([&p]) as u64;
+            let team = Arc::new(Team::new(2).unwrap());
+            let mut m = Machine::<f32>::new(vars, vec![p], team.clone()).unwrap();
+            // The calling thread may be done before the worker has begun.
+            for _ in 0..20 {
+                m.run(m.program(0)).unwrap();
+            }
+            let caller = std::thread::current().id();
+            let touched = Mutex::new(0);
+            let look = || {
+                let here = 0u8;
+                if std::thread::current().id() != caller {
+                    *touched.lock().unwrap() = resident_around((&raw const here).addr());
+                }
+            };
+            team.on_each(&look).unwrap();
+            let touched = touched.into_inner().unwrap();
+            say(&format!(
+                "{title}, {}: {touched} bytes of stack, {planned} planned",
+                if back { "back" } else { "forward" }
+            ));
+            // Beside them a thread's own, which the plan counts apart.
+            assert!(touched <= planned + (32 << 10) && planned <= 2 * touched, "{touched} touched, {planned} planned");
+        }
+    }
+}
+
+/// Bytes in memory of the mapping that an address lies in.
+#[cfg(target_os = "linux")]
+fn resident_around(address: usize) -> u64 {
+    let maps = std::fs::read_to_string("/proc/self/smaps").unwrap();
+    let hex = |text: &str| usize::from_str_radix(text, 16).ok();
+    let mut inside = false;
+    for line in maps.lines() {
+        let range = line.split(' ').next().and_then(|range| range.split_once('-'));
+        if let Some((from, to)) = range.and_then(|(from, to)| hex(from).zip(hex(to))) {
+            inside = (from..to).contains(&address);
+        }
+        if let Some(size) = line.strip_prefix("Rss:").filter(|_| inside) {
+            return size.trim().trim_end_matches(" kB").parse::<u64>().unwrap() << 10;
+        }
+    }
+    panic!("a stack is mapped");
+}

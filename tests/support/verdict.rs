@@ -32,7 +32,15 @@ pub struct Golden {
 impl Golden {
     /// File `name`, such as `ant/ant_step`.
     pub fn open(name: &str) -> Self {
-        let file = golden::Golden::open(name);
+        Self::of(name, golden::Golden::open(name))
+    }
+
+    /// None if there is no such file.
+    pub fn find(name: &str) -> Option<Self> {
+        golden::Golden::find(name).map(|file| Self::of(name, file))
+    }
+
+    fn of(name: &str, file: golden::Golden) -> Self {
         let array = |key: String| {
             let golden::Array { shape, values: data, .. } = file.array(&key);
             (key, Array { shape, data })

@@ -94,7 +94,7 @@ impl Report {
             .replace("<!--NOTES-->", &incidents)
             .replace("<!--FIRST-->", &first)
             .replace("<!--FIGURES-->", &others)
-            .replace("<!--VERSION-->", &escape(crate::version::VERSION))
+            .replace("<!--VERSION-->", &escape(crate::version::version()))
     }
 
     /// Every file of the report: name and contents.

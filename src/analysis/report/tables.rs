@@ -105,20 +105,26 @@ pub(super) fn of_groups(runs: &[Run], groups: &[RunGroup]) -> ReportTable {
     }
 }
 
-/// Every experiment against the baseline: the first one whose model is PWM's own, as flow models are meant to be better
-/// than it; where there is none, the first. Nothing with a single experiment.
+/// Every experiment against the baseline of its task: the first one whose model is PWM's own, as flow models are meant to be
+/// better than it; where there is none, the first. Nothing with a single experiment.
 pub(super) fn differences(runs: &[Run], groups: &[RunGroup]) -> Option<ReportTable> {
     let is_baseline = |g: &RunGroup| {
         let c = &runs[g.runs[0]].config;
         c.has_world_model() && c.dynamics == Dynamics::Mlp
     };
-    let baseline = groups.iter().position(is_baseline).unwrap_or(0);
+    // Returns on other tasks are no baseline.
+    let env = |g: &RunGroup| &runs[g.runs[0]].config.env;
+    let baseline_of = |g: &RunGroup| {
+        let mut same = groups.iter().filter(|other| env(other) == env(g));
+        let first = same.clone().next();
+        same.find(|other| is_baseline(other)).or(first).filter(|base| base.runs != g.runs)
+    };
     let finals =
         |g: &RunGroup| -> Vec<f64> { g.runs.iter().map(|&i| runs[i].last()).filter(|v| v.is_finite()).collect() };
-    let base = finals(groups.get(baseline)?);
-    let row = |(_, g): (usize, &RunGroup)| {
-        let own = finals(g);
-        let mut cells = vec![g.label.clone(), groups[baseline].label.clone()];
+    let row = |g: &RunGroup| {
+        let baseline = baseline_of(g)?;
+        let (base, own) = (finals(baseline), finals(g));
+        let mut cells = vec![g.label.clone(), baseline.label.clone()];
         if own.is_empty() || base.is_empty() {
             cells.extend(["-"; 3].map(String::from));
         } else {
@@ -128,16 +134,17 @@ pub(super) fn differences(runs: &[Run], groups: &[RunGroup]) -> Option<ReportTab
             cells.push(format!("{:.2}", probability_of_improvement(&base, &own)));
             cells.push(format!("{:.3}", permutation_test(&base, &own).p));
         }
-        cells
+        Some(cells)
     };
-    (groups.len() > 1).then(|| ReportTable {
+    let rows: Vec<_> = groups.iter().filter_map(row).collect();
+    (!rows.is_empty()).then_some(ReportTable {
         name: "differences",
         caption:
             "Final evaluations against the baseline: difference of the means [95 % bootstrap interval], probability \
                   that a run is better than one of the baseline, two-sided permutation test."
                 .into(),
         head: vec!["experiment", "baseline", "difference", "better", "p"],
-        rows: groups.iter().enumerate().filter(|(i, _)| *i != baseline).map(row).collect(),
+        rows,
     })
 }
 

@@ -28,6 +28,9 @@ pub struct Lab {
     drawn_alike: Vec<(VarId, u32)>,
     /// How often the program runs.
     pub runs: usize,
+    /// Each row of a matrix is judged by its own largest number: rows have nothing to do with each other, and one with large
+    /// numbers, or that single precision cannot compute, must not hide what is wrong with the others.
+    pub by_rows: bool,
 }
 
 impl Lab {
@@ -43,6 +46,7 @@ impl Lab {
             roots: vec![],
             drawn_alike: vec![],
             runs: 1,
+            by_rows: false,
         }
     }
 
@@ -182,7 +186,7 @@ pub fn case(name: impl Into<String>, build: impl Fn(&mut Lab) + 'static) -> Case
     Case { name: name.into(), build: Box::new(build) }
 }
 
-/// What a case showed: largest difference from double precision, relative to the largest number of each array.
+/// What a case showed: largest difference from double precision, relative to the largest number of each array, or row.
 #[derive(Clone, Debug)]
 pub struct Outcome {
     pub name: String,
@@ -265,18 +269,23 @@ impl Case {
         let mut outcome =
             Outcome { name: self.name.clone(), error: 0.0, cpu_error: 0.0, passed: true, detail: String::new() };
         for (i, (_, info)) in l.vars.iter().enumerate() {
-            let scale = largest(&exact[i]).max(1e-30);
-            let (error, cpu) = (difference(&device[i], &exact[i]) / scale, difference(&single[i], &exact[i]) / scale);
-            outcome.error = outcome.error.max(error);
-            outcome.cpu_error = outcome.cpu_error.max(cpu);
-            let allowed = if info.dtype == DType::Index { 0.0 } else { allowed(precision, cpu) };
-            if error > allowed {
-                outcome.passed = false;
-                let place =
-                    device[i].iter().zip(&exact[i]).position(|(a, b)| difference(&[*a], &[*b]) / scale > allowed);
-                let k = place.unwrap_or(0);
-                let (a, b) = (device[i][k], exact[i][k]);
-                outcome.detail += &format!(" {} {:?} at {k}: {a:e}, wanted {b:e};", info.name, info.shape);
+            let whole = exact[i].len();
+            let width = if l.by_rows && info.shape.len() == 2 { info.shape[1] } else { whole };
+            for from in (0..whole).step_by(width.max(1)) {
+                let part = from..from + width;
+                let [device, single, exact] = [&device[i], &single[i], &exact[i]].map(|x| &x[part.clone()]);
+                let scale = largest(exact).max(1e-30);
+                let (error, cpu) = (difference(device, exact) / scale, difference(single, exact) / scale);
+                outcome.error = outcome.error.max(error);
+                outcome.cpu_error = outcome.cpu_error.max(cpu);
+                let allowed = if info.dtype == DType::Index { 0.0 } else { allowed(precision, cpu) };
+                if error > allowed {
+                    outcome.passed = false;
+                    let place = device.iter().zip(exact).position(|(a, b)| difference(&[*a], &[*b]) / scale > allowed);
+                    let k = place.unwrap_or(0);
+                    let (a, b, at) = (device[k], exact[k], from + k);
+                    outcome.detail += &format!(" {} {:?} at {at}: {a:e}, wanted {b:e};", info.name, info.shape);
+                }
             }
         }
         for &(var, ulps) in &l.drawn_alike {

@@ -6,7 +6,7 @@
 
 use crate::device::Scalar;
 use crate::device::philox::Philox;
-use crate::sim::articulation::{Articulation, Body, Geometry, Joint, JointKind, Material, Shape};
+use crate::sim::articulation::{Articulation, Body, EARTH, Geometry, Joint, JointKind, Material, Shape};
 use crate::sim::{Inertia, Model, Quat, Transform, Vec3};
 
 /// Length of a substep (s).
@@ -49,6 +49,7 @@ pub fn tree(free: bool) -> Articulation {
         parent,
         joint,
         shapes,
+        inertial: None,
     };
     let root = if free {
         Joint::free()
@@ -111,7 +112,7 @@ pub fn tree(free: bool) -> Articulation {
             vec![solid(Geometry::Box { half: [0.1, 0.15, 0.08] }, [0.1, -0.1, 0.05], [0.1, 0.0, 0.3, 0.9])],
         ),
     ];
-    Articulation { name: if free { "free tree" } else { "tree" }.into(), bodies, gravity: [0.0, -9.81, 0.0] }
+    Articulation { name: if free { "free tree" } else { "tree" }.into(), bodies, gravity: EARTH, ground: true }
 }
 
 pub fn model<S: Scalar>(robot: &Articulation) -> Model<S> {
@@ -126,8 +127,13 @@ pub struct TreeState {
     pub actuation: Vec<f64>,
 }
 
-/// State number `e`: in the ground or in the air, at rest, moving or fast, inside and beyond the limits of its joints,
-/// any way round. Of five one is far from the origin, unless it cannot go there.
+/// Whether the free bodies of state number `e` are metres away from the origin.
+pub fn is_far(e: u32) -> bool {
+    e % 5 == 4
+}
+
+/// TreeState number `e`: in the ground or in the air, at rest, moving or fast, inside and beyond the limits of its joints, any
+/// way round. Of five one is far from the origin, unless it cannot go there.
 pub fn random_state(robot: &Articulation, rng: &Philox, e: u32) -> TreeState {
     let u = |k: usize| 2.0 * rng.uniform(5, e * 256 + k as u32) - 1.0;
     let (at, dofs) = robot.offsets();
@@ -141,7 +147,7 @@ pub fn random_state(robot: &Articulation, rng: &Philox, e: u32) -> TreeState {
         };
         match body.joint.kind {
             JointKind::Free => {
-                let far = if e % 5 == 4 { 8.0 } else { 0.5 };
+                let far = if is_far(e) { 8.0 } else { 0.5 };
                 let p = [far * u(8 * i), 0.3 + 0.5 * u(8 * i + 1), far * u(8 * i + 2)];
                 q[at[i]..at[i] + 3].copy_from_slice(&p);
                 quaternion(&mut q[at[i] + 3..], 1.0);

@@ -187,7 +187,7 @@ impl<F: TapeReal> Backend<F> for Processor<F> {
         let outside = self.memory.offloaded.as_ptr().addr();
         let outside = outside..outside + self.offloaded_bytes();
         let args = self.bound.iter().flat_map(|b| &b.args);
-        let operands = args.flat_map(|a| a.inputs.iter().chain(&a.outputs).chain(&a.workspace));
+        let operands = args.flat_map(|a| a.bound_inputs().iter().chain(a.bound_outputs()).chain(a.bound_workspace()));
         for o in operands.filter(|o| !outside.contains(&o.start.addr())) {
             let (dtype, start, size) = match o.is_index {
                 true => (DType::Index, self.memory.indices.as_ptr().addr(), size_of::<u32>()),
@@ -246,12 +246,12 @@ fn bind<F: TapeReal>(planned: &Arc<Planned>, which: usize, bases: Bases) -> Boun
             let span = s.span(size_of::<F>());
             (span.start, span.end, written)
         };
-        let mine: Vec<_> = (c.inputs.iter().map(|s| range(s, false)))
-            .chain(c.outputs.iter().chain(&c.workspace).map(|s| range(s, true)))
+        let mine: Vec<_> = (c.bound_inputs().iter().map(|s| range(s, false)))
+            .chain(c.bound_outputs().iter().chain(c.bound_workspace()).map(|s| range(s, true)))
             .collect();
         let conflict = mine.iter().any(|m| touched.iter().any(|t| m.0 < t.1 && t.0 < m.1 && (m.2 || t.2)));
         let shapes = |vs: &[BoundOperand]| vs.iter().map(|s| s.shape.clone()).collect::<Vec<_>>();
-        let phases = node.op.phases(&shapes(&c.inputs), &shapes(&c.outputs));
+        let phases = node.op.phases(&shapes(c.bound_inputs()), &shapes(c.bound_outputs()));
         if conflict {
             close(&steps, &mut stages, &mut open);
             touched.clear();

@@ -93,7 +93,7 @@ pub fn count_launches(
         let mut of = Vec::with_capacity(args.len());
         for (node, args) in p.nodes.iter().zip(&args) {
             let shapes = |s: &[BoundOperand]| s.iter().map(|s| s.shape.clone()).collect::<Vec<_>>();
-            let key = format!("{:?} {:?} {:?}", node.op, shapes(&args.inputs), shapes(&args.outputs));
+            let key = format!("{:?} {:?} {:?}", node.op, shapes(args.bound_inputs()), shapes(args.bound_outputs()));
             let count = match known.get(&key) {
                 Some(&count) => count,
                 None => {

@@ -27,7 +27,8 @@ const SPINS: u32 = 64;
 /// a robot of the largest class takes with the gradient of its step (`sim::size`). What is not touched is not resident.
 pub const STACK: usize = 2 << 20;
 
-/// A unit of lock-step work: `stages` stages of `tasks(stage)` tasks, fewer than 2^31 each. Only `run` may panic.
+/// A unit of lock-step work: `stages` stages of `tasks(stage)` tasks, fewer than 2^31 each. A panic in `tasks` or `run` ends
+/// the job.
 pub trait Job: Sync {
     fn stages(&self) -> usize;
     fn tasks(&self, stage: usize) -> usize;
@@ -56,10 +57,11 @@ struct Shared {
     done: AtomicUsize,
     /// Written by [`Team::run`] while no stage has tasks, read by threads that have a task.
     posted: UnsafeCell<Option<Posted>>,
-    /// A kernel panicked: the rest of the job is skipped.
+    /// The job panicked: the rest of it is skipped.
     failed: AtomicBool,
     quit: AtomicBool,
-    /// Whether some thread sleeps, or is about to, on `wake` under the lock `sleep`.
+    /// Whoever sleeps does so on `wake` with `sleep`, and says so before. Set as long as somebody sleeps; changed only by
+    /// who holds `sleep`.
     asleep: AtomicBool,
     sleep: Mutex<()>,
     wake: Condvar,
@@ -113,8 +115,8 @@ impl Team {
         self.shared.threads
     }
 
-    /// Runs `job` on all threads and returns when it is done. `Err` if a task panicked. Several threads may call this:
-    /// one job runs after the other. A task must not call it, since its own job would have to end first.
+    /// Runs `job` on all threads and returns when it is done. `Err` if the job panicked. Several threads may call this: one
+    /// job runs after the other. A task must not call it, since its own job would have to end first.
     pub fn run(&self, job: &dyn Job) -> Result<(), JobPanicked> {
         let s = &*self.shared;
         let stages = job.stages();
@@ -161,7 +163,7 @@ impl Job for OnEach<'_> {
     }
 }
 
-/// A task of the job panicked; its message went to stderr.
+/// The job panicked; its message went to stderr.
 #[derive(Debug, thiserror::Error)]
 #[error("a kernel failed; its message is above")]
 pub struct JobPanicked;
@@ -261,19 +263,31 @@ impl Shared {
         }
     }
 
-    /// Opens the first stage from `stage` on that has tasks, or ends the job.
+    /// Opens the first stage from `stage` on that has tasks, or ends the job: also one that cannot count its tasks, since
+    /// a thread that ended here would leave the others waiting for ever.
     ///
     /// # Safety
     /// The job is alive, and every task of its opened stages is done.
     unsafe fn open_from(&self, posted: Posted, mut stage: usize) {
         let mut tasks = 0;
         while stage < posted.stages {
-            // SAFETY: the caller says that the job is alive; `Team::run` cannot return before `publish` below.
-            tasks = unsafe { (*posted.job).tasks(stage) };
-            if tasks > 0 {
-                break;
+            let count = || {
+                // SAFETY: the caller's promise; the job ends with `publish` below.
+                let tasks = unsafe { (*posted.job).tasks(stage) };
+                assert!(tasks <= i32::MAX as usize, "invariant: a stage has fewer than 2^31 tasks");
+                tasks
+            };
+            match catch_unwind(AssertUnwindSafe(count)) {
+                Ok(0) => stage += 1,
+                Ok(some) => {
+                    tasks = some;
+                    break;
+                }
+                Err(_) => {
+                    self.failed.store(true, Relaxed);
+                    stage = posted.stages;
+                }
             }
-            stage += 1;
         }
         self.tasks.store(tasks, Relaxed);
         self.done.store(0, Relaxed);
@@ -309,8 +323,10 @@ impl Shared {
         }
         let mut guard = locked(&self.sleep);
         loop {
-            self.asleep.store(true, SeqCst);
+            let others = self.asleep.swap(true, SeqCst);
             if over() {
+                // A flag for nobody would make whoever opens the next stage call the operating system.
+                self.asleep.store(others, Relaxed);
                 return;
             }
             guard = self.wake.wait(guard).unwrap_or_else(|e| e.into_inner());
@@ -443,5 +459,55 @@ mod tests {
         let job = Counted::new(&[3, 3], |_| false);
         team.run(&job).unwrap();
         job.assert_each(1);
+    }
+
+    /// Whoever finishes a stage counts the tasks of the next one. A worker that ended then would leave the rest waiting.
+    #[test]
+    fn a_job_that_cannot_count_its_tasks_ends_too() {
+        struct Uncounted {
+            bad: usize,
+            huge: bool,
+            ran: AtomicUsize,
+        }
+        impl Job for Uncounted {
+            fn stages(&self) -> usize {
+                4
+            }
+            fn tasks(&self, stage: usize) -> usize {
+                match (stage == self.bad, self.huge) {
+                    (false, _) => 3,
+                    (true, true) => 1 << 31,
+                    (true, false) => panic!("the count of this test that panics"),
+                }
+            }
+            fn run(&self, _: usize, _: usize) {
+                // Long enough that workers take part, and so finish stages.
+                thread::sleep(Duration::from_millis(1));
+                self.ran.fetch_add(1, Relaxed);
+            }
+        }
+        for threads in [1, 3] {
+            let team = Team::new(threads).unwrap();
+            for (bad, huge) in [(0, false), (1, false), (2, true), (3, false)] {
+                let job = Uncounted { bad, huge, ran: AtomicUsize::new(0) };
+                assert!(team.run(&job).is_err());
+                assert_eq!(job.ran.into_inner(), 3 * bad, "the stages before it, and none behind");
+                let good = Counted::new(&[3, 3], |_| false);
+                team.run(&good).unwrap();
+                good.assert_each(1);
+            }
+        }
+    }
+
+    #[test]
+    fn only_a_thread_that_sleeps_says_so() {
+        let shared = Shared { spin: Duration::ZERO, ..Shared::new(2) };
+        shared.publish(1, 0);
+        shared.wait(0);
+        assert!(!shared.asleep.load(Relaxed), "the stage was over: nobody is to be woken");
+        // Another who sleeps is not forgotten.
+        shared.asleep.store(true, Relaxed);
+        shared.wait(0);
+        assert!(shared.asleep.load(Relaxed));
     }
 }

@@ -392,9 +392,6 @@ pub struct Function {
     _module: Arc<Module>,
 }
 
-/// Shared memory that every launch may have without asking.
-const USUAL_SHARED: u32 = 48 << 10;
-
 impl Function {
     /// Bytes that a thread keeps in memory off the chip, with those of the functions that are called.
     pub fn stack(&self) -> Result<usize, CudaError> {
@@ -410,7 +407,7 @@ impl Function {
     /// Allows launches with `bytes` of shared memory beside what the kernel declares.
     pub fn allow_shared(&self, bytes: u32) -> Result<(), CudaError> {
         use sys::CUfunction_attribute_enum as A;
-        if bytes <= USUAL_SHARED {
+        if bytes <= Launch::USUAL_SHARED {
             return Ok(());
         }
         cu!(cuFuncSetAttribute(self.function, A::CU_FUNC_ATTRIBUTE_MAX_DYNAMIC_SHARED_SIZE_BYTES, bytes as i32))

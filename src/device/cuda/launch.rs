@@ -52,6 +52,8 @@ impl Launch {
     pub const MOST_ARGS: usize = 32;
     /// What a thread of a fresh context has.
     pub const USUAL_STACK: u32 = 1024;
+    /// Bytes of shared memory that every kernel may declare, and every launch have without asking.
+    pub const USUAL_SHARED: u32 = 48 << 10;
 
     pub fn new(kernel: Kernel, template: &[i64], grid: [usize; 3], args: Vec<Vec<u8>>) -> Self {
         assert_eq!(kernel.template.len(), template.len(), "invariant: {} has its template arguments", kernel.name);

@@ -16,7 +16,7 @@ impl Linear {
         let (n, count) = (d.n, rows.len());
         let x0 = first_x(d.epilogue);
         // The product goes to h if it is kept, else to y, where the epilogue works in place.
-        let saved = d.epilogue.has_norm() && args.outputs.len() > 1;
+        let saved = d.epilogue.has_norm() && args.outputs_len() > 1;
         let at = (e * d.m + rows.start) * n;
         let h = args.out(usize::from(saved), at..at + count * n);
         let wt = &args.input(1)[e * d.k() * n..];

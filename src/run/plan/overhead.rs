@@ -27,9 +27,10 @@ const MIB: u64 = 1 << 20;
 const CODE: u64 = 9 * MIB;
 /// The settings, the command line, the allocator's own bookkeeping.
 const SETTINGS: u64 = 384 * KIB;
-/// What a run uses of the main thread's stack, of a worker's, and of the signals' thread's.
-const MAIN_STACK: u64 = 256 * KIB;
-const WORKER_STACK: u64 = 320 * KIB;
+/// What a run uses of the main thread's stack and of a worker's beside what its operations say of their tasks, and of the
+/// signals' thread's.
+const MAIN_STACK: u64 = 192 * KIB;
+const WORKER_STACK: u64 = 32 * KIB;
 const SIGNALS_STACK: u64 = 16 * KIB;
 /// Buffers of metrics, TensorBoard events and the progress line.
 const LOGS: u64 = 128 * KIB;
@@ -125,19 +126,20 @@ fn address(n: &Node) -> *const () {
 impl Overhead {
     pub fn new(c: &Config, place: ArenaPlace, programs: &[&Program], layout: &Layout, launches: &Launches) -> Self {
         let threads = team::count(c.threads) as u64;
-        // The processor multiplies nothing if the arena is on a device.
+        // The processor runs no operation if the arena is on a device.
         let packed =
             if place == ArenaPlace::Host { plan::packing(programs.iter().copied(), size_of::<f32>()) } else { 0 };
+        let tasks = if place == ArenaPlace::Host { plan::stack(programs.iter().copied()) as u64 } else { 0 };
         let tables = layout.programs.iter().map(|p| p.tables as u64).sum();
         let steps = c.episode_length as u64;
         let trajectory =
             steps * c.eval_episodes.min(KEPT) as u64 * trajectory::frame(c) as u64 * size_of::<f32>() as u64;
         let item = |name, what, bytes| Item { name, what, bytes, on: MemoryKind::Host };
-        let stacks = (threads - 1) * WORKER_STACK + SIGNALS_STACK;
+        let stacks = (threads - 1) * (WORKER_STACK + tasks) + SIGNALS_STACK;
         let mut items = vec![
             item("code", "program and libraries", CODE),
             item("settings", "settings, command line, the allocator's bookkeeping", SETTINGS),
-            item("stacks", "of the main thread, the workers and the signals' thread", MAIN_STACK + stacks),
+            item("stacks", "of the main thread, the workers and the signals' thread", MAIN_STACK + tasks + stacks),
             item("packing", "workspaces for matrix products, one a thread", threads * packed as u64),
             item("tables", "operations and operands of all programs", tables),
             item("logs", "metrics, TensorBoard, progress", LOGS),

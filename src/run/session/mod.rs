@@ -96,7 +96,7 @@ impl<F: Stored> Session<F> {
         (s.info.best_return, s.info.best_epoch) = (best.map(|b| b.mean), best.map(|b| b.epoch));
         s.saved = Some(s.runner.epoch());
         s.info.resumed += 1;
-        (s.info.commit, s.info.compiler) = (crate::version::COMMIT.into(), crate::version::COMPILER.into());
+        (s.info.commit, s.info.compiler) = (crate::version::commit().into(), crate::version::COMPILER.into());
         (s.early_stop, s.signal_health) = (remembered.early_stop, remembered.signal_health);
         let mut empty = true;
         for row in Rows::open(&s.folder.file(metrics::FILE_NAME))? {

@@ -1,18 +1,70 @@
 //! Robots as data, by name.
+//!
+//! All are those of DiffRL (<https://github.com/imgeorgiev/DiffRL>), as its loaders understand their files: each joint
+//! carries a body of its own, and of bodies in one place the last has the mass. Their model frames are z-up.
 
 mod ant;
+mod anymal;
+mod cartpole;
+mod cheetah;
+mod hopper;
+mod humanoid;
 
 pub use ant::ant;
+pub use anymal::anymal;
+pub use cartpole::cartpole;
+pub use cheetah::cheetah;
+pub use hopper::hopper;
+pub use humanoid::humanoid;
 
-use super::articulation::Articulation;
+use super::articulation::{Articulation, Body, Joint, Shape};
+use super::quat::{Quat, Transform};
+use super::vec3::Vec3;
+use std::f64::consts::FRAC_PI_2;
 
 /// Builds a robot from its shapes.
 pub type Builder = fn() -> Articulation;
 
 /// Every robot: its name and what builds it.
-pub const ROBOTS: &[(&str, Builder)] = &[("ant", ant)];
+pub const ROBOTS: &[(&str, Builder)] = &[
+    ("ant", ant),
+    ("hopper", hopper),
+    ("cheetah", cheetah),
+    ("cartpole", cartpole),
+    ("humanoid", humanoid),
+    ("anymal", anymal),
+];
 
 /// The robot called `name`.
 pub fn by_name(name: &str) -> Option<Articulation> {
     ROBOTS.iter().find(|(n, _)| *n == name).map(|(_, build)| build())
+}
+
+// What the robots have in common.
+
+/// Of every shape (kg/m³).
+const DENSITY: f64 = 1000.0;
+/// Spring at a limit [N m/rad] and the damping of every joint [N m s/rad or N s/m].
+const LIMIT_STIFFNESS: f64 = 1e3;
+const LIMIT_DAMPING: f64 = 10.0;
+
+/// The rotation by `angle` (rad) about axis number `axis`.
+fn about(axis: usize, angle: f64) -> Quat<f64> {
+    let mut unit = [0.0; 3];
+    unit[axis] = 1.0;
+    Quat::about(Vec3::of(unit), angle)
+}
+
+/// The frame of a root whose model is z-up: turned by -90° about x, its z is the world's y.
+fn upright(at: [f64; 3]) -> Transform<f64> {
+    Transform { q: about(0, -FRAC_PI_2), ..Transform::at(at) }
+}
+
+/// The orientation of a capsule whose long axis is the z of a frame turned by `turn`: the long axis of a shape is its x.
+fn lengthwise(turn: Quat<f64>) -> Quat<f64> {
+    turn * about(1, -FRAC_PI_2)
+}
+
+fn body(name: impl Into<String>, parent: impl Into<Option<usize>>, joint: Joint, shapes: Vec<Shape>) -> Body {
+    Body { name: name.into(), parent: parent.into(), joint, shapes, inertial: None }
 }
