@@ -261,14 +261,14 @@ impl<F: Real> OpArgs<F> {
     /// Output `i`, of real numbers.
     #[inline]
     pub fn output(&self, i: usize) -> Operand<'_, F> {
-        debug_assert!(!self.outputs[i].is_index, "invariant: output {i} holds reals");
+        assert!(!self.outputs[i].is_index, "invariant: output {i} holds reals");
         self.outputs[i].view()
     }
 
     /// Output `i`, of indices.
     #[inline]
     pub fn output_index(&self, i: usize) -> Operand<'_, u32> {
-        debug_assert!(self.outputs[i].is_index, "invariant: output {i} holds indices");
+        assert!(self.outputs[i].is_index, "invariant: output {i} holds indices");
         self.outputs[i].view()
     }
 
@@ -281,7 +281,7 @@ impl<F: Real> OpArgs<F> {
     /// Input `i`.
     #[inline]
     pub fn input(&self, i: usize) -> &[F] {
-        debug_assert!(!self.inputs[i].is_index, "invariant: operand {i} holds reals");
+        assert!(!self.inputs[i].is_index, "invariant: operand {i} holds reals");
         self.inputs[i].view().read(0..self.inputs[i].len)
     }
 
@@ -289,7 +289,7 @@ impl<F: Real> OpArgs<F> {
     #[inline]
     #[allow(clippy::should_implement_trait, reason = "an index value by number, not an element: `[]` would mislead")]
     pub fn index(&self, i: usize) -> &[u32] {
-        debug_assert!(self.inputs[i].is_index, "invariant: operand {i} holds indices");
+        assert!(self.inputs[i].is_index, "invariant: operand {i} holds indices");
         self.inputs[i].view().read(0..self.inputs[i].len)
     }
 

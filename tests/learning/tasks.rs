@@ -5,7 +5,10 @@
 //! result is another one when the tasks before it have run.
 
 use pwm::algo::{Blueprint, EpochKind, Parts, learner};
-use pwm::config::{Config, Dynamics, Latent, RewNorm, RewardHead, Rollout};
+use pwm::config::{
+    ActorKind, Algorithm, Config, Dynamics, FlowProjection, Latent, RewNorm, RewardHead, Rollout, Shipped, ShippedKind,
+    load,
+};
 use pwm::device::cpu::team::Team;
 use pwm::device::{Dual, Real};
 use pwm::ops::stats::START_COUNT;
@@ -153,30 +156,31 @@ fn initialise<F: TapeReal>(m: &mut Machine<F>, parts: &Parts) {
 }
 
 /// All programs of a run once, at sizes that give most operations several tasks.
-fn run_alone(c: &Config) {
+fn run_alone(c: &Config, seen: &Seen) {
     let Blueprint { vars, programs, parts } = learner(c.algorithm).build(c);
     let programs = programs.into_vec();
     let names: Vec<&str> = programs.iter().map(|p| p.name).collect();
-    let seen = Seen::default();
-    let mut m = machine(vars, programs, &seen);
+    let mut m = machine(vars, programs, seen);
     initialise(&mut m, &parts);
-    let mut go = |name: &str| {
-        let at = names.iter().position(|n| *n == name).unwrap_or_else(|| panic!("no program {name}"));
+    let go = |m: &mut Machine<f64>, program| {
         // What an earlier program left must not hide a read before a write, nor a write of the same number.
         m.poison();
-        m.run(m.program(at)).unwrap_or_else(|_| panic!("{name} breaks the contract"));
-        m.index(parts.replay.as_ref().unwrap().ready)[0] > 0
+        let name = names.iter().enumerate().find(|(i, _)| m.program(*i) == program).expect("one of them").1;
+        m.run(program).unwrap_or_else(|_| panic!("{name} breaks the contract"));
     };
-    go("begin");
-    let ready = (0..10).any(|_| go("collect"));
-    assert!(ready, "an episode has ended");
-    for name in ["actor_update", "targets", "critic_update", "wm_update", "eval_begin", "eval_step"] {
-        go(name);
+    let begin = parts.begin.on(&m);
+    go(&mut m, begin);
+    if let Some(replay) = &parts.replay {
+        let collect = parts.epochs.of(EpochKind::Collect).on(&m)[0].0;
+        let ready = (0..10).any(|_| {
+            go(&mut m, collect);
+            m.index(replay.ready)[0] > 0
+        });
+        assert!(ready, "an episode has ended");
     }
-    let seen = seen.lock().expect("no test thread panicked");
-    let (one, several): (Vec<_>, Vec<_>) = seen.iter().partition(|(_, tasks)| **tasks == 1);
-    println!("several tasks: {several:?}\none task: {one:?}");
-    assert!(several.len() >= 15, "sizes are too small to show anything");
+    for program in (0..names.len()).map(|i| m.program(i)).filter(|p| *p != begin).collect::<Vec<_>>() {
+        go(&mut m, program);
+    }
 }
 
 fn small() -> Config {
@@ -236,24 +240,37 @@ fn two_threads_share_memory() {
     }
 }
 
+/// Every operation of every shipped configuration, in runs that between them make all choices.
 #[test]
 #[cfg_attr(miri, ignore = "too large")]
 fn tasks_of_every_operation_are_independent() {
-    run_alone(&small());
-}
-
-#[test]
-#[cfg_attr(miri, ignore = "too large")]
-fn tasks_are_independent_with_other_choices() {
-    run_alone(&Config {
+    let anchored = Config { latent: Latent::Observed, rollout: Rollout::Anchored, obs_norm: true, ..small() };
+    let others = Config {
         reward_head: RewardHead::TwoHot,
         rew_norm: RewNorm::None,
         obs_norm: true,
         critic_shuffle: true,
         detach: false,
         ..small()
-    });
-    run_alone(&Config { latent: Latent::Observed, rollout: Rollout::Anchored, obs_norm: true, ..small() });
+    };
+    let flow = Config { dynamics: Dynamics::Flow, flow_projection: FlowProjection::Simplex, ..small() };
+    let policy = Config { actor: ActorKind::Flow, ..small() };
+    let shac = Config { algorithm: Algorithm::Shac, obs_norm: true, ..small() };
+    let seen = Seen::default();
+    for c in [small(), anchored, others, flow, policy, shac] {
+        run_alone(&c, &seen);
+    }
+    let seen = seen.lock().expect("no test thread panicked");
+    let (one, several): (Vec<_>, Vec<_>) = seen.iter().partition(|(_, tasks)| **tasks == 1);
+    println!("several tasks: {several:?}\none task: {one:?}");
+    assert!(several.len() >= 25, "sizes are too small to show anything");
+    for alg in Shipped::names(ShippedKind::Alg) {
+        let c = load(&[format!("alg={alg}")]).expect("shipped configurations are valid");
+        let programs = learner(c.algorithm).build(&c).programs.into_vec();
+        let missed: Vec<_> =
+            programs.iter().flat_map(|p| &p.nodes).map(|n| n.op.name()).filter(|n| !seen.contains_key(n)).collect();
+        assert!(missed.is_empty(), "{alg} has operations that were not run: {missed:?}");
+    }
 }
 
 /// Two tasks that break the contract.

@@ -133,14 +133,19 @@ impl PinnedRing {
         assert!(!self.is_full(), "invariant: the host syncs before it submits more epochs than there are rows");
         let row = self.row(self.submitted);
         let &(_, at, len) = self.inputs.iter().find(|i| i.0 == var).expect("invariant: the variable is an input");
-        self.memory.words_mut(row + at, len)
+        // SAFETY: the row belongs to the next epoch, which is not submitted while this borrow of the ring lasts; epochs in
+        // flight have rows of their own, since there are fewer of them than rows.
+        unsafe { self.memory.words_mut(row + at, len) }
     }
 
     /// What an output was at the end of the epoch `back` epochs before the last synced one.
     pub fn output(&self, back: usize, var: VarId) -> &[u32] {
-        assert!(back < self.rows && (back as u64) < self.synced, "invariant: the epoch was synced and is still there");
+        let synced = (back as u64) < self.synced;
+        assert!(synced && self.in_flight() + back < self.rows, "invariant: the epoch was synced and is still there");
         let &(_, at, len) = self.outputs.iter().find(|o| o.0 == var).expect("invariant: the variable is an output");
-        self.memory.words(self.row(self.synced - 1 - back as u64) + at, len)
+        let row = self.row(self.synced - 1 - back as u64);
+        // SAFETY: that epoch is over, those in flight have other rows, and none is submitted while this borrow lasts.
+        unsafe { self.memory.words(row + at, len) }
     }
 
     /// Variables whose numbers are known on the host after a synced epoch.
@@ -157,7 +162,9 @@ impl PinnedRing {
             for pair in self.events[..=self.steps].windows(2) {
                 self.seconds.push(pair[1].since(&pair[0])?);
             }
-            self.non_finite = (self.synced..self.submitted).any(|e| self.memory.words(self.row(e), 1)[0] != 0);
+            // SAFETY: the caller waited for all epochs.
+            let flag = |e| unsafe { self.memory.words(self.row(e), 1)[0] };
+            self.non_finite = (self.synced..self.submitted).any(|e| flag(e) != 0);
             self.synced = self.submitted;
         }
         Ok(in_flight)

@@ -278,17 +278,23 @@ impl Pinned {
         self.host.cast()
     }
 
-    /// The words that lie there. The caller has waited for the launches that write them.
-    pub fn words(&self, from: usize, len: usize) -> &[u32] {
+    /// The words that lie there.
+    ///
+    /// # Safety
+    /// No launch that is under way, or begins while the view is in use, writes them.
+    pub unsafe fn words(&self, from: usize, len: usize) -> &[u32] {
         assert!(from + len <= self.words, "invariant: a view stays inside its memory");
-        // SAFETY: inside the block, which was filled when it was made.
+        // SAFETY: inside the block, which was filled when it was made; nobody writes it, by the caller's promise.
         unsafe { std::slice::from_raw_parts(self.as_ptr().add(from), len) }
     }
 
-    /// The same, to be written. No launch that is under way reads it.
-    pub fn words_mut(&mut self, from: usize, len: usize) -> &mut [u32] {
+    /// The same, to be written.
+    ///
+    /// # Safety
+    /// No launch that is under way, or begins while the view is in use, reads or writes them.
+    pub unsafe fn words_mut(&mut self, from: usize, len: usize) -> &mut [u32] {
         assert!(from + len <= self.words, "invariant: a view stays inside its memory");
-        // SAFETY: as above, and exclusive.
+        // SAFETY: as above, and exclusive by the caller's promise.
         unsafe { std::slice::from_raw_parts_mut(self.as_ptr().add(from), len) }
     }
 }
