@@ -11,8 +11,8 @@ pub const COMPILER: &str = env!("PWM_BUILD_COMPILER");
 static COMMIT: OnceLock<&str> = OnceLock::new();
 
 /// The commit that the program that calls this macro is built from, with `-dirty` if files differ from it: what the
-/// variable `PWM_COMMIT` said when it was built, else what cargo noted in a package, else what git says; `unknown` without any
-/// of them.
+/// variable `PWM_COMMIT` said when it was built, else what cargo noted in a package, else what git says; `unknown`
+/// without any of them.
 #[macro_export]
 macro_rules! commit {
     () => {

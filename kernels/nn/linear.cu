@@ -126,7 +126,7 @@ static __device__ void simplex(float (&u)[ceil_div(N, T)][R]) {
 
 // The epilogue, in place: h becomes y.
 template <int N, int EPILOGUE, int G, int R>
-static __device__ void follow(float (&h)[ceil_div(N, T)][R], const float* gain, const float* shift) {
+static __device__ void epilogue(float (&h)[ceil_div(N, T)][R], const float* gain, const float* shift) {
     constexpr int C = ceil_div(N, T);
     if constexpr (EPILOGUE == BIAS) return;
     if constexpr (EPILOGUE == MISH_NORM) {
@@ -177,7 +177,7 @@ static __device__ void linear(const float* wt, const float* bias, const float* g
             if (saved && r < count) saved[(out_row + r) * N + c] = h[j][r];
         }
     }
-    follow<N, EPILOGUE, G>(h, gain + e * N, shift + e * N);
+    epilogue<N, EPILOGUE, G>(h, gain + e * N, shift + e * N);
 #pragma unroll
     for (int j = 0; j < C; j++) {
         int c = t + j * T;
@@ -201,7 +201,7 @@ static __device__ void linear_rows(const float* h_, const float* gain, const flo
 #pragma unroll
         for (int r = 0; r < R; r++) h[j][r] = c < N && r < count ? h_[(row + r) * N + c] : 0.f;
     }
-    follow<N, EPILOGUE, G>(h, gain + e * N, shift + e * N);
+    epilogue<N, EPILOGUE, G>(h, gain + e * N, shift + e * N);
 #pragma unroll
     for (int j = 0; j < C; j++) {
         int c = t + j * T;

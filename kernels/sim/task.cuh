@@ -18,8 +18,8 @@ enum TermKind {
 };
 
 // Of entry `of` less `offset`, cut to [low, high]; of the angle whose sine is `of` and whose cosine is `cosine`. A
-// tolerance, of which there are three kinds, is 1 in [low, high] and never below `weight`; `below` is one over its margin or
-// 0, `above` how steeply it falls. `times_next`: it multiplies the next term instead of being added.
+// tolerance, of which there are three kinds, is 1 in [low, high] and never below `weight`; `below` is one over its
+// margin or 0, `above` how steeply it falls. `times_next`: it multiplies the next term instead of being added.
 struct Term {
     int kind, of, cosine;
     float weight, offset, low, high, below, above;

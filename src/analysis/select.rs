@@ -1,4 +1,4 @@
-//! Which runs a command means: a run folder, a folder of runs, or a pattern such as `ant_*_s[0-4]`.
+//! Which runs a command means: a run folder, a folder of runs, or a pattern such as `mine_*_s[0-4]`.
 
 use globset::{Glob, GlobMatcher};
 use std::path::{Component, Path, PathBuf};
@@ -69,10 +69,10 @@ mod tests {
             ("a**c", "abc", true),
             ("?", "", false),
             ("a?c*", "abcdef", true),
-            ("*_s?", "ant_pwm_s3", true),
-            ("*_s?", "ant_pwm_s31", false),
-            ("*_s[0-2]", "ant_pwm_s2", true),
-            ("*_s[0-2]", "ant_pwm_s3", false),
+            ("*_s?", "run_pwm_s3", true),
+            ("*_s?", "run_pwm_s31", false),
+            ("*_s[0-2]", "run_pwm_s2", true),
+            ("*_s[0-2]", "run_pwm_s3", false),
             ("{pwm,shac}_s?", "shac_s0", true),
             ("*", ".hidden", true),
             ("ä*", "äb", true),

@@ -47,8 +47,8 @@ impl GradcheckArgs {
         }
     }
 
-    /// As many random states as are asked for. A step that throws a light body out of the ground may leave physics, where
-    /// there is no gradient: such states are passed over, as far as there are enough others.
+    /// As many random states as are asked for. A step that throws a light body out of the ground may leave physics,
+    /// where there is no gradient: such states are passed over, as far as there are enough others.
     fn random(&self, task: &Task, rng: &Philox) -> Vec<StateAction> {
         let stays = |s: &StateAction| in_physics(&step::<f64>(task, &s.inputs())[task.sizes.nq + task.sizes.nqd..]);
         let all = || (0..2 * self.states).map(|e| random_state(task, rng, e));

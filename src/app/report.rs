@@ -16,7 +16,7 @@ use crate::io::atomic::{FileError, replace_bytes};
 /// Make one page with curves and tables of runs, and the same as SVG, CSV, Markdown and LaTeX.
 #[derive(Clone, Debug, clap::Args)]
 pub struct ReportArgs {
-    /// Run folders, folders of runs, or patterns as in 'runs/ant_*'
+    /// Run folders, folders of runs, or patterns as in 'runs/mine_*'
     #[arg(required = true)]
     pub runs: Vec<PathBuf>,
     /// Folder to write to; by default the run's own folder, or `report` for several
@@ -27,7 +27,7 @@ pub struct ReportArgs {
 /// Say whether two experiments differ by more than chance.
 #[derive(Clone, Debug, clap::Args)]
 pub struct CompareArgs {
-    /// Runs of the first experiment: a folder of runs or a pattern as in 'runs/ant_pwm_small_s*'
+    /// Runs of the first experiment: a folder of runs or a pattern as in 'runs/mine_pwm_small_s*'
     pub a: PathBuf,
     /// Runs of the second
     pub b: PathBuf,

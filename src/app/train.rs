@@ -86,9 +86,9 @@ fn drive(run: Accepted, ui: Option<Ui>, out: &mut dyn Write, stop: &StopFlag) ->
     if let Some(budget) = budget {
         session.progress.set_budget(budget);
     }
-    let ending = session.run(stop)?;
-    conclude(&session, &ending, out);
-    if let StopReason::Collapsed(what) = ending {
+    let stop_reason = session.run(stop)?;
+    conclude(&session, &stop_reason, out);
+    if let StopReason::Collapsed(what) = stop_reason {
         return Err(SessionError::Collapsed(what).into());
     }
     Ok(())
@@ -314,10 +314,10 @@ fn announce(t: &Runner<f32>, admitted: &Admitted, folder: &RunFolder, info: &Run
 }
 
 /// What came of it, where it lies, and how to go on.
-fn conclude(s: &Session<f32>, ending: &StopReason, out: &mut dyn Write) {
+fn conclude(s: &Session<f32>, stop_reason: &StopReason, out: &mut dyn Write) {
     let c = s.runner.config();
     let (epoch, path) = (s.runner.epoch(), s.folder.path());
-    let why = match ending {
+    let why = match stop_reason {
         StopReason::Finished => "finished".into(),
         StopReason::TimeUp => format!("time is up ({} minutes)", c.max_minutes),
         other => other.to_string(),
@@ -351,7 +351,7 @@ fn conclude(s: &Session<f32>, ending: &StopReason, out: &mut dyn Write) {
         say(out, format_args!("  still picture  {}", path.join(still_name(c)).display()));
     }
     say(out, format_args!("  numbers        {} and TensorBoard events", path.join("metrics.jsonl").display()));
-    let more = match ending {
+    let more = match stop_reason {
         StopReason::Finished => longer(c),
         StopReason::TimeUp => format!("max_minutes={}", 4.0 * c.max_minutes),
         StopReason::Asked(_) => String::new(),
@@ -359,7 +359,7 @@ fn conclude(s: &Session<f32>, ending: &StopReason, out: &mut dyn Write) {
         StopReason::Collapsed(_) => "collapse=warn".into(),
     };
     say(out, format_args!("  go on          {}", go_on(path, &more)));
-    if *ending == StopReason::Finished && !has_constant_rates(c) {
+    if *stop_reason == StopReason::Finished && !has_constant_rates(c) {
         let why = "learning rates fall over max_epochs: with more of them they are higher again at first";
         say(out, format_args!("                 ({why})"));
     }

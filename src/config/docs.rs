@@ -45,8 +45,12 @@ fn free(mark: &str) -> String {
 /// The text of `docs/CONFIG.md`.
 pub fn markdown() -> String {
     let mut out = HEAD.replace("ENV", Shipped::default(ShippedKind::Env).name);
-    out += "\nWhen a run is continued (`--resume`, or the same command again) these may differ from what it began with, and all\n";
-    out += &format!("others are refused: {}.\n", free("`"));
+    let resumed = format!(
+        "When a run is continued (`--resume`, or the same command again) these may differ from what it began with, and \
+         all others are refused: {}.",
+        free("`")
+    );
+    out += &format!("\n{}\n", wrap(&resumed, 120).join("\n"));
     out += "\n## Shipped configurations\n\n| choice | what it is |\n|---|---|\n";
     for shipped in SHIPPED {
         out += &format!("| `{}={}` | {} |\n", shipped.kind.key(), shipped.name, shipped.summary());
@@ -92,17 +96,19 @@ A run has one flat set of settings. They come from four places, each overriding 
 1. built-in defaults (the column *default* below: the published PWM for one task);
 2. the environment's file, `env=ENV`;
 3. the algorithm's file, `alg=pwm_small` unless another is chosen;
-4. overrides on the command line, `key=value`, where the value is YAML: `pwm-train alg=pwm_5M seed=3 units=[128,128] actor_lr=5e-4`.
+4. overrides on the command line, `key=value`, where the value is YAML:
+   `pwm-train alg=pwm_5M seed=3 units=[128,128] actor_lr=5e-4`.
 
-`alg=` and `env=` take a shipped name, or the path of your own file if it ends in `.yaml`. A file holds lines `key: value`
-and needs only what it changes; with the line `alg: pwm_5M`, or `env: ENV` in an environment's, it starts from that shipped
-configuration, without it from the defaults. Under `with_alg` an environment's file has settings for single algorithms, as
-`shac_small: {max_epochs: 500}`, which count more than the algorithm's file. `pwm config show [key=value ...]` prints what a run would use, and every run keeps it as `config.yaml` in its folder.
-In overrides the prefixes `alg.` and `env.` may stand before any key and mean nothing. Whole numbers may be written `15_000` or
-`1e6`.
+`alg=` and `env=` take a shipped name, or the path of your own file if it ends in `.yaml`. A file holds lines
+`key: value` and needs only what it changes; with the line `alg: pwm_5M`, or `env: ENV` in an environment's, it starts
+from that shipped configuration, without it from the defaults. Under `with_alg` an environment's file has settings for
+single algorithms, as `shac_small: {max_epochs: 500}`, which count more than the algorithm's file.
+`pwm config show [key=value ...]` prints what a run would use, and every run keeps it as `config.yaml` in its folder. In
+overrides the prefixes `alg.` and `env.` may stand before any key and mean nothing. Whole numbers may be written
+`15_000` or `1e6`.
 
-A key that does not exist, a value that is not allowed and settings that do not go together are refused before anything is
-computed, with the file, line and column.
+A key that does not exist, a value that is not allowed and settings that do not go together are refused before anything
+is computed, with the file, line and column.
 ";
 
 fn keys_of(section: KeySection) -> impl Iterator<Item = &'static Key> {

@@ -94,8 +94,8 @@ impl Shipped {
         format!("configs/{}/{}.yaml", self.kind.key(), self.name)
     }
 
-    /// Its settings and, under [`WITH_ALG`], those for single algorithms; without the specification of an environment. What
-    /// an environment that starts from another does not set is as the other has it.
+    /// Its settings and, under [`WITH_ALG`], those for single algorithms; without the specification of an environment.
+    /// What an environment that starts from another does not set is as the other has it.
     pub(super) fn settings(&self) -> Result<Vec<Setting>, ConfigErrors> {
         let settings = read_settings(&self.path(), self.text)?;
         let own: Vec<_> = settings.into_iter().filter(|s| s.name != SPEC).collect();

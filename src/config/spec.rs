@@ -83,9 +83,9 @@ impl Spec {
         Some(Self { file: file.into(), root: read_section(text, SPEC)? })
     }
 
-    /// That of an environment that starts from another: what it does not say itself is the other's. Only the robot's known
-    /// returns go with the reward that they are of, and a title and a published name are nobody else's. What comes from the
-    /// other is placed where `named` names it.
+    /// That of an environment that starts from another: what it does not say itself is the other's. Only the robot's
+    /// known returns go with the reward that they are of, and a title and a published name are nobody else's. What
+    /// comes from the other is placed where `named` names it.
     pub(super) fn based(base: Spec, own: Option<Spec>, named: &SourceLocation) -> Self {
         let (line, column) = match named {
             SourceLocation::File { line, column, .. } => (*line, *column),

@@ -1,7 +1,9 @@
 //! Tasks on robots: observation, reward, termination and reset around a step of the dynamics.
 //!
-//! A task is data, read from an environment's file; features and terms are written once and serve every task and number
-//! type. [`EnvBatch`] is all that a learner knows of environments.
+//! A task is data, read from an environment's file. The formulas of features and terms serve every task; they stand
+//! once in Rust ([`feature`], [`term`]), for every number type, and once in `kernels/sim/features.cuh` and `terms.cuh`,
+//! whose constants and tables are generated from the specification. Cases of `pwm selftest` hold the two together.
+//! [`EnvBatch`] is all that a learner knows of environments.
 //!
 //! | file | what |
 //! |---|---|

@@ -99,8 +99,8 @@ pub(super) const ACTION: usize = 0;
 pub(super) const AT_Q: usize = 1;
 pub(super) const AT_QD: usize = 2;
 const AT_OBS: usize = 3;
-// Inputs of its adjoint before the cotangents: the first three of the step, then results of the step, and the observation
-// that it began with if the task asks for it.
+// Inputs of its adjoint before the cotangents: the first three of the step, then results of the step, and the
+// observation that it began with if the task asks for it.
 pub(super) const GIVEN_BEFORE: usize = 3;
 pub(super) const GIVEN_DONE: usize = 4;
 pub(super) const GIVEN_OBS: usize = 5;

@@ -516,8 +516,8 @@ impl EnvReal for f32 {
     });
 }
 
-/// Bytes of the stack that [`EnvReal::step_rows`] touches for robots of a class: the arrays of this file, of eight lanes. A
-/// `Work` is there twice, as it is made and as it is used.
+/// Bytes of the stack that [`EnvReal::step_rows`] touches for robots of a class: the arrays of this file, of eight
+/// lanes. A `Work` is there twice, as it is made and as it is used.
 const fn step_stack<const B: usize, const Q: usize, const D: usize>() -> usize {
     2 * size_of::<Work<Lanes8, B, D>>() + (Q + 4 * D + MOST_ENTRIES) * size_of::<Lanes8>()
 }

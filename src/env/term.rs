@@ -25,9 +25,9 @@ pub enum Term {
     Tolerance(Tolerance),
 }
 
-/// How near the entry `of` is to [low, high], as dm_control rewards it (Tassa et al. 2018): `least + (1 - least) s`, where s
-/// is 1 inside and falls with the distance outside. It may multiply the term after it: a product of several is high only
-/// where all of them are.
+/// How near the entry `of` is to [low, high], as dm_control rewards it (Tassa et al. 2018): `least + (1 - least) s`,
+/// where s is 1 inside and falls with the distance outside. It may multiply the term after it: a product of several is
+/// high only where all of them are.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Tolerance {
     pub of: usize,
@@ -93,8 +93,8 @@ impl Tolerance {
         S::of(self.least) + S::of(1.0 - self.least) * s
     }
 
-    /// Derivative of [`Tolerance::value`]. Where it begins to fall that of the inside counts `at_end`; where it has fallen to
-    /// 0 there is none.
+    /// Derivative of [`Tolerance::value`]. Where it begins to fall that of the inside counts `at_end`; where it has
+    /// fallen to 0 there is none.
     #[inline(always)]
     fn slope<S: Scalar>(self, x: S, at_end: S) -> S {
         if self.margin <= 0.0 {
@@ -205,8 +205,8 @@ impl Term {
         matches!(self, Self::Tolerance(Tolerance { times_next: true, .. }))
     }
 
-    /// Adjoint of [`Term::value`] from the reward's cotangent: those of its entries; that of the clipped action is added
-    /// to. `at_end` is the share of the inside's derivative at a kink.
+    /// Adjoint of [`Term::value`] from the reward's cotangent: those of its entries; that of the clipped action is
+    /// added to. `at_end` is the share of the inside's derivative at a kink.
     #[inline(always)]
     pub fn adjoint<S: Scalar>(
         self,

@@ -1,9 +1,9 @@
 //! TensorBoard event files, written without protobuf and without allocating after construction.
 //!
 //! A record is `len: u64 LE, masked crc32c(len), payload, masked crc32c(payload)`; a payload is the protobuf message
-//! `Event { 1: wall_time f64, 2: step int64, 3: file_version | 5: Summary { 1: Value { 1: tag, 2: simple_value f32 } } }`.
-//! One record a row. The file has a fixed name and is cut at the first record that a resumed run will write again, so
-//! that TensorBoard never shows two histories in one curve.
+//! `Event { 1: wall_time f64, 2: step int64, 3: file_version | 5: Summary }` with
+//! `Summary { 1: Value { 1: tag, 2: simple_value f32 } }`. One record a row. The file has a fixed name and is cut at
+//! the first record that a resumed run will write again, so that TensorBoard never shows two histories in one curve.
 
 use std::fs::{File, OpenOptions};
 use std::io::{Seek, SeekFrom, Write};

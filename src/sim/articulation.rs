@@ -1,7 +1,8 @@
 //! A robot as data: bodies in tree order, each with one joint to its parent and a list of shapes.
 //!
 //! Everything is stated in `f64`, SI units and radians; mass, inertia and contact points follow from the shapes
-//! ([`super::mass`]), unless a body has an inertia of its own. [`super::Model`] is the same robot rounded to the number type it is simulated in.
+//! ([`super::mass`]), unless a body has an inertia of its own. [`super::Model`] is the same robot rounded to the number
+//! type it is simulated in.
 
 use super::mass::{Inertia, MassProperties, mass_properties};
 use super::quat::{Quat, Transform};

@@ -1,9 +1,9 @@
 //! How a robot lies over the threads of a GPU, and the robot written as constants of the CUDA kernels.
 //!
-//! kernels/sim/step.cuh says what the two layouts have in common. A free body with equal chains of hinges has a thread for
-//! each chain; every other robot is a tree whose environments share out their work among 8 to 32 threads, with state and
-//! work in shared memory. A block of trees is one warp, so that the largest robot of [`super::size`] has room, which is
-//! asserted here.
+//! kernels/sim/step.cuh says what the two layouts have in common. A free body with equal chains of hinges has a thread
+//! for each chain; every other robot is a tree whose environments share out their work among 8 to 32 threads, with
+//! state and work in shared memory. A block of trees is one warp, so that the largest robot of [`super::size`] has
+//! room, which is asserted here.
 
 use super::articulation::JointKind;
 use super::model::{Contact, Link, Model};
@@ -24,8 +24,9 @@ pub enum ThreadLayout {
 /// Threads of a block of trees: a warp.
 const TREE_THREADS: usize = 32;
 
-// Kernels declare their shared memory, so that a robot that passes as small enough must have room. With fewer lanes more
-// environments share a block, but none has more bodies or dofs than lanes, nor more coordinates than both together.
+// Kernels declare their shared memory, so that a robot that passes as small enough must have room. With fewer lanes
+// more environments share a block, but none has more bodies or dofs than lanes, nor more coordinates than both
+// together.
 const _: () = {
     let (mut lanes, most) = (8, Launch::USUAL_SHARED as usize);
     while lanes < 32 {
@@ -83,8 +84,8 @@ impl ThreadLayout {
         TREE_THREADS / lanes * (tree + bar) * size_of::<f32>()
     }
 
-    /// A bound of the bytes that a thread of the adjoint keeps off the chip: states and accelerations of all substeps, as
-    /// `Kept` of the layout has them, and a kibibyte of arrays that loops over bodies index.
+    /// A bound of the bytes that a thread of the adjoint keeps off the chip: states and accelerations of all substeps,
+    /// as `Kept` of the layout has them, and a kibibyte of arrays that loops over bodies index.
     pub fn adjoint_stack(self, model: &Model<f64>, substeps: usize) -> u32 {
         let kept = match self {
             Self::Chains { depth, .. } => 13 + 2 * depth + depth + 6,

@@ -15,8 +15,8 @@
 //! | substeps, reference point | [`step`](mod@step) |
 //!
 //! A robot is a tree of bodies of any shape, on fixed, sliding, hinged, ball and free joints, with one root or several
-//! ([`articulation`]); [`robots`] are written as data, [`weld`] makes one body of what is rigidly connected, and [`size`]
-//! says how large they may be.
+//! ([`articulation`]); [`robots`] are written as data, [`weld`] makes one body of what is rigidly connected, and
+//! [`size`] says how large they may be.
 //!
 //! The adjoint of each stage stands beside it; [`adjoint`] runs them in reverse.
 

@@ -1,10 +1,10 @@
 //! How large a robot may be: classes of sizes that the dynamics are compiled for.
 //!
-//! The arrays of a substep ([`super::Work`], [`super::Cotangents`]) live on the stack and have the size of a class; loops go
-//! over the bodies and dofs that the robot has. The first class is the exact size of a walker with four legs of two
-//! hinges: it pays for no number that it does not use. Two things bound the largest class, and fail to compile beyond: the
-//! stack of a worker, which holds the adjoint eight lanes wide (`env::rows`), and the memory on the chip of a GPU
-//! ([`super::cuda`]).
+//! The arrays of a substep ([`super::Work`], [`super::Cotangents`]) live on the stack and have the size of a class;
+//! loops go over the bodies and dofs that the robot has. The first class is the exact size of a walker with four legs
+//! of two hinges: it pays for no number that it does not use. Two things bound the largest class, and fail to compile
+//! beyond: the stack of a worker, which holds the adjoint eight lanes wide (`env::rows`), and the memory on the chip of
+//! a GPU ([`super::cuda`]).
 
 use super::adjoint::kept_per_substep;
 use super::articulation::{Articulation, RobotError};

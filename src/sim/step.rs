@@ -100,7 +100,8 @@ pub(super) fn sliding<S: Scalar>(model: &Model<S>, timing: &Timing<S>) -> Option
     model.rail.filter(|_| timing.reference_point == ReferencePoint::Torso)
 }
 
-/// Takes how far the robot has slid out of its coordinates: nothing depends on it, but far away it rounds all positions.
+/// Takes how far the robot has slid out of its coordinates: nothing depends on it, but far away it rounds all
+/// positions.
 #[inline(always)]
 pub(super) fn off_rail<S: Scalar>(model: &Model<S>, timing: &Timing<S>, q: &mut [S]) -> Option<(usize, S)> {
     sliding(model, timing).map(|at| (at, std::mem::replace(&mut q[at], S::zero())))

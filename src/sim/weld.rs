@@ -13,8 +13,8 @@ struct Place {
 }
 
 impl Articulation {
-    /// The same robot without fixed joints. A body behind one becomes part of the body in front, which takes its shapes and
-    /// its mass properties, those that `how` gives. What is fixed to the world stays if it has a shape.
+    /// The same robot without fixed joints. A body behind one becomes part of the body in front, which takes its shapes
+    /// and its mass properties, those that `how` gives. What is fixed to the world stays if it has a shape.
     ///
     /// The motion is the same for unit quaternions. Coordinates keep their order, bodies with joints their names.
     pub fn welded(&self, how: Inertia) -> Self {

@@ -24,13 +24,13 @@ use std::ops::Range;
 ///
 /// The launches of `cuda` promise:
 ///
-/// - They read and write the node's operands alone, and within an operand no more than its length: inputs are read; outputs
-///   and the workspace, which is as long as [`Op::device_workspace`] said, are read and written. An argument that a launch
-///   only writes may still hold anything before, a NaN too.
-/// - They run one after another, so that one may read what an earlier one wrote. Blocks of one launch run in any order: what
-///   a block writes no other block of the launch reads or writes, so that results do not depend on the order.
-/// - Their number, grids and arguments follow from shapes and from the operation alone. They are recorded once and replayed
-///   with these arguments, so that what changes from one run to the next must stand in an operand.
+/// - They read and write the node's operands alone, and within an operand no more than its length: inputs are read;
+///   outputs and the workspace, which is as long as [`Op::device_workspace`] said, are read and written. An argument
+///   that a launch only writes may still hold anything before, a NaN too.
+/// - They run one after another, so that one may read what an earlier one wrote. Blocks of one launch run in any order:
+///   what a block writes no other block of the launch reads or writes, so that results do not depend on the order.
+/// - Their number, grids and arguments follow from shapes and from the operation alone. They are recorded once and
+///   replayed with these arguments, so that what changes from one run to the next must stand in an operand.
 ///
 /// The executor promises in return that no input of a node lies over an output or its workspace, that no two outputs
 /// overlap, and that a phase begins when the one before is over.
@@ -94,8 +94,8 @@ pub unsafe trait Op: Debug + Send + Sync {
         true
     }
 
-    /// What a GPU launches instead, one after another; none if there are no kernels for this operation. What the launches
-    /// may touch is part of the trait's contract.
+    /// What a GPU launches instead, one after another; none if there are no kernels for this operation. What the
+    /// launches may touch is part of the trait's contract.
     fn cuda(&self, x: &Operands) -> Option<Vec<Launch>> {
         let _ = x;
         None

@@ -78,8 +78,8 @@ fn missed() -> Vec<String> {
     kernels().into_iter().filter(|name| !instance(name)).collect()
 }
 
-/// Cases that take a processor seconds: with `PWM_LONG_CASES` alone, and under no other order of threads. Three of those
-/// that the copy unit takes part in are left for that, one of them with clusters.
+/// Cases that take a processor seconds: with `PWM_LONG_CASES` alone, and under no other order of threads. Three of
+/// those that the copy unit takes part in are left for that, one of them with clusters.
 const LONG: [&str; 11] = [
     "2730x256",
     "8203x40",

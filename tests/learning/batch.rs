@@ -157,8 +157,8 @@ fn no_two_groups_draw_from_one_block() {
     }
 }
 
-/// An environment of an evaluation whose episode is over stays as it is, to the bit, whatever its neighbours do, and its
-/// episode counts once.
+/// An environment of an evaluation whose episode is over stays as it is, to the bit, whatever its neighbours do, and
+/// its episode counts once.
 #[test]
 fn an_evaluation_that_is_over_stays_frozen() {
     let c = Config { episode_length: 60, termination_height: 0.6, ..Config::default() };

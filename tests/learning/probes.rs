@@ -92,7 +92,7 @@ fn a_dead_reward_head_is_seen_across_sittings() {
         let mut session = Session::begin(runner(), folder, RunInfo::begin(c.seed)).unwrap();
         loop {
             match session.step(&stop) {
-                Ok(ending) => assert_eq!(ending, None),
+                Ok(stop_reason) => assert_eq!(stop_reason, None),
                 Err(SessionError::DeadSignal { epoch, .. }) => return epoch,
                 Err(e) => panic!("{e}"),
             }

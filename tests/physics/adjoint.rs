@@ -1,5 +1,5 @@
-//! The adjoint of an environment step: against dual numbers stage by stage and over 16 substeps, and single against double
-//! precision. The reference's own gradients are in `robots.rs`.
+//! The adjoint of an environment step: against dual numbers stage by stage and over 16 substeps, and single against
+//! double precision. The reference's own gradients are in `robots.rs`.
 
 use crate::support::branches::branches;
 

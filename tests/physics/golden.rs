@@ -1,6 +1,6 @@
-//! The Ant against the reference's double-precision twin, about the world origin: every stage of a substep, and long rollouts
-//! (tolerances: 1e-9 of the largest element per state; free-running rollouts 1e-6 over 50 steps). Its model, steps and
-//! gradients stand with those of the other robots in `robots.rs`.
+//! The Ant against the reference's double-precision twin, about the world origin: every stage of a substep, and long
+//! rollouts (tolerances: 1e-9 of the largest element per state; free-running rollouts 1e-6 over 50 steps). Its model,
+//! steps and gradients stand with those of the other robots in `robots.rs`.
 
 use crate::support::ant::{ACTION_SCALE, BODIES, NQ, NQD, OBS, observe, task};
 use crate::support::verdict::{Golden, Verdict, relative_error};

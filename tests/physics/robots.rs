@@ -1,6 +1,6 @@
-//! Every shipped robot against the reference's double-precision twin, about the world origin: what it is made of, steps, and
-//! gradients (tolerances: 1e-9 of the largest element per state, 1e-8 far from the origin). And every shipped task: its
-//! adjoint against dual numbers, and no gradient that is not a number.
+//! Every shipped robot against the reference's double-precision twin, about the world origin: what it is made of,
+//! steps, and gradients (tolerances: 1e-9 of the largest element per state, 1e-8 far from the origin). And every
+//! shipped task: its adjoint against dual numbers, and no gradient that is not a number.
 
 use crate::support::verdict::{Golden, Verdict, quantile, relative_error};
 use pwm::app::gradcheck::stages::check_stages;
@@ -19,8 +19,8 @@ const FAR: f64 = 1e-8;
 /// A limit of the reference beyond this is none.
 const NO_LIMIT: f64 = 1e3;
 
-/// The published task of a robot as the reference computes it: about the world origin, every body as its file has it. No
-/// number means the published number of substeps that share a mass matrix.
+/// The published task of a robot as the reference computes it: about the world origin, every body as its file has it.
+/// No number means the published number of substeps that share a mass matrix.
 fn reference(robot: &str, mass_matrix_every: Option<usize>, action_in_obs: bool) -> Task {
     let every = mass_matrix_every.map(|n| format!("mm_caching_frequency={n}"));
     let settings = [format!("env={robot}"), "reference_point=world".into(), format!("action_in_obs={action_in_obs}")];
@@ -386,8 +386,8 @@ fn random(seed: u64, n: usize) -> Vec<f64> {
     (0..n as u32).map(|k| rng.normal(seed, k)).collect()
 }
 
-/// Coordinates, velocities, observations and actions of these states of every kind, in rows. Observations are a little off
-/// those of the states: no summand of a reward stands at a kink.
+/// Coordinates, velocities, observations and actions of these states of every kind, in rows. Observations are a little
+/// off those of the states: no summand of a reward stands at a kink.
 fn states(task: &Task, numbers: std::ops::Range<u32>) -> [Vec<f64>; 4] {
     let rng = Philox::new(3, Stream::Test);
     let all: Vec<_> = numbers.clone().map(|e| random_state(task, &rng, e)).collect();
@@ -463,8 +463,8 @@ fn the_adjoint_of_every_task_is_that_of_dual_numbers() {
     v.finish();
 }
 
-/// Rigidly connected bodies made one, and positions taken from the robot: with unit quaternions neither changes a motion or
-/// its gradient.
+/// Rigidly connected bodies made one, and positions taken from the robot: with unit quaternions neither changes a
+/// motion or its gradient.
 #[test]
 fn neither_welding_nor_the_reference_point_changes_a_motion() {
     const ROWS: usize = 60;
@@ -503,8 +503,8 @@ fn neither_welding_nor_the_reference_point_changes_a_motion() {
     v.finish();
 }
 
-/// Single precision in lanes, as a run steps its robots, against the reference's double precision: at the median and the
-/// 95th percentile no worse than the reference's own single precision, or within 2e-5.
+/// Single precision in lanes, as a run steps its robots, against the reference's double precision: at the median and
+/// the 95th percentile no worse than the reference's own single precision, or within 2e-5.
 #[test]
 fn golden_f32_steps() {
     for (name, _) in ROBOTS {
@@ -550,8 +550,8 @@ fn tasks_of_tolerances_earn_shares() {
     }
 }
 
-/// States of every kind, deep contact and violated limits included: no gradient is infinite or not a number, unless the step
-/// itself leaves physics. Such a step has no gradient: an operation resets it and sends nothing back.
+/// States of every kind, deep contact and violated limits included: no gradient is infinite or not a number, unless the
+/// step itself leaves physics. Such a step has no gradient: an operation resets it and sends nothing back.
 fn all_finite(states_each: u32) {
     const BATCH: u32 = 1000;
     for (name, _) in ROBOTS {

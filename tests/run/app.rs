@@ -505,8 +505,8 @@ fn help_lists_every_setting_and_a_wrong_command_is_refused() {
     assert!(pwm.status.success() && String::from_utf8_lossy(&pwm.stdout).contains("alg=pwm_small"));
 }
 
-/// Both programs and a run say what they were built from and with. The library alone does not know: a commit that was part
-/// of it would have it compiled anew.
+/// Both programs and a run say what they were built from and with. The library alone does not know: a commit that was
+/// part of it would have it compiled anew.
 #[test]
 fn the_commit_is_told() {
     assert_eq!(pwm::version::commit(), "unknown");

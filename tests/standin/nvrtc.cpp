@@ -35,8 +35,8 @@ static std::string beside(const std::string& path) {
     static std::atomic<int> count{0};
     return path + "." + std::to_string(getpid()) + "." + std::to_string(count++);
 }
-// A folder with the shim as the compiler keeps it: half of the time of a small unit is what the shim includes. A compiler
-// that does not know such files finds the shim itself in the next folder.
+// A folder with the shim as the compiler keeps it: half of the time of a small unit is what the shim includes. A
+// compiler that does not know such files finds the shim itself in the next folder.
 static std::string precompiled(const std::string& hash) {
     std::string dir = env("PWM_STANDIN_OUT") + "/shim" + hash, path = dir + "/shim.hpp.gch", mine = beside(path);
     if (access(path.c_str(), R_OK) == 0) return dir;

@@ -44,6 +44,7 @@ pub(super) fn of_runs(runs: &[Run]) -> ReportTable {
             points(mean(&column(&r.rows, SPEED.name).iter().map(|p| p.1).collect::<Vec<_>>())),
             r.info.planned_bytes.map_or("-".into(), |b| points(b as f64 / f64::from(1 << 20))),
             r.incidents.len().to_string(),
+            r.info.commit.clone(),
             r.info.finished.clone().unwrap_or_else(|| "running, or killed".into()),
         ]
     };
@@ -63,6 +64,7 @@ pub(super) fn of_runs(runs: &[Run]) -> ReportTable {
             "steps/s",
             "MiB",
             "incidents",
+            "commit",
             "ended",
         ],
         rows: runs.iter().map(row).collect(),
@@ -105,8 +107,8 @@ pub(super) fn of_groups(runs: &[Run], groups: &[RunGroup]) -> ReportTable {
     }
 }
 
-/// Every experiment against the baseline of its task: the first one whose model is PWM's own, as flow models are meant to be
-/// better than it; where there is none, the first. Nothing with a single experiment.
+/// Every experiment against the baseline of its task: the first one whose model is PWM's own, as flow models are meant
+/// to be better than it; where there is none, the first. Nothing with a single experiment.
 pub(super) fn differences(runs: &[Run], groups: &[RunGroup]) -> Option<ReportTable> {
     let is_baseline = |g: &RunGroup| {
         let c = &runs[g.runs[0]].config;

@@ -16,7 +16,7 @@ pub struct StateAction {
     pub action: Vec<f64>,
 }
 
-/// StateAction number `e`: a reset, lowered towards or into the ground if the root is free. Of three one is at rest, one
+/// State number `e`: a reset, lowered towards or into the ground if the root is free. Of three one is at rest, one
 /// moves, one moves fast; of three one has hinges and slides far beyond their limits; of four one lies any way round,
 /// of five one is far from the origin, of seven one has its quaternion's sign turned. Some actions are beyond 1.
 pub fn random_state(task: &Task, rng: &Philox, e: u32) -> StateAction {

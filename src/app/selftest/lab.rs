@@ -28,8 +28,8 @@ pub struct Lab {
     drawn_alike: Vec<(VarId, u32)>,
     /// How often the program runs.
     pub runs: usize,
-    /// Each row of a matrix is judged by its own largest number: rows have nothing to do with each other, and one with large
-    /// numbers, or that single precision cannot compute, must not hide what is wrong with the others.
+    /// Each row of a matrix is judged by its own largest number: rows have nothing to do with each other, and one with
+    /// large numbers, or that single precision cannot compute, must not hide what is wrong with the others.
     pub by_rows: bool,
 }
 

@@ -254,9 +254,9 @@ fn physics_case(
     case(format!("{name} {count} {point:?} every {every}"), move |l| {
         let rng = Philox::new(9, Stream::Test);
         l.by_rows = true;
-        // At rest states stand on kinks. Far from the reference point single precision is no measure: it loses up to three
-        // digits of a gradient there, so that what is allowed would hide a wrong one. All states are near if the point
-        // stands at the world's origin, and if a second free body is far from the first.
+        // At rest states stand on kinks. Far from the reference point single precision is no measure: it loses up to
+        // three digits of a gradient there, so that what is allowed would hide a wrong one. All states are near if the
+        // point stands at the world's origin, and if a second free body is far from the first.
         let free = robot.bodies.iter().filter(|b| b.joint.kind == JointKind::Free).count();
         let near = point == ReferencePoint::World || free > 1;
         let numbers = (1..).step_by(3).filter(|e| !(near && is_far(*e))).take(count);

@@ -132,8 +132,8 @@ pub fn is_far(e: u32) -> bool {
     e % 5 == 4
 }
 
-/// TreeState number `e`: in the ground or in the air, at rest, moving or fast, inside and beyond the limits of its joints, any
-/// way round. Of five one is far from the origin, unless it cannot go there.
+/// State number `e`: in the ground or in the air, at rest, moving or fast, inside and beyond the limits of its joints,
+/// any way round. Of five one is far from the origin, unless it cannot go there.
 pub fn random_state(robot: &Articulation, rng: &Philox, e: u32) -> TreeState {
     let u = |k: usize| 2.0 * rng.uniform(5, e * 256 + k as u32) - 1.0;
     let (at, dofs) = robot.offsets();

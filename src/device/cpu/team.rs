@@ -27,8 +27,8 @@ const SPINS: u32 = 64;
 /// a robot of the largest class takes with the gradient of its step (`sim::size`). What is not touched is not resident.
 pub const STACK: usize = 2 << 20;
 
-/// A unit of lock-step work: `stages` stages of `tasks(stage)` tasks, fewer than 2^31 each. A panic in `tasks` or `run` ends
-/// the job.
+/// A unit of lock-step work: `stages` stages of `tasks(stage)` tasks, fewer than 2^31 each. A panic in `tasks` or `run`
+/// ends the job.
 pub trait Job: Sync {
     fn stages(&self) -> usize;
     fn tasks(&self, stage: usize) -> usize;
@@ -60,8 +60,8 @@ struct Shared {
     /// The job panicked: the rest of it is skipped.
     failed: AtomicBool,
     quit: AtomicBool,
-    /// Whoever sleeps does so on `wake` with `sleep`, and says so before. Set as long as somebody sleeps; changed only by
-    /// who holds `sleep`.
+    /// Whoever sleeps does so on `wake` with `sleep`, and says so before. Set as long as somebody sleeps; changed only
+    /// by who holds `sleep`.
     asleep: AtomicBool,
     sleep: Mutex<()>,
     wake: Condvar,
@@ -115,8 +115,8 @@ impl Team {
         self.shared.threads
     }
 
-    /// Runs `job` on all threads and returns when it is done. `Err` if the job panicked. Several threads may call this: one
-    /// job runs after the other. A task must not call it, since its own job would have to end first.
+    /// Runs `job` on all threads and returns when it is done. `Err` if the job panicked. Several threads may call this:
+    /// one job runs after the other. A task must not call it, since its own job would have to end first.
     pub fn run(&self, job: &dyn Job) -> Result<(), JobPanicked> {
         let s = &*self.shared;
         let stages = job.stages();
@@ -263,8 +263,8 @@ impl Shared {
         }
     }
 
-    /// Opens the first stage from `stage` on that has tasks, or ends the job: also one that cannot count its tasks, since
-    /// a thread that ended here would leave the others waiting for ever.
+    /// Opens the first stage from `stage` on that has tasks, or ends the job: also one that cannot count its tasks,
+    /// since a thread that ended here would leave the others waiting for ever.
     ///
     /// # Safety
     /// The job is alive, and every task of its opened stages is done.
@@ -461,7 +461,8 @@ mod tests {
         job.assert_each(1);
     }
 
-    /// Whoever finishes a stage counts the tasks of the next one. A worker that ended then would leave the rest waiting.
+    /// Whoever finishes a stage counts the tasks of the next one. A worker that ended then would leave the rest
+    /// waiting.
     #[test]
     fn a_job_that_cannot_count_its_tasks_ends_too() {
         struct Uncounted {

@@ -22,8 +22,8 @@ impl Linear {
         let wt = &args.input(1)[e * d.k() * n..];
         let mut offset = 0;
         for (i, &k) in d.parts.iter().enumerate() {
-            let member = if d.shared_input { 0 } else { e };
-            let x = &args.input(x0 + i)[(member * d.m + rows.start) * k..][..count * k];
+            let batch = if d.shared_input { 0 } else { e };
+            let x = &args.input(x0 + i)[(batch * d.m + rows.start) * k..][..count * k];
             // SAFETY: x, the k rows of Wᵀ and h hold count x k, k x n and count x n numbers; h is this task's alone.
             unsafe {
                 F::gemm(
@@ -115,8 +115,8 @@ impl LinearGrad {
     pub(super) fn run<F: Real>(&self, args: &OpArgs<F>, phase: usize, task: usize) {
         let d = &self.dims;
         if phase == 0 {
-            let (member, tile) = if self.joined() { (None, task) } else { (Some(task / d.tiles()), task % d.tiles()) };
-            for e in member.map_or(0..d.ensemble, |e| e..e + 1) {
+            let (batch, tile) = if self.joined() { (None, task) } else { (Some(task / d.tiles()), task % d.tiles()) };
+            for e in batch.map_or(0..d.ensemble, |e| e..e + 1) {
                 self.rows(args, e, tile, task);
             }
         } else {
@@ -159,8 +159,8 @@ impl LinearGrad {
         let mut offset = 0;
         for (i, &width) in d.parts.iter().enumerate() {
             if let Some(GradOutput { output, accumulate }) = self.dx[i] {
-                let member = if d.shared_input { 0 } else { e };
-                let at = (member * d.m + rows.start) * width;
+                let batch = if d.shared_input { 0 } else { e };
+                let at = (batch * d.m + rows.start) * width;
                 let dx = args.out(output, at..at + rows.len() * width);
                 let accumulate = accumulate || (d.shared_input && e > 0);
                 if !idle {
@@ -190,15 +190,15 @@ impl LinearGrad {
         let (n, m, k) = (d.n, d.m, d.k());
         let outs = chunk(n, d.out_tile(), tile);
         let norm = d.epilogue.has_norm();
-        let member = e * m * n..(e + 1) * m * n;
-        let dh = if norm { args.read_output(0, member) } else { &args.input(0)[member] };
+        let span = e * m * n..(e + 1) * m * n;
+        let dh = if norm { args.read_output(0, span) } else { &args.input(0)[span] };
         let x0 = if norm { 6 } else { 4 };
         if let Some(GradOutput { output, accumulate }) = self.params[0] {
             let dw = args.out(output, (e * n + outs.start) * k..(e * n + outs.end) * k);
             let mut offset = 0;
             for (i, &width) in d.parts.iter().enumerate() {
-                let member = if d.shared_input { 0 } else { e };
-                let x = &args.input(x0 + i)[member * m * width..][..m * width];
+                let batch = if d.shared_input { 0 } else { e };
+                let x = &args.input(x0 + i)[batch * m * width..][..m * width];
                 // SAFETY: dhᵀ is outs x m, x m x width, the columns of dW outs x width with row stride k.
                 unsafe {
                     F::gemm(

@@ -468,8 +468,8 @@ impl Transpose {
         // The weight, then its transpose, in bf16: half the bytes each.
         let mut list =
             vec![transpose_round(grid, [], x.input(0), x.out(0).at(n * k / 2), n as u32, k as u32, (n * k) as u64)];
-        for member in 0..e {
-            let (w, to) = (x.input(0).at(member * n * k), x.out(0).at(member * n * k));
+        for batch in 0..e {
+            let (w, to) = (x.input(0).at(batch * n * k), x.out(0).at(batch * n * k));
             let (none, k_, pairs) = (In::default(), k as u32, n * k / 2);
             list.push(round_rows(cover(pairs, 256), [], w, none, none, to, k_, 0, 0, k_, k_, pairs as u32));
         }

@@ -27,8 +27,8 @@ const MIB: u64 = 1 << 20;
 const CODE: u64 = 9 * MIB;
 /// The settings, the command line, the allocator's own bookkeeping.
 const SETTINGS: u64 = 384 * KIB;
-/// What a run uses of the main thread's stack and of a worker's beside what its operations say of their tasks, and of the
-/// signals' thread's.
+/// What a run uses of the main thread's stack and of a worker's beside what its operations say of their tasks, and of
+/// the signals' thread's.
 const MAIN_STACK: u64 = 192 * KIB;
 const WORKER_STACK: u64 = 32 * KIB;
 const SIGNALS_STACK: u64 = 16 * KIB;

@@ -170,16 +170,16 @@ impl<'a> Planner<'a> {
             Placement::File(_) => (MemoryKind::Disk, "finished episodes, in a file that is mapped"),
         };
         let offloaded = (layout.offloaded * real) as u64;
-        let beside = Overhead::new(self.c, self.place, &programs, &layout, &self.launches);
+        let overhead = Overhead::new(self.c, self.place, &programs, &layout, &self.launches);
         Plan {
             place: self.place,
             replay: placement.clone(),
             arena,
             offloaded: (offloaded > 0).then_some(Item { name: describe(Region::Replay).0, what, bytes: offloaded, on }),
             programs: layout.programs.iter().map(|p| (p.name, p.activations.bytes(real) as u64)).collect(),
-            fixed: beside.items,
+            fixed: overhead.items,
             levels: rematerialised.iter().map(|r| r.level).collect(),
-            unused: beside.unused,
+            unused: overhead.unused,
             index_activations: layout.activations.index,
         }
     }

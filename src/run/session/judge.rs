@@ -26,14 +26,14 @@ impl<F: Stored> Session<F> {
         let from = Instant::now();
         let (e, epoch) = (self.play()?, self.runner.epoch());
         self.probe = self.runner.probe()?.map(|p| (epoch, p));
-        self.keep(epoch, e)?;
+        self.retain(epoch, e)?;
         self.eval_seconds = from.elapsed().as_secs_f64();
         self.tracker.add_pause(self.eval_seconds, 0.0);
         Ok(())
     }
 
     /// Saves and draws the policy that was evaluated, if it is among the best.
-    fn keep(&mut self, epoch: u64, e: Evaluation) -> Result<(), SessionError> {
+    fn retain(&mut self, epoch: u64, e: Evaluation) -> Result<(), SessionError> {
         if !e.mean().is_finite() {
             self.progress.note(format_args!("epoch {epoch}: the evaluation is not finite and cannot be the best"));
         } else {
@@ -67,7 +67,7 @@ impl<F: Stored> Session<F> {
         Ok(())
     }
 
-    /// What the evaluation just made means for the run; the ending, if it ends it.
+    /// What the evaluation just made means for the run; the reason to stop, if it ends it.
     pub(super) fn judge(&mut self) -> Result<Option<StopReason>, SessionError> {
         let (epoch, c) = (self.runner.epoch(), self.runner.config().clone());
         let Some(mean) = self.evaluation().map(Evaluation::mean) else { return Ok(None) };
@@ -159,15 +159,15 @@ mod tests {
             (c.collapse, c.collapse_evals, c.collapse_fraction) = (Collapse::Stop, 1, 0.5);
         });
         let mut judged = |run, hop| {
-            s.keep(0, made_up(run, hop)).unwrap();
+            s.retain(0, made_up(run, hop)).unwrap();
             (s.best.unwrap().mean, s.judge().unwrap())
         };
         assert_eq!(judged(90.0, 10.0), (50.0, None));
         // One task alone falls to a ninth: the run has not collapsed, and is not better.
         assert_eq!(judged(10.0, 90.0), (50.0, None));
         assert_eq!(judged(60.0, 42.0), (51.0, None), "better, though no task is at its best");
-        let (best, ending) = judged(90.0, -40.0);
-        assert!(best == 51.0 && matches!(ending, Some(StopReason::Collapsed(_))), "{best} {ending:?}");
+        let (best, stop_reason) = judged(90.0, -40.0);
+        assert!(best == 51.0 && matches!(stop_reason, Some(StopReason::Collapsed(_))), "{best} {stop_reason:?}");
         let stored = state::best_of(&crate::io::checkpoint::Checkpoint::load(&s.folder.best()).unwrap()).unwrap();
         assert_eq!((stored.mean, stored.length), (51.0, 3.0));
     }
@@ -179,7 +179,7 @@ mod tests {
             (c.early_stop_patience, c.early_stop_min_gain) = (2, 5.0);
         });
         let mut judged = |run, hop| {
-            s.keep(0, made_up(run, hop)).unwrap();
+            s.retain(0, made_up(run, hop)).unwrap();
             s.judge().unwrap()
         };
         assert_eq!(judged(10.0, 10.0), None);

@@ -3,13 +3,13 @@
 //! A session is one sitting of a run; a run that was stopped goes on in another. Schedules count epochs, so sittings
 //! leave no mark on what is learned: only `max_minutes` counts them apart.
 
-mod ending;
 mod judge;
 mod pictures;
 mod recover;
+mod stop_reason;
 
-pub use ending::{SessionError, StopReason};
 pub use pictures::{CURVE, movie_name, still_name};
+pub use stop_reason::{SessionError, StopReason};
 
 use std::time::{Duration, Instant};
 
@@ -202,9 +202,9 @@ impl<F: Stored> Session<F> {
 
     /// Trains until the end, a signal or an error; then evaluates, saves and draws.
     pub fn run(&mut self, stop: &StopFlag) -> Result<StopReason, SessionError> {
-        let ended = self.learn(stop).and_then(|ending| {
-            self.finish(&ending, stop)?;
-            Ok(ending)
+        let ended = self.learn(stop).and_then(|stop_reason| {
+            self.finish(&stop_reason, stop)?;
+            Ok(stop_reason)
         });
         self.progress.finish();
         if let Err(e) = &ended {
@@ -221,14 +221,14 @@ impl<F: Stored> Session<F> {
 
     fn learn(&mut self, stop: &StopFlag) -> Result<StopReason, SessionError> {
         loop {
-            if let Some(ending) = self.step(stop)? {
-                return Ok(ending);
+            if let Some(stop_reason) = self.step(stop)? {
+                return Ok(stop_reason);
             }
         }
     }
 
-    /// One epoch with the evaluation, the checkpoint and the judgement that are due after it; the ending, if it is
-    /// over.
+    /// One epoch with the evaluation, the checkpoint and the judgement that are due after it; why the run stops, if it
+    /// is over.
     pub fn step(&mut self, stop: &StopFlag) -> Result<Option<StopReason>, SessionError> {
         let c = self.runner.config();
         let (max_epochs, seconds, save_every, keep_every) =
@@ -255,13 +255,13 @@ impl<F: Stored> Session<F> {
             self.synced = true;
             return Ok(None);
         }
-        let mut ending = None;
+        let mut stop_reason = None;
         if self.evaluates_at(epoch) {
             stop.interruptible(|| self.evaluate())?;
             self.row()?;
             // Before the judgement, which may save the state.
             let signal = self.check_signal();
-            ending = self.judge()?;
+            stop_reason = self.judge()?;
             self.synced = true;
             self.draw_curve();
             signal?;
@@ -274,7 +274,7 @@ impl<F: Stored> Session<F> {
             self.sync()?;
             self.save()?;
         }
-        Ok(ending)
+        Ok(stop_reason)
     }
 
     /// Whether an evaluation is due after so many epochs: every `eval_every` of them, and after the last.
@@ -422,10 +422,10 @@ impl<F: Stored> Session<F> {
     /// The state first: what follows can be had again. A scheduler that sends a signal may not wait for an evaluation.
     /// The evaluation that ends a sitting is one more than is due. It is shown and is no part of the run: neither its
     /// metrics nor its best policies, so that stopping changes nothing.
-    fn finish(&mut self, ending: &StopReason, stop: &StopFlag) -> Result<(), SessionError> {
-        (self.info.finished, self.info.ended) = (Some(ending.to_string()), Some(ending.ended()));
+    fn finish(&mut self, stop_reason: &StopReason, stop: &StopFlag) -> Result<(), SessionError> {
+        (self.info.finished, self.info.ended) = (Some(stop_reason.to_string()), Some(stop_reason.ended()));
         self.save()?;
-        let in_a_hurry = matches!(ending, StopReason::Asked("SIGTERM" | "SIGUSR1"));
+        let in_a_hurry = matches!(stop_reason, StopReason::Asked("SIGTERM" | "SIGUSR1"));
         if !in_a_hurry && self.evaluation().is_none() {
             let e = stop.interruptible(|| self.play())?;
             self.evaluation = Some((self.runner.epoch(), e));

@@ -23,8 +23,8 @@ fn hinge(sign: f64) -> Joint {
     }
 }
 
-/// A cylinder of the file, which the loader makes a capsule of the same length between its ends' middles: along x, its far
-/// end first.
+/// A cylinder of the file, which the loader makes a capsule of the same length between its ends' middles: along x, its
+/// far end first.
 fn capsule(x: f64, half_length: f64, radius: f64) -> Shape {
     Shape {
         geometry: Geometry::Capsule { radius, half_length },

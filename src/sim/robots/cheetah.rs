@@ -1,4 +1,5 @@
-//! The dFlex Half-Cheetah: a trunk with a hind and a front leg in a plane, on two slides and a pitch; 9 bodies, 9 coordinates.
+//! The dFlex Half-Cheetah: a trunk with a hind and a front leg in a plane, on two slides and a pitch; 9 bodies, 9
+//! coordinates.
 
 use super::{DENSITY, LIMIT_DAMPING, LIMIT_STIFFNESS, about, body, lengthwise, upright};
 use crate::sim::articulation::{Articulation, EARTH, Geometry, Joint, JointKind, Material, Shape};

@@ -60,7 +60,8 @@ fn upright(at: [f64; 3]) -> Transform<f64> {
     Transform { q: about(0, -FRAC_PI_2), ..Transform::at(at) }
 }
 
-/// The orientation of a capsule whose long axis is the z of a frame turned by `turn`: the long axis of a shape is its x.
+/// The orientation of a capsule whose long axis is the z of a frame turned by `turn`: the long axis of a shape is its
+/// x.
 fn lengthwise(turn: Quat<f64>) -> Quat<f64> {
     turn * about(1, -FRAC_PI_2)
 }
