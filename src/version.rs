@@ -26,7 +26,7 @@ macro_rules! commit {
     };
 }
 
-/// Says what [`commit`] is, before anybody asks; what was said first holds.
+/// Says what [`commit()`] is, before anybody asks; what was said first holds.
 pub fn set_commit(commit: &'static str) {
     COMMIT.get_or_init(|| commit);
 }
