@@ -78,20 +78,22 @@ fn physics() -> Vec<Launch> {
     cases.flat_map(|c| c.launches(&matmul).unwrap()).collect()
 }
 
-/// What each entry point takes, and the stack that its launches ask for: entry points of several robots have one name.
-fn compile((major, arch): (i32, &str)) -> Vec<(Usage, u32)> {
+/// What each entry point takes, and the stack that a plan counts for it: entry points of several robots have one name.
+/// The self-test's are in no plan.
+fn compile((major, arch): (i32, &str)) -> Vec<(Usage, Option<u32>)> {
     let nvrtc = Nvrtc::load().unwrap();
     let mut all: Vec<Launch> = configurations().iter().flat_map(|c| launches(c, major)).collect();
+    let planned = all.len();
     all.extend(physics());
     let (units, which) = units(&all);
     let mut stacks = vec![BTreeMap::new(); units.len()];
-    for (launch, unit) in all.iter().zip(which) {
+    for (launch, unit) in all.iter().zip(which).take(planned) {
         stacks[unit].insert(launch.symbol(), launch.stack);
     }
     let image = |i: usize| {
         let image = nvrtc.compile(&units[i], arch).unwrap_or_else(|e| panic!("{e}"));
         assert!(image.losses.is_empty(), "{arch}: {:?}", image.losses);
-        let stack = |u: &Usage| stacks[i].get(&u.symbol).copied().expect("every entry point is launched");
+        let stack = |u: &Usage| stacks[i].get(&u.symbol).copied();
         image.usage.into_iter().map(|u| (u.clone(), stack(&u))).collect::<Vec<_>>()
     };
     // Side by side.
@@ -127,11 +129,11 @@ fn every_kernel_compiles_without_spills() {
             );
         }
         // The state of an environment lives in registers and in memory on the chip, from reset to reward.
-        let is_off_chip = |(u, _): &&(Usage, u32)| u.symbol.starts_with("env_step") && u.stack > SINE;
+        let is_off_chip = |(u, _): &&(Usage, Option<u32>)| u.symbol.starts_with("env_step") && u.stack > SINE;
         let off_chip: Vec<_> = usage.iter().filter(is_off_chip).collect();
         assert!(off_chip.is_empty(), "{arch}: {off_chip:#?}");
         // A plan counts what a launch says of its stack.
-        let beyond: Vec<_> = usage.iter().filter(|(u, stack)| u.stack > *stack).collect();
+        let beyond: Vec<_> = usage.iter().filter(|(u, stack)| stack.is_some_and(|stack| u.stack > stack)).collect();
         assert!(beyond.is_empty(), "{arch}: {beyond:#?}");
         // Every kernel is meant to have none.
         let spilling: Vec<_> = usage.iter().filter(|(u, _)| u.spill_stores + u.spill_loads > 0).collect();
