@@ -7,7 +7,7 @@ use pwm::device::cpu::team::Team;
 use pwm::device::philox::{Philox, Stream};
 use pwm::env::{EnvBatch, EpisodeStat, GradientBound, Mode, Task};
 use pwm::ops::stats::normalise;
-use pwm::tape::{DType, Machine, Program, Region, Vars};
+use pwm::tape::{DType, Machine, Program, Region, VarId, Vars};
 use std::sync::Arc;
 
 fn tasks() -> [Arc<Task>; 2] {
@@ -109,6 +109,16 @@ fn gradients_flow_through_every_group() {
     });
 }
 
+/// The variable of the actions, and programs that start all environments and step them once.
+fn start_and_step(env: &EnvBatch, vars: &mut Vars) -> (VarId, [Program; 2]) {
+    let action = vars.add(Region::Control, "action", DType::Real, &[env.count, env.act_dim]);
+    let (mut start, mut step) = (Program::new("start"), Program::new("step"));
+    env.reset(&mut start, vars);
+    let value = step.var(vars, action);
+    env.step(&mut step, vars, value, None);
+    (action, [start, step])
+}
+
 /// Every environment draws from Philox blocks of its own: so groups of the same task start differently, and no pair of
 /// counter and key serves two of them. Which blocks they are is found out from the states.
 #[test]
@@ -117,12 +127,8 @@ fn no_two_groups_draw_from_one_block() {
     let mut vars = Vars::default();
     let groups = [(a.clone(), 4), (a.clone(), 3), (b.clone(), 5), (a, 4), (b, 2)];
     let env = EnvBatch::new(&mut vars, "env", &groups, Mode::Train, rng());
-    let action = vars.add(Region::Control, "action", DType::Real, &[env.count, env.act_dim]);
-    let (mut start, mut step) = (Program::new("start"), Program::new("step"));
-    env.reset(&mut start, &vars);
-    let value = step.var(&vars, action);
-    env.step(&mut step, &vars, value, None);
-    let mut m = Machine::<f32>::new(vars, vec![start, step], Arc::new(Team::new(1).unwrap())).unwrap();
+    let (_, programs) = start_and_step(&env, &mut vars);
+    let mut m = Machine::<f32>::new(vars, programs.into(), Arc::new(Team::new(1).unwrap())).unwrap();
     m.poison();
     m.run(m.program(0)).unwrap();
     let all: u32 = env.groups.iter().map(|g| g.task.spec.reset.blocks() * g.count as u32).sum();
@@ -165,12 +171,8 @@ fn an_evaluation_that_is_over_stays_frozen() {
     let groups = [(Arc::new(Task::from_config(&c).unwrap()), 24), (task(FIXED, &c), 5)];
     let mut vars = Vars::default();
     let env = EnvBatch::new(&mut vars, "env", &groups, Mode::Evaluate, rng());
-    let action = vars.add(Region::Control, "action", DType::Real, &[env.count, env.act_dim]);
-    let (mut start, mut step) = (Program::new("start"), Program::new("step"));
-    env.reset(&mut start, &vars);
-    let value = step.var(&vars, action);
-    env.step(&mut step, &vars, value, None);
-    let mut m = Machine::<f32>::new(vars, vec![start, step], Arc::new(Team::new(2).unwrap())).unwrap();
+    let (action, programs) = start_and_step(&env, &mut vars);
+    let mut m = Machine::<f32>::new(vars, programs.into(), Arc::new(Team::new(2).unwrap())).unwrap();
     m.run(m.program(0)).unwrap();
     // All that is there of one environment, as bits.
     let row = |m: &Machine<f32>, i: usize| {

@@ -3,13 +3,15 @@
 //! A session is one sitting of a run; a run that was stopped goes on in another. Schedules count epochs, so sittings
 //! leave no mark on what is learned: only `max_minutes` counts them apart.
 
+mod error;
 mod judge;
 mod pictures;
 mod recover;
 mod stop_reason;
 
+pub use error::SessionError;
 pub use pictures::{CURVE, movie_name, still_name};
-pub use stop_reason::{SessionError, StopReason};
+pub use stop_reason::StopReason;
 
 use std::time::{Duration, Instant};
 

@@ -1,7 +1,7 @@
 //! The dFlex Half-Cheetah: a trunk with a hind and a front leg in a plane, on two slides and a pitch; 9 bodies, 9
 //! coordinates.
 
-use super::{DENSITY, LIMIT_DAMPING, LIMIT_STIFFNESS, about, body, lengthwise, upright};
+use super::{DENSITY, about, body, damped, lengthwise, upright};
 use crate::sim::articulation::{Articulation, EARTH, Geometry, Joint, JointKind, Material, Shape};
 use crate::sim::quat::Transform;
 use crate::sim::vec3::Vec3;
@@ -9,14 +9,9 @@ use crate::sim::vec3::Vec3;
 const MATERIAL: Material = Material { stiffness: 2e4, damping: 2e3, viscosity: 1e3, friction: 1.0 };
 const RADIUS: f64 = 0.046;
 
-/// Every joint has the damping of the limits and an armature, those of the root too.
+/// Every joint has an armature, those of the root too.
 fn joint(kind: JointKind, frame: Transform<f64>, axis: [f64; 3]) -> Joint {
-    Joint {
-        limit_stiffness: LIMIT_STIFFNESS,
-        limit_damping: LIMIT_DAMPING,
-        armature: 0.1,
-        ..Joint::simple(kind, frame, axis)
-    }
+    Joint { armature: 0.1, ..damped(kind, frame, axis) }
 }
 
 /// A hinge of a leg at (x, z) of its parent, drawn towards 0 by a spring with damping; limits in rad.

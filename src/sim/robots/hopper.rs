@@ -1,20 +1,15 @@
 //! The dFlex Hopper: one leg in a plane, on two slides and a pitch; 6 bodies, 6 coordinates.
 
-use super::{DENSITY, LIMIT_DAMPING, LIMIT_STIFFNESS, body, lengthwise, upright};
+use super::{DENSITY, body, damped, lengthwise, upright};
 use crate::sim::articulation::{Articulation, EARTH, Geometry, Joint, JointKind, Material, Shape};
 use crate::sim::quat::{Quat, Transform};
 use crate::sim::vec3::Vec3;
 
 const MATERIAL: Material = Material { stiffness: 2e4, damping: 2e3, viscosity: 1e3, friction: 0.9 };
 
-/// Every joint has the damping of the limits and an armature, those of the root too.
+/// Every joint has an armature, those of the root too.
 fn joint(kind: JointKind, frame: Transform<f64>, axis: [f64; 3]) -> Joint {
-    Joint {
-        limit_stiffness: LIMIT_STIFFNESS,
-        limit_damping: LIMIT_DAMPING,
-        armature: 1.0,
-        ..Joint::simple(kind, frame, axis)
-    }
+    Joint { armature: 1.0, ..damped(kind, frame, axis) }
 }
 
 /// A hinge of the leg, `below` its parent; limits as the file rounds them (rad).

@@ -17,7 +17,7 @@ pub use cheetah::cheetah;
 pub use hopper::hopper;
 pub use humanoid::humanoid;
 
-use super::articulation::{Articulation, Body, Joint, Shape};
+use super::articulation::{Articulation, Body, Joint, JointKind, Shape};
 use super::quat::{Quat, Transform};
 use super::vec3::Vec3;
 use std::f64::consts::FRAC_PI_2;
@@ -64,6 +64,11 @@ fn upright(at: [f64; 3]) -> Transform<f64> {
 /// x.
 fn lengthwise(turn: Quat<f64>) -> Quat<f64> {
     turn * about(1, -FRAC_PI_2)
+}
+
+/// A joint with the common spring at its limits and the common damping; of the robots on a rail the root's joints too.
+fn damped(kind: JointKind, frame: Transform<f64>, axis: [f64; 3]) -> Joint {
+    Joint { limit_stiffness: LIMIT_STIFFNESS, limit_damping: LIMIT_DAMPING, ..Joint::simple(kind, frame, axis) }
 }
 
 fn body(name: impl Into<String>, parent: impl Into<Option<usize>>, joint: Joint, shapes: Vec<Shape>) -> Body {
