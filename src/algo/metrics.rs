@@ -125,6 +125,8 @@ catalogue! {
     LR_CRITIC = Metric::learning_rate("lr/critic", "critic");
     LR_MODEL = Metric::learning_rate("lr/world_model", "model");
     ELAPSED = Metric::now("time/elapsed_s");
+    /// Processor time of all threads, all sittings together.
+    CPU = Metric::now("time/cpu_s");
     /// Environment steps a second since the last row.
     SPEED = Metric::now("time/steps_per_s");
     ACTOR_SECONDS = Metric::seconds("time/actor_s", "actor and simulator");

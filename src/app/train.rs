@@ -132,13 +132,14 @@ fn begin(args: &TrainArgs, out: &mut dyn Write) -> anyhow::Result<Option<Accepte
             return Err(FolderError::Exists { path }.into());
         }
         let info = folder::read_info(&path)?.unwrap_or_default();
-        if info.epoch >= config.max_epochs {
-            let (run, epochs) = (path.display(), info.epoch);
-            say(
-                out,
-                format_args!("{run}: this run is over, its {epochs} epochs are done; there is nothing left to do"),
-            );
-            say(out, format_args!("  go on          {}", go_on(&path, &longer(&config))));
+        if let Some(reason) = StopReason::of_whole_run(&info, &config) {
+            let done = match reason {
+                StopReason::CpuTimeUp => format!("{} minutes of the processor's time", config.max_cpu_minutes),
+                _ => format!("{} epochs", info.epoch),
+            };
+            let run = path.display();
+            say(out, format_args!("{run}: this run is over, its {done} are done; there is nothing left to do"));
+            say(out, format_args!("  go on          {}", go_on(&path, &further(&config, &reason))));
             return Ok(None);
         }
         let is_free = |key: &str| Key::free().any(|k| k.name == key);
@@ -309,6 +310,10 @@ fn announce(t: &Runner<f32>, admitted: &Admitted, folder: &RunFolder, info: &Run
     } else {
         say(out, format_args!("  length         {epochs} (max_epochs), no limit of time (max_minutes)"));
     }
+    if c.max_cpu_minutes > 0.0 {
+        let cpu = c.max_cpu_minutes;
+        say(out, format_args!("                 at most {cpu} minutes of the processor's time (max_cpu_minutes)"));
+    }
     say(out, format_args!("  Ctrl-C         ends it at any time, with everything saved"));
     let _ = out.flush();
 }
@@ -320,6 +325,7 @@ fn conclude(s: &Session<f32>, stop_reason: &StopReason, out: &mut dyn Write) {
     let why = match stop_reason {
         StopReason::Finished => "finished".into(),
         StopReason::TimeUp => format!("time is up ({} minutes)", c.max_minutes),
+        StopReason::CpuTimeUp => format!("processor time is up ({} minutes)", c.max_cpu_minutes),
         other => other.to_string(),
     };
     let time = Time(s.elapsed());
@@ -351,25 +357,32 @@ fn conclude(s: &Session<f32>, stop_reason: &StopReason, out: &mut dyn Write) {
         say(out, format_args!("  still picture  {}", path.join(still_name(c)).display()));
     }
     say(out, format_args!("  numbers        {} and TensorBoard events", path.join("metrics.jsonl").display()));
-    let more = match stop_reason {
-        StopReason::Finished => longer(c),
-        StopReason::TimeUp => format!("max_minutes={}", 4.0 * c.max_minutes),
-        StopReason::Asked(_) => String::new(),
-        StopReason::Stalled => "early_stop_patience=0".into(),
-        StopReason::Collapsed(_) => "collapse=warn".into(),
-    };
-    say(out, format_args!("  go on          {}", go_on(path, &more)));
+    say(out, format_args!("  go on          {}", go_on(path, &further(c, stop_reason))));
     if *stop_reason == StopReason::Finished && !has_constant_rates(c) {
         let why = "learning rates fall over max_epochs: with more of them they are higher again at first";
         say(out, format_args!("                 ({why})"));
     }
-    say(out, format_args!("                 (max_minutes counts each sitting anew; 0 is no limit)"));
+    let all = if c.max_cpu_minutes > 0.0 { ", max_cpu_minutes all together" } else { "" };
+    say(out, format_args!("                 (max_minutes counts each sitting anew{all}; 0 is no limit)"));
     let _ = out.flush();
+}
+
+/// Settings with which a run goes on that ended for this reason.
+fn further(c: &Config, stop_reason: &StopReason) -> String {
+    match stop_reason {
+        StopReason::Finished => longer(c),
+        StopReason::TimeUp => format!("max_minutes={}", 4.0 * c.max_minutes),
+        StopReason::CpuTimeUp => format!("max_cpu_minutes={}", 4.0 * c.max_cpu_minutes),
+        StopReason::Asked(_) => String::new(),
+        StopReason::Stalled => "early_stop_patience=0".into(),
+        StopReason::Collapsed(_) => "collapse=warn".into(),
+    }
 }
 
 /// Settings with which a run that is over goes on.
 fn longer(c: &Config) -> String {
-    format!("max_epochs={} max_minutes=0", 2 * c.max_epochs)
+    let cpu = if c.max_cpu_minutes > 0.0 { " max_cpu_minutes=0" } else { "" };
+    format!("max_epochs={} max_minutes=0{cpu}", 2 * c.max_epochs)
 }
 
 fn has_constant_rates(c: &Config) -> bool {

@@ -80,6 +80,9 @@ keys! {
         max_epochs: u64 = 15_000, AtLeast(1.0), "epochs", Steers;
         /// Stops a sitting after this time without touching the schedules, so the run can be resumed; 0 means no limit.
         max_minutes: f64 = 0.0, AtLeast(0.0), "minutes", Hosts;
+        /// Stops the run after this time of the processor, of all its threads and sittings together, so that a busy
+        /// machine costs it nothing; it touches no schedule either, and 0 means no limit.
+        max_cpu_minutes: f64 = 0.0, AtLeast(0.0), "minutes", Hosts;
         /// Folder of the run; empty means `runs/<env>_<alg>_s<seed>`.
         run_dir: String = String::new(), Any, "", Hosts;
         /// Worker threads; 0 means one for each core. The result does not depend on it.

@@ -89,6 +89,9 @@ pub struct RunInfo {
     pub updated: String,
     /// Seconds of training, all sittings together.
     pub elapsed_seconds: f64,
+    /// Processor time of it, the threads' together; none where the system does not tell, and of runs that a build began
+    /// which did not count it.
+    pub cpu_seconds: Option<f64>,
     /// How often it was resumed.
     pub resumed: u64,
     /// Epochs done.
@@ -123,7 +126,7 @@ pub struct Ended {
 pub enum End {
     /// `max_epochs` are done.
     Epochs,
-    /// `max_minutes` are over.
+    /// `max_minutes` or `max_cpu_minutes` are over.
     Time,
     /// SIGINT, SIGTERM or SIGUSR1.
     Signal,
@@ -152,6 +155,7 @@ impl RunInfo {
             seed,
             started: now.clone(),
             updated: now,
+            cpu_seconds: super::cpu_time::cpu_seconds().map(|_| 0.0),
             ..Self::default()
         }
     }

@@ -2,6 +2,7 @@
 //!
 //! `session` is the loop; `state`, `tracker` and `trajectory` stand between it and the algorithm.
 
+pub mod cpu_time;
 pub mod dashboard;
 pub mod early_stop;
 pub mod export;

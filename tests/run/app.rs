@@ -278,6 +278,36 @@ fn time_is_up_and_a_run_that_never_began_are_resumed() {
     assert!(said.contains("20 of 20 epochs"), "{said}");
 }
 
+/// As processes: inside this one, other tests' threads take processor time too.
+#[cfg(unix)]
+#[test]
+fn processor_time_adds_up_over_sittings_and_ends_a_run() {
+    let dir = tempfile::tempdir().unwrap();
+    let run = dir.path().join("r");
+    let sit = |minutes: f64| {
+        let limit = format!("max_cpu_minutes={minutes}");
+        let long = ["max_epochs=1_000_000", "eval_every=1_000_000", "log_every=1", "threads=1"];
+        let mut command = Command::new(env!("CARGO_BIN_EXE_pwm-train"));
+        command.args(tiny::settings(&[&long[..], &[&limit, &run_dir(&run)]].concat()));
+        let out = command.output().unwrap();
+        assert!(out.status.success(), "{}", String::from_utf8_lossy(&out.stderr));
+        (String::from_utf8(out.stdout).unwrap(), folder::read_info(&run).unwrap().unwrap())
+    };
+    let (said, first) = sit(0.002);
+    assert!(said.contains("processor time is up") && said.contains("max_cpu_minutes=0.008"), "{said}");
+    assert_eq!(first.ended, Some(Ended { kind: End::Time, status: 0 }));
+    let used = first.cpu_seconds.unwrap();
+    assert!((0.12..60.0).contains(&used), "{used}");
+    let (said, again) = sit(0.002);
+    assert!(said.contains("this run is over") && again == first, "{said}");
+    let (_, second) = sit((used + 0.1) / 60.0);
+    assert!(second.cpu_seconds.unwrap() >= used + 0.1 && second.epoch > first.epoch, "{first:?} {second:?}");
+    assert_eq!(second.resumed, 1);
+    let spent: Vec<f64> =
+        column(&read_metrics(&run.join("metrics.jsonl")).unwrap(), "time/cpu_s").into_iter().map(|r| r.1).collect();
+    assert!(spent.len() as u64 == second.epoch + 1 && spent.is_sorted() && spent[0] > 0.0, "{spent:?}");
+}
+
 #[test]
 fn wrong_settings_are_refused_before_anything_is_made() {
     let dir = tempfile::tempdir().unwrap();

@@ -1,7 +1,7 @@
 //! The epoch loop: learn, log, evaluate, save, until something says stop.
 //!
 //! A session is one sitting of a run; a run that was stopped goes on in another. Schedules count epochs, so sittings
-//! leave no mark on what is learned: only `max_minutes` counts them apart.
+//! leave no mark on what is learned: only `max_minutes` counts them apart. `max_cpu_minutes` counts them together.
 
 mod error;
 mod judge;
@@ -20,6 +20,7 @@ use crate::algo::{Evaluation, Probe, Runner};
 use crate::env;
 use crate::io::checkpoint::Checkpoint;
 use crate::io::metrics::{self, Metrics, Rows, Start};
+use crate::run::cpu_time::cpu_seconds;
 use crate::run::early_stop::EarlyStop;
 use crate::run::folder::{End, Ended, RunFolder, RunInfo, utc_now};
 use crate::run::incidents::{self, Incident};
@@ -59,6 +60,9 @@ pub struct Session<F: Stored> {
     begun: Instant,
     /// Seconds of earlier sittings.
     before: f64,
+    /// The same of the processor, and its clock when this sitting began.
+    cpu_before: Option<f64>,
+    cpu_begun: Option<f64>,
     status: Status,
     epoch_seconds: f64,
     /// When the first of the epochs was begun that are not synced, and whether the last one was an ordinary one.
@@ -150,6 +154,8 @@ impl<F: Stored> Session<F> {
         };
         Ok(Self {
             before: info.elapsed_seconds,
+            cpu_before: info.cpu_seconds,
+            cpu_begun: cpu_seconds(),
             runner,
             folder,
             info: RunInfo { finished: None, ended: None, ..info },
@@ -202,6 +208,23 @@ impl<F: Stored> Session<F> {
         self.before + self.begun.elapsed().as_secs_f64()
     }
 
+    /// Processor time of it, of all threads; none if a part of it was not counted.
+    pub fn cpu_elapsed(&self) -> Option<f64> {
+        Some(self.cpu_before? + self.cpu_of_sitting()?)
+    }
+
+    fn cpu_of_sitting(&self) -> Option<f64> {
+        Some(cpu_seconds()? - self.cpu_begun?)
+    }
+
+    /// Seconds of the processor that `max_cpu_minutes` leaves; none without that limit. What was not counted is not
+    /// held against a run.
+    fn cpu_left(&self) -> Option<f64> {
+        let limit = self.runner.config().max_cpu_minutes * 60.0;
+        let used = || self.cpu_before.unwrap_or(0.0) + self.cpu_of_sitting().unwrap_or(0.0);
+        (limit > 0.0).then(|| limit - used())
+    }
+
     /// Trains until the end, a signal or an error; then evaluates, saves and draws.
     pub fn run(&mut self, stop: &StopFlag) -> Result<StopReason, SessionError> {
         let ended = self.learn(stop).and_then(|stop_reason| {
@@ -240,6 +263,7 @@ impl<F: Stored> Session<F> {
             Some(reason) => Some(StopReason::Asked(reason)),
             None if before >= max_epochs => Some(StopReason::Finished),
             None if seconds > 0.0 && self.begun.elapsed().as_secs_f64() >= seconds => Some(StopReason::TimeUp),
+            None if self.cpu_left().is_some_and(|left| left <= 0.0) => Some(StopReason::CpuTimeUp),
             None => None,
         };
         if over.is_some() {
@@ -352,6 +376,10 @@ impl<F: Stored> Session<F> {
         if c.max_minutes > 0.0 {
             left = left.min((c.max_minutes * 60.0 - self.begun.elapsed().as_secs_f64()).max(0.0));
         }
+        if let (Some(cpu_left), Some(cpu)) = (self.cpu_left(), self.cpu_of_sitting()) {
+            // At the pace of this sitting.
+            left = left.min((cpu_left * self.begun.elapsed().as_secs_f64() / cpu.max(1e-3)).max(0.0));
+        }
         let lately = if self.epoch_seconds.is_nan() { seconds } else { self.epoch_seconds };
         let [episode_return, episode_length] = self.tracker.episodes();
         let (epochs, steps_per_second) = (c.max_epochs, c.rollout_states() as f64 / lately);
@@ -380,10 +408,11 @@ impl<F: Stored> Session<F> {
         for (loss, n) in self.tracker.lost() {
             self.progress.note(format_args!("epoch {epoch}: the {loss} loss was not finite in {n} epochs"));
         }
-        let (elapsed, rollbacks, steps) = (self.elapsed(), self.early_stop.rollbacks, self.runner.env_steps());
+        let seconds = [self.elapsed(), self.cpu_elapsed().unwrap_or(f64::NAN)];
+        let (rollbacks, steps) = (self.early_stop.rollbacks, self.runner.env_steps());
         let eval = self.evaluation.as_ref().filter(|(e, _)| *e == epoch).map(|(_, e)| e);
         let probe = self.probe.as_ref().filter(|(e, _)| *e == epoch).map(|(_, p)| p);
-        let row = self.tracker.row(eval, probe, elapsed, rollbacks);
+        let row = self.tracker.row(eval, probe, seconds, rollbacks);
         self.metrics.row(steps, epoch, row)?;
         self.tracker.written();
         Ok(())
@@ -416,7 +445,7 @@ impl<F: Stored> Session<F> {
             self.tracker.add_pause(0.0, self.save_seconds);
         }
         (self.info.epoch, self.info.env_steps) = (epoch, self.runner.env_steps());
-        self.info.elapsed_seconds = self.elapsed();
+        (self.info.elapsed_seconds, self.info.cpu_seconds) = (self.elapsed(), self.cpu_elapsed());
         self.info.updated = utc_now();
         Ok(self.folder.write_info(&self.info)?)
     }

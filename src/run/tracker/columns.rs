@@ -13,6 +13,7 @@ pub(super) enum Cell {
     /// A metric of the algorithm, by place.
     Metric(usize),
     Elapsed,
+    Cpu,
     Speed,
     EvalSeconds,
     SaveSeconds,
@@ -32,11 +33,12 @@ pub(super) enum EvalStat {
 }
 
 /// What the run knows of itself.
-const OWN: [(Metric, Cell); 11] = [
+const OWN: [(Metric, Cell); 12] = [
     (metrics::EVAL_MEAN, Cell::Eval(None, EvalStat::Mean)),
     (metrics::EVAL_STD, Cell::Eval(None, EvalStat::Std)),
     (metrics::EVAL_LENGTH, Cell::Eval(None, EvalStat::Length)),
     (metrics::ELAPSED, Cell::Elapsed),
+    (metrics::CPU, Cell::Cpu),
     (metrics::SPEED, Cell::Speed),
     (metrics::EVAL_SECONDS, Cell::EvalSeconds),
     (metrics::SAVE_SECONDS, Cell::SaveSeconds),
@@ -109,6 +111,7 @@ mod tests {
             "lr/critic",
             "lr/world_model",
             "time/elapsed_s",
+            "time/cpu_s",
             "time/steps_per_s",
             "time/actor_s",
             "time/critic_s",

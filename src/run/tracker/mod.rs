@@ -215,15 +215,23 @@ impl Tracker {
         (self.seconds, self.steps, self.pauses) = (0.0, 0.0, [0.0; 2]);
     }
 
-    /// The row since the last one, a number for each column.
-    pub fn row(&mut self, eval: Option<&Evaluation>, probe: Option<&Probe>, elapsed: f64, rollbacks: u64) -> &[f64] {
+    /// The row since the last one, a number for each column. `seconds` are those of the run so far: by the clock, and
+    /// of the processor.
+    pub fn row(
+        &mut self,
+        eval: Option<&Evaluation>,
+        probe: Option<&Probe>,
+        seconds: [f64; 2],
+        rollbacks: u64,
+    ) -> &[f64] {
         let probed = probe.unwrap_or(&Probe::NONE).columns();
         let mut row = std::mem::take(&mut self.row);
         for (x, (_, cell)) in row.iter_mut().zip(&self.columns) {
             *x = match *cell {
                 Cell::Eval(task, stat) => eval.map_or(f64::NAN, |e| measured(e, task, stat)),
                 Cell::Metric(i) => self.reduced(i),
-                Cell::Elapsed => elapsed,
+                Cell::Elapsed => seconds[0],
+                Cell::Cpu => seconds[1],
                 Cell::Speed => self.steps / self.seconds,
                 Cell::EvalSeconds => self.pauses[0],
                 Cell::SaveSeconds => self.pauses[1],
@@ -284,7 +292,7 @@ mod tests {
 
     fn at(t: &mut Tracker, eval: Option<&Evaluation>, name: &str) -> f64 {
         let i = t.columns().iter().position(|c| *c == name).unwrap();
-        t.row(eval, None, 7.0, 0)[i]
+        t.row(eval, None, [7.0, 9.0], 0)[i]
     }
 
     #[test]
@@ -344,7 +352,7 @@ mod tests {
         let mut second = tracker(&parts, &[3; 3], &serde_json::from_str(&text).unwrap());
         whole.add(&epoch(&parts, 0.3, [4; 3], &[]), 0.5);
         second.add(&epoch(&parts, 0.3, [4; 3], &[]), 0.25);
-        let (a, b) = (whole.row(None, None, 7.0, 0).to_vec(), second.row(None, None, 7.0, 0).to_vec());
+        let (a, b) = (whole.row(None, None, [7.0; 2], 0).to_vec(), second.row(None, None, [7.0; 2], 0).to_vec());
         for (name, (a, b)) in whole.columns().iter().zip(a.iter().zip(b)) {
             if !name.starts_with("time/") && *name != metrics::RSS.name {
                 assert_eq!(a.to_bits(), b.to_bits(), "{name}");
