@@ -68,7 +68,9 @@ def main():
         kinds[kind].append(rows)
     order = sorted(kinds, key=lambda k: costs.get(k, 0.0))
 
-    out = ["| dynamics | seeds | an epoch, ms | " + " | ".join(f"return at {s / 1e6:.0f} M steps" for s in STEPS) + " |"]
+    commits = {json.loads(p.read_text(encoding="utf-8"))["commit"] for p in Path(runs).glob("*_s*/run.json")}
+    out = [f"Trained by commit {', '.join(sorted(commits))}.", ""] if commits else []
+    out.append("| dynamics | seeds | an epoch, ms | " + " | ".join(f"return at {s / 1e6:.0f} M steps" for s in STEPS) + " |")
     out.append("|---" * (3 + len(STEPS)) + "|")
     for k in order:
         cells = [mean(x for rows in kinds[k] if (x := at(rows, "step", s, "eval/return_mean")) is not None) for s in STEPS]

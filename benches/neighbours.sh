@@ -7,12 +7,12 @@ cd "$(dirname "$0")/.."
 
 cargo bench --no-run --bench neighbours "$@"
 read -r load _ < /proc/loadavg
-out="benches/results/$(date +%F)_neighbours.md"
+out="benches/results/$(date -u +%F)_neighbours.md"
 status=0
 {
     echo "# An epoch of pwm_small on two threads, beside other processes on the same two cores"
     echo
-    echo "Commit $(git rev-parse --short HEAD 2> /dev/null || echo unknown), $(sed -n 's/^model name\s*: //p' /proc/cpuinfo | head -1)," \
+    echo "Commit $(git describe --always --dirty --abbrev=12 2> /dev/null || echo unknown), $(sed -n 's/^model name\s*: //p' /proc/cpuinfo | head -1)," \
         "$(nproc) cores, Linux $(uname -r), load $load before."
     echo
     taskset -c 0,1 cargo bench -q --bench neighbours "$@" || status=$?

@@ -124,8 +124,9 @@ def markdown(report):
     else:
         title = "Phases on a processor"
         where = f"{m['cpu']}, {m['threads']} threads, load {m['load_before']} before"
+    commits = sorted({r["commit"] for r in report["rows"] if "commit" in r}) or ["unknown"]
     out = [f"# {title}, {report['date']}", "",
-           f"{where}; {report['turns']} turns of {report['seconds']:g} s each, medians{settings}. "
+           f"Commit {', '.join(commits)}. {where}; {report['turns']} turns of {report['seconds']:g} s each, medians{settings}. "
            "A ratio above 1 means that pwm is faster."
            + (GEMM if any((r["phase"], r["dtype"]) == ("gemm", "bf16") for r in report["summary"]) else ""),
            "",

@@ -1,6 +1,20 @@
 // One environment step: substeps of the dynamics, observation, reward, termination; and its adjoint. sim/step.cuh lays
-// the robot over the threads; sim/features.cuh and sim/terms.cuh compute what it shows and earns.
-#include "sim/terms.cuh"
+// the robot over the threads. What it shows and earns is computed by functions of `task.cuh`, which the program writes
+// (src/env/formulas.rs). Threads call them for the coordinates, dofs and entries of the action that they own:
+//
+// | functions | |
+// |---|---|
+// | clip(a), clip_adjoint(a, bar) | of an entry of the action |
+// | add_square(a, sum) | the squares of the clipped action, which the reward may cost |
+// | observe_coordinate(k, q, put), observe_dof, observe_action, observe_root(s, put) | `put(i, x)` for every entry |
+// | observe_coordinate_adjoint(k, bar, sum), ... | `sum` with the cotangents `bar(i)` of those entries |
+// | observe_coordinate_curved_adjoint(k, q, bar, sum) | of those whose derivative depends on the coordinate |
+// | observe_root_adjoint(s, bar, t) | adds to the cotangents `t` of the root |
+// | reward_of(obs, squares) | the reward for an observation and the action on it |
+// | reward_adjoint(k, bar, obs) | the cotangent of entry k; `obs` is read only if the task is curved |
+// | reward_action_adjoint(a, bar, sum) | `sum` with the cotangent of an entry of the clipped action |
+#include "sim/drive.cuh"
+#include "task.cuh"
 
 // Dynamics, observation, reward and flags. `evaluate`: environments that are not alive stay as they are.
 DEVICE void env_step(const float* action, float* q, float* qd, float* obs, u32* progress, const float* alive,
@@ -21,7 +35,7 @@ DEVICE void env_step(const float* action, float* q, float* qd, float* obs, u32* 
         if (!driven(i)) continue;
         act[d] = clip(action[i]);
         actuation[d] = act[d] * gain(i);
-        squares = fmaf(act[d], act[d], squares);
+        squares = add_square(act[d], squares);
     }
     // The reward is that of the observation before the step.
     float r = reward_of(obs, env_sum(squares));
@@ -33,7 +47,7 @@ DEVICE void env_step(const float* action, float* q, float* qd, float* obs, u32* 
         sane = sane && fabsf(x) < BLOWN_UP;
         low = low || (TERMINATES && i == TERMINATION_ENTRY && x < TERMINATION_BELOW);
     };
-    observe_root(s, look);
+    if (FREE_ROOT) observe_root(s, look);
 #pragma unroll
     for (int d = 0; d < SLOTS_Q; d++)
         if (owned(coordinate(lane, d))) observe_coordinate(coordinate(lane, d), s.q[d], look);
@@ -65,8 +79,10 @@ DEVICE void env_step(const float* action, float* q, float* qd, float* obs, u32* 
     }
     for (int i = OBS + lane; i < OBS_WIDTH; i += LANES) before[i] = obs[i] = 0.f;
     if (lane != 0) return;
-    if (FREE_ROOT) store_root(s, q, qd);
-    observe_root(s, put);
+    if (FREE_ROOT) {
+        store_root(s, q, qd);
+        observe_root(s, put);
+    }
     u32 steps = progress[e] + 1;
     progress[e] = steps;
     reward[e] = sane ? r : 0.f;
@@ -76,7 +92,7 @@ DEVICE void env_step(const float* action, float* q, float* qd, float* obs, u32* 
 }
 
 // Adjoint of env_step at the state (q, qd) before it, `before` and `done` of what it gave; `seen` is the observation
-// before the step, read if the task is CURVED. Cotangents that are null are zero, results that are null are not wanted;
+// before the step, read if the task's reward is curved. Cotangents that are null are zero, results that are null are not wanted;
 // bits of `accumulate`: add to action, q, qd, obs. The gradient of an environment that is longer than `bound` is scaled
 // down (flag 1), one that is not finite becomes zero (flag 2).
 DEVICE void env_adjoint(const float* action, const float* q, const float* qd, const float* before, const float* done,
@@ -109,29 +125,29 @@ DEVICE void env_adjoint(const float* action, const float* q, const float* qd, co
 #pragma unroll
     for (int d = 0; d < SLOTS_Q; d++) {
         int k = coordinate(lane, d);
-        if (owned(k)) t.s.q[d] = from(q_bar, cut, NQ, k) + observe_coordinate_adjoint(k, observed);
+        if (owned(k)) t.s.q[d] = observe_coordinate_adjoint(k, observed, from(q_bar, cut, NQ, k));
     }
 #pragma unroll
     for (int d = 0; d < SLOTS_QD; d++) {
         int k = dof(lane, d), i = action_of(k);
         raw[d] = actuation[d] = act_bar[d] = 0.f;
-        if (owned(k)) t.s.qd[d] = from(qd_bar, cut, NQD, k) + observe_dof_adjoint(k, observed);
+        if (owned(k)) t.s.qd[d] = observe_dof_adjoint(k, observed, from(qd_bar, cut, NQD, k));
         if (!driven(i)) continue;
         raw[d] = action[i];
         float act = clip(raw[d]);
         actuation[d] = act * gain(i);
-        act_bar[d] = action_cost() * reward * act + observe_action_adjoint(i, observed);
+        act_bar[d] = observe_action_adjoint(i, observed, reward_action_adjoint(act, reward, 0.f));
     }
 
     // Forward once more, keeping states and accelerations.
     State before_step = load_state(q, qd, lane), s = before_step;
     Kept kept;
     step_keeping(memory, lane, s, actuation, kept);
-    observe_root_adjoint(s, observed, t.s);
+    if (FREE_ROOT) observe_root_adjoint(s, observed, t.s);
 #pragma unroll
     for (int d = 0; d < SLOTS_Q; d++) {
         int k = coordinate(lane, d);
-        if (ANGLES && owned(k)) t.s.q[d] += observe_angle_adjoint(k, s.q[d], observed);
+        if (owned(k)) t.s.q[d] = observe_coordinate_curved_adjoint(k, s.q[d], observed, t.s.q[d]);
     }
     step_adjoint(memory, lane, actuation, kept, before_step, s, t);
 #pragma unroll

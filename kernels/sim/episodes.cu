@@ -1,6 +1,6 @@
 // Episodes: starts, returns, stats, resets. Mathematics of starts: src/env/reset.rs.
 #include "common/philox.cuh"
-#include "sim/features.cuh"
+#include "task.cuh"
 
 // Adds up how many gradients were scaled down and how many were not finite: one block.
 DEVICE void count_bounded(const float* flags, float* counts, u32 n) {

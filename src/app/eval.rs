@@ -18,6 +18,7 @@ use crate::io::checkpoint::Checkpoint;
 use crate::run::folder::RunFolder;
 use crate::run::trajectory::Trajectory;
 use crate::run::{folder, state};
+use crate::version;
 
 /// Evaluate a stored policy: closed loop, deterministic, acting on what is observed at each step.
 #[derive(Clone, Debug, clap::Args)]
@@ -47,6 +48,9 @@ pub struct EvalArgs {
     /// Write the episode of median return as a moving picture to this file (and beside it a .gif, and a still as .svg)
     #[arg(long, value_name = "FILE.html")]
     pub movie: Option<PathBuf>,
+    /// Write every state of every episode to this file as CSV: time, return so far, coordinates, velocities
+    #[arg(long, value_name = "FILE.csv")]
+    pub states: Option<PathBuf>,
     /// Worker threads, which share the episodes of one checkpoint after another; 0 means one for each core. The result
     /// does not depend on it
     #[arg(long, value_name = "N", default_value_t = 0)]
@@ -83,6 +87,7 @@ pub fn render(args: &RenderArgs, out: &mut dyn Write) -> anyhow::Result<()> {
         episodes: Some(args.episodes),
         fresh: false,
         movie: Some(page),
+        states: None,
         threads: 0,
     };
     run(&eval, out)
@@ -102,8 +107,7 @@ fn page_of(checkpoint: &Path) -> anyhow::Result<PathBuf> {
 /// Carries the command out; `out` is standard output, or a test's buffer.
 pub fn run(args: &EvalArgs, out: &mut dyn Write) -> anyhow::Result<()> {
     let several = !args.checkpoint.exists() || (args.checkpoint.is_dir() && !RunFolder::holds_run(&args.checkpoint));
-    let of_run =
-        RunFolder::holds_run(&args.checkpoint) && args.episodes.is_some() && !args.fresh && args.movie.is_none();
+    let of_run = RunFolder::holds_run(&args.checkpoint) && args.episodes.is_some() && !args.fresh && !of_one(args);
     let table = args.all || args.watch || args.csv.is_some() || args.markdown.is_some() || of_run;
     if table || (several && !select::runs(&args.checkpoint).is_empty()) {
         return many(args, out);
@@ -117,10 +121,10 @@ pub fn run(args: &EvalArgs, out: &mut dyn Write) -> anyhow::Result<()> {
 
     let mut evaluator = Evaluator::<f32>::new(&config, episodes, stream)?;
     state::restore_policy(&mut evaluator, &stored)?;
-    let mut trajectory = Trajectory::new(sizes(&config), episodes, config.episode_length);
-    let drawn = args.movie.is_some();
+    let room = if args.states.is_some() { Trajectory::of_all } else { Trajectory::new };
+    let mut trajectory = room(sizes(&config), episodes, config.episode_length);
     let e = evaluator.evaluate(|view| {
-        if drawn {
+        if of_one(args) {
             trajectory.frame(view);
         }
     })?;
@@ -128,6 +132,11 @@ pub fn run(args: &EvalArgs, out: &mut dyn Write) -> anyhow::Result<()> {
     writeln!(out, "{}: {} on the {}, seed {}, epoch {epoch}", path.display(), config.alg, config.env, config.seed)?;
     writeln!(out, "{e}{}", if args.fresh { ", fresh starts" } else { "" })?;
 
+    if let Some(file) = &args.states {
+        let states = trajectory.states(&evaluator.env().groups[0].task, &e.tasks[0]);
+        replace_bytes(file, states.as_bytes())?;
+        writeln!(out, "states {}", file.display())?;
+    }
     if let Some(file) = &args.movie {
         let e = &e.tasks[0];
         let env = trajectory.episode(e);
@@ -150,13 +159,30 @@ pub fn run(args: &EvalArgs, out: &mut dyn Write) -> anyhow::Result<()> {
     Ok(())
 }
 
+/// Whether states are asked for, which are those of one checkpoint.
+fn of_one(args: &EvalArgs) -> bool {
+    args.movie.is_some() || args.states.is_some()
+}
+
 /// Evaluates every checkpoint of every run that is meant; with `watch` those that change, until no run goes on.
 fn many(args: &EvalArgs, out: &mut dyn Write) -> anyhow::Result<()> {
-    ensure!(args.movie.is_none(), "--movie films one checkpoint; name it");
+    ensure!(!of_one(args), "--movie and --states are of one checkpoint; name it");
     let mut table = ReportTable {
         name: "evaluations",
         caption: String::new(),
-        head: vec!["run", "checkpoint", "seed", "epoch", "mean", "± error", "median", "length", "falls", "episodes"],
+        head: vec![
+            "run",
+            "checkpoint",
+            "seed",
+            "epoch",
+            "mean",
+            "± error",
+            "median",
+            "length",
+            "falls",
+            "episodes",
+            "commit",
+        ],
         rows: vec![],
     };
     let mut seen: BTreeMap<PathBuf, SystemTime> = BTreeMap::new();
@@ -259,6 +285,7 @@ fn judge(args: &EvalArgs, run: &Path, path: &Path) -> anyhow::Result<Vec<String>
         format!("{:.0}", e.mean_length()),
         falls.to_string(),
         episodes.to_string(),
+        version::commit().into(),
     ])
 }
 

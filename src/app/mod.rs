@@ -2,6 +2,7 @@
 //!
 //! The statuses are listed in [`EXIT_STATUS`], and given to errors in `run/status.rs`.
 
+pub mod baseline;
 pub mod bench;
 pub mod config;
 pub mod doctor;

@@ -109,6 +109,12 @@ pub fn compare(args: &CompareArgs, out: &mut dyn Write) -> anyhow::Result<()> {
         )?;
     }
     for (name, runs) in [("A", &runs_a), ("B", &runs_b)] {
+        let mut commits: Vec<&str> = runs.iter().map(|r| &*r.info.commit).collect();
+        commits.sort_unstable();
+        commits.dedup();
+        writeln!(out, "  {name}  trained by commit {}", commits.join(", "))?;
+    }
+    for (name, runs) in [("A", &runs_a), ("B", &runs_b)] {
         let labels: Vec<String> = group(runs).into_iter().map(|g| g.label).collect();
         if labels.len() > 1 {
             writeln!(out, "  note: {name} is {} different experiments: {}", labels.len(), labels.join("; "))?;

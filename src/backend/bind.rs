@@ -85,8 +85,10 @@ fn assert_disjoint<F>(program: &str, node: usize, op: &str, args: &OpArgs<F>) {
 
 #[cfg(test)]
 mod tests {
+    use super::assert_disjoint;
     use crate::device::Dual;
     use crate::device::cpu::team::Team;
+    use crate::tape::op::BoundOperand;
     use crate::tape::{DType, Machine, Op, OpArgs, Program, Region, Val, Vars};
     use std::sync::Arc;
 
@@ -138,5 +140,18 @@ mod tests {
     #[should_panic(expected = "node 1 of program `test`, `idle`: output 1 lies over output 0")]
     fn outputs_that_overlap_are_refused() {
         bind(&[], &[(50, 10), (45, 6)]);
+    }
+
+    #[test]
+    #[should_panic(expected = "node 4 of program `test`, `idle`: workspace 0 lies over input 1")]
+    fn scratch_memory_over_an_operand_is_refused() {
+        let part = |at: usize, len| BoundOperand {
+            start: std::ptr::without_provenance_mut(4096 + 4 * at),
+            len,
+            shape: vec![len],
+            is_index: false,
+        };
+        let args = OpArgs::<f32>::new(vec![part(0, 8), part(8, 8)], vec![part(16, 8)], Some(part(15, 1)));
+        assert_disjoint("test", 4, "idle", &args);
     }
 }

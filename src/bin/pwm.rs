@@ -1,7 +1,7 @@
 //! `pwm`: everything but training. Only the arguments are read here.
 
 use clap::Parser;
-use pwm::app::{bench, config, doctor, eval, export, fidelity, gradcheck, import, plan, report, selftest};
+use pwm::app::{baseline, bench, config, doctor, eval, export, fidelity, gradcheck, import, plan, report, selftest};
 use std::process::ExitCode;
 
 /// Look at and judge what `pwm-train` makes
@@ -17,6 +17,8 @@ enum Command {
     Selftest(selftest::SelftestArgs),
     /// Play a stored policy on the true environment
     Eval(eval::EvalArgs),
+    /// Play a task with random actions, and with none
+    Baseline(baseline::BaselineArgs),
     /// Measure how far a model's gradient agrees with the true environment
     Fidelity(fidelity::FidelityArgs),
     /// Check the gradient of the simulator against dual numbers and differences
@@ -46,6 +48,7 @@ fn main() -> ExitCode {
         Command::Doctor => doctor::run(out),
         Command::Selftest(args) => selftest::run(&args, out),
         Command::Eval(args) => eval::run(&args, out),
+        Command::Baseline(args) => baseline::run(&args, out),
         Command::Fidelity(args) => fidelity::run(&args, out),
         Command::Gradcheck(args) => gradcheck::run(&args, out),
         Command::Render(args) => eval::render(&args, out),

@@ -38,6 +38,11 @@ pub trait Scalar:
     fn atan2(self, x: Self) -> Self;
     /// `self * a + b`, fused where the type's instructions offer it.
     fn mul_add(self, a: Self, b: Self) -> Self;
+    /// `self * a`, rounded before anything is added to it, even where compilers may fuse products with sums.
+    #[inline(always)]
+    fn mul_rounded(self, a: Self) -> Self {
+        self * a
+    }
     fn lt(self, other: Self) -> Self::Mask;
     fn le(self, other: Self) -> Self::Mask;
     /// `a` where `mask` holds, else `b`; values and derivatives of the other branch do not leak.

@@ -1,12 +1,11 @@
 //! CUDA launches of the environment, and the robot written as constants of its kernels.
 
-use super::feature::{Feature, NEAREST};
+use super::formulas::task_header;
 use super::op::*;
 use super::reset::Draw;
-use super::term::{Fall, Term, Tolerance};
 use crate::device::cuda::Launch;
 use crate::device::cuda::launch::{GeneratedHeader, In, IndexOut, Out};
-use crate::sim::cuda::{Constants, float};
+use crate::sim::cuda::Constants;
 use crate::tape::cuda::{Operands, cover};
 use std::fmt::Write;
 
@@ -46,10 +45,10 @@ mod basic {
     }
 }
 
-/// `robot.cuh`: everything that the kernels know about the robot and the task.
-fn header(g: &Group) -> GeneratedHeader {
+/// Everything that the kernels know about the robot and the task: constants in `robot.cuh`, formulas in `task.cuh`.
+fn headers(g: &Group) -> Vec<GeneratedHeader> {
     let (task, spec) = (&*g.task, &g.task.spec);
-    let text = "// Written by the program from the robot and its task.\n#pragma once\n#include \"sim/task.cuh\"\n";
+    let text = "// Written by the program from the robot and its task.\n#pragma once\n#include \"sim/draw.cuh\"\n";
     let mut c = Constants { text: text.into() };
     c.text += &task.layout.constants(&task.f64, &task.timing());
     c.integer("EPISODE_LENGTH", spec.episode_length.min(i32::MAX as usize));
@@ -59,13 +58,13 @@ fn header(g: &Group) -> GeneratedHeader {
     c.integer("ACT_WIDTH", g.actions);
     c.integer("FIRST_BLOCK", g.first_block as usize);
     actions(&mut c, g);
-    observation(&mut c, g);
-    terms(&mut c, g);
+    termination(&mut c, g);
     starts(&mut c, g);
-    GeneratedHeader { name: "robot.cuh", text: c.text.into() }
+    let file = |name, text: String| GeneratedHeader { name, text: text.into() };
+    vec![file("robot.cuh", c.text), file("task.cuh", task_header(&g.task))]
 }
 
-/// Rows of a table that kernels/sim/task.cuh declares. An empty one gets a row that is never read: C++ has no empty
+/// Rows of a table that kernels/sim/draw.cuh declares. An empty one gets a row that is never read: C++ has no empty
 /// arrays.
 fn table(c: &mut Constants, kind: &str, name: &str, rows: &[String]) {
     let rows = if rows.is_empty() { "{}".into() } else { rows.join(", ") };
@@ -85,93 +84,10 @@ fn actions(c: &mut Constants, g: &Group) {
     c.numbers("GAINS", &drives.iter().map(|d| d.gain).collect::<Vec<_>>());
 }
 
-fn observation(c: &mut Constants, g: &Group) {
-    let (task, o) = (&*g.task, &g.task.spec.observation);
-    let mut rows = Vec::new();
-    let mut at = 0;
-    for &f in &o.features {
-        let width = f.width(o.actions);
-        let (kind, first, scale, [x, z]) = match f {
-            Feature::Height => ("HEIGHT", 0, 0.0, [0.0; 2]),
-            Feature::Rotation => ("ROOT_ROTATION", 0, 0.0, [0.0; 2]),
-            Feature::LinearVelocity => ("LINEAR_VELOCITY", 0, 0.0, [0.0; 2]),
-            Feature::AngularVelocity => ("ANGULAR_VELOCITY", 0, 0.0, [0.0; 2]),
-            Feature::Coordinates { first, .. } => ("COORDINATES", first, 0.0, [0.0; 2]),
-            Feature::Velocities { first, scale, .. } => ("VELOCITIES", first, scale, [0.0; 2]),
-            Feature::Up => ("UP", 0, 0.0, [0.0; 2]),
-            Feature::Heading { target } => ("HEADING", 0, 0.0, target),
-            Feature::Sine { of } => ("SINE", of, 0.0, [0.0; 2]),
-            Feature::Cosine { of } => ("COSINE", of, 0.0, [0.0; 2]),
-            Feature::Action { shown } => ("ACTIONS", 0, f64::from(u8::from(shown)), [0.0; 2]),
-        };
-        rows.push(format!("{{{kind}, {at}, {width}, {first}, {}, {}, {}}}", float(scale), float(x), float(z)));
-        at += width;
-    }
-    // Whether every list of coordinates or velocities has all that are not a free root's.
-    let free = g.task.f64.links[0].kind == crate::sim::JointKind::Free;
-    let (q, qd) = if free { (7, 6) } else { (0, 0) };
-    let all = o.features.iter().all(|f| match *f {
-        Feature::Coordinates { first, count } => first == q && first + count == task.sizes.nq,
-        Feature::Velocities { first, count, .. } => first == qd && first + count == task.sizes.nqd,
-        _ => true,
-    });
-    table(c, "Feature", "FEATURES", &rows);
-    c.integer("FEATURE_COUNT", rows.len());
-    c.integer("ALL_SHOWN", all.into());
-    c.integer("OF_ROOT", o.of_root().into());
-    c.integer("PROJECTS", o.projects().into());
-    let angle = |f: &Feature| matches!(f, Feature::Sine { .. } | Feature::Cosine { .. });
-    c.integer("ANGLES", o.features.iter().any(angle).into());
-    c.number("NEAREST", NEAREST);
-    let [x, y, z, w] = o.start;
-    c.vector("START", [x, y, z]);
-    c.number("START_W", w);
-}
-
-fn terms(c: &mut Constants, g: &Group) {
-    let task = &*g.task;
-    let none = f64::NEG_INFINITY..f64::INFINITY;
-    let row = |kind: &str,
-               [of, cosine]: [usize; 2],
-               weight,
-               offset,
-               range: &std::ops::Range<f64>,
-               [below, above]: [f64; 2]| {
-        let numbers = [weight, offset, range.start, range.end, below, above].map(float).join(", ");
-        format!("{kind}, {of}, {cosine}, {numbers}")
-    };
-    let rows: Vec<String> = (task.spec.terms.iter())
-        .map(|&t| match t {
-            Term::Linear { of, weight, offset, low, high } => {
-                row("LINEAR", [of, 0], weight, offset, &(low..high), [0.0; 2])
-            }
-            Term::ClippedQuadratic { of, offset, low, high, below, above } => {
-                row("CLIPPED_QUADRATIC", [of, 0], 0.0, offset, &(low..high), [below, above])
-            }
-            Term::Angle { of, offset, scale } => row("ANGLE", [of, 0], 1.0 / scale, offset, &none, [0.0; 2]),
-            Term::Squared { of, offset, weight } => row("SQUARED", [of, 0], weight, offset, &none, [0.0; 2]),
-            Term::WrappedAngle { sine, cosine, weight } => {
-                row("WRAPPED_ANGLE", [sine, cosine], weight, 0.0, &none, [0.0; 2])
-            }
-            Term::ActionCost { weight } => row("ACTION_COST", [0, 0], weight, 0.0, &none, [0.0; 2]),
-            Term::Tolerance(Tolerance { of, low, high, margin, at_margin, fall, least, .. }) => {
-                let kind = match fall {
-                    Fall::LongTail => "LONG_TAIL",
-                    Fall::Quadratic => "QUADRATIC_FALL",
-                    Fall::Linear => "LINEAR_FALL",
-                };
-                let reach = if margin > 0.0 { 1.0 / margin } else { 0.0 };
-                row(kind, [of, 0], least, 0.0, &(low..high), [reach, fall.steepness(at_margin)])
-            }
-        })
-        .zip(&task.spec.terms)
-        .map(|(row, t)| format!("{{{row}, {}}}", u8::from(t.times_next())))
-        .collect();
-    table(c, "Term", "TERMS", &rows);
-    c.integer("TERM_COUNT", rows.len());
-    c.integer("CURVED", task.reward_is_curved().into());
+/// When an episode ends.
+fn termination(c: &mut Constants, g: &Group) {
     c.number("BLOWN_UP", BLOWN_UP);
-    let end = task.spec.termination;
+    let end = g.task.spec.termination;
     c.integer("TERMINATES", end.is_some().into());
     c.integer("TERMINATION_ENTRY", end.map_or(0, |t| t.entry));
     c.number("TERMINATION_BELOW", end.map_or(0.0, |t| t.below));
@@ -234,7 +150,7 @@ impl EnvReset {
             evaluate,
             n as u32,
         );
-        Some(vec![launch.with_header(header(&self.group))])
+        Some(vec![launch.with_headers(headers(&self.group))])
     }
 }
 
@@ -282,9 +198,9 @@ impl EnvStep {
             evaluate,
             n as u32,
         );
-        let header = header(&self.group);
+        let headers = headers(&self.group);
         let mut launches =
-            vec![step.with_threads(threads as u32).with_header(header.clone()), ends.with_header(header)];
+            vec![step.with_threads(threads as u32).with_headers(headers.clone()), ends.with_headers(headers)];
         if self.bound.is_some() {
             // The state after resets, for the next step.
             for (from, to) in [(Q, NEXT_Q), (QD, NEXT_QD), (OBS, NEXT_OBS)] {
@@ -343,10 +259,10 @@ impl EnvStepAdjoint {
             n as u32,
         );
         let count = episodes::count_bounded([1, 1, 1], [], x.scratch().into(), x.out(output), n as u32);
-        let header = header(&self.group);
+        let headers = headers(&self.group);
         Some(vec![
-            adjoint.with_threads(threads as u32).with_stack(stack).with_header(header.clone()),
-            count.with_header(header),
+            adjoint.with_threads(threads as u32).with_stack(stack).with_headers(headers.clone()),
+            count.with_headers(headers),
         ])
     }
 }

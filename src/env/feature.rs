@@ -74,18 +74,63 @@ impl Feature {
         }
     }
 
-    /// Whether it is one of the root, which must then be free.
-    pub fn of_root(self) -> bool {
-        matches!(
-            self,
+    /// What its entries are computed from.
+    pub fn source(self) -> Source {
+        match self {
             Self::Height
-                | Self::Rotation
-                | Self::LinearVelocity
-                | Self::AngularVelocity
-                | Self::Up
-                | Self::Heading { .. }
-        )
+            | Self::Rotation
+            | Self::LinearVelocity
+            | Self::AngularVelocity
+            | Self::Up
+            | Self::Heading { .. } => Source::Root,
+            Self::Coordinates { first, count } => Source::Coordinates { first, count },
+            Self::Sine { of } | Self::Cosine { of } => Source::Coordinates { first: of, count: 1 },
+            Self::Velocities { first, count, .. } => Source::Velocities { first, count },
+            Self::Action { .. } => Source::Action,
+        }
     }
+
+    /// Whether the derivative of its entries depends on what they are computed from.
+    pub fn is_curved(self) -> bool {
+        self.source() == Source::Root || matches!(self, Self::Sine { .. } | Self::Cosine { .. })
+    }
+
+    /// An entry of a feature that is not the root's, from the number that it is computed from.
+    #[inline(always)]
+    pub fn entry<S: Scalar>(self, x: S) -> S {
+        match self {
+            Self::Velocities { scale, .. } => S::of(scale) * x,
+            Self::Sine { .. } => x.sin_cos().0,
+            Self::Cosine { .. } => x.sin_cos().1,
+            Self::Action { shown: false } => S::zero(),
+            _ => x,
+        }
+    }
+
+    /// Adjoint of [`Feature::entry`]: `sum`, the cotangent of `x` so far, with what the entry's cotangent adds.
+    #[inline(always)]
+    pub fn entry_adjoint<S: Scalar>(self, x: S, bar: S, sum: S) -> S {
+        match self {
+            Self::Velocities { scale, .. } => S::of(scale).mul_add(bar, sum),
+            Self::Sine { .. } => x.sin_cos().1.mul_add(bar, sum),
+            Self::Cosine { .. } => (-x.sin_cos().0).mul_add(bar, sum),
+            Self::Action { shown: false } => sum,
+            _ => sum + bar,
+        }
+    }
+}
+
+/// What a feature is computed from.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Source {
+    /// The root, which must be free.
+    Root,
+    /// So many coordinates, an entry each.
+    Coordinates { first: usize, count: usize },
+    /// So many velocities, an entry each.
+    Velocities { first: usize, count: usize },
+    /// The clipped action.
+    Action,
 }
 
 /// The observation of a task.
@@ -122,6 +167,48 @@ impl<S: Scalar> Root<S> {
     #[inline(always)]
     fn way(&self, target: [f64; 2]) -> Vec3<S> {
         Vec3::new(S::of(target[0]) - self.p.x, S::zero(), S::of(target[1]) - self.p.z)
+    }
+
+    /// Writes the entries of a feature of the root; `turned` is its rotation from the start as a matrix.
+    #[inline(always)]
+    fn write(&self, feature: Feature, turned: &Mat3<S>, to: &mut [S]) {
+        match feature {
+            Feature::Height => to[0] = self.p.y,
+            Feature::Rotation => self.rotation.write(to),
+            Feature::LinearVelocity => self.omega.cross_add_exact(self.p, self.v).write(to),
+            Feature::AngularVelocity => self.omega.write(to),
+            Feature::Up => to[0] = turned.0[1].y,
+            Feature::Heading { target } => {
+                let way = self.way(target);
+                to[0] = turned.column(0).dot(way) / way.norm().max(S::of(NEAREST));
+            }
+            _ => unreachable!("invariant: {} is not a feature of the root", feature.name()),
+        }
+    }
+
+    /// Adds to `sum` what the cotangents of the entries of a feature of the root give; `turned` is its rotation from
+    /// the start.
+    #[inline(always)]
+    fn sum_up(&self, feature: Feature, turned: Quat<S>, bar: &[S], sum: &mut RootBar<S>) {
+        match feature {
+            Feature::Height => sum.height += bar[0],
+            Feature::Rotation => sum.rotation = Quat::read(bar).scale_add(S::one(), sum.rotation),
+            Feature::LinearVelocity => sum.velocity += Vec3::read(bar),
+            Feature::AngularVelocity => sum.omega += Vec3::read(bar),
+            Feature::Up => sum.up += bar[0],
+            Feature::Heading { target } => {
+                // x·t / max(|t|, ε), x the first column of the turned matrix.
+                let way = self.way(target);
+                let (norm, x) = (way.norm(), turned.matrix().column(0));
+                let far = S::of(NEAREST).lt(norm);
+                let inverse = S::one() / S::select(far, norm, S::of(NEAREST));
+                let unit = way.scale(inverse);
+                let along = S::select(far, x.dot(unit), S::zero());
+                sum.column += unit.scale(bar[0]);
+                sum.way += (x - unit.scale(along)).scale(bar[0] * inverse);
+            }
+            _ => unreachable!("invariant: {} is not a feature of the root", feature.name()),
+        }
     }
 }
 
@@ -164,7 +251,7 @@ impl Observation {
 
     /// Whether some feature is one of the root.
     pub fn of_root(&self) -> bool {
-        self.features.iter().any(|f| f.of_root())
+        self.features.iter().any(|f| f.source() == Source::Root)
     }
 
     #[inline(always)]
@@ -182,37 +269,29 @@ impl Observation {
             let width = feature.width(self.actions);
             let to = &mut obs[at..at + width];
             at += width;
-            match feature {
-                Feature::Height => to[0] = root.p.y,
-                Feature::Rotation => root.rotation.write(to),
-                Feature::LinearVelocity => root.omega.cross_add_exact(root.p, root.v).write(to),
-                Feature::AngularVelocity => root.omega.write(to),
-                Feature::Coordinates { first, count } => to.copy_from_slice(&q[first..first + count]),
-                Feature::Velocities { first, count, scale } => {
-                    let scale = S::of(scale);
-                    for (to, &qd) in to.iter_mut().zip(&qd[first..first + count]) {
-                        *to = scale * qd;
-                    }
+            let from = match feature.source() {
+                Source::Root => {
+                    root.write(feature, &turned, to);
+                    continue;
                 }
-                Feature::Up => to[0] = turned.0[1].y,
-                Feature::Heading { target } => {
-                    let way = root.way(target);
-                    to[0] = turned.column(0).dot(way) / way.norm().max(S::of(NEAREST));
-                }
-                Feature::Sine { of } => to[0] = q[of].sin_cos().0,
-                Feature::Cosine { of } => to[0] = q[of].sin_cos().1,
-                Feature::Action { shown: true } => to.copy_from_slice(action),
-                Feature::Action { shown: false } => to.fill(S::zero()),
+                Source::Coordinates { first, count } => &q[first..first + count],
+                Source::Velocities { first, count } => &qd[first..first + count],
+                Source::Action => action,
+            };
+            for (to, &x) in to.iter_mut().zip(from) {
+                *to = feature.entry(x);
             }
         }
     }
 
     /// Adjoint of [`Observation::write`]: adds to the cotangents of state and clipped action.
     #[inline(always)]
+    #[allow(clippy::too_many_arguments, reason = "a state and its cotangent, number by number")]
     pub fn adjoint<S: Scalar>(
         &self,
         q: &[S],
         qd: &[S],
+        action: &[S],
         bar: &[S],
         q_bar: &mut [S],
         qd_bar: &mut [S],
@@ -226,42 +305,17 @@ impl Observation {
             let width = feature.width(self.actions);
             let bar = &bar[at..at + width];
             at += width;
-            match feature {
-                Feature::Height => sum.height += bar[0],
-                Feature::Rotation => sum.rotation = Quat::read(bar).scale_add(S::one(), sum.rotation),
-                Feature::LinearVelocity => sum.velocity += Vec3::read(bar),
-                Feature::AngularVelocity => sum.omega += Vec3::read(bar),
-                Feature::Coordinates { first, .. } => {
-                    for (to, &bar) in q_bar[first..].iter_mut().zip(bar) {
-                        *to += bar;
-                    }
+            let (from, sum) = match feature.source() {
+                Source::Root => {
+                    root.sum_up(feature, turned, bar, &mut sum);
+                    continue;
                 }
-                Feature::Velocities { first, scale, .. } => {
-                    let scale = S::of(scale);
-                    for (to, &bar) in qd_bar[first..].iter_mut().zip(bar) {
-                        *to = scale.mul_add(bar, *to);
-                    }
-                }
-                Feature::Up => sum.up += bar[0],
-                Feature::Heading { target } => {
-                    // x·t / max(|t|, ε), x the first column of the turned matrix.
-                    let way = root.way(target);
-                    let (norm, x) = (way.norm(), turned.matrix().column(0));
-                    let far = S::of(NEAREST).lt(norm);
-                    let inverse = S::one() / S::select(far, norm, S::of(NEAREST));
-                    let unit = way.scale(inverse);
-                    let along = S::select(far, x.dot(unit), S::zero());
-                    sum.column += unit.scale(bar[0]);
-                    sum.way += (x - unit.scale(along)).scale(bar[0] * inverse);
-                }
-                Feature::Sine { of } => q_bar[of] = q[of].sin_cos().1.mul_add(bar[0], q_bar[of]),
-                Feature::Cosine { of } => q_bar[of] = (-q[of].sin_cos().0).mul_add(bar[0], q_bar[of]),
-                Feature::Action { shown: true } => {
-                    for (to, &bar) in action_bar.iter_mut().zip(bar) {
-                        *to += bar;
-                    }
-                }
-                Feature::Action { shown: false } => {}
+                Source::Coordinates { first, count } => (&q[first..first + count], &mut q_bar[first..]),
+                Source::Velocities { first, count } => (&qd[first..first + count], &mut qd_bar[first..]),
+                Source::Action => (action, &mut *action_bar),
+            };
+            for ((sum, &x), &bar) in sum.iter_mut().zip(from).zip(bar) {
+                *sum = feature.entry_adjoint(x, bar, *sum);
             }
         }
         if self.of_root() {

@@ -1,8 +1,8 @@
 //! Tasks on robots: observation, reward, termination and reset around a step of the dynamics.
 //!
-//! A task is data, read from an environment's file. The formulas of features and terms serve every task; they stand
-//! once in Rust ([`feature`], [`term`]), for every number type, and once in `kernels/sim/features.cuh` and `terms.cuh`,
-//! whose constants and tables are generated from the specification. Cases of `pwm selftest` hold the two together.
+//! A task is data, read from an environment's file. The formulas of features and terms serve every task and stand once
+//! ([`feature`], [`term`]), for every number type; one of these writes down what it is asked to compute, which is how
+//! they become functions of the CUDA kernels.
 //! [`EnvBatch`] is all that a learner knows of environments.
 //!
 //! | file | what |
@@ -11,7 +11,7 @@
 //! | [`spec`] | a task read from YAML |
 //! | [`feature`], [`term`], [`reset`] | what is observed, what is rewarded, how episodes start |
 //! | [`rows`] | rows of environments: `f32` in lanes, `f64` and dual numbers one by one |
-//! | `op`, `cuda` | a reset, a step and its adjoint as operations |
+//! | `op`, `cuda`, `formulas` | a reset, a step and its adjoint as operations; the task as text of their kernels |
 //! | [`batch`] | groups of environments of different tasks |
 //! | [`draw`] | shapes of a robot in a given state, forces of the ground |
 
@@ -19,6 +19,7 @@ pub mod batch;
 mod cuda;
 pub mod draw;
 pub mod feature;
+mod formulas;
 mod op;
 pub mod reset;
 pub mod rows;

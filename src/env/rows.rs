@@ -4,7 +4,7 @@
 //! but for zeros, written. Their width is a slice's length over the number of rows.
 
 use super::task::{MOST_ENTRIES, Task, clip};
-use super::term::{reward, reward_adjoint};
+use super::term::{reward, reward_adjoint, squares, squares_adjoint};
 use crate::device::cpu::lanes::{Lanes, Lanes8, WIDTH};
 use crate::device::cpu::team;
 use crate::device::{Dual, Real};
@@ -97,7 +97,7 @@ fn env_step<S: SimScalar, const B: usize, const D: usize>(
     let mut work = Work::<S, B, D>::new(model);
     sim::step(model, &task.timing(), q, qd, &forces, &mut work);
     task.spec.observation.write(q, qd, action, next_obs);
-    reward(&task.spec.terms, before, action)
+    reward(&task.spec.terms, before, squares(action))
 }
 
 /// Adjoint of [`env_step`] at the state (q, qd) *before* the step: (`q_bar`, `qd_bar`) turn from cotangents of the
@@ -133,8 +133,9 @@ fn env_step_adjoint<S: SimScalar, const B: usize, const Q: usize, const D: usize
     // The reward's share of the action's cotangent comes first, so that sums keep their order.
     let mut entries_bar = [S::zero(); MOST_ENTRIES];
     let entries_bar = &mut entries_bar[..obs_bar.len()];
-    reward_adjoint(&spec.terms, before, action, reward_bar, task.at_end(), entries_bar, action_bar);
-    spec.observation.adjoint(next_q, next_qd, obs_bar, q_bar, qd_bar, action_bar);
+    let squares_bar = reward_adjoint(&spec.terms, before, reward_bar, task.at_end(), entries_bar);
+    squares_adjoint(action, squares_bar, action_bar);
+    spec.observation.adjoint(next_q, next_qd, action, obs_bar, q_bar, qd_bar, action_bar);
     obs_bar.copy_from_slice(entries_bar);
     let mut cotangents = sim::Cotangents::<S, B, D>::zero();
     step_adjoint(model, &timing, q, qd, &forces, q_bar, qd_bar, &mut forces_bar, &mut work, &mut cotangents, &kept);

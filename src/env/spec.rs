@@ -3,7 +3,7 @@
 //! A number may be the name of a setting, which then decides it. Whatever is wrong is refused with its place and what
 //! would be right.
 
-use super::feature::{Feature, Observation};
+use super::feature::{Feature, Observation, Source};
 use super::reset::{Draw, Reset};
 use super::task::{Drive, KnownReturn, MOST_ENTRIES, Task, TaskSpec, Termination};
 use super::term::{Fall, Term, Tolerance};
@@ -351,7 +351,7 @@ impl<'a> Reader<'a> {
         for item in self.list(node)? {
             let (name, inside) = self.item(item)?;
             let feature = self.feature(item, name, inside, joints)?;
-            if feature.of_root() && !joints.has_free_root() {
+            if feature.source() == Source::Root && !joints.has_free_root() {
                 return Err(self.wrong(item, format!("`{name}` is one of a free root, which the robot has not")));
             }
             features.push(feature);

@@ -132,12 +132,31 @@ fn cut_slope<S: Scalar>(x: S, low: S, high: S, at_end: S) -> S {
     S::select(inside, S::one(), S::select(within, at_end, S::zero()))
 }
 
-/// What the adjoint of [`Term::value`] gives for the entries that it reads, the action aside.
+/// What the adjoint of [`Term::value`] gives for what it reads: entries of the observation, or the sum of the squares of
+/// the action.
 #[derive(Clone, Copy, Debug)]
-pub enum EntryBars<S> {
-    None,
+pub enum TermBars<S> {
+    Squares(S),
     One(usize, S),
     Two([(usize, S); 2]),
+}
+
+/// Adds the square of an entry of the clipped action to `sum`.
+#[inline(always)]
+pub fn square<S: Scalar>(a: S, sum: S) -> S {
+    a.mul_add(a, sum)
+}
+
+/// Adjoint of [`square`] for the entry: `sum`, its cotangent so far, with what that of the squares adds.
+#[inline(always)]
+pub fn square_adjoint<S: Scalar>(a: S, squares_bar: S, sum: S) -> S {
+    (S::of(2.0) * squares_bar).mul_add(a, sum)
+}
+
+/// `Σ a²` over the clipped action, which terms cost.
+#[inline(always)]
+pub fn squares<S: Scalar>(action: &[S]) -> S {
+    action.iter().fold(S::zero(), |sum, &a| square(a, sum))
 }
 
 impl Term {
@@ -164,9 +183,9 @@ impl Term {
         a.into_iter().chain(b)
     }
 
-    /// The summand for the observation whose entries `obs` gives, under a clipped action.
+    /// The summand for the observation whose entries `obs` gives, and the [`squares`] of the action on it.
     #[inline(always)]
-    pub fn value<S: Scalar>(self, obs: impl Fn(usize) -> S, action: &[S]) -> S {
+    pub fn value<S: Scalar>(self, obs: impl Fn(usize) -> S, squares: S) -> S {
         match self {
             Self::Linear { of, weight, offset, low, high } => {
                 let x = obs(of) - S::of(offset);
@@ -189,13 +208,7 @@ impl Term {
                 let angle = obs(sine).atan2(obs(cosine));
                 S::of(weight) * angle * angle
             }
-            Self::ActionCost { weight } => {
-                let mut squares = S::zero();
-                for &a in action {
-                    squares = a.mul_add(a, squares);
-                }
-                S::of(weight) * squares
-            }
+            Self::ActionCost { weight } => S::of(weight) * squares,
             Self::Tolerance(t) => t.value(obs(t.of)),
         }
     }
@@ -205,25 +218,18 @@ impl Term {
         matches!(self, Self::Tolerance(Tolerance { times_next: true, .. }))
     }
 
-    /// Adjoint of [`Term::value`] from the reward's cotangent: those of its entries; that of the clipped action is
-    /// added to. `at_end` is the share of the inside's derivative at a kink.
+    /// Adjoint of [`Term::value`] from the reward's cotangent. `at_end` is the share of the inside's derivative at a
+    /// kink.
     #[inline(always)]
-    pub fn adjoint<S: Scalar>(
-        self,
-        obs: impl Fn(usize) -> S,
-        action: &[S],
-        bar: S,
-        at_end: S,
-        action_bar: &mut [S],
-    ) -> EntryBars<S> {
+    pub fn adjoint<S: Scalar>(self, obs: impl Fn(usize) -> S, bar: S, at_end: S) -> TermBars<S> {
         match self {
             Self::Linear { of, weight, offset, low, high } => {
                 let bar = if weight == 1.0 { bar } else { S::of(weight) * bar };
                 if low.is_finite() || high.is_finite() {
                     let slope = cut_slope(obs(of) - S::of(offset), S::of(low), S::of(high), at_end);
-                    return EntryBars::One(of, slope * bar);
+                    return TermBars::One(of, slope * bar);
                 }
-                EntryBars::One(of, bar)
+                TermBars::One(of, bar)
             }
             Self::ClippedQuadratic { of, offset, low, high, below, above } => {
                 let (x, zero) = (obs(of) - S::of(offset), S::zero());
@@ -231,40 +237,34 @@ impl Term {
                 // The parabola is flat where it meets the line.
                 let line = S::select(zero.lt(x), above, at_end * above);
                 let slope = S::select(x.lt(zero), S::of(2.0 * below) * x, line);
-                EntryBars::One(of, cut_slope(x, low, high, at_end) * slope * bar)
+                TermBars::One(of, cut_slope(x, low, high, at_end) * slope * bar)
             }
             Self::Angle { of, offset, scale } => {
                 let x = obs(of) - S::of(offset);
-                EntryBars::One(of, S::of(-2.0 / (scale * scale)) * x * bar)
+                TermBars::One(of, S::of(-2.0 / (scale * scale)) * x * bar)
             }
             Self::Squared { of, offset, weight } => {
-                EntryBars::One(of, S::of(2.0 * weight) * (obs(of) - S::of(offset)) * bar)
+                TermBars::One(of, S::of(2.0 * weight) * (obs(of) - S::of(offset)) * bar)
             }
             Self::WrappedAngle { sine, cosine, weight } => {
                 // dθ = (c ds - s dc) / (s² + c²)
                 let (s, c) = (obs(sine), obs(cosine));
                 let pull = S::of(2.0 * weight) * s.atan2(c) * bar / s.mul_add(s, c * c);
-                EntryBars::Two([(sine, c * pull), (cosine, -(s * pull))])
+                TermBars::Two([(sine, c * pull), (cosine, -(s * pull))])
             }
-            Self::ActionCost { weight } => {
-                let twice = S::of(2.0 * weight) * bar;
-                for (to, &a) in action_bar.iter_mut().zip(action) {
-                    *to = twice.mul_add(a, *to);
-                }
-                EntryBars::None
-            }
-            Self::Tolerance(t) => EntryBars::One(t.of, t.slope(obs(t.of), at_end) * bar),
+            Self::ActionCost { weight } => TermBars::Squares(S::of(weight) * bar),
+            Self::Tolerance(t) => TermBars::One(t.of, t.slope(obs(t.of), at_end) * bar),
         }
     }
 }
 
 /// Sum of the terms, of those that multiply each other of their product.
 #[inline(always)]
-pub fn reward<S: Scalar>(terms: &[Term], obs: impl Fn(usize) -> S, action: &[S]) -> S {
+pub fn reward<S: Scalar>(terms: &[Term], obs: impl Fn(usize) -> S, squares: S) -> S {
     let mut sum: Option<S> = None;
     let mut product: Option<S> = None;
     for term in terms {
-        let value = term.value(&obs, action);
+        let value = term.value(&obs, squares);
         let value = match product {
             Some(product) => product * value,
             None => value,
@@ -285,39 +285,54 @@ pub fn reward<S: Scalar>(terms: &[Term], obs: impl Fn(usize) -> S, action: &[S])
 }
 
 /// Adjoint of [`reward`]: writes the cotangents of the entries that terms read into `obs_bar`, whose other entries stay
-/// as they are, and adds to that of the clipped action.
+/// as they are, and returns that of the squares, if a term reads them.
 #[inline(always)]
 pub fn reward_adjoint<S: Scalar>(
     terms: &[Term],
     obs: impl Fn(usize) -> S,
-    action: &[S],
     bar: S,
     at_end: S,
     obs_bar: &mut [S],
-    action_bar: &mut [S],
-) {
+) -> Option<S> {
     for entry in terms.iter().flat_map(|t| t.entries()) {
         obs_bar[entry] = -S::zero();
     }
+    let mut squares_bar: Option<S> = None;
     for (i, term) in terms.iter().enumerate() {
-        // The other factors of a product are factors of this one's derivative.
-        let mut bar = bar;
+        // The other factors of a product, tolerances all, are factors of this one's derivative.
+        let (mut bar, squares) = (bar, S::zero());
         for other in terms[..i].iter().rev().take_while(|t| t.times_next()) {
-            bar *= other.value(&obs, action);
+            bar *= other.value(&obs, squares);
         }
         for (before, other) in terms[i..].iter().zip(&terms[i + 1..]) {
             if !before.times_next() {
                 break;
             }
-            bar *= other.value(&obs, action);
+            bar *= other.value(&obs, squares);
         }
-        match term.adjoint(&obs, action, bar, at_end, action_bar) {
-            EntryBars::None => {}
-            EntryBars::One(entry, x) => obs_bar[entry] += x,
-            EntryBars::Two([(a, x), (b, y)]) => {
+        match term.adjoint(&obs, bar, at_end) {
+            TermBars::Squares(x) => {
+                squares_bar = match squares_bar {
+                    Some(sum) => Some(sum + x),
+                    None => Some(x),
+                }
+            }
+            TermBars::One(entry, x) => obs_bar[entry] += x,
+            TermBars::Two([(a, x), (b, y)]) => {
                 obs_bar[a] += x;
                 obs_bar[b] += y;
             }
+        }
+    }
+    squares_bar
+}
+
+/// Adds to the cotangent of the clipped action what that of its [`squares`] gives.
+#[inline(always)]
+pub fn squares_adjoint<S: Scalar>(action: &[S], squares_bar: Option<S>, action_bar: &mut [S]) {
+    if let Some(squares_bar) = squares_bar {
+        for (to, &a) in action_bar.iter_mut().zip(action) {
+            *to = square_adjoint(a, squares_bar, *to);
         }
     }
 }

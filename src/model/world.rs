@@ -23,12 +23,12 @@ pub struct WorldModel {
     pub width: usize,
     /// None if the observation is the latent.
     encoder: Option<Mlp>,
-    dynamics: Dynamics,
+    dynamics: Transition,
     reward: Mlp,
 }
 
 #[derive(Clone, Debug)]
-enum Dynamics {
+enum Transition {
     Mlp(Mlp),
     Flow(Flow),
 }
@@ -55,9 +55,9 @@ impl WorldModel {
         let (name, dynamics) = match c.dynamics {
             config::Dynamics::Mlp => {
                 let spec = spec("dynamics", width + act_dim, &c.units, width, last);
-                ("dynamics", Dynamics::Mlp(Mlp::new(&mut g, &spec, init)))
+                ("dynamics", Transition::Mlp(Mlp::new(&mut g, &spec, init)))
             }
-            config::Dynamics::Flow => ("velocity", Dynamics::Flow(Flow::new(&mut g, c, width, act_dim, init))),
+            config::Dynamics::Flow => ("velocity", Transition::Flow(Flow::new(&mut g, c, width, act_dim, init))),
         };
         if encoder.is_none() {
             g.zero(&format!("{name}.{}.weight", c.units.len()));
@@ -77,8 +77,8 @@ impl WorldModel {
     /// The network of the dynamics, or of their velocity.
     pub fn dynamics_network(&self) -> &Mlp {
         match &self.dynamics {
-            Dynamics::Mlp(network) => network,
-            Dynamics::Flow(flow) => flow.network(),
+            Transition::Mlp(network) => network,
+            Transition::Flow(flow) => flow.network(),
         }
     }
 
@@ -91,8 +91,8 @@ impl WorldModel {
         BoundWorldModel {
             encoder: self.bind_encoder(p, vars),
             dynamics: match &self.dynamics {
-                Dynamics::Mlp(network) => BoundDynamics::Mlp(network.bind(p, vars, &self.group)),
-                Dynamics::Flow(flow) => BoundDynamics::Flow(flow.bind(p, vars, &self.group)),
+                Transition::Mlp(network) => BoundDynamics::Mlp(network.bind(p, vars, &self.group)),
+                Transition::Flow(flow) => BoundDynamics::Flow(flow.bind(p, vars, &self.group)),
             },
             reward: self.reward.bind(p, vars, &self.group),
         }

@@ -4,8 +4,9 @@ use crate::algo::{StepView, TaskEvaluation};
 use crate::config::Config;
 use crate::draw::viewer::{ContactForce, Movie, MovieShape, Readout, ViewerError};
 use crate::env::{EnvSizes, Task, bodies_for_drawing, ground_forces, sizes};
-use crate::sim::articulation::Geometry;
+use crate::sim::articulation::{Geometry, JointKind};
 use crate::tape::TapeReal;
+use std::fmt::Write;
 
 /// Environments whose states are kept; a thousand steps of one are 120 kB.
 pub(super) const KEPT: usize = 64;
@@ -23,6 +24,8 @@ pub(super) fn frame(c: &Config) -> usize {
 #[derive(Debug)]
 pub struct Trajectory {
     sizes: EnvSizes,
+    /// Environments that are kept at most, and those of the evaluation that are.
+    most: usize,
     envs: usize,
     q: Vec<f32>,
     qd: Vec<f32>,
@@ -54,11 +57,18 @@ pub struct Pictures {
 }
 
 impl Trajectory {
-    /// Room for evaluations of so many environments, of these sizes, and steps.
+    /// Room for evaluations of so many environments, of these sizes, and steps. Of many the first are kept, to draw
+    /// one of them.
     pub fn new(sizes: EnvSizes, envs: usize, steps: usize) -> Self {
-        let frames = envs.min(KEPT) * steps;
+        Self::of_all(sizes, envs.min(KEPT), steps)
+    }
+
+    /// The same that keeps every environment.
+    pub fn of_all(sizes: EnvSizes, envs: usize, steps: usize) -> Self {
+        let frames = envs * steps;
         Self {
             sizes,
+            most: envs,
             envs: 0,
             q: Vec::with_capacity(frames * sizes.nq),
             qd: Vec::with_capacity(frames * sizes.nqd),
@@ -75,7 +85,7 @@ impl Trajectory {
 
     /// One step: for `watch` of an evaluation.
     pub fn frame<F: TapeReal>(&mut self, view: StepView<F>) {
-        self.envs = view.returns.len().min(KEPT);
+        self.envs = view.returns.len().min(self.most);
         let keep = |to: &mut Vec<f32>, from: &[F], each| to.extend(from[..each].iter().map(|x| x.value() as f32));
         keep(&mut self.q, view.q, self.envs * self.sizes.nq);
         keep(&mut self.qd, view.qd, self.envs * self.sizes.nqd);
@@ -133,6 +143,42 @@ impl Trajectory {
         let mass: f64 = task.model().links.iter().map(|l| l.mass).sum();
         let weight = (mass * task.model().gravity.norm()) as f32;
         Reel { shapes, poses, readouts, contact_forces, weight, fps: (1.0 / dt) as f32 }
+    }
+
+    /// Every state of every episode before its steps, as CSV: episode, step, time (s), return so far, coordinates and
+    /// velocities by the names of their bodies.
+    pub fn states(&self, task: &Task, e: &TaskEvaluation) -> String {
+        let mut text = String::from("episode,step,time,return");
+        let columns = |kind: JointKind, rate: bool| -> &[&str] {
+            match (kind, rate) {
+                (JointKind::Free, false) => &[".x", ".y", ".z", ".qx", ".qy", ".qz", ".qw"],
+                (JointKind::Free, true) => &[".wx", ".wy", ".wz", ".vx", ".vy", ".vz"],
+                (JointKind::Ball, false) => &[".qx", ".qy", ".qz", ".qw"],
+                (JointKind::Ball, true) => &[".wx", ".wy", ".wz"],
+                (JointKind::Hinge | JointKind::Slide, _) => &[""],
+                (JointKind::Fixed, _) => &[],
+            }
+        };
+        for (of, rate) in [("q", false), ("qd", true)] {
+            for body in &task.spec.robot.bodies {
+                for c in columns(body.joint.kind, rate) {
+                    let _ = write!(text, ",{of}.{}{c}", body.name);
+                }
+            }
+        }
+        text.push('\n');
+        let frames = self.returns.len() / self.envs.max(1);
+        for env in 0..self.envs {
+            for f in 0..frames.min(e.lengths[env] as usize) {
+                let (time, total) = (f as f64 * task.spec.dt, self.returns[f * self.envs + env]);
+                let _ = write!(text, "{env},{f},{time},{total}");
+                for x in self.q(f, env).iter().chain(self.qd(f, env)) {
+                    let _ = write!(text, ",{x}");
+                }
+                text.push('\n');
+            }
+        }
+        text
     }
 
     /// The episode as an animated GIF.
@@ -272,5 +318,11 @@ mod tests {
         let p = trajectory.pictures(&task, &e, 1, "A walker", "a test, made up").unwrap();
         assert!(p.html.contains("\"frames\":15") && p.svg.contains("30.0 m/s"));
         assert_eq!(trajectory.pictures(&task, &TaskEvaluation::default(), 0, "", "").unwrap_err(), ViewerError::Empty);
+        let states = trajectory.states(&task, &e);
+        let lines: Vec<Vec<&str>> = states.lines().map(|l| l.split(',').collect()).collect();
+        assert_eq!(lines[0][..6], ["episode", "step", "time", "return", "q.torso.x", "q.torso.y"]);
+        assert!(lines.iter().all(|l| l.len() == 4 + s.nq + s.nqd) && lines.len() == 1 + 20 + 15 + 20);
+        // The second episode's last step.
+        assert_eq!((lines[35][..2].join(" "), lines[35][3], lines[35][4]), ("1 14".into(), "14", "7"));
     }
 }

@@ -10,6 +10,7 @@ use super::model::{Contact, Link, Model};
 use super::size::{CLASSES, Size};
 use super::step::{Timing, moving_root, sliding};
 use crate::device::cuda::Launch;
+use crate::device::cuda::traced::float;
 use std::fmt::Write;
 
 /// How an environment lies over the threads of a block.
@@ -182,18 +183,6 @@ impl Constants {
         });
         self.integers(&format!("{name}_START"), [0].into_iter().chain(ends));
         self.integers(name, lists.iter().flatten().map(|&x| x as i64));
-    }
-}
-
-/// A float as C++ reads it, to the bit.
-pub fn float(x: f64) -> String {
-    let x = x as f32;
-    if x.is_finite() {
-        format!("{x:?}f")
-    } else if x > 0.0 {
-        "3.0e38f".into()
-    } else {
-        "-3.0e38f".into()
     }
 }
 

@@ -92,7 +92,7 @@ impl<S: Scalar> Vec3<S> {
 /// `a b - c d + e` by error-free transformations (Knuth's two-sum, two-product by fused multiply-add).
 #[inline(always)]
 fn minor_add<S: Scalar>(a: S, b: S, c: S, d: S, e: S) -> S {
-    let (p, r) = (a * b, -(c * d));
+    let (p, r) = (a.mul_rounded(b), -c.mul_rounded(d));
     let low = a.mul_add(b, -p) - c.mul_add(d, r);
     let (s, s_low) = two_sum(p, r);
     let (t, t_low) = two_sum(e, s);

@@ -255,6 +255,17 @@ fn a_plan_that_does_not_fit_says_what_would() {
     assert!(budget(1 << 20).admit(&c).unwrap_err().to_string().contains("no single setting"));
 }
 
+/// Kernels count with 32 bits; a processor does not.
+#[test]
+fn more_numbers_than_a_kernel_counts_are_refused_when_planned() {
+    let c = load(&["wm_buffer_size=200000000"]).unwrap();
+    let limits = Limits::default();
+    assert!(limits.admit(&c).is_ok());
+    let e = limits.admit_at(&c, ArenaPlace::Device).unwrap_err().to_string();
+    assert!(e.contains("has 9200000000 numbers, a kernel counts to 4294967295"), "{e}");
+    assert!(e.contains("smallest change that makes it fit: wm_buffer_size="), "{e}");
+}
+
 #[test]
 fn recompute_is_as_little_as_the_budget_asks_for() {
     let c = load(&["alg=pwm_48M", "replay=device"]).unwrap();

@@ -10,7 +10,7 @@ use std::sync::Arc;
 use crate::support::ant::{ACT, OBS};
 use crate::support::recipe::{Exported, Inputs};
 use pwm::algo::{Networks, pwm as pwm_algo, shac};
-use pwm::config::{Algorithm, Config};
+use pwm::config::Config;
 use pwm::device::cpu::team::Team;
 use pwm::io::checkpoint::{self, Checkpoint, Tensor};
 use pwm::run::export::{ExportPart, export};
@@ -38,42 +38,38 @@ fn truth(c: &Config) -> Truth {
     let (obs, act, action, value) = (var("obs", OBS), var("act", ACT), var("action", ACT), var("value", 1));
     let mut results = vec![("action", action), ("value", value)];
     let mut p = Program::new("all");
-    let init: Start = match c.algorithm {
-        Algorithm::Pwm => {
-            let nets = pwm_algo::PwmNets::new(&mut vars, c, OBS, ACT);
-            let width = nets.world.width;
-            let mut var = |name: &str, n: usize| vars.add(Region::RolloutBuffers, name, DType::Real, &[ROWS, n]);
-            let [latent, next, reward] =
-                [("latent", width), ("next_latent", width), ("reward", 1)].map(|(n, w)| var(n, w));
-            results.extend([("latent", latent), ("next_latent", next), ("reward", reward)]);
-            let p = &mut p;
-            let x = p.var(&vars, obs);
-            let x = nets.prepare(p, &vars, x);
-            let world = nets.world.bind(p, &vars);
-            let encoder = nets.world.bind_encoder(p, &vars);
-            let (actor, critics) = (nets.actor.bind(p, &vars), nets.critics.bind(p, &vars));
-            let [z, to, a, out] = [latent, next, act, action].map(|v| p.var(&vars, v));
-            encoder.apply(p, x, false, Some(z));
-            actor.act(p, z, None, false, Some(out));
-            world.next(p, z, a, false, Some(to));
-            let head = world.reward(p, z, a, false);
-            let r = pwm_algo::rollout::decode(p, c, head);
-            copy(p, &vars, r, reward);
-            let v = critics.min(p, z, false);
-            copy(p, &vars, v, value);
-            let seed = c.seed;
-            Box::new(move |m| nets.init(m, seed))
-        }
-        Algorithm::Shac => {
-            let nets = shac::ShacNets::new(&mut vars, c, OBS, ACT);
-            let p = &mut p;
-            let x = p.var(&vars, obs);
-            let mean = Networks::from(nets.clone()).policy(p, &vars, x);
-            copy(p, &vars, mean, action);
-            results.retain(|(name, _)| *name == "action");
-            let seed = c.seed;
-            Box::new(move |m| nets.init(m, seed))
-        }
+    let init: Start = if c.has_world_model() {
+        let nets = pwm_algo::PwmNets::new(&mut vars, c, OBS, ACT);
+        let width = nets.world.width;
+        let mut var = |name: &str, n: usize| vars.add(Region::RolloutBuffers, name, DType::Real, &[ROWS, n]);
+        let [latent, next, reward] = [("latent", width), ("next_latent", width), ("reward", 1)].map(|(n, w)| var(n, w));
+        results.extend([("latent", latent), ("next_latent", next), ("reward", reward)]);
+        let p = &mut p;
+        let x = p.var(&vars, obs);
+        let x = nets.prepare(p, &vars, x);
+        let world = nets.world.bind(p, &vars);
+        let encoder = nets.world.bind_encoder(p, &vars);
+        let (actor, critics) = (nets.actor.bind(p, &vars), nets.critics.bind(p, &vars));
+        let [z, to, a, out] = [latent, next, act, action].map(|v| p.var(&vars, v));
+        encoder.apply(p, x, false, Some(z));
+        actor.act(p, z, None, false, Some(out));
+        world.next(p, z, a, false, Some(to));
+        let head = world.reward(p, z, a, false);
+        let r = pwm_algo::rollout::decode(p, c, head);
+        copy(p, &vars, r, reward);
+        let v = critics.min(p, z, false);
+        copy(p, &vars, v, value);
+        let seed = c.seed;
+        Box::new(move |m| nets.init(m, seed))
+    } else {
+        let nets = shac::ShacNets::new(&mut vars, c, OBS, ACT);
+        let p = &mut p;
+        let x = p.var(&vars, obs);
+        let mean = Networks::from(nets.clone()).policy(p, &vars, x);
+        copy(p, &vars, mean, action);
+        results.retain(|(name, _)| *name == "action");
+        let seed = c.seed;
+        Box::new(move |m| nets.init(m, seed))
     };
     let stored: Vec<(String, VarId)> = (vars.iter())
         .filter(|(_, i)| matches!(i.region, Region::Parameters | Region::Statistics))

@@ -266,12 +266,13 @@ fn pull(task: &Task, [q, qd, action]: [&[f64]; 3], bars: [&[f64]; 4]) -> Pulled 
 impl Pulled {
     /// Sends the cotangent of the observation before the step on to the state that it shows.
     fn through_observation(&mut self, task: &Task, q: &[f64], qd: &[f64]) {
-        let (s, mut none) = (task.sizes, vec![0.0; task.sizes.act]);
+        let s = task.sizes;
+        let (none, mut lost) = (vec![0.0; s.act], vec![0.0; s.act]);
         for i in 0..q.len() / s.nq {
             let (at, rate) = (i * s.nq..(i + 1) * s.nq, i * s.nqd..(i + 1) * s.nqd);
             let bar = &self.obs[i * s.obs..][..s.obs];
             let (q_bar, qd_bar) = (&mut self.q[at.clone()], &mut self.qd[rate.clone()]);
-            task.spec.observation.adjoint(&q[at], &qd[rate], bar, q_bar, qd_bar, &mut none);
+            task.spec.observation.adjoint(&q[at], &qd[rate], &none, bar, q_bar, qd_bar, &mut lost);
         }
     }
 }

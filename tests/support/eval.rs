@@ -14,6 +14,7 @@ pub fn eval_args(path: &Path, more: impl FnOnce(&mut eval::EvalArgs)) -> eval::E
         episodes: None,
         fresh: false,
         movie: None,
+        states: None,
         threads: 1,
     };
     more(&mut args);

@@ -6,7 +6,7 @@ use super::states::StateAction;
 use crate::device::philox::Philox;
 use crate::env::Task;
 use crate::env::task::clip;
-use crate::env::term::{reward, reward_adjoint};
+use crate::env::term::{reward, reward_adjoint, squares, squares_adjoint};
 use crate::sim::SimScalar;
 
 pub use super::stage::StageError;
@@ -41,11 +41,11 @@ impl Stage for Observation {
     }
     fn adjoint(task: &&Task, x: &[f64], bar: &[f64]) -> Vec<f64> {
         let (q, rest) = x.split_at(task.sizes.nq);
-        let (qd, _) = rest.split_at(task.sizes.nqd);
+        let (qd, action) = rest.split_at(task.sizes.nqd);
         let mut out = vec![0.0; x.len()];
         let (q_bar, rest) = out.split_at_mut(task.sizes.nq);
         let (qd_bar, action_bar) = rest.split_at_mut(task.sizes.nqd);
-        task.spec.observation.adjoint(q, qd, bar, q_bar, qd_bar, action_bar);
+        task.spec.observation.adjoint(q, qd, action, bar, q_bar, qd_bar, action_bar);
         out
     }
 }
@@ -60,7 +60,7 @@ impl Stage for Reward {
         let (obs, raw) = x.split_at(task.sizes.obs);
         let mut action = vec![S::zero(); raw.len()];
         clip(raw, &mut action);
-        vec![reward(&task.spec.terms, |k| obs[k], &action)]
+        vec![reward(&task.spec.terms, |k| obs[k], squares(&action))]
     }
     fn adjoint(task: &&Task, x: &[f64], bar: &[f64]) -> Vec<f64> {
         let (obs, raw) = x.split_at(task.sizes.obs);
@@ -68,7 +68,9 @@ impl Stage for Reward {
         clip(raw, &mut action);
         let mut out = vec![0.0; x.len()];
         let (obs_bar, action_bar) = out.split_at_mut(task.sizes.obs);
-        reward_adjoint(&task.spec.terms, |k| obs[k], &action, bar[0], task.at_end(), obs_bar, action_bar);
+        let (terms, at_end) = (&task.spec.terms, task.at_end());
+        let squares_bar = reward_adjoint(terms, |k| obs[k], bar[0], at_end, obs_bar);
+        squares_adjoint(&action, squares_bar, action_bar);
         task.clip_adjoint(raw, action_bar);
         out
     }

@@ -170,7 +170,7 @@ unsafe impl Op for Step {
         let (n, threads) = (x.shape(0)[0], self.0.layout.threads().step);
         let grid = self.0.blocks(n, threads);
         let launch = physics_step(grid, [], x.input(0), x.input(1), x.input(2), x.out(0), x.out(1), n as u32);
-        Some(vec![launch.with_threads(threads as u32).with_header(self.0.header())])
+        Some(vec![launch.with_threads(threads as u32).with_headers(vec![self.0.header()])])
     }
     one_task!();
 }
@@ -209,7 +209,7 @@ unsafe impl Op for StepAdjoint {
             accumulate,
             n as u32,
         );
-        Some(vec![launch.with_threads(threads as u32).with_header(self.robot.header())])
+        Some(vec![launch.with_threads(threads as u32).with_headers(vec![self.robot.header()])])
     }
     one_task!();
 }

@@ -47,6 +47,11 @@ fn node_launches(
     args: &OpArgs<f32>,
     matmul: &Matmul,
 ) -> Result<Vec<Launch>, CudaError> {
+    // Kernels count numbers with 32 bits.
+    let bound = || args.bound_inputs().iter().chain(args.bound_outputs());
+    if let Some(numbers) = bound().map(|o| o.len).find(|&len| u32::try_from(len).is_err()) {
+        return Err(CudaError::Numbers { op: node.op.name(), program: program.name, numbers });
+    }
     match node.op.cuda(&Operands { args, matmul }) {
         Some(l) => Ok(l.into_iter().filter(|l| l.blocks() > 0).collect()),
         None => Err(CudaError::NoKernel { op: node.op.name(), program: program.name }),

@@ -28,7 +28,7 @@ pub struct Launch {
     pub kernel: Kernel,
     /// Values of the template's parameters.
     pub template: Vec<i64>,
-    pub header: Option<GeneratedHeader>,
+    pub headers: Vec<GeneratedHeader>,
     /// Threads of a block, and bytes of shared memory it is given beside those that the kernel declares. The same for
     /// all launches of an instance.
     pub threads: u32,
@@ -64,7 +64,7 @@ impl Launch {
         Self {
             kernel,
             template: template.to_vec(),
-            header: None,
+            headers: vec![],
             threads,
             shared: 0,
             stack: Self::USUAL_STACK,
@@ -75,8 +75,8 @@ impl Launch {
         }
     }
 
-    pub fn with_header(mut self, header: GeneratedHeader) -> Self {
-        self.header = Some(header);
+    pub fn with_headers(mut self, headers: Vec<GeneratedHeader>) -> Self {
+        self.headers = headers;
         self
     }
 

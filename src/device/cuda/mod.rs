@@ -5,6 +5,7 @@
 //! | [`launch`] | a kernel's signature, one launch of it, the macro that makes typed launch functions |
 //! | [`matmul`]   | in which precision and on which units matrix products run |
 //! | [`unit`](mod@unit) | launches gathered into sources: kernels are templates over sizes, each size one instance |
+//! | [`traced`] | formulas over any number type as text of kernels |
 //! | [`nvrtc`] | the run-time compiler, and what it reports about registers and spills |
 //! | [`cache`] | compiled code on disk, by the hash of everything it depends on |
 //! | [`driver`] | context, memory, modules, graphs |
@@ -19,12 +20,13 @@ pub mod driver;
 pub mod launch;
 pub mod matmul;
 pub mod nvrtc;
+pub mod traced;
 pub mod unit;
 
 pub use launch::Launch;
 
 /// Why the GPU cannot be used: one line, with what was found and what is needed.
-#[derive(Clone, Debug, thiserror::Error)]
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum CudaError {
     #[error("no CUDA driver: {0}; install one, or use device=cpu")]
     NoDriver(String),
@@ -67,6 +69,11 @@ pub enum CudaError {
     Pinned { bytes: usize, message: String },
     #[error("the operation `{op}` of program `{program}` has no CUDA kernel yet; use device=cpu")]
     NoKernel { op: &'static str, program: &'static str },
+    #[error(
+        "an operand of the operation `{op}` of program `{program}` has {numbers} numbers, a kernel counts to 4294967295; \
+         reduce num_envs, horizon, wm_batch_size or wm_buffer_size"
+    )]
+    Numbers { op: &'static str, program: &'static str, numbers: usize },
     #[error("PWM_PRODUCTS={0} is none of fma, mma, wgmma and clusters")]
     Products(String),
     #[error("the GPU computes in single precision only")]

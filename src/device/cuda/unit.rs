@@ -12,7 +12,7 @@ include!(concat!(env!("OUT_DIR"), "/kernels.rs"));
 #[derive(Clone, Debug)]
 pub struct Unit {
     pub file: &'static str,
-    pub header: Option<GeneratedHeader>,
+    pub headers: Vec<GeneratedHeader>,
     /// Entry points by name: one launch of each.
     instances: BTreeMap<String, Launch>,
 }
@@ -47,7 +47,7 @@ impl Unit {
 
     /// What the source includes: name and text of every file it may ask for.
     pub fn headers(&self) -> Vec<(&str, &str)> {
-        let own = self.header.iter().map(|h| (h.name, &*h.text));
+        let own = self.headers.iter().map(|h| (h.name, &*h.text));
         FILES.iter().copied().chain(own).collect()
     }
 
@@ -57,14 +57,14 @@ impl Unit {
     }
 }
 
-/// One unit for each file, and for each header it is compiled with. Second, for each launch its unit.
+/// One unit for each file, and for each set of headers it is compiled with. Second, for each launch its unit.
 pub fn units<'a>(launches: impl IntoIterator<Item = &'a Launch>) -> (Vec<Unit>, Vec<usize>) {
     let mut units: Vec<Unit> = Vec::new();
     let mut which = Vec::new();
     for launch in launches {
         let file = launch.kernel.file;
-        let at = units.iter().position(|u| u.file == file && u.header == launch.header).unwrap_or_else(|| {
-            units.push(Unit { file, header: launch.header.clone(), instances: BTreeMap::new() });
+        let at = units.iter().position(|u| u.file == file && u.headers == launch.headers).unwrap_or_else(|| {
+            units.push(Unit { file, headers: launch.headers.clone(), instances: BTreeMap::new() });
             units.len() - 1
         });
         units[at].instances.entry(launch.symbol()).or_insert_with(|| launch.clone());

@@ -3,6 +3,7 @@
 use super::fit::Fit;
 use super::{ArenaPlace, MemoryKind, Plan, Planner};
 use crate::config::{Bytes, Config, ReplayPlace};
+use crate::device::cuda::CudaError;
 use crate::mem::{Budget, Limit, in_memory};
 use std::fmt;
 use std::path::PathBuf;
@@ -81,9 +82,9 @@ impl Limits {
         self.all().into_iter().map(over).sum()
     }
 
-    /// Whether a plan keeps within them.
+    /// Whether a plan keeps within them, and can be run where it has its arena.
     pub fn hold(&self, plan: &Plan) -> bool {
-        self.excess(plan) == 0
+        plan.refused.is_none() && self.excess(plan) == 0
     }
 
     /// Plans a run and refuses one that does not fit.
@@ -115,11 +116,13 @@ impl ArenaPlace {
     }
 }
 
-/// A run that would need more memory than it may take. Nothing was allocated.
+/// A run that would need more memory than it may take, or more numbers than a kernel counts. Nothing was allocated.
 #[derive(Clone, Debug)]
 pub struct DoesNotFit {
     /// Each memory that is too small: name, bytes needed, budget, and its largest items.
     over: Vec<Over>,
+    /// Why the device could not run it if it fitted.
+    refused: Option<CudaError>,
     change: Option<(&'static str, usize, usize)>,
 }
 
@@ -141,6 +144,7 @@ impl DoesNotFit {
             (bytes > budget.usable()).then_some(Over { name, bytes, budget, largest })
         };
         Self {
+            refused: plan.refused.clone(),
             over: limits.all().into_iter().filter_map(over).collect(),
             change: Fit::new(planner, limits).smallest_change(),
         }
@@ -149,6 +153,9 @@ impl DoesNotFit {
 
 impl fmt::Display for DoesNotFit {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if let Some(e) = &self.refused {
+            writeln!(f, "{e}")?;
+        }
         for Over { name, bytes, budget, largest } in &self.over {
             writeln!(f, "this run needs {} of {name} and may take {budget}", Bytes(*bytes))?;
             let largest: Vec<String> = largest.iter().map(|(n, b)| format!("{n} {}", Bytes(*b))).collect();

@@ -24,6 +24,7 @@ pub use planner::Planner;
 
 use crate::algo::ExecPlan;
 use crate::config::Config;
+use crate::device::cuda::CudaError;
 use crate::tape::recompute::Level;
 use crate::tape::{Placement, Region};
 
@@ -87,6 +88,8 @@ pub struct Plan {
     /// Address space of the host that is taken and never used: stacks and workspaces come in round sizes. A limit of
     /// the process counts it.
     pub unused: u64,
+    /// Why the device cannot run the programs, however much memory it has.
+    pub refused: Option<CudaError>,
     index_activations: usize,
 }
 

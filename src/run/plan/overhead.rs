@@ -8,9 +8,9 @@ use crate::backend::cuda::count_launches;
 use crate::backend::cuda::epoch_graph::{self, is_whole, pinned_bytes, table_bytes};
 use crate::config::{Config, Latent};
 use crate::device::cpu::{packing, team};
-use crate::device::cuda::Launch;
 use crate::device::cuda::matmul::Matmul;
 use crate::device::cuda::unit::units;
+use crate::device::cuda::{CudaError, Launch};
 use crate::env;
 use crate::run::signals;
 use crate::run::trajectory::{self, KEPT};
@@ -79,6 +79,8 @@ pub(super) struct Launches {
     pinned: u64,
     /// Bytes on the device of the tables that say where it goes.
     tables: u64,
+    /// Why a GPU cannot run the programs at all.
+    pub refused: Option<CudaError>,
 }
 
 impl Launches {
@@ -86,12 +88,13 @@ impl Launches {
         if place == ArenaPlace::Host {
             return Self::default();
         }
-        // As on a GPU of compute capability 9. A program that has no kernels is refused when it is bound; it has no
-        // launches to count.
+        // As on a GPU of compute capability 9.
         let layout = Layout::of(vars, programs.iter().map(|p| p.plain().1.clone()).collect());
         let programs: Vec<&Program> = programs.iter().map(|p| p.plain().0).collect();
-        let Ok((counts, kinds)) = count_launches(vars, &layout, &programs, &Matmul::best(9, c.precision)) else {
-            return Self::default();
+        let counted = count_launches(vars, &layout, &programs, &Matmul::best(9, c.precision));
+        let (counts, kinds) = match counted {
+            Ok(counted) => counted,
+            Err(e) => return Self { refused: Some(e), ..Self::default() },
         };
         let nodes = programs.iter().flat_map(|p| &p.nodes);
         let of = nodes.zip(counts.iter().flatten()).map(|(n, &count)| (address(n), count as u64)).collect();
@@ -99,7 +102,8 @@ impl Launches {
         let entries = units.iter().map(|u| u.symbols().count() as u64).sum();
         let (pinned, tables) = (pinned_bytes(io, vars) as u64, table_bytes(io) as u64);
         let stack = kinds.iter().map(|l| l.stack).max().unwrap_or(0);
-        Self { files: units.len() as u64, entries, stack, of, sequences: io.sequences.clone(), pinned, tables }
+        let (files, sequences) = (units.len() as u64, io.sequences.clone());
+        Self { files, entries, stack, of, sequences, pinned, tables, refused: None }
     }
 
     /// Launches of a program that was made of those described.

@@ -105,6 +105,9 @@ impl<'a> Planner<'a> {
             let plans = choices.iter().map(|(placement, _)| self.of(placement, taken));
             plans.map(|p| (limits.excess(&p), p.working())).min().unwrap_or((0, 0))
         };
+        if self.launches.refused.is_some() {
+            return false;
+        }
         if excess(&rematerialised(self.c, self.programs.len())).0 == 0 {
             return true;
         }
@@ -180,6 +183,7 @@ impl<'a> Planner<'a> {
             fixed: overhead.items,
             levels: rematerialised.iter().map(|r| r.level).collect(),
             unused: overhead.unused,
+            refused: self.launches.refused.clone(),
             index_activations: layout.activations.index,
         }
     }

@@ -1,0 +1,88 @@
+//! `pwm baseline`: what policies earn on a task that have learned nothing, to compare returns with.
+
+use crate::algo::TaskEvaluation;
+use crate::config::load;
+use crate::device::philox::{Philox, Stream};
+use crate::env::{EnvReal, Task, in_physics};
+use std::io::Write;
+
+/// Play a task with random actions, and with none.
+#[derive(Clone, Debug, clap::Args)]
+pub struct BaselineArgs {
+    /// Episodes of each, from starts that no training and no evaluation during it uses
+    #[arg(long, value_name = "N", default_value_t = 100, value_parser = clap::value_parser!(u32).range(1..=65_536))]
+    pub episodes: u32,
+    /// Settings as key=value: the task is env=NAME or a file
+    pub overrides: Vec<String>,
+}
+
+/// Carries the command out.
+pub fn run(args: &BaselineArgs, out: &mut dyn Write) -> anyhow::Result<()> {
+    let config = load(&args.overrides)?;
+    let task = Task::from_config(&config)?;
+    writeln!(out, "{}, {} episodes each", task.spec.title, args.episodes)?;
+    for (name, scale) in [("random actions", 1.0), ("doing nothing", 0.0)] {
+        let e = play(&task, args.episodes as usize, config.seed, scale);
+        writeln!(
+            out,
+            "  {name:<15}  return {:.1} ± {:.1}, length {:.1}",
+            e.mean(),
+            e.std() / f64::from(args.episodes).sqrt(),
+            e.mean_length()
+        )?;
+    }
+    Ok(())
+}
+
+/// One episode from each of so many starts, with actions uniform in [-scale, scale].
+fn play(task: &Task, episodes: usize, seed: u64, scale: f64) -> TaskEvaluation {
+    let (s, starts, policy) = (task.sizes, Philox::new(seed, Stream::FreshEval), Philox::new(seed, Stream::Policy));
+    let (mut returns, mut lengths) = (Vec::new(), Vec::new());
+    for e in 0..episodes {
+        let (mut q, mut qd) = (vec![0f32; s.nq], vec![0f32; s.nqd]);
+        let (mut obs, mut next, mut action) = (vec![0f32; s.obs], vec![0f32; s.obs], vec![0f32; s.act]);
+        task.reset_row(&starts, 0, e as u32, &mut q, &mut qd);
+        task.observe_row(&q, &qd, None, &mut obs);
+        let (mut total, mut steps) = (0.0, 0);
+        loop {
+            for (k, a) in action.iter_mut().enumerate() {
+                let u = policy.uniform(steps as u64, (e * s.act + k) as u32);
+                *a = (scale * (2.0 * u - 1.0)) as f32;
+            }
+            let mut reward = [0f32];
+            f32::step_rows(task, 1, &mut q, &mut qd, &obs, &action, &mut next, &mut reward);
+            std::mem::swap(&mut obs, &mut next);
+            steps += 1;
+            let sane = in_physics(&obs) && reward[0].is_finite();
+            if sane {
+                total += f64::from(reward[0]);
+            }
+            if !sane || task.is_terminal(&obs) || task.is_truncated(steps) {
+                break;
+            }
+        }
+        returns.push(total);
+        lengths.push(steps as f64);
+    }
+    TaskEvaluation { task: task.spec.name.clone(), returns, lengths }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_default_task_pays_what_its_file_says() {
+        let args = BaselineArgs { episodes: 20, overrides: vec![] };
+        let mut text = Vec::new();
+        run(&args, &mut text).unwrap();
+        let text = String::from_utf8(text).unwrap();
+        let earned = |name: &str| -> f64 {
+            let line = text.lines().find(|l| l.contains(name)).unwrap();
+            line.split("return ").nth(1).unwrap().split(' ').next().unwrap().parse().unwrap()
+        };
+        // Within the spread over starts.
+        assert!((90.0..140.0).contains(&earned("random actions")), "{text}");
+        assert!((100.0..200.0).contains(&earned("doing nothing")), "{text}");
+    }
+}
