@@ -118,6 +118,7 @@ mod tests {
     }
 
     #[test]
+    #[cfg_attr(miri, ignore = "a hundred thousand numbers, and no memory that they share")]
     fn normals_have_unit_moments() {
         let p = Philox::new(7, Stream::Test);
         let n = 100_000u32;
