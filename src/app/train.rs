@@ -49,8 +49,8 @@ pub struct TrainArgs {
     /// How to show where the run is; by default what fits: a dashboard on a terminal, lines in a file
     #[arg(long, value_name = "HOW")]
     pub ui: Option<Ui>,
-    /// Train every combination of the values that settings have, as in `env=a,b alg=x,y seed=0,1,2`: as many runs side by
-    /// side as memory and cores allow, one folder (run_dir=FOLDER), one report. The same command again goes on
+    /// Train every combination of the values that settings have, as in `env=a,b alg=x,y seed=0,1,2`: as many runs side
+    /// by side as memory and cores allow, one folder (run_dir=FOLDER), one report. The same command again goes on
     #[arg(long, short)]
     pub multirun: bool,
     /// The most runs of a sweep side by side
@@ -88,6 +88,10 @@ pub fn run(args: &TrainArgs, out: &mut dyn Write, stop: &StopFlag) -> anyhow::Re
         Some(dir) => Some(resume(dir, args)?),
     };
     let Some(run) = run else { return Ok(()) };
+    // The sweep of this member has ended: another may have begun, which starts it itself.
+    if args.lifeline && stop.requested() {
+        return Ok(());
+    }
     drive(run, args.ui, out, stop)
 }
 

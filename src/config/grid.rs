@@ -1,7 +1,8 @@
-//! Several values for a setting, as Hydra writes them: `seed=0,1,2`, `seed=range(0,3)`, `alg=choice(pwm_small,shac_small)`.
+//! Several values for a setting, as Hydra writes them: `seed=0,1,2`, `seed=range(0,3)`,
+//! `alg=choice(pwm_small,shac_small)`.
 //!
-//! A comma inside brackets, braces or quotes, or behind a backslash, belongs to the value: `units=[64,64],[128]` has two
-//! values. Quotes around a whole value are taken off.
+//! A comma inside brackets, braces or quotes, or behind a backslash, belongs to the value: `units=[64,64],[128]` has
+//! two values. Quotes around a whole value are taken off.
 
 use super::error::{ConfigError, ConfigErrors, SourceLocation};
 

@@ -95,6 +95,11 @@ impl Conductor<'_> {
                 let member = &self.members[i];
                 let outcome = match process.ended() {
                     Ok(None) => continue,
+                    // What is left of an earlier sitting was there first: it is waited for.
+                    Ok(Some(Exit::Status(1..))) if folder::goes_on(&member.job.folder) => {
+                        *phase = Phase::Waiting { told: false };
+                        continue;
+                    }
                     Ok(Some(exit)) => judge(&member.job.folder, exit, *log, passed_on),
                     Err(e) => Outcome::Failed(Failure::to_start(&e)),
                 };
@@ -228,6 +233,8 @@ fn judge(run: &Path, exit: Exit, log: u64, stopping: bool) -> Outcome {
     let standing = Standing::read(run, None);
     match exit {
         Exit::Status(0) if standing.state == State::Interrupted => Outcome::Interrupted(None),
+        // Before it began.
+        Exit::Status(0) if stopping && standing.state == State::Waiting => Outcome::Interrupted(None),
         Exit::Status(0) => Outcome::Over,
         // In the evaluation that follows its end.
         Exit::Status(130 | 138 | 143) | Exit::Killed(_)

@@ -1,7 +1,7 @@
 //! The members that a command asks for, beside those that the folder has: which are the same, which are new.
 //!
-//! A member is the same as one that is there if it has its name and nothing decisive differs, or if it would be the same
-//! run under another name. What may change when a run is continued may change here.
+//! A member is the same as one that is there if it has its name and nothing decisive differs, or if it would be the
+//! same run under another name. What may change when a run is continued may change here.
 
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -23,7 +23,7 @@ pub struct Draft {
 /// Longest name of a folder that is made of settings.
 const LONGEST: usize = 120;
 
-/// The settings of the axes, as a folder is called: `env=hopper,seed=0`. Without any, what a single run is called.
+/// The settings of the axes, as a folder is called: `alg=shac,seed=0`. Without any, what a single run is called.
 pub fn label(axes: &[String], draft: &Draft) -> String {
     let named = axes.iter().filter_map(|axis| {
         let value = draft.overrides.iter().rev().find_map(|o| o.strip_prefix(axis)?.strip_prefix('='))?;
