@@ -14,11 +14,13 @@ pub mod import;
 pub mod plan;
 pub mod report;
 pub mod selftest;
+pub mod sweep;
 pub mod train;
 
 use crate::analysis::report::ReportError;
 use crate::device::cuda::CudaError;
 use crate::run::status::reason as reason_of;
+use crate::sweep::SweepError;
 use crate::tape::BindError;
 use selftest::SelftestError;
 use std::fmt;
@@ -41,6 +43,7 @@ Exit status:
              the last checkpoint is whole; the same command goes on
   130, 138, 143
              a second SIGINT, SIGUSR1, SIGTERM: ended at once, the last checkpoint is whole
+A sweep (--multirun) of which members failed ends with their status, or with 1 if they differ.
 ";
 
 /// Runs a command and turns how it ends into an exit status and a message.
@@ -71,6 +74,9 @@ fn reason(e: &(dyn std::error::Error + 'static)) -> Option<u8> {
             ReportError::Config(_) => Some(2),
             ReportError::File(_) => Some(3),
         };
+    }
+    if let Some(e) = e.downcast_ref::<SweepError>() {
+        return e.status();
     }
     match e.downcast_ref() {
         Some(SelftestError::Bind(BindError::Memory(_) | BindError::Cuda(CudaError::Memory { .. }))) => Some(6),

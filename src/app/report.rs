@@ -12,14 +12,15 @@ use crate::analysis::stats::{
     interval, interval_of_difference, iqm, mean, permutation_test, probability_of_improvement, std,
 };
 use crate::io::atomic::{FileError, replace_bytes};
+use crate::sweep::{REPORT, is_sweep};
 
 /// Make one page with curves and tables of runs, and the same as SVG, CSV, Markdown and LaTeX.
 #[derive(Clone, Debug, clap::Args)]
 pub struct ReportArgs {
-    /// Run folders, folders of runs, or patterns as in 'runs/mine_*'
+    /// Run folders, folders of runs or of a sweep, or patterns as in 'runs/mine_*'
     #[arg(required = true)]
     pub runs: Vec<PathBuf>,
-    /// Folder to write to; by default the run's own folder, or `report` for several
+    /// Folder to write to; by default inside the folder of the run or the sweep, or `report` for several
     #[arg(long, value_name = "DIR")]
     pub out: Option<PathBuf>,
 }
@@ -60,8 +61,11 @@ pub fn report(args: &ReportArgs, out: &mut dyn Write) -> anyhow::Result<()> {
     let runs = read(&args.runs)?;
     let folder = match (&args.out, &runs[..]) {
         (Some(dir), _) => dir.clone(),
-        (None, [one]) => one.path.join("report"),
-        (None, _) => PathBuf::from("report"),
+        (None, [one]) => one.path.join(REPORT),
+        (None, _) => match &args.runs[..] {
+            [sweep] if is_sweep(sweep) => sweep.join(REPORT),
+            _ => PathBuf::from(REPORT),
+        },
     };
     std::fs::create_dir_all(&folder).map_err(FileError::at(&folder, "creating the folder"))?;
     let report = Report::new(&runs);

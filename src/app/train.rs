@@ -1,7 +1,10 @@
 //! `pwm-train`: begins a run or continues one, and says where to find what it made.
 
 use std::io::Write;
+use std::num::NonZeroUsize;
 use std::path::{Path, PathBuf};
+
+use anyhow::ensure;
 
 use super::say;
 use crate::algo::{Runner, learner, resolve};
@@ -20,6 +23,7 @@ use crate::run::progress::{Short, Time, Ui};
 use crate::run::session::{CURVE, Session, SessionError, StopReason, movie_name, still_name};
 use crate::run::signals::StopFlag;
 use crate::run::state;
+use crate::sweep::is_sweep;
 
 /// Train a policy inside a learned world model, or through the simulator.
 ///
@@ -45,11 +49,24 @@ pub struct TrainArgs {
     /// How to show where the run is; by default what fits: a dashboard on a terminal, lines in a file
     #[arg(long, value_name = "HOW")]
     pub ui: Option<Ui>,
+    /// Train every combination of the values that settings have, as in `env=a,b alg=x,y seed=0,1,2`: as many runs side
+    /// by side as memory and cores allow, one folder (run_dir=FOLDER), one report. The same command again goes on
+    #[arg(long, short)]
+    pub multirun: bool,
+    /// The most runs of a sweep side by side
+    #[arg(long, value_name = "N")]
+    pub jobs: Option<NonZeroUsize>,
+    /// Try members of a sweep again that failed
+    #[arg(long)]
+    pub retry: bool,
+    /// Standard input is held open by the process that started this one: end with it
+    #[arg(long, hide = true)]
+    pub lifeline: bool,
 }
 
 impl TrainArgs {
     /// The settings, with those that flags give at the end: the last one counts.
-    fn settings(&self) -> Vec<String> {
+    pub(super) fn settings(&self) -> Vec<String> {
         let flag = |key: &str, b: Option<Bytes>| b.map(|Bytes(b)| format!("{key}={b}"));
         let device = self.device.map(|d| format!("device={d}"));
         let flags = [flag("mem", self.mem), flag("device_mem", self.device_mem), device];
@@ -59,12 +76,29 @@ impl TrainArgs {
 
 /// Trains from beginning to end. `out` is standard output, or a test's buffer; progress goes to stderr.
 pub fn run(args: &TrainArgs, out: &mut dyn Write, stop: &StopFlag) -> anyhow::Result<()> {
+    if args.lifeline {
+        stop.follow(std::io::stdin())?;
+    }
+    if args.multirun || args.resume.as_deref().is_some_and(is_sweep) {
+        return super::sweep::run(args, out, stop);
+    }
+    ensure!(args.jobs.is_none() && !args.retry, ConfigErrors::from(only_sweeps()));
     let run = match &args.resume {
         None => begin(args, out)?,
         Some(dir) => Some(resume(dir, args)?),
     };
     let Some(run) = run else { return Ok(()) };
+    // The sweep of this member has ended: another may have begun, which starts it itself.
+    if args.lifeline && stop.requested() {
+        return Ok(());
+    }
     drive(run, args.ui, out, stop)
+}
+
+/// What `--jobs` and `--retry` are refused with.
+fn only_sweeps() -> ConfigError {
+    let place = SourceLocation::Override("--jobs, --retry".into());
+    ConfigError::Syntax { place, message: "are for a sweep: --multirun, or --resume with the folder of one".into() }
 }
 
 /// A run that may start: nothing speaks against its settings and its folder.
@@ -126,6 +160,11 @@ fn begin(args: &TrainArgs, out: &mut dyn Write) -> anyhow::Result<Option<Accepte
         say(out, format_args!("  {note}"));
     }
     let path = config.run_folder();
+    ensure!(
+        !is_sweep(&path),
+        "{}: holds a sweep; go on with it by --resume, or choose another run_dir",
+        path.display()
+    );
     // Before a minute is spent on anything else; `create` asks again when it holds the lock.
     if RunFolder::holds_run(&path) {
         if !is_same(&path, &config)? {
@@ -203,16 +242,16 @@ fn refuse_changes(old: &Config, new: &Config, overrides: &[String], file: &str) 
 }
 
 /// Where a run computes, and a plan that keeps within its limits there.
-struct Admitted {
+pub(super) struct Admitted {
     target: Target,
-    plan: Plan,
-    limits: Limits,
+    pub plan: Plan,
+    pub limits: Limits,
     /// Of the device, before anything was allocated there.
     free: Option<u64>,
 }
 
 /// Nothing has been allocated when a plan is refused.
-fn admit(c: &Config) -> anyhow::Result<Admitted> {
+pub(super) fn admit(c: &Config) -> anyhow::Result<Admitted> {
     let (target, why_not) = resolve(c.device, c.precision)?;
     if let Some(e) = why_not {
         let _ = writeln!(std::io::stderr(), "device=auto takes the processor: {e}");
@@ -391,7 +430,7 @@ fn has_constant_rates(c: &Config) -> bool {
 }
 
 /// The command that goes on with a run, to be pasted into a shell.
-fn go_on(run: &Path, more: &str) -> String {
+pub(super) fn go_on(run: &Path, more: &str) -> String {
     format!("{} --resume {} {more}", program(), quoted(&run.display().to_string())).trim_end().into()
 }
 

@@ -1,7 +1,9 @@
 //! `pwm`: everything but training. Only the arguments are read here.
 
 use clap::Parser;
-use pwm::app::{baseline, bench, config, doctor, eval, export, fidelity, gradcheck, import, plan, report, selftest};
+use pwm::app::{
+    baseline, bench, config, doctor, eval, export, fidelity, gradcheck, import, plan, report, selftest, sweep,
+};
 use std::process::ExitCode;
 
 /// Look at and judge what `pwm-train` makes
@@ -33,6 +35,9 @@ enum Command {
     Report(report::ReportArgs),
     /// Say whether two experiments differ by more than chance
     Compare(report::CompareArgs),
+    /// Look at a sweep: many runs that `pwm-train --multirun` started
+    #[command(subcommand)]
+    Sweep(sweep::SweepCommand),
     /// Say what memory a run takes, and what fits, before anything is allocated
     Plan(plan::PlanArgs),
     /// Measure how long things take on this machine
@@ -56,6 +61,7 @@ fn main() -> ExitCode {
         Command::Import(args) => import::run(&args, out),
         Command::Report(args) => report::report(&args, out),
         Command::Compare(args) => report::compare(&args, out),
+        Command::Sweep(command) => sweep::command(&command, out),
         Command::Plan(args) => plan::run(&args, out),
         Command::Bench(command) => bench::run(&command, out),
     })

@@ -19,6 +19,11 @@ impl Config {
         label(&self.env)
     }
 
+    /// The algorithm's configuration in the same way.
+    pub fn alg_label(&self) -> &str {
+        label(&self.alg)
+    }
+
     /// Whether the algorithm learns a world model, from replayed experience.
     pub fn has_world_model(&self) -> bool {
         self.algorithm == Algorithm::Pwm

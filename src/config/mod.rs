@@ -13,6 +13,7 @@ mod derived;
 mod docs;
 mod error;
 mod fork;
+mod grid;
 mod key;
 mod load;
 mod multitask;
@@ -34,6 +35,7 @@ pub use choices::{
 pub use docs::{help_text, markdown};
 pub use error::{Broken, ConfigError, ConfigErrors, SourceLocation};
 pub use fork::{Note, NoteKind};
+pub use grid::Grid;
 pub use key::{Effect, Key, KeySection, Range, one_of};
 pub use load::{load, load_with_notes};
 pub use names::{ALIASES, nearest};

@@ -10,7 +10,7 @@
 
 use std::collections::BTreeMap;
 use std::fs::{File, OpenOptions};
-use std::io::{BufRead, BufReader, Seek, SeekFrom, Write};
+use std::io::{BufRead, BufReader, Read, Seek, SeekFrom, Write};
 use std::path::{Path, PathBuf};
 use std::time::{SystemTime, UNIX_EPOCH};
 
@@ -166,6 +166,16 @@ pub struct Row {
 /// Reads a whole metrics file; a torn last line is left out.
 pub fn read_metrics(path: &Path) -> Result<Vec<Row>, MetricsError> {
     Rows::open(path)?.collect()
+}
+
+/// The rows at the end of a metrics file, of at most so many bytes; lines that are no rows are left out.
+pub fn last_rows(path: &Path, bytes: u64) -> std::io::Result<Vec<Row>> {
+    let mut file = File::open(path)?;
+    let end = file.metadata()?.len();
+    file.seek(SeekFrom::Start(end.saturating_sub(bytes)))?;
+    let mut text = vec![];
+    file.take(bytes).read_to_end(&mut text)?;
+    Ok(text.split_inclusive(|&b| b == b'\n').filter(|l| l.ends_with(b"\n")).filter_map(|l| parse(l).ok()).collect())
 }
 
 /// The points `(step, value)` of one column, without the rows that lack it.

@@ -70,14 +70,26 @@ impl Budget {
     /// What the system allows this process; none where it does not say.
     pub fn of_host() -> Option<Self> {
         let limits = process_limits(&fs::read_to_string("/proc/self/limits").unwrap_or_default());
+        limits.into_iter().chain(Self::groups()).chain(Self::machine()).min_by_key(Self::usable)
+    }
+
+    /// What the system allows all processes of the same control group together; none where it does not say. Limits of a
+    /// single process do not count here.
+    pub fn of_all_processes() -> Option<Self> {
+        Self::groups().chain(Self::machine()).min_by_key(Self::usable)
+    }
+
+    fn groups() -> impl Iterator<Item = Self> {
         let groups = control_groups(&fs::read_to_string("/proc/self/cgroup").unwrap_or_default());
-        let groups = groups.into_iter().filter_map(|path| {
+        groups.into_iter().filter_map(|path| {
             let limit = fs::read_to_string(&path).ok()?.trim().parse().ok()?;
             Some(Self { limit, from: Limit::ControlGroup(path) })
-        });
-        let machine = physical(&fs::read_to_string("/proc/meminfo").unwrap_or_default())
-            .map(|limit| Self { limit, from: Limit::Machine });
-        limits.into_iter().chain(groups).chain(machine).min_by_key(Self::usable)
+        })
+    }
+
+    fn machine() -> Option<Self> {
+        let limit = physical(&fs::read_to_string("/proc/meminfo").unwrap_or_default())?;
+        Some(Self { limit, from: Limit::Machine })
     }
 
     /// What the disk has room for where `folder` is or would be; none where the system does not say.

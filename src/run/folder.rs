@@ -61,6 +61,8 @@ pub enum FolderError {
     },
 }
 
+/// The lock of a run.
+const LOCK: &str = "run.lock";
 /// How often a lock that is taken is tried again, ten milliseconds apart.
 const PATIENCE: usize = 10;
 
@@ -178,7 +180,7 @@ impl RunFolder {
     pub fn create(path: &Path, config_yaml: &str) -> Result<Self, FolderError> {
         let checkpoints = path.join("checkpoints");
         std::fs::create_dir_all(&checkpoints).map_err(FileError::at(&checkpoints, "creating the folder"))?;
-        let folder = Self::lock(path)?;
+        let folder = Self::take(path)?;
         if Self::holds_run(path) {
             return Err(FolderError::Exists { path: path.to_path_buf() });
         }
@@ -191,44 +193,14 @@ impl RunFolder {
         if !Self::holds_run(path) {
             return Err(FolderError::NoRun { path: path.to_path_buf() });
         }
-        let folder = Self::lock(path)?;
+        let folder = Self::take(path)?;
         let checkpoints = path.join("checkpoints");
         std::fs::create_dir_all(&checkpoints).map_err(FileError::at(&checkpoints, "creating the folder"))?;
         Ok(folder)
     }
 
-    fn lock(path: &Path) -> Result<Self, FolderError> {
-        let name = path.join("run.lock");
-        let mut file = OpenOptions::new()
-            .create(true)
-            .truncate(false)
-            .read(true)
-            .write(true)
-            .open(&name)
-            .map_err(FileError::at(&name, "opening the lock"))?;
-        // A reader holds the lock for a moment, to see whether the run goes on.
-        let mut taken = file.try_lock();
-        for _ in 0..PATIENCE {
-            if !matches!(taken, Err(TryLockError::WouldBlock)) {
-                break;
-            }
-            std::thread::sleep(Duration::from_millis(10));
-            taken = file.try_lock();
-        }
-        match taken {
-            Ok(()) => {}
-            Err(TryLockError::WouldBlock) => {
-                let pid = std::fs::read_to_string(&name).unwrap_or_default();
-                let holder = if pid.trim().is_empty() { String::new() } else { format!(" (process {})", pid.trim()) };
-                return Err(FolderError::Locked { path: path.to_path_buf(), holder });
-            }
-            // Some network file systems know no locks; a run there is better unguarded than refused.
-            Err(TryLockError::Error(e)) if e.kind() == std::io::ErrorKind::Unsupported => {}
-            Err(TryLockError::Error(e)) => return Err(FileError::new(&name, "taking the lock", e).into()),
-        }
-        // The number is for the message above only; the lock holds without it.
-        let _ = file.set_len(0).and_then(|()| file.rewind()).and_then(|()| writeln!(file, "{}", std::process::id()));
-        Ok(Self { path: path.to_path_buf(), _lock: file })
+    fn take(path: &Path) -> Result<Self, FolderError> {
+        Ok(Self { path: path.to_path_buf(), _lock: lock(path, LOCK)? })
     }
 
     /// The folder.
@@ -294,6 +266,41 @@ impl RunFolder {
     }
 }
 
+/// Takes the lock of this name in a folder. It holds until the file is closed, at the latest when the process ends.
+pub fn lock(folder: &Path, name: &str) -> Result<File, FolderError> {
+    let name = folder.join(name);
+    let mut file = OpenOptions::new()
+        .create(true)
+        .truncate(false)
+        .read(true)
+        .write(true)
+        .open(&name)
+        .map_err(FileError::at(&name, "opening the lock"))?;
+    // A reader holds the lock for a moment, to see whether the run goes on.
+    let mut taken = file.try_lock();
+    for _ in 0..PATIENCE {
+        if !matches!(taken, Err(TryLockError::WouldBlock)) {
+            break;
+        }
+        std::thread::sleep(Duration::from_millis(10));
+        taken = file.try_lock();
+    }
+    match taken {
+        Ok(()) => {}
+        Err(TryLockError::WouldBlock) => {
+            let pid = std::fs::read_to_string(&name).unwrap_or_default();
+            let holder = if pid.trim().is_empty() { String::new() } else { format!(" (process {})", pid.trim()) };
+            return Err(FolderError::Locked { path: folder.to_path_buf(), holder });
+        }
+        // Some network file systems know no locks; a run there is better unguarded than refused.
+        Err(TryLockError::Error(e)) if e.kind() == std::io::ErrorKind::Unsupported => {}
+        Err(TryLockError::Error(e)) => return Err(FileError::new(&name, "taking the lock", e).into()),
+    }
+    // The number is for the message above only; the lock holds without it.
+    let _ = file.set_len(0).and_then(|()| file.rewind()).and_then(|()| writeln!(file, "{}", std::process::id()));
+    Ok(file)
+}
+
 /// The newest state in a run folder; for readers, who need no lock.
 pub fn latest(run: &Path) -> PathBuf {
     run.join("checkpoints").join("latest.safetensors")
@@ -308,11 +315,17 @@ pub fn best(run: &Path) -> PathBuf {
 /// that was over and is taken up again does. Where the file system knows no locks, whether it has not said that it
 /// ended.
 pub fn goes_on(run: &Path) -> bool {
-    let Ok(lock) = File::open(run.join("run.lock")) else { return false };
+    let unended = || read_info(run).is_ok_and(|i| i.is_some_and(|i| i.finished.is_none()));
+    is_locked(run, LOCK).unwrap_or_else(unended)
+}
+
+/// Whether a process holds the lock of this name in a folder; none where the file system knows no locks.
+pub fn is_locked(folder: &Path, name: &str) -> Option<bool> {
+    let Ok(lock) = File::open(folder.join(name)) else { return Some(false) };
     match lock.try_lock_shared() {
-        Ok(()) => false,
-        Err(TryLockError::WouldBlock) => true,
-        Err(TryLockError::Error(_)) => read_info(run).is_ok_and(|i| i.is_some_and(|i| i.finished.is_none())),
+        Ok(()) => Some(false),
+        Err(TryLockError::WouldBlock) => Some(true),
+        Err(TryLockError::Error(_)) => None,
     }
 }
 

@@ -78,6 +78,36 @@ impl StopFlag {
         Ok(())
     }
 
+    /// Ends with the process that started this one and holds the other end of `lifeline`. A byte there is a signal that
+    /// is passed on; it counts once, also if the signal itself has come already. The end of the lifeline is the end of
+    /// that process: it counts as SIGTERM, also after another signal.
+    pub fn follow(&self, mut lifeline: impl io::Read + Send + 'static) -> io::Result<()> {
+        let stop = self.clone();
+        let watch = move || {
+            let mut signal = [0];
+            loop {
+                match lifeline.read(&mut signal) {
+                    Ok(1) if stop.requested() => {}
+                    // A number that is no signal asks for nothing.
+                    Ok(1) => drop(signal_hook::low_level::raise(signal[0].into())),
+                    Err(e) if e.kind() == io::ErrorKind::Interrupted => {}
+                    _ => return drop(signal_hook::low_level::raise(SIGTERM)),
+                }
+            }
+        };
+        std::thread::Builder::new().name("lifeline".into()).stack_size(STACK).spawn(watch)?;
+        Ok(())
+    }
+
+    /// The signal that asked to stop; SIGTERM for a request from inside the program.
+    pub fn signal(&self) -> Option<i32> {
+        match self.0.asked.load(Ordering::SeqCst) {
+            0 => None,
+            usize::MAX => Some(SIGTERM),
+            signal => Some(signal as i32),
+        }
+    }
+
     /// Does something that a scheduler's signal may cut short by ending the process.
     pub fn interruptible<T>(&self, work: impl FnOnce() -> T) -> T {
         self.0.interruptible.store(true, Ordering::SeqCst);

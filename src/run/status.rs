@@ -15,6 +15,20 @@ use crate::run::import::ImportError;
 use crate::run::plan::{DoesNotFit, WrongPlace};
 use crate::run::session::SessionError;
 
+/// What a status means, in a few words.
+pub fn meaning(status: u8) -> &'static str {
+    match status {
+        0 => "done",
+        2 => "a setting is wrong",
+        3 => "a file cannot be read or written",
+        4 => "a file is damaged or does not fit",
+        5 => "the learning died",
+        6 => "not enough memory",
+        130 | 138 | 143 => "ended by a signal",
+        _ => "an error",
+    }
+}
+
 /// The status of an error by itself, not of what caused it; none where it says nothing better than 1.
 pub fn reason(e: &(dyn Error + 'static)) -> Option<u8> {
     if e.is::<ConfigErrors>() {

@@ -10,3 +10,4 @@ mod outside;
 mod report;
 #[path = "../support/mod.rs"]
 mod support;
+mod sweep;

@@ -247,7 +247,7 @@ impl Tracker {
     }
 }
 /// Resident memory of this process in MiB, where the system tells it; NaN elsewhere. Allocates nothing.
-pub(super) fn resident_mib() -> f64 {
+pub fn resident_mib() -> f64 {
     use std::io::Read;
     let mut text = [0; 128];
     let read = std::fs::File::open("/proc/self/statm").and_then(|mut f| f.read(&mut text));

@@ -1,0 +1,217 @@
+//! Every member resolved and planned, before anything is written or started.
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+
+use anyhow::Context;
+use rayon::prelude::*;
+
+use crate::app::train::{TrainArgs, admit};
+use crate::config::{Bytes, Config, ConfigError, ConfigErrors, Grid, SourceLocation, load_with_notes};
+use crate::device::cpu::team;
+use crate::env;
+use crate::mem::Budget;
+use crate::run::tracker::resident_mib;
+use crate::sweep::{self, Draft, Needs, Room};
+
+/// Names of the setting that says where a sweep lies: a run's, a short one, and Hydra's.
+const FOLDER_KEYS: [&str; 3] = ["run_dir", "out", "hydra.sweep.dir"];
+/// Longest name of a sweep's folder that is made of settings.
+const LONGEST: usize = 100;
+
+/// A sweep that may start: nothing speaks against the settings of any member.
+pub(super) struct Prepared {
+    pub path: PathBuf,
+    /// The settings that take several values.
+    pub axes: Vec<String>,
+    pub drafts: Vec<Draft>,
+    /// What each of them takes.
+    pub needs: Vec<Needs>,
+    /// What there is for all.
+    pub room: Room,
+    /// What became of settings that change nothing, each once.
+    pub notes: Vec<String>,
+}
+
+impl Prepared {
+    pub fn new(args: &TrainArgs) -> anyhow::Result<Self> {
+        let (folder, settings) = folder_of(args)?;
+        let grid = Grid::new(&settings)?;
+        let (axes, points) = match &args.resume {
+            None => (grid.axes, grid.points.into_iter().map(|point| (None, point)).collect()),
+            Some(dir) => (vec![], members_of(dir, grid)?),
+        };
+        let mut notes = vec![];
+        let drafts = resolve(&axes, points, &mut notes)?;
+        sweep::unlike(&axes, &drafts)?;
+        let path = folder.unwrap_or_else(|| default_folder(&axes, &drafts));
+        let (needs, room) = plan(&path, &axes, &drafts, args)?;
+        Ok(Self { path, axes, drafts, needs, room, notes })
+    }
+}
+
+/// Where the sweep lies, if the command says so, and the other settings.
+fn folder_of(args: &TrainArgs) -> anyhow::Result<(Option<PathBuf>, Vec<String>)> {
+    let mut folder = args.resume.clone();
+    let mut settings = vec![];
+    for text in args.settings() {
+        let Some((_, value)) = text.split_once('=').filter(|(k, _)| FOLDER_KEYS.contains(&k.trim())) else {
+            settings.push(text);
+            continue;
+        };
+        if args.resume.is_some() {
+            let message = "the folder of a sweep that is continued is the one that --resume names".into();
+            return Err(
+                ConfigErrors::from(ConfigError::Syntax { place: SourceLocation::Override(text), message }).into()
+            );
+        }
+        folder = Some(value.trim().trim_matches(['\'', '"']).into()).filter(|p: &PathBuf| !p.as_os_str().is_empty());
+    }
+    Ok((folder, settings))
+}
+
+/// A member's name, if it has one, and its settings.
+type Point = (Option<String>, Vec<String>);
+
+/// The members of a sweep that is continued, with what the command adds to the settings of all.
+fn members_of(dir: &Path, more: Grid) -> anyhow::Result<Vec<Point>> {
+    let info = sweep::read(dir)?;
+    if let Some(axis) = more.axes.first() {
+        let message = "members are added by the whole command with --multirun, not by --resume".into();
+        return Err(
+            ConfigErrors::from(ConfigError::Syntax { place: SourceLocation::Override(axis.clone()), message }).into()
+        );
+    }
+    let more = more.points.into_iter().next().unwrap_or_default();
+    let key = |o: &str| o.split_once('=').map(|(k, _)| k.to_owned());
+    let with = |mut own: Vec<String>| {
+        own.retain(|o| more.iter().all(|m| key(m) != key(o)));
+        own.extend(more.iter().cloned());
+        own
+    };
+    Ok(info.members.into_iter().map(|m| (Some(m.name), with(m.overrides))).collect())
+}
+
+/// Something is wrong with a member: says with which, and with how many others.
+fn of_member(axes: &[String], point: &Point, others: usize, e: anyhow::Error) -> anyhow::Error {
+    let (name, overrides) = point;
+    let own = |o: &&String| o.split_once('=').is_some_and(|(k, _)| axes.iter().any(|a| a == k));
+    let name = name.clone().unwrap_or_else(|| overrides.iter().filter(own).cloned().collect::<Vec<_>>().join(","));
+    let name = if name.is_empty() { "the only member".into() } else { format!("member {name}") };
+    let others = match others {
+        0 => String::new(),
+        1 => " (and 1 other)".into(),
+        _ => format!(" (and {others} others)"),
+    };
+    e.context(format!("{name}{others}, and nothing was started"))
+}
+
+/// The first error, with the number of others that say the same.
+fn all_or_first<T>(axes: &[String], points: &[Point], results: Vec<anyhow::Result<T>>) -> anyhow::Result<Vec<T>> {
+    let text = |r: &anyhow::Result<T>| r.as_ref().err().map(|e| format!("{e:#}"));
+    let Some(first) = results.iter().position(Result::is_err) else { return results.into_iter().collect() };
+    let same = results.iter().filter(|r| r.is_err() && text(r) == text(&results[first])).count();
+    let error = results.into_iter().nth(first).and_then(Result::err).context("invariant: it is an error")?;
+    Err(of_member(axes, &points[first], same - 1, error))
+}
+
+/// Resolves the settings of every member.
+fn resolve(axes: &[String], points: Vec<Point>, notes: &mut Vec<String>) -> anyhow::Result<Vec<Draft>> {
+    let read = |(name, overrides): &Point| -> anyhow::Result<(Draft, Vec<String>)> {
+        let (mut config, notes) = load_with_notes(overrides)?;
+        env::check(&config)?;
+        // Runs side by side have one thread each, unless the settings say otherwise.
+        if config.threads == 0 && !overrides.iter().any(|o| o.starts_with("threads=")) {
+            config.threads = 1;
+        }
+        let notes = notes.iter().map(ToString::to_string).collect();
+        Ok((Draft { name: name.clone(), overrides: overrides.clone(), config }, notes))
+    };
+    let drafts = all_or_first(axes, &points, points.par_iter().map(read).collect())?;
+    for note in drafts.iter().flat_map(|d| &d.1) {
+        if !notes.contains(note) {
+            notes.push(note.clone());
+        }
+    }
+    Ok(drafts.into_iter().map(|d| d.0).collect())
+}
+
+/// The settings with which a member is started.
+pub(super) fn settings(draft: &Draft, run: &Path) -> Vec<String> {
+    let more = [format!("threads={}", draft.config.threads), format!("run_dir={}", run.display())];
+    draft.overrides.iter().cloned().chain(more).collect()
+}
+
+/// `runs/sweep_ENVS_ALGS`, with the other settings that take several values; seeds may be added, so they are not in it.
+fn default_folder(axes: &[String], drafts: &[Draft]) -> PathBuf {
+    let distinct = |of: fn(&Config) -> &str| {
+        let mut all: Vec<&str> = vec![];
+        for draft in drafts {
+            let label = of(&draft.config);
+            if !all.contains(&label) {
+                all.push(label);
+            }
+        }
+        all
+    };
+    let sides = [distinct(Config::env_label), distinct(Config::alg_label)];
+    let name = |side: fn(&Vec<&str>) -> String| {
+        let others = axes.iter().filter(|a| !["env", "alg", "seed"].contains(&&a[..])).cloned();
+        let parts: Vec<String> = ["sweep".to_owned()].into_iter().chain(sides.iter().map(side)).chain(others).collect();
+        parts.join("_")
+    };
+    let whole = name(|all| all.join("+"));
+    let short = |all: &Vec<&str>| match &all[..] {
+        [first, rest @ ..] if !rest.is_empty() => format!("{first}+{}", rest.len()),
+        all => all.concat(),
+    };
+    Path::new("runs").join(if whole.len() <= LONGEST { whole } else { name(short) })
+}
+
+/// Plans every member as it would be planned alone, and finds what there is for all of them together.
+fn plan(path: &Path, axes: &[String], drafts: &[Draft], args: &TrainArgs) -> anyhow::Result<(Vec<Needs>, Room)> {
+    let cores = std::thread::available_parallelism().map_or(1, |n| n.get());
+    let mut room = Room { jobs: args.jobs.map(Into::into), cores, ..Room::default() };
+    let least = |a: Option<u64>, b: Option<u64>| a.into_iter().chain(b).min();
+    // Runs that differ in the seed alone have one plan.
+    let mut known: BTreeMap<String, Needs> = BTreeMap::new();
+    let mut results: Vec<anyhow::Result<Needs>> = vec![];
+    for draft in drafts {
+        let config = Config { run_dir: path.display().to_string(), seed: 0, ..draft.config.clone() };
+        let key = config.to_yaml();
+        let needs = match known.get(&key) {
+            Some(needs) => Ok(*needs),
+            None => admit(&config).map(|admitted| {
+                let (plan, limits) = (&admitted.plan, &admitted.limits);
+                room.device = least(room.device, limits.device.as_ref().map(Budget::usable));
+                room.host = least(room.host, config.mem.map(|Bytes(b)| b));
+                let threads = team::count(config.threads);
+                Needs { threads, host: plan.host(), device: plan.device() }
+            }),
+        };
+        known.extend(needs.as_ref().ok().map(|n| (key, *n)));
+        results.push(needs);
+    }
+    let points: Vec<Point> = drafts.iter().map(|d| (d.name.clone(), d.overrides.clone())).collect();
+    let needs = all_or_first(axes, &points, results)?;
+    // Of what is asked for the members have all; of what the system has this process takes a part.
+    let own = resident_mib();
+    let own = if own.is_finite() { (own * (1 << 20) as f64) as u64 } else { 0 };
+    let system = Budget::of_all_processes().map(|b| b.usable().saturating_sub(own));
+    room.host = least(room.host, system);
+    Ok((needs, room))
+}
+
+/// What bounds the number of members side by side, in words.
+pub(super) fn why(needs: &Needs, room: &Room) -> String {
+    let threads = if needs.threads == 1 { "1 thread".into() } else { format!("{} threads", needs.threads) };
+    let mut parts = vec![format!("{threads} each on {} cores", room.cores)];
+    if let Some(host) = room.host {
+        parts.push(format!("{} of {} of host memory", Bytes(needs.host), Bytes(host)));
+    }
+    if let Some(device) = room.device.filter(|_| needs.device > 0) {
+        parts.push(format!("{} of {} of the device's", Bytes(needs.device), Bytes(device)));
+    }
+    parts.extend(room.jobs.map(|jobs| format!("--jobs {jobs}")));
+    parts.join(", ")
+}
