@@ -1,7 +1,7 @@
 //! `pwm`: everything but training. Only the arguments are read here.
 
 use clap::Parser;
-use pwm::app::{bench, config, doctor, eval, export, fidelity, gradcheck, import, plan, report, selftest};
+use pwm::app::{bench, config, doctor, eval, export, fidelity, gradcheck, import, plan, report, robot, selftest};
 use std::process::ExitCode;
 
 /// Look at and judge what `pwm-train` makes
@@ -27,6 +27,9 @@ enum Command {
     Export(export::ExportArgs),
     /// Make a policy of a checkpoint of published PWM
     Import(import::ImportArgs),
+    /// Show a robot: its bodies, joints and masses, as a table, a picture and a page; list those that are shipped
+    #[command(subcommand)]
+    Robot(robot::RobotCommand),
     /// Make a page of curves and tables from runs
     Report(report::ReportArgs),
     /// Say whether two experiments differ by more than chance
@@ -51,6 +54,7 @@ fn main() -> ExitCode {
         Command::Render(args) => eval::render(&args, out),
         Command::Export(args) => export::run(&args, out),
         Command::Import(args) => import::run(&args, out),
+        Command::Robot(command) => robot::run(&command, out),
         Command::Report(args) => report::report(&args, out),
         Command::Compare(args) => report::compare(&args, out),
         Command::Plan(args) => plan::run(&args, out),
