@@ -8,5 +8,6 @@ mod kill;
 mod memory;
 mod outside;
 mod report;
+mod robot;
 #[path = "../support/mod.rs"]
 mod support;
