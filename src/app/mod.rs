@@ -13,6 +13,7 @@ pub mod gradcheck;
 pub mod import;
 pub mod plan;
 pub mod report;
+pub mod robot;
 pub mod selftest;
 pub mod sweep;
 pub mod train;

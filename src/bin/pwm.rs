@@ -2,7 +2,7 @@
 
 use clap::Parser;
 use pwm::app::{
-    baseline, bench, config, doctor, eval, export, fidelity, gradcheck, import, plan, report, selftest, sweep,
+    baseline, bench, config, doctor, eval, export, fidelity, gradcheck, import, plan, report, robot, selftest, sweep,
 };
 use std::process::ExitCode;
 
@@ -31,6 +31,9 @@ enum Command {
     Export(export::ExportArgs),
     /// Make a policy of a checkpoint of published PWM
     Import(import::ImportArgs),
+    /// Show a robot: its bodies, joints and masses, as a table, a picture and a page; list those that are shipped
+    #[command(subcommand)]
+    Robot(robot::RobotCommand),
     /// Make a page of curves and tables from runs
     Report(report::ReportArgs),
     /// Say whether two experiments differ by more than chance
@@ -59,6 +62,7 @@ fn main() -> ExitCode {
         Command::Render(args) => eval::render(&args, out),
         Command::Export(args) => export::run(&args, out),
         Command::Import(args) => import::run(&args, out),
+        Command::Robot(command) => robot::run(&command, out),
         Command::Report(args) => report::report(&args, out),
         Command::Compare(args) => report::compare(&args, out),
         Command::Sweep(command) => sweep::command(&command, out),

@@ -169,7 +169,8 @@ fn source(kind: ShippedKind, chosen: Option<&Setting>, default: &str) -> Result<
     if let Some(error) = multitask::refusal(&name, &text, &settings) {
         return Err(error.into());
     }
-    let spec = (kind == ShippedKind::Env).then(|| Spec::in_file(&name, &text)).flatten().map(Arc::new);
+    let spec = (kind == ShippedKind::Env).then(|| Spec::in_file(&name, &text)).flatten();
+    let spec = spec.map(Spec::with_robot_file).transpose()?.map(Arc::new);
     let settings: Vec<_> = settings.into_iter().filter(|s| spec.is_none() || s.name != SPEC).collect();
     let (settings, notes) = if fork::is_one(&settings) { fork::translate(settings) } else { (settings, vec![]) };
     // An environment's file that names a shipped one starts from it.

@@ -136,7 +136,7 @@ keys! {
         stochastic_init: bool = from_default_env("stochastic_init"), Any, "";
         /// Whether the observation holds the clipped action that led to it (PWM) or zeros in its place (SHAC).
         action_in_obs: bool = from_default_env("action_in_obs"), Any, "";
-        /// Which inertias the robot has.
+        /// Which inertias a published robot has; one from a file of its own has those of the file.
         inertia: Inertia = from_default_env("inertia"), Any, "";
         /// The point about which spatial vectors are taken.
         reference_point: ReferencePoint = from_default_env("reference_point"), Any, "";

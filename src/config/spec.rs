@@ -1,9 +1,10 @@
 //! The specification of an environment inside its file: data of any shape, each part with its place. What it means is
 //! known higher up, where the robots are.
 
-use super::error::SourceLocation;
+use super::error::{ConfigError, ConfigErrors, SourceLocation};
 use super::value::{Field, Value};
 use super::yaml::read_section;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 /// One part of a specification and where it was written; line 0 where it is not known. Parts are equal if they say the
@@ -74,6 +75,14 @@ impl PartialEq for Spec {
     }
 }
 
+/// The entry that names the robot.
+const ROBOT: &str = "robot";
+
+/// Whether a robot's name is that of a file.
+pub fn is_robot_file(name: &str) -> bool {
+    Path::new(name).extension().is_some_and(|e| e.eq_ignore_ascii_case("xml"))
+}
+
 /// The part of an environment's file that holds it.
 pub(super) const SPEC: &str = "spec";
 
@@ -106,6 +115,46 @@ impl Spec {
             }
         }
         Self { file, root }
+    }
+
+    /// The same with the robot's own file taken along, if `robot` names one that ends in `.xml`; its path is relative
+    /// to the folder of this file. What a run keeps is then complete.
+    pub(super) fn with_robot_file(mut self) -> Result<Self, ConfigErrors> {
+        let folder = self.folder();
+        let place = |node: &SpecNode| self.place(node);
+        let Data::Map(entries) = &self.root.data else { return Ok(self) };
+        let Some(at) = entries.iter().position(|(name, _)| name == ROBOT) else { return Ok(self) };
+        let node = &entries[at].1;
+        let Data::Scalar(Value::Text(name)) = &node.data else { return Ok(self) };
+        if !is_robot_file(name) {
+            return Ok(self);
+        }
+        let path = folder.join(name);
+        let text = std::fs::read_to_string(&path).map_err(|e| {
+            let message = format!(
+                "cannot read {}: {e}\n  the path of a robot's file is relative to the folder of this one",
+                path.display()
+            );
+            ConfigError::Syntax { place: place(node), message }
+        })?;
+        let scalar = |text: String| SpecNode { data: Data::Scalar(Value::Text(text)), ..node.clone() };
+        let file = vec![("file".to_owned(), scalar(name.clone())), ("xml".to_owned(), scalar(text))];
+        let data = Data::Map(file);
+        if let Data::Map(entries) = &mut self.root.data {
+            entries[at].1.data = data;
+        }
+        Ok(self)
+    }
+
+    /// Whether the robot is one from a file of its own, which this holds.
+    pub(super) fn has_robot_file(&self) -> bool {
+        let Data::Map(entries) = &self.root.data else { return false };
+        entries.iter().any(|(name, node)| name == ROBOT && matches!(node.data, Data::Map(_)))
+    }
+
+    /// The folder that paths in it are relative to.
+    pub fn folder(&self) -> PathBuf {
+        Path::new(&self.file).parent().unwrap_or(Path::new("")).into()
     }
 
     /// Where `node` was written.

@@ -7,7 +7,7 @@ use super::schema::Config;
 use super::yaml::Setting;
 
 impl Config {
-    /// The setting, as `key=value`, because of which `key` is not read; none if it is.
+    /// The setting, as `key=value`, or the file because of which `key` is not read; none if it is.
     pub fn unread(&self, key: &str) -> Option<&'static str> {
         let schedules = [self.actor_lr_schedule, self.critic_lr_schedule, self.model_lr_schedule];
         let constant = schedules.iter().all(|s| s.unwrap_or(self.lr_schedule) == LrSchedule::Constant);
@@ -17,6 +17,7 @@ impl Config {
                 (self.reward_head == RewardHead::Scalar, "reward_head=scalar")
             }
             "lr_end" | "lr_decay_start" => (constant, "lr_schedule=constant"),
+            "inertia" => (self.spec.as_ref().is_some_and(|s| s.has_robot_file()), "the robot's own file"),
             "step_grad_norm" | "subgradient" => (self.has_world_model(), "algorithm=pwm"),
             _ if !self.has_world_model() && of_world_model(key) => (true, "algorithm=shac"),
             _ if key.starts_with("flow_") => (self.dynamics == Dynamics::Mlp, "dynamics=mlp"),

@@ -64,6 +64,8 @@ pub struct Movie<'a> {
     pub contact_forces: &'a [ContactForce],
     /// The robot's weight in newtons, which is what an arrow of half a metre stands for.
     pub weight: f32,
+    /// Lines of text that stand beside the robot, in place of the readouts; usually none.
+    pub notes: &'a str,
 }
 
 /// What can be wrong with a movie.
@@ -203,7 +205,7 @@ impl Movie<'_> {
             "title": self.title, "subtitle": self.subtitle, "fps": self.fps, "frames": frames, "scale": scale,
             "shapes": self.shapes.iter().map(|s| (s.radius, s.half_length, s.group)).collect::<Vec<_>>(),
             "data": base64(&data),
-            "forces": base64(&forces), "strongest": strongest, "weight": self.weight,
+            "forces": base64(&forces), "strongest": strongest, "weight": self.weight, "notes": self.notes,
         });
         // Inside a script element only `</script` and `<!--` could end it early.
         let movie = movie.to_string().replace('<', "\\u003c");
@@ -242,12 +244,12 @@ impl Movie<'_> {
         }
         let mut s = String::new();
         // Writing to a String cannot fail.
-        let _ = self.draw_strip(&mut s, frames);
-        Ok(s)
+        let height = self.draw_strip(&mut s, frames).unwrap_or_default();
+        Ok(if self.notes.is_empty() { s } else { with_notes(&s, height, self.notes) })
     }
 
-    fn draw_strip(&self, s: &mut String, frames: &[usize]) -> fmt::Result {
-        const WIDTH: f32 = 1200.0;
+    /// Draws the strip, and says how high it is.
+    fn draw_strip(&self, s: &mut String, frames: &[usize]) -> Result<f32, fmt::Error> {
         // The camera looks down by this angle: heights shrink by its cosine, depths on the ground by its sine.
         let (sin, cos) = 0.30f32.sin_cos();
         let root = |f: usize| self.pose(f, 0).0;
@@ -324,6 +326,9 @@ impl Movie<'_> {
             self.draw_pose(s, f, scale, &at, [0.0, sin, cos])?;
             let r = self.readouts[f];
             let x = at(root(f)).0;
+            if !self.notes.is_empty() {
+                continue;
+            }
             writeln!(
                 s,
                 "<text x=\"{x:.1}\" y=\"{:.1}\" font-size=\"13\" fill=\"#46535f\" text-anchor=\"middle\">{:.2} s · {:.1} m/s</text>",
@@ -339,7 +344,8 @@ impl Movie<'_> {
             s,
             "<text x=\"22\" y=\"52\" font-size=\"13\" fill=\"#536070\">{}</text>\n</g></svg>",
             escape(self.subtitle)
-        )
+        )?;
+        Ok(height)
     }
 
     /// One pose: capsules as round strokes in three tones, far ones first.
@@ -423,6 +429,28 @@ impl Movie<'_> {
     }
 }
 
+/// Width of a strip of poses.
+const WIDTH: f32 = 1200.0;
+
+/// A picture of this height with lines of text below it.
+fn with_notes(picture: &str, height: f32, notes: &str) -> String {
+    let longest = notes.lines().map(|l| l.chars().count()).max().unwrap_or(1).max(1);
+    // A letter is about 0.6 of its size wide.
+    let size = ((WIDTH - 44.0) / (0.602 * longest as f32)).min(13.0);
+    let whole = height + 24.0 + 1.45 * size * notes.lines().count() as f32;
+    let mut s = format!(
+        "<svg xmlns=\"http://www.w3.org/2000/svg\" viewBox=\"0 0 {WIDTH} {whole:.0}\" width=\"{WIDTH}\" \
+         height=\"{whole:.0}\">\n<rect width=\"{WIDTH}\" height=\"{whole:.0}\" rx=\"12\" fill=\"#f7f9fa\"/>\n{picture}\n<g \
+         font-family=\"'DejaVu Sans Mono', Menlo, Consolas, monospace\" font-size=\"{size:.2}\" fill=\"#1b232c\">\n"
+    );
+    for (n, line) in notes.lines().enumerate().filter(|(_, l)| !l.is_empty()) {
+        let y = height + 14.0 + 1.45 * size * (n as f32 + 0.7);
+        // Writing to a String cannot fail.
+        let _ = writeln!(s, "<text x=\"22\" y=\"{y:.1}\" xml:space=\"preserve\">{}</text>", escape(line));
+    }
+    s + "</g></svg>\n"
+}
+
 /// A vector turned by a quaternion xyzw.
 fn rotate(q: [f32; 4], v: V3) -> V3 {
     let [x, y, z, w] = q;
@@ -471,6 +499,7 @@ mod tests {
             readouts: &one,
             contact_forces: &[],
             weight: 0.0,
+            notes: "",
         };
         assert!(movie.html().is_ok());
         assert_eq!(Movie { readouts: &[], poses: &[], ..movie }.html(), Err(ViewerError::Empty));

@@ -1,11 +1,12 @@
 //! Shapes of a robot in a given state and the forces of the ground on it, in world coordinates, for a viewer.
 
 use super::Task;
-use crate::sim::articulation::Geometry;
+use crate::draw::viewer::MovieShape;
+use crate::sim::articulation::{Articulation, Geometry};
 use crate::sim::contact::point_contact;
 use crate::sim::kinematics::body_kinematics;
 use crate::sim::size::{CLASSES, Size};
-use crate::sim::{Quat, Transform, Vec3, Work};
+use crate::sim::{Model, Quat, Transform, Vec3, Work};
 
 /// Any robot has room here.
 const SIZE: Size = CLASSES[CLASSES.len() - 1];
@@ -22,10 +23,14 @@ pub struct DrawnShape {
 
 /// All shapes for the coordinates `q`.
 pub fn bodies_for_drawing(task: &Task, q: &[f64]) -> Vec<DrawnShape> {
-    let model = task.model();
+    shapes_of(&task.spec.robot, task.model(), q)
+}
+
+/// All shapes of a robot, which `model` is compiled from, for the coordinates `q`.
+fn shapes_of(robot: &Articulation, model: &Model<f64>, q: &[f64]) -> Vec<DrawnShape> {
     let mut work = Work::<f64, { SIZE.bodies }, { SIZE.velocities }>::new(model);
     let mut shapes = Vec::new();
-    for (i, body) in task.spec.robot.bodies.iter().enumerate() {
+    for (i, body) in robot.bodies.iter().enumerate() {
         body_kinematics(model, i, q, &[0.0; SIZE.velocities], &mut work);
         let frame = Transform { p: work.body[i].p, q: work.body[i].q };
         for shape in &body.shapes {
@@ -35,6 +40,50 @@ pub fn bodies_for_drawing(task: &Task, q: &[f64]) -> Vec<DrawnShape> {
         }
     }
     shapes
+}
+
+/// The shapes of a robot as a movie has them. Roots, what hangs on them, and what hangs on that have colours of their
+/// own.
+pub fn movie_shapes(robot: &Articulation) -> Vec<MovieShape> {
+    // Joints between a body and its root.
+    let depth = |body: usize| std::iter::successors(robot.bodies[body].parent, |&b| robot.bodies[b].parent).count();
+    let shapes = robot.bodies.iter().enumerate().flat_map(|(i, b)| b.shapes.iter().map(move |s| (i, s.geometry)));
+    shapes.map(|(i, g)| movie_shape(g, depth(i))).collect()
+}
+
+/// Where they are for the coordinates `q`: seven numbers each, as a movie has them (m, quaternion (x, y, z, w)).
+pub fn movie_poses(robot: &Articulation, model: &Model<f64>, q: &[f64]) -> Vec<f32> {
+    let pose = |s: DrawnShape| {
+        let Quat { v, w } = Quat::of_matrix(lengthwise(s.geometry, s.rotation));
+        s.centre.into_iter().chain(v.array()).chain([w]).map(|x| x as f32)
+    };
+    shapes_of(robot, model, q).into_iter().flat_map(pose).collect()
+}
+
+fn movie_shape(g: Geometry, depth: usize) -> MovieShape {
+    let group = depth.min(2) as u8;
+    let (radius, half_length) = match g {
+        Geometry::Sphere { radius } => (radius, 0.0),
+        Geometry::Capsule { radius, half_length } => (radius, half_length),
+        // The viewer knows no boxes: a capsule of the same length, as thick as the box is on average, stands for one.
+        Geometry::Box { half } => {
+            let long = longest(half);
+            let radius = 0.5 * (half.iter().sum::<f64>() - half[long]);
+            (radius, (half[long] - radius).max(0.0))
+        }
+    };
+    MovieShape { radius: radius as f32, half_length: half_length as f32, group }
+}
+
+/// The axis of a box's longest edge.
+fn longest(half: [f64; 3]) -> usize {
+    (0..3).rev().max_by(|&a, &b| half[a].total_cmp(&half[b])).unwrap_or(0)
+}
+
+/// The rotation of a shape by rows, its x along what is drawn of it.
+fn lengthwise(g: Geometry, rotation: [[f64; 3]; 3]) -> [[f64; 3]; 3] {
+    let first = if let Geometry::Box { half } = g { longest(half) } else { 0 };
+    rotation.map(|row| [0, 1, 2].map(|k| row[(first + k) % 3]))
 }
 
 /// What the ground does to the robot at one point.
@@ -68,6 +117,17 @@ pub fn ground_forces(task: &Task, q: &[f64], qd: &[f64]) -> Vec<GroundForce> {
 mod tests {
     use super::*;
     use crate::config::Config;
+
+    #[test]
+    fn a_box_is_drawn_along_its_longest_edge() {
+        let half = [0.1, 0.3, 0.9];
+        let g = Geometry::Box { half };
+        let drawn = movie_shape(g, 0);
+        assert!((drawn.radius - 0.2).abs() < 1e-6 && (drawn.half_length - 0.7).abs() < 1e-6, "{drawn:?}");
+        let turned = Quat::of([0.5, 0.5, 0.5, 0.5]).matrix().0.map(Vec3::array);
+        let (x, z) = (lengthwise(g, turned).map(|row| row[0]), turned.map(|row| row[2]));
+        assert_eq!(x, z);
+    }
 
     #[test]
     fn forces_are_the_penalty_of_depth_against_the_motion() {

@@ -28,7 +28,7 @@ pub mod task;
 pub mod term;
 
 pub use batch::{EnvBatch, EnvGroup, EnvState, GradientBound, Stepped, dims, sizes};
-pub use draw::{DrawnShape, GroundForce, bodies_for_drawing, ground_forces};
+pub use draw::{DrawnShape, GroundForce, bodies_for_drawing, ground_forces, movie_poses, movie_shapes};
 pub use op::{EpisodeStat, Mode, in_physics};
 pub use rows::{EnvReal, InputCotangents, OutputCotangents, StepOperands};
 pub use task::{EnvSizes, KnownReturn, Task, TaskSpec};

@@ -9,6 +9,8 @@ use super::task::{Drive, KnownReturn, MOST_ENTRIES, Task, TaskSpec, Termination}
 use super::term::{Fall, Term, Tolerance};
 use crate::config::spec::{Data, Spec, SpecNode};
 use crate::config::{Config, ConfigError, ConfigErrors, Shipped, ShippedKind, Value, nearest, one_of};
+use crate::sim::articulation::Joint;
+use crate::sim::mjcf::{Lowered, Mjcf, Motor};
 use crate::sim::{Articulation, JointKind, robots};
 use std::cell::RefCell;
 use std::path::Path;
@@ -57,6 +59,11 @@ struct Fields<'a> {
 impl<'a> Fields<'a> {
     fn get(&self, name: &'static str) -> Option<&'a SpecNode> {
         self.asked.borrow_mut().push(name);
+        self.get_quietly(name)
+    }
+
+    /// The same without asking for it.
+    fn get_quietly(&self, name: &str) -> Option<&'a SpecNode> {
         self.entries.iter().find(|(n, _)| n == name).map(|(_, node)| node)
     }
 
@@ -86,6 +93,17 @@ impl<'a> Fields<'a> {
         Ok(())
     }
 }
+
+/// A robot from a file of its own: what the file says beside it.
+struct OwnRobot {
+    /// As messages call it.
+    file: String,
+    lowered: Lowered,
+}
+
+/// The shape of the constants that a robot's file cannot say.
+const CONTACT: &str = "{stiffness: 2e4, damping: 2e3, viscosity: 1e3}";
+const LIMITS: &str = "{stiffness: 1e3, damping: 1}";
 
 /// A robot and where its joints are.
 struct Joints {
@@ -210,11 +228,8 @@ impl<'a> Reader<'a> {
         let f = self.fields(&self.spec.root)?;
         let c = self.config;
         let named = f.need("robot")?;
-        let name = self.text(named)?;
-        let robot = robot(name).ok_or_else(|| {
-            let known: Vec<&str> = robots::ROBOTS.iter().map(|(name, _)| *name).collect();
-            self.unknown(named, "robot", name, &known)
-        })?;
+        let (name, robot, own) = self.robot(named, robot)?;
+        let robot = self.constants(&f, named, robot, own.is_some())?;
         robot.validate().map_err(|e| self.wrong(named, format!("the robot `{name}` cannot be simulated: {e}")))?;
         let (q, qd) = robot.offsets();
         let joints = Joints { robot, q, qd };
@@ -228,12 +243,27 @@ impl<'a> Reader<'a> {
         }
         let substeps_at = f.need("substeps")?;
         let substeps = self.count(substeps_at, 1024)?;
+        if let Some(OwnRobot { file, lowered: Lowered { timestep: Some(step), .. }, .. }) = &own {
+            let substep = 1.0 / (per_second * substeps as f64);
+            if (step.value / substep - 1.0).abs() > 1e-9 {
+                let line = step.place.unwrap_or_default().line;
+                let message = format!(
+                    "a substep of {substep} s, but `timestep` in line {line} of {file} is {} s\n  leave `timestep` out \
+                     there, or make `steps_per_second` times `substeps` its inverse",
+                    step.value
+                );
+                return Err(self.wrong(substeps_at, message));
+            }
+        }
         crate::sim::size::Size::of(&joints.robot, substeps)
             .class()
             .map_err(|e| self.wrong(substeps_at, format!("the robot `{name}` has no room: {e}")))?;
 
-        let drives = self.drives(f.need("action")?, &joints)?;
-        let start = self.start(f.need("start")?, &joints)?;
+        let drives = self.drives(f.need("action")?, &joints, own.as_ref())?;
+        let start = match (f.get("start"), &own) {
+            (None, Some(own)) => own.lowered.start.clone(),
+            _ => self.start(f.need("start")?, &joints)?,
+        };
         let observation = Observation {
             features: self.features(f.need("observation")?, &joints)?,
             start: if joints.has_free_root() { [start[3], start[4], start[5], start[6]] } else { [0.0, 0.0, 0.0, 1.0] },
@@ -299,7 +329,128 @@ impl<'a> Reader<'a> {
         Ok(first..last + 1)
     }
 
-    fn drives(self, node: &'a SpecNode, joints: &Joints) -> Read<Vec<Drive>> {
+    /// The robot that `node` names, welded; with what its own file says beside it, if it comes from one.
+    fn robot(
+        self,
+        node: &'a SpecNode,
+        by_name: impl Fn(&str) -> Option<Articulation>,
+    ) -> Read<(&'a str, Articulation, Option<OwnRobot>)> {
+        if let Data::Map(_) = node.data {
+            // A robot's file, taken along by what read this one.
+            let f = self.fields(node)?;
+            let (name, xml) = (self.text(f.need("file")?)?, self.text(f.need("xml")?)?);
+            f.finish()?;
+            let file = self.spec.folder().join(name).display().to_string();
+            let lowered = Mjcf::read(&file, xml).and_then(|m| m.lower()).map_err(|e| {
+                let (place, message) = (e.location(), e.message);
+                Box::new(ConfigError::Syntax { place, message })
+            })?;
+            return Ok((name, lowered.robot.clone(), Some(OwnRobot { file, lowered })));
+        }
+        let name = self.text(node)?;
+        let robot = by_name(name).ok_or_else(|| {
+            let known: Vec<&str> = robots::ROBOTS.iter().map(|(name, _)| *name).collect();
+            self.unknown(node, "robot", name, &known)
+        })?;
+        Ok((name, robot, None))
+    }
+
+    /// The robot with the constants of contact and of limits that the task gives. A robot's file can say none of them.
+    fn constants(self, f: &Fields<'a>, named: &SpecNode, mut robot: Articulation, own: bool) -> Read<Articulation> {
+        let amount = |f: &Fields<'a>, name: &'static str| {
+            let Some(node) = f.get(name) else { return Ok(None) };
+            match self.number(node)? {
+                x if x < 0.0 => Err(self.wrong(node, format!("`{name}` is not negative"))),
+                x => Ok(Some(x)),
+            }
+        };
+        let missing = |group: &str, name: &str, like: &str| {
+            let message = format!(
+                "the robot's file cannot say `{name}` of its {group}\n  add it to the specification, as in \
+                 `{group}: {like}`"
+            );
+            Err(self.wrong(f.get_quietly(group).unwrap_or(named), message))
+        };
+        let touches = !robot.contact_points().is_empty();
+        match f.get("contact") {
+            Some(node) => {
+                let g = self.fields(node)?;
+                let given = [amount(&g, "stiffness")?, amount(&g, "damping")?, amount(&g, "viscosity")?];
+                let friction = amount(&g, "friction")?;
+                g.finish()?;
+                if !touches {
+                    return Err(self.wrong(node, "nothing of this robot touches a ground\n  leave `contact` out"));
+                }
+                let names = ["stiffness", "damping", "viscosity"];
+                if let (true, Some(at)) = (own, given.iter().position(Option::is_none)) {
+                    return missing("contact", names[at], CONTACT);
+                }
+                for shape in robot.bodies.iter_mut().flat_map(|b| &mut b.shapes) {
+                    let m = &mut shape.material;
+                    let numbers = [&mut m.stiffness, &mut m.damping, &mut m.viscosity, &mut m.friction];
+                    for (number, given) in numbers.into_iter().zip(given.into_iter().chain([friction])) {
+                        *number = given.unwrap_or(*number);
+                    }
+                }
+            }
+            None if own && touches => return missing("contact", "stiffness", CONTACT),
+            None => {}
+        }
+        let limited = |j: &Joint| j.lower > f64::NEG_INFINITY || j.upper < f64::INFINITY;
+        let stiffness = match f.get("limits") {
+            Some(node) => {
+                let g = self.fields(node)?;
+                let (stiffness, damping) = (amount(&g, "stiffness")?, amount(&g, "damping")?);
+                g.finish()?;
+                let simple = |j: &Joint| matches!(j.kind, JointKind::Hinge | JointKind::Slide);
+                for joint in robot.bodies.iter_mut().map(|b| &mut b.joint).filter(|j| simple(j)) {
+                    joint.limit_stiffness = stiffness.unwrap_or(joint.limit_stiffness);
+                    joint.limit_damping = damping.unwrap_or(joint.limit_damping);
+                }
+                stiffness
+            }
+            None => None,
+        };
+        if own && stiffness.is_none() && robot.bodies.iter().any(|b| limited(&b.joint)) {
+            return missing("limits", "stiffness", LIMITS);
+        }
+        Ok(robot)
+    }
+
+    /// The motors of the robot's own file: an entry of the action for each, in the order of their joints.
+    fn motors(self, node: &'a SpecNode, joints: &Joints, own: &OwnRobot) -> Read<Vec<Drive>> {
+        let bodies = &joints.robot.bodies;
+        let drive = |m: &Motor| {
+            let body = bodies.iter().position(|b| b.name == m.body);
+            Drive { dof: joints.qd[body.expect("invariant: a motor drives a body of the robot")], gain: m.gain }
+        };
+        let mut drives: Vec<Drive> = own.lowered.motors.iter().map(drive).collect();
+        drives.sort_by_key(|d| d.dof);
+        let file = &own.file;
+        let Some(first) = drives.first() else {
+            return Err(
+                self.wrong(node, format!("{file} has no motors\n  add some there, or write `action: {{gain: ...}}`"))
+            );
+        };
+        if let Some((gap, _)) = (first.dof..).zip(&drives).find(|(dof, d)| d.dof != *dof) {
+            let idle = (0..bodies.len()).find(|&i| (joints.qd[i]..joints.qd[i + 1]).contains(&gap));
+            let name = idle.map_or("", |i| &bodies[i].name);
+            let message = format!(
+                "joints that are driven follow each other, but the one of `{name}` between two of {file} is not driven\n  \
+                 give it a motor of gear 0, or write `action: {{from: ..., to: ..., gain: ...}}`"
+            );
+            return Err(self.wrong(node, message));
+        }
+        Ok(drives)
+    }
+
+    fn drives(self, node: &'a SpecNode, joints: &Joints, own: Option<&OwnRobot>) -> Read<Vec<Drive>> {
+        if let Data::Scalar(Value::Text(word)) = &node.data
+            && word == "motors"
+        {
+            let message = "`motors` are those of a robot's own file\n  write `action: {gain: ...}`";
+            return self.motors(node, joints, own.ok_or_else(|| self.wrong(node, message))?);
+        }
         let f = self.fields(node)?;
         let bodies = self.bodies(&f, joints)?;
         let gain = f.need("gain")?;

@@ -3,8 +3,8 @@
 use crate::algo::{StepView, TaskEvaluation};
 use crate::config::Config;
 use crate::draw::viewer::{ContactForce, Movie, MovieShape, Readout, ViewerError};
-use crate::env::{EnvSizes, Task, bodies_for_drawing, ground_forces, sizes};
-use crate::sim::articulation::{Geometry, JointKind};
+use crate::env::{EnvSizes, Task, ground_forces, movie_poses, movie_shapes, sizes};
+use crate::sim::articulation::JointKind;
 use crate::tape::TapeReal;
 use std::fmt::Write;
 
@@ -45,7 +45,7 @@ struct Reel {
 impl Reel {
     fn movie<'a>(&'a self, title: &'a str, subtitle: &'a str) -> Movie<'a> {
         let Self { shapes, poses, readouts, contact_forces, weight, fps } = self;
-        Movie { title, subtitle, fps: *fps, shapes, poses, readouts, contact_forces, weight: *weight }
+        Movie { title, subtitle, fps: *fps, shapes, poses, readouts, contact_forces, weight: *weight, notes: "" }
     }
 }
 
@@ -122,13 +122,9 @@ impl Trajectory {
             let forces = ground_forces(task, &q, &qd).into_iter();
             let forces = forces.map(|p| ContactForce { frame: f, at: narrow(p.at), force: narrow(p.force) });
             contact_forces.extend(forces.filter(|p| p.force.iter().all(|x| x.is_finite())));
-            let drawn = bodies_for_drawing(task, &q);
-            for s in &drawn {
-                poses.extend(s.centre.map(|x| x as f32));
-                poses.extend(quaternion(&lengthwise(s.geometry, s.rotation)).map(|x| x as f32));
-            }
+            poses.extend(movie_poses(&task.spec.robot, task.model(), &q));
             if f == 0 {
-                shapes = drawn.iter().map(|s| shape(s.geometry, depth(task, s.body))).collect();
+                shapes = movie_shapes(&task.spec.robot);
             }
         }
         let dt = task.spec.dt;
@@ -201,105 +197,9 @@ impl Trajectory {
     }
 }
 
-/// Joints between a body and its root.
-fn depth(task: &Task, body: usize) -> usize {
-    std::iter::successors(task.spec.robot.bodies[body].parent, |&b| task.spec.robot.bodies[b].parent).count()
-}
-
-/// Roots, what hangs on them, and what hangs on that have colours of their own.
-fn shape(g: Geometry, depth: usize) -> MovieShape {
-    let group = depth.min(2) as u8;
-    let (radius, half_length) = match g {
-        Geometry::Sphere { radius } => (radius, 0.0),
-        Geometry::Capsule { radius, half_length } => (radius, half_length),
-        // The viewer knows no boxes: a capsule of the same length, as thick as the box is on average, stands for one.
-        Geometry::Box { half } => {
-            let long = longest(half);
-            let radius = 0.5 * (half.iter().sum::<f64>() - half[long]);
-            (radius, (half[long] - radius).max(0.0))
-        }
-    };
-    MovieShape { radius: radius as f32, half_length: half_length as f32, group }
-}
-
-/// The axis of a box's longest edge.
-fn longest(half: [f64; 3]) -> usize {
-    (0..3).rev().max_by(|&a, &b| half[a].total_cmp(&half[b])).unwrap_or(0)
-}
-
-/// The rotation of a shape by rows, its x along what is drawn of it.
-fn lengthwise(g: Geometry, rotation: [[f64; 3]; 3]) -> [[f64; 3]; 3] {
-    let first = if let Geometry::Box { half } = g { longest(half) } else { 0 };
-    rotation.map(|row| [0, 1, 2].map(|k| row[(first + k) % 3]))
-}
-
-/// The unit quaternion xyzw of a rotation matrix given by rows, by the largest of its four components (Shepperd 1978).
-fn quaternion(m: &[[f64; 3]; 3]) -> [f64; 4] {
-    let trace = m[0][0] + m[1][1] + m[2][2];
-    let squares = [m[0][0], m[1][1], m[2][2]].map(|d| 1.0 + 2.0 * d - trace);
-    let squares = [squares[0], squares[1], squares[2], 1.0 + trace];
-    let largest = (0..4).max_by(|&a, &b| squares[a].total_cmp(&squares[b])).unwrap_or(3);
-    let s = squares[largest].max(1e-12).sqrt();
-    // Products of the largest component with each of the others, from sums and differences across the diagonal.
-    let mut q = [0.0; 4];
-    q[largest] = 0.5 * s;
-    let wise = |i: usize| {
-        let (j, k) = ((i + 1) % 3, (i + 2) % 3);
-        m[k][j] - m[j][k]
-    };
-    let across = |i: usize, j: usize| m[i][j] + m[j][i];
-    for (i, x) in q.iter_mut().enumerate().filter(|(i, _)| *i != largest) {
-        let product = match (i, largest) {
-            (3, l) => wise(l),
-            (i, 3) => wise(i),
-            (i, l) => across(i, l),
-        };
-        *x = 0.5 * product / s;
-    }
-    q
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    /// The matrix by rows of a unit quaternion xyzw.
-    fn matrix([x, y, z, w]: [f64; 4]) -> [[f64; 3]; 3] {
-        [
-            [1.0 - 2.0 * (y * y + z * z), 2.0 * (x * y - w * z), 2.0 * (x * z + w * y)],
-            [2.0 * (x * y + w * z), 1.0 - 2.0 * (x * x + z * z), 2.0 * (y * z - w * x)],
-            [2.0 * (x * z - w * y), 2.0 * (y * z + w * x), 1.0 - 2.0 * (x * x + y * y)],
-        ]
-    }
-
-    #[test]
-    fn quaternions_give_their_matrix_back() {
-        for q in [
-            [0.0, 0.0, 0.0, 1.0],
-            [1.0, 0.0, 0.0, 0.0],
-            [0.1, -0.7, 0.3, 0.2],
-            [0.5, 0.5, -0.5, 0.5],
-            [0.0, 0.8, 0.6, 0.0],
-        ] {
-            let norm = q.iter().map(|x| x * x).sum::<f64>().sqrt();
-            let q: [f64; 4] = q.map(|x: f64| x / norm);
-            let (a, b) = (matrix(q), matrix(quaternion(&matrix(q))));
-            for (x, y) in a.iter().flatten().zip(b.iter().flatten()) {
-                assert!((x - y).abs() < 1e-12, "{q:?}: {a:?} {b:?}");
-            }
-        }
-    }
-
-    #[test]
-    fn a_box_is_drawn_along_its_longest_edge() {
-        let half = [0.1, 0.3, 0.9];
-        let g = Geometry::Box { half };
-        let drawn = shape(g, 0);
-        assert!((drawn.radius - 0.2).abs() < 1e-6 && (drawn.half_length - 0.7).abs() < 1e-6, "{drawn:?}");
-        let turned = matrix([0.5, 0.5, 0.5, 0.5]);
-        let (x, z) = (lengthwise(g, turned).map(|row| row[0]), turned.map(|row| row[2]));
-        assert_eq!(x, z);
-    }
 
     #[test]
     fn an_episode_becomes_pictures() {

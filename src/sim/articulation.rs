@@ -121,16 +121,18 @@ pub struct Shape {
     /// kg/m³
     pub density: f64,
     pub material: Material,
+    /// Whether it can touch the ground.
+    pub touches: bool,
 }
 
 impl Shape {
     pub fn sphere(centre: [f64; 3], radius: f64, density: f64, material: Material) -> Self {
-        Self { geometry: Geometry::Sphere { radius }, frame: Transform::at(centre), density, material }
+        Self { geometry: Geometry::Sphere { radius }, frame: Transform::at(centre), density, material, touches: true }
     }
 
     /// The box with these half edges, along the axes of its body.
     pub fn cuboid(centre: [f64; 3], half: [f64; 3], density: f64, material: Material) -> Self {
-        Self { geometry: Geometry::Box { half }, frame: Transform::at(centre), density, material }
+        Self { geometry: Geometry::Box { half }, frame: Transform::at(centre), density, material, touches: true }
     }
 
     /// The capsule whose end spheres are centred at `from` and `to`.
@@ -139,10 +141,16 @@ impl Shape {
         let along = b - a;
         let length = along.norm();
         let frame = Transform { p: (a + b).scale(0.5), q: x_axis_to(along.scale(1.0 / length)) };
-        Self { geometry: Geometry::Capsule { radius, half_length: 0.5 * length }, frame, density, material }
+        Self {
+            geometry: Geometry::Capsule { radius, half_length: 0.5 * length },
+            frame,
+            density,
+            material,
+            touches: true,
+        }
     }
 
-    /// Points that can touch the ground, in the body frame, each with a radius: sphere centre, the two end-sphere
+    /// Points that touch the ground first, in the body frame, each with a radius: sphere centre, the two end-sphere
     /// centres of a capsule (-x first), the eight corners of a box.
     pub fn contact_points(&self) -> Vec<(Vec3<f64>, f64)> {
         let at = |x: f64, y: f64, z: f64| self.frame.q.rotate(Vec3::new(x, y, z)) + self.frame.p;
@@ -274,7 +282,8 @@ impl Articulation {
         (q, qd)
     }
 
-    /// All contact points: shapes in order of creation, body after body. None without a ground.
+    /// All contact points: shapes in order of creation, body after body. None without a ground, nor of a shape that
+    /// does not touch it.
     pub fn contact_points(&self) -> Vec<ContactPoint> {
         if !self.ground {
             return vec![];
@@ -282,6 +291,7 @@ impl Articulation {
         let shapes = self.bodies.iter().enumerate().flat_map(|(b, body)| body.shapes.iter().map(move |s| (b, s)));
         shapes
             .enumerate()
+            .filter(|(_, (_, s))| s.touches)
             .flat_map(|(shape, (body, s))| {
                 s.contact_points().into_iter().map(move |(point, radius)| ContactPoint {
                     body,

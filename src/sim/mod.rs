@@ -15,7 +15,7 @@
 //! | substeps, reference point | [`step`](mod@step) |
 //!
 //! A robot is a tree of bodies of any shape, on fixed, sliding, hinged, ball and free joints, with one root or several
-//! ([`articulation`]); [`robots`] are written as data, [`weld`] makes one body of what is rigidly connected, and
+//! ([`articulation`]); [`robots`] are written as data, [`mjcf`] reads them from MuJoCo's XML, [`weld`] makes one body of what is rigidly connected, and
 //! [`size`] says how large they may be.
 //!
 //! The adjoint of each stage stands beside it; [`adjoint`] runs them in reverse.
@@ -30,6 +30,7 @@ pub mod joint;
 pub mod kinematics;
 pub mod mass;
 pub mod mass_matrix;
+pub mod mjcf;
 pub mod model;
 pub mod number;
 pub mod quat;

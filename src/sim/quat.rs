@@ -131,6 +131,34 @@ impl<S: Scalar> Quat<S> {
     }
 }
 
+impl Quat<f64> {
+    /// The unit quaternion of a rotation matrix given by rows, by the largest of its four components (Shepperd 1978).
+    pub fn of_matrix(m: [[f64; 3]; 3]) -> Self {
+        let trace = m[0][0] + m[1][1] + m[2][2];
+        let squares = [m[0][0], m[1][1], m[2][2]].map(|d| 1.0 + 2.0 * d - trace);
+        let squares = [squares[0], squares[1], squares[2], 1.0 + trace];
+        let largest = (0..4).max_by(|&a, &b| squares[a].total_cmp(&squares[b])).unwrap_or(3);
+        let s = squares[largest].max(1e-12).sqrt();
+        // Products of the largest component with each of the others, from sums and differences across the diagonal.
+        let mut q = [0.0; 4];
+        q[largest] = 0.5 * s;
+        let wise = |i: usize| {
+            let (j, k) = ((i + 1) % 3, (i + 2) % 3);
+            m[k][j] - m[j][k]
+        };
+        let across = |i: usize, j: usize| m[i][j] + m[j][i];
+        for (i, x) in q.iter_mut().enumerate().filter(|(i, _)| *i != largest) {
+            let product = match (i, largest) {
+                (3, l) => wise(l),
+                (i, 3) => wise(i),
+                (i, l) => across(i, l),
+            };
+            *x = 0.5 * product / s;
+        }
+        Self::of(q)
+    }
+}
+
 /// Hamilton's product.
 impl<S: Scalar> Mul for Quat<S> {
     type Output = Self;
@@ -167,5 +195,28 @@ impl<S: Scalar> Mul for Transform<S> {
     #[inline(always)]
     fn mul(self, b: Self) -> Self {
         Self { p: self.q.rotate(b.p) + self.p, q: self.q * b.q }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn matrices_give_their_quaternion_back() {
+        for q in [
+            [0.0, 0.0, 0.0, 1.0],
+            [1.0, 0.0, 0.0, 0.0],
+            [0.1, -0.7, 0.3, 0.2],
+            [0.5, 0.5, -0.5, 0.5],
+            [0.0, 0.8, 0.6, 0.0],
+        ] {
+            let rows = |q: Quat<f64>| q.matrix().0.map(Vec3::array);
+            let a = rows(Quat::of(q).normalised());
+            let b = rows(Quat::of_matrix(a));
+            for (x, y) in a.iter().flatten().zip(b.iter().flatten()) {
+                assert!((x - y).abs() < 1e-12, "{q:?}: {a:?} {b:?}");
+            }
+        }
     }
 }

@@ -1,6 +1,7 @@
 //! Specifications of environments: what is wrong with one is said with its place; one's own file runs; what a run keeps
 //! of it.
 
+use crate::support::mjcf::{BEAST, BEAST_TASK, LEG, LEG_TASK, write};
 use crate::support::specs::{FIXED, FREE, robot};
 use pwm::config::spec::Spec;
 use pwm::config::{Config, SHIPPED, Shipped, ShippedKind, load};
@@ -274,4 +275,91 @@ fn tolerances_and_their_products_are_read_and_refused() {
             "{to}: {text}"
         );
     }
+}
+
+/// A run keeps the robot's file as well: both may go.
+#[test]
+fn a_robot_of_ones_own() {
+    let dir = tempfile::tempdir().unwrap();
+    let c = load(&[&write(dir.path(), "leg", LEG, LEG_TASK)[..], "inertia=exact"]).unwrap();
+    let task = Task::from_config(&c).unwrap();
+    assert_eq!((task.spec.name.as_str(), task.spec.robot.name.as_str()), ("leg", "one leg"));
+    assert_eq!(task.spec.drives.iter().map(|d| d.gain).collect::<Vec<_>>(), [200.0; 3]);
+    dir.close().unwrap();
+    let again = Config::from_yaml::<&str>("config.yaml", &c.to_yaml(), &[]).unwrap();
+    assert_eq!(again, c);
+    assert_eq!(format!("{:?}", Task::from_config(&again).unwrap()), format!("{task:?}"));
+
+    // A robot's inertias are those of its file, whatever the published ones are.
+    let dir = tempfile::tempdir().unwrap();
+    let env = write(dir.path(), "beast", BEAST, BEAST_TASK);
+    let mass = |c: &Config| format!("{:?}", Task::from_config(c).unwrap().model().links);
+    let (c, notes) = pwm::config::load_with_notes(&[&env[..], "inertia=reference"]).unwrap();
+    assert_eq!(mass(&c), mass(&load(&[&env[..], "inertia=exact"]).unwrap()));
+    assert!(notes.iter().any(|n| n.to_string().contains("the robot's own file does not read it")), "{notes:?}");
+    // Its start is that of the file, and so are its limits without damping.
+    let task = Task::from_config(&c).unwrap();
+    assert_eq!((task.spec.reset.start[1], task.spec.reset.start[13]), (0.6, 0.02));
+    let joint = |name: &str| task.spec.robot.bodies.iter().find(|b| b.name == name).unwrap().joint;
+    assert_eq!((joint("swing").limit_stiffness, joint("swing").limit_damping), (200.0, 0.0));
+    assert_eq!(joint("arm").limit_stiffness, 0.0, "a ball has no limits");
+    let material = task.spec.robot.bodies[0].shapes[1].material;
+    assert_eq!((material.stiffness, material.damping, material.viscosity, material.friction), (5e3, 1e3, 200.0, 0.9));
+}
+
+#[test]
+fn what_is_wrong_with_a_robots_file_or_its_constants_is_said_with_its_line() {
+    let said = |xml: &str, task: &str| {
+        let dir = tempfile::tempdir().unwrap();
+        let c = load(&[write(dir.path(), "leg", xml, task)]).map_err(|e| e.to_string());
+        let text = c.and_then(|c| check(&c).map_err(|e| e.to_string())).unwrap_err();
+        text.replace(&format!("{}/", dir.path().display()), "")
+    };
+    let task = |from: &str, to: &str| {
+        assert_eq!(LEG_TASK.matches(from).count(), 1, "{from}");
+        said(LEG, &LEG_TASK.replace(from, to))
+    };
+    for (text, expected) in [
+        (task("robot: leg.xml", "robot: lag.xml"), "leg.yaml:3:10: cannot read lag.xml"),
+        (task("stiffness: 2e4, ", ""), "leg.yaml:4:12: the robot's file cannot say `stiffness` of its contact"),
+        (task("2e4", "-1"), "leg.yaml:4:24: `stiffness` is not negative"),
+        (
+            task("  contact: {stiffness: 2e4, damping: 2e3, viscosity: 1e3}\n", ""),
+            "leg.yaml:3:10: the robot's file cannot say",
+        ),
+        (task("viscosity", "viscousity"), "did you mean `viscosity`?"),
+        (
+            task("stiffness: 1e3, damping: 10", "damping: 10"),
+            "leg.yaml:5:11: the robot's file cannot say `stiffness` of its limits",
+        ),
+        (task("action: motors", "action: motor"), "leg.yaml:6:11: this is a mapping"),
+        (
+            said(&LEG.replace("<motor joint=\"knee\"/>", ""), LEG_TASK),
+            "leg.yaml:6:11: joints that are driven follow each other, but the one of `leg`",
+        ),
+        (said(&LEG.replace("range=\"-2.61799 0\"", "rnge=\"1\""), LEG_TASK), "leg.xml:19:"),
+        (
+            said(&LEG.replace("<worldbody>", "<option timestep=\"0.01\"/><worldbody>"), LEG_TASK),
+            "`timestep` in line 11 of leg.xml is 0.01 s",
+        ),
+        (
+            said(&LEG.replace("contype=\"1\"", "contype=\"0\""), LEG_TASK),
+            "leg.yaml:4:12: nothing of this robot touches a ground",
+        ),
+    ] {
+        assert!(text.contains(expected), "{expected}:\n{text}");
+    }
+    // A time step that is the substep is no contradiction, and a shipped robot takes other constants.
+    let dir = tempfile::tempdir().unwrap();
+    let step = format!("<option timestep=\"{}\"/><worldbody>", 1.0 / 960.0);
+    let c = load(&[write(dir.path(), "leg", &LEG.replace("<worldbody>", &step), LEG_TASK)]).unwrap();
+    check(&c).unwrap();
+    let (_dir, env) = own("env: hopper\nspec:\n  contact: {friction: 0.2}\n  limits: {damping: 3}\n");
+    let robot = Task::from_config(&load(&[env]).unwrap()).unwrap().spec.robot;
+    let material = robot.bodies[2].shapes[0].material;
+    assert_eq!((material.friction, material.stiffness, robot.bodies[3].joint.limit_damping), (0.2, 2e4, 3.0));
+    let (_dir, env) = own("env: hopper\nspec:\n  action: motors\n");
+    assert!(
+        check(&load(&[env]).unwrap()).unwrap_err().to_string().contains("`motors` are those of a robot's own file")
+    );
 }

@@ -350,6 +350,7 @@ fn the_moving_picture_holds_every_frame_in_little_room() {
         readouts: &readouts,
         contact_forces: &[],
         weight: 0.0,
+        notes: "",
     };
     let html = movie.html().unwrap();
     assert!(html.len() < 400_000, "{}", html.len());

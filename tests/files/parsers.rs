@@ -10,12 +10,14 @@ use std::path::Path;
 use std::sync::LazyLock;
 
 use crate::support::golden::Golden;
+use crate::support::mjcf::{BEAST, LEG};
 use proptest::prelude::*;
 use pwm::config::{Config, KEYS, SHIPPED, ShippedKind, load};
 use pwm::io::checkpoint::{self, Checkpoint, Tensor};
 use pwm::io::crc64::Crc64;
 use pwm::io::metrics::read_metrics;
 use pwm::io::source::ByteSource;
+use pwm::sim::mjcf::Mjcf;
 
 thread_local! {
     static HELD: Cell<isize> = const { Cell::new(0) };
@@ -146,6 +148,36 @@ fn near_line() -> impl Strategy<Value = String> {
         .prop_map(|(key, sep, value)| format!("{key}{sep}{value}"))
 }
 
+/// A file in which a word, a number or an element of a right one is another: what a reader of text meets.
+fn near_robot() -> impl Strategy<Value = String> {
+    let words: Vec<&'static str> = [LEG, BEAST]
+        .iter()
+        .flat_map(|text| text.split(|c: char| " \"=<>/\n".contains(c)))
+        .filter(|w| !w.is_empty())
+        .collect();
+    let word = prop_oneof![
+        (0..words.len()).prop_map(move |i| words[i].to_owned()),
+        any::<f64>().prop_map(|x| format!("{x:e}")),
+        Just("0 0 0".to_owned()),
+        Just("<body>".to_owned()),
+        "[a-z<>/\"= ]{0,8}",
+    ];
+    let edits = prop::collection::vec((any::<prop::sample::Index>(), word), 1..5);
+    (any::<bool>(), edits).prop_map(|(beast, edits)| {
+        let mut text: Vec<String> = if beast { BEAST } else { LEG }
+            .split_inclusive(|c: char| " \"=<>/\n".contains(c))
+            .map(str::to_owned)
+            .collect();
+        for (at, word) in edits {
+            let at = at.index(text.len());
+            let part = &mut text[at];
+            let end = part.pop().unwrap_or(' ');
+            *part = format!("{word}{end}");
+        }
+        text.concat()
+    })
+}
+
 proptest! {
     #![proptest_config(ProptestConfig { cases: ProptestConfig::default().cases.max(2000), failure_persistence: None, ..ProptestConfig::default() })]
 
@@ -213,6 +245,28 @@ proptest! {
             let _ = load(&overrides).map_err(|e| e.to_string());
         });
         prop_assert!(held <= worth_settings(text.len()), "{held} bytes for {}", text.len());
+    }
+
+    /// A robot or an error with its place, never a panic; what is a robot is a finite one.
+    #[test]
+    fn any_text_as_a_robot(
+        text in prop_oneof![
+            near_robot(),
+            damaged(BEAST.as_bytes()).prop_map(|b| String::from_utf8_lossy(&b).into_owned()),
+            "\\PC*|[-<>/=\"'&;!?a-z0-9 \\n\\[\\]]{0,80}",
+        ],
+    ) {
+        let held = most(|| match Mjcf::read("x.xml", &text).and_then(|m| m.lower()) {
+            Ok(robot) => {
+                let finite = |x: &f64| x.is_finite();
+                assert!(robot.start.iter().all(finite) && robot.robot.offsets().0.last() == Some(&robot.start.len()));
+                let masses = robot.robot.bodies.iter().filter_map(|b| b.inertial);
+                assert!(masses.into_iter().all(|m| m.mass.is_finite() && m.inertia.as_flattened().iter().all(finite)));
+                let _ = robot.robot.validate();
+            }
+            Err(e) => assert!(e.to_string().starts_with("x.xml") && e.place.line as usize <= text.lines().count().max(1)),
+        });
+        prop_assert!(held <= worth(text.len()), "{held} bytes for {}", text.len());
     }
 
     /// Rows or an error.

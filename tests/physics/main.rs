@@ -3,6 +3,7 @@
 mod adjoint;
 mod dynamics;
 mod golden;
+mod mjcf;
 mod robots;
 #[path = "../support/mod.rs"]
 mod support;

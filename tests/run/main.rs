@@ -8,6 +8,7 @@ mod kill;
 mod memory;
 mod outside;
 mod report;
+mod robot;
 #[path = "../support/mod.rs"]
 mod support;
 mod sweep;

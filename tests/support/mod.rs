@@ -11,6 +11,7 @@ pub mod events;
 pub mod golden;
 pub mod gradcheck;
 pub mod lab;
+pub mod mjcf;
 pub mod ops;
 pub mod process;
 pub mod random_config;

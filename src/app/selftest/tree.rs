@@ -38,6 +38,7 @@ fn solid(geometry: Geometry, p: [f64; 3], turn: [f64; 4]) -> Shape {
         frame: Transform { p: Vec3::of(p), q: Quat::of(turn).normalised() },
         density: 900.0,
         material: GROUND,
+        touches: true,
     }
 }
 

@@ -31,6 +31,7 @@ fn capsule(x: f64, half_length: f64, radius: f64) -> Shape {
         frame: Transform { p: Vec3::new(x, 0.0, 0.0), q: about(1, PI) },
         density: DENSITY,
         material: MATERIAL,
+        touches: true,
     }
 }
 

@@ -27,6 +27,7 @@ fn capsule([x, z]: [f64; 2], angle: f64, half_length: f64) -> Shape {
         frame: Transform { p: Vec3::new(x, 0.0, z), q: lengthwise(about(1, angle)) },
         density: DENSITY,
         material: MATERIAL,
+        touches: true,
     }
 }
 

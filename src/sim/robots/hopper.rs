@@ -31,6 +31,7 @@ pub fn hopper() -> Articulation {
         frame: Transform { p: Vec3::new(0.06, 0.0, 0.0), q: lengthwise(turn) },
         density: DENSITY,
         material: MATERIAL,
+        touches: true,
     };
     let bodies = vec![
         body("rootx", None, joint(JointKind::Slide, upright([0.0; 3]), [1.0, 0.0, 0.0]), vec![]),

@@ -56,13 +56,13 @@ fn about(axis: usize, angle: f64) -> Quat<f64> {
 }
 
 /// The frame of a root whose model is z-up: turned by -90° about x, its z is the world's y.
-fn upright(at: [f64; 3]) -> Transform<f64> {
+pub(super) fn upright(at: [f64; 3]) -> Transform<f64> {
     Transform { q: about(0, -FRAC_PI_2), ..Transform::at(at) }
 }
 
 /// The orientation of a capsule whose long axis is the z of a frame turned by `turn`: the long axis of a shape is its
 /// x.
-fn lengthwise(turn: Quat<f64>) -> Quat<f64> {
+pub(super) fn lengthwise(turn: Quat<f64>) -> Quat<f64> {
     turn * about(1, -FRAC_PI_2)
 }
 

@@ -1,0 +1,92 @@
+//! Robots from files: they train, their runs go on without the files, and they are shown.
+
+use crate::support::mjcf::{BEAST, BEAST_TASK, LEG, LEG_TASK, write};
+use crate::support::tiny;
+use pwm::app::robot::{self, RobotCommand};
+use pwm::app::{status, train};
+use pwm::run::folder;
+use pwm::run::signals::StopFlag;
+use std::path::Path;
+
+fn run(overrides: Vec<String>, resume: Option<&Path>) -> String {
+    let args = train::TrainArgs { overrides, resume: resume.map(Into::into), ..Default::default() };
+    let mut out = Vec::new();
+    train::run(&args, &mut out, &StopFlag::detached()).unwrap_or_else(|e| panic!("{e:#}"));
+    String::from_utf8(out).unwrap()
+}
+
+#[test]
+fn a_run_on_a_robots_file_goes_on_to_the_same_bits_without_it() {
+    for (name, xml, task) in [("leg", LEG, LEG_TASK), ("beast", BEAST, BEAST_TASK)] {
+        let dir = tempfile::tempdir().unwrap();
+        let env = write(dir.path(), name, xml, task);
+        let (a, b) = (dir.path().join("a"), dir.path().join("b"));
+        let settings = |run: &Path, epochs: &str| {
+            let run = format!("run_dir={}", run.display());
+            tiny::settings(&[&env, &run, epochs, "lr_schedule=constant", "max_minutes=0"])
+        };
+        run(settings(&a, "max_epochs=6"), None);
+        run(settings(&b, "max_epochs=3"), None);
+        // One file is gone, the other says something else.
+        std::fs::remove_file(dir.path().join(format!("{name}.yaml"))).unwrap();
+        std::fs::write(dir.path().join(format!("{name}.xml")), "<mujoco/>").unwrap();
+        run(vec!["max_epochs=6".into()], Some(&b));
+        let bytes = |run: &Path| std::fs::read(folder::latest(run)).unwrap();
+        assert!(bytes(&a) == bytes(&b), "{name}: latest checkpoints differ");
+        assert!(std::fs::read_to_string(b.join("config.yaml")).unwrap().contains("<mujoco model="), "{name}");
+    }
+}
+
+fn show(robot: &str, out: &Path) -> anyhow::Result<String> {
+    let mut said = Vec::new();
+    robot::run(&RobotCommand::Show { robot: robot.into(), out: out.into() }, &mut said)?;
+    Ok(String::from_utf8(said)?)
+}
+
+#[test]
+fn robots_are_shown_with_their_numbers() {
+    let dir = tempfile::tempdir().unwrap();
+    write(dir.path(), "beast", BEAST, BEAST_TASK);
+    let out = dir.path().join("pictures");
+    let said = show(&dir.path().join("beast.xml").display().to_string(), &out).unwrap();
+    let row = |text: &str, name: &str| {
+        let line = text.lines().find(|l| l.starts_with(name)).unwrap_or_else(|| panic!("{name}:\n{text}"));
+        line.split_whitespace().map(str::to_owned).collect::<Vec<_>>()
+    };
+    assert!(said.starts_with("beast: 6 bodies, "), "{said}");
+    assert!(said.contains("15 coordinates, 13 degrees of freedom, 21 points that touch the ground"), "{said}");
+    let lift =
+        ["leg", "swing", "hinge", "0", "1", "0", "-1.0472", "to", "1.0472", "0.5", "3", "to", "0.174533", "0.02"];
+    assert_eq!(row(&said, "leg ")[..14], lift.map(str::to_owned), "{said}");
+    assert_eq!(row(&said, "leg ").last().unwrap(), "15");
+    for (ending, mark) in [("svg", "<svg"), ("html", "\"notes\":\"body")] {
+        let text = std::fs::read_to_string(out.join(format!("beast.{ending}"))).unwrap();
+        assert!(text.contains(mark) && text.contains("centre of mass") && text.contains("swing"), "{ending}");
+    }
+    // The task of the same robot has its constants, a shipped one its own.
+    let said = show(&dir.path().join("beast.yaml").display().to_string(), &out).unwrap();
+    assert!(row(&said, "swing ").contains(&"200,".into()), "{said}");
+    let mut listed = Vec::new();
+    robot::run(&RobotCommand::List, &mut listed).unwrap();
+    let listed = String::from_utf8(listed).unwrap();
+    for (name, build) in pwm::sim::robots::ROBOTS {
+        let said = show(name, &out).unwrap();
+        let moves = build().bodies.into_iter().find(|b| b.joint.kind != pwm::sim::JointKind::Fixed).unwrap();
+        assert!(said.starts_with(&format!("{name}: ")) && said.contains(&moves.name), "{said}");
+        assert!(
+            said.lines().any(|l| l.split_whitespace().last().is_some_and(|m| m == "200" || m == "1000" || m == "35"))
+        );
+        assert!(out.join(format!("{name}.svg")).is_file() && listed.contains(name));
+    }
+    // What cannot be shown, and the status that it ends with.
+    let wrong = dir.path().join("wrong.xml");
+    std::fs::write(&wrong, "<mujoco>\n<worldbdy/></mujoco>").unwrap();
+    for (robot, expected, code) in [
+        (wrong.display().to_string(), "wrong.xml:2:1: there is no element `worldbdy`", 2),
+        (dir.path().join("none.xml").display().to_string(), "none.xml", 3),
+        ("beats".into(), "there is no robot `beats`", 1),
+    ] {
+        let e = show(&robot, &out).unwrap_err();
+        assert!(format!("{e:#}").contains(expected) && status(&e) == code, "{robot}: {e:#}");
+    }
+}
