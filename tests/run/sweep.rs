@@ -119,9 +119,13 @@ fn a_sweep_ends_with_one_report_and_grows() {
         code == 2 && text.contains("member gamma=0.9,seed=0") && text.contains("`horizon` was 8 and is 4"),
         "{text}"
     );
-    let o =
-        Command::new(env!("CARGO_BIN_EXE_pwm-train")).arg("--resume").arg(&at).arg("max_epochs=12").output().unwrap();
+    // The folder may have been moved, and the command be given anywhere.
+    let moved = dir.path().join("moved");
+    std::fs::rename(&at, &moved).unwrap();
+    let mut elsewhere = Command::new(env!("CARGO_BIN_EXE_pwm-train"));
+    let o = elsewhere.args(["--resume", "moved", "max_epochs=12"]).current_dir(dir.path()).output().unwrap();
     assert!(o.status.success(), "{}", said(&o));
+    let at = moved;
     let told = status(&at);
     assert!(told["members"].as_array().unwrap().iter().all(|m| m["epoch"] == 12 && m["state"] == "finished"), "{told}");
 
