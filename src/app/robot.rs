@@ -13,7 +13,7 @@ use crate::draw::viewer::{Movie, Readout, ViewerError};
 use crate::env::{Task, movie_poses, movie_shapes};
 use crate::io::atomic::{FileError, replace_bytes};
 use crate::sim::articulation::{Articulation, Joint};
-use crate::sim::mjcf::{Mjcf, Motor};
+use crate::sim::mjcf::Mjcf;
 use crate::sim::{Inertia, JointKind, Model, robots};
 
 /// What `pwm robot` can do.
@@ -59,7 +59,8 @@ struct Shown {
     name: String,
     robot: Articulation,
     inertia: Inertia,
-    motors: Vec<Motor>,
+    /// Bodies whose joint is driven, and the force of an action of 1 [N m or N].
+    motors: Vec<(String, f64)>,
     start: Vec<f64>,
 }
 
@@ -98,7 +99,10 @@ impl Shown {
 
     fn of(task: Task) -> Self {
         let spec = task.spec;
-        Self { name: spec.name, robot: spec.robot, inertia: spec.inertia, motors: vec![], start: spec.reset.start }
+        let (_, qd) = spec.robot.offsets();
+        let driven = |dof| spec.robot.bodies.iter().enumerate().find(|(i, _)| (qd[*i]..qd[*i + 1]).contains(&dof));
+        let motors = spec.drives.iter().filter_map(|d| Some((driven(d.dof)?.1.name.clone(), d.gain))).collect();
+        Self { name: spec.name, robot: spec.robot, inertia: spec.inertia, motors, start: spec.reset.start }
     }
 
     fn in_file(file: &str, text: &str) -> anyhow::Result<Self> {
@@ -109,6 +113,7 @@ impl Shown {
         lowered.robot.validate().with_context(|| format!("{file}: this robot cannot be simulated"))?;
         let stem = Path::new(file).file_stem().map_or_else(|| file.into(), |s| s.to_string_lossy().into_owned());
         let (robot, motors, start) = (lowered.robot, lowered.motors, lowered.start);
+        let motors = motors.into_iter().map(|m| (m.body, m.gain)).collect();
         Ok(Self { name: stem, robot, inertia: Inertia::Exact, motors, start })
     }
 }
@@ -234,7 +239,8 @@ fn table(shown: &Shown) -> String {
             (k, 0.0) => number(k),
             (k, target) => format!("{} to {}", number(k), number(target)),
         };
-        let motor = shown.motors.iter().find(|m| m.body == body.name);
+        let motors: Vec<String> =
+            shown.motors.iter().filter(|(of, _)| *of == body.name).map(|(_, gain)| number(*gain)).collect();
         joints.push(vec![
             body.name.clone(),
             body.parent.map_or("the world".into(), |p| robot.bodies[p].name.clone()),
@@ -245,7 +251,7 @@ fn table(shown: &Shown) -> String {
             spring,
             number(j.armature),
             format!("{}, {}", number(j.limit_stiffness), number(j.limit_damping)),
-            motor.map_or("-".into(), |m| number(m.gain)),
+            if motors.is_empty() { "-".into() } else { motors.join(" ") },
         ]);
         let m = body.mass_properties(shown.inertia);
         let [[xx, xy, xz], [_, yy, yz], [_, _, zz]] = m.inertia;

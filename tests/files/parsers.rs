@@ -169,7 +169,8 @@ fn near_robot() -> impl Strategy<Value = String> {
             .map(str::to_owned)
             .collect();
         for (at, word) in edits {
-            let part = &mut text[at.index(text.len())];
+            let at = at.index(text.len());
+            let part = &mut text[at];
             let end = part.pop().unwrap_or(' ');
             *part = format!("{word}{end}");
         }

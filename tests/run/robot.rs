@@ -71,7 +71,11 @@ fn robots_are_shown_with_their_numbers() {
     let listed = String::from_utf8(listed).unwrap();
     for (name, build) in pwm::sim::robots::ROBOTS {
         let said = show(name, &out).unwrap();
-        assert!(said.starts_with(&format!("{name}: ")) && said.contains(&build().bodies[0].name), "{said}");
+        let moves = build().bodies.into_iter().find(|b| b.joint.kind != pwm::sim::JointKind::Fixed).unwrap();
+        assert!(said.starts_with(&format!("{name}: ")) && said.contains(&moves.name), "{said}");
+        assert!(
+            said.lines().any(|l| l.split_whitespace().last().is_some_and(|m| m == "200" || m == "1000" || m == "35"))
+        );
         assert!(out.join(format!("{name}.svg")).is_file() && listed.contains(name));
     }
     // What cannot be shown, and the status that it ends with.
