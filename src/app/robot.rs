@@ -37,7 +37,7 @@ pub fn run(command: &RobotCommand, out: &mut dyn Write) -> anyhow::Result<()> {
         RobotCommand::Show { robot, out: folder } => show(&Shown::find(robot)?, folder, out),
         RobotCommand::List => {
             for (name, build) in robots::ROBOTS {
-                let robot = build();
+                let robot = build().welded(Inertia::Exact);
                 let (q, qd) = robot.offsets();
                 let (bodies, q, qd) = (robot.bodies.len(), q[q.len() - 1], qd[qd.len() - 1]);
                 say(out, format_args!("{name:<12}{bodies:>3} bodies, {q:>2} coordinates, {qd:>2} degrees of freedom"));
@@ -62,6 +62,8 @@ struct Shown {
     /// Bodies whose joint is driven, and the force of an action of 1 [N m or N].
     motors: Vec<(String, f64)>,
     start: Vec<f64>,
+    /// Whether the constants of limits are still a task's to give.
+    open: bool,
 }
 
 impl Shown {
@@ -92,7 +94,14 @@ impl Shown {
             Some(task) => Self { name: robot.name, ..Self::of(task) },
             None => {
                 let robot = robot.welded(Inertia::Exact);
-                Self { name: robot.name.clone(), start: rest(&robot), robot, inertia: Inertia::Exact, motors: vec![] }
+                Self {
+                    name: robot.name.clone(),
+                    start: rest(&robot),
+                    robot,
+                    inertia: Inertia::Exact,
+                    motors: vec![],
+                    open: false,
+                }
             }
         })
     }
@@ -102,7 +111,7 @@ impl Shown {
         let (_, qd) = spec.robot.offsets();
         let driven = |dof| spec.robot.bodies.iter().enumerate().find(|(i, _)| (qd[*i]..qd[*i + 1]).contains(&dof));
         let motors = spec.drives.iter().filter_map(|d| Some((driven(d.dof)?.1.name.clone(), d.gain))).collect();
-        Self { name: spec.name, robot: spec.robot, inertia: spec.inertia, motors, start: spec.reset.start }
+        Self { name: spec.name, robot: spec.robot, inertia: spec.inertia, motors, start: spec.reset.start, open: false }
     }
 
     fn in_file(file: &str, text: &str) -> anyhow::Result<Self> {
@@ -114,7 +123,7 @@ impl Shown {
         let stem = Path::new(file).file_stem().map_or_else(|| file.into(), |s| s.to_string_lossy().into_owned());
         let (robot, motors, start) = (lowered.robot, lowered.motors, lowered.start);
         let motors = motors.into_iter().map(|m| (m.body, m.gain)).collect();
-        Ok(Self { name: stem, robot, inertia: Inertia::Exact, motors, start })
+        Ok(Self { name: stem, robot, inertia: Inertia::Exact, motors, start, open: true })
     }
 }
 
@@ -131,7 +140,7 @@ fn rest(robot: &Articulation) -> Vec<f64> {
 
 fn show(shown: &Shown, folder: &Path, out: &mut dyn Write) -> anyhow::Result<()> {
     let (title, notes) = (headline(shown), table(shown));
-    say(out, format_args!("{title}\n\n{notes}"));
+    say(out, format_args!("{}: {title}\n\n{notes}", shown.robot.name));
     std::fs::create_dir_all(folder).map_err(FileError::at(folder, "creating the folder"))?;
     let (svg, html) = match pictures(shown, &title, &notes) {
         // A robot may be without shapes.
@@ -159,8 +168,7 @@ fn headline(shown: &Shown) -> String {
         n => format!("{n} points that touch the ground"),
     };
     format!(
-        "{}: {} bodies, {} kg, {} coordinates, {} degrees of freedom, {ground}",
-        robot.name,
+        "{} bodies, {} kg, {} coordinates, {} degrees of freedom, {ground}",
         robot.bodies.len(),
         number(mass),
         q[q.len() - 1],
@@ -250,7 +258,11 @@ fn table(shown: &Shown) -> String {
             number(j.drive_damping),
             spring,
             number(j.armature),
-            format!("{}, {}", number(j.limit_stiffness), number(j.limit_damping)),
+            if shown.open && simple {
+                "the task's".into()
+            } else {
+                format!("{}, {}", number(j.limit_stiffness), number(j.limit_damping))
+            },
             if motors.is_empty() { "-".into() } else { motors.join(" ") },
         ]);
         let m = body.mass_properties(shown.inertia);

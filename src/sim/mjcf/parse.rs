@@ -41,14 +41,25 @@ impl Mjcf {
         let mut take = |name: &str| sections.remove(name).unwrap_or_default();
         let looks = LOOKS.map(&mut take);
         drop(looks);
-        let (compiler, option) = (take("compiler"), take("option"));
-        let classes = Classes::read(&source, &take("default"))?;
+        let (compiler, option, defaults) = (take("compiler"), take("option"), take("default"));
+        let (worldbody, contact, equality) = (take("worldbody"), take("contact"), take("equality"));
+        let (tendon, actuator) = (take("tendon"), take("actuator"));
+        if let Some((_, nodes)) = sections.iter().min_by_key(|(_, nodes)| nodes[0].range().start) {
+            let known = ["compiler", "option", "default", "worldbody", "contact", "equality", "tendon", "actuator"];
+            let name = nodes[0].tag_name().name();
+            if ["include", "extension", "deformable"].contains(&name) {
+                let message = format!("`{name}` cannot be read\n  write the whole robot in this file, without it");
+                return Err(source.wrong(source.of(nodes[0]), message));
+            }
+            return Err(source.unknown(nodes[0], &known.into_iter().chain(LOOKS).collect::<Vec<_>>()));
+        }
+        let classes = Classes::read(&source, &defaults)?;
         let compiler = compiler_of(&source, &compiler)?;
         let option = options_of(&source, &option)?;
         let reader = Reader { source: &source, classes, compiler: &compiler };
         reader.check_defaults()?;
         let mut bodies = Vec::new();
-        for (i, node) in take("worldbody").into_iter().enumerate() {
+        for (i, node) in worldbody.into_iter().enumerate() {
             reader.element(node, "world", MAIN).finish(&[])?;
             if i == 0 {
                 bodies.push(reader.empty_body(node, None));
@@ -64,22 +75,13 @@ impl Mjcf {
                 return Err(source.wrong(joint.place, format!("there are two joints `{name}`\n  rename one")));
             }
         }
-        let tendons = reader.tendons(&take("tendon"))?;
-        let actuators = reader.actuators(&take("actuator"))?;
-        let (excludes, pairs) = reader.contact(&take("contact"), &bodies)?;
-        let equalities = reader.listed(&take("equality"))?;
+        let tendons = reader.tendons(&tendon)?;
+        let actuators = reader.actuators(&actuator)?;
+        let (excludes, pairs) = reader.contact(&contact, &bodies)?;
+        let equalities = reader.listed(&equality)?;
         let model = Element::new(&source, root, vec![]);
         let name = model.text("model").map(|n| n.value);
         model.finish(&[])?;
-        if let Some((_, nodes)) = sections.iter().min_by_key(|(_, nodes)| nodes[0].range().start) {
-            let known = ["compiler", "option", "default", "worldbody", "contact", "equality", "tendon", "actuator"];
-            let name = nodes[0].tag_name().name();
-            if ["include", "extension", "deformable"].contains(&name) {
-                let message = format!("`{name}` cannot be read\n  write the whole robot in this file, without it");
-                return Err(source.wrong(source.of(nodes[0]), message));
-            }
-            return Err(source.unknown(nodes[0], &known.into_iter().chain(LOOKS).collect::<Vec<_>>()));
-        }
         let file = file.to_owned();
         Ok(Self { file, name, compiler, option, bodies, actuators, tendons, excludes, equalities, pairs })
     }
