@@ -122,7 +122,7 @@ pub struct DoesNotFit {
     /// Each memory that is too small: name, bytes needed, budget, and its largest items.
     over: Vec<Over>,
     /// Why the device could not run it if it fitted.
-    refused: Option<CudaError>,
+    refused: Option<Box<CudaError>>,
     change: Option<(&'static str, usize, usize)>,
 }
 
@@ -144,7 +144,7 @@ impl DoesNotFit {
             (bytes > budget.usable()).then_some(Over { name, bytes, budget, largest })
         };
         Self {
-            refused: plan.refused.clone(),
+            refused: plan.refused.clone().map(Box::new),
             over: limits.all().into_iter().filter_map(over).collect(),
             change: Fit::new(planner, limits).smallest_change(),
         }
