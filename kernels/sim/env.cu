@@ -11,7 +11,7 @@
 // | observe_coordinate_curved_adjoint(k, q, bar, sum) | of those whose derivative depends on the coordinate |
 // | observe_root_adjoint(s, bar, t) | adds to the cotangents `t` of the root |
 // | reward_of(obs, squares) | the reward for an observation and the action on it |
-// | reward_adjoint(k, bar, obs) | the cotangent of entry k; `obs` is read only if the task is curved |
+// | reward_adjoint(k, bar, obs) | the cotangent of entry k; `obs` is read if the derivative depends on it |
 // | reward_action_adjoint(a, bar, sum) | `sum` with the cotangent of an entry of the clipped action |
 #include "sim/drive.cuh"
 #include "task.cuh"
@@ -92,8 +92,8 @@ DEVICE void env_step(const float* action, float* q, float* qd, float* obs, u32* 
 }
 
 // Adjoint of env_step at the state (q, qd) before it, `before` and `done` of what it gave; `seen` is the observation
-// before the step, read if the task's reward is curved. Cotangents that are null are zero, results that are null are not wanted;
-// bits of `accumulate`: add to action, q, qd, obs. The gradient of an environment that is longer than `bound` is scaled
+// before the step, read if the reward's derivative depends on it. Cotangents that are null are zero, results that are
+// null are not wanted; bits of `accumulate`: add to action, q, qd, obs. The gradient of an environment that is longer than `bound` is scaled
 // down (flag 1), one that is not finite becomes zero (flag 2).
 DEVICE void env_adjoint(const float* action, const float* q, const float* qd, const float* before, const float* done,
                         const float* seen, const float* q_bar, const float* qd_bar, const float* obs_bar,

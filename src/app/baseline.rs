@@ -1,7 +1,7 @@
 //! `pwm baseline`: what policies earn on a task that have learned nothing, to compare returns with.
 
 use crate::algo::TaskEvaluation;
-use crate::config::load;
+use crate::config::load_with_notes;
 use crate::device::philox::{Philox, Stream};
 use crate::env::{EnvReal, Task, in_physics};
 use std::io::Write;
@@ -18,14 +18,17 @@ pub struct BaselineArgs {
 
 /// Carries the command out.
 pub fn run(args: &BaselineArgs, out: &mut dyn Write) -> anyhow::Result<()> {
-    let config = load(&args.overrides)?;
+    let (config, notes) = load_with_notes(&args.overrides)?;
+    for note in notes {
+        writeln!(std::io::stderr(), "{note}")?;
+    }
     let task = Task::from_config(&config)?;
     writeln!(out, "{}, {} episodes each", task.spec.title, args.episodes)?;
     for (name, scale) in [("random actions", 1.0), ("doing nothing", 0.0)] {
         let e = play(&task, args.episodes as usize, config.seed, scale);
         writeln!(
             out,
-            "  {name:<15}  return {:.1} ± {:.1}, length {:.1}",
+            "  {name:<15}  return {:.1} ± {:.1} (error of the mean), length {:.1}",
             e.mean(),
             e.std() / f64::from(args.episodes).sqrt(),
             e.mean_length()
@@ -70,19 +73,24 @@ fn play(task: &Task, episodes: usize, seed: u64, scale: f64) -> TaskEvaluation {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::config::{Shipped, ShippedKind, load};
 
+    /// What the files of shipped tasks say of untrained policies is what these earn, but for chance.
     #[test]
-    fn the_default_task_pays_what_its_file_says() {
-        let args = BaselineArgs { episodes: 20, overrides: vec![] };
-        let mut text = Vec::new();
-        run(&args, &mut text).unwrap();
-        let text = String::from_utf8(text).unwrap();
-        let earned = |name: &str| -> f64 {
-            let line = text.lines().find(|l| l.contains(name)).unwrap();
-            line.split("return ").nth(1).unwrap().split(' ').next().unwrap().parse().unwrap()
-        };
-        // Within the spread over starts.
-        assert!((90.0..140.0).contains(&earned("random actions")), "{text}");
-        assert!((100.0..200.0).contains(&earned("doing nothing")), "{text}");
+    fn tasks_pay_what_their_files_say() {
+        let mut seen = 0;
+        for name in Shipped::names(ShippedKind::Env) {
+            let c = load(&[format!("env={name}")]).unwrap();
+            let task = Task::from_config(&c).unwrap();
+            for (policy, scale) in [("random actions", 1.0), ("doing nothing", 0.0)] {
+                let Some(known) = task.spec.returns.iter().find(|r| r.policy == policy) else { continue };
+                let e = play(&task, 24, c.seed, scale);
+                let error = e.std() / 24f64.sqrt() + 1.0;
+                let (low, high) = (known.low - 5.0 * error, known.high + 5.0 * error);
+                assert!((low..high).contains(&e.mean()), "{name}, {policy}: {} is not {known:?}", e.mean());
+                seen += 1;
+            }
+        }
+        assert!(seen >= 12, "{seen}");
     }
 }

@@ -48,7 +48,8 @@ pub struct EvalArgs {
     /// Write the episode of median return as a moving picture to this file (and beside it a .gif, and a still as .svg)
     #[arg(long, value_name = "FILE.html")]
     pub movie: Option<PathBuf>,
-    /// Write every state of every episode to this file as CSV: time, return so far, coordinates, velocities
+    /// Write every state of every episode to this file as CSV: time, return so far, coordinates and velocities in SI
+    /// units, y up; of a free body those of its origin in world axes
     #[arg(long, value_name = "FILE.csv")]
     pub states: Option<PathBuf>,
     /// Worker threads, which share the episodes of one checkpoint after another; 0 means one for each core. The result
@@ -104,6 +105,9 @@ fn page_of(checkpoint: &Path) -> anyhow::Result<PathBuf> {
     Ok(folder.join(page))
 }
 
+/// Rows of a file of states, at most: they are kept in memory until the episodes are over.
+const MOST_STATES: u64 = 2_000_000;
+
 /// Carries the command out; `out` is standard output, or a test's buffer.
 pub fn run(args: &EvalArgs, out: &mut dyn Write) -> anyhow::Result<()> {
     let several = !args.checkpoint.exists() || (args.checkpoint.is_dir() && !RunFolder::holds_run(&args.checkpoint));
@@ -121,6 +125,11 @@ pub fn run(args: &EvalArgs, out: &mut dyn Write) -> anyhow::Result<()> {
 
     let mut evaluator = Evaluator::<f32>::new(&config, episodes, stream)?;
     state::restore_policy(&mut evaluator, &stored)?;
+    let states = episodes as u64 * config.episode_length as u64;
+    ensure!(
+        args.states.is_none() || states <= MOST_STATES,
+        "--states of {episodes} episodes would be {states} rows, the most are {MOST_STATES}; give fewer --episodes"
+    );
     let room = if args.states.is_some() { Trajectory::of_all } else { Trajectory::new };
     let mut trajectory = room(sizes(&config), episodes, config.episode_length);
     let e = evaluator.evaluate(|view| {

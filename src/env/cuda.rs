@@ -60,8 +60,11 @@ fn headers(g: &Group) -> Vec<GeneratedHeader> {
     actions(&mut c, g);
     termination(&mut c, g);
     starts(&mut c, g);
-    let file = |name, text: String| GeneratedHeader { name, text: text.into() };
-    vec![file("robot.cuh", c.text), file("task.cuh", task_header(&g.task))]
+    let formulas = g.task.formulas.get_or_init(|| task_header(&g.task).into());
+    vec![
+        GeneratedHeader { name: "robot.cuh", text: c.text.into() },
+        GeneratedHeader { name: "task.cuh", text: formulas.clone() },
+    ]
 }
 
 /// Rows of a table that kernels/sim/draw.cuh declares. An empty one gets a row that is never read: C++ has no empty

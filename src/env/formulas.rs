@@ -207,7 +207,7 @@ mod tests {
     use super::*;
     use crate::config::{Shipped, ShippedKind};
 
-    /// Functions that kernels/sim/env.cu lists.
+    /// Functions that the kernels call.
     const FUNCTIONS: [&str; 17] = [
         "clip",
         "clip_adjoint",
@@ -237,6 +237,17 @@ mod tests {
                 assert_eq!(text.matches(&format!(" {f}(")).count(), 1, "{name}: {f}\n{text}");
             }
             assert!(!text.contains("nothing"), "{name} reads a number that no thread owns\n{text}");
+            // What the kernels are told of derivatives is what the formulas read.
+            let function =
+                |f: &str| text.split(&format!(" {f}(")).nth(1).unwrap().split("\n}").next().unwrap().to_owned();
+            let task = Task::from_config(&c).unwrap();
+            let body = |f: &str| function(f).split_once(") {").unwrap().1.to_owned();
+            assert!(task.reward_is_curved() || !body("reward_adjoint").contains("obs["), "{name}\n{text}");
+            for f in ["observe_coordinate_adjoint", "observe_dof_adjoint", "observe_action_adjoint"] {
+                let words = body(f);
+                let mut words = words.split(|c: char| !c.is_alphanumeric() && c != '_');
+                assert!(words.all(|w| w != "x"), "{name}: {f} reads what it is not given\n{text}");
+            }
             assert_eq!(text.matches(['{']).count(), text.matches(['}']).count(), "{name}\n{text}");
         }
     }

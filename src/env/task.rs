@@ -9,6 +9,7 @@ use crate::draw::plot::Reference;
 use crate::sim::cuda::ThreadLayout;
 use crate::sim::size::{CLASSES, Size};
 use crate::sim::{Articulation, Inertia, Model, ReferencePoint, Subgradient, Timing};
+use std::sync::{Arc, OnceLock};
 
 #[cfg(target_arch = "x86_64")]
 use crate::device::cpu::lanes::{Avx8, avx2_fma};
@@ -110,6 +111,8 @@ pub struct Task {
     #[cfg(target_arch = "x86_64")]
     pub(crate) avx: Option<Model<Avx8>>,
     identity: String,
+    /// Its formulas as functions of the kernels, once they were asked for.
+    pub(super) formulas: OnceLock<Arc<str>>,
 }
 
 /// Everything that it is made of: operations that hold a task are compared by their `Debug` output.
@@ -151,6 +154,7 @@ impl Task {
             #[cfg(target_arch = "x86_64")]
             avx: avx2_fma().then(|| compile(&spec)),
             identity: format!("{spec:?}"),
+            formulas: OnceLock::new(),
             spec,
         }
     }

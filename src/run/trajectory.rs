@@ -4,6 +4,7 @@ use crate::algo::{StepView, TaskEvaluation};
 use crate::config::Config;
 use crate::draw::viewer::{ContactForce, Movie, MovieShape, Readout, ViewerError};
 use crate::env::{EnvSizes, Task, ground_forces, movie_poses, movie_shapes, sizes};
+use crate::sim::Vec3;
 use crate::sim::articulation::JointKind;
 use crate::tape::TapeReal;
 use std::fmt::Write;
@@ -142,7 +143,8 @@ impl Trajectory {
     }
 
     /// Every state of every episode before its steps, as CSV: episode, step, time (s), return so far, coordinates and
-    /// velocities by the names of their bodies.
+    /// velocities by the names of their bodies (m, rad and theirs a second; y is up). Of a free body these are position
+    /// and orientation (x, y, z, w), angular velocity and the velocity of its origin, all in world axes.
     pub fn states(&self, task: &Task, e: &TaskEvaluation) -> String {
         let mut text = String::from("episode,step,time,return");
         let columns = |kind: JointKind, rate: bool| -> &[&str] {
@@ -163,12 +165,22 @@ impl Trajectory {
             }
         }
         text.push('\n');
+        let (q, qd) = task.spec.robot.offsets();
+        let bodies = task.spec.robot.bodies.iter().zip(q.into_iter().zip(qd));
+        let free: Vec<_> = bodies.filter(|(b, _)| b.joint.kind == JointKind::Free).map(|(_, at)| at).collect();
         let frames = self.returns.len() / self.envs.max(1);
         for env in 0..self.envs {
             for f in 0..frames.min(e.lengths[env] as usize) {
                 let (time, total) = (f as f64 * task.spec.dt, self.returns[f * self.envs + env]);
                 let _ = write!(text, "{env},{f},{time},{total}");
-                for x in self.q(f, env).iter().chain(self.qd(f, env)) {
+                let (q, mut qd) = (self.q(f, env), self.qd(f, env).to_vec());
+                for body in free.iter() {
+                    // The simulator's is that of the point at the world's origin.
+                    let (p, twist) = (Vec3::read(&q[body.0..]), &mut qd[body.1..]);
+                    let v = Vec3::read(&twist[3..]) + Vec3::read(twist).cross(p);
+                    v.write(&mut twist[3..]);
+                }
+                for x in q.iter().chain(&qd) {
                     let _ = write!(text, ",{x}");
                 }
                 text.push('\n');

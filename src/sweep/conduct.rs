@@ -119,8 +119,9 @@ impl Conductor<'_> {
             let running = phases.iter().any(|p| matches!(p, Phase::Running(..)));
             let waiting = phases.iter().any(|p| matches!(p, Phase::Waiting { .. }));
             if !running && (passed_on || !waiting) {
-                // A signal that came too late for all of them stopped nothing.
-                let stopped = passed_on && (waiting || self.is_unfinished());
+                // A signal that came too late for all of them stopped nothing; one that somebody sent to a member alone
+                // stopped that one.
+                let stopped = passed_on && (waiting || self.is_unfinished()) || self.is_interrupted();
                 return self.end(stopped, stop, &cut_short);
             }
             tell(&self.info, 0, Event::Tick);
@@ -175,6 +176,10 @@ impl Conductor<'_> {
 
     fn standing(&self, member: &Member) -> Standing {
         Standing::read(&member.job.folder, self.info.members[member.place].failure.as_ref())
+    }
+
+    fn is_interrupted(&self) -> bool {
+        self.members.iter().any(|m| self.standing(m).state == State::Interrupted)
     }
 
     fn is_unfinished(&self) -> bool {

@@ -169,7 +169,7 @@ pub enum SweepEnd {
     Finished,
     /// The same, but some failed.
     Failed,
-    /// SIGINT, SIGTERM or SIGUSR1.
+    /// SIGINT, SIGTERM or SIGUSR1, to the sweep or to a member: one or more go on another time.
     Signal,
     /// A word of a later build.
     #[serde(other)]

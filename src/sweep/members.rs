@@ -23,8 +23,11 @@ pub struct Draft {
 /// Longest name of a folder that is made of settings.
 const LONGEST: usize = 120;
 
-/// The settings of the axes, as a folder is called: `alg=shac,seed=0`. Without any, what a single run is called.
+/// The name that it has, or the settings of the axes, as a folder is called: `alg=shac,seed=0`. Without any, what a single run is called.
 pub fn label(axes: &[String], draft: &Draft) -> String {
+    if let Some(name) = &draft.name {
+        return name.clone();
+    }
     let named = axes.iter().filter_map(|axis| {
         let value = draft.overrides.iter().rev().find_map(|o| o.strip_prefix(axis)?.strip_prefix('='))?;
         Some(format!("{axis}={value}"))
@@ -77,7 +80,7 @@ pub fn settle(
         there.iter().enumerate().filter_map(|(i, c)| Some((same_run(c.as_ref()?), i))).collect();
     let mut places = vec![];
     for draft in drafts {
-        let name = draft.name.clone().unwrap_or_else(|| label(&info.axes, draft));
+        let name = label(&info.axes, draft);
         let by_name = info.members.iter().take(there.len()).position(|m| m.name == name);
         let place = by_name.or_else(|| known.get(&same_run(&draft.config)).copied());
         if let (Some(place), Some(stored)) = (by_name, by_name.and_then(|i| there[i].as_ref())) {

@@ -10,6 +10,7 @@ use std::ops::{Add, AddAssign, BitAnd, BitOr, Div, Mul, MulAssign, Neg, Not, Sub
 /// A float as C++ reads it, to the bit; instead of an infinity, which C++ has no constant for, a number near the largest.
 pub fn float(x: f64) -> String {
     let x = x as f32;
+    assert!(!x.is_nan(), "invariant: a constant is a number");
     if x.is_finite() {
         format!("{x:?}f")
     } else if x > 0.0 {
@@ -138,7 +139,8 @@ impl Graph {
             O::Sub if is(y, 0.0) => a,
             O::Mul | O::MulRounded | O::Div if is(y, 1.0) => a,
             O::Mul | O::MulRounded if is(x, 1.0) => b,
-            O::Fma if is(z, -0.0) => self.of(O::Mul, [a, b, 0]),
+            // A compiler may fuse a plain product with what is added to it.
+            O::Fma if is(z, -0.0) => self.of(O::MulRounded, [a, b, 0]),
             O::Fma if is(x, 1.0) => self.of(O::Add, [b, c, 0]),
             O::Fma if is(y, 1.0) => self.of(O::Add, [a, c, 0]),
             O::Select if b == c => b,

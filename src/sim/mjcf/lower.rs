@@ -554,7 +554,7 @@ impl Lowering<'_> {
             file.refuse(&a.gear, rest, a.place, "the joint has one coordinate\n  give `gear` one number")?;
             let most = match &a.control_range {
                 None => 1.0,
-                Some(Given { value: [low, high], .. }) if *low == -high => *high,
+                Some(Given { value: [low, high], .. }) if *low == -high && *high > 0.0 => *high,
                 Some(range) => {
                     let message =
                         "actions are from -1 to 1 here\n  make the control range symmetric: ctrlrange=\"-a a\"";
