@@ -232,7 +232,8 @@ mod tests {
     fn every_task_has_every_function_once_and_reads_nothing_else() {
         for name in Shipped::names(ShippedKind::Env) {
             let c = crate::config::load(&[format!("env={name}")]).unwrap();
-            let text = task_header(&Task::from_config(&c).unwrap());
+            let task = Task::from_config(&c).unwrap();
+            let text = task_header(&task);
             for f in FUNCTIONS {
                 assert_eq!(text.matches(&format!(" {f}(")).count(), 1, "{name}: {f}\n{text}");
             }
@@ -240,7 +241,6 @@ mod tests {
             // What the kernels are told of derivatives is what the formulas read.
             let function =
                 |f: &str| text.split(&format!(" {f}(")).nth(1).unwrap().split("\n}").next().unwrap().to_owned();
-            let task = Task::from_config(&c).unwrap();
             let body = |f: &str| function(f).split_once(") {").unwrap().1.to_owned();
             assert!(task.reward_is_curved() || !body("reward_adjoint").contains("obs["), "{name}\n{text}");
             for f in ["observe_coordinate_adjoint", "observe_dof_adjoint", "observe_action_adjoint"] {

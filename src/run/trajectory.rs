@@ -174,9 +174,9 @@ impl Trajectory {
                 let (time, total) = (f as f64 * task.spec.dt, self.returns[f * self.envs + env]);
                 let _ = write!(text, "{env},{f},{time},{total}");
                 let (q, mut qd) = (self.q(f, env), self.qd(f, env).to_vec());
-                for body in free.iter() {
+                for &(at, rate) in &free {
                     // The simulator's is that of the point at the world's origin.
-                    let (p, twist) = (Vec3::read(&q[body.0..]), &mut qd[body.1..]);
+                    let (p, twist) = (Vec3::read(&q[at..]), &mut qd[rate..]);
                     let v = Vec3::read(&twist[3..]) + Vec3::read(twist).cross(p);
                     v.write(&mut twist[3..]);
                 }

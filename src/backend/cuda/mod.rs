@@ -48,7 +48,7 @@ fn node_launches(
     matmul: &Matmul,
 ) -> Result<Vec<Launch>, CudaError> {
     // Kernels count numbers with 32 bits.
-    let bound = || args.bound_inputs().iter().chain(args.bound_outputs());
+    let bound = || args.bound_inputs().iter().chain(args.bound_outputs()).chain(args.bound_workspace());
     if let Some(numbers) = bound().map(|o| o.len).find(|&len| u32::try_from(len).is_err()) {
         return Err(CudaError::Numbers { op: node.op.name(), program: program.name, numbers });
     }

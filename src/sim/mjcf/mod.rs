@@ -3,7 +3,8 @@
 //! [`Mjcf::read`] gives what a file says, whatever the law: default classes and angles resolved, every number with the
 //! place where it was written. [`Mjcf::lower`] makes an [`Articulation`](super::Articulation) of it. Whatever is
 //! unknown, and whatever would change the motion and the law cannot represent, is refused with its line; what only
-//! looks (materials, cameras, lights, sensors, key frames) is passed over.
+//! looks (materials, cameras, lights, sensors, key frames) is passed over. Not read are what stands inside of equality
+//! constraints and pairs, which this law refuses as a whole, and attributes of actuators that no motor has.
 //!
 //! | file | what |
 //! |---|---|
