@@ -1,5 +1,6 @@
 #!/usr/bin/env bash
-# What it takes to build all test programs once the library is there: processor time of this checkout and of a commit.
+# What it takes to build all test programs, the library's own tests among them, once the library is there: processor time
+# of this checkout and of a commit.
 # Needs no idle machine, as it counts the time of the compiler alone: `benches/build_tests.sh COMMIT`. The table also lands
 # in benches/results.
 set -euo pipefail
@@ -16,7 +17,7 @@ spent() { # checkout, target folder
     cd "$1"
     export CARGO_TARGET_DIR=$2
     cargo build "${all[@]}" >&2
-    { time cargo test "${all[@]}" --no-run --test '*' > "$tree/log" 2>&1 || { cat "$tree/log" && exit 1; } >&3; } 3>&2 2>&1 |
+    { time cargo test "${all[@]}" --no-run --lib --test '*' > "$tree/log" 2>&1 || { cat "$tree/log" && exit 1; } >&3; } 3>&2 2>&1 |
         awk '{ printf "%.0f\n", $1 + $2 }'
 }
 TIMEFORMAT='%U %S'

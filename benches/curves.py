@@ -28,27 +28,34 @@ def ticks(high, count=5):
     return [i * step for i in range(int(high / step) + 1)]
 
 
-def panel(out, corner, groups, x_of, y_of, high, top, label, title):
-    """One set of axes: `x_of` and `y_of` are (column of a point, unit), `high` and `top` the largest shown."""
-    (x0, y0), (xc, xs), (yc, ys) = corner, x_of, y_of
+def panel(out, corner, groups, x_of, y_of, high, top, label, title, size=(PANEL_W, PANEL_H), levels=()):
+    """One set of axes: `x_of` and `y_of` are (column of a point, unit), `high` and `top` the largest shown, `levels`
+    dashed lines as (name, height)."""
+    (x0, y0), (xc, xs), (yc, ys), (width, height) = corner, x_of, y_of, size
 
     def at(x, y):
-        return x0 + x / high * PANEL_W, y0 + PANEL_H - min(max(y, 0), top) / top * PANEL_H
+        return x0 + x / high * width, y0 + height - min(max(y, 0), top) / top * height
 
-    for y in ticks(top):
+    for y in ticks(top, 5 if height > 200 else 4):
         py = at(0, y)[1]
-        out.append(f'<line x1="{x0}" x2="{x0 + PANEL_W}" y1="{py:.1f}" y2="{py:.1f}" stroke="#e3e6e8"/>')
+        out.append(f'<line x1="{x0}" x2="{x0 + width}" y1="{py:.1f}" y2="{py:.1f}" stroke="#e3e6e8"/>')
         out.append(f'<text x="{x0 - 8}" y="{py + 4:.1f}" text-anchor="end">{y:,.6g}</text>')
-    for x in ticks(high):
+    for x in ticks(high, 5 if width > 300 else 4):
         px = at(x, 0)[0]
-        out.append(f'<text x="{px:.1f}" y="{y0 + PANEL_H + 18}" text-anchor="middle">{x:g}</text>')
-    out.append(f'<text x="{x0 + PANEL_W / 2}" y="{y0 + PANEL_H + 38}" text-anchor="middle">{label}</text>')
+        out.append(f'<text x="{px:.1f}" y="{y0 + height + 18}" text-anchor="middle">{x:g}</text>')
+    out.append(f'<text x="{x0 + width / 2}" y="{y0 + height + 38}" text-anchor="middle">{label}</text>')
     out.append(f'<text x="{x0}" y="{y0 - 9}">{title}</text>')
     for (_, curves), color in zip(groups, COLORS):
         for points in curves:
             inside = [at(p[xc] / xs, p[yc] / ys) for p in points if p[xc] / xs <= high and p[yc] is not None]
             path = " ".join(f"{x:.1f},{y:.1f}" for x, y in inside)
             out.append(f'<polyline points="{path}" fill="none" stroke="{color}" stroke-width="1.8"/>')
+    for name, y in levels:
+        py = at(0, y)[1]
+        out.append(f'<line x1="{x0}" x2="{x0 + width}" y1="{py:.1f}" y2="{py:.1f}" stroke="#7a868f" '
+                   'stroke-dasharray="5 4"/>')
+        out.append(f'<text x="{x0 + 4}" y="{py - 3:.1f}" font-size="10" fill="#4a565f" '
+                   f'paint-order="stroke" stroke="#ffffff" stroke-width="3">{name}</text>')
 
 
 def longest(groups, column, scale):

@@ -16,7 +16,7 @@ import statistics
 import subprocess
 import sys
 import tempfile
-from math import pi
+from math import isfinite, nan, pi
 from pathlib import Path
 
 KEPT = ("step", "epoch", "eval/return_mean", "eval/return_std", "eval/length", "train/return", "train/length",
@@ -24,19 +24,23 @@ KEPT = ("step", "epoch", "eval/return_mean", "eval/return_std", "eval/length", "
         "time/cpu_s", "env/blown_up", "skipped_updates", "env/bounded_gradients")
 ROBOTS = ("hopper", "cartpole", "cheetah", "anymal", "humanoid")
 ALGS = {"shac_small": "SHAC", "pwm_small": "PWM"}
-# Means over seeds of the published returns: TD-MPC2, PPO, SHAC, PWM.
-PUBLISHED = {
-    "hopper": (3555, 4742, 4794, 5644),
-    "anymal": (11097, 12029, 15157, 13439),
-    "humanoid": (7201, 7293, 8387, 8538),
-}
+PUBLISHED = ("TD-MPC2", "PPO", "SHAC", "PWM")
 # Of an upright Cartpole: radians, and the last steps of an episode that all have to be within.
 LEAN, STEPS = 0.1, 60
 
 
+def levels(robot):
+    """What is published for a robot: (lowest, highest) of each method, from the file of its task."""
+    text = (Path(__file__).parent.parent / "configs" / "env" / f"{robot}.yaml").read_text(encoding="utf-8")
+    found = re.findall(r'policy: "([^",]+), published", from: ([\d.]+)(?:, to: ([\d.]+))?', text)
+    return {name: (float(low), float(high or low)) for name, low, high in found}
+
+
 def rows(run):
+    """Rows with an evaluation. The last line of a run that goes on may not be whole."""
     with open(run / "metrics.jsonl", encoding="utf-8") as f:
-        return [json.loads(line) for line in f]
+        whole = [json.loads(line) for line in f if line.endswith("}\n")]
+    return [r for r in whole if isfinite(r.get("eval/return_mean") or nan)]
 
 
 def upright(states):
@@ -79,7 +83,7 @@ class Run:
         self.name = f"{self.robot}_{self.alg}_s{self.seed}"
 
     def judge(self, out):
-        self.rows = [r for r in rows(self.path) if "eval/return_mean" in r]
+        self.rows = rows(self.path)
         self.info = json.loads((self.path / "run.json").read_text(encoding="utf-8"))
         self.over = (self.info.get("ended") or {}).get("kind") == "epochs"
         self.peak = max(self.rows, key=lambda r: r["eval/return_mean"])
@@ -96,7 +100,7 @@ def seed_row(r):
     stood = ", ".join(str(j["upright"]) for j in (r.best, r.last) if "upright" in j)
     end, peak = r.rows[-1]["eval/return_mean"], r.peak["eval/return_mean"]
     share = f"{100 * end / peak:.0f} %" if peak > 0 else ""
-    minutes = f"{r.info['cpu_seconds'] / 60:.1f}" + ("" if r.over else ", goes on")
+    minutes = f"{(r.info.get('cpu_seconds') or nan) / 60:.1f}" + ("" if r.over else ", goes on")
     return [r.robot, ALGS[r.alg], r.seed, f"{r.rows[-1]['step'] / 1e6:.1f} M", minutes,
             f"{number(peak)} at {r.peak['step'] / 1e6:.1f} M", *fresh, share, stood]
 
@@ -109,7 +113,9 @@ def means(runs):
             best = [r.best["mean"] for r in runs if (r.robot, r.alg) == (robot, alg)]
             cells.append(f"{number(statistics.fmean(best))} ({len(best)})" if best else "")
         if any(cells):
-            yield [robot, *cells, *(number(p) for p in PUBLISHED.get(robot, ()))]
+            known = levels(robot)
+            ends = (sorted(set(known.get(name, ()))) for name in PUBLISHED)
+            yield [robot, *cells, *("–".join(number(x) for x in e) for e in ends)]
 
 
 def markdown(head, table):
@@ -123,13 +129,14 @@ def main():
     for sweep in sorted(out.glob("*/sweep.json")):
         members = json.loads(sweep.read_text(encoding="utf-8"))["members"]
         runs += [Run(sweep.parent, m) for m in members if (sweep.parent / m["name"] / "metrics.jsonl").exists()]
+    runs = [r for r in runs if rows(r.path)]
     runs.sort(key=lambda r: (ROBOTS.index(r.robot), list(ALGS).index(r.alg), r.seed))
     runs = [r.judge(out) for r in runs]
     commits = ", ".join(sorted({r.info["commit"] for r in runs}))
     text = ["# The robots, with the small configurations", "",
             f"Commit {commits}, one thread each; minutes are of the processor's time.", "",
-            "Mean over seeds (how many) of the best policy on 100 fresh starts, beside published means:", ""]
-    published = [f"{name}, published" for name in ("TD-MPC2", "PPO", "SHAC", "PWM")]
+            "Mean over seeds (how many) of the best policy on 100 fresh starts, beside published means, or means of seeds:", ""]
+    published = [f"{name}, published" for name in PUBLISHED]
     text += markdown(["robot", "SHAC", "PWM", *published], means(runs))
     text += ["", f"Every run; upright: of 100 Cartpoles, best and last policy, within {LEAN} rad over the last {STEPS} steps.", ""]
     text += markdown(["robot", "algorithm", "seed", "steps", "minutes", "highest evaluation", "best, fresh starts",

@@ -5,7 +5,7 @@
 //! ```text
 //! app      train, eval, plan, report, bench, ...     one file a command
 //! analysis report, statistics, choice of runs        what several runs say together
-//! sweep    grid of runs, schedule, launcher          many runs in one folder
+//! sweep    members, capacity, launcher               many runs in one folder
 //! run      epoch loop, folder, plan, stopping rules  one run
 //! algo     pwm, schedules                            which programs, in which order
 //! model    encoder, world, reward, actor, critic     shapes and parameters -> ops

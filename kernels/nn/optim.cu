@@ -1,5 +1,6 @@
 // Global-norm clipping and Adam over one flat group of parameters.
 #include "common/math.cuh"
+#include "common/numerics.cuh"
 #include "common/reduce.cuh"
 
 // Sum of squares of 16,384 elements a block.
@@ -28,7 +29,7 @@ DEVICE void adam_factors(const float* parts, const float* rate, float* norm_out,
         return;
     }
     double t = (double)(step[0] += 1);
-    float clip = max_norm / (norm + 1e-6f);
+    float clip = max_norm / (norm + CLIP_EPSILON);
     factors[0] = clip < 1.f ? clip : 1.f;
     factors[1] = rate[0] * (float)(1.0 / (1.0 - pow(beta1, t)));
     factors[2] = (float)(1.0 / sqrt(1.0 - pow(beta2, t)));
@@ -43,5 +44,5 @@ DEVICE void adam_apply(const float* g, const float* factors, float* p, float* m,
     float mi = b1 * m[i] + c1 * x, vi = b2 * v[i] + c2 * x * x;
     m[i] = mi;
     v[i] = vi;
-    p[i] -= factors[1] * mi / (sqrtf(vi) * factors[2] + 1e-8f);
+    p[i] -= factors[1] * mi / (sqrtf(vi) * factors[2] + ADAM_EPSILON);
 }

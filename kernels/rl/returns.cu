@@ -1,5 +1,6 @@
 // Returns over a horizon, time-major [H, N]: one thread an environment.
 #include "common/moments.cuh"
+#include "common/numerics.cuh"
 
 // How returns are counted; see src/ops/returns.
 struct Returns {
@@ -58,7 +59,7 @@ DEVICE void actor_loss_total(const float* each, float* stats, float* scale, floa
     s = block_sum<256>(s);
     if (threadIdx.x != 0) return;
     merge(stats, m, v, (float)n, decay);
-    float k = normalise ? 1.f / sqrtf(stats[1] + 1e-5f) : 1.f / (float)h;
+    float k = normalise ? 1.f / sqrtf(stats[1] + STATS_EPSILON) : 1.f / (float)h;
     scale[0] = k;
     loss[0] = s * k / (float)n;
 }

@@ -1,6 +1,6 @@
 // How a robot lies over the threads: a free body with LANES equal chains of DEPTH hinged bodies, a thread for each
 // chain. LANES threads are an environment. Each computes the root too, so that only what the chains hand to the root is
-// exchanged (wrenches, composite inertias, the solve), by shuffles. `robot.cuh` is written by src/env/cuda.rs from the
+// exchanged (wrenches, composite inertias, the solve), by shuffles. `robot.cuh` is written by src/sim/cuda.rs from the
 // robot; its constants of the chains lie in shared memory. State, bodies, mass matrix and its factor stay in registers
 // from the first substep to the last.
 // defines: SLOTS EVEN coordinate dof Constants OF AT State shift_state load_state store_state load_constants

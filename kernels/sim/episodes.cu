@@ -95,7 +95,7 @@ static __device__ void begin_episode(const Philox& rng, u32 e, float* q, float* 
 DEVICE void env_reset(float* q, float* qd, float* obs, u32* progress, u32* episodes, float* total, float* alive,
                       float* stats, u64 seed, u32 stream, u32 evaluate, u32 n) {
     u32 e = ELEMENT;
-    if (e < 4) stats[e] = 0.f;
+    if (e < STATS) stats[e] = 0.f;
     if (e >= n) return;
     if (evaluate) episodes[e] = 0;
     begin_episode(Philox(seed, stream), e, q, qd, obs, progress, episodes, total, alive);
@@ -105,7 +105,7 @@ DEVICE void env_reset(float* q, float* qd, float* obs, u32* progress, u32* episo
 DEVICE void end_episodes(const float* reward, float* done, float* q, float* qd, float* obs, u32* progress, u32* episodes,
                          float* total, float* alive, float* stats, u64 seed, u32 stream, u32 evaluate, u32 n) {
     // Episodes, returns, lengths, blown-up states.
-    float sums[4] = {0.f, 0.f, 0.f, 0.f};
+    float sums[STATS] = {0.f, 0.f, 0.f, 0.f};
     for (u32 e = threadIdx.x; e < n; e += 128) {
         if (evaluate && alive[e] == 0.f) continue;
         float sum = total[e] + reward[e];
@@ -119,7 +119,7 @@ DEVICE void end_episodes(const float* reward, float* done, float* q, float* qd, 
         if (evaluate) alive[e] = 0.f;
         else begin_episode(Philox(seed, stream), e, q, qd, obs, progress, episodes, total, alive);
     }
-    block_sums<128, 4>(sums);
+    block_sums<128, STATS>(sums);
     if (threadIdx.x == 0)
-        for (int i = 0; i < 4; i++) stats[i] += sums[i];
+        for (int i = 0; i < STATS; i++) stats[i] += sums[i];
 }

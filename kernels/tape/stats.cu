@@ -1,5 +1,6 @@
 // Running mean, variance and count, and normalisation by them.
 #include "common/moments.cuh"
+#include "common/numerics.cuh"
 
 // stats [D, 3] by x [rows, D]: one block a column.
 DEVICE void update_stats(const float* x, float* stats, float decay, u32 rows) {
@@ -12,14 +13,14 @@ DEVICE void normalise(const float* x, const float* stats, float* y, u32 center, 
     u32 i = ELEMENT;
     if (i >= n) return;
     const float* s = stats + 3 * (i % d);
-    float z = (x[i] - (center ? s[0] : 0.f)) / sqrtf(s[1] + 1e-5f);
+    float z = (x[i] - (center ? s[0] : 0.f)) / sqrtf(s[1] + STATS_EPSILON);
     // Like the CPU: what is not a number becomes the bound that the comparison falls to.
-    z = -5.f < z ? z : -5.f;
-    y[i] = z < 5.f ? z : 5.f;
+    z = -NORMALISED_BOUND < z ? z : -NORMALISED_BOUND;
+    y[i] = z < NORMALISED_BOUND ? z : NORMALISED_BOUND;
 }
 
 // A clamped number has no derivative; the statistics are constants.
 DEVICE void normalise_grad(const float* c, const float* stats, const float* y, float* x_bar, u32 accumulate, u32 d, u32 n) {
     u32 i = ELEMENT;
-    if (i < n) put(x_bar + i, fabsf(y[i]) < 5.f ? c[i] / sqrtf(stats[3 * (i % d) + 1] + 1e-5f) : 0.f, accumulate);
+    if (i < n) put(x_bar + i, fabsf(y[i]) < NORMALISED_BOUND ? c[i] / sqrtf(stats[3 * (i % d) + 1] + STATS_EPSILON) : 0.f, accumulate);
 }

@@ -99,7 +99,6 @@ fn mean(x: impl Iterator<Item = f64>) -> f64 {
 #[derive(Clone, Debug)]
 pub struct EvalPlan {
     pub env: EnvBatch,
-    episode_length: usize,
     /// Starts an episode in each environment; makes a step in each.
     begin: Handle,
     step: Handle,
@@ -110,7 +109,6 @@ impl EvalPlan {
     pub(super) fn push(
         programs: &mut Programs,
         vars: &Vars,
-        c: &Config,
         env: EnvBatch,
         policy: impl FnOnce(&mut Program, Val) -> Val,
     ) -> Self {
@@ -120,7 +118,7 @@ impl EvalPlan {
             let action = policy(p, obs);
             env.step(p, vars, action, None);
         });
-        Self { env, episode_length: c.episode_length, begin, step }
+        Self { env, begin, step }
     }
 
     /// The names of the tasks that are played.
@@ -136,7 +134,7 @@ impl EvalPlan {
     ) -> Result<Evaluation, RunError> {
         let (env, begin, step) = (&self.env, self.begin.on(machine), self.step.on(machine));
         machine.run(begin)?;
-        for _ in 0..self.episode_length {
+        for _ in 0..env.episode_length() {
             let shown = &env.groups[0];
             let [q, qd, returns] = [shown.q, shown.qd, env.ep_return].map(|v| machine.real(v));
             watch(StepView { q, qd, returns: &returns[shown.rows()] });
@@ -191,7 +189,7 @@ impl<F: TapeReal> Evaluator<F> {
         let (mut vars, mut programs) = (Vars::default(), Programs::default());
         let env = EnvBatch::of_config(&mut vars, "eval", c, episodes, Mode::Evaluate, stream);
         let networks = learner(c.algorithm).networks(c, &mut vars);
-        let plan = EvalPlan::push(&mut programs, &vars, c, env, |p, obs| networks.policy(p, &vars, obs));
+        let plan = EvalPlan::push(&mut programs, &vars, env, |p, obs| networks.policy(p, &vars, obs));
         let machine = Machine::new(vars, programs.into_vec(), Arc::new(Team::new(c.threads)?))?;
         Ok(Self { machine, plan })
     }

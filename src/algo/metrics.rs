@@ -1,7 +1,7 @@
 //! Metrics: what they are called, how many epochs become one number of a row, and where an epoch's number comes from.
 //!
-//! An algorithm declares its metrics as a list of [`Measured`]: a [`Metric`] (one of the catalogue below, or its own)
-//! and a [`MetricSource`]. The tracker makes the columns of `metrics.jsonl` and the tags of TensorBoard of that list,
+//! An algorithm declares its metrics as a list of [`Measured`]: a [`Metric`] of the catalogue below and a
+//! [`MetricSource`]. The tracker makes the columns of `metrics.jsonl` and the tags of TensorBoard of that list,
 //! the screen shows what the metrics say of themselves, and the report finds titles here. None of them knows a network
 //! or a loss by name.
 

@@ -4,6 +4,7 @@ use crate::algo::TaskEvaluation;
 use crate::config::load_with_notes;
 use crate::device::philox::{Philox, Stream};
 use crate::env::{EnvReal, Task, in_physics};
+use rayon::prelude::*;
 use std::io::Write;
 
 /// Play a task with random actions, and with none.
@@ -40,8 +41,7 @@ pub fn run(args: &BaselineArgs, out: &mut dyn Write) -> anyhow::Result<()> {
 /// One episode from each of so many starts, with actions uniform in [-scale, scale].
 fn play(task: &Task, episodes: usize, seed: u64, scale: f64) -> TaskEvaluation {
     let (s, starts, policy) = (task.sizes, Philox::new(seed, Stream::FreshEval), Philox::new(seed, Stream::Policy));
-    let (mut returns, mut lengths) = (Vec::new(), Vec::new());
-    for e in 0..episodes {
+    let episode = |e: usize| {
         let (mut q, mut qd) = (vec![0f32; s.nq], vec![0f32; s.nqd]);
         let (mut obs, mut next, mut action) = (vec![0f32; s.obs], vec![0f32; s.obs], vec![0f32; s.act]);
         task.reset_row(&starts, 0, e as u32, &mut q, &mut qd);
@@ -61,12 +61,11 @@ fn play(task: &Task, episodes: usize, seed: u64, scale: f64) -> TaskEvaluation {
                 total += f64::from(reward[0]);
             }
             if !sane || task.is_terminal(&obs) || task.is_truncated(steps) {
-                break;
+                return (total, steps as f64);
             }
         }
-        returns.push(total);
-        lengths.push(steps as f64);
-    }
+    };
+    let (returns, lengths) = (0..episodes).into_par_iter().map(episode).unzip();
     TaskEvaluation { task: task.spec.name.clone(), returns, lengths }
 }
 

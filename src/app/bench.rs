@@ -8,6 +8,7 @@ pub mod kernels;
 pub mod measure;
 pub mod phases;
 
+use super::misused;
 use crate::algo::target;
 use crate::backend::Target;
 use crate::config::{Config, Device, Precision, load};
@@ -116,7 +117,8 @@ impl What {
     fn models(&self) -> anyhow::Result<Vec<(&str, Config)>> {
         let all = self.load()?;
         if let Some((name, _)) = all.iter().find(|(_, c)| !c.has_world_model()) {
-            anyhow::bail!("{name} has no world model to time; `pwm bench env --adjoint` times what it learns through");
+            let instead = "`pwm bench env --adjoint` times what it learns through";
+            anyhow::bail!(misused(format_args!("{name} has no world model to time; {instead}")));
         }
         Ok(all)
     }

@@ -8,6 +8,7 @@ use std::time::{Duration, SystemTime};
 
 use anyhow::{Context, ensure};
 
+use super::misused;
 use crate::algo::Evaluator;
 use crate::analysis::report::ReportTable;
 use crate::analysis::{select, stats};
@@ -128,7 +129,9 @@ pub fn run(args: &EvalArgs, out: &mut dyn Write) -> anyhow::Result<()> {
     let states = episodes as u64 * config.episode_length as u64;
     ensure!(
         args.states.is_none() || states <= MOST_STATES,
-        "--states of {episodes} episodes would be {states} rows, the most are {MOST_STATES}; give fewer --episodes"
+        misused(format_args!(
+            "--states of {episodes} episodes would be {states} rows, the most are {MOST_STATES}; give fewer --episodes"
+        ))
     );
     let room = if args.states.is_some() { Trajectory::of_all } else { Trajectory::new };
     let mut trajectory = room(sizes(&config), episodes, config.episode_length);
@@ -175,7 +178,7 @@ fn of_one(args: &EvalArgs) -> bool {
 
 /// Evaluates every checkpoint of every run that is meant; with `watch` those that change, until no run goes on.
 fn many(args: &EvalArgs, out: &mut dyn Write) -> anyhow::Result<()> {
-    ensure!(!of_one(args), "--movie and --states are of one checkpoint; name it");
+    ensure!(!of_one(args), misused(format_args!("--movie and --states are of one checkpoint; name it")));
     let mut table = ReportTable {
         name: "evaluations",
         caption: String::new(),
@@ -208,7 +211,9 @@ fn many(args: &EvalArgs, out: &mut dyn Write) -> anyhow::Result<()> {
         }
         ensure!(
             !runs.is_empty(),
-            "{missing}; a table is made of runs: give the folder of one, of several, or a pattern"
+            misused(format_args!(
+                "{missing}; a table is made of runs: give the folder of one, of several, or a pattern"
+            ))
         );
         // Asked before the files are listed, so that the last file of a run is still seen.
         let over = !runs.iter().any(|r| folder::goes_on(r));

@@ -5,6 +5,7 @@ use std::path::PathBuf;
 
 use anyhow::{Context, ensure};
 
+use super::misused;
 use crate::config;
 use crate::io::atomic::FileError;
 use crate::io::torch::TorchFile;
@@ -42,7 +43,10 @@ pub fn run(args: &ImportArgs, out: &mut dyn Write) -> anyhow::Result<()> {
         name.push(".safetensors");
         target.push(name);
         // The user did not choose this name, so nothing is overwritten.
-        ensure!(!target.exists(), "{}: is there already; give the file to write with --out", target.display());
+        ensure!(
+            !target.exists(),
+            misused(format_args!("{}: is there already; give the file to write with --out", target.display()))
+        );
     }
     imported.save(&target)?;
     writeln!(out, "written: {0}; pwm eval {0}", target.display())?;

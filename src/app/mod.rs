@@ -47,6 +47,16 @@ Exit status:
 A sweep (--multirun) of which members failed ends with their status, or with 1 if they differ.
 ";
 
+/// A command that asks for what there is not, whatever the settings say; nothing was computed.
+#[derive(Debug, thiserror::Error)]
+#[error("{0}")]
+pub struct Misused(String);
+
+/// The error of a command that asks for what there is not.
+fn misused(what: fmt::Arguments<'_>) -> Misused {
+    Misused(what.to_string())
+}
+
 /// Runs a command and turns how it ends into an exit status and a message.
 pub fn exit(command: impl FnOnce(&mut dyn Write) -> anyhow::Result<()>) -> ExitCode {
     // A broken invariant has already printed where it broke; the run folder holds the last checkpoint.
@@ -75,6 +85,9 @@ fn reason(e: &(dyn std::error::Error + 'static)) -> Option<u8> {
             ReportError::Config(_) => Some(2),
             ReportError::File(_) => Some(3),
         };
+    }
+    if e.is::<Misused>() {
+        return Some(2);
     }
     if let Some(e) = e.downcast_ref::<SweepError>() {
         return e.status();

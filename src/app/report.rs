@@ -6,6 +6,7 @@ use std::path::PathBuf;
 use anyhow::{Context, ensure};
 use rayon::prelude::*;
 
+use super::misused;
 use crate::analysis::report::{Report, Run, group, reservations};
 use crate::analysis::select;
 use crate::analysis::stats::{
@@ -43,8 +44,10 @@ fn read(what: &[PathBuf]) -> anyhow::Result<Vec<Run>> {
         let found = select::runs(pattern);
         ensure!(
             !found.is_empty(),
-            "{}: no run there; give a run folder, a folder of runs or a pattern",
-            pattern.display()
+            misused(format_args!(
+                "{}: no run there; give a run folder, a folder of runs or a pattern",
+                pattern.display()
+            ))
         );
         let read = |path: &PathBuf| Run::read(path).with_context(|| format!("run {}", path.display()));
         // All are read before the first that cannot be is told.

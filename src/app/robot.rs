@@ -4,9 +4,7 @@
 use std::io::Write;
 use std::path::{Path, PathBuf};
 
-use anyhow::Context;
-
-use super::say;
+use super::{misused, say};
 use crate::config::spec::is_robot_file;
 use crate::config::{ConfigError, ConfigErrors, Shipped, ShippedKind, load};
 use crate::draw::viewer::{Movie, Readout, ViewerError};
@@ -40,7 +38,9 @@ pub fn run(command: &RobotCommand, out: &mut dyn Write) -> anyhow::Result<()> {
                 let robot = build().welded(Inertia::Exact);
                 let (q, qd) = robot.offsets();
                 let (bodies, q, qd) = (robot.bodies.len(), q[q.len() - 1], qd[qd.len() - 1]);
-                say(out, format_args!("{name:<12}{bodies:>3} bodies, {q:>2} coordinates, {qd:>2} degrees of freedom"));
+                let (bodies, q) = (counted(bodies, "body", "bodies"), counted(q, "coordinate", "coordinates"));
+                let qd = counted(qd, "degree of freedom", "degrees of freedom");
+                say(out, format_args!("{name:<12}{bodies:<12}{q:<17}{qd}"));
             }
             say(
                 out,
@@ -62,6 +62,8 @@ struct Shown {
     /// Bodies whose joint is driven, and the force of an action of 1 [N m or N].
     motors: Vec<(String, f64)>,
     start: Vec<f64>,
+    /// Whether masses and inertias are those of its own file.
+    from_file: bool,
     /// Whether the constants of limits are still a task's to give.
     open: bool,
 }
@@ -74,16 +76,18 @@ impl Shown {
             return Self::in_file(name, &text);
         }
         if path.extension().is_some_and(|e| e == "yaml" || e == "yml") {
-            return Ok(Self::of(Task::from_config(&load(&[format!("env={name}")])?)?));
+            let config = load(&[format!("env={name}")])?;
+            let from_file = config.unread("inertia").is_some();
+            return Ok(Self { from_file, ..Self::of(Task::from_config(&config)?) });
         }
         let Some(robot) = robots::by_name(name) else {
             let known: Vec<&str> = robots::ROBOTS.iter().map(|(name, _)| *name).collect();
             let near = crate::config::nearest(name, known.iter().copied());
             let near = near.map_or(String::new(), |n| format!("; did you mean `{n}`?"));
             let known = crate::config::one_of(&known);
-            anyhow::bail!(
+            anyhow::bail!(misused(format_args!(
                 "there is no robot `{name}`{near}\n  shipped: {known}; one of your own is a path ending in .xml"
-            );
+            )));
         };
         // As a task starts it, where one does.
         let mut tasks = Shipped::names(ShippedKind::Env).into_iter().filter_map(|env| {
@@ -100,6 +104,7 @@ impl Shown {
                     robot,
                     inertia: Inertia::Exact,
                     motors: vec![],
+                    from_file: false,
                     open: false,
                 }
             }
@@ -111,7 +116,8 @@ impl Shown {
         let (_, qd) = spec.robot.offsets();
         let driven = |dof| spec.robot.bodies.iter().enumerate().find(|(i, _)| (qd[*i]..qd[*i + 1]).contains(&dof));
         let motors = spec.drives.iter().filter_map(|d| Some((driven(d.dof)?.1.name.clone(), d.gain))).collect();
-        Self { name: spec.name, robot: spec.robot, inertia: spec.inertia, motors, start: spec.reset.start, open: false }
+        let (robot, inertia, start) = (spec.robot, spec.inertia, spec.reset.start);
+        Self { name: spec.name, robot, inertia, motors, start, from_file: false, open: false }
     }
 
     fn in_file(file: &str, text: &str) -> anyhow::Result<Self> {
@@ -119,11 +125,12 @@ impl Shown {
             let (place, message) = (e.location(), e.message);
             ConfigErrors::from(ConfigError::Syntax { place, message })
         })?;
-        lowered.robot.validate().with_context(|| format!("{file}: this robot cannot be simulated"))?;
+        let sound = lowered.robot.validate();
+        sound.map_err(|e| misused(format_args!("{file}: this robot cannot be simulated: {e:#}")))?;
         let stem = Path::new(file).file_stem().map_or_else(|| file.into(), |s| s.to_string_lossy().into_owned());
         let (robot, motors, start) = (lowered.robot, lowered.motors, lowered.start);
         let motors = motors.into_iter().map(|m| (m.body, m.gain)).collect();
-        Ok(Self { name: stem, robot, inertia: Inertia::Exact, motors, start, open: true })
+        Ok(Self { name: stem, robot, inertia: Inertia::Exact, motors, start, from_file: true, open: true })
     }
 }
 
@@ -165,15 +172,20 @@ fn headline(shown: &Shown) -> String {
     let mass: f64 = robot.bodies.iter().map(|b| b.mass_properties(shown.inertia).mass).sum();
     let ground = match robot.contact_points().len() {
         0 => "touches no ground".to_owned(),
+        1 => "1 point that touches the ground".to_owned(),
         n => format!("{n} points that touch the ground"),
     };
     format!(
-        "{} bodies, {} kg, {} coordinates, {} degrees of freedom, {ground}",
-        robot.bodies.len(),
+        "{}, {} kg, {}, {}, {ground}",
+        counted(robot.bodies.len(), "body", "bodies"),
         number(mass),
-        q[q.len() - 1],
-        qd[qd.len() - 1]
+        counted(q[q.len() - 1], "coordinate", "coordinates"),
+        counted(qd[qd.len() - 1], "degree of freedom", "degrees of freedom")
     )
+}
+
+fn counted(n: usize, one: &str, more: &str) -> String {
+    format!("{n} {}", if n == 1 { one } else { more })
 }
 
 /// Six digits, without zeros at the end.
@@ -244,8 +256,8 @@ fn table(shown: &Shown) -> String {
             JointKind::Fixed => "fixed",
         };
         let spring = match (j.drive_stiffness, j.target) {
-            (k, 0.0) => number(k),
-            (k, target) => format!("{} to {}", number(k), number(target)),
+            (k, target) if k == 0.0 || target == 0.0 => number(k),
+            (k, target) => format!("{} about {}", number(k), number(target)),
         };
         let motors: Vec<String> =
             shown.motors.iter().filter(|(of, _)| *of == body.name).map(|(_, gain)| number(*gain)).collect();
@@ -258,7 +270,9 @@ fn table(shown: &Shown) -> String {
             number(j.drive_damping),
             spring,
             number(j.armature),
-            if shown.open && simple {
+            if range(j) == "-" {
+                "-".into()
+            } else if shown.open {
                 "the task's".into()
             } else {
                 format!("{}, {}", number(j.limit_stiffness), number(j.limit_damping))
@@ -276,8 +290,13 @@ fn table(shown: &Shown) -> String {
             body.shapes.len().to_string(),
         ]);
     }
+    let kind = match shown.inertia {
+        _ if shown.from_file => ", from the file",
+        Inertia::Exact => ", of the solids drawn (inertia=exact)",
+        Inertia::Reference => ", as published (inertia=reference)",
+    };
     format!(
-        "{}\n{}\nkg, m, rad, N, N m; frames are those of the bodies at rest, inertias about the centre of mass\n",
+        "{}\n{}\nkg, m, rad, N, N m; frames are those of the bodies at rest, inertias about the centre of mass{kind}\n",
         aligned(&joints),
         aligned(&masses)
     )

@@ -13,6 +13,7 @@ mod replay;
 pub mod training;
 pub mod tree;
 
+pub use env::start_anywhere;
 pub use lab::{Case, Lab, Outcome, SelftestError, case};
 pub use training::{ENCODED, Training, same_bits, train_beside_cpu};
 

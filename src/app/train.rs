@@ -6,11 +6,12 @@ use std::path::{Path, PathBuf};
 
 use anyhow::ensure;
 
-use super::say;
+use super::{misused, say};
 use crate::algo::{Runner, learner, resolve};
 use crate::backend::Target;
 use crate::config::{
-    Bytes, Config, ConfigError, ConfigErrors, Device, KEYS, Key, LrSchedule, Precision, SourceLocation, load_with_notes,
+    Bytes, Config, ConfigError, ConfigErrors, Device, Grid, KEYS, Key, LrSchedule, Precision, SourceLocation,
+    load_with_notes,
 };
 use crate::device::cpu::team;
 use crate::device::cuda::matmul::FORCE;
@@ -154,7 +155,8 @@ fn set_up(run: Accepted, out: &mut dyn Write) -> anyhow::Result<Session<f32>> {
 
 /// A new run, or the one that the same command began; none where that is over and nothing is left to do.
 fn begin(args: &TrainArgs, out: &mut dyn Write) -> anyhow::Result<Option<Accepted>> {
-    let (config, notes) = load_with_notes(&args.settings())?;
+    let settings = args.settings();
+    let (config, notes) = load_with_notes(&settings).map_err(|e| several_values(e.into(), &settings))?;
     env::check(&config)?;
     for note in notes {
         say(out, format_args!("  {note}"));
@@ -162,8 +164,10 @@ fn begin(args: &TrainArgs, out: &mut dyn Write) -> anyhow::Result<Option<Accepte
     let path = config.run_folder();
     ensure!(
         !is_sweep(&path),
-        "{}: holds a sweep; go on with it by --resume, or choose another run_dir",
-        path.display()
+        misused(format_args!(
+            "{}: holds a sweep; go on with it by --resume, or choose another run_dir",
+            path.display()
+        ))
     );
     // Before a minute is spent on anything else; `create` asks again when it holds the lock.
     if RunFolder::holds_run(&path) {
@@ -188,6 +192,16 @@ fn begin(args: &TrainArgs, out: &mut dyn Write) -> anyhow::Result<Option<Accepte
     }
     let admitted = admit(&config)?;
     Ok(Some(Accepted { config, admitted, folder: None, latest: None }))
+}
+
+/// Says what several values of a setting are for, where there are some.
+fn several_values(e: anyhow::Error, settings: &[String]) -> anyhow::Error {
+    match Grid::new(settings) {
+        Ok(grid) if !grid.axes.is_empty() => {
+            e.context(format!("several values of {} are a sweep, which --multirun begins", grid.axes.join(", ")))
+        }
+        _ => e,
+    }
 }
 
 /// Whether the run in a folder is the one that `config` describes: then the same command again goes on with it.

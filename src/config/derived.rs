@@ -5,6 +5,36 @@ use std::path::{Path, PathBuf};
 use super::choices::Algorithm;
 use super::schema::Config;
 
+/// What an algorithm has, as far as settings and plans depend on it.
+#[derive(Clone, Copy, Debug)]
+pub struct AlgorithmTraits {
+    /// The setting that chooses it.
+    pub setting: &'static str,
+    /// A model of the world that it learns.
+    pub world_model: bool,
+    /// Experience that it keeps.
+    pub replay: bool,
+    /// The gradient of the simulator.
+    pub simulator_gradient: bool,
+}
+
+impl Algorithm {
+    /// What it has. (What it does, `algo` knows.)
+    pub const fn traits(self) -> AlgorithmTraits {
+        match self {
+            Self::Pwm => {
+                AlgorithmTraits { setting: "algorithm=pwm", world_model: true, replay: true, simulator_gradient: false }
+            }
+            Algorithm::Shac => AlgorithmTraits {
+                setting: "algorithm=shac",
+                world_model: false,
+                replay: false,
+                simulator_gradient: true,
+            },
+        }
+    }
+}
+
 impl Config {
     /// The run's folder: `run_dir`, or `runs/<env>_<alg>_s<seed>`.
     pub fn run_folder(&self) -> PathBuf {
@@ -24,9 +54,14 @@ impl Config {
         label(&self.alg)
     }
 
-    /// Whether the algorithm learns a world model, from replayed experience.
+    /// Whether the algorithm learns a world model.
     pub fn has_world_model(&self) -> bool {
-        self.algorithm == Algorithm::Pwm
+        self.algorithm.traits().world_model
+    }
+
+    /// Whether it keeps experience in a replay.
+    pub fn has_replay(&self) -> bool {
+        self.algorithm.traits().replay
     }
 
     /// World-model updates of the first epoch that can learn.

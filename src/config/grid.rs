@@ -74,6 +74,10 @@ fn values(text: &str) -> Result<Vec<String>, String> {
     if parts.len() > 1 && parts.iter().any(String::is_empty) {
         return Err("there is nothing between two of its commas".into());
     }
+    if let (Some(part), 2..) = (parts.iter().find(|p| p.starts_with("range(") || p.starts_with("choice(")), parts.len())
+    {
+        return Err(format!("`{part}` stands alone; write out the values of a list"));
+    }
     Ok(parts)
 }
 
@@ -178,7 +182,17 @@ mod tests {
         ] {
             assert_eq!(values(text).unwrap(), expected, "{text}");
         }
-        for text in ["0,,1", "0,", ",", "range(0)", "range(a,b)", "range(0,1,0)", "range(1,2,3,4)"] {
+        for text in [
+            "0,,1",
+            "0,",
+            ",",
+            "range(0)",
+            "range(a,b)",
+            "range(0,1,0)",
+            "range(1,2,3,4)",
+            "range(3),7",
+            "1,choice(2,3)",
+        ] {
             assert!(values(text).is_err(), "{text}");
         }
     }

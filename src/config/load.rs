@@ -5,7 +5,7 @@ use std::path::Path;
 use std::sync::Arc;
 
 use super::error::{Broken, ConfigError, ConfigErrors, SourceLocation};
-use super::fork::{self, Note};
+use super::fork::{self, Note, NoteKind};
 use super::key::{Key, one_of};
 use super::multitask;
 use super::names::{help_for, nearest, resolve};
@@ -172,12 +172,16 @@ fn source(kind: ShippedKind, chosen: Option<&Setting>, default: &str) -> Result<
     let spec = (kind == ShippedKind::Env).then(|| Spec::in_file(&name, &text)).flatten();
     let spec = spec.map(Spec::with_robot_file).transpose()?.map(Arc::new);
     let settings: Vec<_> = settings.into_iter().filter(|s| spec.is_none() || s.name != SPEC).collect();
-    let (settings, notes) = if fork::is_one(&settings) { fork::translate(settings) } else { (settings, vec![]) };
+    let (settings, mut notes) = if fork::is_one(&settings) { fork::translate(settings) } else { (settings, vec![]) };
     // An environment's file that names a shipped one starts from it.
     if let (ShippedKind::Env, Some(named)) = (kind, settings.iter().find(|s| s.name == kind.key())) {
         let base = Shipped::find(kind, &text_of(named)).ok_or_else(|| unknown_name(kind, named))?;
         let spec = base.spec().map(|from| Spec::based(from, spec.map(Arc::unwrap_or_clone), &named.value_at));
         return Ok(Source { name, spec: spec.map(Arc::new), notes, settings: based(base.settings()?, settings) });
+    }
+    if kind == ShippedKind::Env && spec.is_none() {
+        let meaning = format!("it has neither `spec` nor `env`: its settings are for the task `{default}`");
+        notes.push(Note { kind: NoteKind::Mapped, setting: format!("env={name}"), meaning });
     }
     Ok(Source { name, spec, notes, settings })
 }

@@ -72,7 +72,7 @@ impl Config {
             )
         });
 
-        let no_replay = !c.has_world_model();
+        let no_replay = !c.has_replay();
         let needed = c.num_envs as u128 * (c.horizon as u128 + 1);
         rule(no_replay || c.wm_buffer_size as u128 >= needed, &["wm_buffer_size", "num_envs", "horizon"], &|| {
             (

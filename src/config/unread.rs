@@ -10,6 +10,7 @@ impl Config {
     /// The setting, as `key=value`, or the file because of which `key` is not read; none if it is.
     pub fn unread(&self, key: &str) -> Option<&'static str> {
         let schedules = [self.actor_lr_schedule, self.critic_lr_schedule, self.model_lr_schedule];
+        let algorithm = self.algorithm.traits();
         let constant = schedules.iter().all(|s| s.unwrap_or(self.lr_schedule) == LrSchedule::Constant);
         let (off, why) = match key {
             "latent_dim" | "simnorm_dim" | "encoder_units" => (self.latent == Latent::Observed, "latent=observed"),
@@ -17,9 +18,10 @@ impl Config {
                 (self.reward_head == RewardHead::Scalar, "reward_head=scalar")
             }
             "lr_end" | "lr_decay_start" => (constant, "lr_schedule=constant"),
-            "inertia" => (self.spec.as_ref().is_some_and(|s| s.has_robot_file()), "the robot's own file"),
-            "step_grad_norm" | "subgradient" => (self.has_world_model(), "algorithm=pwm"),
-            _ if !self.has_world_model() && of_world_model(key) => (true, "algorithm=shac"),
+            "inertia" => (self.spec.as_ref().is_some_and(|s| s.has_robot_file()), "a robot from a file of its own"),
+            "step_grad_norm" | "subgradient" => (!algorithm.simulator_gradient, algorithm.setting),
+            _ if !algorithm.world_model && of_world_model(key) => (true, algorithm.setting),
+            _ if !algorithm.replay && of_replay(key) => (true, algorithm.setting),
             _ if key.starts_with("flow_") => (self.dynamics == Dynamics::Mlp, "dynamics=mlp"),
             _ if key.starts_with("actor_flow_") => (self.actor == ActorKind::Gaussian, "actor=gaussian"),
             _ => (false, ""),
@@ -28,22 +30,17 @@ impl Config {
     }
 }
 
-/// Settings of the world model, its replay and its rollouts. SHAC always normalises observations.
+/// Settings of the replay.
+fn of_replay(key: &str) -> bool {
+    key == "replay" || key.starts_with("replay_") || key == "wm_buffer_size"
+}
+
+/// Settings of the world model and its rollouts. SHAC always normalises observations.
 fn of_world_model(key: &str) -> bool {
-    let families = ["wm_", "replay_", "model_", "flow_"];
-    let others = [
-        "replay",
-        "latent",
-        "dynamics",
-        "units",
-        "reward_head",
-        "rollout",
-        "detach",
-        "rew_norm",
-        "reward_clip",
-        "obs_norm",
-    ];
-    families.iter().any(|f| key.starts_with(f)) || others.contains(&key)
+    let families = ["wm_", "model_", "flow_"];
+    let others =
+        ["latent", "dynamics", "units", "reward_head", "rollout", "detach", "rew_norm", "reward_clip", "obs_norm"];
+    !of_replay(key) && families.iter().any(|f| key.starts_with(f)) || others.contains(&key)
 }
 
 /// A note for each of these settings that changes nothing.

@@ -4,6 +4,7 @@
 pub mod cpu;
 pub mod cuda;
 pub mod dual;
+pub mod numerics;
 pub mod philox;
 pub mod scalar;
 

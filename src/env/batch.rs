@@ -89,13 +89,23 @@ pub struct GradientBound {
     pub count: Val,
 }
 
-/// Entries of an observation and of an action that a configuration's environments have.
+/// The tasks of a configuration that was checked: the groups of its batches, in their order.
+fn tasks(c: &Config) -> Vec<Arc<Task>> {
+    vec![Arc::new(of_config(c))]
+}
+
+/// Entries of an observation and of an action of the batch that a configuration describes, without building it.
 ///
 /// # Panics
 /// If the configuration's specification is not right: see [`super::check`].
 pub fn dims(c: &Config) -> (usize, usize) {
-    let task = of_config(c);
-    (task.sizes.obs, task.sizes.act)
+    let tasks = tasks(c);
+    (widest(&tasks, |t| t.sizes.obs), widest(&tasks, |t| t.sizes.act))
+}
+
+/// The most of something that any task has.
+fn widest(tasks: &[Arc<Task>], of: fn(&Task) -> usize) -> usize {
+    tasks.iter().map(|t| of(t)).max().unwrap_or(0)
 }
 
 /// Sizes of the environments of a configuration.
@@ -112,13 +122,13 @@ pub(super) fn of_config(c: &Config) -> Task {
 }
 
 impl EnvBatch {
-    /// `count` environments of the configuration's task. Their starts are drawn from `stream`.
+    /// `count` environments of each of the configuration's tasks. Their starts are drawn from `stream`.
     ///
     /// # Panics
     /// If the configuration's specification is not right: see [`super::check`].
     pub fn of_config(vars: &mut Vars, name: &str, c: &Config, count: usize, mode: Mode, stream: Stream) -> Self {
-        let task = Arc::new(of_config(c));
-        Self::new(vars, name, &[(task, count)], mode, Philox::new(c.seed, stream))
+        let groups: Vec<_> = tasks(c).into_iter().map(|task| (task, count)).collect();
+        Self::new(vars, name, &groups, mode, Philox::new(c.seed, stream))
     }
 
     /// Environments of each of these tasks, in this order. Variables are called `name.*`; those of a group among
@@ -143,8 +153,8 @@ impl EnvBatch {
             });
             first += count;
         }
-        let widest = |of: fn(&Task) -> usize| tasks.iter().map(|(t, _)| of(t)).max().unwrap_or(0);
-        let (obs_dim, act_dim, count) = (widest(|t| t.sizes.obs), widest(|t| t.sizes.act), first);
+        let all: Vec<Arc<Task>> = tasks.iter().map(|(task, _)| task.clone()).collect();
+        let (obs_dim, act_dim, count) = (widest(&all, |t| t.sizes.obs), widest(&all, |t| t.sizes.act), first);
         Self {
             count,
             obs_dim,
@@ -159,6 +169,11 @@ impl EnvBatch {
             episode_stats: add("meters", DType::Real, &[groups.len() * STATS]),
             groups,
         }
+    }
+
+    /// Steps of the longest episode that any task has.
+    pub fn episode_length(&self) -> usize {
+        self.groups.iter().map(|g| g.task.spec.episode_length).max().unwrap_or(0)
     }
 
     /// Which task each row is of, as the number of its group.

@@ -57,6 +57,7 @@ fn headers(g: &Group) -> Vec<GeneratedHeader> {
     c.integer("ACT", task.sizes.act);
     c.integer("ACT_WIDTH", g.actions);
     c.integer("FIRST_BLOCK", g.first_block as usize);
+    c.integer("STATS", STATS);
     actions(&mut c, g);
     termination(&mut c, g);
     starts(&mut c, g);

@@ -11,13 +11,13 @@ use serde_json::{Map, Value, json};
 use crate::algo::learner;
 use crate::config::RewardHead;
 use crate::config::{ActorKind, Config, Decode, Dynamics, FlowHead, FlowProjection, Integrator, Latent};
+use crate::device::numerics::{NORM_EPSILON, NORMALISED_BOUND, STATS_EPSILON};
 use crate::env;
 use crate::io::atomic;
 use crate::io::checkpoint::{Checkpoint, CheckpointError};
 use crate::io::tensors::{self, Tensor};
 use crate::model::{Actor, Critics, Mlp, ParamGroup, WorldModel};
-use crate::ops::linear::{Epilogue, LN_EPS};
-use crate::ops::stats::{CLAMP, EPS};
+use crate::ops::linear::Epilogue;
 use crate::tape::Vars;
 
 /// What an export may hold.
@@ -81,7 +81,7 @@ impl Export<'_> {
         if has(ExportPart::Actor) || has(ExportPart::World) {
             if normalised {
                 self.statistics("obs_stats", "obs", &[self.obs_dim])?;
-                seen.push(json!({"op": "normalise", "mean": "obs.mean", "var": "obs.var", "eps": EPS, "clamp": CLAMP}));
+                seen.push(json!({"op": "normalise", "mean": "obs.mean", "var": "obs.var", "eps": STATS_EPSILON, "clamp": NORMALISED_BOUND}));
             }
             if let Some((world, encoder)) = world.and_then(|w| Some((w, w.encoder()?))) {
                 self.group(&world.group, |name| name.starts_with("encoder.").then(|| name.into()))?;
@@ -225,7 +225,7 @@ fn stack(name: &str, network: &Mlp) -> Vec<Value> {
             json!({"op": "linear", "weight": format!("{name}.{i}.weight"), "bias": format!("{name}.{i}.bias")});
         let norm = json!({
             "op": "layer_norm", "weight": format!("{name}.{i}.ln.weight"), "bias": format!("{name}.{i}.ln.bias"),
-            "eps": LN_EPS,
+            "eps": NORM_EPSILON,
         });
         let mish = json!({"op": "mish"});
         steps.extend(match epilogue {

@@ -64,7 +64,8 @@ pub fn reason(e: &(dyn Error + 'static)) -> Option<u8> {
         return match e {
             FolderError::File(_) => Some(3),
             FolderError::BadInfo { .. } => Some(4),
-            _ => None,
+            FolderError::Exists { .. } | FolderError::NoRun { .. } => Some(2),
+            FolderError::Locked { .. } => None,
         };
     }
     if let Some(e) = e.downcast_ref::<TrainError>() {

@@ -1,13 +1,14 @@
 //! How large a robot may be: classes of sizes that the dynamics are compiled for.
 //!
 //! The arrays of a substep ([`super::Work`], [`super::Cotangents`]) live on the stack and have the size of a class;
-//! loops go over the bodies and dofs that the robot has. The first class is the exact size of a walker with four legs
-//! of two hinges: it pays for no number that it does not use. Two things bound the largest class, and fail to compile
+//! loops go over the bodies and dofs that the robot has. The first class is the exact size of one of the shipped robots
+//! ([`EXACT`]), which pays for no number that it does not use. Two things bound the largest class, and fail to compile
 //! beyond: the stack of a worker, which holds the adjoint eight lanes wide (`env::rows`), and the memory on the chip of
 //! a GPU ([`super::cuda`]).
 
 use super::adjoint::kept_per_substep;
 use super::articulation::{Articulation, RobotError};
+use super::robots::EXACT;
 
 /// What a robot of one class may have at most.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -57,7 +58,7 @@ impl Size {
 
 /// The classes, smallest first; [`for_size`](crate::for_size) has an arm for each.
 pub const CLASSES: [Size; 3] = [
-    Size { bodies: 9, coordinates: 15, velocities: 14, substeps: 16 },
+    EXACT,
     Size { bodies: 24, coordinates: 32, velocities: 28, substeps: 64 },
     Size { bodies: 80, coordinates: 56, velocities: 48, substeps: 64 },
 ];

@@ -95,9 +95,8 @@ impl SweepError {
         match self {
             Self::Folder(e) => crate::run::status::reason(e),
             Self::Later { .. } => Some(4),
-            Self::Changed { .. } | Self::Twice(..) => Some(2),
+            Self::Changed { .. } | Self::Twice(..) | Self::NoSweep(_) | Self::IsRun(_) => Some(2),
             Self::Failed { status, .. } | Self::CutShort { status, .. } => Some(*status),
-            Self::NoSweep(_) | Self::IsRun(_) => None,
         }
     }
 }

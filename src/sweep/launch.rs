@@ -5,8 +5,8 @@ use std::io::{self, Read, Seek, SeekFrom, Write};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 
+use super::capacity::{Capacity, Resources};
 use super::folder::Failure;
-use super::schedule::{Needs, Room};
 use crate::run::folder::utc_now;
 use crate::run::status;
 
@@ -16,12 +16,12 @@ pub const LOG: &str = "output.log";
 /// A member to be started.
 #[derive(Clone, Debug)]
 pub struct Job {
-    /// Settings `key=value`, the run's folder among them.
-    pub settings: Vec<String>,
+    /// Arguments of the program that trains, the run's folder among them.
+    pub args: Vec<String>,
     /// The run's folder.
     pub folder: PathBuf,
     /// What it takes.
-    pub needs: Needs,
+    pub resources: Resources,
 }
 
 /// How a member's process ended.
@@ -38,7 +38,7 @@ pub trait Launcher {
     /// Its name in `sweep.json`.
     fn name(&self) -> &'static str;
     /// Whether a member may start beside those that run.
-    fn has_room(&self, running: &[Needs], next: &Needs) -> bool;
+    fn has_capacity(&self, running: &[Resources], next: &Resources) -> bool;
     /// Starts a member. It appends what it prints to [`LOG`] in its folder.
     fn start(&mut self, job: &Job) -> io::Result<Box<dyn Launched>>;
 }
@@ -57,7 +57,7 @@ pub struct Local {
     /// The program that trains.
     pub program: PathBuf,
     /// What there is for all of them.
-    pub room: Room,
+    pub capacity: Capacity,
 }
 
 impl Launcher for Local {
@@ -65,15 +65,15 @@ impl Launcher for Local {
         "local"
     }
 
-    fn has_room(&self, running: &[Needs], next: &Needs) -> bool {
-        self.room.fits(running, next)
+    fn has_capacity(&self, running: &[Resources], next: &Resources) -> bool {
+        self.capacity.fits(running, next)
     }
 
     fn start(&mut self, job: &Job) -> io::Result<Box<dyn Launched>> {
         std::fs::create_dir_all(&job.folder)?;
         let log = OpenOptions::new().create(true).append(true).open(job.folder.join(LOG))?;
         let mut command = Command::new(&self.program);
-        command.args(&job.settings).args(["--ui", "plain", "--lifeline"]);
+        command.args(&job.args).args(["--ui", "plain", "--lifeline"]);
         command.stdin(Stdio::piped()).stdout(log.try_clone()?).stderr(log);
         // A key on the terminal is for the sweep, which passes it on: a second signal would end a run at once.
         #[cfg(unix)]
@@ -120,9 +120,18 @@ impl Failure {
         Self { status, signal, reason, at: utc_now() }
     }
 
-    /// Why a member could not be started, or was lost sight of.
+    /// Why a member could not be started.
     pub fn to_start(e: &io::Error) -> Self {
         Self { reason: format!("cannot be started: {e}"), at: utc_now(), ..Self::default() }
+    }
+
+    /// Why nothing is known of how a member ended.
+    pub fn to_follow(e: &io::Error) -> Self {
+        Self {
+            reason: format!("was started, and its process cannot be waited for: {e}"),
+            at: utc_now(),
+            ..Self::default()
+        }
     }
 }
 

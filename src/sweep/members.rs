@@ -16,6 +16,8 @@ pub struct Draft {
     pub name: Option<String>,
     /// Settings `key=value`.
     pub overrides: Vec<String>,
+    /// Those that are given when it goes on from what its own folder holds; none where `overrides` are.
+    pub resumed_with: Option<Vec<String>>,
     /// What they come to.
     pub config: Config,
 }
@@ -66,7 +68,7 @@ fn begun_with(folder: &Path, member: &MemberInfo) -> Option<Config> {
 
 /// Settles the drafts with the sweep that is in the folder: the place of each among `info.members`, where new ones are
 /// appended and the others get their new settings.
-pub fn settle(
+pub fn reconcile(
     folder: &Path,
     info: &mut SweepInfo,
     axes: &[String],
@@ -133,7 +135,12 @@ mod tests {
 
     fn drafts(texts: &[&str]) -> (Vec<String>, Vec<Draft>) {
         let grid = Grid::new(texts).unwrap();
-        let draft = |overrides: Vec<String>| Draft { name: None, config: load(&overrides).unwrap(), overrides };
+        let draft = |overrides: Vec<String>| Draft {
+            name: None,
+            config: load(&overrides).unwrap(),
+            overrides,
+            resumed_with: None,
+        };
         (grid.axes, grid.points.into_iter().map(draft).collect())
     }
 
@@ -153,32 +160,32 @@ mod tests {
     fn the_same_command_finds_its_members_and_more_are_added() {
         let dir = tempfile::tempdir().unwrap();
         let mut info = SweepInfo::default();
-        let mut settle = |texts: &[&str]| {
+        let mut reconcile = |texts: &[&str]| {
             let (axes, of) = drafts(texts);
             unlike(&axes, &of).unwrap();
             let before = info.clone();
-            let places = settle(dir.path(), &mut info, &axes, &of);
+            let places = reconcile(dir.path(), &mut info, &axes, &of);
             let names = names(&info).join(" ");
             if places.is_err() {
                 info = before;
             }
             (places, names)
         };
-        let (places, all) = settle(&["seed=0,1", "gamma=0.9"]);
+        let (places, all) = reconcile(&["seed=0,1", "gamma=0.9"]);
         assert_eq!((places.unwrap(), &all[..]), (vec![0, 1], "seed=0 seed=1"));
-        assert_eq!(settle(&["seed=0,1", "gamma=0.9", "max_minutes=3", "threads=2"]).0.unwrap(), [0, 1]);
-        let (places, all) = settle(&["seed=2,1", "gamma=0.9"]);
+        assert_eq!(reconcile(&["seed=0,1", "gamma=0.9", "max_minutes=3", "threads=2"]).0.unwrap(), [0, 1]);
+        let (places, all) = reconcile(&["seed=2,1", "gamma=0.9"]);
         assert_eq!((places.unwrap(), &all[..]), (vec![2, 1], "seed=0 seed=1 seed=2"));
         // A single value is no axis, and the sweep's own axes name it.
-        assert_eq!(settle(&["seed=3", "gamma=0.9"]).1, "seed=0 seed=1 seed=2 seed=3");
+        assert_eq!(reconcile(&["seed=3", "gamma=0.9"]).1, "seed=0 seed=1 seed=2 seed=3");
         // What was begun with another setting is told; a new axis makes new members, and finds the old.
-        let text = settle(&["seed=0,1", "gamma=0.95"]).0.unwrap_err().to_string();
+        let text = reconcile(&["seed=0,1", "gamma=0.95"]).0.unwrap_err().to_string();
         assert!(text.contains("seed=0") && text.contains("`gamma` was 0.9 and is 0.95"), "{text}");
-        let (places, all) = settle(&["seed=0,1", "gamma=0.9,0.95"]);
+        let (places, all) = reconcile(&["seed=0,1", "gamma=0.9,0.95"]);
         assert_eq!(places.unwrap(), [0, 4, 1, 5]);
         assert!(all.ends_with("seed=0,gamma=0.95 seed=1,gamma=0.95"), "{all}");
         // Two lengths are two members.
-        let (places, all) = settle(&["seed=9", "max_epochs=10,20"]);
+        let (places, all) = reconcile(&["seed=9", "max_epochs=10,20"]);
         assert!(places.unwrap() == [6, 7] && all.ends_with("seed=9,max_epochs=10 seed=9,max_epochs=20"), "{all}");
     }
 

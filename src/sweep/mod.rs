@@ -4,28 +4,28 @@
 //! |---|---|
 //! | `folder.rs` | `sweep.json`: which runs there are, and what became of those that failed |
 //! | `members.rs` | the runs that a command asks for, beside those that are there |
-//! | `schedule.rs` | which runs fit beside each other |
+//! | `capacity.rs` | which runs fit beside each other |
 //! | `launch.rs` | starts a run and hears how it ended; the only file that knows where |
-//! | `conduct.rs` | from the first run to the last |
-//! | `standing.rs` | how far a run is, from its folder alone |
+//! | `runner.rs` | from the first run to the last |
+//! | `status.rs` | how far a run is, from its folder alone |
 //! | `table.rs` | the same of all runs as text and JSON |
 //!
 //! A member is a process and a run folder like any other: what resumes a run resumes a member.
 
-mod conduct;
+mod capacity;
 mod folder;
 mod launch;
 mod members;
-mod schedule;
-mod standing;
+mod runner;
+mod status;
 mod table;
 
-pub use conduct::{Conductor, Event, Member, Outcome};
+pub use capacity::{Capacity, Resources};
 pub use folder::{
     Failure, MemberInfo, REPORT, SweepEnd, SweepEnded, SweepError, SweepFolder, SweepInfo, is_alive, is_sweep, read,
 };
 pub use launch::{Exit, Job, LOG, Launched, Launcher, Local};
-pub use members::{Draft, label, settle, unlike};
-pub use schedule::{Needs, Room};
-pub use standing::{Standing, State, is_over};
+pub use members::{Draft, label, reconcile, unlike};
+pub use runner::{Event, Member, Outcome, SweepRunner};
+pub use status::{MemberStatus, State, is_over};
 pub use table::{Line, counts, json, lines, summary, table};

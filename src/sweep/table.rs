@@ -8,7 +8,7 @@ use serde::Serialize;
 use serde_json::{Value, json as object};
 
 use super::folder::{SweepInfo, is_alive};
-use super::standing::{Standing, State};
+use super::status::{MemberStatus, State};
 use crate::run::progress::{Short, Time};
 
 /// A member as the table shows it.
@@ -20,7 +20,7 @@ pub struct Line {
     pub overrides: BTreeMap<String, String>,
     /// How far it is.
     #[serde(flatten)]
-    pub standing: Standing,
+    pub status: MemberStatus,
 }
 
 /// The settings in which members differ, in the order in which they were given.
@@ -53,14 +53,14 @@ pub fn lines(folder: &Path, info: &SweepInfo) -> Vec<Line> {
             .filter(|(key, _)| keys.contains(key))
             .map(|(key, value)| (key.to_owned(), value.to_owned()))
             .collect(),
-        standing: Standing::read(&folder.join(&m.name), m.failure.as_ref()),
+        status: MemberStatus::read(&folder.join(&m.name), m.failure.as_ref()),
     };
     info.members.par_iter().map(line).collect()
 }
 
 /// How many members are in each state, without states that no member is in.
 pub fn counts(lines: &[Line]) -> Vec<(State, usize)> {
-    let count = |state: State| lines.iter().filter(|l| l.standing.state == state).count();
+    let count = |state: State| lines.iter().filter(|l| l.status.state == state).count();
     State::ALL.into_iter().map(|s| (s, count(s))).filter(|(_, n)| *n > 0).collect()
 }
 
@@ -83,7 +83,7 @@ pub fn table(info: &SweepInfo, lines: &[Line]) -> Vec<String> {
     let number = |x: Option<f64>| x.map_or_else(|| "-".into(), |x| format!("{x:.0}"));
     let time = |minutes: Option<f64>| minutes.map_or_else(|| "-".into(), |m| Time(60.0 * m).to_string());
     let row = |l: &Line| {
-        let s = &l.standing;
+        let s = &l.status;
         let mut cells: Vec<String> =
             keys.iter().map(|k| l.overrides.get(*k).cloned().unwrap_or_else(|| "-".into())).collect();
         if keys.is_empty() {

@@ -118,7 +118,7 @@ fn the_reader_of_imports_reads() {
 }
 
 /// Which algorithms there are is told in one place; a new one is added there, not looked for in the whole tree.
-/// (Settings know their default, and whether a world model is learned.)
+/// (Settings know their default, and what each has: `Algorithm::traits`.)
 #[test]
 fn algorithms_are_told_apart_in_one_place() {
     let src = Path::new(env!("CARGO_MANIFEST_DIR")).join("src");
@@ -134,4 +134,16 @@ fn algorithms_are_told_apart_in_one_place() {
     }
     knowing.sort();
     assert_eq!(knowing, ["algo/mod.rs", "config/derived.rs", "config/schema.rs"]);
+}
+
+/// A thread that waits sleeps: one that yields hands its core to another process for whole ticks.
+#[test]
+fn no_thread_yields() {
+    let src = Path::new(env!("CARGO_MANIFEST_DIR")).join("src");
+    let mut files = Vec::new();
+    sources(&src, &mut files);
+    for file in files {
+        let text = std::fs::read_to_string(&file).unwrap();
+        assert!(!["yield_now", "sched_yield"].iter().any(|w| text.contains(w)), "{}", file.display());
+    }
 }

@@ -6,6 +6,7 @@ use pwm::config::{
     LrSchedule, NoteKind, ReplaySampling, RewNorm, RewardHead, SHIPPED, Shipped, ShippedKind, TauSampling, help_text,
     load, load_with_notes, markdown,
 };
+use std::path::{Path, PathBuf};
 
 const NONE: &[&str] = &[];
 
@@ -531,6 +532,51 @@ fn files_of_many_tasks_are_refused() {
     std::fs::write(&path, with("  task_dim: 96\n  multitask: False\n  action_dims: null\n  tasks: null\n")).unwrap();
     let notes = load_with_notes(&[&alg]).unwrap().1;
     assert!(notes.iter().any(|n| n.setting == "world_model_config.task_dim=96" && n.kind == NoteKind::Harmful));
+}
+
+/// Configuration files as they are, of the folder `FORK`: those of many tasks are refused with their lines, the others
+/// are read.
+#[test]
+#[ignore = "needs a folder of files: scripts/full"]
+fn files_of_users_are_read_or_refused() {
+    fn walk(folder: &Path, files: &mut Vec<PathBuf>) {
+        for path in std::fs::read_dir(folder).unwrap().map(|e| e.unwrap().path()) {
+            match path.extension() {
+                _ if path.is_dir() => walk(&path, files),
+                Some(e) if e == "yaml" => files.push(path),
+                _ => {}
+            }
+        }
+    }
+    let mut files = vec![];
+    walk(Path::new(&std::env::var("FORK").expect("FORK names a folder")), &mut files);
+    files.sort();
+    let (mut read, mut refused) = (0, 0);
+    for file in files {
+        let text = std::fs::read_to_string(&file).unwrap();
+        let is_set = |line: &str| {
+            let (key, value) = line.split('#').next().unwrap_or_default().split_once(':').unwrap_or_default();
+            match key.trim() {
+                "multitask" => value.trim().eq_ignore_ascii_case("true"),
+                "tasks" | "action_dims" => !["", "null"].contains(&value.trim()),
+                _ => false,
+            }
+        };
+        let (line, result) = (text.lines().position(is_set), load(&[format!("alg={}", file.display())]));
+        match (line, result) {
+            (None, Ok(_)) => read += 1,
+            (Some(at), Err(e)) => {
+                let said = e.to_string();
+                let named =
+                    said.contains("this is a run of many tasks") && said.contains(&format!("(line {})", at + 1));
+                assert!(named, "{}: {said}", file.display());
+                refused += 1;
+            }
+            (line, result) => panic!("{}: {line:?}, {:?}", file.display(), result.err().map(|e| e.to_string())),
+        }
+    }
+    println!("{read} files of one task are read, {refused} of many tasks are refused");
+    assert!(read > 0 && refused > 0);
 }
 
 #[test]

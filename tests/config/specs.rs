@@ -296,7 +296,10 @@ fn a_robot_of_ones_own() {
     let mass = |c: &Config| format!("{:?}", Task::from_config(c).unwrap().model().links);
     let (c, notes) = pwm::config::load_with_notes(&[&env[..], "inertia=reference"]).unwrap();
     assert_eq!(mass(&c), mass(&load(&[&env[..], "inertia=exact"]).unwrap()));
-    assert!(notes.iter().any(|n| n.to_string().contains("the robot's own file does not read it")), "{notes:?}");
+    assert!(
+        notes.iter().any(|n| n.to_string().contains("a robot from a file of its own does not read it")),
+        "{notes:?}"
+    );
     // Its start is that of the file, and so are its limits without damping.
     let task = Task::from_config(&c).unwrap();
     assert_eq!((task.spec.reset.start[1], task.spec.reset.start[13]), (0.6, 0.02));
@@ -346,6 +349,9 @@ fn what_is_wrong_with_a_robots_file_or_its_constants_is_said_with_its_line() {
             said(&LEG.replace("contype=\"1\"", "contype=\"0\""), LEG_TASK),
             "leg.yaml:4:12: nothing of this robot touches a ground",
         ),
+        (said_of("env: hopper\nspec:\n  contact: {}\n"), "my.yaml:3:12: `contact` sets nothing"),
+        (said_of("env: hopper\nspec:\n  limits: {}\n"), "my.yaml:3:11: `limits` sets nothing"),
+        (said_of("env: anymal\nspec:\n  limits: {damping: 1}\n"), "my.yaml:3:11: no joint of this robot has limits"),
     ] {
         assert!(text.contains(expected), "{expected}:\n{text}");
     }

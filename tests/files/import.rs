@@ -98,7 +98,7 @@ fn files_with_dots_in_their_names_do_not_overwrite_each_other() {
     assert!(names.iter().all(|n| import(n).status.success()));
     assert!(names.iter().all(|n| dir.path().join(format!("{n}.safetensors")).is_file()));
     let again = import(names[0]);
-    assert!(again.status.code() == Some(1) && text(&again.stderr).contains("is there already"));
+    assert!(again.status.code() == Some(2) && text(&again.stderr).contains("is there already"));
 }
 
 #[test]

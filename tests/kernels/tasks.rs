@@ -2,7 +2,7 @@
 
 use super::cases::check;
 use crate::support::specs::{FIXED, FREE, task};
-use pwm::app::selftest::{Case, case};
+use pwm::app::selftest::{Case, case, start_anywhere};
 use pwm::config::{Config, Precision, Subgradient, load};
 use pwm::device::philox::{Philox, Stream};
 use pwm::env::{EnvBatch, GradientBound, Mode, Task};
@@ -54,22 +54,30 @@ fn cases() -> Vec<Case> {
                 }
             }));
         }
-        list.push(case(format!("gradient of {name}"), move |l| {
-            let env = EnvBatch::new(&mut l.vars, "env", &groups, Mode::Train, rng);
-            env.reset(&mut l.p, &l.vars);
-            let counted = l.given(&[2], vec![0.0; 2]);
-            let bound = GradientBound { norm: 1e6, count: counted };
-            let mut state = env.state(&mut l.p, &l.vars);
-            for _ in 0..2 {
-                let action = l.leaf(&[env.count, env.act_dim]);
-                let into = [&[env.count, env.obs_dim][..], &[env.count], &[env.count], &[env.count]];
-                let into = into.map(|shape| l.p.real(shape));
-                (_, state) = env.step_through(&mut l.p, &l.vars, &state, action, bound, into);
-                l.follow(into[0]);
-                l.follow(into[1]);
-            }
-            state.groups.iter().flatten().for_each(|&v| l.follow(v));
-        }));
+        // From starts; and from states of every kind, where some gradients are scaled down.
+        for (anywhere, norm) in [(false, 1e6), (true, 0.5)] {
+            let groups = groups.clone();
+            list.push(case(format!("gradient of {name}, bound {norm}"), move |l| {
+                let env = EnvBatch::new(&mut l.vars, "env", &groups, Mode::Train, rng);
+                if anywhere {
+                    env.groups.iter().for_each(|g| start_anywhere(l, g, &rng, 1.0));
+                } else {
+                    env.reset(&mut l.p, &l.vars);
+                }
+                let counted = l.given(&[2], vec![0.0; 2]);
+                let bound = GradientBound { norm, count: counted };
+                let mut state = env.state(&mut l.p, &l.vars);
+                for _ in 0..2 {
+                    let action = l.leaf(&[env.count, env.act_dim]);
+                    let into = [&[env.count, env.obs_dim][..], &[env.count], &[env.count], &[env.count]];
+                    let into = into.map(|shape| l.p.real(shape));
+                    (_, state) = env.step_through(&mut l.p, &l.vars, &state, action, bound, into);
+                    l.follow(into[0]);
+                    l.follow(into[1]);
+                }
+                state.groups.iter().flatten().for_each(|&v| l.follow(v));
+            }));
+        }
     }
     list
 }

@@ -13,7 +13,7 @@ use pwm::device::cpu::team::Team;
 use pwm::device::{Dual, Real};
 use pwm::ops::stats::START_COUNT;
 use pwm::tape::{DType, Machine, Op, OpArgs, Program, Region, TapeReal, Val, Vars};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex};
 
 /// The most tasks that a phase of each operation had.
@@ -201,11 +201,9 @@ fn small() -> Config {
     }
 }
 
-/// All programs of a run on two threads, at sizes that give what several threads read at the same time to several
-/// tasks: for Miri, which sees who borrows what, and when.
-#[test]
-fn two_threads_share_memory() {
-    let c = Config {
+/// Sizes that give what several threads read at the same time to several tasks.
+fn shared() -> Config {
+    Config {
         num_envs: 9,
         eval_episodes: 9,
         episode_length: 3,
@@ -220,23 +218,63 @@ fn two_threads_share_memory() {
         wm_buffer_size: 60,
         obs_norm: true,
         ..Config::default()
+    }
+}
+
+/// Runs all programs of a configuration on two threads, and gives the operations that ran.
+fn on_two_threads(c: &Config) -> BTreeSet<&'static str> {
+    let Blueprint { vars, programs, parts } = learner(c.algorithm).build(c);
+    let (programs, team) = (programs.into_vec(), Arc::new(Team::new(2).expect("threads")));
+    let (count, ran) = (programs.len(), operations(&programs));
+    let mut m = Machine::<f32>::new(vars, programs, team).expect("memory");
+    initialise(&mut m, &parts);
+    // Each once, and what collects until an episode has ended.
+    let begin = parts.begin.on(&m);
+    let collect = parts.epochs.of(EpochKind::Collect).on(&m)[0].0;
+    let others: Vec<_> = (0..count).map(|i| m.program(i)).filter(|p| *p != begin).collect();
+    for program in [begin, collect, collect, collect].into_iter().chain(others) {
+        m.run(program).expect("no kernel panics");
+    }
+    if let Some(replay) = &parts.replay {
+        assert!(m.index(replay.ready)[0] > 0, "an episode has ended");
+    }
+    ran
+}
+
+fn operations(programs: &[Program]) -> BTreeSet<&'static str> {
+    programs.iter().flat_map(|p| &p.nodes).map(|n| n.op.name()).collect()
+}
+
+/// For Miri, which sees who borrows what, and when; `scripts/miri --short` runs it too.
+#[test]
+fn two_threads_share_memory() {
+    on_two_threads(&shared());
+}
+
+/// The same in runs that between them have every operation of every shipped configuration.
+#[test]
+fn two_threads_share_memory_in_every_operation() {
+    let flow =
+        Config { dynamics: Dynamics::Flow, flow_projection: FlowProjection::Simplex, wm_batch_size: 9, ..shared() };
+    let anchored = Config { latent: Latent::Observed, rollout: Rollout::Anchored, ..shared() };
+    let two_hot = Config {
+        reward_head: RewardHead::TwoHot,
+        rew_norm: RewNorm::None,
+        critic_shuffle: true,
+        detach: false,
+        ..shared()
     };
-    let flow = Config { dynamics: Dynamics::Flow, wm_batch_size: 9, ..c.clone() };
-    let kinds: &[Config] = if cfg!(miri) { &[c] } else { &[c, flow] };
-    for c in kinds {
-        let Blueprint { vars, programs, parts } = learner(c.algorithm).build(c);
-        let (programs, team) = (programs.into_vec(), Arc::new(Team::new(2).expect("threads")));
-        let count = programs.len();
-        let mut m = Machine::<f32>::new(vars, programs, team).expect("memory");
-        initialise(&mut m, &parts);
-        // Each once, and what collects until an episode has ended.
-        let begin = parts.begin.on(&m);
-        let collect = parts.epochs.of(EpochKind::Collect).on(&m)[0].0;
-        let others: Vec<_> = (0..count).map(|i| m.program(i)).filter(|p| *p != begin).collect();
-        for program in [begin, collect, collect, collect].into_iter().chain(others) {
-            m.run(program).expect("no kernel panics");
+    let policy = Config { actor: ActorKind::Flow, ..shared() };
+    let shac = Config { algorithm: Algorithm::Shac, ..shared() };
+    let ran: BTreeSet<_> = [flow, anchored, two_hot, policy, shac].iter().flat_map(on_two_threads).collect();
+    // Programs of the large ones take Miri an hour to write.
+    if cfg!(not(miri)) {
+        for alg in Shipped::names(ShippedKind::Alg) {
+            let c = load(&[format!("alg={alg}")]).expect("shipped configurations are valid");
+            let missed: Vec<_> =
+                operations(&learner(c.algorithm).build(&c).programs.into_vec()).difference(&ran).copied().collect();
+            assert!(missed.is_empty(), "{alg} has operations that were not run: {missed:?}");
         }
-        assert!(m.index(parts.replay.as_ref().unwrap().ready)[0] > 0, "an episode has ended");
     }
 }
 

@@ -320,7 +320,7 @@ fn wrong_settings_are_refused_before_anything_is_made() {
     let (code, text) = status(train(&["gamma=0.9", "seed=4"], Some(&run)).unwrap_err());
     assert!(code == 2 && text.contains("`gamma`") && text.contains("`seed`") && text.contains("max_minutes"), "{text}");
     let (code, text) = status(train(&[], Some(&dir.path().join("nowhere"))).unwrap_err());
-    assert!(code == 1 && text.contains("holds no run"), "{text}");
+    assert!(code == 2 && text.contains("holds no run"), "{text}");
     let (_, text) = status(evaluate(&dir.path().join("nothing.safetensors"), |_| {}).unwrap_err());
     assert!(text.contains("no such file"), "{text}");
     let (_, text) = status(evaluate(&run.join("checkpoints"), |_| {}).unwrap_err());

@@ -11,6 +11,7 @@ use pwm::algo::Probe;
 use pwm::algo::metrics::{CATALOGUE, EVAL_MEAN, MetricKind};
 use pwm::analysis::stats::{interval, interval_of_difference, iqm, mean, permutation_test, std};
 use pwm::io::metrics::{Row, column, read_metrics};
+use pwm::run::folder::read_info;
 use pwm::run::incidents::{self, Incident, IncidentKind};
 
 const SEEDS: usize = 4;
@@ -102,6 +103,8 @@ fn a_report_says_what_the_metrics_say() {
             ("12", &seed.to_string()[..], "max_epochs are done")
         );
         assert!(row["MiB"].parse::<f64>().unwrap() > 0.0);
+        let commit = read_info(&folder(name, seed)).unwrap().unwrap().commit;
+        assert!(!commit.is_empty() && row["commit"] == commit, "{commit}: {row:?}");
     }
     // Of every experiment: inter-quartile means over seeds, with their intervals.
     for (name, label) in [("mlp", "pwm_small"), ("flow", "pwm_small dynamics=flow")] {
@@ -245,9 +248,9 @@ fn what_is_no_run_is_refused() {
         (o.status.code(), String::from_utf8(o.stderr).unwrap())
     };
     let (code, text) = status(&["report", "nothing_*"]);
-    assert!(code == Some(1) && text.contains("nothing_*: no run there"), "{text}");
+    assert!(code == Some(2) && text.contains("nothing_*: no run there"), "{text}");
     let (code, text) = status(&["compare", "mlp_*", "nothing_*"]);
-    assert!(code == Some(1) && text.contains("no run there"), "{text}");
+    assert!(code == Some(2) && text.contains("no run there"), "{text}");
     let broken = RUNS.path().join("broken");
     std::fs::create_dir_all(&broken).unwrap();
     std::fs::copy(folder("mlp", 0).join("config.yaml"), broken.join("config.yaml")).unwrap();

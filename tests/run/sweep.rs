@@ -2,7 +2,7 @@
 #![cfg(unix)]
 
 use crate::support::process::{end, signal, wait_for, wait_while_it_runs};
-use crate::support::tiny;
+use crate::support::{mjcf, tiny};
 use std::path::Path;
 use std::process::{Child, Command, Output, Stdio};
 
@@ -54,6 +54,10 @@ fn what_is_wrong_with_a_member_is_told_before_any_is_started() {
     assert!(code == 2 && text.contains("member seed=0,alg=unheard_of"), "{text}");
     let (code, text) = run(&at, &["seed=0,,1"]);
     assert!(code == 2 && text.contains("seed=0,,1"), "{text}");
+    let (code, text) = run(&at, &["seed=range(0,2),7"]);
+    assert!(code == 2 && text.contains("`range(0,2)` stands alone"), "{text}");
+    let (code, text) = run(&at, &["seed=0,1", "out=a,b"]);
+    assert!(code == 2 && text.contains("a sweep has one folder"), "{text}");
     let (code, text) = run(&at, &["seed=2,2"]);
     assert!(code == 2 && text.contains("same run"), "{text}");
     // One that does not fit is told as it would be alone.
@@ -69,11 +73,13 @@ fn what_is_wrong_with_a_member_is_told_before_any_is_started() {
     };
     let (code, text) = alone(&["--jobs", "2"]);
     assert!(code == 2 && text.contains("--multirun"), "{text}");
+    let (code, text) = alone(&["seed=0,1"]);
+    assert!(code == 2 && text.contains("several values of seed are a sweep, which --multirun begins"), "{text}");
     drop(RunFolder::create(&at, "seed: 1\n").unwrap());
     let (code, text) = run(&at, &["seed=0,1"]);
-    assert!(code == 1 && text.contains("holds a single run"), "{text}");
+    assert!(code == 2 && text.contains("holds a single run"), "{text}");
     let o = Command::new(env!("CARGO_BIN_EXE_pwm")).args(["sweep", "status"]).arg(dir.path()).output().unwrap();
-    assert!(!o.status.success() && said(&o).contains("holds no sweep"), "{}", said(&o));
+    assert!(o.status.code() == Some(2) && said(&o).contains("holds no sweep"), "{}", said(&o));
 }
 
 #[test]
@@ -142,7 +148,7 @@ fn a_sweep_ends_with_one_report_and_grows() {
     assert!(table.lines().nth(1).unwrap().trim().starts_with("gamma  seed  state"), "{table}");
     assert_eq!(table.lines().count(), 2 + 6, "{table}");
     let o = Command::new(env!("CARGO_BIN_EXE_pwm-train")).arg(format!("run_dir={}", at.display())).output().unwrap();
-    assert!(!o.status.success() && said(&o).contains("holds a sweep"), "{}", said(&o));
+    assert!(o.status.code() == Some(2) && said(&o).contains("holds a sweep"), "{}", said(&o));
 }
 
 #[test]
@@ -283,4 +289,20 @@ fn memory_bounds_what_runs_side_by_side() {
     // The second begins when the first is over.
     let at = |what: &str| text.find(what).unwrap_or_else(|| panic!("{what}: {text}"));
     assert!(at("seed=0: over") < at("seed=1: begins"), "{text}");
+}
+
+/// What a member was begun with is in its folder: the file of its task may be gone, or say something else.
+#[test]
+fn a_sweep_goes_on_without_the_file_of_its_task() {
+    let dir = tempfile::tempdir().unwrap();
+    let (at, env) = (dir.path().join("s"), mjcf::write(dir.path(), "leg", mjcf::LEG, mjcf::LEG_TASK));
+    let (code, text) = run(&at, &[&env, "seed=0,1", "max_epochs=2", "lr_schedule=constant"]);
+    assert_eq!(code, 0, "{text}");
+    std::fs::remove_file(dir.path().join("leg.yaml")).unwrap();
+    std::fs::remove_file(dir.path().join("leg.xml")).unwrap();
+    let o =
+        Command::new(env!("CARGO_BIN_EXE_pwm-train")).arg("--resume").arg(&at).arg("max_epochs=4").output().unwrap();
+    assert!(o.status.success(), "{}", said(&o));
+    let told = status(&at);
+    assert!(told["members"].as_array().unwrap().iter().all(|m| m["epoch"] == 4 && m["state"] == "finished"), "{told}");
 }

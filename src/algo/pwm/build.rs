@@ -65,7 +65,7 @@ pub fn build(c: &Config, reward_loss: RewardLoss) -> Blueprint {
         }),
         wm_update: programs.push("wm_update", |p| update_model(p, &vars, &pwm)),
     };
-    let evaluation = EvalPlan::push(&mut programs, &vars, c, eval, |p, obs| networks.policy(p, &vars, obs));
+    let evaluation = EvalPlan::push(&mut programs, &vars, eval, |p, obs| networks.policy(p, &vars, obs));
     let probe = programs.push("probe", |p| probe::probe(p, &vars, &pwm, &pwm.probe));
 
     let trained = trained(&pwm);

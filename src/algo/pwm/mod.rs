@@ -123,7 +123,7 @@ impl Pwm {
             num_envs: c.num_envs,
             horizon: c.horizon,
             capacity: c.wm_buffer_size,
-            staging_rows: c.episode_length + 1,
+            staging_rows: env.episode_length() + 1,
             obs_dim,
             act_dim,
             batch: c.wm_batch_size,

@@ -35,7 +35,7 @@ impl Learner for ShacLearner {
             let (passes, loss) = (p.var(&vars, s.passes), p.var_at(&vars, s.losses, ShacLoss::Critic as usize, &[1]));
             critic::pass(p, &vars, c, &s.nets.critics, &s.buffers, passes, loss);
         });
-        let evaluation = EvalPlan::push(&mut programs, &vars, c, eval, |p, obs| networks.policy(p, &vars, obs));
+        let evaluation = EvalPlan::push(&mut programs, &vars, eval, |p, obs| networks.policy(p, &vars, obs));
 
         let trained = vec![
             TrainedNetwork::new(c, Network::Actor, &s.nets.actor.group, 1),

@@ -4,6 +4,7 @@ use std::path::Path;
 
 use anyhow::{Context, bail, ensure};
 
+use crate::app::misused;
 use crate::device::philox::Philox;
 use crate::env::{EnvSizes, Task};
 use crate::sim::JointKind;
@@ -61,14 +62,16 @@ pub fn state_of(s: EnvSizes, numbers: &[f64]) -> anyhow::Result<StateAction> {
     let state = s.nq + s.nqd;
     ensure!(
         numbers.len() == state || numbers.len() == state + s.act,
-        "a state has {} numbers; give {} coordinates, {} velocities and, if it is not zero, an action of {}",
-        numbers.len(),
-        s.nq,
-        s.nqd,
-        s.act
+        misused(format_args!(
+            "a state has {} numbers; give {} coordinates, {} velocities and, if it is not zero, an action of {}",
+            numbers.len(),
+            s.nq,
+            s.nqd,
+            s.act
+        ))
     );
     if let Some(bad) = numbers.iter().find(|x| !x.is_finite()) {
-        bail!("a state holds {bad}; give finite numbers");
+        bail!(misused(format_args!("a state holds {bad}; give finite numbers")));
     }
     let mut action = numbers[state..].to_vec();
     action.resize(s.act, 0.0);
@@ -89,6 +92,6 @@ pub fn states_of(s: EnvSizes, file: &Path) -> anyhow::Result<Vec<StateAction>> {
         let numbers: Result<Vec<f64>, _> = words.iter().map(|w| w.parse()).collect();
         states.push(numbers.map_err(Into::into).and_then(|x| state_of(s, &x)).with_context(place)?);
     }
-    ensure!(!states.is_empty(), "{} holds no state; write one a line", file.display());
+    ensure!(!states.is_empty(), misused(format_args!("{} holds no state; write one a line", file.display())));
     Ok(states)
 }

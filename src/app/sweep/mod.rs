@@ -13,7 +13,7 @@ use super::report::{self, ReportArgs};
 use super::say;
 use super::train::{TrainArgs, go_on};
 use crate::run::signals::StopFlag;
-use crate::sweep::{self, Conductor, Local, Member, REPORT, State, SweepEnd, SweepFolder};
+use crate::sweep::{self, Local, Member, REPORT, State, SweepEnd, SweepFolder, SweepRunner};
 use prepare::Prepared;
 use screen::Screen;
 
@@ -53,7 +53,7 @@ fn status(args: &StatusArgs, out: &mut dyn Write) -> anyhow::Result<()> {
         let alive = sweep::is_alive(&args.folder);
         let info = sweep::read(&args.folder)?;
         let lines = sweep::lines(&args.folder, &info);
-        let states: Vec<State> = lines.iter().map(|l| l.standing.state).collect();
+        let states: Vec<State> = lines.iter().map(|l| l.status.state).collect();
         // In a file only what has changed is worth another table.
         if live || shown.as_ref() != Some(&states) {
             if args.json {
@@ -76,29 +76,29 @@ fn status(args: &StatusArgs, out: &mut dyn Write) -> anyhow::Result<()> {
 
 /// Carries `pwm-train --multirun` out, and `--resume` of a sweep.
 pub fn run(args: &TrainArgs, out: &mut dyn Write, stop: &StopFlag) -> anyhow::Result<()> {
-    let Prepared { path, axes, drafts, needs, room, notes } = Prepared::new(args)?;
+    let Prepared { path, axes, drafts, resources, capacity, notes } = Prepared::new(args)?;
     let folder = SweepFolder::take(&path)?;
     let mut info = folder.read()?.unwrap_or_default();
-    let places = sweep::settle(&path, &mut info, &axes, &drafts)?;
+    let places = sweep::reconcile(&path, &mut info, &axes, &drafts)?;
     let mut members = vec![];
-    for ((place, draft), needs) in places.into_iter().zip(&drafts).zip(&needs) {
+    for ((place, draft), resources) in places.into_iter().zip(&drafts).zip(&resources) {
         let at = path.join(&info.members[place].name);
-        let standing = sweep::Standing::read(&at, info.members[place].failure.as_ref());
-        let is_due = match standing.state {
+        let status = sweep::MemberStatus::read(&at, info.members[place].failure.as_ref());
+        let is_due = match status.state {
             State::Failed => args.retry,
             // It is not ours; what it leaves is taken up.
             State::Running => true,
             _ => !sweep::is_over(&at, &draft.config),
         };
-        let job = sweep::Job { settings: prepare::settings(draft, &at), folder: at, needs: *needs };
+        let job = sweep::Job { args: prepare::args(draft, &at), folder: at, resources: *resources };
         members.push(Member { place, job, is_due });
     }
-    announce(&path, &members, &info, &room, &notes, out);
+    announce(&path, &members, &info, &capacity, &notes, out);
     // Members that the command does not name stay as they are.
-    let mut launcher = Local { program: std::env::current_exe()?, room };
+    let mut launcher = Local { program: std::env::current_exe()?, capacity };
     let mut screen = Screen::new(&path, args.ui, members.iter().map(|m| m.place).collect());
-    let conductor = Conductor { folder: &folder, info, launcher: &mut launcher, members };
-    let ended = conductor.run(stop, &mut |info, place, event| screen.tell(info, place, &event));
+    let runner = SweepRunner { folder: &folder, info, launcher: &mut launcher, members };
+    let ended = runner.run(stop, &mut |info, place, event| screen.tell(info, place, &event));
     screen.finish();
     conclude(&path, ended.as_ref().ok().copied(), stop, out);
     ended?;
@@ -110,14 +110,14 @@ fn announce(
     path: &Path,
     members: &[Member],
     info: &sweep::SweepInfo,
-    room: &sweep::Room,
+    capacity: &sweep::Capacity,
     notes: &[String],
     out: &mut dyn Write,
 ) {
     for note in notes {
         say(out, format_args!("  {note}"));
     }
-    let due: Vec<sweep::Needs> = members.iter().filter(|m| m.is_due).map(|m| m.job.needs).collect();
+    let due: Vec<sweep::Resources> = members.iter().filter(|m| m.is_due).map(|m| m.job.resources).collect();
     let over = members.len() - due.len();
     let done = if over > 0 { format!(", {over} of them over or failed before") } else { String::new() };
     say(out, format_args!("sweep of {} runs{done}", members.len()));
@@ -127,7 +127,14 @@ fn announce(
         say(out, format_args!("                 {others} more are there, which this command does not name"));
     }
     if let Some(first) = due.first() {
-        say(out, format_args!("  side by side   {} at first: {}", room.side_by_side(&due), prepare::why(first, room)));
+        say(
+            out,
+            format_args!(
+                "  side by side   {} at first: {}",
+                capacity.side_by_side(&due),
+                prepare::why(first, capacity)
+            ),
+        );
     }
     say(out, format_args!("  Ctrl-C         ends it at any time, with everything saved"));
     let _ = out.flush();

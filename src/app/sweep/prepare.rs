@@ -7,12 +7,14 @@ use anyhow::Context;
 use rayon::prelude::*;
 
 use crate::app::train::{TrainArgs, admit};
-use crate::config::{Bytes, Config, ConfigError, ConfigErrors, Grid, SourceLocation, load_with_notes};
+use crate::config::{Bytes, Config, ConfigError, ConfigErrors, Grid, Key, SourceLocation, load_with_notes};
 use crate::device::cpu::team;
 use crate::env;
+use crate::io::atomic::FileError;
 use crate::mem::Budget;
+use crate::run::folder::RunFolder;
 use crate::run::tracker::resident_mib;
-use crate::sweep::{self, Draft, Needs, Room};
+use crate::sweep::{self, Capacity, Draft, MemberInfo, Resources};
 
 /// Names of the setting that says where a sweep lies: a run's, a short one, and Hydra's.
 const FOLDER_KEYS: [&str; 3] = ["run_dir", "out", "hydra.sweep.dir"];
@@ -26,9 +28,9 @@ pub(super) struct Prepared {
     pub axes: Vec<String>,
     pub drafts: Vec<Draft>,
     /// What each of them takes.
-    pub needs: Vec<Needs>,
+    pub resources: Vec<Resources>,
     /// What there is for all.
-    pub room: Room,
+    pub capacity: Capacity,
     /// What became of settings that change nothing, each once.
     pub notes: Vec<String>,
 }
@@ -38,15 +40,15 @@ impl Prepared {
         let (folder, settings) = folder_of(args)?;
         let grid = Grid::new(&settings)?;
         let (axes, points) = match &args.resume {
-            None => (grid.axes, grid.points.into_iter().map(|point| (None, point)).collect()),
+            None => (grid.axes, grid.points.into_iter().map(Point::new).collect()),
             Some(dir) => (vec![], members_of(dir, grid)?),
         };
         let mut notes = vec![];
         let drafts = resolve(&axes, points, &mut notes)?;
         sweep::unlike(&axes, &drafts)?;
         let path = folder.unwrap_or_else(|| default_folder(&axes, &drafts));
-        let (needs, room) = plan(&path, &axes, &drafts, args)?;
-        Ok(Self { path, axes, drafts, needs, room, notes })
+        let (resources, capacity) = plan(&path, &axes, &drafts, args)?;
+        Ok(Self { path, axes, drafts, resources, capacity, notes })
     }
 }
 
@@ -65,13 +67,33 @@ fn folder_of(args: &TrainArgs) -> anyhow::Result<(Option<PathBuf>, Vec<String>)>
                 ConfigErrors::from(ConfigError::Syntax { place: SourceLocation::Override(text), message }).into()
             );
         }
+        if Grid::new(&[&text])?.axes.len() == 1 {
+            let message = "a sweep has one folder; quotes make a comma part of its name".into();
+            return Err(
+                ConfigErrors::from(ConfigError::Syntax { place: SourceLocation::Override(text), message }).into()
+            );
+        }
         folder = Some(value.trim().trim_matches(['\'', '"']).into()).filter(|p: &PathBuf| !p.as_os_str().is_empty());
     }
     Ok((folder, settings))
 }
 
-/// A member's name, if it has one, and its settings.
-type Point = (Option<String>, Vec<String>);
+/// A member before its settings are resolved.
+struct Point {
+    /// Its name, if it has one.
+    name: Option<String>,
+    /// Its settings.
+    overrides: Vec<String>,
+    /// Where it was begun, and what is set beside what its folder holds: a file that the command named may be another
+    /// one now, or be gone.
+    begun: Option<(PathBuf, Vec<String>)>,
+}
+
+impl Point {
+    fn new(overrides: Vec<String>) -> Self {
+        Self { name: None, overrides, begun: None }
+    }
+}
 
 /// The members of a sweep that is continued, with what the command adds to the settings of all.
 fn members_of(dir: &Path, more: Grid) -> anyhow::Result<Vec<Point>> {
@@ -84,17 +106,27 @@ fn members_of(dir: &Path, more: Grid) -> anyhow::Result<Vec<Point>> {
     }
     let more = more.points.into_iter().next().unwrap_or_default();
     let key = |o: &str| o.split_once('=').map(|(k, _)| k.to_owned());
-    let with = |mut own: Vec<String>| {
-        own.retain(|o| more.iter().all(|m| key(m) != key(o)));
-        own.extend(more.iter().cloned());
-        own
+    let is_free = |o: &&String| key(o).is_some_and(|key| Key::free().any(|k| k.name == key));
+    let point = |m: MemberInfo| {
+        let own: Vec<String> = m.overrides.into_iter().filter(|o| more.iter().all(|m| key(m) != key(o))).collect();
+        let run = dir.join(&m.name);
+        let begun = RunFolder::holds_run(&run).then(|| own.iter().filter(is_free).chain(&more).cloned().collect());
+        let overrides = own.iter().chain(&more).cloned().collect();
+        Point { name: Some(m.name), overrides, begun: begun.map(|with| (run, with)) }
     };
-    Ok(info.members.into_iter().map(|m| (Some(m.name), with(m.overrides))).collect())
+    Ok(info.members.into_iter().map(point).collect())
+}
+
+/// The settings in a run's folder, with others beside them.
+fn stored(run: &Path, with: &[String]) -> anyhow::Result<Config> {
+    let file = run.join("config.yaml");
+    let text = std::fs::read_to_string(&file).map_err(FileError::at(&file, "reading it"))?;
+    Ok(Config::from_yaml(&file.display().to_string(), &text, with)?)
 }
 
 /// Something is wrong with a member: says with which, and with how many others.
 fn of_member(axes: &[String], point: &Point, others: usize, e: anyhow::Error) -> anyhow::Error {
-    let (name, overrides) = point;
+    let Point { name, overrides, .. } = point;
     let own = |o: &&String| o.split_once('=').is_some_and(|(k, _)| axes.iter().any(|a| a == k));
     let name = name.clone().unwrap_or_else(|| overrides.iter().filter(own).cloned().collect::<Vec<_>>().join(","));
     let name = if name.is_empty() { "the only member".into() } else { format!("member {name}") };
@@ -117,15 +149,20 @@ fn all_or_first<T>(axes: &[String], points: &[Point], results: Vec<anyhow::Resul
 
 /// Resolves the settings of every member.
 fn resolve(axes: &[String], points: Vec<Point>, notes: &mut Vec<String>) -> anyhow::Result<Vec<Draft>> {
-    let read = |(name, overrides): &Point| -> anyhow::Result<(Draft, Vec<String>)> {
-        let (mut config, notes) = load_with_notes(overrides)?;
+    let read = |point: &Point| -> anyhow::Result<(Draft, Vec<String>)> {
+        let Point { name, overrides, begun } = point;
+        let (mut config, notes) = match begun {
+            Some((run, with)) => (stored(run, with)?, vec![]),
+            None => load_with_notes(overrides)?,
+        };
         env::check(&config)?;
         // Runs side by side have one thread each, unless the settings say otherwise.
         if config.threads == 0 && !overrides.iter().any(|o| o.starts_with("threads=")) {
             config.threads = 1;
         }
         let notes = notes.iter().map(ToString::to_string).collect();
-        Ok((Draft { name: name.clone(), overrides: overrides.clone(), config }, notes))
+        let resumed_with = begun.as_ref().map(|(_, with)| with.clone());
+        Ok((Draft { name: name.clone(), overrides: overrides.clone(), resumed_with, config }, notes))
     };
     let drafts = all_or_first(axes, &points, points.par_iter().map(read).collect())?;
     for note in drafts.iter().flat_map(|d| &d.1) {
@@ -136,10 +173,14 @@ fn resolve(axes: &[String], points: Vec<Point>, notes: &mut Vec<String>) -> anyh
     Ok(drafts.into_iter().map(|d| d.0).collect())
 }
 
-/// The settings with which a member is started.
-pub(super) fn settings(draft: &Draft, run: &Path) -> Vec<String> {
-    let more = [format!("threads={}", draft.config.threads), format!("run_dir={}", run.display())];
-    draft.overrides.iter().cloned().chain(more).collect()
+/// The arguments with which a member is started.
+pub(super) fn args(draft: &Draft, run: &Path) -> Vec<String> {
+    let threads = format!("threads={}", draft.config.threads);
+    let run = run.display();
+    match &draft.resumed_with {
+        Some(with) => ["--resume".to_owned(), run.to_string()].iter().chain(with).chain([&threads]).cloned().collect(),
+        None => draft.overrides.iter().cloned().chain([threads, format!("run_dir={run}")]).collect(),
+    }
 }
 
 /// `runs/sweep_ENVS_ALGS`, with the other settings that take several values; seeds may be added, so they are not in it.
@@ -169,49 +210,55 @@ fn default_folder(axes: &[String], drafts: &[Draft]) -> PathBuf {
 }
 
 /// Plans every member as it would be planned alone, and finds what there is for all of them together.
-fn plan(path: &Path, axes: &[String], drafts: &[Draft], args: &TrainArgs) -> anyhow::Result<(Vec<Needs>, Room)> {
+fn plan(
+    path: &Path,
+    axes: &[String],
+    drafts: &[Draft],
+    args: &TrainArgs,
+) -> anyhow::Result<(Vec<Resources>, Capacity)> {
     let cores = std::thread::available_parallelism().map_or(1, |n| n.get());
-    let mut room = Room { jobs: args.jobs.map(Into::into), cores, ..Room::default() };
+    let mut capacity = Capacity { jobs: args.jobs.map(Into::into), cores, ..Capacity::default() };
     let least = |a: Option<u64>, b: Option<u64>| a.into_iter().chain(b).min();
     // Runs that differ in the seed alone have one plan.
-    let mut known: BTreeMap<String, Needs> = BTreeMap::new();
-    let mut results: Vec<anyhow::Result<Needs>> = vec![];
+    let mut known: BTreeMap<String, Resources> = BTreeMap::new();
+    let mut results: Vec<anyhow::Result<Resources>> = vec![];
     for draft in drafts {
         let config = Config { run_dir: path.display().to_string(), seed: 0, ..draft.config.clone() };
         let key = config.to_yaml();
-        let needs = match known.get(&key) {
-            Some(needs) => Ok(*needs),
+        let resources = match known.get(&key) {
+            Some(resources) => Ok(*resources),
             None => admit(&config).map(|admitted| {
                 let (plan, limits) = (&admitted.plan, &admitted.limits);
-                room.device = least(room.device, limits.device.as_ref().map(Budget::usable));
-                room.host = least(room.host, config.mem.map(|Bytes(b)| b));
+                capacity.device = least(capacity.device, limits.device.as_ref().map(Budget::usable));
+                capacity.host = least(capacity.host, config.mem.map(|Bytes(b)| b));
                 let threads = team::count(config.threads);
-                Needs { threads, host: plan.host(), device: plan.device() }
+                Resources { threads, host: plan.host(), device: plan.device() }
             }),
         };
-        known.extend(needs.as_ref().ok().map(|n| (key, *n)));
-        results.push(needs);
+        known.extend(resources.as_ref().ok().map(|n| (key, *n)));
+        results.push(resources);
     }
-    let points: Vec<Point> = drafts.iter().map(|d| (d.name.clone(), d.overrides.clone())).collect();
-    let needs = all_or_first(axes, &points, results)?;
+    let point = |d: &Draft| Point { name: d.name.clone(), ..Point::new(d.overrides.clone()) };
+    let points: Vec<Point> = drafts.iter().map(point).collect();
+    let resources = all_or_first(axes, &points, results)?;
     // Of what is asked for the members have all; of what the system has this process takes a part.
     let own = resident_mib();
     let own = if own.is_finite() { (own * (1 << 20) as f64) as u64 } else { 0 };
     let system = Budget::of_all_processes().map(|b| b.usable().saturating_sub(own));
-    room.host = least(room.host, system);
-    Ok((needs, room))
+    capacity.host = least(capacity.host, system);
+    Ok((resources, capacity))
 }
 
 /// What bounds the number of members side by side, in words.
-pub(super) fn why(needs: &Needs, room: &Room) -> String {
-    let threads = if needs.threads == 1 { "1 thread".into() } else { format!("{} threads", needs.threads) };
-    let mut parts = vec![format!("{threads} each on {} cores", room.cores)];
-    if let Some(host) = room.host {
-        parts.push(format!("{} of {} of host memory", Bytes(needs.host), Bytes(host)));
+pub(super) fn why(resources: &Resources, capacity: &Capacity) -> String {
+    let threads = if resources.threads == 1 { "1 thread".into() } else { format!("{} threads", resources.threads) };
+    let mut parts = vec![format!("{threads} each on {} cores", capacity.cores)];
+    if let Some(host) = capacity.host {
+        parts.push(format!("{} of {} of host memory", Bytes(resources.host), Bytes(host)));
     }
-    if let Some(device) = room.device.filter(|_| needs.device > 0) {
-        parts.push(format!("{} of {} of the device's", Bytes(needs.device), Bytes(device)));
+    if let Some(device) = capacity.device.filter(|_| resources.device > 0) {
+        parts.push(format!("{} of {} of the device's", Bytes(resources.device), Bytes(device)));
     }
-    parts.extend(room.jobs.map(|jobs| format!("--jobs {jobs}")));
+    parts.extend(capacity.jobs.map(|jobs| format!("--jobs {jobs}")));
     parts.join(", ")
 }

@@ -42,12 +42,12 @@ impl Screen {
             Event::Note(text) => text.clone(),
             Event::Ended(Outcome::Failed(failure)) => format!("failed: {}", failure.reason),
             Event::Ended(outcome) => {
-                let standing = sweep::Standing::read(&run, None);
+                let status = sweep::MemberStatus::read(&run, None);
                 let word = if matches!(outcome, Outcome::Over) { "over" } else { "interrupted" };
-                let best = standing.best_return.map_or_else(String::new, |b| format!(", best return {b:.0}"));
-                let time = Time(60.0 * standing.minutes);
-                let why = standing.why.map_or_else(String::new, |why| format!(" ({why})"));
-                format!("{word} after {} epochs and {time}{best}{why}", standing.epoch)
+                let best = status.best_return.map_or_else(String::new, |b| format!(", best return {b:.0}"));
+                let time = Time(60.0 * status.minutes);
+                let why = status.why.map_or_else(String::new, |why| format!(" ({why})"));
+                format!("{word} after {} epochs and {time}{best}{why}", status.epoch)
             }
         };
         self.note(&format!("{}: {text}", member.name));
@@ -103,7 +103,7 @@ impl Screen {
 
 /// So many lines of those that run, then of those that failed, then of the others, in their order.
 fn worth_most(lines: Vec<Line>, room: usize) -> Vec<Line> {
-    let rank = |l: &Line| match l.standing.state {
+    let rank = |l: &Line| match l.status.state {
         State::Running => 0,
         State::Failed => 1,
         State::Interrupted | State::Waiting => 2,

@@ -2,8 +2,10 @@
 //! for each instance that the programs of a run launch, so that loops unroll and constants fold.
 
 use super::launch::{GeneratedHeader, Launch};
+use crate::device::numerics;
 use std::collections::BTreeMap;
 use std::fmt::Write;
+use std::sync::LazyLock;
 
 // `FILES`: the build script lists what is there.
 include!(concat!(env!("OUT_DIR"), "/kernels.rs"));
@@ -47,8 +49,9 @@ impl Unit {
 
     /// What the source includes: name and text of every file it may ask for.
     pub fn headers(&self) -> Vec<(&str, &str)> {
+        static NUMERICS: LazyLock<String> = LazyLock::new(numerics::header);
         let own = self.headers.iter().map(|h| (h.name, &*h.text));
-        FILES.iter().copied().chain(own).collect()
+        FILES.iter().copied().chain([(numerics::HEADER, &**NUMERICS)]).chain(own).collect()
     }
 
     /// For messages.

@@ -4,7 +4,7 @@ use super::reader::{Fields, Read, Reader};
 use crate::config::spec::{Data, SpecNode};
 use crate::config::{ConfigError, Value};
 use crate::env::task::Drive;
-use crate::sim::articulation::Joint;
+use crate::sim::articulation::{Body, Joint};
 use crate::sim::mjcf::{Lowered, Mjcf, Motor};
 use crate::sim::{Articulation, JointKind, robots};
 
@@ -125,6 +125,12 @@ impl<'a> Reader<'a> {
                 if !touches {
                     return Err(self.wrong(node, "nothing of this robot touches a ground\n  leave `contact` out"));
                 }
+                if given.iter().chain([&friction]).all(Option::is_none) {
+                    let all = "stiffness, damping, viscosity, friction";
+                    return Err(
+                        self.wrong(node, format!("`contact` sets nothing\n  give some of {all}, or leave it out"))
+                    );
+                }
                 let names = ["stiffness", "damping", "viscosity"];
                 if let (true, Some(at)) = (own, given.iter().position(Option::is_none)) {
                     return missing("contact", names[at], CONTACT);
@@ -140,12 +146,20 @@ impl<'a> Reader<'a> {
             None if own && touches => return missing("contact", "stiffness", CONTACT),
             None => {}
         }
-        let limited = |j: &Joint| j.lower > f64::NEG_INFINITY || j.upper < f64::INFINITY;
+        let limited = |b: &Body| b.joint.lower > f64::NEG_INFINITY || b.joint.upper < f64::INFINITY;
+        let has_limits = robot.bodies.iter().any(limited);
         let stiffness = match f.get("limits") {
             Some(node) => {
                 let g = self.fields(node)?;
                 let (stiffness, damping) = (amount(&g, "stiffness")?, amount(&g, "damping")?);
                 g.finish()?;
+                if !has_limits {
+                    return Err(self.wrong(node, "no joint of this robot has limits\n  leave `limits` out"));
+                }
+                if stiffness.is_none() && damping.is_none() {
+                    let message = "`limits` sets nothing\n  give stiffness, damping or both, or leave it out";
+                    return Err(self.wrong(node, message));
+                }
                 let simple = |j: &Joint| matches!(j.kind, JointKind::Hinge | JointKind::Slide);
                 for joint in robot.bodies.iter_mut().map(|b| &mut b.joint).filter(|j| simple(j)) {
                     joint.limit_stiffness = stiffness.unwrap_or(joint.limit_stiffness);
@@ -155,7 +169,7 @@ impl<'a> Reader<'a> {
             }
             None => None,
         };
-        if own && stiffness.is_none() && robot.bodies.iter().any(|b| limited(&b.joint)) {
+        if own && stiffness.is_none() && has_limits {
             return missing("limits", "stiffness", LIMITS);
         }
         Ok(robot)

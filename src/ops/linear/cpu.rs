@@ -1,8 +1,9 @@
 //! CPU kernels of fully connected layers.
 
-use super::{Epilogue, GradOutput, LN_EPS, Linear, LinearGrad, Transpose, first_x};
+use super::{Epilogue, GradOutput, Linear, LinearGrad, Transpose, first_x};
 use crate::device::Real;
 use crate::device::cpu::vmath::{mish, mish_grad, sum_of, sum_of_pairs};
+use crate::device::numerics::NORM_EPSILON;
 use crate::tape::OpArgs;
 use crate::tape::op::chunk;
 
@@ -64,7 +65,7 @@ fn moments<F: Real>(u: &[F]) -> (F, F) {
     let n = F::of(u.len() as f64);
     let mean = sum_of(u, |x| x) / n;
     let var = sum_of(u, |x| (x - mean) * (x - mean)) / n;
-    (mean, F::one() / (var + F::of(LN_EPS)).sqrt())
+    (mean, F::one() / (var + F::of(NORM_EPSILON)).sqrt())
 }
 
 /// The epilogue of one row, in place.

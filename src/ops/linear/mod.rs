@@ -25,9 +25,6 @@ use crate::tape::cuda::Operands;
 use crate::tape::grad::Sink;
 use crate::tape::{Adjoint, Op, Program, Val};
 
-/// Added to the variance by every LayerNorm.
-pub const LN_EPS: f64 = 1e-5;
-
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Epilogue {
     Bias,

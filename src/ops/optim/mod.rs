@@ -5,16 +5,13 @@ mod cuda;
 use crate::device::Real;
 use crate::device::cpu::vmath::sum_of;
 use crate::device::cuda::Launch;
+use crate::device::numerics::{ADAM_EPSILON, CLIP_EPSILON};
 use crate::tape::cuda::Operands;
 use crate::tape::op::chunk;
 use crate::tape::{Op, OpArgs, Program, Val};
 
 /// Elements a task takes.
 const CHUNK: usize = 16_384;
-/// Added to the gradient norm, as the reference's clipping does.
-const NORM_EPS: f64 = 1e-6;
-/// Added to the root of the second moment.
-const ADAM_EPS: f64 = 1e-8;
 
 /// Constants of one optimiser.
 #[derive(Clone, Copy, Debug)]
@@ -78,7 +75,7 @@ impl Adam {
                 }
                 step[0] += 1;
                 let t = step[0] as i32;
-                let clip = F::of(self.spec.max_norm) / (norm + F::of(NORM_EPS));
+                let clip = F::of(self.spec.max_norm) / (norm + F::of(CLIP_EPSILON));
                 factors[0] = clip.min(F::one());
                 factors[1] = args.input(1)[0] * F::of(1.0 / (1.0 - self.spec.beta1.powi(t)));
                 factors[2] = F::of(1.0 / (1.0 - self.spec.beta2.powi(t)).sqrt());
@@ -94,7 +91,7 @@ impl Adam {
                 let r = chunk(g.len(), CHUNK, task);
                 let g = &g[r.clone()];
                 let (p, m, v) = (args.out(0, r.clone()), args.out(1, r.clone()), args.out(2, r));
-                let eps = F::of(ADAM_EPS);
+                let eps = F::of(ADAM_EPSILON);
                 for (((p, m), v), g) in p.iter_mut().zip(m).zip(v).zip(g) {
                     let g = *g * clip;
                     *m = b1 * *m + c1 * g;

@@ -9,13 +9,10 @@ mod cuda;
 
 use crate::device::Real;
 use crate::device::cuda::Launch;
+use crate::device::numerics::{NORMALISED_BOUND, STATS_EPSILON};
 use crate::tape::cuda::Operands;
 use crate::tape::{Adjoint, Op, OpArgs, Program, Val};
 
-/// Added to the variance before the square root.
-pub const EPS: f64 = 1e-5;
-/// Normalised values are clamped to plus or minus this.
-pub const CLAMP: f64 = 5.0;
 /// Count before any data.
 pub const START_COUNT: f64 = 1e-4;
 
@@ -63,7 +60,7 @@ impl<F: Real> RunningScale<F> {
 
     #[inline(always)]
     pub fn deviation(&self) -> F {
-        (self.var + F::of(EPS)).sqrt()
+        (self.var + F::of(STATS_EPSILON)).sqrt()
     }
 }
 
@@ -134,7 +131,7 @@ impl Normalise {
             let (mean, dev) = (if self.center { s.mean } else { F::zero() }, s.deviation());
             let out = args.out_all(0).iter_mut().skip(column).step_by(d);
             for (o, x) in out.zip(x.iter().skip(column).step_by(d)) {
-                *o = ((*x - mean) / dev).max(F::of(-CLAMP)).min(F::of(CLAMP));
+                *o = ((*x - mean) / dev).max(F::of(-NORMALISED_BOUND)).min(F::of(NORMALISED_BOUND));
             }
         }
     }
@@ -169,7 +166,7 @@ impl NormaliseGrad {
     fn run<F: Real>(&self, args: &OpArgs<F>, _: usize, _: usize) {
         let (c, stats, y) = (args.input(0), args.input(1), args.input(2));
         let d = stats.len() / 3;
-        let limit = F::of(CLAMP);
+        let limit = F::of(NORMALISED_BOUND);
         for column in 0..d {
             let dev = RunningScale::read(&stats[3 * column..3 * column + 3]).deviation();
             let out = args.out_all(0).iter_mut().skip(column).step_by(d);

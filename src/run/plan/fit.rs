@@ -53,15 +53,14 @@ pub const KNOBS: [Knob; 4] = [
     },
 ];
 
-/// Those of the settings that a run of `c` reads: without a world model there is no replay.
+/// Those of the settings that a run of `c` reads.
 pub fn knobs(c: &Config) -> impl Iterator<Item = &'static Knob> {
-    let world = c.has_world_model();
-    KNOBS.iter().filter(move |k| world || !k.key.starts_with("wm_"))
+    KNOBS.iter().filter(|k| c.unread(k.key).is_none())
 }
 
-/// How many blocks of so many rows the replay has; without a world model there is none, and no bound.
+/// How many blocks of so many rows the replay has; where there is none, there is no bound.
 fn ring(c: &Config, rows: usize) -> usize {
-    if c.has_world_model() { c.wm_buffer_size / rows } else { usize::MAX }
+    if c.has_replay() { c.wm_buffer_size / rows } else { usize::MAX }
 }
 
 /// Longer rollouts are not searched: a program grows with them, and so does the time to plan it.

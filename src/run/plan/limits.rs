@@ -106,7 +106,7 @@ impl Limits {
 impl ArenaPlace {
     /// An error if the settings ask for what this place does not have.
     pub fn suits(self, c: &Config) -> Result<(), WrongPlace> {
-        let mapped = c.replay == ReplayPlace::File && c.has_world_model();
+        let mapped = c.replay == ReplayPlace::File && c.has_replay();
         let folder = c.run_folder();
         match self {
             ArenaPlace::Device if mapped => Err(WrongPlace::Gpu),

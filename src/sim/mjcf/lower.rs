@@ -45,7 +45,7 @@ pub struct Motor {
 type Read<T> = Result<T, MjcfError>;
 
 /// Where a joint of the file ended up.
-struct Seat {
+struct JointLink {
     body: String,
     kind: JointKind,
 }
@@ -54,9 +54,9 @@ struct Lowering<'a> {
     file: &'a Mjcf,
     links: Vec<Link>,
     /// Of each body of the file, the link that has its contents, and where the body's frame is in the link's.
-    homes: Vec<(Option<usize>, Vec3<f64>)>,
+    carriers: Vec<(Option<usize>, Vec3<f64>)>,
     start: Vec<f64>,
-    seats: HashMap<String, Seat>,
+    joint_links: HashMap<String, JointLink>,
 }
 
 impl Mjcf {
@@ -72,22 +72,22 @@ impl Mjcf {
         let mut l = Lowering {
             file: self,
             links: vec![],
-            homes: vec![(None, Vec3::zero())],
+            carriers: vec![(None, Vec3::zero())],
             start: vec![],
-            seats: HashMap::new(),
+            joint_links: HashMap::new(),
         };
         for (i, body) in self.bodies.iter().enumerate().skip(1) {
             l.body(i, body)?;
         }
         for (i, body) in self.bodies.iter().enumerate().skip(1) {
-            let (home, offset) = l.homes[i];
-            let Some(home) = home.filter(|_| self.weld_root(i) != 0) else { continue };
+            let (carrier, offset) = l.carriers[i];
+            let Some(carrier) = carrier.filter(|_| self.weld_root(i) != 0) else { continue };
             let mut mass = masses[i];
             mass.com += offset;
-            l.links[home].inertial = Some(mass);
+            l.links[carrier].inertial = Some(mass);
             for (geom, g) in body.geoms.iter().enumerate() {
                 let friction = touching.get(&(i, geom)).copied();
-                l.links[home].shapes.extend(self.shape(body, g, friction, offset)?);
+                l.links[carrier].shapes.extend(self.shape(body, g, friction, offset)?);
             }
         }
         self.refuse_weightless(&masses)?;
@@ -337,7 +337,7 @@ impl Lowering<'_> {
     /// Adds the links of a body: one for each joint, or a fixed one.
     fn body(&mut self, i: usize, body: &Body) -> Read<()> {
         let file = self.file;
-        let (parent, shift) = self.homes[body.parent.unwrap_or(0)];
+        let (parent, shift) = self.carriers[body.parent.unwrap_or(0)];
         let message = "nothing takes gravity off a body in this law\n  leave `gravcomp` out";
         file.refuse(&body.gravcomp, body.gravcomp.value == 0.0, body.place, message)?;
         file.refuse(
@@ -357,7 +357,7 @@ impl Lowering<'_> {
         };
         if body.joints.is_empty() {
             self.link(own, body.place, parent, Joint::fixed(here))?;
-            self.homes.push((Some(self.links.len() - 1), Vec3::zero()));
+            self.carriers.push((Some(self.links.len() - 1), Vec3::zero()));
             return Ok(());
         }
         let (mut frame, mut carrier, mut anchor) = (here, parent, Vec3::zero());
@@ -395,13 +395,13 @@ impl Lowering<'_> {
             carrier = Some(self.links.len() - 1);
             frame = Transform::identity();
         }
-        self.homes.push((carrier, -anchor));
+        self.carriers.push((carrier, -anchor));
         Ok(())
     }
 
     fn seat(&mut self, joint: &FileJoint, body: &str, kind: JointKind) {
         if let Some(name) = &joint.name {
-            self.seats.insert(name.clone(), Seat { body: body.into(), kind });
+            self.joint_links.insert(name.clone(), JointLink { body: body.into(), kind });
         }
     }
 
@@ -537,8 +537,8 @@ impl Lowering<'_> {
                 Transmission::None => return Err(file.wrong(a.place, "this actuator acts on nothing")),
             };
             let at = joint.place.unwrap_or(a.place);
-            let Some(seat) = self.seats.get(&joint.value) else {
-                let near = crate::config::nearest(&joint.value, self.seats.keys().map(String::as_str));
+            let Some(seat) = self.joint_links.get(&joint.value) else {
+                let near = crate::config::nearest(&joint.value, self.joint_links.keys().map(String::as_str));
                 let near = near.map_or(String::new(), |n| format!("\n  did you mean `{n}`?"));
                 return Err(file.wrong(at, format!("there is no joint `{}`{near}", joint.value)));
             };

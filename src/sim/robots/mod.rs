@@ -19,6 +19,7 @@ pub use humanoid::humanoid;
 
 use super::articulation::{Articulation, Body, Joint, JointKind, Shape};
 use super::quat::{Quat, Transform};
+use super::size::Size;
 use super::vec3::Vec3;
 use std::f64::consts::FRAC_PI_2;
 
@@ -34,6 +35,9 @@ pub const ROBOTS: &[(&str, Builder)] = &[
     ("humanoid", humanoid),
     ("anymal", anymal),
 ];
+
+/// The size that has a class of its own: the Ant's, with the substeps of its published task.
+pub const EXACT: Size = Size { bodies: 9, coordinates: 15, velocities: 14, substeps: 16 };
 
 /// The robot called `name`.
 pub fn by_name(name: &str) -> Option<Articulation> {

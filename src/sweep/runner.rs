@@ -1,17 +1,19 @@
 //! Starts members in their order, as many side by side as there is room for, until all are over or a signal comes.
 
 use std::path::Path;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
+use super::capacity::Resources;
 use super::folder::{Failure, SweepEnd, SweepEnded, SweepError, SweepFolder, SweepInfo};
 use super::launch::{Exit, Job, LOG, Launched, Launcher, last_words};
-use super::schedule::Needs;
-use super::standing::{Standing, State};
+use super::status::{MemberStatus, State};
 use crate::run::folder;
 use crate::run::signals::StopFlag;
 
-/// Time between two looks at the members.
+/// Time between two looks at the members that run.
 const TICK: Duration = Duration::from_millis(100);
+/// Time between two looks for other processes on those that wait.
+const LOOK: Duration = Duration::from_secs(1);
 
 /// A member of this sitting.
 pub struct Member {
@@ -50,13 +52,15 @@ pub enum Outcome {
 
 /// What a member is about to do, in this sitting.
 enum Phase {
-    Waiting { told: bool },
+    Waiting,
+    /// Another process works on it.
+    InUse,
     Running(Box<dyn Launched>, u64),
     Done,
 }
 
 /// Takes the members of a sweep from the first to the last.
-pub struct Conductor<'a> {
+pub struct SweepRunner<'a> {
     /// Where they are.
     pub folder: &'a SweepFolder,
     /// What is written there.
@@ -67,7 +71,7 @@ pub struct Conductor<'a> {
     pub members: Vec<Member>,
 }
 
-impl Conductor<'_> {
+impl SweepRunner<'_> {
     /// Runs all that are due. `tell` hears of the place of a member in `sweep.json` and of what happened to it; `Ok` if
     /// all are over, or if they were stopped and saved.
     pub fn run(
@@ -78,9 +82,9 @@ impl Conductor<'_> {
         self.info.launcher = self.launcher.name().into();
         self.info.ended = None;
         self.folder.write(&self.info)?;
-        let first = |m: &Member| if m.is_due { Phase::Waiting { told: false } } else { Phase::Done };
+        let first = |m: &Member| if m.is_due { Phase::Waiting } else { Phase::Done };
         let mut phases: Vec<Phase> = self.members.iter().map(first).collect();
-        let (mut passed_on, mut cut_short) = (false, vec![]);
+        let (mut passed_on, mut cut_short, mut looked) = (false, vec![], None);
         loop {
             if let (Some(signal), false) = (stop.signal(), passed_on) {
                 passed_on = true;
@@ -97,11 +101,12 @@ impl Conductor<'_> {
                     Ok(None) => continue,
                     // What is left of an earlier sitting was there first: it is waited for.
                     Ok(Some(Exit::Status(1..))) if folder::goes_on(&member.job.folder) => {
-                        *phase = Phase::Waiting { told: false };
+                        *phase = Phase::Waiting;
+                        looked = None;
                         continue;
                     }
                     Ok(Some(exit)) => judge(&member.job.folder, exit, *log, passed_on),
-                    Err(e) => Outcome::Failed(Failure::to_start(&e)),
+                    Err(e) => Outcome::Failed(Failure::to_follow(&e)),
                 };
                 *phase = Phase::Done;
                 if let Outcome::Interrupted(Some(status)) = outcome {
@@ -114,10 +119,14 @@ impl Conductor<'_> {
                 tell(&self.info, member.place, Event::Ended(&outcome));
             }
             if !passed_on {
+                if looked.is_none_or(|at: Instant| at.elapsed() >= LOOK) {
+                    looked = Some(Instant::now());
+                    self.look(&mut phases, tell);
+                }
                 self.start(&mut phases, tell);
             }
             let running = phases.iter().any(|p| matches!(p, Phase::Running(..)));
-            let waiting = phases.iter().any(|p| matches!(p, Phase::Waiting { .. }));
+            let waiting = phases.iter().any(|p| matches!(p, Phase::Waiting | Phase::InUse));
             if !running && (passed_on || !waiting) {
                 // A signal that came too late for all of them stopped nothing; one that somebody sent to a member alone
                 // stopped that one.
@@ -129,34 +138,43 @@ impl Conductor<'_> {
         }
     }
 
-    /// Starts the next members, as far as there is room. One that another process works on is waited for: its memory is
-    /// taken, and those behind it go first.
+    /// Looks on which of the members that wait another process works. They are waited for: their memory is taken, and
+    /// those behind them go first.
+    fn look(&self, phases: &mut [Phase], tell: &mut dyn FnMut(&SweepInfo, usize, Event<'_>)) {
+        for (phase, member) in phases.iter_mut().zip(&self.members) {
+            if !matches!(phase, Phase::Waiting | Phase::InUse) {
+                continue;
+            }
+            let is_used = folder::goes_on(&member.job.folder);
+            if is_used && matches!(phase, Phase::Waiting) {
+                tell(&self.info, member.place, Event::InUse);
+            }
+            *phase = if is_used { Phase::InUse } else { Phase::Waiting };
+        }
+    }
+
+    /// Starts the next members, as far as there is room. One that somebody else has begun since the last look ends with
+    /// an error, and is waited for then.
     fn start(&mut self, phases: &mut [Phase], tell: &mut dyn FnMut(&SweepInfo, usize, Event<'_>)) {
-        let mut running: Vec<Needs> = vec![];
+        let mut running: Vec<Resources> = vec![];
         let mut due = vec![];
-        for (i, (phase, member)) in phases.iter_mut().zip(&self.members).enumerate() {
+        for (i, (phase, member)) in phases.iter().zip(&self.members).enumerate() {
             match phase {
-                Phase::Running(..) => running.push(member.job.needs),
-                Phase::Waiting { told } if folder::goes_on(&member.job.folder) => {
-                    running.push(member.job.needs);
-                    if !std::mem::replace(told, true) {
-                        tell(&self.info, member.place, Event::InUse);
-                    }
-                }
-                Phase::Waiting { .. } => due.push(i),
+                Phase::Running(..) | Phase::InUse => running.push(member.job.resources),
+                Phase::Waiting => due.push(i),
                 Phase::Done => {}
             }
         }
         for i in due {
             let Member { job, place, .. } = &self.members[i];
-            if !self.launcher.has_room(&running, &job.needs) {
+            if !self.launcher.has_capacity(&running, &job.resources) {
                 return;
             }
             let log = std::fs::metadata(job.folder.join(LOG)).map_or(0, |m| m.len());
             let forgotten = self.info.members[*place].failure.take().is_some();
             match self.launcher.start(job) {
                 Ok(process) => {
-                    running.push(job.needs);
+                    running.push(job.resources);
                     phases[i] = Phase::Running(process, log);
                     if forgotten {
                         write(self.folder, &self.info, *place, tell);
@@ -174,24 +192,24 @@ impl Conductor<'_> {
         }
     }
 
-    fn standing(&self, member: &Member) -> Standing {
-        Standing::read(&member.job.folder, self.info.members[member.place].failure.as_ref())
+    fn status(&self, member: &Member) -> MemberStatus {
+        MemberStatus::read(&member.job.folder, self.info.members[member.place].failure.as_ref())
     }
 
     fn is_interrupted(&self) -> bool {
-        self.members.iter().any(|m| self.standing(m).state == State::Interrupted)
+        self.members.iter().any(|m| self.status(m).state == State::Interrupted)
     }
 
     fn is_unfinished(&self) -> bool {
-        self.members.iter().any(|m| !self.standing(m).state.is_over())
+        self.members.iter().any(|m| !self.status(m).state.is_over())
     }
 
     /// Writes how the sitting ended, and says it.
     fn end(mut self, stopped: bool, stop: &StopFlag, cut_short: &[u8]) -> Result<SweepEnd, SweepError> {
         let mut failed = vec![];
         for member in &self.members {
-            let standing = self.standing(member);
-            if standing.state == State::Failed {
+            let MemberStatus { state, why, .. } = self.status(member);
+            if state == State::Failed {
                 let info = &self.info.members[member.place];
                 let status = match &info.failure {
                     Some(failure) => failure.status.unwrap_or(1),
@@ -202,7 +220,7 @@ impl Conductor<'_> {
                         .and_then(|i| i.ended)
                         .map_or(1, |e| e.status),
                 };
-                failed.push((format!("  {}: {}", info.name, standing.why.unwrap_or_default()), status));
+                failed.push((format!("  {}: {}", info.name, why.unwrap_or_default()), status));
             }
         }
         let list = failed.iter().map(|f| &f.0[..]).collect::<Vec<_>>().join("\n");
@@ -235,16 +253,14 @@ fn write(folder: &SweepFolder, info: &SweepInfo, place: usize, tell: &mut dyn Fn
 
 /// What the end of a member's process means.
 fn judge(run: &Path, exit: Exit, log: u64, stopping: bool) -> Outcome {
-    let standing = Standing::read(run, None);
+    let status = MemberStatus::read(run, None);
     match exit {
-        Exit::Status(0) if standing.state == State::Interrupted => Outcome::Interrupted(None),
+        Exit::Status(0) if status.state == State::Interrupted => Outcome::Interrupted(None),
         // Before it began.
-        Exit::Status(0) if stopping && standing.state == State::Waiting => Outcome::Interrupted(None),
+        Exit::Status(0) if stopping && status.state == State::Waiting => Outcome::Interrupted(None),
         Exit::Status(0) => Outcome::Over,
         // In the evaluation that follows its end.
-        Exit::Status(130 | 138 | 143) | Exit::Killed(_)
-            if standing.state.is_over() && standing.state != State::Failed =>
-        {
+        Exit::Status(130 | 138 | 143) | Exit::Killed(_) if status.state.is_over() && status.state != State::Failed => {
             Outcome::Over
         }
         Exit::Status(status @ (130 | 138 | 143)) => Outcome::Interrupted(u8::try_from(status).ok()),
@@ -256,8 +272,8 @@ fn judge(run: &Path, exit: Exit, log: u64, stopping: bool) -> Outcome {
 
 #[cfg(test)]
 mod tests {
+    use super::super::capacity::Capacity;
     use super::super::folder::MemberInfo;
-    use super::super::schedule::Room;
     use super::*;
     use std::cell::RefCell;
     use std::io;
@@ -275,7 +291,7 @@ mod tests {
 
     struct MadeUp {
         acts: Vec<Act>,
-        room: Room,
+        capacity: Capacity,
         log: Rc<RefCell<Vec<String>>>,
     }
 
@@ -286,12 +302,12 @@ mod tests {
             "made up"
         }
 
-        fn has_room(&self, running: &[Needs], next: &Needs) -> bool {
-            self.room.fits(running, next)
+        fn has_capacity(&self, running: &[Resources], next: &Resources) -> bool {
+            self.capacity.fits(running, next)
         }
 
         fn start(&mut self, job: &Job) -> io::Result<Box<dyn Launched>> {
-            let n: usize = job.settings[0].parse().unwrap();
+            let n: usize = job.args[0].parse().unwrap();
             if matches!(self.acts[n], Act::NoStart) {
                 return Err(io::ErrorKind::PermissionDenied.into());
             }
@@ -315,7 +331,7 @@ mod tests {
     }
 
     /// The log, what was told, the description at the end and the result.
-    fn conduct(
+    fn run_all(
         dir: &Path,
         acts: &[Act],
         jobs: usize,
@@ -326,12 +342,12 @@ mod tests {
         let member = |i: usize| MemberInfo { name: name(i), ..MemberInfo::default() };
         let info = SweepInfo { members: (0..acts.len()).map(member).collect(), ..SweepInfo::default() };
         let log = Rc::new(RefCell::new(vec![]));
-        let room = Room { jobs: Some(jobs), cores: 99, ..Room::default() };
-        let mut launcher = MadeUp { acts: acts.to_vec(), room, log: log.clone() };
+        let capacity = Capacity { jobs: Some(jobs), cores: 99, ..Capacity::default() };
+        let mut launcher = MadeUp { acts: acts.to_vec(), capacity, log: log.clone() };
         let job = |i: usize| Job {
-            settings: vec![i.to_string()],
+            args: vec![i.to_string()],
             folder: PathBuf::from(dir).join(name(i)),
-            needs: Needs { threads: 1, ..Needs::default() },
+            resources: Resources { threads: 1, ..Resources::default() },
         };
         let members = (0..acts.len()).map(|place| Member { place, job: job(place), is_due: true }).collect();
         let stop = StopFlag::detached();
@@ -353,7 +369,7 @@ mod tests {
                 stop.request();
             }
         };
-        let ended = Conductor { folder: &folder, info, launcher: &mut launcher, members }.run(&stop, &mut tell);
+        let ended = SweepRunner { folder: &folder, info, launcher: &mut launcher, members }.run(&stop, &mut tell);
         let told = log.borrow().clone();
         (told, super::super::folder::read(dir).unwrap(), ended)
     }
@@ -362,7 +378,7 @@ mod tests {
     fn members_start_in_order_and_one_that_fails_stops_no_other() {
         let dir = tempfile::tempdir().unwrap();
         let ok = Act::End(Exit::Status(0));
-        let (told, info, ended) = conduct(dir.path(), &[ok, Act::End(Exit::Killed(9)), Act::NoStart, ok, ok], 2, None);
+        let (told, info, ended) = run_all(dir.path(), &[ok, Act::End(Exit::Killed(9)), Act::NoStart, ok, ok], 2, None);
         let starts: Vec<&String> = told.iter().filter(|t| t.starts_with("start")).collect();
         assert_eq!(starts, ["start 0", "start 1", "start 3", "start 4"]);
         let SweepError::Failed { failed, of, list, status } = ended.unwrap_err() else { panic!("it failed") };
@@ -376,14 +392,14 @@ mod tests {
     #[test]
     fn failures_of_one_kind_give_their_status() {
         let dir = tempfile::tempdir().unwrap();
-        let (_, info, ended) = conduct(dir.path(), &[Act::End(Exit::Status(5)); 3], 3, None);
+        let (_, info, ended) = run_all(dir.path(), &[Act::End(Exit::Status(5)); 3], 3, None);
         assert_eq!((ended.unwrap_err().status(), info.ended.unwrap().status), (Some(5), 5));
     }
 
     #[test]
     fn a_stop_is_passed_on_once_and_nothing_is_started_after_it() {
         let dir = tempfile::tempdir().unwrap();
-        let (told, info, ended) = conduct(dir.path(), &[Act::Wait; 4], 2, Some(2));
+        let (told, info, ended) = run_all(dir.path(), &[Act::Wait; 4], 2, Some(2));
         assert_eq!(told, ["start 0", "start 1", "signal 15", "signal 15", "interrupted 0", "interrupted 1"]);
         assert!(matches!(ended, Err(SweepError::CutShort { members: 2, status: 143, .. })));
         assert_eq!(info.ended, Some(SweepEnded { kind: SweepEnd::Signal, status: 143 }));

@@ -54,7 +54,7 @@ impl State {
 
 /// How far a member is. What is not known, or not measured yet, is none.
 #[derive(Clone, Debug, PartialEq, Serialize)]
-pub struct Standing {
+pub struct MemberStatus {
     /// What it is doing.
     pub state: State,
     /// Why, of one that does not go on.
@@ -77,7 +77,7 @@ pub struct Standing {
     pub minutes_left: Option<f64>,
 }
 
-impl Standing {
+impl MemberStatus {
     /// Of the run in this folder, which may not be there yet; `failure` is what its sweep remembers of it.
     pub fn read(run: &Path, failure: Option<&Failure>) -> Self {
         // Before its files: a process that ends meanwhile has written all of them.
@@ -94,7 +94,7 @@ impl Standing {
         let seconds = info.elapsed_seconds.max(now(ELAPSED.name).unwrap_or(0.0));
         let cpu = info.cpu_seconds.into_iter().chain(now(CPU.name)).reduce(f64::max);
         let (epoch, env_steps) = row.as_ref().map_or((0, 0), |r| (r.epoch, r.step));
-        let mut standing = Self {
+        let mut status = Self {
             state,
             why,
             epoch: epoch.max(info.epoch),
@@ -107,10 +107,10 @@ impl Standing {
             minutes_left: None,
         };
         if let Some(config) = config_of(run) {
-            standing.max_epochs = Some(config.max_epochs);
-            standing.minutes_left = (state == State::Running).then(|| standing.left(&config, &info)).flatten();
+            status.max_epochs = Some(config.max_epochs);
+            status.minutes_left = (state == State::Running).then(|| status.left(&config, &info)).flatten();
         }
-        standing
+        status
     }
 
     /// Minutes to the first of its limits.
@@ -195,7 +195,7 @@ mod tests {
     #[test]
     fn a_folder_tells_how_far_its_run_is() {
         let dir = tempfile::tempdir().unwrap();
-        let of = |name: &str| Standing::read(&dir.path().join(name), None);
+        let of = |name: &str| MemberStatus::read(&dir.path().join(name), None);
         assert_eq!((of("none").state, of("none").epoch, of("none").max_epochs), (State::Waiting, 0, None));
         for (kind, state) in [
             (Some(End::Epochs), State::Finished),
@@ -208,23 +208,23 @@ mod tests {
         ] {
             let name = format!("{kind:?}");
             drop(run(&dir.path().join(&name), kind, 5));
-            let standing = of(&name);
-            assert_eq!((standing.state, standing.epoch, standing.max_epochs), (state, 5, Some(20)));
-            assert_eq!(standing.minutes_left, None);
-            assert_eq!(standing.why.as_deref(), Some(if kind.is_some() { "some reason" } else { "killed" }));
+            let status = of(&name);
+            assert_eq!((status.state, status.epoch, status.max_epochs), (state, 5, Some(20)));
+            assert_eq!(status.minutes_left, None);
+            assert_eq!(status.why.as_deref(), Some(if kind.is_some() { "some reason" } else { "killed" }));
         }
         let held = run(&dir.path().join("held"), None, 5);
         let rows = "{\"step\":500,\"epoch\":5,\"eval/return_mean\":7.5}\n\
                     {\"step\":1000,\"epoch\":10,\"time/elapsed_s\":120,\"time/cpu_s\":240}\n{\"step\":11";
         std::fs::write(held.file(metrics::FILE_NAME), rows).unwrap();
-        let standing = of("held");
-        assert_eq!((standing.state, standing.epoch, standing.env_steps), (State::Running, 10, 1000));
-        assert_eq!((standing.minutes, standing.cpu_minutes), (2.0, Some(4.0)));
-        assert_eq!((standing.best_return, standing.last_return), (Some(7.5), Some(7.5)));
-        assert_eq!(standing.minutes_left, Some(2.0), "ten more epochs of twenty");
+        let status = of("held");
+        assert_eq!((status.state, status.epoch, status.env_steps), (State::Running, 10, 1000));
+        assert_eq!((status.minutes, status.cpu_minutes), (2.0, Some(4.0)));
+        assert_eq!((status.best_return, status.last_return), (Some(7.5), Some(7.5)));
+        assert_eq!(status.minutes_left, Some(2.0), "ten more epochs of twenty");
         drop(held);
         let failure = Failure { reason: "killed by SIGKILL".into(), ..Failure::default() };
-        let failed = Standing::read(&dir.path().join("held"), Some(&failure));
+        let failed = MemberStatus::read(&dir.path().join("held"), Some(&failure));
         assert_eq!((failed.state, failed.why.as_deref()), (State::Failed, Some("killed by SIGKILL")));
     }
 
