@@ -90,3 +90,37 @@ fn robots_are_shown_with_their_numbers() {
         assert!(format!("{e:#}").contains(expected) && status(&e) == code, "{robot}: {e:#}");
     }
 }
+
+/// What looks at a run knows every shipped robot, and measures it by what is published of it and of no other.
+#[test]
+fn every_command_knows_every_robot() {
+    let dir = tempfile::tempdir().unwrap();
+    let command = |program: &str, args: &[&str]| {
+        let o = std::process::Command::new(program).args(args).current_dir(dir.path()).output().unwrap();
+        assert!(o.status.success(), "{args:?}: {}", String::from_utf8_lossy(&o.stderr));
+        String::from_utf8(o.stdout).unwrap()
+    };
+    let pwm = |args: &[&str]| command(env!("CARGO_BIN_EXE_pwm"), args);
+    for (robot, _) in pwm::sim::robots::ROBOTS {
+        let (env, run) = (format!("env={robot}"), format!("run_dir={robot}"));
+        let settings = tiny::settings(&["alg=pwm_small", &env, &run, "max_epochs=6", "threads=1"]);
+        command(env!("CARGO_BIN_EXE_pwm-train"), &settings.iter().map(|s| &s[..]).collect::<Vec<_>>());
+        let policy = format!("{robot}/checkpoints/best.safetensors");
+        assert!(pwm(&["eval", &policy, "--episodes", "3"]).contains("(3 episodes)"), "{robot}");
+        assert!(pwm(&["fidelity", &policy, "--rollouts", "2", "--warm-up", "3"]).contains("cosine"), "{robot}");
+        pwm(&["render", &policy]);
+        assert!(pwm(&["gradcheck", &env, "--states", "3"]).contains("worst"), "{robot}");
+        assert!(pwm(&["plan", "--all", &env]).contains("pwm_48M"), "{robot}");
+        pwm(&["report", robot, "--out", "page"]);
+        let page = std::fs::read_to_string(dir.path().join("page/report.html")).unwrap();
+        let published = |of: &str| {
+            let c = pwm::config::load(&[format!("env={of}")]).unwrap();
+            let known = pwm::env::Task::from_config(&c).unwrap().spec.returns;
+            known.into_iter().filter(|r| r.draw).map(|r| r.policy).collect::<Vec<_>>()
+        };
+        assert!(published(robot).iter().all(|policy| page.contains(policy)), "{robot}");
+        if published(robot).iter().all(|policy| !policy.contains("published")) {
+            assert!(!page.contains(", published"), "{robot}: nothing is published of it");
+        }
+    }
+}
