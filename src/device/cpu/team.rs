@@ -60,8 +60,7 @@ struct Shared {
     /// The job panicked: the rest of it is skipped.
     failed: AtomicBool,
     quit: AtomicBool,
-    /// Whoever sleeps does so on `wake` with `sleep`, and says so before. Set as long as somebody sleeps; changed only
-    /// by who holds `sleep`.
+    /// Whoever sleeps does so on `wake` with `sleep`, and says so before. Taken down by who is about to wake all.
     asleep: AtomicBool,
     sleep: Mutex<()>,
     wake: Condvar,
@@ -296,20 +295,19 @@ impl Shared {
 
     /// Opens a stage and wakes who sleeps.
     fn publish(&self, stage: u32, tasks: usize) {
-        self.open.store(packed(stage, tasks), SeqCst);
-        // This thread stores `open`, then reads `asleep`; one that goes to sleep stores `asleep`, then reads `open`. So
-        // at least one of them sees the other's store.
-        if self.asleep.load(SeqCst) {
-            let guard = locked(&self.sleep);
-            self.asleep.store(false, Relaxed);
-            drop(guard);
+        self.open.store(packed(stage, tasks), Release);
+        // Here and where a thread goes to sleep `asleep` is exchanged, and of two exchanges the later one sees the other:
+        // it is this one, which then wakes the sleeper, or the sleeper's, which then sees the stage that was opened.
+        if self.asleep.swap(false, AcqRel) {
+            // One that has looked at `open` and does not sleep yet holds this.
+            drop(locked(&self.sleep));
             self.wake.notify_all();
         }
     }
 
     /// Waits until another stage than `stage` is open.
     fn wait(&self, stage: u32) {
-        let over = || number(self.open.load(SeqCst)) != stage;
+        let over = || number(self.open.load(Acquire)) != stage;
         if !self.spin.is_zero() {
             let start = Instant::now();
             while start.elapsed() < self.spin {
@@ -323,9 +321,10 @@ impl Shared {
         }
         let mut guard = locked(&self.sleep);
         loop {
-            let others = self.asleep.swap(true, SeqCst);
+            let others = self.asleep.swap(true, AcqRel);
             if over() {
-                // A flag for nobody would make whoever opens the next stage call the operating system.
+                // A flag for nobody would make whoever opens the next stage call the operating system. This is no
+                // exchange: who comes to sleep next learns of open stages through `sleep`.
                 self.asleep.store(others, Relaxed);
                 return;
             }
