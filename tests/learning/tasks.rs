@@ -201,8 +201,10 @@ fn small() -> Config {
     }
 }
 
-/// Sizes that give what several threads read at the same time to several tasks.
+/// Sizes that give what several threads read at the same time to several tasks, and a robot of two bodies: Miri takes
+/// minutes for what a step of a larger one computes.
 fn shared() -> Config {
+    let smallest = load(&["env=cartpole"]).expect("it is shipped");
     Config {
         num_envs: 9,
         eval_episodes: 9,
@@ -217,7 +219,8 @@ fn shared() -> Config {
         wm_batch_size: 18,
         wm_buffer_size: 60,
         obs_norm: true,
-        ..Config::default()
+        mm_caching_frequency: 4,
+        ..smallest
     }
 }
 
@@ -245,7 +248,7 @@ fn operations(programs: &[Program]) -> BTreeSet<&'static str> {
     programs.iter().flat_map(|p| &p.nodes).map(|n| n.op.name()).collect()
 }
 
-/// For Miri, which sees who borrows what, and when; `scripts/miri --short` runs it too.
+/// For Miri, which sees who borrows what, and when: minutes of it.
 #[test]
 fn two_threads_share_memory() {
     on_two_threads(&shared());
