@@ -22,5 +22,7 @@ DEVICE void normalise(const float* x, const float* stats, float* y, u32 center, 
 // A clamped number has no derivative; the statistics are constants.
 DEVICE void normalise_grad(const float* c, const float* stats, const float* y, float* x_bar, u32 accumulate, u32 d, u32 n) {
     u32 i = ELEMENT;
-    if (i < n) put(x_bar + i, fabsf(y[i]) < NORMALISED_BOUND ? c[i] / sqrtf(stats[3 * (i % d) + 1] + STATS_EPSILON) : 0.f, accumulate);
+    if (i >= n) return;
+    float deviation = sqrtf(stats[3 * (i % d) + 1] + STATS_EPSILON);
+    put(x_bar + i, fabsf(y[i]) < NORMALISED_BOUND ? c[i] / deviation : 0.f, accumulate);
 }

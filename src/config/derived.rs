@@ -22,7 +22,7 @@ impl Algorithm {
     /// What it has. (What it does, `algo` knows.)
     pub const fn traits(self) -> AlgorithmTraits {
         match self {
-            Self::Pwm => {
+            Algorithm::Pwm => {
                 AlgorithmTraits { setting: "algorithm=pwm", world_model: true, replay: true, simulator_gradient: false }
             }
             Algorithm::Shac => AlgorithmTraits {
