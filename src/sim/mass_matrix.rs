@@ -83,6 +83,12 @@ pub fn factorise<S: Scalar, const B: usize, const D: usize>(model: &Model<S>, w:
     for (k, &armature) in model.armature.iter().enumerate() {
         w.factor[k][k] += armature;
     }
+    eliminate(model, w);
+}
+
+/// The same of a matrix that has its armature.
+#[inline(always)]
+pub fn eliminate<S: Scalar, const B: usize, const D: usize>(model: &Model<S>, w: &mut Work<S, B, D>) {
     for k in (0..model.velocities).rev() {
         let diagonal = w.factor[k][k].sqrt();
         let pivot = S::one() / diagonal;

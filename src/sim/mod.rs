@@ -32,6 +32,7 @@ pub mod mass;
 pub mod mass_matrix;
 pub mod mjcf;
 pub mod model;
+pub mod mujoco;
 pub mod number;
 pub mod quat;
 pub mod robots;

@@ -43,14 +43,14 @@ impl Articulation {
 }
 
 /// Mass properties in the frame that `frame` is given in.
-fn moved(m: MassProperties, frame: Transform<f64>) -> MassProperties {
+pub(super) fn moved(m: MassProperties, frame: Transform<f64>) -> MassProperties {
     let turn = frame.q.matrix();
     let inertia = turn.mul(&Mat3::of(m.inertia)).mul(&turn.transpose());
     MassProperties { mass: m.mass, com: frame.q.rotate(m.com) + frame.p, inertia: inertia.0.map(Vec3::array) }
 }
 
 /// Those of two bodies that move as one, in one frame.
-fn joined(a: MassProperties, b: MassProperties) -> MassProperties {
+pub(super) fn joined(a: MassProperties, b: MassProperties) -> MassProperties {
     let mass = a.mass + b.mass;
     if mass == 0.0 {
         return a;

@@ -4,6 +4,7 @@ mod adjoint;
 mod dynamics;
 mod golden;
 mod mjcf;
+mod mujoco;
 mod robots;
 #[path = "../support/mod.rs"]
 mod support;

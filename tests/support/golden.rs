@@ -1,9 +1,9 @@
 //! Golden arrays: safetensors files under the folder in `PWM_GOLDEN` (which holds `ant/` and `pwm/`), else under
-//! `tests/golden`.
+//! `tests/golden`. Those of MuJoCo's law: under `PWM_GOLDEN_MUJOCO`, else `tests/golden/mujoco`.
 
 use safetensors::{Dtype, SafeTensors};
 use std::collections::HashMap;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 /// An array of a golden file, as `f64` whatever it is stored as.
 #[derive(Clone, Debug)]
@@ -19,25 +19,34 @@ pub struct Golden {
     metadata: HashMap<String, String>,
 }
 
-fn folder() -> PathBuf {
-    match std::env::var_os("PWM_GOLDEN") {
+fn folder(variable: &str, own: &str) -> PathBuf {
+    match std::env::var_os(variable) {
         Some(folder) => folder.into(),
-        None => PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("tests/golden"),
+        None => PathBuf::from(env!("CARGO_MANIFEST_DIR")).join(own),
     }
 }
 
 impl Golden {
     /// File `name`, such as `pwm/f_twohot`.
     pub fn open(name: &str) -> Self {
-        let path = folder().join(format!("{name}.safetensors"));
-        Self::find(name).unwrap_or_else(|| panic!("golden file {} is missing", path.display()))
+        let path = folder("PWM_GOLDEN", "tests/golden").join(format!("{name}.safetensors"));
+        Self::at(&path).unwrap_or_else(|| panic!("golden file {} is missing", path.display()))
+    }
+
+    /// File `name` of those of MuJoCo's law, such as `fish_step`.
+    pub fn mujoco(name: &str) -> Self {
+        let path = folder("PWM_GOLDEN_MUJOCO", "tests/golden/mujoco").join(format!("{name}.safetensors"));
+        Self::at(&path).unwrap_or_else(|| panic!("golden file {} is missing", path.display()))
     }
 
     /// As [`Golden::open`]; none if there is no such file. Not every golden file is kept in the repository.
     pub fn find(name: &str) -> Option<Self> {
-        let path = folder().join(format!("{name}.safetensors"));
-        let bytes = std::fs::read(&path).ok()?;
-        Some(Self::parse(path, bytes).unwrap_or_else(|e| panic!("golden file {e}")))
+        Self::at(&folder("PWM_GOLDEN", "tests/golden").join(format!("{name}.safetensors")))
+    }
+
+    fn at(path: &Path) -> Option<Self> {
+        let bytes = std::fs::read(path).ok()?;
+        Some(Self::parse(path.to_owned(), bytes).unwrap_or_else(|e| panic!("golden file {e}")))
     }
 
     /// Takes the bytes of a golden file; `path` is for messages.

@@ -40,6 +40,11 @@ impl Golden {
         golden::Golden::find(name).map(|file| Self::of(name, file))
     }
 
+    /// File `name` of those of MuJoCo's law.
+    pub fn mujoco(name: &str) -> Self {
+        Self::of(name, golden::Golden::mujoco(name))
+    }
+
     fn of(name: &str, file: golden::Golden) -> Self {
         let array = |key: String| {
             let golden::Array { shape, values: data, .. } = file.array(&key);
@@ -68,6 +73,14 @@ pub fn relative_error(got: &[f64], want: &[f64]) -> f64 {
     let scale = want.iter().fold(0.0f64, |m, x| m.max(x.abs()));
     let error = got.iter().zip(want).fold(0.0f64, |m, (a, b)| m.max((a - b).abs()));
     if error == 0.0 { 0.0 } else { error / scale.max(f64::MIN_POSITIVE) }
+}
+
+/// Largest difference divided by the largest element of `want`, or by 1 where all are smaller.
+pub fn error_of_one(got: &[f64], want: &[f64]) -> f64 {
+    if got.len() != want.len() {
+        return f64::INFINITY;
+    }
+    distance(got, want) / want.iter().fold(1.0f64, |m, x| m.max(x.abs()))
 }
 
 /// Largest absolute difference.

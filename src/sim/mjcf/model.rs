@@ -198,7 +198,7 @@ pub enum GeomType {
 
 impl GeomType {
     /// As files write it, with how many numbers its size has.
-    pub(super) const ALL: [(&'static str, Self, usize); 9] = [
+    pub(in crate::sim) const ALL: [(&'static str, Self, usize); 9] = [
         ("plane", Self::Plane, 3),
         ("hfield", Self::HeightField, 0),
         ("sphere", Self::Sphere, 1),

@@ -9,6 +9,7 @@ mod cartpole;
 mod cheetah;
 mod hopper;
 mod humanoid;
+pub mod mujoco;
 
 pub use ant::ant;
 pub use anymal::anymal;
