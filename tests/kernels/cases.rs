@@ -153,21 +153,21 @@ fn products_in_bf16() {
     products(Precision::Bf16);
 }
 
-/// The same on a GPU with the copy unit and products by groups of warps, and without clusters, as a user may force it.
+/// The same on a GPU with the copy unit, and products by groups of warps.
 #[test]
 fn products_on_other_units() {
     for test in ["products_in_tf32", "products_in_bf16"] {
         standin::again(test, &[major("9")]);
     }
-    forced("wgmma");
 }
 
-/// Older units, on that GPU: the templates are those of older GPUs.
+/// Without clusters, and on older units, as a user may force it: the templates are those of the tests before.
 #[test]
 #[ignore = "a minute: scripts/full"]
-fn products_on_older_units() {
-    forced("mma");
-    forced("fma");
+fn products_on_forced_units() {
+    for units in ["wgmma", "mma", "fma"] {
+        forced(units);
+    }
 }
 
 fn major(m: &str) -> (&'static str, String) {
@@ -222,36 +222,36 @@ fn again(which: usize, test: &str, major: &str) {
     standin::again(test, &[&environment[..], &[("PWM_STANDIN_MAJOR", major.into())]].concat());
 }
 
-/// All cases again, of the matrix products those that are named.
-fn all_again(which: usize, products: &[Products]) {
+/// All cases again but those of matrix products in tensor cores.
+fn cases_again(which: usize) {
     again(which, "every_case_matches_double_precision", "8");
     again(which, "robots_of_every_kind_match_double_precision", "8");
-    products_again(which, products);
 }
 
 /// A missing barrier shows when the threads of a block run in another order: in any precision, as all have the same.
 #[test]
 fn the_order_of_threads_does_not_matter_from_behind() {
-    all_again(0, &[("bf16", "9")]);
+    cases_again(0);
 }
 
 #[test]
 fn the_order_of_threads_does_not_matter_at_random() {
-    all_again(1, &[("tf32", "8")]);
+    cases_again(1);
+    products_again(1, &[("tf32", "8")]);
 }
 
 #[test]
 fn no_access_is_stray() {
-    all_again(2, &[("bf16", "9")]);
+    cases_again(2);
 }
 
-/// The same templates as in the three tests before, in other types and tiles.
+/// The same templates as in the tests before, in other orders, types and tiles.
 #[test]
 #[ignore = "minutes of compiling: scripts/full"]
 fn other_products_in_harsh_environments() {
-    products_again(0, &[("bf16", "8"), ("tf32", "9")]);
+    products_again(0, &[("bf16", "8"), ("bf16", "9"), ("tf32", "9")]);
     products_again(1, &[("tf32", "9"), ("bf16", "8")]);
-    products_again(2, &[("bf16", "8"), ("tf32", "8"), ("tf32", "9")]);
+    products_again(2, &[("bf16", "8"), ("bf16", "9"), ("tf32", "8"), ("tf32", "9")]);
 }
 
 /// Settings that reach other operations than the defaults do.

@@ -250,13 +250,13 @@ fn operations(programs: &[Program]) -> BTreeSet<&'static str> {
 
 /// For Miri, which sees who borrows what, and when: minutes of it.
 #[test]
-fn two_threads_share_memory() {
+fn one_run_on_two_threads() {
     on_two_threads(&shared());
 }
 
 /// The same in runs that between them have every operation of every shipped configuration.
 #[test]
-fn two_threads_share_memory_in_every_operation() {
+fn every_operation_on_two_threads() {
     let flow =
         Config { dynamics: Dynamics::Flow, flow_projection: FlowProjection::Simplex, wm_batch_size: 9, ..shared() };
     let anchored = Config { latent: Latent::Observed, rollout: Rollout::Anchored, ..shared() };
