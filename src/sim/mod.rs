@@ -18,7 +18,8 @@
 //! ([`articulation`]); [`robots`] are written as data, [`mjcf`] reads them from MuJoCo's XML, [`weld`] makes one body of what is rigidly connected, and
 //! [`size`] says how large they may be.
 //!
-//! The adjoint of each stage stands beside it; [`adjoint`] runs them in reverse.
+//! The adjoint of each stage stands beside it; [`adjoint`] runs them in reverse. [`mujoco`] is another law on the same
+//! trees.
 
 pub mod adjoint;
 pub mod articulation;

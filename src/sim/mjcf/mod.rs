@@ -15,6 +15,8 @@
 //! | [`mass`] | masses and inertias of geoms and bodies |
 //! | [`touch`] | which geoms may touch |
 //! | [`lower`] | the law of this simulator: penalty contact with the ground, springs at limits |
+//!
+//! The other lowering, to MuJoCo's own law, is [`super::mujoco::compile`].
 
 mod defaults;
 pub mod frame;
