@@ -6,6 +6,7 @@ use crate::support::verdict::{Golden, Verdict, error_of_one, quantile};
 use pwm::device::cpu::lanes::{Lanes, Lanes8};
 use pwm::device::philox::{Philox, Stream};
 use pwm::sim::mjcf::Mjcf;
+use pwm::sim::mjcf::model::JointType;
 use pwm::sim::mujoco::compile::Version;
 use pwm::sim::mujoco::step::{Scratch, forward, step};
 use pwm::sim::mujoco::{Law, System};
@@ -40,35 +41,38 @@ fn with_damping(name: &str, damping: f64) -> System {
 /// world's axes.
 fn state(s: &System, qpos: &[f64], qvel: &[f64]) -> (Vec<f64>, Vec<f64>) {
     let (mut q, mut qd) = (qpos.to_vec(), qvel.to_vec());
-    if q.len() > qd.len() {
-        let [w, x, y, z] = [q[3], q[4], q[5], q[6]];
-        let turn = Quat::of([x, y, z, w]).normalised();
-        turn.write(&mut q[3..]);
-        turn.rotate(Vec3::read(&qd[3..])).write(&mut qd[3..]);
+    for (at, dof) in free(s) {
+        let turn = Quat::of([qpos[at + 1], qpos[at + 2], qpos[at + 3], qpos[at]]).normalised();
+        turn.write(&mut q[at..]);
+        turn.rotate(Vec3::read(&qvel[dof..])).write(&mut qd[dof..]);
     }
     assert_eq!((q.len(), qd.len()), (s.law.model.coordinates, s.law.model.velocities));
     (q, qd)
 }
 
 /// Back again.
-fn mujoco(q: &[f64], qd: &[f64]) -> (Vec<f64>, Vec<f64>) {
+fn mujoco(s: &System, q: &[f64], qd: &[f64]) -> (Vec<f64>, Vec<f64>) {
     let (mut qpos, mut qvel) = (q.to_vec(), qd.to_vec());
-    if q.len() > qd.len() {
-        let turn = Quat::read(&q[3..]);
-        qpos[3] = turn.w;
-        turn.v.write(&mut qpos[4..]);
-        turn.conj().rotate(Vec3::read(&qd[3..])).write(&mut qvel[3..]);
+    for (at, dof) in free(s) {
+        let turn = Quat::read(&q[at..]);
+        qpos[at] = turn.w;
+        turn.v.write(&mut qpos[at + 1..]);
+        turn.conj().rotate(Vec3::read(&qd[dof..])).write(&mut qvel[dof..]);
     }
     (qpos, qvel)
 }
 
-/// Rotations of a free joint about the world's axes as those about the body's, or nothing where there is none: columns
-/// 3 to 5 of a matrix over velocities.
-fn turn_columns(q: &[f64], nv: usize, m: &mut [f64]) {
-    if q.len() > nv {
-        let turn = Quat::read(&q[3..]).conj();
-        for row in m.chunks_exact_mut(nv) {
-            turn.rotate(Vec3::read(&row[3..])).write(&mut row[3..]);
+/// Where free joints have their quaternions and their rates.
+fn free(s: &System) -> Vec<(usize, usize)> {
+    s.joints.iter().filter(|j| j.kind == JointType::Free).map(|j| (j.q + 3, j.dof + 3)).collect()
+}
+
+/// Rotations of free joints about the world's axes as those about the body's: columns of a matrix over velocities.
+fn turn_columns(s: &System, q: &[f64], m: &mut [f64]) {
+    for (at, dof) in free(s) {
+        let turn = Quat::read(&q[at..]).conj();
+        for row in m.chunks_exact_mut(s.law.model.velocities) {
+            turn.rotate(Vec3::read(&row[dof..])).write(&mut row[dof..]);
         }
     }
 }
@@ -95,7 +99,7 @@ fn golden_mujoco_models() {
         }
         let damping: Vec<f64> = model.links.iter().flat_map(|l| vec![l.damping; l.kind.velocities()]).collect();
         same("dof_damping", &damping);
-        let (start, _) = mujoco(&s.start, &vec![0.0; model.velocities]);
+        let (start, _) = mujoco(&s, &s.start, &vec![0.0; model.velocities]);
         same("qpos0", &start);
     }
     v.finish();
@@ -130,7 +134,7 @@ fn golden_mujoco_steps() {
                     (m[r * nv + c], m[c * nv + r]) = (room.mass[r][c], room.mass[r][c]);
                 }
             }
-            let turned = |m: &mut [f64]| turn_columns(&q, nv, m);
+            let turned = |m: &mut [f64]| turn_columns(s, &q, m);
             turned(&mut m);
             let mut transposed: Vec<f64> = (0..nv * nv).map(|k| m[k % nv * nv + k / nv]).collect();
             turned(&mut transposed);
@@ -151,10 +155,10 @@ fn golden_mujoco_steps() {
                 v.check(&format!("{name} {what}"), format!("state {i}"), error, tolerance);
             };
             let mut a = room.acceleration[..nv].to_vec();
-            turn_columns(&q, nv, &mut a);
+            turn_columns(s, &q, &mut a);
             same("qacc_exact", &a, 1e-9);
             step(&s.law, &mut q, &mut qd, ctrl, &mut room);
-            let (qpos, qvel) = mujoco(&q, &qd);
+            let (qpos, qvel) = mujoco(s, &q, &qd);
             same("next_qpos_exact", &qpos, tolerance);
             same("next_qvel_exact", &qvel, tolerance);
             most = most.max(room.solved.steps);
@@ -200,7 +204,7 @@ fn golden_mujoco_steps_in_single_precision() {
                 let (q, qd): (Vec<_>, Vec<_>) = group.iter().map(states).unzip();
                 let ctrl: Vec<_> = group.iter().map(|&i| g.get("ctrl").row(i).to_vec()).collect();
                 for (&i, (q, qd)) in group.iter().zip(step_in_lanes(&law, &q, &qd, &ctrl)) {
-                    let (qpos, qvel) = mujoco(&q, &qd);
+                    let (qpos, qvel) = mujoco(&s, &q, &qd);
                     let error = error_of_one(&qvel, g.get("next_qvel_exact").row(i))
                         .max(error_of_one(&qpos, g.get("next_qpos_exact").row(i)));
                     let free = match name {
@@ -300,5 +304,100 @@ fn the_solver_ends_at_the_minimum() {
             &steps[..=last]
         );
         assert!(worst < 1e-10, "{name}: {worst}");
+    }
+}
+
+/// Two free bodies in general position on a tilted floor, which none of the systems is: four sides of a pyramid, cones
+/// with two tangents, contacts between free bodies.
+#[test]
+fn steps_in_general_position() {
+    let g = Golden::fixture("tripod");
+    let mut v = Verdict::default();
+    for cone in ["pyramidal", "elliptic"] {
+        let s = compile(&include_str!("../fixtures/tripod.xml").replace("CONE", cone));
+        assert!(!s.law.planar);
+        let get = |name: &str, i: usize| g.get(&format!("{cone}.{name}")).row(i);
+        let mut room = Box::new(Room::new(&s.law));
+        let mut touched = 0.0;
+        for i in 0..g.get(&format!("{cone}.qpos")).rows() {
+            let (mut q, mut qd) = state(&s, get("qpos", i), get("qvel", i));
+            step(&s.law, &mut q, &mut qd, get("ctrl", i), &mut room);
+            let (qpos, qvel) = mujoco(&s, &q, &qd);
+            for (what, got) in [("next_qpos", qpos), ("next_qvel", qvel)] {
+                v.check(&format!("{cone} {what}"), format!("state {i}"), error_of_one(&got, get(what, i)), 1e-9);
+            }
+            touched += room.rows.contacts;
+            assert_eq!(room.solved.capped, 0.0);
+        }
+        assert!(touched > 100.0, "{touched} contacts");
+    }
+    v.finish();
+}
+
+/// A robot between lines that may go wrong, each with a mark.
+const PLAIN: &str = r#"<mujoco>
+  <option OPTION/>
+  <worldbody>
+    <geom type="plane" size="1 1 1" FLOOR/>
+    <body name="a" pos="0 0 1">
+      INSIDE
+      <joint name="along" type="slide" axis="1 0 0"/>
+      <joint name="about" axis="0 1 0" JOINT/>
+      <geom GEOM size="0.1"/>
+    </body>
+    OTHER
+  </worldbody>
+  <actuator>MOTOR</actuator>
+  LAST
+</mujoco>"#;
+
+#[test]
+fn what_the_law_does_not_know_is_refused_with_its_line() {
+    let cases = [
+        ("OPTION", "integrator=\"implicit\"", 2, "`Euler` and `RK4`"),
+        ("OPTION", "viscosity=\"1\"", 2, "leave `viscosity` out"),
+        ("OPTION", "wind=\"1 0 0\"", 2, "leave `wind` out"),
+        ("OPTION", "impratio=\"2\"", 2, "`impratio` is 1"),
+        ("FLOOR", "condim=\"4\"", 4, "make `condim` 3"),
+        ("FLOOR", "priority=\"1\"", 4, "leave `priority` out"),
+        ("FLOOR", "margin=\"0.1\"", 4, "contact begins at the surface"),
+        ("GEOM", "solref=\"-100 -1\"", 9, "both are above 0"),
+        ("INSIDE", "<inertial pos=\"0 0 0\" mass=\"1\" diaginertia=\"1 1 1\"/>", 6, "masses follow from geoms"),
+        ("INSIDE", "<joint type=\"ball\"/>", 6, "no ball joints"),
+        ("INSIDE", "<joint type=\"free\"/>", 6, "the only one of a body"),
+        ("JOINT", "springdamper=\"1 1\"", 8, "time constants"),
+        ("JOINT", "range=\"0 1\" margin=\"0.1\"", 8, "a limit begins at its range"),
+        ("JOINT", "limited=\"true\" range=\"1 0\"", 8, "below the second"),
+        ("JOINT", "limited=\"true\" range=\"0 1\" solimplimit=\"0.9 0.95 0.001 0.5 1.5\"", 8, "a whole number"),
+        ("GEOM", "type=\"box\"", 9, "may touch the plane of line 4"),
+        ("GEOM", "fluidshape=\"ellipsoid\"", 9, "leave `fluidshape` out"),
+        ("OTHER", "<body mocap=\"true\"/>", 11, "leave `mocap` out"),
+        ("MOTOR", "<motor joint=\"abuot\"/>", 13, "did you mean `about`?"),
+        ("MOTOR", "<motor joint=\"about\" forcelimited=\"true\" forcerange=\"-1 1\"/>", 13, "not cut here"),
+        ("MOTOR", "<velocity joint=\"about\" kv=\"1\"/>", 13, "do not depend on velocity"),
+        ("MOTOR", "<motor tendon=\"none\"/>", 13, "no tendon `none`"),
+        ("LAST", "<equality><weld body1=\"a\"/></equality>", 14, "no equality constraints"),
+        (
+            "LAST",
+            "<tendon><fixed damping=\"1\"><joint joint=\"about\" coef=\"1\"/></fixed></tendon>",
+            14,
+            "has no damping",
+        ),
+        (
+            "LAST",
+            "<tendon><fixed><joint joint=\"nothing\" coef=\"1\"/></fixed></tendon>",
+            14,
+            "there is no joint `nothing`",
+        ),
+    ];
+    let marks = ["OPTION", "FLOOR", "INSIDE", "JOINT", "GEOM", "OTHER", "MOTOR", "LAST"];
+    let with = |mark: &str, text: &str| {
+        marks.iter().fold(PLAIN.to_owned(), |all, m| all.replace(m, if *m == mark { text } else { "" }))
+    };
+    let read = |text: &str| Mjcf::read("my.xml", text).and_then(|m| m.compile(Version::default()));
+    read(&with("", "")).unwrap();
+    for (mark, text, line, words) in cases {
+        let error = read(&with(mark, text)).expect_err(text).to_string();
+        assert!(error.contains(&format!("my.xml:{line}")) && error.contains(words), "{text}: {error}");
     }
 }

@@ -39,6 +39,12 @@ impl Golden {
         Self::at(&path).unwrap_or_else(|| panic!("golden file {} is missing", path.display()))
     }
 
+    /// File `name` of tests/fixtures.
+    pub fn fixture(name: &str) -> Self {
+        let path = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join(format!("tests/fixtures/{name}.safetensors"));
+        Self::at(&path).unwrap_or_else(|| panic!("{} is missing", path.display()))
+    }
+
     /// As [`Golden::open`]; none if there is no such file. Not every golden file is kept in the repository.
     pub fn find(name: &str) -> Option<Self> {
         Self::at(&folder("PWM_GOLDEN", "tests/golden").join(format!("{name}.safetensors")))

@@ -45,6 +45,11 @@ impl Golden {
         Self::of(name, golden::Golden::mujoco(name))
     }
 
+    /// File `name` of tests/fixtures.
+    pub fn fixture(name: &str) -> Self {
+        Self::of(name, golden::Golden::fixture(name))
+    }
+
     fn of(name: &str, file: golden::Golden) -> Self {
         let array = |key: String| {
             let golden::Array { shape, values: data, .. } = file.array(&key);
