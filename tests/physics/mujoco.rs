@@ -333,3 +333,114 @@ fn steps_in_general_position() {
     }
     v.finish();
 }
+
+/// A robot between lines that may go wrong, each with a mark.
+const PLAIN: &str = r#"<mujoco>
+  <option OPTION/>
+  <worldbody>
+    <geom type="plane" size="1 1 1" FLOOR/>
+    <body name="a" pos="0 0 1">
+      INSIDE
+      <joint name="along" type="slide" axis="1 0 0"/>
+      <joint name="about" axis="0 1 0" JOINT/>
+      <geom GEOM size="0.1"/>
+    </body>
+    OTHER
+  </worldbody>
+  <actuator>MOTOR</actuator>
+  LAST
+</mujoco>"#;
+
+#[test]
+fn what_the_law_does_not_know_is_refused_with_its_line() {
+    let cases = [
+        ("OPTION", "integrator=\"implicit\"", 2, "`Euler` and `RK4`"),
+        ("OPTION", "viscosity=\"1\"", 2, "leave `viscosity` out"),
+        ("OPTION", "wind=\"1 0 0\"", 2, "leave `wind` out"),
+        ("OPTION", "impratio=\"2\"", 2, "`impratio` is 1"),
+        ("FLOOR", "condim=\"4\"", 4, "make `condim` 3"),
+        ("FLOOR", "priority=\"1\"", 4, "leave `priority` out"),
+        ("FLOOR", "margin=\"0.1\"", 4, "contact begins at the surface"),
+        ("FLOOR", "solref=\"-100 -1\"", 4, "both are above 0"),
+        ("INSIDE", "<inertial pos=\"0 0 0\" mass=\"1\" diaginertia=\"1 1 1\"/>", 6, "masses follow from geoms"),
+        ("INSIDE", "<joint type=\"ball\"/>", 6, "no ball joints"),
+        ("INSIDE", "<joint type=\"free\"/>", 6, "the only one of a body"),
+        ("JOINT", "springdamper=\"1 1\"", 8, "time constants"),
+        ("JOINT", "range=\"0 1\" margin=\"0.1\"", 8, "a limit begins at its range"),
+        ("JOINT", "limited=\"true\" range=\"0 1\" solimplimit=\"0.9 0.95 0.001 0.5 1.5\"", 8, "a whole number"),
+        ("GEOM", "type=\"cylinder\" fromto=\"0 0 0 0 0 1\"", 9, "may touch the plane of line 4"),
+        ("GEOM", "fluidshape=\"ellipsoid\"", 9, "leave `fluidshape` out"),
+        ("OTHER", "<body mocap=\"true\"/>", 11, "leave `mocap` out"),
+        ("MOTOR", "<motor joint=\"abuot\"/>", 13, "did you mean `about`?"),
+        ("MOTOR", "<motor joint=\"about\" forcelimited=\"true\" forcerange=\"-1 1\"/>", 13, "not cut here"),
+        ("MOTOR", "<velocity joint=\"about\" kv=\"1\"/>", 13, "do not depend on velocity"),
+        ("MOTOR", "<motor tendon=\"none\"/>", 13, "no tendon `none`"),
+        ("LAST", "<equality><weld body1=\"a\"/></equality>", 14, "no equality constraints"),
+        (
+            "LAST",
+            "<tendon><fixed damping=\"1\"><joint joint=\"about\" coef=\"1\"/></fixed></tendon>",
+            14,
+            "has no damping",
+        ),
+        (
+            "LAST",
+            "<tendon><fixed><joint joint=\"nothing\" coef=\"1\"/></fixed></tendon>",
+            14,
+            "there is no joint `nothing`",
+        ),
+    ];
+    let marks = ["OPTION", "FLOOR", "INSIDE", "JOINT", "GEOM", "OTHER", "MOTOR", "LAST"];
+    let with = |mark: &str, text: &str| {
+        marks.iter().fold(PLAIN.to_owned(), |all, m| all.replace(m, if *m == mark { text } else { "" }))
+    };
+    let read = |text: &str| Mjcf::read("my.xml", text).and_then(|m| m.compile(Version::default()));
+    read(&with("", "")).unwrap();
+    let said = |mark: &str, text: &str| read(&with(mark, text)).map_or_else(|e| e.to_string(), |_| "nothing".into());
+    let wrong: Vec<String> = cases
+        .into_iter()
+        .map(|(mark, text, line, words)| (said(mark, text), text, format!("my.xml:{line}:"), words))
+        .filter(|(said, _, place, words)| !(said.contains(place) && said.contains(words)))
+        .map(|(said, text, place, words)| format!("{text}: {place} {words}, not {said}"))
+        .collect();
+    assert!(wrong.is_empty(), "{}", wrong.join("\n"));
+}
+
+/// Where contacts slide along one direction, and along which coordinates nothing changes: only where that is so.
+#[test]
+fn planes_and_rails_are_found() {
+    let robot = |side: f64, more: &str| {
+        let text = format!(
+            "<mujoco><worldbody><geom type=\"plane\" size=\"1 1 1\"/><body><joint name=\"x\" type=\"slide\" axis=\"1 0 0\"/>\
+             <joint axis=\"0 1 0\"/><geom size=\"0.1\"/><site name=\"own\"/><body pos=\"0.3 {side} 0\">\
+             <joint axis=\"0 1 0\"/><body pos=\"0.3 0 0\"><joint axis=\"0 1 0\"/><geom size=\"0.1\"/></body></body></body>\
+             <site name=\"fixed\"/></worldbody>{more}</mujoco>"
+        );
+        let s = compile(&text);
+        (s.law.planar, s.law.rails)
+    };
+    assert_eq!(robot(0.0, ""), (true, vec![0]));
+    // Spheres in two planes push each other out of both.
+    assert_eq!(robot(0.05, ""), (false, vec![0]));
+    for tied in [
+        "<tendon><spatial><site site=\"own\"/><site site=\"fixed\"/></spatial></tendon>",
+        "<tendon><fixed><joint joint=\"x\" coef=\"1\"/></fixed></tendon>",
+        "<actuator><position joint=\"x\" kp=\"1\"/></actuator>",
+    ] {
+        assert_eq!(robot(0.0, tied).1, [0; 0], "{tied}");
+    }
+    for (name, _) in SYSTEMS {
+        let planar = !["fish", "reacher", "reacher_three"].contains(&name);
+        assert_eq!(compiled(name).law.planar, planar, "{name}");
+    }
+}
+
+/// The one constant that differs between MuJoCo's versions: of what only slides.
+#[test]
+fn later_versions_weigh_a_sliding_ball_otherwise() {
+    let file = Mjcf::read("cup.xml", system("cup").unwrap()).unwrap();
+    let [old, new] = [Version::V231, Version::V312].map(|v| file.compile(v).unwrap());
+    let weight = |s: &System, body: usize| s.bodies[body].inverse_weight[0];
+    assert!((weight(&old, 2) - 10.185_916_357_881_3).abs() < 1e-12);
+    assert!((weight(&new, 2) - 15.278874536821952).abs() < 1e-12);
+    assert_eq!(weight(&old, 1), weight(&new, 1));
+}

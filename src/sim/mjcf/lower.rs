@@ -107,11 +107,6 @@ impl Mjcf {
         Ok(Lowered { robot, motors, start: l.start, timestep })
     }
 
-    /// Refuses a value that is given and not as it must be.
-    fn refuse<T>(&self, given: &Given<T>, is_right: bool, place: Place, message: &str) -> Read<()> {
-        if is_right { Ok(()) } else { Err(self.wrong(given.place.unwrap_or(place), message)) }
-    }
-
     fn refuse_options(&self) -> Read<()> {
         let (o, f, here) = (&self.option, &self.option.flags, self.bodies[0].place);
         let medium = "there is no medium in this law: nothing resists but the ground\n  leave it out";
@@ -378,19 +373,12 @@ impl Lowering<'_> {
             let at = Vec3::of(joint.anchor);
             let step = Transform { p: at - anchor, q: Quat::identity() };
             anchor = at;
-            let (axis, reference) = (Vec3::<f64>::of(joint.axis), joint.reference);
-            // At the reference coordinate the joint has not moved yet.
-            let back = match kind {
-                JointKind::Hinge if reference != 0.0 => Transform { p: Vec3::zero(), q: Quat::about(axis, -reference) },
-                JointKind::Slide => Transform { p: axis.scale(-reference), q: Quat::identity() },
-                _ => Transform::identity(),
-            };
             match kind {
                 JointKind::Ball => self.start.extend([0.0, 0.0, 0.0, 1.0]),
-                _ => self.start.push(reference),
+                _ => self.start.push(joint.reference),
             }
             self.seat(joint, &name, kind);
-            let lowered = self.joint(joint, kind, frame * step * back);
+            let lowered = self.joint(joint, kind, frame * step * joint.at_zero());
             self.link(name, joint.place, carrier, lowered)?;
             carrier = Some(self.links.len() - 1);
             frame = Transform::identity();

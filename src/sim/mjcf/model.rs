@@ -5,7 +5,8 @@
 
 use super::frame::Angles;
 use super::xml::{Given, MjcfError, Place};
-use crate::sim::quat::Transform;
+use crate::sim::quat::{Quat, Transform};
+use crate::sim::vec3::Vec3;
 
 /// A file.
 #[derive(Clone, Debug)]
@@ -182,6 +183,20 @@ pub struct Joint {
     pub actuator_gravcomp: Given<bool>,
 }
 
+impl Joint {
+    /// Where its coordinate 0 leaves the body, seen from where its reference coordinate does: there it has not moved.
+    pub(in crate::sim) fn at_zero(&self) -> Transform<f64> {
+        let axis = Vec3::<f64>::of(self.axis);
+        match self.kind {
+            JointType::Hinge if self.reference != 0.0 => {
+                Transform { p: Vec3::zero(), q: Quat::about(axis, -self.reference) }
+            }
+            JointType::Slide => Transform { p: axis.scale(-self.reference), q: Quat::identity() },
+            _ => Transform::identity(),
+        }
+    }
+}
+
 /// The shape of a geom or a site.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum GeomType {
@@ -336,6 +351,17 @@ impl Mjcf {
     /// An error at a place of the file.
     pub fn wrong(&self, place: Place, message: impl Into<String>) -> MjcfError {
         MjcfError { file: self.file.clone(), place, message: message.into() }
+    }
+
+    /// Refuses a value that is not as a law needs it, at its place or, where none is given, at `place`.
+    pub(in crate::sim) fn refuse<T>(
+        &self,
+        given: &Given<T>,
+        is_right: bool,
+        place: Place,
+        message: &str,
+    ) -> Result<(), MjcfError> {
+        if is_right { Ok(()) } else { Err(self.wrong(given.place.unwrap_or(place), message)) }
     }
 
     /// The body that a body moves as one with, the nearest to the world: itself, if it has a joint.

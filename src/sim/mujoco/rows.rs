@@ -22,21 +22,11 @@ pub enum Kind<S> {
     Tangent,
 }
 
-/// What made a row.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Source {
-    DryFriction,
-    JointLimit,
-    TendonLimit,
-    Contact,
-}
-
 /// The rows of a step; `D` is room for dofs and `R` for rows.
 #[derive(Clone, Copy, Debug)]
 pub struct Rows<S, const D: usize, const R: usize> {
     pub len: usize,
     pub kind: [Kind<S>; R],
-    pub source: [Source; R],
     pub jacobian: [[S; D]; R],
     /// The acceleration that is asked for, a*.
     pub target: [S; R],
@@ -52,7 +42,6 @@ impl<S: SimScalar, const D: usize, const R: usize> Rows<S, D, R> {
         Self {
             len: 0,
             kind: [Kind::Push; R],
-            source: [Source::Contact; R],
             jacobian: [[S::zero(); D]; R],
             target: [S::zero(); R],
             hardness: [S::zero(); R],
@@ -68,10 +57,9 @@ impl<S: SimScalar, const D: usize, const R: usize> Rows<S, D, R> {
 
     /// A new row of zeros.
     #[inline(always)]
-    fn begin(&mut self, kind: Kind<S>, source: Source, dofs: usize) -> usize {
+    fn begin(&mut self, kind: Kind<S>, dofs: usize) -> usize {
         let row = self.len;
         self.kind[row] = kind;
-        self.source[row] = source;
         self.jacobian[row][..dofs].fill(S::zero());
         self.len += 1;
         row
@@ -189,7 +177,7 @@ pub fn make_rows<S: SimScalar, const B: usize, const D: usize, const R: usize>(
     rows.len = 0;
     rows.contacts = S::zero();
     for f in &law.frictions {
-        let row = rows.begin(Kind::Friction(f.loss), Source::DryFriction, n);
+        let row = rows.begin(Kind::Friction(f.loss), n);
         rows.jacobian[row][f.dof] = S::one();
         // It asks for no acceleration but that which stops: its impedance is that of the surface.
         rows.target[row] = -(f.softness.damping * qd[f.dof]);
@@ -204,14 +192,14 @@ pub fn make_rows<S: SimScalar, const B: usize, const D: usize, const R: usize>(
         if !S::any(beyond) {
             continue;
         }
-        let row = rows.begin(Kind::Push, Source::JointLimit, n);
+        let row = rows.begin(Kind::Push, n);
         let (r, sign) = (S::select(is_below, below, above), S::select(is_below, S::one(), -S::one()));
         rows.jacobian[row][l.dof] = sign;
         limit_row(&l.softness, l.weight, r, sign * qd[l.dof], beyond, row, rows);
     }
     for t in &law.tendons {
         let Some((range, softness)) = &t.limit else { continue };
-        let row = rows.begin(Kind::Push, Source::TendonLimit, n);
+        let row = rows.begin(Kind::Push, n);
         let mut along = rows.jacobian[row];
         let x = tendon_length(&t.length, q, w, &mut along);
         let (below, above) = (x - range[0], range[1] - x);
@@ -280,13 +268,13 @@ fn contact_rows<S: SimScalar, const B: usize, const D: usize, const R: usize>(
     if law.elliptic {
         let across = regularisation(d, pair.weight);
         let tangents = if law.planar { 1 } else { 2 };
-        let row = rows.begin(Kind::Cone { friction: pair.friction, tangents }, Source::Contact, n);
+        let row = rows.begin(Kind::Cone { friction: pair.friction, tangents }, n);
         rows.jacobian[row] = normal;
         rows.target[row] = pair.softness.target(rows.rate(row, qd), d, r);
         rows.hardness[row] = harder(across);
         let directions = if law.planar { [touch.planar_tangent(); 2] } else { touch.tangents() };
         for direction in directions.into_iter().take(tangents) {
-            let row = rows.begin(Kind::Tangent, Source::Contact, n);
+            let row = rows.begin(Kind::Tangent, n);
             rows.jacobian[row] = along(direction);
             rows.target[row] = -(pair.softness.damping * rows.rate(row, qd));
             rows.hardness[row] = harder(across);
@@ -299,7 +287,7 @@ fn contact_rows<S: SimScalar, const B: usize, const D: usize, const R: usize>(
     let side = two * square * (S::one() - d) / d * (pair.weight * (S::one() + square));
     let side = side.max(S::of(1e-15));
     let mut push = |row_values: [S; D], regularisation: S| {
-        let row = rows.begin(Kind::Push, Source::Contact, n);
+        let row = rows.begin(Kind::Push, n);
         rows.jacobian[row] = row_values;
         rows.target[row] = pair.softness.target(rows.rate(row, qd), d, r);
         rows.hardness[row] = harder(regularisation);
