@@ -13,9 +13,6 @@ import sys
 import tempfile
 
 ROOT = pathlib.Path(__file__).resolve().parent.parent
-# Physics steps under one control, as the tasks of these systems have it.
-SUBSTEPS = {"cup": 10, "walker": 10, "fish": 10, "hopper": 4, "finger": 2}
-ENVIRONMENTS = 64
 
 
 def engine(python, folder):
@@ -39,16 +36,16 @@ def main():
         for _ in range(turns):
             out = subprocess.run(bench, check=True, capture_output=True, text=True, cwd=ROOT).stdout
             for row in map(json.loads, out.splitlines()):
-                ours.setdefault(row["system"], []).append(row["steps_per_s"])
-            for system in ours:
-                command = [program, ROOT / f"configs/mujoco/{system}.xml", ENVIRONMENTS, SUBSTEPS.get(system, 1), seconds]
+                system, environments = row["system"], row["environments"]
+                ours.setdefault(system, []).append(row["steps_per_s"])
+                command = [program, ROOT / f"configs/mujoco/{system}.xml", environments, row["substeps"], seconds]
                 out = subprocess.run(list(map(str, command)), check=True, capture_output=True, text=True).stdout
                 theirs.setdefault(system, []).append(float(out))
     commit = subprocess.run(["git", "describe", "--always", "--dirty", "--abbrev=12"], cwd=ROOT, check=True,
                             capture_output=True, text=True).stdout.strip()
     cpu = next(line.split(": ")[1].strip() for line in open("/proc/cpuinfo", encoding="utf-8") if "model name" in line)
     print("# Physics steps a second under MuJoCo's law, one thread\n")
-    print(f"Commit {commit}, {cpu}, load {load} before; medians of {turns} turns. {ENVIRONMENTS} environments under random")
+    print(f"Commit {commit}, {cpu}, load {load} before; medians of {turns} turns. {environments} environments under random")
     print(f"controls; beside them MuJoCo {version}, `mj_step` called from C, double precision.\n")
     print("| system | here, single precision | MuJoCo | ratio |")
     print("|---|---:|---:|---:|")

@@ -37,6 +37,7 @@ pub struct DryFriction<S> {
     /// The most that it holds against [N m or N].
     pub loss: S,
     pub softness: Softness<S>,
+    /// As of a limit.
     pub weight: S,
 }
 
@@ -60,11 +61,11 @@ pub enum Length<S> {
 #[derive(Clone, Debug)]
 pub struct Tendon<S> {
     pub length: Length<S>,
-    /// Spring (N/m), and its length at rest (m).
+    /// Spring (N/m), and its length at rest (m); of a sum of angles N m/rad and rad.
     pub stiffness: S,
     pub rest: S,
     pub limit: Option<([S; 2], Softness<S>)>,
-    /// Inverse inertia of its length at the reference configuration.
+    /// Inverse inertia of its length at the reference configuration [1/kg or 1/(kg m²)].
     pub weight: S,
 }
 
@@ -75,7 +76,7 @@ pub enum Pulled {
     Tendon(usize),
 }
 
-/// An actuator: force `gain ctrl + bias0 + bias1 length` on `gear` times the length of what it pulls.
+/// An actuator: force `gain ctrl + bias0 + bias1 length` on `gear` times the length of what it pulls [N or N m].
 #[derive(Clone, Copy, Debug)]
 pub struct Actuator<S> {
     pub pulled: Pulled,

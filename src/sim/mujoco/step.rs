@@ -18,9 +18,9 @@ use crate::sim::work::Work;
 #[derive(Clone, Copy, Debug)]
 pub struct Scratch<S, const B: usize, const D: usize, const R: usize> {
     pub work: Work<S, B, D>,
-    /// Mass matrix with armature.
+    /// Mass matrix with armature (kg, kg m, kg m²).
     pub mass: Lower<S, D>,
-    /// Forces without constraints, and the acceleration under them.
+    /// Forces without constraints [N or N m], and the acceleration under them [m/s² or rad/s²].
     pub smooth: [S; D],
     pub unconstrained: [S; D],
     pub rows: Rows<S, D, R>,
@@ -114,7 +114,8 @@ fn accelerate<S: SimScalar, const B: usize, const D: usize>(
     solve_sparse(model, &w.factor, &w.pivot, x);
 }
 
-/// The acceleration of the state (q, qd) under `control`, and all that leads to it, into `s`.
+/// The acceleration of the state `q` (coordinates), `qd` (velocities) under `control` (one number for each actuator), and
+/// all that leads to it, into `s`.
 #[inline(always)]
 pub fn forward<S: SimScalar, const B: usize, const D: usize, const R: usize>(
     law: &Law<S>,
@@ -163,7 +164,7 @@ fn advance<S: SimScalar>(law: &Law<S>, h: S, v: &[S], q: &mut [S]) {
     }
 }
 
-/// Advances (q, qd) by one time step under `control`, which has one number for each actuator.
+/// Advances `q` (coordinates) and `qd` (velocities) by one time step under `control`, one number for each actuator.
 #[inline(always)]
 pub fn step<S: SimScalar, const B: usize, const D: usize, const R: usize>(
     law: &Law<S>,

@@ -67,6 +67,7 @@ pub struct ShapeSeat {
     /// Number of its body in the file.
     pub body: usize,
     pub kind: GeomType,
+    /// Half sizes (m), as in [`crate::sim::mjcf::model::Geom`].
     pub size: [f64; 3],
     pub seat: Seat,
 }
@@ -96,7 +97,7 @@ pub struct System {
     pub sites: Vec<ShapeSeat>,
     /// Names of actuators, in order.
     pub actuators: Vec<Option<String>>,
-    /// Inverse inertia of each dof at the reference configuration.
+    /// Inverse inertia of each dof at the reference configuration [1/kg or 1/(kg m²)].
     pub dof_weights: Vec<f64>,
 }
 
