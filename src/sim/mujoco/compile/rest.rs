@@ -6,9 +6,10 @@ use super::{JointSeat, LARGEST, LargestWork};
 use crate::sim::articulation::JointKind;
 use crate::sim::mass_matrix::solve;
 use crate::sim::mjcf::model::JointType;
-use crate::sim::model::Model;
+use crate::sim::model::{Link, Model};
 use crate::sim::quat::{Quat, Transform};
 use crate::sim::vec3::{Mat3, Vec3};
+use std::iter::successors;
 
 /// The robot at its reference configuration.
 pub(super) struct AtRest<'a> {
@@ -65,13 +66,8 @@ impl AtRest<'_> {
 
 /// Dofs that move a link.
 pub(super) fn path(model: &Model<f64>, link: usize) -> Vec<usize> {
-    let mut dofs = vec![];
-    let mut at = Some(link);
-    while let Some(i) = at {
-        let l = &model.links[i];
-        dofs.extend(l.qd..l.qd + l.kind.velocities());
-        at = l.parent;
-    }
+    let links = successors(Some(link), |&i| model.links[i].parent).map(|i| &model.links[i]);
+    let mut dofs: Vec<usize> = links.flat_map(|l| l.qd..l.qd + l.kind.velocities()).collect();
     dofs.sort_unstable();
     dofs
 }
@@ -141,12 +137,10 @@ pub(super) fn rails(
         tendons.iter().any(tied) || actuators.iter().any(holds)
     };
     let one_tree = model.links.iter().filter(|l| l.parent.is_none()).count() == 1;
-    let mut leading = vec![];
-    let mut at = model.links.first().filter(|_| one_tree);
-    while let Some(link) = at.filter(|l| l.kind == JointKind::Slide && l.rotation.is_none()) {
-        leading.push(link);
-        at = model.links.get(leading.len()).filter(|l| l.parent == Some(leading.len() - 1));
-    }
+    let leads = |&(i, l): &(usize, &Link<f64>)| {
+        one_tree && l.parent == i.checked_sub(1) && l.kind == JointKind::Slide && l.rotation.is_none()
+    };
+    let leading = model.links.iter().enumerate().take_while(leads).map(|(_, l)| l);
     let along_all = |axis: Vec3<f64>| {
         pairs.iter().all(|p| match &p.meeting {
             Meeting::PlaneSphere { normal, .. } | Meeting::PlaneCapsule { normal, .. } => normal.dot(axis) == 0.0,
@@ -156,7 +150,7 @@ pub(super) fn rails(
         })
     };
     let limited = |q: usize| joints.iter().any(|j| j.q == q && j.range.is_some());
-    (leading.iter())
+    leading
         .filter(|l| l.drive_stiffness == 0.0 && !limited(l.q) && !is_tied(l.q) && along_all(l.axis))
         .map(|l| l.q)
         .collect()
