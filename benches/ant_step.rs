@@ -46,8 +46,8 @@ impl<R: EnvReal> Fleet<R> {
     fn reset(&mut self, e: usize) {
         let s = self.ant.sizes;
         let (q, qd) = (&mut self.q[e * s.nq..][..s.nq], &mut self.qd[e * s.nqd..][..s.nqd]);
-        self.ant.reset_row(&self.random, self.t, e as u32, q, qd);
-        self.ant.observe_row(q, qd, None, &mut self.obs[e * s.obs..][..s.obs]);
+        self.ant.dflex().reset_row(&self.random, self.t, e as u32, q, qd);
+        self.ant.dflex().observe_row(q, qd, None, &mut self.obs[e * s.obs..][..s.obs]);
         self.progress[e] = 0;
     }
 

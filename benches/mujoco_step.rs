@@ -4,10 +4,10 @@
 //!
 //!     cargo bench --bench mujoco_step -- [SECONDS [SYSTEM]]
 
+use pwm::config::MujocoVersion;
 use pwm::device::cpu::lanes::{Lanes, Lanes8, WIDTH};
 use pwm::device::philox::{Philox, Stream};
 use pwm::sim::mjcf::Mjcf;
-use pwm::sim::mujoco::compile::Version;
 use pwm::sim::mujoco::{Law, Scratch, System, step};
 use pwm::sim::robots::mujoco::SYSTEMS;
 use pwm::sim::{Model, SimScalar};
@@ -93,7 +93,7 @@ fn main() {
     let args: Vec<String> = std::env::args().skip(1).filter(|a| a != "--bench").collect();
     let seconds = args.first().map_or(2.0, |s| s.parse().expect("seconds"));
     for (name, text) in SYSTEMS.iter().filter(|(n, _)| args.get(1).is_none_or(|wanted| wanted == n)) {
-        let system = Mjcf::read(name, text).expect("shipped").compile(Version::default()).expect("shipped");
+        let system = Mjcf::read(name, text).expect("shipped").compile(MujocoVersion::V231).expect("shipped");
         let speed = fastest(&system, name, seconds);
         println!(
             "{{\"system\":\"{name}\",\"environments\":{ENVS},\"substeps\":{},\"steps_per_s\":{:.0},\"solver_steps\":{:.2}}}",

@@ -2,6 +2,7 @@
 
 use crate::algo::TaskEvaluation;
 use crate::config::load_with_notes;
+use crate::device::cpu::lanes::WIDTH;
 use crate::device::philox::{Philox, Stream};
 use crate::env::{EnvReal, Task, in_physics};
 use rayon::prelude::*;
@@ -38,34 +39,43 @@ pub fn run(args: &BaselineArgs, out: &mut dyn Write) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// One episode from each of so many starts, with actions uniform in [-scale, scale].
+/// One episode from each of so many starts, with actions uniform in [-scale, scale]; eight side by side.
 fn play(task: &Task, episodes: usize, seed: u64, scale: f64) -> TaskEvaluation {
     let (s, starts, policy) = (task.sizes, Philox::new(seed, Stream::FreshEval), Philox::new(seed, Stream::Policy));
-    let episode = |e: usize| {
-        let (mut q, mut qd) = (vec![0f32; s.nq], vec![0f32; s.nqd]);
-        let (mut obs, mut next, mut action) = (vec![0f32; s.obs], vec![0f32; s.obs], vec![0f32; s.act]);
-        task.reset_row(&starts, 0, e as u32, &mut q, &mut qd);
-        task.observe_row(&q, &qd, None, &mut obs);
-        let (mut total, mut steps) = (0.0, 0);
-        loop {
-            for (k, a) in action.iter_mut().enumerate() {
-                let u = policy.uniform(steps as u64, (e * s.act + k) as u32);
+    let group = |first: usize| {
+        let n = WIDTH.min(episodes - first);
+        let (mut q, mut qd) = (vec![0f32; n * s.nq], vec![0f32; n * s.nqd]);
+        let (mut obs, mut next) = (vec![0f32; n * s.obs], vec![0f32; n * s.obs]);
+        let (mut action, mut reward) = (vec![0f32; n * s.act], vec![0f32; n]);
+        for e in 0..n {
+            let (q, qd, obs) = (&mut q[e * s.nq..], &mut qd[e * s.nqd..], &mut obs[e * s.obs..][..s.obs]);
+            task.begin_row(&starts, 0, (first + e) as u32, q, qd, obs);
+        }
+        let (mut total, mut length) = (vec![0.0; n], vec![None; n]);
+        for steps in 1.. {
+            for (i, a) in action.iter_mut().enumerate() {
+                let u = policy.uniform(steps as u64 - 1, (first * s.act + i) as u32);
                 *a = (scale * (2.0 * u - 1.0)) as f32;
             }
-            let mut reward = [0f32];
-            f32::step_rows(task, 1, &mut q, &mut qd, &obs, &action, &mut next, &mut reward);
+            f32::step_rows(task, n, &mut q, &mut qd, &obs, &action, &mut next, &mut reward);
             std::mem::swap(&mut obs, &mut next);
-            steps += 1;
-            let sane = in_physics(&obs) && reward[0].is_finite();
-            if sane {
-                total += f64::from(reward[0]);
+            for (e, obs) in
+                obs.chunks_exact(s.obs).enumerate().filter(|(e, _)| length[*e].is_none()).collect::<Vec<_>>()
+            {
+                let sane = in_physics(obs) && reward[e].is_finite();
+                total[e] += if sane { f64::from(reward[e]) } else { 0.0 };
+                if !sane || task.is_terminal(obs) || task.is_truncated(steps) {
+                    length[e] = Some(steps as f64);
+                }
             }
-            if !sane || task.is_terminal(&obs) || task.is_truncated(steps) {
-                return (total, steps as f64);
+            if length.iter().all(Option::is_some) {
+                break;
             }
         }
+        total.into_iter().zip(length.into_iter().flatten()).collect::<Vec<_>>()
     };
-    let (returns, lengths) = (0..episodes).into_par_iter().map(episode).unzip();
+    let first: Vec<usize> = (0..episodes).step_by(WIDTH).collect();
+    let (returns, lengths) = first.into_par_iter().flat_map_iter(group).unzip();
     TaskEvaluation { task: task.spec.name.clone(), returns, lengths }
 }
 

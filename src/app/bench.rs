@@ -340,7 +340,7 @@ struct On {
 
 impl On {
     fn new(c: &Config) -> anyhow::Result<Self> {
-        Ok(match target(c.device, c.precision)? {
+        Ok(match target(crate::env::device(c), c.precision)? {
             Target::Cpu => Self { device: "cpu".into(), dtype: Precision::Fp32.to_string(), gpu: false },
             Target::Cuda(context, o) => {
                 Self { device: context.info.name.clone(), dtype: o.matmul.precision.to_string(), gpu: true }

@@ -11,7 +11,7 @@ use std::path::PathBuf;
 
 use anyhow::ensure;
 
-use super::say;
+use super::{misused, say};
 use crate::config::Subgradient;
 use crate::device::Dual;
 use crate::device::philox::{Philox, Stream};
@@ -103,6 +103,14 @@ fn norm(a: &[f64]) -> f64 {
 pub fn run(args: &GradcheckArgs, out: &mut dyn Write) -> anyhow::Result<()> {
     let config = crate::config::load(&args.overrides)?;
     let task = Task::from_config(&config)?;
+    ensure!(
+        task.is_differentiable(),
+        misused(format_args!(
+            "{} moves by MuJoCo's law, which has no gradient here\n  its tasks are for algorithms that learn a model \
+             of it: pwm_small and its kin",
+            task.spec.title
+        ))
+    );
     let rng = Philox::new(config.seed, Stream::Test);
     let states = args.states(&task, &rng)?;
     say(
@@ -121,7 +129,7 @@ pub fn run(args: &GradcheckArgs, out: &mut dyn Write) -> anyhow::Result<()> {
     say(out, format_args!(""));
     let worst_stage = show_stages(&task, &states, &rng, out);
     say(out, format_args!(""));
-    let (substeps, every) = (task.spec.substeps, task.spec.mass_matrix_every);
+    let (substeps, every) = (task.dflex().spec.substeps, task.dflex().spec.mass_matrix_every);
     say(out, format_args!("a step of {substeps} substeps, mass matrix every {every}"));
     let titles = ["state", "|gradient|", "dual numbers", "differences", "f32"];
     say(
@@ -161,7 +169,7 @@ fn worse(a: f64, b: f64) -> f64 {
 /// A table of stages, and the worst error against dual numbers. Differences mean little where a state stands at a kink,
 /// so their median is shown too.
 fn show_stages(task: &Task, states: &[StateAction], rng: &Philox, out: &mut dyn Write) -> f64 {
-    let each = |(e, state)| check_stages(task, state, rng, e);
+    let each = |(e, state)| check_stages(task.dflex(), state, rng, e);
     let all: Vec<Vec<StageError>> = (0..).zip(states).map(each).collect();
     say(out, format_args!("{:<16}  {:>12}  {:>12}  {:>12}", "stage", "dual numbers", "differences", "median"));
     let mut worst = 0.0f64;

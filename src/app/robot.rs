@@ -92,7 +92,7 @@ impl Shown {
         // As a task starts it, where one does.
         let mut tasks = Shipped::names(ShippedKind::Env).into_iter().filter_map(|env| {
             let task = Task::from_config(&load(&[format!("env={env}")]).ok()?).ok()?;
-            (task.spec.robot.name == robot.name).then_some(task)
+            (task.is_differentiable() && task.spec.robot.name == robot.name).then_some(task)
         });
         Ok(match tasks.next() {
             Some(task) => Self { name: robot.name, ..Self::of(task) },
@@ -112,12 +112,13 @@ impl Shown {
     }
 
     fn of(task: Task) -> Self {
+        let law = task.dflex().spec.clone();
         let spec = task.spec;
         let (_, qd) = spec.robot.offsets();
         let driven = |dof| spec.robot.bodies.iter().enumerate().find(|(i, _)| (qd[*i]..qd[*i + 1]).contains(&dof));
-        let motors = spec.drives.iter().filter_map(|d| Some((driven(d.dof)?.1.name.clone(), d.gain))).collect();
-        let (robot, inertia, start) = (spec.robot, spec.inertia, spec.reset.start);
-        Self { name: spec.name, robot, inertia, motors, start, from_file: false, open: false }
+        let motors = law.drives.iter().filter_map(|d| Some((driven(d.dof)?.1.name.clone(), d.gain))).collect();
+        let (inertia, start) = (law.inertia, law.reset.start);
+        Self { name: spec.name, robot: spec.robot, inertia, motors, start, from_file: false, open: false }
     }
 
     fn in_file(file: &str, text: &str) -> anyhow::Result<Self> {

@@ -266,7 +266,7 @@ pub(super) struct Admitted {
 
 /// Nothing has been allocated when a plan is refused.
 pub(super) fn admit(c: &Config) -> anyhow::Result<Admitted> {
-    let (target, why_not) = resolve(c.device, c.precision)?;
+    let (target, why_not) = resolve(env::device(c), c.precision)?;
     if let Some(e) = why_not {
         let _ = writeln!(std::io::stderr(), "device=auto takes the processor: {e}");
     }

@@ -176,6 +176,14 @@ words! {
         Central = "central",
     }
 
+    /// Of which version of MuJoCo the constants are: one differs, and with it every contact of what only slides.
+    MujocoVersion {
+        /// that with which the published scores were made.
+        V231 = "2.3.1",
+        /// and later.
+        V312 = "3.1.2",
+    }
+
     /// What stands for the state inside the world model.
     Latent {
         /// PWM: the output of a learned encoder, normalised in groups (SimNorm); the dynamics give the next one.

@@ -29,8 +29,8 @@ mod yaml;
 pub use bytes::Bytes;
 pub use choices::{
     ActorKind, Algorithm, Bootstrap, Collapse, Decode, Device, Dynamics, FlowHead, FlowProjection, Inertia, Integrator,
-    Latent, LrSchedule, Precision, Recompute, ReferencePoint, ReplayPlace, ReplaySampling, RewNorm, RewardHead,
-    Rollout, Subgradient, TauSampling,
+    Latent, LrSchedule, MujocoVersion, Precision, Recompute, ReferencePoint, ReplayPlace, ReplaySampling, RewNorm,
+    RewardHead, Rollout, Subgradient, TauSampling,
 };
 pub use docs::{help_text, markdown};
 pub use error::{Broken, ConfigError, ConfigErrors, SourceLocation};

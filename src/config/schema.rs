@@ -140,6 +140,8 @@ keys! {
         inertia: Inertia = from_default_env("inertia"), Any, "";
         /// The point about which spatial vectors are taken.
         reference_point: ReferencePoint = from_default_env("reference_point"), Any, "";
+        /// Of which version of MuJoCo the constants are, for tasks under its law.
+        mujoco_version: MujocoVersion = MujocoVersion::V231, Any, "";
         /// What the simulator's gradient is where there is none; read by what learns through the simulator.
         subgradient: Subgradient = from_default_env("subgradient"), Any, "";
     }

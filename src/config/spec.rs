@@ -152,6 +152,12 @@ impl Spec {
         entries.iter().any(|(name, node)| name == ROBOT && matches!(node.data, Data::Map(_)))
     }
 
+    /// Whether it names MuJoCo's law.
+    pub fn is_under_mujoco(&self) -> bool {
+        let Data::Map(entries) = &self.root.data else { return false };
+        entries.iter().any(|(name, node)| name == "physics" && node.data == Data::Scalar(Value::Text("mujoco".into())))
+    }
+
     /// The folder that paths in it are relative to.
     pub fn folder(&self) -> PathBuf {
         Path::new(&self.file).parent().unwrap_or(Path::new("")).into()

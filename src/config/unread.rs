@@ -4,6 +4,7 @@ use super::choices::{ActorKind, Dynamics, Latent, LrSchedule, RewardHead};
 use super::fork::{Note, NoteKind};
 use super::names::resolve;
 use super::schema::Config;
+use super::shipped::{Shipped, ShippedKind};
 use super::yaml::Setting;
 
 impl Config {
@@ -18,6 +19,8 @@ impl Config {
                 (self.reward_head == RewardHead::Scalar, "reward_head=scalar")
             }
             "lr_end" | "lr_decay_start" => (constant, "lr_schedule=constant"),
+            "mujoco_version" => (!self.is_under_mujoco(), "an environment under dFlex's law"),
+            _ if OF_DFLEX.contains(&key) && self.is_under_mujoco() => (true, "an environment under MuJoCo's law"),
             "inertia" => (self.spec.as_ref().is_some_and(|s| s.has_robot_file()), "a robot from a file of its own"),
             "step_grad_norm" | "subgradient" => (!algorithm.simulator_gradient, algorithm.setting),
             _ if !algorithm.world_model && of_world_model(key) => (true, algorithm.setting),
@@ -28,7 +31,32 @@ impl Config {
         };
         off.then_some(why)
     }
+
+    /// Whether the environment's specification says so.
+    pub fn is_under_mujoco(&self) -> bool {
+        match &self.spec {
+            Some(own) => own.is_under_mujoco(),
+            None => {
+                Shipped::find(ShippedKind::Env, &self.env).and_then(Shipped::spec).is_some_and(|s| s.is_under_mujoco())
+            }
+        }
+    }
 }
+
+/// Settings of a task that moves by dFlex's law.
+const OF_DFLEX: [&str; 11] = [
+    "early_termination",
+    "termination_height",
+    "action_penalty",
+    "up_rew_scale",
+    "joint_vel_obs_scaling",
+    "mm_caching_frequency",
+    "stochastic_init",
+    "action_in_obs",
+    "inertia",
+    "reference_point",
+    "subgradient",
+];
 
 /// Settings of the replay.
 fn of_replay(key: &str) -> bool {

@@ -105,6 +105,13 @@ impl Scalar for Dual {
         let square = x.v * x.v + self.v * self.v;
         Self::new(self.v.atan2(x.v), (x.v * self.d - self.v * x.d) / square)
     }
+    fn exp(self) -> Self {
+        let e = self.v.exp();
+        Self::new(e, e * self.d)
+    }
+    fn ln_1p(self) -> Self {
+        Self::new(self.v.ln_1p(), self.d / (1.0 + self.v))
+    }
     fn mul_add(self, a: Self, b: Self) -> Self {
         self * a + b
     }
@@ -120,15 +127,8 @@ impl Scalar for Dual {
 }
 
 impl Real for Dual {
-    fn exp(self) -> Self {
-        let e = self.v.exp();
-        Self::new(e, e * self.d)
-    }
     fn ln(self) -> Self {
         Self::new(self.v.ln(), self.d / self.v)
-    }
-    fn ln_1p(self) -> Self {
-        Self::new(self.v.ln_1p(), self.d / (1.0 + self.v))
     }
     fn exp_m1(self) -> Self {
         Self::new(self.v.exp_m1(), self.v.exp() * self.d)

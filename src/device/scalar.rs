@@ -1,7 +1,7 @@
 //! The number types everything is written over.
 //!
 //! [`Scalar`] is what physics needs (lanes of several environments included, hence the mask type and `select`);
-//! [`Real`] adds what the tape's kernels need: order, transcendental functions and a matrix product.
+//! [`Real`] adds what the tape's kernels need: order, more functions and a matrix product.
 
 use std::fmt::Debug;
 use std::ops::{Add, AddAssign, BitAnd, BitOr, Div, Mul, MulAssign, Neg, Not, Sub, SubAssign};
@@ -36,6 +36,9 @@ pub trait Scalar:
     fn sin_cos(self) -> (Self, Self);
     /// The angle in [-π, π] of the point (x, self); its derivative is infinite at the origin.
     fn atan2(self, x: Self) -> Self;
+    fn exp(self) -> Self;
+    /// `ln(1 + self)`.
+    fn ln_1p(self) -> Self;
     /// `self * a + b`, fused where the type's instructions offer it.
     fn mul_add(self, a: Self, b: Self) -> Self;
     /// `self * a`, rounded before anything is added to it, even where compilers may fuse products with sums.
@@ -70,9 +73,7 @@ pub trait Scalar:
 
 /// One number with order: what the tape's kernels are written over.
 pub trait Real: Scalar<Mask = bool> + PartialOrd + Default {
-    fn exp(self) -> Self;
     fn ln(self) -> Self;
-    fn ln_1p(self) -> Self;
     fn exp_m1(self) -> Self;
     fn tanh(self) -> Self;
     /// The value as `f64`, without its derivative.
@@ -148,6 +149,14 @@ macro_rules! float {
                 self.atan2(x)
             }
             #[inline(always)]
+            fn exp(self) -> Self {
+                $exp(self)
+            }
+            #[inline(always)]
+            fn ln_1p(self) -> Self {
+                self.ln_1p()
+            }
+            #[inline(always)]
             fn mul_add(self, a: Self, b: Self) -> Self {
                 self * a + b
             }
@@ -167,16 +176,8 @@ macro_rules! float {
 
         impl Real for $t {
             #[inline(always)]
-            fn exp(self) -> Self {
-                $exp(self)
-            }
-            #[inline(always)]
             fn ln(self) -> Self {
                 self.ln()
-            }
-            #[inline(always)]
-            fn ln_1p(self) -> Self {
-                self.ln_1p()
             }
             #[inline(always)]
             fn exp_m1(self) -> Self {

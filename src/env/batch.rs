@@ -206,7 +206,7 @@ impl EnvBatch {
     /// Philox blocks that the starts of the groups before `g` take.
     fn blocks_before(&self, g: &EnvGroup) -> u32 {
         let before = self.groups.iter().take_while(|other| other.first < g.first);
-        before.map(|g| g.task.spec.reset.blocks() * g.count as u32).sum()
+        before.map(|g| g.task.start_blocks() * g.count as u32).sum()
     }
 
     fn group(&self, g: &EnvGroup) -> Group {

@@ -47,11 +47,11 @@ mod basic {
 
 /// Everything that the kernels know about the robot and the task: constants in `robot.cuh`, formulas in `task.cuh`.
 fn headers(g: &Group) -> Vec<GeneratedHeader> {
-    let (task, spec) = (&*g.task, &g.task.spec);
+    let task = g.task.dflex();
     let text = "// Written by the program from the robot and its task.\n#pragma once\n#include \"sim/draw.cuh\"\n";
     let mut c = Constants { text: text.into() };
     c.text += &task.layout.constants(&task.f64, &task.timing());
-    c.integer("EPISODE_LENGTH", spec.episode_length.min(i32::MAX as usize));
+    c.integer("EPISODE_LENGTH", g.task.spec.episode_length.min(i32::MAX as usize));
     c.integer("OBS", task.sizes.obs);
     c.integer("OBS_WIDTH", g.entries);
     c.integer("ACT", task.sizes.act);
@@ -61,7 +61,7 @@ fn headers(g: &Group) -> Vec<GeneratedHeader> {
     actions(&mut c, g);
     termination(&mut c, g);
     starts(&mut c, g);
-    let formulas = g.task.formulas.get_or_init(|| task_header(&g.task).into());
+    let formulas = task.formulas.get_or_init(|| task_header(task).into());
     vec![
         GeneratedHeader { name: "robot.cuh", text: c.text.into() },
         GeneratedHeader { name: "task.cuh", text: formulas.clone() },
@@ -77,10 +77,11 @@ fn table(c: &mut Constants, kind: &str, name: &str, rows: &[String]) {
 
 /// Which dof each entry of the action drives, and how strongly. The dofs of a specification's actions are neighbours.
 fn actions(c: &mut Constants, g: &Group) {
-    let drives = &g.task.spec.drives;
+    let task = g.task.dflex();
+    let drives = &task.spec.drives;
     let (first, gain) = (drives[0].dof, drives[0].gain);
     assert!((first..).zip(drives).all(|(k, d)| d.dof == k), "invariant: the dofs that are driven are neighbours");
-    let free = if g.task.f64.links[0].kind == crate::sim::JointKind::Free { 6 } else { 0 };
+    let free = if task.f64.links[0].kind == crate::sim::JointKind::Free { 6 } else { 0 };
     c.integer("ACTION_FIRST", first);
     c.integer("ALL_DRIVEN", (first == free && drives.len() + free == g.task.sizes.nqd).into());
     c.integer("EQUAL_GAINS", drives.iter().all(|d| d.gain == gain).into());
@@ -91,14 +92,14 @@ fn actions(c: &mut Constants, g: &Group) {
 /// When an episode ends.
 fn termination(c: &mut Constants, g: &Group) {
     c.number("BLOWN_UP", BLOWN_UP);
-    let end = g.task.spec.termination;
+    let end = g.task.dflex().spec.termination;
     c.integer("TERMINATES", end.is_some().into());
     c.integer("TERMINATION_ENTRY", end.map_or(0, |t| t.entry));
     c.number("TERMINATION_BELOW", end.map_or(0.0, |t| t.below));
 }
 
 fn starts(c: &mut Constants, g: &Group) {
-    let reset = &g.task.spec.reset;
+    let reset = &g.task.dflex().spec.reset;
     let (mut rows, mut drawn): (Vec<String>, Vec<i64>) = (Vec::new(), Vec::new());
     for d in &reset.draws {
         let first = drawn.len();
@@ -132,6 +133,10 @@ const RESET_THREADS: usize = 64;
 
 impl EnvReset {
     pub(super) fn launches(&self, x: &Operands) -> Option<Vec<Launch>> {
+        self.group.task.is_differentiable().then(|| self.launch(x))
+    }
+
+    fn launch(&self, x: &Operands) -> Vec<Launch> {
         let n = x.out_len(RETURN);
         let (q, qd, obs, progress) = (x.out(Q), x.out(QD), x.out(OBS), x.out_index(PROGRESS));
         let (episodes, total, alive, stats) =
@@ -154,14 +159,19 @@ impl EnvReset {
             evaluate,
             n as u32,
         );
-        Some(vec![launch.with_headers(headers(&self.group))])
+        vec![launch.with_headers(headers(&self.group))]
     }
 }
 
 impl EnvStep {
     pub(super) fn launches(&self, x: &Operands) -> Option<Vec<Launch>> {
+        self.group.task.is_differentiable().then(|| self.launch(x))
+    }
+
+    fn launch(&self, x: &Operands) -> Vec<Launch> {
         let n = x.out_len(RETURN);
-        let (lanes, threads) = (self.group.task.layout.lanes(), self.group.task.layout.threads().step);
+        let layout = &self.group.task.dflex().layout;
+        let (lanes, threads) = (layout.lanes(), layout.threads().step);
         let (q, qd, obs, progress) = (x.out(Q), x.out(QD), x.out(OBS), x.out_index(PROGRESS));
         let (episodes, total, alive, stats) =
             (x.out_index(EPISODES), x.out(RETURN), x.out(ALIVE), x.out(EPISODE_STATS));
@@ -212,13 +222,13 @@ impl EnvStep {
                 launches.push(basic::copy(cover(n, 256), [], x.out(from).into(), x.out(to), n as u32));
             }
         }
-        Some(launches)
+        launches
     }
 }
 
 impl EnvStepAdjoint {
     pub(super) fn launches(&self, x: &Operands) -> Option<Vec<Launch>> {
-        let task = &self.group.task;
+        let task = self.group.task.dflex();
         let (n, lanes, threads) = (x.shape(0)[0], task.layout.lanes(), task.layout.threads().adjoint);
         let stack = task.layout.adjoint_stack(task.model(), task.spec.substeps);
         let (mut from, mut input) = ([In::default(); FROM.len()], self.given());

@@ -1,15 +1,21 @@
 //! Shapes of a robot in a given state and the forces of the ground on it, in world coordinates, for a viewer.
 
-use super::Task;
+use super::mujoco::reading::look;
+use super::{Law, MujocoTask, Task};
 use crate::draw::viewer::MovieShape;
 use crate::sim::articulation::{Articulation, Geometry};
 use crate::sim::contact::point_contact;
 use crate::sim::kinematics::body_kinematics;
+use crate::sim::mjcf::model::GeomType;
+use crate::sim::mujoco::System;
+use crate::sim::mujoco::compile::ShapeSeat;
+use crate::sim::mujoco::law::Meeting;
 use crate::sim::size::{CLASSES, Size};
 use crate::sim::{Model, Quat, Transform, Vec3, Work};
 
 /// Any robot has room here.
 const SIZE: Size = CLASSES[CLASSES.len() - 1];
+type LargestWork = Work<f64, { SIZE.bodies }, { SIZE.velocities }>;
 
 /// One shape in the world; y is up, the ground is y = 0, metres.
 #[derive(Clone, Copy, Debug)]
@@ -23,12 +29,81 @@ pub struct DrawnShape {
 
 /// All shapes for the coordinates `q`.
 pub fn bodies_for_drawing(task: &Task, q: &[f64]) -> Vec<DrawnShape> {
-    shapes_of(&task.spec.robot, task.model(), q)
+    match &task.law {
+        Law::Dflex(law) => shapes_of(&task.spec.robot, law.model(), q),
+        Law::Mujoco(law) => geoms_of(&law.spec.system, q),
+    }
+}
+
+/// World axes with z up as those with y up.
+fn y_up(v: Vec3<f64>) -> Vec3<f64> {
+    Vec3::new(v.x, v.z, -v.y)
+}
+
+/// What a geom is drawn as, and which of its axes lie along x, y and z of that. A plane is not drawn; what is neither
+/// sphere, capsule nor box is its box.
+fn drawn(geom: &ShapeSeat) -> Option<(Geometry, [usize; 3])> {
+    let [x, y, z] = geom.size;
+    Some(match geom.kind {
+        GeomType::Plane => return None,
+        GeomType::Sphere => (Geometry::Sphere { radius: x }, [0, 1, 2]),
+        GeomType::Capsule => (Geometry::Capsule { radius: x, half_length: y }, [2, 0, 1]),
+        GeomType::Cylinder => (Geometry::Box { half: [x, x, y] }, [0, 1, 2]),
+        _ => (Geometry::Box { half: [x, y, z] }, [0, 1, 2]),
+    })
+}
+
+/// The geoms of a system at the coordinates `q`.
+fn geoms_of(system: &System, q: &[f64]) -> Vec<DrawnShape> {
+    let mut work = LargestWork::new(&system.law.model);
+    look(&system.law, q, &[0.0; SIZE.velocities], &mut work);
+    let far = system.law.far(q);
+    let at = |geom: &ShapeSeat| {
+        let (geometry, axes) = drawn(geom)?;
+        let link =
+            geom.seat.link.map_or(Transform::identity(), |l| Transform { p: work.body[l].p + far, q: work.body[l].q });
+        let Transform { p, q } = link * geom.seat.frame;
+        let columns = axes.map(|k| y_up(q.matrix().column(k)).array());
+        let rotation = [0, 1, 2].map(|row| [0, 1, 2].map(|k| columns[k][row]));
+        Some(DrawnShape { body: geom.body, geometry, centre: y_up(p).array(), rotation })
+    };
+    system.geoms.iter().filter_map(at).collect()
+}
+
+/// The shapes of a task's robot as a movie has them.
+pub fn task_movie_shapes(task: &Task) -> Vec<MovieShape> {
+    match &task.law {
+        Law::Dflex(_) => movie_shapes(&task.spec.robot),
+        Law::Mujoco(law) => {
+            let system = &law.spec.system;
+            let above = |link: usize| system.law.model.links[link].parent;
+            let depth = |link: Option<usize>| std::iter::successors(link, |&l| above(l)).count();
+            let shapes = system.geoms.iter().filter_map(|g| Some((drawn(g)?.0, depth(g.seat.link))));
+            let first = system.geoms.iter().filter_map(|g| g.seat.link).map(|l| depth(Some(l))).min().unwrap_or(0);
+            shapes.map(|(g, d)| movie_shape(g, d.saturating_sub(first))).collect()
+        }
+    }
+}
+
+/// Where they are for the coordinates `q`: see [`movie_poses`].
+pub fn task_movie_poses(task: &Task, q: &[f64]) -> Vec<f32> {
+    bodies_for_drawing(task, q).into_iter().flat_map(movie_pose).collect()
+}
+
+/// Weight of a task's robot (N); of one without gravity as on Earth.
+pub fn weight(task: &Task) -> f64 {
+    let model = match &task.law {
+        Law::Dflex(law) => law.model(),
+        Law::Mujoco(law) => &law.spec.system.law.model,
+    };
+    let mass: f64 = model.links.iter().map(|l| l.mass).sum();
+    let gravity = model.gravity.norm();
+    mass * if gravity > 0.0 { gravity } else { 9.81 }
 }
 
 /// All shapes of a robot, which `model` is compiled from, for the coordinates `q`.
 fn shapes_of(robot: &Articulation, model: &Model<f64>, q: &[f64]) -> Vec<DrawnShape> {
-    let mut work = Work::<f64, { SIZE.bodies }, { SIZE.velocities }>::new(model);
+    let mut work = LargestWork::new(model);
     let mut shapes = Vec::new();
     for (i, body) in robot.bodies.iter().enumerate() {
         body_kinematics(model, i, q, &[0.0; SIZE.velocities], &mut work);
@@ -53,11 +128,12 @@ pub fn movie_shapes(robot: &Articulation) -> Vec<MovieShape> {
 
 /// Where they are for the coordinates `q`: seven numbers each, as a movie has them (m, quaternion (x, y, z, w)).
 pub fn movie_poses(robot: &Articulation, model: &Model<f64>, q: &[f64]) -> Vec<f32> {
-    let pose = |s: DrawnShape| {
-        let Quat { v, w } = Quat::of_matrix(lengthwise(s.geometry, s.rotation));
-        s.centre.into_iter().chain(v.array()).chain([w]).map(|x| x as f32)
-    };
-    shapes_of(robot, model, q).into_iter().flat_map(pose).collect()
+    shapes_of(robot, model, q).into_iter().flat_map(movie_pose).collect()
+}
+
+fn movie_pose(s: DrawnShape) -> impl Iterator<Item = f32> {
+    let Quat { v, w } = Quat::of_matrix(lengthwise(s.geometry, s.rotation));
+    s.centre.into_iter().chain(v.array()).chain([w]).map(|x| x as f32)
 }
 
 fn movie_shape(g: Geometry, depth: usize) -> MovieShape {
@@ -95,10 +171,14 @@ pub struct GroundForce {
     pub force: [f64; 3],
 }
 
-/// The points in contact in the state (q, qd), with their forces: those of the first of the next step's substeps.
+/// The points in contact in the state (q, qd), with their forces: those of the first of the next step's substeps; under
+/// MuJoCo's law the normal forces of planes without control.
 pub fn ground_forces(task: &Task, q: &[f64], qd: &[f64]) -> Vec<GroundForce> {
-    let model = task.model();
-    let mut work = Work::<f64, { SIZE.bodies }, { SIZE.velocities }>::new(model);
+    let model = match &task.law {
+        Law::Dflex(law) => law.model(),
+        Law::Mujoco(law) => return plane_forces(law, q, qd),
+    };
+    let mut work = LargestWork::new(model);
     let mut forces = Vec::new();
     for (i, link) in model.links.iter().enumerate() {
         body_kinematics(model, i, q, qd, &mut work);
@@ -111,6 +191,15 @@ pub fn ground_forces(task: &Task, q: &[f64], qd: &[f64]) -> Vec<GroundForce> {
         }
     }
     forces
+}
+
+fn plane_forces(task: &MujocoTask, q: &[f64], qd: &[f64]) -> Vec<GroundForce> {
+    let of_plane = |(at, force, pair): (Vec3<f64>, Vec3<f64>, usize)| {
+        let law = &task.spec.system.law;
+        let is_plane = matches!(law.pairs[pair].meeting, Meeting::PlaneSphere { .. } | Meeting::PlaneCapsule { .. });
+        is_plane.then(|| GroundForce { at: y_up(at).array(), force: y_up(force).array() })
+    };
+    task.normal_forces(q, qd).into_iter().filter_map(of_plane).collect()
 }
 
 #[cfg(test)]
@@ -132,14 +221,14 @@ mod tests {
     #[test]
     fn forces_are_the_penalty_of_depth_against_the_motion() {
         let task = Task::from_config(&Config::default()).unwrap();
-        let (mut q, mut qd) = (task.spec.reset.start.clone(), vec![0.0; task.sizes.nqd]);
+        let (mut q, mut qd) = (task.dflex().spec.reset.start.clone(), vec![0.0; task.sizes.nqd]);
         q[1] = 2.0;
         assert_eq!(ground_forces(&task, &q, &qd), [], "in the air");
         // Sunk until something touches, then sliding along x.
         while ground_forces(&task, &q, &qd).is_empty() {
             q[1] -= 1e-3;
         }
-        let contact = &task.model().contacts[0];
+        let contact = &task.dflex().model().contacts[0];
         for still in ground_forces(&task, &q, &qd) {
             assert!(still.at[1] < 0.0);
             let expected = -still.at[1] * contact.stiffness;

@@ -4,8 +4,8 @@
 //! A thread computes what belongs to the coordinates, dofs and entries of the action that it owns, and all compute
 //! what belongs to the root. The functions are listed in kernels/sim/env.cu.
 
+use super::dflex::{DflexTask, clip};
 use super::feature::{Feature, Source};
-use super::task::{Task, clip};
 use super::term::{reward, reward_adjoint, square, squares_adjoint};
 use crate::device::Scalar;
 use crate::device::cuda::traced::{Traced, trace};
@@ -17,9 +17,9 @@ const ROOT_Q: [&str; 7] = ["p.x", "p.y", "p.z", "r.v.x", "r.v.y", "r.v.z", "r.w"
 const ROOT_QD: [&str; 6] = ["omega.x", "omega.y", "omega.z", "v.x", "v.y", "v.z"];
 
 /// `task.cuh`.
-pub(super) fn task_header(task: &Task) -> String {
+pub(super) fn task_header(task: &DflexTask) -> String {
     let mut text = String::from(
-        "// Written by the program: the formulas of src/env/feature.rs, term.rs and task.rs as they come out for a task.\n\
+        "// Written by the program: the formulas of src/env/feature.rs, term.rs and dflex.rs as they come out for a task.\n\
          #pragma once\n#include \"sim/step.cuh\"\n",
     );
     Formulas { task, text: &mut text }.write();
@@ -27,7 +27,7 @@ pub(super) fn task_header(task: &Task) -> String {
 }
 
 struct Formulas<'a> {
-    task: &'a Task,
+    task: &'a DflexTask,
     text: &'a mut String,
 }
 
@@ -206,6 +206,7 @@ impl Formulas<'_> {
 mod tests {
     use super::*;
     use crate::config::{Shipped, ShippedKind};
+    use crate::env::Task;
 
     /// Functions that the kernels call.
     const FUNCTIONS: [&str; 17] = [
@@ -233,7 +234,11 @@ mod tests {
         for name in Shipped::names(ShippedKind::Env) {
             let c = crate::config::load(&[format!("env={name}")]).unwrap();
             let task = Task::from_config(&c).unwrap();
-            let text = task_header(&task);
+            if !task.is_differentiable() {
+                continue;
+            }
+            let task = task.dflex();
+            let text = task_header(task);
             for f in FUNCTIONS {
                 assert_eq!(text.matches(&format!(" {f}(")).count(), 1, "{name}: {f}\n{text}");
             }

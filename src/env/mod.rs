@@ -7,7 +7,8 @@
 //!
 //! | file | what |
 //! |---|---|
-//! | [`task`] | what a task is, its robot compiled |
+//! | [`task`] | what a task is under any law |
+//! | [`dflex`], [`mujoco`] | a task under either law, its robot compiled |
 //! | [`spec`] | a task read from YAML |
 //! | [`feature`], [`term`], [`reset`] | what is observed, what is rewarded, how episodes start |
 //! | [`rows`] | rows of environments: `f32` in lanes, `f64` and dual numbers one by one |
@@ -17,9 +18,11 @@
 
 pub mod batch;
 mod cuda;
+pub mod dflex;
 pub mod draw;
 pub mod feature;
 mod formulas;
+pub mod mujoco;
 mod op;
 pub mod reset;
 pub mod rows;
@@ -28,17 +31,49 @@ pub mod task;
 pub mod term;
 
 pub use batch::{EnvBatch, EnvGroup, EnvState, GradientBound, Stepped, dims, sizes};
-pub use draw::{DrawnShape, GroundForce, bodies_for_drawing, ground_forces, movie_poses, movie_shapes};
+pub use dflex::{DflexSpec, DflexTask};
+pub use draw::{
+    DrawnShape, GroundForce, bodies_for_drawing, ground_forces, movie_poses, movie_shapes, task_movie_poses,
+    task_movie_shapes, weight,
+};
+pub use mujoco::{MujocoSpec, MujocoTask};
 pub use op::{EpisodeStat, Mode, in_physics};
 pub use rows::{EnvReal, InputCotangents, OutputCotangents, StepOperands};
-pub use task::{EnvSizes, KnownReturn, Task, TaskSpec};
+pub use task::{EnvSizes, KnownReturn, Law, Task, TaskSpec};
 
-use crate::config::{Config, ConfigErrors};
+use crate::config::{Broken, Config, ConfigError, ConfigErrors, Device};
 
 /// Whether the environment that a configuration describes can be built.
 ///
 /// # Errors
 /// What is wrong with its specification, and where.
 pub fn check(c: &Config) -> Result<(), ConfigErrors> {
-    Task::from_config(c).map(|_| ())
+    let task = Task::from_config(c)?;
+    let refuse = |keys: &[&'static str], problem: &str, remedy: &str| {
+        let rule =
+            Broken { keys: keys.to_vec(), problem: format!("{} {problem}", task.spec.title), remedy: remedy.into() };
+        Err(ConfigError::Rule { rule, from: vec![] }.into())
+    };
+    if task.is_differentiable() {
+        return Ok(());
+    }
+    if c.algorithm.traits().simulator_gradient {
+        return refuse(
+            &["algorithm", "env"],
+            "moves by MuJoCo's law, which has no gradient here, and SHAC learns from nothing else",
+            "take algorithm=pwm, as in alg=pwm_small: it learns from the gradient of its model",
+        );
+    }
+    if let Device::Cuda(_) = c.device {
+        return refuse(&["device", "env"], "moves by MuJoCo's law, for which there are no kernels", "take device=cpu");
+    }
+    Ok(())
+}
+
+/// The device that a run asks for: `auto` means the processor for a task that has no kernels.
+pub fn device(c: &Config) -> Device {
+    match c.device {
+        Device::Auto if Task::from_config(c).is_ok_and(|t| !t.is_differentiable()) => Device::Cpu,
+        asked => asked,
+    }
 }

@@ -117,12 +117,10 @@ impl Group {
         let row = |w: usize| e * w..(e + 1) * w;
         let [nq, nqd, entries] = self.widths();
         let (q, qd, obs) = (args.out(Q, row(nq)), args.out(QD, row(nqd)), args.out(OBS, row(entries)));
-        let reset = &self.task.spec.reset;
-        let block = self.first_block.wrapping_add((e as u32).wrapping_mul(reset.blocks()));
-        reset.write(&self.rng, u64::from(*episode), block, q, qd);
-        *episode = episode.wrapping_add(1);
+        let block = self.first_block.wrapping_add((e as u32).wrapping_mul(self.task.start_blocks()));
         let (own, beyond) = obs.split_at_mut(self.task.sizes.obs);
-        self.task.observe_row(q, qd, None, own);
+        self.task.begin(&self.rng, u64::from(*episode), block, q, qd, own);
+        *episode = episode.wrapping_add(1);
         beyond.fill(F::zero());
         args.out_index(PROGRESS, e..e + 1)[0] = 0;
         args.out(RETURN, e..e + 1)[0] = F::zero();
@@ -161,7 +159,23 @@ impl EnvStep {
         match phase {
             0 => self.advance(args, task),
             1 => self.end_episodes(args),
+            _ if self.begins_apart() => self.begin_episodes(args, task),
             _ => self.publish_state(args, task),
+        }
+    }
+
+    /// Whether episodes begin in a phase of their own, where the team shares them: under a law whose starts may take
+    /// hundreds of physics steps. No gradient flows there, so that no state is published.
+    fn begins_apart(&self) -> bool {
+        self.group.mode == Mode::Train && !self.group.task.is_differentiable()
+    }
+
+    /// New episodes of a chunk of environments.
+    fn begin_episodes<F: EnvReal>(&self, args: &OpArgs<F>, task: usize) {
+        for e in chunk(args.out_len(RETURN), ENVS, task) {
+            if args.read_output(DONE, e..e + 1)[0] != F::zero() {
+                self.group.begin(args, e);
+            }
         }
     }
 
@@ -248,6 +262,7 @@ impl EnvStep {
             stats[EpisodeStat::Return as usize] += *total;
             stats[EpisodeStat::Length as usize] += F::of(f64::from(args.out_index(PROGRESS, e..e + 1)[0]));
             match self.group.mode {
+                Mode::Train if self.begins_apart() => {}
                 Mode::Train => self.group.begin(args, e),
                 Mode::Evaluate => *alive = F::zero(),
             }
@@ -276,7 +291,7 @@ const NARROW: usize = 64;
 impl EnvStepAdjoint {
     /// Whether the reward's derivative depends on the observation before the step, which is an input then.
     pub fn is_given_obs(&self) -> bool {
-        self.group.task.reward_is_curved()
+        self.group.task.dflex().reward_is_curved()
     }
 
     /// Inputs before the cotangents.
@@ -286,7 +301,7 @@ impl EnvStepAdjoint {
 
     /// Whether the small arrays have room.
     fn is_narrow(&self) -> bool {
-        self.group.task.class == 0 && self.group.entries.max(self.group.actions) <= NARROW
+        self.group.task.dflex().class == 0 && self.group.entries.max(self.group.actions) <= NARROW
     }
 
     fn run<F: EnvReal>(&self, args: &OpArgs<F>, phase: usize, task: usize) {
@@ -417,7 +432,7 @@ unsafe impl Op for EnvStepAdjoint {
         } else {
             row(MOST_COORDINATES, MOST_VELOCITIES, MOST_ENTRIES)
         };
-        ENVS * row * size_of::<f32>() + self.group.task.adjoint_stack()
+        ENVS * row * size_of::<f32>() + self.group.task.dflex().adjoint_stack()
     }
     fn cuda(&self, x: &cuda::Operands) -> Option<Vec<Launch>> {
         self.launches(x)
@@ -432,6 +447,9 @@ unsafe impl Op for EnvReset {
     }
     fn phases(&self, _: &[Vec<usize>], _: &[Vec<usize>]) -> Vec<usize> {
         vec![1]
+    }
+    fn stack(&self) -> usize {
+        self.group.task.start_stack()
     }
     fn differentiable(&self) -> bool {
         false
@@ -449,7 +467,7 @@ unsafe impl Op for EnvStep {
     }
     fn phases(&self, _: &[Vec<usize>], outputs: &[Vec<usize>]) -> Vec<usize> {
         let chunks = outputs[RETURN][0].div_ceil(ENVS);
-        if self.bound.is_some() { vec![chunks, 1, chunks] } else { vec![chunks, 1] }
+        if self.bound.is_some() || self.begins_apart() { vec![chunks, 1, chunks] } else { vec![chunks, 1] }
     }
     fn stack(&self) -> usize {
         self.group.task.step_stack()
@@ -460,7 +478,7 @@ unsafe impl Op for EnvStep {
     fn adjoint(&self, a: &mut Adjoint) {
         let bound = self.bound.expect("invariant: a step without bound is not differentiable");
         let mut inputs = vec![a.input(ACTION), a.input(AT_Q), a.input(AT_QD), a.output(BEFORE), a.output(DONE)];
-        if self.group.task.reward_is_curved() {
+        if self.group.task.dflex().reward_is_curved() {
             inputs.push(a.input(AT_OBS));
         }
         let cotangents = FROM.map(|output| a.cotangent(output));

@@ -43,8 +43,8 @@ pub struct Reset {
     pub draws: Vec<Draw>,
 }
 
-/// Uniform numbers one after another, less 1/2.
-struct Uniforms<'a> {
+/// Uniform numbers in [0, 1) one after another.
+pub(super) struct Uniforms<'a> {
     random: &'a Philox,
     step: u64,
     block: u32,
@@ -52,15 +52,20 @@ struct Uniforms<'a> {
     values: [f64; 4],
 }
 
-impl Uniforms<'_> {
-    fn next(&mut self) -> f64 {
+impl<'a> Uniforms<'a> {
+    /// Those that the Philox blocks from `block` on hold.
+    pub(super) fn new(random: &'a Philox, step: u64, block: u32) -> Self {
+        Self { random, step, block, used: 0, values: [0.0; 4] }
+    }
+
+    pub(super) fn next(&mut self) -> f64 {
         if self.used.is_multiple_of(4) {
             self.values = self.random.uniform4(self.step, self.block);
             self.block = self.block.wrapping_add(1);
         }
         let u = self.values[self.used % 4];
         self.used += 1;
-        u - 0.5
+        u
     }
 }
 
@@ -86,19 +91,20 @@ impl Reset {
         let mut xd = [0.0; super::task::MOST_VELOCITIES];
         let (x, xd) = (&mut x[..self.start.len()], &mut xd[..qd.len()]);
         x.copy_from_slice(&self.start);
-        let mut u = Uniforms { random, step, block, used: 0, values: [0.0; 4] };
+        let mut uniforms = Uniforms::new(random, step, block);
+        let mut centred = || uniforms.next() - 0.5;
         for draw in &self.draws {
             match draw {
-                Draw::Position { width } => x[..3].iter_mut().for_each(|x| *x += width * u.next()),
+                Draw::Position { width } => x[..3].iter_mut().for_each(|x| *x += width * centred()),
                 Draw::Rotation { at, degrees } => {
-                    let angle = turn_by(u.next(), *degrees);
-                    let axis = Vec3::new(u.next(), u.next(), u.next());
+                    let angle = turn_by(centred(), *degrees);
+                    let axis = Vec3::new(centred(), centred(), centred());
                     let norm = axis.norm();
                     let unit = if norm > 0.0 { axis.scale(1.0 / norm) } else { Vec3::zero() };
                     (Quat::read(&x[*at..]) * Quat::about(unit, angle)).write(&mut x[*at..]);
                 }
-                Draw::Coordinates { which, width } => which.iter().for_each(|&k| x[k] += width * u.next()),
-                Draw::Velocities { which, width } => which.iter().for_each(|&k| xd[k] = width * u.next()),
+                Draw::Coordinates { which, width } => which.iter().for_each(|&k| x[k] += width * centred()),
+                Draw::Velocities { which, width } => which.iter().for_each(|&k| xd[k] = width * centred()),
             }
         }
         for (to, &from) in q.iter_mut().zip(&*x) {

@@ -3,7 +3,9 @@
 //! Rows of observations and actions may be wider than the task's: what is beyond its own entries is neither read nor,
 //! but for zeros, written. Their width is a slice's length over the number of rows.
 
-use super::task::{MOST_ENTRIES, Task, clip};
+use super::dflex::{DflexTask, clip};
+use super::mujoco::MujocoReal;
+use super::task::{Law, MOST_ENTRIES, Task};
 use super::term::{reward, reward_adjoint, squares, squares_adjoint};
 use crate::device::cpu::lanes::{Lanes, Lanes8, WIDTH};
 use crate::device::cpu::team;
@@ -51,7 +53,7 @@ pub trait EnvReal: Real {
 }
 
 /// What goes into a step: `q`, `qd`, raw `action`, and the observation before it, which may be empty for a task whose
-/// reward is not [curved](Task::reward_is_curved).
+/// reward is not [curved](super::dflex::DflexTask::reward_is_curved).
 #[derive(Clone, Copy, Debug)]
 pub struct StepOperands<'a, R> {
     pub q: &'a [R],
@@ -82,7 +84,7 @@ pub struct InputCotangents<'a, R> {
 /// entries `before` gives.
 #[inline(always)]
 fn env_step<S: SimScalar, const B: usize, const D: usize>(
-    task: &Task,
+    task: &DflexTask,
     model: &Model<S>,
     q: &mut [S],
     qd: &mut [S],
@@ -106,7 +108,7 @@ fn env_step<S: SimScalar, const B: usize, const D: usize>(
 #[inline(always)]
 #[allow(clippy::too_many_arguments, reason = "a step's operands and the cotangents of its results")]
 fn env_step_adjoint<S: SimScalar, const B: usize, const Q: usize, const D: usize, const KEPT: usize>(
-    task: &Task,
+    task: &DflexTask,
     model: &Model<S>,
     q: &[S],
     qd: &[S],
@@ -153,13 +155,13 @@ struct Back<'a, R> {
 
 /// Row `i` of rows `width` apart: its first `n` numbers.
 #[inline(always)]
-fn row<R>(rows: &[R], i: usize, width: usize, n: usize) -> &[R] {
+pub(super) fn row<R>(rows: &[R], i: usize, width: usize, n: usize) -> &[R] {
     &rows[i * width..][..n]
 }
 
 /// The same to be written.
 #[inline(always)]
-fn row_mut<R>(rows: &mut [R], i: usize, width: usize, n: usize) -> &mut [R] {
+pub(super) fn row_mut<R>(rows: &mut [R], i: usize, width: usize, n: usize) -> &mut [R] {
     &mut rows[i * width..][..n]
 }
 
@@ -167,7 +169,7 @@ impl<R: Real + SimScalar> Back<'_, R> {
     #[inline(never)]
     fn one_by_one<const B: usize, const Q: usize, const D: usize, const KEPT: usize>(
         self,
-        task: &Task,
+        task: &DflexTask,
         model: &Model<R>,
     ) {
         let Back { rows, at, from, to } = self;
@@ -208,7 +210,7 @@ impl Back<'_, f32> {
     #[inline(always)]
     fn in_lanes<S: SimScalar + Lanes, const B: usize, const Q: usize, const D: usize, const KEPT: usize>(
         self,
-        task: &Task,
+        task: &DflexTask,
         model: &Model<S>,
     ) {
         let Back { rows, at, from, to } = self;
@@ -262,7 +264,7 @@ impl Back<'_, f32> {
     #[target_feature(enable = "avx2,fma")]
     fn in_avx2<const B: usize, const Q: usize, const D: usize, const KEPT: usize>(
         self,
-        task: &Task,
+        task: &DflexTask,
         model: &Model<Avx8>,
     ) {
         self.in_lanes::<Avx8, B, Q, D, KEPT>(task, model);
@@ -274,7 +276,7 @@ impl Back<'_, f32> {
     #[target_feature(enable = "avx2,fma,avx512f,avx512vl")]
     fn in_avx512<const B: usize, const Q: usize, const D: usize, const KEPT: usize>(
         self,
-        task: &Task,
+        task: &DflexTask,
         model: &Model<Avx8>,
     ) {
         self.in_lanes::<Avx8, B, Q, D, KEPT>(task, model);
@@ -283,7 +285,7 @@ impl Back<'_, f32> {
     #[inline(never)]
     fn in_plain_lanes<S: SimScalar + Lanes, const B: usize, const Q: usize, const D: usize, const KEPT: usize>(
         self,
-        task: &Task,
+        task: &DflexTask,
         model: &Model<S>,
     ) {
         self.in_lanes::<S, B, Q, D, KEPT>(task, model);
@@ -291,18 +293,18 @@ impl Back<'_, f32> {
 }
 
 /// Slices of one call, cut to its rows.
-struct Rows<'a, R> {
-    q: &'a mut [R],
-    qd: &'a mut [R],
-    obs: &'a [R],
-    action: &'a [R],
-    next_obs: &'a mut [R],
-    reward: &'a mut [R],
+pub(super) struct Rows<'a, R> {
+    pub(super) q: &'a mut [R],
+    pub(super) qd: &'a mut [R],
+    pub(super) obs: &'a [R],
+    pub(super) action: &'a [R],
+    pub(super) next_obs: &'a mut [R],
+    pub(super) reward: &'a mut [R],
 }
 
 impl<R: Real + SimScalar> Rows<'_, R> {
     #[inline(never)]
-    fn step_one_by_one<const B: usize, const D: usize>(self, task: &Task, model: &Model<R>) {
+    fn step_one_by_one<const B: usize, const D: usize>(self, task: &DflexTask, model: &Model<R>) {
         let (s, rows) = (task.sizes, self.reward.len().max(1));
         let [seen, entries, actions] = [self.obs.len(), self.next_obs.len(), self.action.len()].map(|n| n / rows);
         for (i, reward) in self.reward.iter_mut().enumerate() {
@@ -326,7 +328,7 @@ impl Rows<'_, f32> {
     #[inline(always)]
     fn step_in_lanes<S: SimScalar + Lanes, const B: usize, const Q: usize, const D: usize>(
         self,
-        task: &Task,
+        task: &DflexTask,
         model: &Model<S>,
     ) {
         let (s, rows) = (task.sizes, self.reward.len());
@@ -366,7 +368,7 @@ impl Rows<'_, f32> {
     /// The processor must have AVX2 and FMA.
     #[cfg(target_arch = "x86_64")]
     #[target_feature(enable = "avx2,fma")]
-    fn step_in_avx2<const B: usize, const Q: usize, const D: usize>(self, task: &Task, model: &Model<Avx8>) {
+    fn step_in_avx2<const B: usize, const Q: usize, const D: usize>(self, task: &DflexTask, model: &Model<Avx8>) {
         self.step_in_lanes::<Avx8, B, Q, D>(task, model);
     }
 
@@ -376,14 +378,14 @@ impl Rows<'_, f32> {
     /// The processor must have AVX2, FMA and AVX-512 F and VL.
     #[cfg(target_arch = "x86_64")]
     #[target_feature(enable = "avx2,fma,avx512f,avx512vl")]
-    fn step_in_avx512<const B: usize, const Q: usize, const D: usize>(self, task: &Task, model: &Model<Avx8>) {
+    fn step_in_avx512<const B: usize, const Q: usize, const D: usize>(self, task: &DflexTask, model: &Model<Avx8>) {
         self.step_in_lanes::<Avx8, B, Q, D>(task, model);
     }
 
     #[inline(never)]
     fn step_in_plain_lanes<S: SimScalar + Lanes, const B: usize, const Q: usize, const D: usize>(
         self,
-        task: &Task,
+        task: &DflexTask,
         model: &Model<S>,
     ) {
         self.step_in_lanes::<S, B, Q, D>(task, model);
@@ -392,7 +394,7 @@ impl Rows<'_, f32> {
 
 /// Columns of `count` rows, `stride` apart, into lanes.
 #[inline(always)]
-fn gather<S: Lanes>(rows: &[f32], stride: usize, count: usize, into: &mut [S]) {
+pub(super) fn gather<S: Lanes>(rows: &[f32], stride: usize, count: usize, into: &mut [S]) {
     let mut lane = [0.0; WIDTH];
     let mut starts = [0; WIDTH];
     for (k, start) in starts.iter_mut().enumerate() {
@@ -416,7 +418,7 @@ fn entry<S: Lanes>(rows: &[f32], first: usize, stride: usize, k: usize, count: u
 
 /// The first `count` lanes back into rows, `stride` apart; zeros behind them.
 #[inline(always)]
-fn scatter<S: Lanes>(lanes: &[S], rows: &mut [f32], stride: usize, count: usize) {
+pub(super) fn scatter<S: Lanes>(lanes: &[S], rows: &mut [f32], stride: usize, count: usize) {
     for (i, lane) in lanes.iter().enumerate() {
         let lane = lane.to_array();
         for (k, x) in lane.into_iter().take(count).enumerate() {
@@ -431,7 +433,7 @@ fn scatter<S: Lanes>(lanes: &[S], rows: &mut [f32], stride: usize, count: usize)
 macro_rules! step_rows {
     ($task:ident, $rows:ident => $body:expr) => {
         fn step_rows(
-            $task: &Task,
+            task: &Task,
             rows: usize,
             q: &mut [Self],
             qd: &mut [Self],
@@ -440,15 +442,21 @@ macro_rules! step_rows {
             next_obs: &mut [Self],
             reward: &mut [Self],
         ) {
-            let $rows = Rows {
-                q: &mut q[..rows * $task.sizes.nq],
-                qd: &mut qd[..rows * $task.sizes.nqd],
+            let rows = Rows {
+                q: &mut q[..rows * task.sizes.nq],
+                qd: &mut qd[..rows * task.sizes.nqd],
                 obs,
                 action,
                 next_obs,
                 reward: &mut reward[..rows],
             };
-            $body
+            match &task.law {
+                Law::Dflex(task) => {
+                    let ($task, $rows) = (&**task, rows);
+                    $body
+                }
+                Law::Mujoco(task) => <Self as MujocoReal>::step(task, rows),
+            }
         }
     };
 }
@@ -456,13 +464,13 @@ macro_rules! step_rows {
 macro_rules! adjoint_rows {
     ($task:ident, $back:ident => $body:expr) => {
         fn adjoint_rows(
-            $task: &Task,
+            task: &Task,
             rows: usize,
             at: StepOperands<'_, Self>,
             from: OutputCotangents<'_, Self>,
             to: InputCotangents<'_, Self>,
         ) {
-            let $back = Back { rows, at, from, to };
+            let ($task, $back) = (task.dflex(), Back { rows, at, from, to });
             $body
         }
     };
@@ -536,7 +544,7 @@ const _: () = {
     assert!(most + (512 << 10) <= team::STACK);
 };
 
-impl Task {
+impl DflexTask {
     /// The class of sizes in which rows of single precision are computed here.
     fn class_of_lanes(&self) -> usize {
         #[cfg(target_arch = "x86_64")]
@@ -566,13 +574,14 @@ mod tests {
     const COUNT: usize = 11;
 
     /// (q, qd) of one step through `entry`.
-    fn step(task: &Task, entry: impl Fn(Rows<'_, f32>)) -> Vec<f32> {
+    fn step(task: &DflexTask, entry: impl Fn(Rows<'_, f32>)) -> Vec<f32> {
         let random = Philox::new(1, Stream::Test);
         let s = task.sizes;
         let (mut q, mut qd) = (vec![0.0; COUNT * s.nq], vec![0.0; COUNT * s.nqd]);
         for e in 0..COUNT {
-            task.reset_row(&random, 0, e as u32, &mut q[e * s.nq..], &mut qd[e * s.nqd..]);
-            q[e * s.nq + 1] -= 0.06 * e as f32;
+            let (q, qd) = (&mut q[e * s.nq..], &mut qd[e * s.nqd..]);
+            task.reset_row(&random, 0, e as u32, q, qd);
+            q[1] -= 0.06 * e as f32;
         }
         let (obs, action) = (vec![0.5; COUNT * s.obs], vec![0.3; COUNT * s.act]);
         let (mut next_obs, mut reward) = (vec![0.0; COUNT * s.obs], vec![0.0; COUNT]);
@@ -591,23 +600,22 @@ mod tests {
     #[test]
     fn entries_agree() {
         let task = Task::from_config(&Config::default()).unwrap();
+        let task = task.dflex();
         assert_eq!(task.class, 0);
-        let plain = step(
-            &task,
-            |rows| for_largest!(<B, Q, D, _K> => rows.step_in_plain_lanes::<_, B, Q, D>(&task, &task.lanes)),
-        );
+        let plain =
+            step(task, |rows| for_largest!(<B, Q, D, _K> => rows.step_in_plain_lanes::<_, B, Q, D>(task, &task.lanes)));
         let Some(model) = &task.avx else { return };
-        let avx2 = step(&task, |rows| {
+        let avx2 = step(task, |rows| {
             // SAFETY: the model exists only if the processor has the instructions.
-            for_size!(0, B, Q, D, _K, unsafe { rows.step_in_avx2::<B, Q, D>(&task, model) })
+            for_size!(0, B, Q, D, _K, unsafe { rows.step_in_avx2::<B, Q, D>(task, model) })
         });
         for (a, b) in plain.iter().zip(&avx2) {
             assert!((a - b).abs() < 2e-4 * (1.0 + a.abs()), "{a} {b}");
         }
         if avx512vl() {
-            let avx512 = step(&task, |rows| {
+            let avx512 = step(task, |rows| {
                 // SAFETY: just asked.
-                for_size!(0, B, Q, D, _K, unsafe { rows.step_in_avx512::<B, Q, D>(&task, model) })
+                for_size!(0, B, Q, D, _K, unsafe { rows.step_in_avx512::<B, Q, D>(task, model) })
             });
             assert!(avx2.iter().zip(&avx512).all(|(a, b)| a.to_bits() == b.to_bits()));
         }

@@ -1,18 +1,12 @@
-//! A task: what an environment is, as data, and its robot compiled for every number type it is stepped in.
+//! A task: what an environment is, as data, and ready to be stepped under its law.
 
-use super::feature::Observation;
-use super::reset::Reset;
-use super::term::{Term, cut};
-use crate::device::cpu::lanes::Lanes8;
-use crate::device::{Dual, Real, Scalar};
+use super::dflex::{DflexSpec, DflexTask};
+use super::mujoco::{MujocoSpec, MujocoTask, START_STACK};
+use crate::device::Real;
+use crate::device::philox::Philox;
 use crate::draw::plot::Reference;
-use crate::sim::cuda::ThreadLayout;
-use crate::sim::size::{CLASSES, Size};
-use crate::sim::{Articulation, Inertia, Model, ReferencePoint, Subgradient, Timing};
-use std::sync::{Arc, OnceLock};
-
-#[cfg(target_arch = "x86_64")]
-use crate::device::cpu::lanes::{Avx8, avx2_fma};
+use crate::sim::Articulation;
+use crate::sim::size::CLASSES;
 
 /// The largest task that can be stepped: coordinates and velocities of the robot, entries of an observation.
 pub const MOST_COORDINATES: usize = CLASSES[CLASSES.len() - 1].coordinates;
@@ -29,20 +23,6 @@ pub struct EnvSizes {
     pub nqd: usize,
 }
 
-/// What an entry of the action does: a generalised force of `gain` [N m or N] at 1.
-#[derive(Clone, Copy, Debug, PartialEq)]
-pub struct Drive {
-    pub dof: usize,
-    pub gain: f64,
-}
-
-/// The episode ends when this entry of the observation is below a bound.
-#[derive(Clone, Copy, Debug, PartialEq)]
-pub struct Termination {
-    pub entry: usize,
-    pub below: f64,
-}
-
 /// What some policy earns in an episode: the range over starts or seeds.
 #[derive(Clone, Debug, PartialEq)]
 pub struct KnownReturn {
@@ -53,7 +33,7 @@ pub struct KnownReturn {
     pub draw: bool,
 }
 
-/// Everything about a task. [`super::spec`] reads it from the part `spec` of an environment's file.
+/// What a task says under any law. [`super::spec`] reads it from the part `spec` of an environment's file.
 #[derive(Clone, Debug)]
 pub struct TaskSpec {
     /// Shipped name, or the file's without folder and ending.
@@ -61,19 +41,8 @@ pub struct TaskSpec {
     /// As titles have it.
     pub title: String,
     pub robot: Articulation,
-    pub inertia: Inertia,
-    pub subgradient: Subgradient,
-    /// An environment step (s), the substeps it is cut into, and how many of them share a mass matrix.
+    /// An environment step (s).
     pub dt: f64,
-    pub substeps: usize,
-    pub mass_matrix_every: usize,
-    pub reference_point: ReferencePoint,
-    /// One for each entry of the action.
-    pub drives: Vec<Drive>,
-    pub observation: Observation,
-    pub terms: Vec<Term>,
-    pub termination: Option<Termination>,
-    pub reset: Reset,
     /// Steps after which an episode is truncated.
     pub episode_length: usize,
     pub returns: Vec<KnownReturn>,
@@ -95,88 +64,80 @@ impl KnownReturn {
     }
 }
 
+/// By what law a robot moves.
+#[derive(Clone)]
+pub enum Law {
+    /// Penalty contacts, differentiable.
+    Dflex(Box<DflexTask>),
+    /// MuJoCo's, forward alone.
+    Mujoco(Box<MujocoTask>),
+}
+
 /// A task, ready to be stepped.
 #[derive(Clone)]
 pub struct Task {
     pub spec: TaskSpec,
     pub sizes: EnvSizes,
-    /// The class of sizes of its robot: see [`crate::sim::size`].
-    pub(crate) class: usize,
-    /// How its robot lies over the threads of a GPU: the fastest that it has, unless set otherwise.
-    pub layout: ThreadLayout,
-    pub(crate) f64: Model<f64>,
-    pub(crate) dual: Model<Dual>,
-    pub(crate) lanes: Model<Lanes8>,
-    /// Present where the processor has the instructions.
-    #[cfg(target_arch = "x86_64")]
-    pub(crate) avx: Option<Model<Avx8>>,
+    pub law: Law,
     identity: String,
-    /// Its formulas as functions of the kernels, once they were asked for.
-    pub(super) formulas: OnceLock<Arc<str>>,
 }
 
 /// Everything that it is made of: operations that hold a task are compared by their `Debug` output.
 impl std::fmt::Debug for Task {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        write!(f, "{} {:?}", self.identity, self.layout)
+        write!(f, "{}", self.identity)?;
+        match &self.law {
+            Law::Dflex(task) => write!(f, " {:?}", task.layout),
+            Law::Mujoco(_) => Ok(()),
+        }
     }
-}
-
-fn compile<S: Scalar>(spec: &TaskSpec) -> Model<S> {
-    let mut model = Model::new(&spec.robot, spec.inertia);
-    model.kinks = spec.subgradient.kinks();
-    model
 }
 
 impl Task {
-    /// Compiles the robot of a specification that [`super::spec`] found right.
+    /// Under dFlex's law.
     ///
     /// # Panics
     /// If the robot or the observation is larger than any that can be stepped.
-    pub fn new(spec: TaskSpec) -> Self {
-        let (q, qd) = spec.robot.offsets();
-        let sizes = EnvSizes {
-            obs: spec.observation.width(),
-            act: spec.drives.len(),
-            nq: q[q.len() - 1],
-            nqd: qd[qd.len() - 1],
-        };
-        assert!(sizes.obs <= MOST_ENTRIES, "invariant: a specification's observation has room");
-        let class = Size::of(&spec.robot, spec.substeps).class().expect("invariant: a specification's robot has room");
-        let model = compile(&spec);
-        Self {
-            sizes,
-            class,
-            layout: ThreadLayout::of(&model),
-            f64: model,
-            dual: compile(&spec),
-            lanes: compile(&spec),
-            #[cfg(target_arch = "x86_64")]
-            avx: avx2_fma().then(|| compile(&spec)),
-            identity: format!("{spec:?}"),
-            formulas: OnceLock::new(),
-            spec,
+    pub fn under_dflex(spec: TaskSpec, law: DflexSpec) -> Self {
+        let identity = format!("{spec:?} {law:?}");
+        let task = DflexTask::new(&spec, law);
+        Self { spec, sizes: task.sizes, law: Law::Dflex(Box::new(task)), identity }
+    }
+
+    /// Under MuJoCo's law.
+    ///
+    /// # Panics
+    /// As [`Task::under_dflex`].
+    pub fn under_mujoco(spec: TaskSpec, law: MujocoSpec) -> Self {
+        let identity = format!("{spec:?} {law:?}");
+        let task = MujocoTask::new(law);
+        Self { spec, sizes: task.sizes, law: Law::Mujoco(Box::new(task)), identity }
+    }
+
+    /// Whether a gradient flows through its steps.
+    pub fn is_differentiable(&self) -> bool {
+        matches!(self.law, Law::Dflex(_))
+    }
+
+    /// The task under dFlex's law.
+    ///
+    /// # Panics
+    /// If it is under another one.
+    pub fn dflex(&self) -> &DflexTask {
+        match &self.law {
+            Law::Dflex(task) => task,
+            Law::Mujoco(_) => panic!("invariant: only tasks under dFlex's law come here, not `{}`", self.spec.name),
         }
     }
 
-    /// The robot in `f64`.
-    pub fn model(&self) -> &Model<f64> {
-        &self.f64
-    }
-
-    /// A substep (s).
-    pub fn substep(&self) -> f64 {
-        self.spec.dt / self.spec.substeps as f64
-    }
-
-    /// How one environment step is cut up.
-    #[inline(always)]
-    pub fn timing<S: Scalar>(&self) -> Timing<S> {
-        Timing {
-            h: S::of(self.substep()),
-            substeps: self.spec.substeps,
-            mass_matrix_every: self.spec.mass_matrix_every,
-            reference_point: self.spec.reference_point,
+    /// The same to be changed.
+    ///
+    /// # Panics
+    /// As [`Task::dflex`].
+    pub fn dflex_mut(&mut self) -> &mut DflexTask {
+        match &mut self.law {
+            Law::Dflex(task) => task,
+            Law::Mujoco(_) => panic!("invariant: only tasks under dFlex's law come here, not `{}`", self.spec.name),
         }
     }
 
@@ -187,76 +148,51 @@ impl Task {
 
     /// Whether an observation ends the episode.
     pub fn is_terminal<R: Real>(&self, obs: &[R]) -> bool {
-        self.spec.termination.is_some_and(|t| obs[t.entry] < R::of(t.below))
-    }
-
-    /// Whether the reward's derivative depends on the observation.
-    pub fn reward_is_curved(&self) -> bool {
-        self.spec.terms.iter().any(|t| t.is_curved())
-    }
-
-    /// Forces of a clipped action, one number a dof, into `forces`, which holds zeros.
-    #[inline(always)]
-    pub fn actuate<S: Scalar>(&self, action: &[S], forces: &mut [S]) {
-        for (drive, &a) in self.spec.drives.iter().zip(action) {
-            forces[drive.dof] = a * S::of(drive.gain);
+        match &self.law {
+            Law::Dflex(task) => task.is_terminal(obs),
+            Law::Mujoco(_) => false,
         }
     }
 
-    /// Adjoint of [`Task::actuate`]: adds to the cotangent of the clipped action.
-    #[inline(always)]
-    pub fn actuate_adjoint<S: Scalar>(&self, forces_bar: &[S], action_bar: &mut [S]) {
-        for (drive, bar) in self.spec.drives.iter().zip(action_bar) {
-            *bar = forces_bar[drive.dof].mul_add(S::of(drive.gain), *bar);
+    /// Philox blocks (of four uniforms) that a start takes.
+    pub fn start_blocks(&self) -> u32 {
+        match &self.law {
+            Law::Dflex(task) => task.spec.reset.blocks(),
+            Law::Mujoco(task) => task.start_blocks(),
         }
     }
 
-    /// Share of the inside's derivative at the end of a range.
-    #[inline(always)]
-    pub fn at_end<S: Scalar>(&self) -> S {
-        S::one() - self.spec.subgradient.kinks::<S>().tie
-    }
-
-    /// Adjoint of [`clip`], in place: the end points pass their cotangent on, or half of it.
-    #[inline(always)]
-    pub fn clip_adjoint<S: Scalar>(&self, action: &[S], bar: &mut [S]) {
-        let at_end = self.at_end::<S>();
-        for (bar, action) in bar.iter_mut().zip(action) {
-            let size = action.abs();
-            let end = S::select(size.le(S::one()), at_end * *bar, S::zero());
-            *bar = S::select(size.lt(S::one()), *bar, end);
+    /// Start of an episode that the Philox blocks from `block` on draw, at `step` of the stream: coordinates,
+    /// velocities and the observation of one row.
+    pub fn begin<R: Real>(&self, random: &Philox, step: u64, block: u32, q: &mut [R], qd: &mut [R], obs: &mut [R]) {
+        let (q, qd) = (&mut q[..self.sizes.nq], &mut qd[..self.sizes.nqd]);
+        match &self.law {
+            Law::Dflex(task) => {
+                task.spec.reset.write(random, step, block, q, qd);
+                task.observe_row(q, qd, None, obs);
+            }
+            Law::Mujoco(task) => task.begin(random, step, block, q, qd, obs),
         }
     }
 
-    /// Start state of environment `env`: see [`Reset::write`].
-    pub fn reset_row<R: Real>(
-        &self,
-        random: &crate::device::philox::Philox,
-        step: u64,
-        env: u32,
-        q: &mut [R],
-        qd: &mut [R],
-    ) {
-        let block = env.wrapping_mul(self.spec.reset.blocks());
-        self.spec.reset.write(random, step, block, &mut q[..self.sizes.nq], &mut qd[..self.sizes.nqd]);
-    }
-
-    /// Observation of one row; `action` is the raw action that led to the state, none after a reset.
-    pub fn observe_row<R: Real>(&self, q: &[R], qd: &[R], action: Option<&[R]>, obs: &mut [R]) {
-        let mut clipped = [R::zero(); MOST_VELOCITIES];
-        let clipped = &mut clipped[..self.sizes.act];
-        if let Some(action) = action {
-            clip(action, clipped);
+    /// Bytes of the stack that a start touches.
+    pub(super) fn start_stack(&self) -> usize {
+        match &self.law {
+            Law::Dflex(_) => 0,
+            Law::Mujoco(_) => START_STACK,
         }
-        self.spec.observation.write(q, qd, clipped, obs);
     }
-}
 
-/// The action cut to [-1, 1]; the end points belong to the inside, and so does their derivative.
-#[inline(always)]
-pub fn clip<S: Scalar>(action: &[S], into: &mut [S]) {
-    let (low, high) = (-S::one(), S::one());
-    for (into, &a) in into.iter_mut().zip(action) {
-        *into = cut(a, low, high);
+    /// Bytes of the stack that a step of rows of single precision touches, starts of new episodes included.
+    pub(super) fn step_stack(&self) -> usize {
+        match &self.law {
+            Law::Dflex(task) => task.step_stack(),
+            Law::Mujoco(task) => task.step_stack(),
+        }
+    }
+
+    /// The start of environment `env` among many: see [`Task::begin`].
+    pub fn begin_row<R: Real>(&self, random: &Philox, step: u64, env: u32, q: &mut [R], qd: &mut [R], obs: &mut [R]) {
+        self.begin(random, step, env.wrapping_mul(self.start_blocks()), q, qd, obs);
     }
 }

@@ -21,16 +21,15 @@ pub enum Term {
     WrappedAngle { sine: usize, cosine: usize, weight: f64 },
     /// `weight Σ a²` over the clipped action; a penalty has a negative weight.
     ActionCost { weight: f64 },
-    /// 1 within bounds, less beyond them, never below its least: see [`Tolerance`].
-    Tolerance(Tolerance),
+    /// 1 within bounds, less beyond them, never below its least: see [`Tolerance`]. It may multiply the next term rather
+    /// than being a summand of its own: a product of several is high only where all of them are.
+    Tolerance { of: usize, tolerance: Tolerance, times_next: bool },
 }
 
-/// How near the entry `of` is to [low, high], as dm_control rewards it (Tassa et al. 2018): `least + (1 - least) s`,
-/// where s is 1 inside and falls with the distance outside. It may multiply the term after it: a product of several is
-/// high only where all of them are.
+/// How near a number is to [low, high], as dm_control rewards it (Tassa et al. 2018): `least + (1 - least) s`, where s
+/// is 1 inside and falls with the distance outside.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Tolerance {
-    pub of: usize,
     pub low: f64,
     pub high: f64,
     /// Distance at which s is `at_margin`. With 0, s is 0 everywhere outside and has no derivative.
@@ -38,8 +37,6 @@ pub struct Tolerance {
     pub at_margin: f64,
     pub fall: Fall,
     pub least: f64,
-    /// Whether it multiplies the next term rather than being a summand of its own.
-    pub times_next: bool,
 }
 
 /// The shape of s outside; d is the distance in margins, v the value at d = 1.
@@ -47,6 +44,8 @@ pub struct Tolerance {
 pub enum Fall {
     /// `1 / (1 + (1/v - 1) d²)`: nowhere flat, so a gradient comes from afar.
     LongTail,
+    /// `exp(ln(v) d²)`.
+    Gaussian,
     /// `1 - (1 - v) d²`, or 0 where that is negative.
     Quadratic,
     /// `1 - (1 - v) d`, or 0 where that is negative.
@@ -55,13 +54,18 @@ pub enum Fall {
 
 impl Fall {
     /// All of them, with their names in a specification.
-    pub const ALL: [(&str, Self); 3] =
-        [("long_tail", Self::LongTail), ("quadratic", Self::Quadratic), ("linear", Self::Linear)];
+    pub const ALL: [(&str, Self); 4] = [
+        ("long_tail", Self::LongTail),
+        ("gaussian", Self::Gaussian),
+        ("quadratic", Self::Quadratic),
+        ("linear", Self::Linear),
+    ];
 
     /// The factor before d or d².
     pub fn steepness(self, at_margin: f64) -> f64 {
         match self {
             Self::LongTail => 1.0 / at_margin - 1.0,
+            Self::Gaussian => -at_margin.ln(),
             Self::Quadratic | Self::Linear => 1.0 - at_margin,
         }
     }
@@ -76,13 +80,34 @@ impl Tolerance {
         beyond * S::of(1.0 / self.margin)
     }
 
+    /// # Errors
+    /// What is wrong with its numbers.
+    pub fn checked(self) -> Result<Self, String> {
+        if self.low > self.high {
+            return Err(format!("`low` ({}) is above `high` ({})\n  exchange them", self.low, self.high));
+        }
+        for (name, x) in [("at_margin", self.at_margin), ("least", self.least)] {
+            if !(0.0..1.0).contains(&x) {
+                return Err(format!("`{name}` is from 0 to below 1, not {x}"));
+            }
+        }
+        if self.margin < 0.0 {
+            return Err(format!("`margin` is a distance, not {}", self.margin));
+        }
+        if matches!(self.fall, Fall::LongTail | Fall::Gaussian) && self.at_margin == 0.0 {
+            return Err("what falls like this never ends: `at_margin` is more than 0".into());
+        }
+        Ok(self)
+    }
+
     #[inline(always)]
-    fn value<S: Scalar>(self, x: S) -> S {
+    pub fn value<S: Scalar>(self, x: S) -> S {
         let one = S::one();
         let s = if self.margin > 0.0 {
             let (d, k) = (self.away(x), S::of(self.fall.steepness(self.at_margin)));
             match self.fall {
                 Fall::LongTail => one / (k * d * d + one),
+                Fall::Gaussian => (-(k * d * d)).exp(),
                 Fall::Quadratic => (one - k * d * d).max(S::zero()),
                 Fall::Linear => (one - k * d).max(S::zero()),
             }
@@ -109,6 +134,7 @@ impl Tolerance {
                 let s = one / (k * d * d + one);
                 S::of(2.0) * k * d * s * s
             }
+            Fall::Gaussian => S::of(2.0) * k * d * (-(k * d * d)).exp(),
             Fall::Quadratic => S::select((k * d * d).lt(one), S::of(2.0) * k * d, zero),
             Fall::Linear => S::select((k * d).lt(one), k, zero),
         };
@@ -176,7 +202,7 @@ impl Term {
             | Self::ClippedQuadratic { of, .. }
             | Self::Angle { of, .. }
             | Self::Squared { of, .. }
-            | Self::Tolerance(Tolerance { of, .. }) => (Some(of), None),
+            | Self::Tolerance { of, .. } => (Some(of), None),
             Self::WrappedAngle { sine, cosine, .. } => (Some(sine), Some(cosine)),
             Self::ActionCost { .. } => (None, None),
         };
@@ -209,13 +235,13 @@ impl Term {
                 S::of(weight) * angle * angle
             }
             Self::ActionCost { weight } => S::of(weight) * squares,
-            Self::Tolerance(t) => t.value(obs(t.of)),
+            Self::Tolerance { of, tolerance, .. } => tolerance.value(obs(of)),
         }
     }
 
     /// Whether it multiplies the next term instead of being added.
     pub fn times_next(self) -> bool {
-        matches!(self, Self::Tolerance(Tolerance { times_next: true, .. }))
+        matches!(self, Self::Tolerance { times_next: true, .. })
     }
 
     /// Adjoint of [`Term::value`] from the reward's cotangent. `at_end` is the share of the inside's derivative at a
@@ -253,7 +279,7 @@ impl Term {
                 TermBars::Two([(sine, c * pull), (cosine, -(s * pull))])
             }
             Self::ActionCost { weight } => TermBars::Squares(S::of(weight) * bar),
-            Self::Tolerance(t) => TermBars::One(t.of, t.slope(obs(t.of), at_end) * bar),
+            Self::Tolerance { of, tolerance, .. } => TermBars::One(of, tolerance.slope(obs(of), at_end) * bar),
         }
     }
 }

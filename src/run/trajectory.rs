@@ -3,7 +3,7 @@
 use crate::algo::{StepView, TaskEvaluation};
 use crate::config::Config;
 use crate::draw::viewer::{ContactForce, Movie, MovieShape, Readout, ViewerError};
-use crate::env::{EnvSizes, Task, ground_forces, movie_poses, movie_shapes, sizes};
+use crate::env::{EnvSizes, Task, ground_forces, sizes, task_movie_poses, task_movie_shapes, weight};
 use crate::sim::Vec3;
 use crate::sim::articulation::JointKind;
 use crate::tape::TapeReal;
@@ -123,9 +123,9 @@ impl Trajectory {
             let forces = ground_forces(task, &q, &qd).into_iter();
             let forces = forces.map(|p| ContactForce { frame: f, at: narrow(p.at), force: narrow(p.force) });
             contact_forces.extend(forces.filter(|p| p.force.iter().all(|x| x.is_finite())));
-            poses.extend(movie_poses(&task.spec.robot, task.model(), &q));
+            poses.extend(task_movie_poses(task, &q));
             if f == 0 {
-                shapes = movie_shapes(&task.spec.robot);
+                shapes = task_movie_shapes(task);
             }
         }
         let dt = task.spec.dt;
@@ -137,9 +137,7 @@ impl Trajectory {
             let total_reward = self.returns[f * self.envs + env];
             readouts.push(Readout { time: f as f32 * dt as f32, speed, total_reward });
         }
-        let mass: f64 = task.model().links.iter().map(|l| l.mass).sum();
-        let weight = (mass * task.model().gravity.norm()) as f32;
-        Reel { shapes, poses, readouts, contact_forces, weight, fps: (1.0 / dt) as f32 }
+        Reel { shapes, poses, readouts, contact_forces, weight: weight(task) as f32, fps: (1.0 / dt) as f32 }
     }
 
     /// Every state of every episode before its steps, as CSV: episode, step, time (s), return so far, coordinates and
@@ -162,6 +160,11 @@ impl Trajectory {
                 for c in columns(body.joint.kind, rate) {
                     let _ = write!(text, ",{of}.{}{c}", body.name);
                 }
+            }
+            // Numbers of a goal lie behind the coordinates.
+            let own = task.spec.robot.offsets().0;
+            for k in own[own.len() - 1]..if rate { 0 } else { self.sizes.nq } {
+                let _ = write!(text, ",goal.{}", k - own[own.len() - 1]);
             }
         }
         text.push('\n');
@@ -219,7 +222,7 @@ mod tests {
         let s = task.sizes;
         let mut trajectory = Trajectory::new(s, 3, 20);
         for i in 0..20 {
-            let mut q = task.spec.reset.start.repeat(3);
+            let mut q = task.dflex().spec.reset.start.repeat(3);
             q[s.nq] = 0.5 * f64::from(i);
             let qd = vec![0.0; 3 * s.nqd];
             trajectory.frame(StepView { q: &q, qd: &qd, returns: &[0.0, f64::from(i), 1e9] });

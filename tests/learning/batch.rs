@@ -131,7 +131,7 @@ fn no_two_groups_draw_from_one_block() {
     let mut m = Machine::<f32>::new(vars, programs.into(), Arc::new(Team::new(1).unwrap())).unwrap();
     m.poison();
     m.run(m.program(0)).unwrap();
-    let all: u32 = env.groups.iter().map(|g| g.task.spec.reset.blocks() * g.count as u32).sum();
+    let all: u32 = env.groups.iter().map(|g| g.task.dflex().spec.reset.blocks() * g.count as u32).sum();
     for episode in 0..2 {
         // Episodes are cut after three steps.
         for _ in 0..3 * episode {
@@ -140,7 +140,7 @@ fn no_two_groups_draw_from_one_block() {
         assert!(m.index(env.episodes).iter().all(|&e| e == episode + 1));
         let (mut taken, mut starts) = (vec![], vec![]);
         for g in &env.groups {
-            let (s, reset) = (g.task.sizes, &g.task.spec.reset);
+            let (s, reset) = (g.task.sizes, &g.task.dflex().spec.reset);
             assert!(reset.blocks() > 1);
             let (mut q, mut qd) = (vec![0f32; s.nq], vec![0f32; s.nqd]);
             for e in 0..g.count {

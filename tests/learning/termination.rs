@@ -253,7 +253,7 @@ fn the_directory_ends_as_kernels() {
 
 /// Files of kernels, numbers, programs and back ends with loops that no count bounds, how many, and why they end: a
 /// property above, or what is said here.
-const LOOPS: [(&str, usize, &str); 17] = [
+const LOOPS: [(&str, usize, &str); 19] = [
     ("kernels/common/hopper.cuh", 1, "waits for the copy into shared memory that the block began"),
     ("kernels/nn/flow.cu", 1, "projections_end"),
     ("kernels/rl/replay.cu", 3, "the_directory_ends"),
@@ -262,6 +262,8 @@ const LOOPS: [(&str, usize, &str); 17] = [
     ("src/backend/cuda/programs.rs", 1, "`pwm bench kernels`: by samples"),
     ("src/device/cpu/team.rs", 6, "waits for threads of the same job; its own tests count jobs that end or panic"),
     ("src/device/cpu/vmath.rs", 1, "halves a width"),
+    ("src/env/mujoco/formula.rs", 5, "goes on by the text"),
+    ("src/env/mujoco/rows.rs", 1, "goes on by the lanes of a row"),
     ("src/env/rows.rs", 2, "goes on by the lanes of a row"),
     ("src/mem/mapped.rs", 2, "a call that a signal interrupts; a file piece by piece"),
     ("src/ops/flow/cpu_grad.rs", 1, "goes on by layers"),

@@ -68,7 +68,7 @@ fn every_stage_is_the_transpose_of_its_derivative() {
     let mut v = Verdict::default();
     for e in 0..240 {
         let state = random_state(&ant, &rng, e);
-        for error in check_stages(&ant, &state, &rng, e) {
+        for error in check_stages(ant.dflex(), &state, &rng, e) {
             v.check(&format!("{} by dual numbers", error.stage), e, error.dual, 1e-12);
             if state.qd.iter().any(|x| *x != 0.0) {
                 v.check(&format!("{} by differences", error.stage), e, error.differences, 1e-7);
@@ -91,10 +91,10 @@ fn central_sub_gradients_are_what_differences_measure() {
         for e in 0..30 {
             let mut state = StateAction { qd: vec![0.0; NQD], ..random_state(&ant, &rng, e) };
             state.q[1] = 0.2;
-            state.q[7] = ant.model().links[1].upper;
-            state.q[8] = ant.model().links[2].lower;
+            state.q[7] = ant.dflex().model().links[1].upper;
+            state.q[8] = ant.dflex().model().links[2].lower;
             (state.action[0], state.action[1]) = (1.0, -1.0);
-            for error in check_stages(&ant, &state, &rng, e) {
+            for error in check_stages(ant.dflex(), &state, &rng, e) {
                 match kinked.iter().position(|k| *k == error.stage) {
                     Some(i) if subgradient == Subgradient::Reference => worst[i] = worst[i].max(error.differences),
                     _ => assert!(error.differences <= 1e-5, "{subgradient:?}, state {e}, {error:?}"),

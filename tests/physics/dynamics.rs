@@ -215,7 +215,7 @@ fn lanes_do_not_depend_on_position() {
     let all = 40;
     let (mut q, mut qd) = (vec![0f32; all * NQ], vec![0f32; all * NQD]);
     for e in 0..all {
-        torso.reset_row(&random, 0, e as u32, &mut q[e * NQ..], &mut qd[e * NQD..]);
+        torso.dflex().reset_row(&random, 0, e as u32, &mut q[e * NQ..], &mut qd[e * NQD..]);
         q[e * NQ + 1] = 0.1 + 0.02 * e as f32; // from deep in the ground to in the air
     }
     let action: Vec<f32> = (0..all * ACT).map(|k| 3.0 * random.uniform(1, k as u32) as f32 - 1.5).collect();
@@ -313,7 +313,7 @@ fn starts_are_random_within_bounds_and_reproducible() {
     let (mut q, mut qd, mut obs) = ([0f64; NQ], [0f64; NQD], [0f64; OBS]);
     let mut seen = Vec::new();
     for e in 0..500 {
-        torso.reset_row(&random, 7, e, &mut q, &mut qd);
+        torso.dflex().reset_row(&random, 7, e, &mut q, &mut qd);
         for k in 0..3 {
             assert!((q[k] - START_Q[k]).abs() <= 0.1);
         }
@@ -327,11 +327,11 @@ fn starts_are_random_within_bounds_and_reproducible() {
     let mean = seen.iter().sum::<f64>() / 500.0;
     assert!(mean.abs() < 0.01 && seen.windows(2).all(|w| w[0] != w[1]));
     let first = seen[0];
-    torso.reset_row(&random, 7, 0, &mut q, &mut qd);
+    torso.dflex().reset_row(&random, 7, 0, &mut q, &mut qd);
     assert_eq!(q[0], first);
 
     let still = task(Config { stochastic_init: false, ..Config::default() });
-    still.reset_row(&random, 7, 0, &mut q, &mut qd);
+    still.dflex().reset_row(&random, 7, 0, &mut q, &mut qd);
     assert!(q == START_Q && qd == [0.0; NQD]);
     assert!(!still.is_truncated(999) && still.is_truncated(1000));
 }

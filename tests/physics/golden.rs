@@ -39,7 +39,7 @@ fn dense(g: &SpatialInertia<f64>) -> Vec<f64> {
 fn symmetric(ant: &Task, rows: &[[f64; NQD]; NQD]) -> Vec<f64> {
     let mut h = vec![0.0; NQD * NQD];
     for (i, row) in rows.iter().enumerate() {
-        for &j in ant.model().ancestors(i).iter().chain([&i]) {
+        for &j in ant.dflex().model().ancestors(i).iter().chain([&i]) {
             h[i * NQD + j] = row[j];
             h[j * NQD + i] = row[j];
         }
@@ -52,7 +52,7 @@ fn symmetric(ant: &Task, rows: &[[f64; NQD]; NQD]) -> Vec<f64> {
 fn golden_ant_internals() {
     let g = Golden::open("ant/ant_internals");
     let ant = world(16, true);
-    let m = ant.model();
+    let m = ant.dflex().model();
     let mut v = Verdict::default();
     for s in 0..g.get("q").rows() {
         let mut q: [f64; NQ] = g.get("q").row(s).try_into().unwrap();

@@ -4,6 +4,7 @@ mod adjoint;
 mod dynamics;
 mod golden;
 mod mjcf;
+mod mt30;
 mod mujoco;
 mod robots;
 #[path = "../support/mod.rs"]

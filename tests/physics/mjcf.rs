@@ -63,16 +63,16 @@ fn a_file_of_the_shipped_robot_is_the_shipped_robot() {
     // The published file rounds the quaternion of its foot, and the published law does not mind.
     let turn = &mut robot.bodies[5].shapes[0].frame.q;
     *turn = turn.normalised();
-    close(&numbers(own.model()), &numbers(&Model::new(&robot, Inertia::Exact)), 1e-12);
+    close(&numbers(own.dflex().model()), &numbers(&Model::new(&robot, Inertia::Exact)), 1e-12);
     let names = |r: &Articulation| r.bodies.iter().map(|b| b.name.clone()).collect::<Vec<_>>();
     assert_eq!(names(&own.spec.robot), names(&robot));
     // Motors stand in the order of their joints, whatever that of the file.
-    assert_eq!(own.spec.drives, shipped.spec.drives);
+    assert_eq!(own.dflex().spec.drives, shipped.dflex().spec.drives);
     assert_eq!(
-        (own.sizes, &own.spec.reset, &own.spec.terms),
-        (shipped.sizes, &shipped.spec.reset, &shipped.spec.terms)
+        (own.sizes, &own.dflex().spec.reset, &own.dflex().spec.terms),
+        (shipped.sizes, &shipped.dflex().spec.reset, &shipped.dflex().spec.terms)
     );
-    assert_eq!(own.model().rail, Some(0));
+    assert_eq!(own.dflex().model().rail, Some(0));
 }
 
 /// Every stage and the whole step against dual numbers and differences, as the command does it.

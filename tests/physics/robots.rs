@@ -32,8 +32,9 @@ fn reference(robot: &str, mass_matrix_every: Option<usize>, action_in_obs: bool)
     let every = mass_matrix_every.map(|n| format!("mm_caching_frequency={n}"));
     let settings = [format!("env={robot}"), "reference_point=world".into(), format!("action_in_obs={action_in_obs}")];
     let c = load(&settings.into_iter().chain(every).collect::<Vec<_>>()).unwrap();
-    let spec = Task::from_config(&c).unwrap().spec;
-    Task::new(TaskSpec { robot: by_name(robot).unwrap(), ..spec })
+    let task = Task::from_config(&c).unwrap();
+    let (law, spec) = (task.dflex().spec.clone(), task.spec);
+    Task::under_dflex(TaskSpec { robot: by_name(robot).unwrap(), ..spec }, law)
 }
 
 /// The bodies of the file that move, weigh or touch something, or carry one that does.
@@ -114,15 +115,15 @@ fn model(name: &str, robot: &Articulation, v: &mut Verdict) {
     let frames = rows("joint_X_pj");
     check("joint_X_pj", &poses(bodies().map(|b| b.joint.frame), &frames), &frames);
     check("joint_axis", &bodies().flat_map(|b| b.joint.axis.array()).collect::<Vec<_>>(), &rows("joint_axis"));
-    check("joint_armature", &task.model().armature, &array("joint_armature").data);
+    check("joint_armature", &task.dflex().model().armature, &array("joint_armature").data);
     check("gravity", &robot.gravity, &array("gravity").data);
     check("ground", &[f64::from(u8::from(robot.ground))], &array("ground").data);
-    check("start_q", &task.spec.reset.start, &array("start_q").data);
+    check("start_q", &task.dflex().spec.reset.start, &array("start_q").data);
     check("sim_dt", &[task.spec.dt], &array("sim_dt").data);
-    check("sim_substeps", &numbers(&[task.spec.substeps]), &array("sim_substeps").data);
-    let every = array("default_MM_caching_frequency").data[0].min(task.spec.substeps as f64);
-    check("default_MM_caching_frequency", &numbers(&[task.spec.mass_matrix_every]), &[every]);
-    let gains: Vec<f64> = task.spec.drives.iter().map(|d| d.gain).collect();
+    check("sim_substeps", &numbers(&[task.dflex().spec.substeps]), &array("sim_substeps").data);
+    let every = array("default_MM_caching_frequency").data[0].min(task.dflex().spec.substeps as f64);
+    check("default_MM_caching_frequency", &numbers(&[task.dflex().spec.mass_matrix_every]), &[every]);
+    let gains: Vec<f64> = task.dflex().spec.drives.iter().map(|d| d.gain).collect();
     check("action_scale", &gains, &array("action_scale").data);
 
     let mass: Vec<_> = bodies().map(|b| mass_properties(&b.shapes, Inertia::Reference)).collect();
@@ -187,7 +188,7 @@ fn observe<R: EnvReal>(task: &Task, q: &[R], qd: &[R]) -> Vec<R> {
     let s = task.sizes;
     let mut obs = vec![R::zero(); q.len() / s.nq * s.obs];
     for ((q, qd), obs) in q.chunks(s.nq).zip(qd.chunks(s.nqd)).zip(obs.chunks_mut(s.obs)) {
-        task.observe_row(q, qd, None, obs);
+        task.dflex().observe_row(q, qd, None, obs);
     }
     obs
 }
@@ -279,7 +280,7 @@ impl Pulled {
             let (at, rate) = (i * s.nq..(i + 1) * s.nq, i * s.nqd..(i + 1) * s.nqd);
             let bar = &self.obs[i * s.obs..][..s.obs];
             let (q_bar, qd_bar) = (&mut self.q[at.clone()], &mut self.qd[rate.clone()]);
-            task.spec.observation.adjoint(&q[at], &qd[rate], &none, bar, q_bar, qd_bar, &mut lost);
+            task.dflex().spec.observation.adjoint(&q[at], &qd[rate], &none, bar, q_bar, qd_bar, &mut lost);
         }
     }
 }
@@ -383,6 +384,11 @@ fn golden_rollout_gradients() {
     v.finish();
 }
 
+/// Shipped tasks that a gradient flows through.
+fn differentiable() -> impl Iterator<Item = &'static str> {
+    Shipped::names(ShippedKind::Env).into_iter().filter(|name| shipped(name, &[]).is_differentiable())
+}
+
 /// A shipped task with these settings.
 fn shipped(name: &str, settings: &[&str]) -> Task {
     let env = format!("env={name}");
@@ -392,7 +398,10 @@ fn shipped(name: &str, settings: &[&str]) -> Task {
 /// The first shipped task on a robot, the published one where there is one.
 fn task_on(robot: &str, settings: &[&str]) -> Task {
     let names = Shipped::names(ShippedKind::Env);
-    let of_it = |name: &&str| shipped(name, &[]).spec.robot.name == robot;
+    let of_it = |name: &&str| {
+        let task = shipped(name, &[]);
+        task.is_differentiable() && task.spec.robot.name == robot
+    };
     let name = names.iter().find(|n| **n == robot).or_else(|| names.iter().find(|n| of_it(n)));
     shipped(name.unwrap_or_else(|| panic!("{robot} has no shipped task: see docs/MAP.md")), settings)
 }
@@ -420,12 +429,12 @@ fn every_stage_of_every_task_is_the_transpose_of_its_derivative() {
     let mut check = |task: &Task, how: &str| {
         let rng = Philox::new(3, Stream::Test);
         for e in 0..40 {
-            for error in check_stages(task, &random_state(task, &rng, e), &rng, e) {
+            for error in check_stages(task.dflex(), &random_state(task, &rng, e), &rng, e) {
                 v.check(&format!("{how}: {}", error.stage), format!("{} {e}", task.spec.name), error.dual, 1e-12);
             }
         }
     };
-    for name in Shipped::names(ShippedKind::Env) {
+    for name in differentiable() {
         check(&shipped(name, &["reference_point=world"]), "tasks");
     }
     for name in PUBLISHED {
@@ -469,7 +478,7 @@ fn the_adjoint_of_every_task_is_that_of_dual_numbers() {
             v.check(&task.spec.name, e, (there - back).abs() / size, 1e-10);
         }
     };
-    for name in Shipped::names(ShippedKind::Env) {
+    for name in differentiable() {
         check(&shipped(name, &[]));
     }
     for name in PUBLISHED {
@@ -495,7 +504,7 @@ fn neither_welding_nor_the_reference_point_changes_a_motion() {
             let p = pull_from(task, [&q, &qd, &obs, &action], bars.each_ref().map(|x| &x[..]));
             // Along a free root's quaternion nothing is the same.
             let mut of_q = p.q;
-            if plain.model().links[0].kind == JointKind::Free {
+            if plain.dflex().model().links[0].kind == JointKind::Free {
                 of_q.chunks_mut(s.nq).for_each(|q| q[3..7].fill(0.0));
             }
             [(q1, s.nq), (qd1, s.nqd), (next, s.obs), (of_q, s.nq), (p.qd, s.nqd), (p.action, s.act)]
@@ -505,7 +514,7 @@ fn neither_welding_nor_the_reference_point_changes_a_motion() {
         for (how, settings) in [("welded", &["reference_point=world"][..]), ("from the robot", &[])] {
             let task = task_on(name, settings);
             let fixed = build().bodies.iter().filter(|b| b.joint.kind == JointKind::Fixed).count();
-            assert_eq!(task.model().links.len() + fixed, build().bodies.len(), "{name}");
+            assert_eq!(task.dflex().model().links.len() + fixed, build().bodies.len(), "{name}");
             for (part, ((got, n), (want, _))) in both(&task).iter().zip(&want).enumerate() {
                 // A step that throws a body magnifies what rounding changes, in its gradient most.
                 let calm = |e: &usize| want_of(2)[e * s.obs..][..s.obs].iter().all(|x| x.abs() < 50.0);

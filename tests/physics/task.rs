@@ -149,7 +149,7 @@ fn every_stage_is_the_transpose_of_its_derivative() {
         let task = task(text, &settings());
         for e in 0..60 {
             let state = random_state(&task, &Philox::new(5, Stream::Test), e);
-            for error in check_stages(&task, &state, &Philox::new(3, Stream::Test), e) {
+            for error in check_stages(task.dflex(), &state, &Philox::new(3, Stream::Test), e) {
                 v.check(&format!("{}: {}", task.spec.title, error.stage), e, error.dual, 1e-11);
             }
         }
@@ -169,14 +169,14 @@ fn central_sub_gradients_are_what_differences_measure() {
             let task = task(text, &Config { subgradient, ..settings() });
             for e in 0..30 {
                 let mut state = StateAction { qd: vec![0.0; task.sizes.nqd], ..random_state(&task, &rng, e) };
-                for (i, link) in task.model().links.iter().enumerate() {
+                for (i, link) in task.dflex().model().links.iter().enumerate() {
                     let limit = if i % 2 == 0 { link.lower } else { link.upper };
                     if matches!(link.kind, JointKind::Hinge | JointKind::Slide) && limit.is_finite() {
                         state.q[link.q] = limit;
                     }
                 }
                 (state.action[0], state.action[1]) = (1.0, -1.0);
-                for error in check_stages(&task, &state, &rng, e) {
+                for error in check_stages(task.dflex(), &state, &rng, e) {
                     match ["contact", "joint"].iter().position(|k| *k == error.stage) {
                         Some(i) if subgradient == Subgradient::Reference => worst[i] = worst[i].max(error.differences),
                         _ if subgradient == Subgradient::Reference => {}
@@ -286,11 +286,11 @@ fn lanes_agree_and_wide_rows_are_padded() {
 fn observation_reward_and_termination_are_as_specified() {
     let c = settings();
     let t = task(FIXED, &c);
-    let mut q = t.spec.reset.start.clone();
+    let mut q = t.dflex().spec.reset.start.clone();
     (q[0], q[5], q[6], q[8]) = (-0.2, 0.7, 0.3, 0.05);
     let qd: Vec<f64> = (0..9).map(|k| 0.1 * f64::from(k)).collect();
     let mut obs = vec![0.0; t.sizes.obs];
-    t.observe_row(&q, &qd, Some(&[0.5, -2.0, 0.25, 3.0]), &mut obs);
+    t.dflex().observe_row(&q, &qd, Some(&[0.5, -2.0, 0.25, 3.0]), &mut obs);
     let mut expected = q[..5].to_vec();
     expected.extend([0.7f64.sin(), 0.7f64.cos()]);
     expected.extend(&q[6..]);
@@ -311,8 +311,8 @@ fn observation_reward_and_termination_are_as_specified() {
 
     let free = task(FREE, &c);
     let mut obs = vec![0.0; free.sizes.obs];
-    let start = free.spec.reset.start.clone();
-    free.observe_row(&start, &vec![0.0; free.sizes.nqd], None, &mut obs);
+    let start = free.dflex().spec.reset.start.clone();
+    free.dflex().observe_row(&start, &vec![0.0; free.sizes.nqd], None, &mut obs);
     // At the start up is up, and the heading is the cosine of the way to (5, -2).
     assert!((obs[0] - 1.0).abs() < 1e-12 && (obs[1] - 5.0 / 29f64.sqrt()).abs() < 1e-12 && obs[2] == 0.4, "{obs:?}");
     assert!(free.is_terminal(&[1.0, 1.0, 0.05]));
@@ -323,24 +323,24 @@ fn observation_reward_and_termination_are_as_specified() {
 fn starts_move_what_they_list_and_nothing_else() {
     let t = task(FIXED, &settings());
     // Six hinges and slides, four numbers of the ball's turn, eight velocities behind the cart's.
-    assert_eq!((t.spec.reset.uniforms(), t.spec.reset.blocks()), (6 + 4 + 8, 5));
+    assert_eq!((t.dflex().spec.reset.uniforms(), t.dflex().spec.reset.blocks()), (6 + 4 + 8, 5));
     let random = Philox::new(11, Stream::Reset);
     let (mut q, mut qd) = (vec![0f64; 10], vec![0f64; 9]);
     let mut turned = 0;
     for e in 0..200 {
-        t.reset_row(&random, 3, e, &mut q, &mut qd);
+        t.dflex().reset_row(&random, 3, e, &mut q, &mut qd);
         let norm: f64 = q[1..5].iter().map(|x| x * x).sum();
         assert!((norm - 1.0).abs() < 1e-12 && q[4] >= (15f64.to_radians() / 2.0).cos() - 1e-12);
         turned += u32::from(q[4] < 0.9999);
         for k in [0, 5, 6, 7, 8, 9] {
-            assert!((q[k] - t.spec.reset.start[k]).abs() <= 0.1 && q[k] != t.spec.reset.start[k]);
+            assert!((q[k] - t.dflex().spec.reset.start[k]).abs() <= 0.1 && q[k] != t.dflex().spec.reset.start[k]);
         }
         assert!(qd[0] == 0.0 && qd[1..].iter().all(|v| v.abs() <= 0.25 && *v != 0.0));
     }
     assert!(turned > 100);
     let still = task(FIXED, &Config { stochastic_init: false, ..settings() });
-    still.reset_row(&random, 3, 1, &mut q, &mut qd);
-    assert_eq!((q, qd), (still.spec.reset.start.clone(), vec![0.0; 9]));
+    still.dflex().reset_row(&random, 3, 1, &mut q, &mut qd);
+    assert_eq!((q, qd), (still.dflex().spec.reset.start.clone(), vec![0.0; 9]));
 }
 
 /// At the ends of a term's range and of an action's, the central choice passes half of the cotangent on.

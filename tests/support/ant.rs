@@ -27,12 +27,15 @@ pub const START_Q: [f64; NQ] = {
 pub fn task(c: Config) -> Task {
     let task = Task::from_config(&Config { env: "ant".into(), ..c }).unwrap();
     let s = task.sizes;
-    assert_eq!([s.obs, s.act, s.nq, s.nqd, task.model().links.len()], [OBS, ACT, NQ, NQD, BODIES]);
-    assert_eq!((task.spec.dt, task.spec.substeps, &task.spec.reset.start[..]), (DT, SUBSTEPS, &START_Q[..]));
+    assert_eq!([s.obs, s.act, s.nq, s.nqd, task.dflex().model().links.len()], [OBS, ACT, NQ, NQD, BODIES]);
+    assert_eq!(
+        (task.spec.dt, task.dflex().spec.substeps, &task.dflex().spec.reset.start[..]),
+        (DT, SUBSTEPS, &START_Q[..])
+    );
     task
 }
 
 /// Observation of one row after a reset.
 pub fn observe<R: Real>(task: &Task, q: &[R], qd: &[R], obs: &mut [R]) {
-    task.observe_row(&q[..NQ], &qd[..NQD], None, obs);
+    task.dflex().observe_row(&q[..NQ], &qd[..NQD], None, obs);
 }

@@ -38,7 +38,7 @@ pub fn env(c: &Config, envs: usize, adjoint: bool, seconds: f64) -> Result<Measu
     let team = Arc::new(Team::new(1)?);
     let mut programs = Programs::default();
     let [begin, steps] = [begin, steps].map(|p| programs.add(p));
-    let target = target(c.device, c.precision)?;
+    let target = target(crate::env::device(c), c.precision)?;
     let mut machine = Machine::<f32>::on(&target, vars, programs.into_vec(), team, &Placement::Arena)?;
     for (i, a) in machine.real_mut(actions).iter_mut().enumerate() {
         *a = 2.0 * random.uniform(0, i as u32) as f32 - 1.0;

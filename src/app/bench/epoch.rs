@@ -48,7 +48,7 @@ pub fn profiles(c: &Config, seconds: f64) -> anyhow::Result<Vec<Profile>> {
 
 /// A run whose replay has something to learn from.
 pub fn learning(c: &Config) -> anyhow::Result<Runner<f32>> {
-    let mut t = Runner::<f32>::on(c, &target(c.device, c.precision)?)?;
+    let mut t = Runner::<f32>::on(c, &target(crate::env::device(c), c.precision)?)?;
     until_it_learns(&mut t)?;
     Ok(t)
 }

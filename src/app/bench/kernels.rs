@@ -84,7 +84,7 @@ type Each<'a> = &'a mut dyn FnMut(&mut Machine<f32>, ProgramId, usize) -> Result
 /// The programs of an ordinary epoch of `c`, each with its runs, once the replay has something to learn from: shapes
 /// never change, but what is drawn from an empty replay is not read.
 fn each_program(c: &Config, each: Each) -> anyhow::Result<()> {
-    let mut t = Runner::<f32>::on(c, &target(c.device, c.precision)?)?;
+    let mut t = Runner::<f32>::on(c, &target(crate::env::device(c), c.precision)?)?;
     until_it_learns(&mut t)?;
     for (id, runs) in t.steps().to_vec() {
         each(&mut t.machine, id, runs)?;
@@ -94,7 +94,7 @@ fn each_program(c: &Config, each: Each) -> anyhow::Result<()> {
 
 /// What the device can do: a GPU by its clocks, the processor as one thread copies memory and multiplies matrices.
 pub fn ceilings(c: &Config) -> anyhow::Result<Ceilings> {
-    if let Target::Cuda(context, _) = target(c.device, c.precision)? {
+    if let Target::Cuda(context, _) = target(crate::env::device(c), c.precision)? {
         let [bytes, flops] = context.info.ceilings();
         return Ok(Ceilings { bytes, flops });
     }

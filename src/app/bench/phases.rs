@@ -334,7 +334,7 @@ impl Draft {
         let mut programs = Programs::default();
         let program = programs.add(self.p);
         let before = (!self.before.nodes.is_empty()).then(|| programs.add(self.before));
-        let target = target(c.device, c.precision)?;
+        let target = target(crate::env::device(c), c.precision)?;
         let mut machine = Machine::on(&target, self.vars, programs.into_vec(), team, &Placement::Arena)?;
         let random = Philox::new(c.seed, Stream::Test);
         for (step, (var, data)) in self.data.into_iter().enumerate() {

@@ -4,21 +4,21 @@ use super::physics::check_physics;
 use super::stage::{Stage, check};
 use super::states::StateAction;
 use crate::device::philox::Philox;
-use crate::env::Task;
-use crate::env::task::clip;
+use crate::env::DflexTask;
+use crate::env::dflex::clip;
 use crate::env::term::{reward, reward_adjoint, squares, squares_adjoint};
 use crate::sim::SimScalar;
 
 pub use super::stage::StageError;
 
 /// All stages at a state; `e` chooses among the random directions.
-pub fn check_stages(task: &Task, state: &StateAction, rng: &Philox, e: u32) -> Vec<StageError> {
+pub fn check_stages(task: &DflexTask, state: &StateAction, rng: &Philox, e: u32) -> Vec<StageError> {
     let mut action = vec![0.0; task.sizes.act];
     clip(&state.action, &mut action);
     let mut forces = vec![0.0; task.sizes.nqd];
     task.actuate(&action, &mut forces);
     let at = [&state.q[..], &state.qd, &forces];
-    let mut errors = check_physics((&task.f64, &task.dual), task.substep(), at, rng, e);
+    let mut errors = check_physics((&task.f64, &task.dual), task.substep, at, rng, e);
     let seen = [&state.q[..], &state.qd, &action].concat();
     errors.push(check::<Observation>((&task, &task), &seen, rng, e));
     let mut obs = vec![0.0; task.sizes.obs];
@@ -30,16 +30,16 @@ pub fn check_stages(task: &Task, state: &StateAction, rng: &Philox, e: u32) -> V
 struct Observation;
 
 impl Stage for Observation {
-    type At<'a, S: SimScalar> = &'a Task;
+    type At<'a, S: SimScalar> = &'a DflexTask;
     const NAME: &'static str = "observation";
-    fn forward<S: SimScalar>(task: &&Task, x: &[S]) -> Vec<S> {
+    fn forward<S: SimScalar>(task: &&DflexTask, x: &[S]) -> Vec<S> {
         let (q, rest) = x.split_at(task.sizes.nq);
         let (qd, action) = rest.split_at(task.sizes.nqd);
         let mut obs = vec![S::zero(); task.sizes.obs];
         task.spec.observation.write(q, qd, action, &mut obs);
         obs
     }
-    fn adjoint(task: &&Task, x: &[f64], bar: &[f64]) -> Vec<f64> {
+    fn adjoint(task: &&DflexTask, x: &[f64], bar: &[f64]) -> Vec<f64> {
         let (q, rest) = x.split_at(task.sizes.nq);
         let (qd, action) = rest.split_at(task.sizes.nqd);
         let mut out = vec![0.0; x.len()];
@@ -54,15 +54,15 @@ impl Stage for Observation {
 struct Reward;
 
 impl Stage for Reward {
-    type At<'a, S: SimScalar> = &'a Task;
+    type At<'a, S: SimScalar> = &'a DflexTask;
     const NAME: &'static str = "reward";
-    fn forward<S: SimScalar>(task: &&Task, x: &[S]) -> Vec<S> {
+    fn forward<S: SimScalar>(task: &&DflexTask, x: &[S]) -> Vec<S> {
         let (obs, raw) = x.split_at(task.sizes.obs);
         let mut action = vec![S::zero(); raw.len()];
         clip(raw, &mut action);
         vec![reward(&task.spec.terms, |k| obs[k], squares(&action))]
     }
-    fn adjoint(task: &&Task, x: &[f64], bar: &[f64]) -> Vec<f64> {
+    fn adjoint(task: &&DflexTask, x: &[f64], bar: &[f64]) -> Vec<f64> {
         let (obs, raw) = x.split_at(task.sizes.obs);
         let mut action = vec![0.0; raw.len()];
         clip(raw, &mut action);

@@ -20,10 +20,13 @@ pub struct StateAction {
 /// State number `e`: a reset, lowered towards or into the ground if the root is free. Of three one is at rest, one
 /// moves, one moves fast; of three one has hinges and slides far beyond their limits; of four one lies any way round,
 /// of five one is far from the origin, of seven one has its quaternion's sign turned. Some actions are beyond 1.
+///
+/// # Panics
+/// If the task is not under dFlex's law.
 pub fn random_state(task: &Task, rng: &Philox, e: u32) -> StateAction {
     let s = task.sizes;
     let (mut q, mut qd) = (vec![0.0; s.nq], vec![0.0; s.nqd]);
-    let bodies = || task.model().links.iter();
+    let bodies = || task.dflex().model().links.iter();
     let simple: Vec<usize> =
         bodies().filter(|l| matches!(l.kind, JointKind::Hinge | JointKind::Slide)).map(|l| l.q).collect();
     // Numbers of the height, the joints, the velocities, the turn, the place, the action.
@@ -32,7 +35,7 @@ pub fn random_state(task: &Task, rng: &Philox, e: u32) -> StateAction {
     let action = place + 3;
     let each = (action + s.act).max(64) as u32;
     let u = |k: usize| 2.0 * rng.uniform(5, e * each + k as u32) - 1.0;
-    task.reset_row(rng, 0, e, &mut q, &mut qd);
+    task.dflex().reset_row(rng, 0, e, &mut q, &mut qd);
     let free = bodies().next().is_some_and(|l| l.kind == JointKind::Free);
     if free {
         q[1] -= 0.35 * (u(0) + 1.0);

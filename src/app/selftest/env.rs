@@ -14,7 +14,9 @@ static TREE: LazyLock<Config> = LazyLock::new(|| {
     let shipped = |name: &str| load(&[format!("env={name}")]).expect("invariant: shipped environments are right");
     let is_tree = |c: &Config| {
         let task = task(c.clone());
-        matches!(task.layout, ThreadLayout::Tree { .. }) && !task.spec.robot.contact_points().is_empty()
+        task.is_differentiable()
+            && matches!(task.dflex().layout, ThreadLayout::Tree { .. })
+            && !task.spec.robot.contact_points().is_empty()
     };
     let found = Shipped::names(ShippedKind::Env).into_iter().map(shipped).find(is_tree);
     found.expect("invariant: one of the shipped robots is no set of equal chains")

@@ -4,6 +4,7 @@
 //! [`avx2_fma`] said yes. Every operation acts lane by lane, so a lane's result depends neither on its position nor on
 //! its neighbours.
 
+use super::vmath::exp_f32;
 use crate::device::scalar::Scalar;
 use std::ops::{Add, AddAssign, BitAnd, BitOr, Div, Mul, MulAssign, Neg, Not, Sub, SubAssign};
 
@@ -121,6 +122,14 @@ impl Scalar for Lanes8 {
     #[inline(always)]
     fn atan2(self, x: Self) -> Self {
         Self(each!(|k| self.0[k].atan2(x.0[k])))
+    }
+    #[inline(always)]
+    fn exp(self) -> Self {
+        Self(each!(|k| exp_f32(self.0[k])))
+    }
+    #[inline(always)]
+    fn ln_1p(self) -> Self {
+        Self(each!(|k| self.0[k].ln_1p()))
     }
     #[inline(always)]
     fn mul_add(self, a: Self, b: Self) -> Self {
@@ -270,6 +279,14 @@ mod avx {
         fn atan2(self, x: Self) -> Self {
             let (y, x) = (self.to_array(), x.to_array());
             Self::from_array(std::array::from_fn(|k| y[k].atan2(x[k])))
+        }
+        #[inline(always)]
+        fn exp(self) -> Self {
+            Self::from_array(self.to_array().map(exp_f32))
+        }
+        #[inline(always)]
+        fn ln_1p(self) -> Self {
+            Self::from_array(self.to_array().map(f32::ln_1p))
         }
         #[inline(always)]
         fn mul_add(self, a: Self, b: Self) -> Self {

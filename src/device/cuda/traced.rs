@@ -44,6 +44,8 @@ enum Operator {
     Sin,
     Cos,
     Atan2,
+    Exp,
+    Ln1p,
     Lt,
     Le,
     And,
@@ -55,7 +57,7 @@ enum Operator {
 impl Operator {
     fn operands(self) -> usize {
         match self {
-            Self::Neg | Self::Sqrt | Self::Abs | Self::Sin | Self::Cos | Self::Not => 1,
+            Self::Neg | Self::Sqrt | Self::Abs | Self::Sin | Self::Cos | Self::Exp | Self::Ln1p | Self::Not => 1,
             Self::Fma | Self::Select => 3,
             _ => 2,
         }
@@ -79,6 +81,8 @@ impl Operator {
             Self::Sin => format!("sinf({a})"),
             Self::Cos => format!("cosf({a})"),
             Self::Atan2 => format!("atan2f({a}, {b})"),
+            Self::Exp => format!("expf({a})"),
+            Self::Ln1p => format!("log1pf({a})"),
             Self::Lt => format!("({a} < {b})"),
             Self::Le => format!("({a} <= {b})"),
             Self::And => format!("({a} && {b})"),
@@ -312,6 +316,12 @@ impl Scalar for Traced {
     }
     fn atan2(self, x: Self) -> Self {
         Self(of(Operator::Atan2, [self.0, x.0, 0]))
+    }
+    fn exp(self) -> Self {
+        self.apply(Operator::Exp)
+    }
+    fn ln_1p(self) -> Self {
+        self.apply(Operator::Ln1p)
     }
     fn mul_add(self, a: Self, b: Self) -> Self {
         Self(of(Operator::Fma, [self.0, a.0, b.0]))

@@ -9,12 +9,14 @@
 //! | `robot` | the robot, its constants, what drives it |
 //! | `observation`, `reward`, `start` | what is shown, what is rewarded and ends an episode, how one starts |
 
+mod mujoco;
 mod observation;
 mod reader;
 mod reward;
 mod robot;
 mod start;
 
+use super::dflex::DflexSpec;
 use super::feature::Observation;
 use super::reset::Reset;
 use super::task::{KnownReturn, MOST_ENTRIES, Task, TaskSpec};
@@ -23,7 +25,7 @@ use crate::config::{Config, ConfigErrors, Shipped, ShippedKind};
 use crate::sim::mjcf::Lowered;
 use crate::sim::{Articulation, robots};
 use observation::Entries;
-use reader::{Read, Reader};
+use reader::{Fields, Read, Reader};
 use robot::{Joints, OwnRobot};
 use std::path::Path;
 
@@ -46,13 +48,35 @@ impl Task {
     /// # Errors
     /// What is wrong with it, and where.
     pub fn read(spec: &Spec, c: &Config, robot: impl Fn(&str) -> Option<Articulation>) -> Result<Self, ConfigErrors> {
-        Ok(Self::new(Reader { spec, config: c }.task(robot)?))
+        Ok(Reader { spec, config: c }.task(robot)?)
     }
 }
 
 impl<'a> Reader<'a> {
-    fn task(self, robot: impl Fn(&str) -> Option<Articulation>) -> Read<TaskSpec> {
+    fn task(self, robot: impl Fn(&str) -> Option<Articulation>) -> Read<Task> {
         let f = self.fields(&self.spec.root)?;
+        // The published code's name for it is read with the configuration.
+        f.get("published");
+        let law = f.get("physics");
+        let (name, names) = (law.map_or(Ok("dflex"), |n| self.text(n))?, ["dflex", "mujoco"]);
+        match (name, law) {
+            ("dflex", _) => self.under_dflex(f, robot),
+            ("mujoco", _) => self.under_mujoco(f),
+            (_, Some(node)) => Err(self.unknown(node, "law", name, &names)),
+            (_, None) => unreachable!("invariant: a law that is not named is dflex"),
+        }
+    }
+
+    /// What every task says: `f` is asked for all of it.
+    fn common(self, f: &Fields<'a>, robot: Articulation, dt: f64) -> Read<TaskSpec> {
+        let c = self.config;
+        let returns = f.get("returns").map_or(Ok(vec![]), |n| self.returns(n))?;
+        let name = Path::new(&c.env).file_stem().and_then(|s| s.to_str()).unwrap_or(&c.env).to_owned();
+        let title = f.get("title").map_or(Ok(name.as_str()), |n| self.text(n))?.to_owned();
+        Ok(TaskSpec { name, title, robot, dt, episode_length: c.episode_length, returns })
+    }
+
+    fn under_dflex(self, f: Fields<'a>, robot: impl Fn(&str) -> Option<Articulation>) -> Read<Task> {
         let c = self.config;
         let named = f.need("robot")?;
         let (name, robot, own) = self.robot(named, robot)?;
@@ -61,8 +85,6 @@ impl<'a> Reader<'a> {
         let (q, qd) = robot.offsets();
         let joints = Joints { robot, q, qd };
 
-        // The published code's name for it is read with the configuration.
-        f.get("published");
         let rate = f.need("steps_per_second")?;
         let per_second = self.number(rate)?;
         if per_second <= 0.0 {
@@ -108,16 +130,11 @@ impl<'a> Reader<'a> {
         }
         let termination = f.get("termination").map(|n| entries.termination(n)).transpose()?.flatten();
         let draws = f.get("noise").map_or(Ok(vec![]), |n| self.noise(n, &joints))?;
-        let returns = f.get("returns").map_or(Ok(vec![]), |n| self.returns(n))?;
-        let name = Path::new(&c.env).file_stem().and_then(|s| s.to_str()).unwrap_or(&c.env).to_owned();
-        let title = f.get("title").map_or(Ok(name.as_str()), |n| self.text(n))?.to_owned();
+        let spec = self.common(&f, joints.robot, 1.0 / per_second)?;
         f.finish()?;
-        Ok(TaskSpec {
-            name,
-            title,
+        let law = DflexSpec {
             inertia: c.inertia,
             subgradient: c.subgradient,
-            dt: 1.0 / per_second,
             substeps,
             mass_matrix_every: c.mm_caching_frequency.clamp(1, substeps),
             reference_point: c.reference_point,
@@ -126,10 +143,8 @@ impl<'a> Reader<'a> {
             terms,
             termination,
             reset: Reset { start, draws },
-            episode_length: c.episode_length,
-            returns,
-            robot: joints.robot,
-        })
+        };
+        Ok(Task::under_dflex(spec, law))
     }
 
     fn returns(self, node: &'a SpecNode) -> Read<Vec<KnownReturn>> {

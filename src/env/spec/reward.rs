@@ -3,7 +3,7 @@
 use super::observation::Entries;
 use super::reader::Read;
 use crate::config::spec::SpecNode;
-use crate::env::task::Termination;
+use crate::env::dflex::Termination;
 use crate::env::term::{Fall, Term, Tolerance};
 
 const TERMS: [&str; 8] =
@@ -18,12 +18,14 @@ impl<'a> Entries<'a> {
         let mut terms = Vec::new();
         for factor in r.list(factors)? {
             match self.term(factor)? {
-                Term::Tolerance(t) => terms.push(Term::Tolerance(Tolerance { times_next: true, ..t })),
+                Term::Tolerance { of, tolerance, .. } => {
+                    terms.push(Term::Tolerance { of, tolerance, times_next: true })
+                }
                 _ => return Err(r.wrong(factor, "only tolerances can be factors of a product")),
             }
         }
         match terms.last_mut() {
-            Some(Term::Tolerance(last)) => last.times_next = false,
+            Some(Term::Tolerance { times_next, .. }) => *times_next = false,
             _ => return Err(r.wrong(factors, "a product has at least one factor")),
         }
         Ok(terms)
@@ -75,16 +77,6 @@ impl<'a> Entries<'a> {
                 weight: r.number(f.need("weight")?)?,
             },
             "tolerance" => {
-                let (low, high) = range()?;
-                let share = |name: &'static str, default: f64| {
-                    let x = f.number(name, default)?;
-                    let inside = (0.0..1.0).contains(&x);
-                    if inside { Ok(x) } else { Err(r.wrong(node, format!("`{name}` is from 0 to below 1, not {x}"))) }
-                };
-                let margin = f.number("margin", 0.0)?;
-                if margin < 0.0 {
-                    return Err(r.wrong(node, format!("`margin` is a distance, not {margin}")));
-                }
                 let fall = match f.get("fall") {
                     None => Fall::LongTail,
                     Some(at) => {
@@ -93,20 +85,16 @@ impl<'a> Entries<'a> {
                         found.ok_or_else(|| r.unknown(at, "fall", name, &names))?.1
                     }
                 };
-                let at_margin = share("at_margin", 0.1)?;
-                if fall == Fall::LongTail && at_margin == 0.0 {
-                    return Err(r.wrong(node, "a long tail never ends: `at_margin` is more than 0"));
-                }
-                Term::Tolerance(Tolerance {
-                    of: of()?,
-                    low,
-                    high,
-                    margin,
-                    at_margin,
+                let tolerance = Tolerance {
+                    low: f.number("low", f64::NEG_INFINITY)?,
+                    high: f.number("high", f64::INFINITY)?,
+                    margin: f.number("margin", 0.0)?,
+                    at_margin: f.number("at_margin", 0.1)?,
                     fall,
-                    least: share("least", 0.0)?,
-                    times_next: false,
-                })
+                    least: f.number("least", 0.0)?,
+                };
+                let tolerance = tolerance.checked().map_err(|message| r.wrong(node, message))?;
+                Term::Tolerance { of: of()?, tolerance, times_next: false }
             }
             "product" => return Err(r.wrong(item, "a product is a summand of its own, not a factor")),
             "action_cost" => Term::ActionCost { weight: r.number(f.need("weight")?)? },

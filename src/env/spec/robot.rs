@@ -3,7 +3,7 @@
 use super::reader::{Fields, Read, Reader};
 use crate::config::spec::{Data, SpecNode};
 use crate::config::{ConfigError, Value};
-use crate::env::task::Drive;
+use crate::env::dflex::Drive;
 use crate::sim::articulation::{Body, Joint};
 use crate::sim::mjcf::{Lowered, Mjcf, Motor};
 use crate::sim::{Articulation, JointKind, robots};

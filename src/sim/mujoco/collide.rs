@@ -1,16 +1,15 @@
 //! Where geoms touch: planes, spheres and capsules.
 
-use super::law::{Meeting, Point, Round};
+use super::law::{Meeting, Point, Round, View};
 use crate::sim::number::SimScalar;
 use crate::sim::vec3::Vec3;
-use crate::sim::work::Work;
 
 /// Where two geoms are closest.
 #[derive(Clone, Copy, Debug)]
 pub struct Touch<S: SimScalar> {
     /// Distance of the surfaces (m); negative where they overlap.
     pub distance: S,
-    /// Halfway between the surfaces, in the world.
+    /// Halfway between the surfaces, seen from where the view is from.
     pub point: Vec3<S>,
     /// Unit normal, from the first geom to the second.
     pub normal: Vec3<S>,
@@ -58,23 +57,23 @@ fn unit_or<S: SimScalar>(v: Vec3<S>, least: S, other: Vec3<S>) -> Vec3<S> {
     Vec3::new(pick(other.x, unit.x), pick(other.y, unit.y), pick(other.z, unit.z))
 }
 
-/// A point in the world.
+/// A point, seen from where the view is from.
 #[inline(always)]
-pub fn place<S: SimScalar, const B: usize, const D: usize>(p: &Point<S>, w: &Work<S, B, D>) -> Vec3<S> {
+pub fn place<S: SimScalar, const B: usize, const D: usize>(p: &Point<S>, view: View<'_, S, B, D>) -> Vec3<S> {
     match p.link {
-        Some(link) => w.body[link].rot.mul_vec_add(p.at, w.body[link].p),
-        None => p.at,
+        Some(link) => view.work.body[link].rot.mul_vec_add(p.at, view.work.body[link].p),
+        None => p.at - view.far,
     }
 }
 
 /// Centre and unit axis in the world.
 #[inline(always)]
-fn pose<S: SimScalar, const B: usize, const D: usize>(r: &Round<S>, w: &Work<S, B, D>) -> (Vec3<S>, Vec3<S>) {
+fn pose<S: SimScalar, const B: usize, const D: usize>(r: &Round<S>, view: View<'_, S, B, D>) -> (Vec3<S>, Vec3<S>) {
     let axis = match r.centre.link {
-        Some(link) => w.body[link].rot.mul_vec(r.axis),
+        Some(link) => view.work.body[link].rot.mul_vec(r.axis),
         None => r.axis,
     };
-    (place(&r.centre, w), axis)
+    (place(&r.centre, view), axis)
 }
 
 #[inline(always)]
@@ -121,29 +120,31 @@ fn across<S: SimScalar>(a: Vec3<S>, b: Vec3<S>) -> Vec3<S> {
 #[inline(always)]
 pub fn collide<S: SimScalar, const B: usize, const D: usize>(
     meeting: &Meeting<S>,
-    w: &Work<S, B, D>,
+    view: View<'_, S, B, D>,
     mut found: impl FnMut(Touch<S>),
 ) {
     match meeting {
         Meeting::PlaneSphere { normal, height, ball } => {
-            found(on_plane(*normal, *height, place(&ball.centre, w), ball.radius, None));
+            let height = *height - normal.dot(view.far);
+            found(on_plane(*normal, height, place(&ball.centre, view), ball.radius, None));
         }
         Meeting::PlaneCapsule { normal, height, capsule } => {
-            let (centre, axis) = pose(capsule, w);
+            let height = *height - normal.dot(view.far);
+            let (centre, axis) = pose(capsule, view);
             for end in [capsule.half, -capsule.half] {
-                found(on_plane(*normal, *height, axis.scale_add(end, centre), capsule.radius, Some(axis)));
+                found(on_plane(*normal, height, axis.scale_add(end, centre), capsule.radius, Some(axis)));
             }
         }
         Meeting::Spheres(a, b) => {
-            let ((ca, za), (cb, zb)) = (pose(a, w), pose(b, w));
+            let ((ca, za), (cb, zb)) = (pose(a, view), pose(b, view));
             found(balls(ca, a.radius, cb, b.radius, across(za, zb)));
         }
         Meeting::SphereCapsule(a, b) => {
-            let ((ca, za), (cb, zb)) = (pose(a, w), pose(b, w));
+            let ((ca, za), (cb, zb)) = (pose(a, view), pose(b, view));
             let along = clamp(zb.dot(ca - cb), -b.half, b.half);
             found(balls(ca, a.radius, zb.scale_add(along, cb), b.radius, across(za, zb)));
         }
-        Meeting::Capsules(a, b) => capsules(a, b, w, found),
+        Meeting::Capsules(a, b) => capsules(a, b, view, found),
     }
 }
 
@@ -152,10 +153,10 @@ pub fn collide<S: SimScalar, const B: usize, const D: usize>(
 fn capsules<S: SimScalar, const B: usize, const D: usize>(
     one: &Round<S>,
     other: &Round<S>,
-    w: &Work<S, B, D>,
+    view: View<'_, S, B, D>,
     mut found: impl FnMut(Touch<S>),
 ) {
-    let ((c1, z1), (c2, z2)) = (pose(one, w), pose(other, w));
+    let ((c1, z1), (c2, z2)) = (pose(one, view), pose(other, view));
     let (a, b, e) = (z1.scale(one.half), z2.scale(other.half), c2 - c1);
     let (aa, bb, ab, ae, be) = (one.half * one.half, other.half * other.half, a.dot(b), a.dot(e), b.dot(e));
     let reach = one.half + other.half + one.radius + other.radius;

@@ -1,6 +1,6 @@
 //! What drives and resists beside joints: tendons, actuators, the medium.
 
-use super::law::{Actuator, Drag, Law, Pulled};
+use super::law::{Actuator, Drag, Law, Pulled, View};
 use super::rows::tendon_length;
 use crate::sim::number::SimScalar;
 use crate::sim::spatial::Spatial;
@@ -23,7 +23,7 @@ pub fn add_forces<S: SimScalar, const B: usize, const D: usize>(
     law: &Law<S>,
     q: &[S],
     control: &[S],
-    w: &Work<S, B, D>,
+    view: View<'_, S, B, D>,
     forces: &mut [S; D],
 ) {
     for (a, &control) in law.actuators.iter().zip(control) {
@@ -33,7 +33,7 @@ pub fn add_forces<S: SimScalar, const B: usize, const D: usize>(
     }
     for (i, t) in law.tendons.iter().enumerate() {
         let mut row = [S::zero(); D];
-        let length = tendon_length(&t.length, q, w, &mut row);
+        let length = tendon_length(&t.length, q, view, &mut row);
         let mut force = -(t.stiffness * (length - t.rest));
         for (a, &control) in law.actuators.iter().zip(control) {
             if matches!(a.pulled, Pulled::Tendon(pulled) if pulled == i) {
@@ -46,7 +46,7 @@ pub fn add_forces<S: SimScalar, const B: usize, const D: usize>(
     }
 }
 
-/// The wrench of the medium on a body, about the world's origin: that on the box with its inertia, whose sides resist
+/// The wrench of the medium on a body, about the point that all is seen from: that on the box with its inertia, whose sides resist
 /// with the square of their velocity.
 #[inline(always)]
 pub fn drag<S: SimScalar, const B: usize, const D: usize>(d: &Drag<S>, w: &Work<S, B, D>) -> Spatial<S> {

@@ -1,9 +1,11 @@
 //! A robot and all that acts on it in one number type: what [`super::compile`] makes of a file.
 
+use super::size::MOST_COORDINATES;
 use crate::device::Scalar;
 pub use crate::sim::mjcf::model::Integrator;
 use crate::sim::model::Model;
 use crate::sim::vec3::{Mat3, Vec3};
+use crate::sim::work::Work;
 
 /// How a constraint gives way, from MuJoCo's `solref` and `solimp`.
 #[derive(Clone, Copy, Debug)]
@@ -41,7 +43,7 @@ pub struct DryFriction<S> {
     pub weight: S,
 }
 
-/// A point on a link; on the world where there is none (m).
+/// A point on a link; on the world where there is none, seen from its origin (m).
 #[derive(Clone, Copy, Debug)]
 pub struct Point<S> {
     pub link: Option<usize>,
@@ -163,20 +165,51 @@ pub struct Law<S> {
     pub elliptic: bool,
     /// Whether everything moves in the plane y = const: contacts slide along one direction then.
     pub planar: bool,
-    /// Coordinates along which nothing changes: computed with as 0, so that far away rounds as here.
-    pub rails: Vec<usize>,
+    /// Where the body that all others hang on is: `base`, moved along each of these axes by a coordinate. All is computed
+    /// from there, so that neither height nor distance costs precision.
+    pub lead: Vec<(usize, Vec3<S>)>,
+    pub base: Vec3<S>,
+}
+
+/// Links of a robot in a state, seen from where the body is that all others hang on.
+#[derive(Clone, Copy, Debug)]
+pub struct View<'a, S, const B: usize, const D: usize> {
+    pub work: &'a Work<S, B, D>,
+    /// Of [`Law::far`].
+    pub far: Vec3<S>,
 }
 
 impl<S: Scalar> Law<S> {
+    /// Where the body is that all others hang on, in the world (m).
+    #[inline(always)]
+    pub fn far(&self, q: &[S]) -> Vec3<S> {
+        let mut far = self.base;
+        for &(at, axis) in &self.lead {
+            far = axis.scale_add(q[at], far);
+        }
+        far
+    }
+
+    /// The coordinates as they are seen from there; those that lead to it are 0.
+    #[inline(always)]
+    pub fn near(&self, q: &[S]) -> [S; MOST_COORDINATES] {
+        let mut near = [S::zero(); MOST_COORDINATES];
+        near[..self.model.coordinates].copy_from_slice(&q[..self.model.coordinates]);
+        for &(at, _) in &self.lead {
+            near[at] = S::zero();
+        }
+        near
+    }
+
     /// Rows that its constraints are at most.
     pub fn most_rows(&self) -> usize {
-        let each = match (self.elliptic, self.planar) {
-            (false, true) | (true, false) => 3,
-            (false, false) => 4,
-            (true, true) => 2,
+        let each = |p: &Pair<S>| {
+            let in_plane = self.planar && !matches!(p.meeting, Meeting::Capsules(..));
+            let (pyramid, cone) = if in_plane { (3, 2) } else { (4, 3) };
+            p.meeting.contacts() * if self.elliptic { cone } else { pyramid }
         };
         let tendons = self.tendons.iter().filter(|t| t.limit.is_some()).count();
-        self.frictions.len() + self.limits.len() + tendons + each * self.most_contacts()
+        self.frictions.len() + self.limits.len() + tendons + self.pairs.iter().map(each).sum::<usize>()
     }
 
     /// Contacts that there are at most: none is ever left out.
@@ -292,7 +325,8 @@ impl Law<f64> {
                 .collect(),
             elliptic: self.elliptic,
             planar: self.planar,
-            rails: self.rails.clone(),
+            lead: self.lead.iter().map(|&(q, axis)| (q, vec(axis))).collect(),
+            base: vec(self.base),
         }
     }
 }

@@ -4,7 +4,7 @@
 //! and the regularisation R ([`super::solve`](mod@super::solve)).
 
 use super::collide::{Touch, collide, place};
-use super::law::{Law, Length, Point, Softness};
+use super::law::{Law, Length, Meeting, Point, Softness, View};
 use crate::sim::number::SimScalar;
 use crate::sim::vec3::Vec3;
 use crate::sim::work::Work;
@@ -22,6 +22,19 @@ pub enum Kind<S> {
     Tangent,
 }
 
+/// A contact that some lane has.
+#[derive(Clone, Copy, Debug)]
+pub struct Contact<S> {
+    /// Number of its pair in the law.
+    pub pair: usize,
+    /// Its first row, and how many of its rows push along the normal together.
+    pub row: usize,
+    pub pushing: usize,
+    /// Seen from where [`View`] is from (m); the normal points from the first geom to the second.
+    pub point: Vec3<S>,
+    pub normal: Vec3<S>,
+}
+
 /// The rows of a step; `D` is room for dofs and `R` for rows.
 #[derive(Clone, Copy, Debug)]
 pub struct Rows<S, const D: usize, const R: usize> {
@@ -34,6 +47,9 @@ pub struct Rows<S, const D: usize, const R: usize> {
     pub hardness: [S; R],
     /// Contacts of this step, of each lane.
     pub contacts: S,
+    /// All that some lane has, of which the first `made` hold.
+    pub contact: [Contact<S>; R],
+    pub made: usize,
 }
 
 impl<S: SimScalar, const D: usize, const R: usize> Rows<S, D, R> {
@@ -46,6 +62,8 @@ impl<S: SimScalar, const D: usize, const R: usize> Rows<S, D, R> {
             target: [S::zero(); R],
             hardness: [S::zero(); R],
             contacts: S::zero(),
+            contact: [Contact { pair: 0, row: 0, pushing: 0, point: Vec3::zero(), normal: Vec3::zero() }; R],
+            made: 0,
         }
     }
 
@@ -135,7 +153,7 @@ fn apart<S: SimScalar, const B: usize, const D: usize>(
 pub fn tendon_length<S: SimScalar, const B: usize, const D: usize>(
     length: &Length<S>,
     q: &[S],
-    w: &Work<S, B, D>,
+    view: View<'_, S, B, D>,
     row: &mut [S; D],
 ) -> S {
     match length {
@@ -150,32 +168,33 @@ pub fn tendon_length<S: SimScalar, const B: usize, const D: usize>(
         Length::Distance(ends, dofs) => {
             let [a, b] = ends.each_ref().map(
                 #[inline(always)]
-                |p: &Point<S>| place(p, w),
+                |p: &Point<S>| place(p, view),
             );
             let between = b - a;
             let length = between.norm();
             let short = length.lt(S::of(1e-15));
             let direction = between.scale(S::one() / S::select(short, S::one(), length));
             let direction = Vec3::new(S::select(short, S::one(), direction.x), direction.y, direction.z);
-            apart(w, dofs, [a, b], direction, row);
+            apart(view.work, dofs, [a, b], direction, row);
             length
         }
     }
 }
 
-/// Writes the rows of the state (q, qd), whose bodies and axes are in `w`.
+/// Writes the rows of the state (q, qd), whose bodies and axes are in `view`.
 #[inline(always)]
 pub fn make_rows<S: SimScalar, const B: usize, const D: usize, const R: usize>(
     law: &Law<S>,
     q: &[S],
     qd: &[S],
-    w: &Work<S, B, D>,
+    view: View<'_, S, B, D>,
     rows: &mut Rows<S, D, R>,
 ) {
     let n = law.model.velocities;
     let qd = &qd[..n];
     rows.len = 0;
     rows.contacts = S::zero();
+    rows.made = 0;
     for f in &law.frictions {
         let row = rows.begin(Kind::Friction(f.loss), n);
         rows.jacobian[row][f.dof] = S::one();
@@ -201,7 +220,7 @@ pub fn make_rows<S: SimScalar, const B: usize, const D: usize, const R: usize>(
         let Some((range, softness)) = &t.limit else { continue };
         let row = rows.begin(Kind::Push, n);
         let mut along = rows.jacobian[row];
-        let x = tendon_length(&t.length, q, w, &mut along);
+        let x = tendon_length(&t.length, q, view, &mut along);
         let (below, above) = (x - range[0], range[1] - x);
         let (is_below, is_above) = (below.lt(S::zero()), above.lt(S::zero()));
         let beyond = is_below | is_above;
@@ -216,10 +235,14 @@ pub fn make_rows<S: SimScalar, const B: usize, const D: usize, const R: usize>(
         let rate = rows.rate(row, qd);
         limit_row(softness, t.weight, r, rate, beyond, row, rows);
     }
-    for pair in &law.pairs {
-        collide(&pair.meeting, w, |touch| {
+    for (i, pair) in law.pairs.iter().enumerate() {
+        collide(&pair.meeting, view, |touch| {
             if S::any(touch.overlaps()) {
-                contact_rows(law, pair, &touch, qd, w, rows);
+                let row = rows.len;
+                contact_rows(law, pair, &touch, qd, view.work, rows);
+                let pushing = if law.elliptic { 1 } else { rows.len - row };
+                rows.contact[rows.made] = Contact { pair: i, row, pushing, point: touch.point, normal: touch.normal };
+                rows.made += 1;
             }
         });
     }
@@ -241,7 +264,8 @@ fn limit_row<S: SimScalar, const D: usize, const R: usize>(
 }
 
 /// The rows of one contact: a pyramid of four sides, or a cone. What moves in a plane slides in it alone; the two sides
-/// across are one row of half the regularisation then.
+/// across are one row of half the regularisation then. Capsules of such a robot whose axes cross have the normal of the
+/// plane: nothing moves along it, and both tangents lie in the plane.
 #[inline(always)]
 fn contact_rows<S: SimScalar, const B: usize, const D: usize, const R: usize>(
     law: &Law<S>,
@@ -265,14 +289,16 @@ fn contact_rows<S: SimScalar, const B: usize, const D: usize, const R: usize>(
     };
     let normal = along(touch.normal);
     let harder = |regularisation: S| S::select(overlaps, S::one() / regularisation, zero);
+    let may_cross = matches!(pair.meeting, Meeting::Capsules(..));
     if law.elliptic {
         let across = regularisation(d, pair.weight);
-        let tangents = if law.planar { 1 } else { 2 };
+        let in_plane = law.planar && !may_cross;
+        let tangents = if in_plane { 1 } else { 2 };
         let row = rows.begin(Kind::Cone { friction: pair.friction, tangents }, n);
         rows.jacobian[row] = normal;
         rows.target[row] = pair.softness.target(rows.rate(row, qd), d, r);
         rows.hardness[row] = harder(across);
-        let directions = if law.planar { [touch.planar_tangent(); 2] } else { touch.tangents() };
+        let directions = if in_plane { [touch.planar_tangent(); 2] } else { touch.tangents() };
         for direction in directions.into_iter().take(tangents) {
             let row = rows.begin(Kind::Tangent, n);
             rows.jacobian[row] = along(direction);
@@ -286,12 +312,13 @@ fn contact_rows<S: SimScalar, const B: usize, const D: usize, const R: usize>(
     // For all sides, after what they would weigh along the normal.
     let side = two * square * (S::one() - d) / d * (pair.weight * (S::one() + square));
     let side = side.max(S::of(1e-15));
-    let mut push = |row_values: [S; D], regularisation: S| {
+    let mut push = |row_values: [S; D], hardness: S| {
         let row = rows.begin(Kind::Push, n);
         rows.jacobian[row] = row_values;
         rows.target[row] = pair.softness.target(rows.rate(row, qd), d, r);
-        rows.hardness[row] = harder(regularisation);
+        rows.hardness[row] = hardness;
     };
+    let (hard, twice) = (harder(side), harder(side / two));
     let mixed = |tangent: &[S; D], factor: S| {
         let mut row = normal;
         for (x, &t) in row.iter_mut().zip(tangent) {
@@ -299,15 +326,32 @@ fn contact_rows<S: SimScalar, const B: usize, const D: usize, const R: usize>(
         }
         row
     };
-    if law.planar {
+    if law.planar && may_cross {
+        let crosses = S::of(0.5).lt(touch.normal.y.abs());
+        let (flat, [first, second]) = (touch.planar_tangent(), touch.tangents());
+        let pick = |a: S, b: S| S::select(crosses, a, b);
+        let first = Vec3::new(pick(first.x, flat.x), pick(first.y, flat.y), pick(first.z, flat.z));
+        let tangent = along(first);
+        push(mixed(&tangent, pair.friction), hard);
+        push(mixed(&tangent, -pair.friction), hard);
+        if S::any(crosses & overlaps) {
+            let tangent = along(second);
+            let mut third = mixed(&tangent, pair.friction);
+            third.iter_mut().zip(&normal).for_each(|(x, &n)| *x = pick(*x, n));
+            push(third, pick(hard, twice));
+            push(mixed(&tangent, -pair.friction), pick(hard, zero));
+        } else {
+            push(normal, twice);
+        }
+    } else if law.planar {
         let tangent = along(touch.planar_tangent());
-        push(mixed(&tangent, pair.friction), side);
-        push(mixed(&tangent, -pair.friction), side);
-        push(normal, side / two);
+        push(mixed(&tangent, pair.friction), hard);
+        push(mixed(&tangent, -pair.friction), hard);
+        push(normal, twice);
     } else {
         for tangent in touch.tangents().map(along) {
-            push(mixed(&tangent, pair.friction), side);
-            push(mixed(&tangent, -pair.friction), side);
+            push(mixed(&tangent, pair.friction), hard);
+            push(mixed(&tangent, -pair.friction), hard);
         }
     }
 }

@@ -1,14 +1,15 @@
 //! A step of time: the acceleration of a state, and the state after it.
 
 use super::force::{add_forces, drag};
-use super::law::{Integrator, Law};
+use super::law::{Integrator, Law, View};
+use super::mass::mass_matrix;
 use super::rows::{Rows, make_rows};
 use super::solve::{Lower, Solved, solve};
 use crate::sim::articulation::JointKind;
 use crate::sim::inertia::body_bias;
 use crate::sim::joint::joint_force;
 use crate::sim::kinematics::body_kinematics;
-use crate::sim::mass_matrix::{eliminate, mass_matrix, solve as solve_sparse};
+use crate::sim::mass_matrix::{eliminate, solve as solve_sparse};
 use crate::sim::number::SimScalar;
 use crate::sim::quat::Quat;
 use crate::sim::vec3::Vec3;
@@ -17,7 +18,9 @@ use crate::sim::work::Work;
 /// Intermediate quantities of a step, with room for `B` links, `D` dofs and `R` rows.
 #[derive(Clone, Copy, Debug)]
 pub struct Scratch<S, const B: usize, const D: usize, const R: usize> {
+    /// Links, seen from `far`: see [`View`].
     pub work: Work<S, B, D>,
+    pub far: Vec3<S>,
     /// Mass matrix with armature (kg, kg m, kg m²).
     pub mass: Lower<S, D>,
     /// Forces without constraints [N or N m], and the acceleration under them [m/s² or rad/s²].
@@ -33,6 +36,12 @@ pub struct Scratch<S, const B: usize, const D: usize, const R: usize> {
 }
 
 impl<S: SimScalar, const B: usize, const D: usize, const R: usize> Scratch<S, B, D, R> {
+    /// What `work` holds, as seen.
+    #[inline(always)]
+    pub fn view(&self) -> View<'_, S, B, D> {
+        View { work: &self.work, far: self.far }
+    }
+
     /// # Panics
     /// If the robot is larger.
     #[inline(always)]
@@ -41,6 +50,7 @@ impl<S: SimScalar, const B: usize, const D: usize, const R: usize> Scratch<S, B,
         let zeros = [S::zero(); D];
         Self {
             work: Work::new(&law.model),
+            far: Vec3::zero(),
             mass: [zeros; D],
             smooth: zeros,
             unconstrained: zeros,
@@ -64,10 +74,11 @@ fn smooth<S: SimScalar, const B: usize, const D: usize, const R: usize>(
     s: &mut Scratch<S, B, D, R>,
 ) {
     let model = &law.model;
-    let n = model.velocities;
     let w = &mut s.work;
+    s.far = law.far(q);
+    let near = law.near(q);
     for i in 0..model.links.len() {
-        body_kinematics(model, i, q, qd, w);
+        body_kinematics(model, i, &near, qd, w);
         body_bias(model, i, w);
     }
     for d in &law.drags {
@@ -76,19 +87,12 @@ fn smooth<S: SimScalar, const B: usize, const D: usize, const R: usize>(
         *f = *f - wrench;
     }
     let mut forces = [S::zero(); D];
-    add_forces(law, q, control, w, &mut forces);
+    add_forces(law, q, control, View { work: w, far: s.far }, &mut forces);
     for i in (0..model.links.len()).rev() {
         joint_force(model, i, q, qd, &forces, w);
     }
     s.smooth = w.tau;
-    mass_matrix(model, w);
-    for row in 0..n {
-        s.mass[row][..row].fill(S::zero());
-        for &column in model.ancestors(row) {
-            s.mass[row][column] = w.factor[row][column];
-        }
-        s.mass[row][row] = w.factor[row][row] + model.armature[row];
-    }
+    mass_matrix(model, w, &mut s.mass);
 }
 
 /// `x <- (M + diag(extra))⁻¹ x`.
@@ -128,7 +132,7 @@ pub fn forward<S: SimScalar, const B: usize, const D: usize, const R: usize>(
     s.unconstrained = s.smooth;
     accelerate(law, &s.mass, None, &mut s.unconstrained, &mut s.work);
     s.acceleration = s.unconstrained;
-    make_rows(law, q, qd, &s.work, &mut s.rows);
+    make_rows(law, q, qd, View { work: &s.work, far: s.far }, &mut s.rows);
     let n = law.model.velocities;
     s.constraint = [S::zero(); D];
     s.solved = Solved { steps: S::zero(), capped: S::zero() };
@@ -173,16 +177,9 @@ pub fn step<S: SimScalar, const B: usize, const D: usize, const R: usize>(
     control: &[S],
     s: &mut Scratch<S, B, D, R>,
 ) {
-    let mut away = [S::zero(); D];
-    for (&rail, far) in law.rails.iter().zip(&mut away) {
-        *far = std::mem::replace(&mut q[rail], S::zero());
-    }
     match law.integrator {
         Integrator::RungeKutta4 => runge_kutta(law, q, qd, control, s),
         _ => euler(law, q, qd, control, s),
-    }
-    for (&rail, far) in law.rails.iter().zip(away) {
-        q[rail] += far;
     }
 }
 
@@ -196,6 +193,18 @@ fn euler<S: SimScalar, const B: usize, const D: usize, const R: usize>(
     s: &mut Scratch<S, B, D, R>,
 ) {
     forward(law, q, qd, control, s);
+    advance_under(law, q, qd, s);
+}
+
+/// The second half of a step by Euler's method: advances the state under the forces that `s` holds, wherever they come
+/// from.
+#[inline(always)]
+pub fn advance_under<S: SimScalar, const B: usize, const D: usize, const R: usize>(
+    law: &Law<S>,
+    q: &mut [S],
+    qd: &mut [S],
+    s: &mut Scratch<S, B, D, R>,
+) {
     let n = law.model.velocities;
     let mut a = s.acceleration;
     if let Some(damping) = &law.implicit {

@@ -1,6 +1,6 @@
 //! Tendons, actuators and the medium of a file.
 
-use super::super::law::{Actuator, Drag, Length, Point, Pulled, Tendon};
+use super::super::law::{Actuator, Drag, Length, Point, Pulled, Tendon, View};
 use super::super::rows::tendon_length;
 use super::rest::{AtRest, apart};
 use super::{BodySeat, Compiling, JointSeat, LARGEST, Read, ShapeSeat, TINY};
@@ -75,7 +75,7 @@ impl Compiling<'_> {
                 }
             };
             let mut row = [0.0; LARGEST.velocities];
-            tendon_length(&length, &self.start, at_rest.w, &mut row);
+            tendon_length(&length, &self.start, View { work: at_rest.w, far: Vec3::zero() }, &mut row);
             let rest = match t.springlength.value {
                 [a, b] if a < 0.0 && b <= a => self.at_spring(&length, at_rest),
                 [a, b] if a == b => a,
@@ -111,7 +111,7 @@ impl Compiling<'_> {
         let mut w = *at_rest.w;
         let rest = vec![0.0; at_rest.model.velocities];
         (0..at_rest.model.links.len()).for_each(|i| body_kinematics(at_rest.model, i, &q, &rest, &mut w));
-        tendon_length(length, &q, &w, &mut [0.0; LARGEST.velocities])
+        tendon_length(length, &q, View { work: &w, far: Vec3::zero() }, &mut [0.0; LARGEST.velocities])
     }
 
     pub(super) fn actuators(&self) -> Read<Vec<Actuator<f64>>> {

@@ -17,6 +17,7 @@ mod tree;
 mod unverified;
 
 use super::law::Law;
+use crate::config::MujocoVersion;
 use crate::sim::articulation::{Articulation, Body as Link};
 use crate::sim::kinematics::body_kinematics;
 use crate::sim::mass::{Inertia, MassProperties};
@@ -26,21 +27,12 @@ use crate::sim::mjcf::model::{Cone, GeomType, JointType, Mjcf};
 use crate::sim::model::Model;
 use crate::sim::quat::{Quat, Transform};
 use crate::sim::size::CLASSES;
+use crate::sim::vec3::Vec3;
 use crate::sim::weld::{joined, moved};
 use crate::sim::work::Work;
-use rest::{AtRest, damping_of, path, rails};
+use rest::{AtRest, damping_of, leading, path};
 
 type Read<T> = Result<T, MjcfError>;
-
-/// Of which version of MuJoCo the constants are: one differs, and with it every contact of what only slides.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub enum Version {
-    /// 2.3.1, with which the published scores were made.
-    #[default]
-    V231,
-    /// 3.1.2 and later.
-    V312,
-}
 
 /// Where something of the file is: in which link, none for the world, and its frame there.
 #[derive(Clone, Copy, Debug)]
@@ -86,6 +78,7 @@ pub struct JointSeat {
 /// A robot under this law, with what its file says beside the law.
 #[derive(Clone, Debug)]
 pub struct System {
+    /// Its first slides lead from where it stands at the reference configuration: see [`Law::base`].
     pub robot: Articulation,
     pub law: Law<f64>,
     /// Coordinates at the reference configuration (m, rad, quaternions (x, y, z, w)).
@@ -112,7 +105,7 @@ impl Mjcf {
     ///
     /// # Errors
     /// The first thing that cannot be represented, with its place and what to do.
-    pub fn compile(&self, version: Version) -> Read<System> {
+    pub fn compile(&self, version: MujocoVersion) -> Read<System> {
         self.refuse_unverified()?;
         let masses = self.masses()?;
         let mut c = Compiling { file: self, links: vec![], seats: vec![], start: vec![], joints: vec![] };
@@ -138,7 +131,7 @@ struct Compiling<'a> {
 }
 
 impl Compiling<'_> {
-    fn finish(self, masses: Vec<MassProperties>, version: Version) -> Read<System> {
+    fn finish(self, masses: Vec<MassProperties>, version: MujocoVersion) -> Read<System> {
         let file = self.file;
         let mut gravity = file.option.gravity.value;
         if !file.option.flags.gravity.value {
@@ -175,7 +168,7 @@ impl Compiling<'_> {
                     && mass.com.norm() < TINY
                     && !file.bodies.iter().any(|b| b.parent == Some(i));
                 let inverse_weight = match seat.link {
-                    Some(_) if version == Version::V312 && slides_alone && !body.joints.is_empty() => {
+                    Some(_) if version == MujocoVersion::V312 && slides_alone && !body.joints.is_empty() => {
                         [1.0 / mass.mass, 0.0]
                     }
                     Some(link) => at_rest.body_weights(
@@ -210,7 +203,12 @@ impl Compiling<'_> {
         let h = file.option.timestep.value;
         let damped = file.option.flags.eulerdamp.value && dampings.iter().any(|&d| d > 0.0);
         let planar = at_rest.is_planar(&pairs);
-        let rails = rails(&model, &pairs, &tendons, &actuators, &self.joints);
+        // From here on all is seen from the body that all others hang on.
+        let lead = leading(&model);
+        let base = lead.iter().fold(Vec3::zero(), |sum, &i| sum + model.links[i].position);
+        let along = lead.iter().map(|&i| (model.links[i].q, model.links[i].axis)).collect();
+        let mut robot = robot;
+        lead.iter().for_each(|&i| robot.bodies[i].joint.frame.p = Vec3::zero());
         let law = Law {
             timestep: h,
             integrator: file.option.integrator.value,
@@ -221,10 +219,11 @@ impl Compiling<'_> {
             actuators,
             drags: self.drags(&bodies),
             elliptic: file.option.cone.value == Cone::Elliptic,
-            rails,
+            lead: along,
+            base,
             planar,
             pairs,
-            model,
+            model: Model::new(&robot, Inertia::Exact),
         };
         let names = file.actuators.iter().map(|a| a.name.clone()).collect();
         Ok(System {

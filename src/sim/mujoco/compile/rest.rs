@@ -1,7 +1,7 @@
 //! The robot at its reference configuration, and which dofs move what.
 
 use super::super::collide::place;
-use super::super::law::{Actuator, Length, Meeting, Pair, Pulled, Round, Tendon};
+use super::super::law::{Meeting, Pair, Round, View};
 use super::{JointSeat, LARGEST, LargestWork};
 use crate::sim::articulation::JointKind;
 use crate::sim::mass_matrix::solve;
@@ -108,7 +108,7 @@ impl AtRest<'_> {
             stays && in_plane(l.rotation)
         });
         // No motion of the plane changes a y.
-        let y = |r: &Round<f64>| place(&r.centre, self.w).y;
+        let y = |r: &Round<f64>| place(&r.centre, View { work: self.w, far: Vec3::zero() }).y;
         let level = |r: &Round<f64>| r.half == 0.0 || r.axis.y == 0.0;
         let together = |a: &Round<f64>, b: &Round<f64>| level(a) && level(b) && y(a) == y(b);
         links
@@ -119,39 +119,12 @@ impl AtRest<'_> {
     }
 }
 
-/// Coordinates of slides that move a whole robot along planes, without limits or springs.
-pub(super) fn rails(
-    model: &Model<f64>,
-    pairs: &[Pair<f64>],
-    tendons: &[Tendon<f64>],
-    actuators: &[Actuator<f64>],
-    joints: &[JointSeat],
-) -> Vec<usize> {
-    // What else knows where the robot is: a string to the world, a sum of coordinates, a servo.
-    let is_tied = |q: usize| {
-        let tied = |t: &Tendon<f64>| match &t.length {
-            Length::Distance(ends, _) => ends.iter().any(|e| e.link.is_none()),
-            Length::Fixed(terms) => terms.iter().any(|term| term.0 == q),
-        };
-        let holds = |a: &Actuator<f64>| a.bias[1] != 0.0 && matches!(a.pulled, Pulled::Joint { q: at, .. } if at == q);
-        tendons.iter().any(tied) || actuators.iter().any(holds)
-    };
+/// The slides before the body that all others hang on, whose frames are not turned; none where there is more than one
+/// such body.
+pub(super) fn leading(model: &Model<f64>) -> Vec<usize> {
     let one_tree = model.links.iter().filter(|l| l.parent.is_none()).count() == 1;
     let leads = |&(i, l): &(usize, &Link<f64>)| {
         one_tree && l.parent == i.checked_sub(1) && l.kind == JointKind::Slide && l.rotation.is_none()
     };
-    let leading = model.links.iter().enumerate().take_while(leads).map(|(_, l)| l);
-    let along_all = |axis: Vec3<f64>| {
-        pairs.iter().all(|p| match &p.meeting {
-            Meeting::PlaneSphere { normal, .. } | Meeting::PlaneCapsule { normal, .. } => normal.dot(axis) == 0.0,
-            Meeting::Spheres(a, b) | Meeting::SphereCapsule(a, b) | Meeting::Capsules(a, b) => {
-                a.centre.link.is_some() && b.centre.link.is_some()
-            }
-        })
-    };
-    let limited = |q: usize| joints.iter().any(|j| j.q == q && j.range.is_some());
-    leading
-        .filter(|l| l.drive_stiffness == 0.0 && !limited(l.q) && !is_tied(l.q) && along_all(l.axis))
-        .map(|l| l.q)
-        .collect()
+    model.links.iter().enumerate().take_while(leads).map(|(i, _)| i).collect()
 }
