@@ -8,6 +8,7 @@ use pwm::config::MujocoVersion;
 use pwm::device::cpu::lanes::{Lanes, Lanes8, WIDTH};
 use pwm::device::philox::{Philox, Stream};
 use pwm::sim::mjcf::Mjcf;
+use pwm::sim::mujoco::size::{CLASSES, Size};
 use pwm::sim::mujoco::{Law, Scratch, System, step};
 use pwm::sim::robots::mujoco::SYSTEMS;
 use pwm::sim::{Model, SimScalar};
@@ -121,26 +122,21 @@ fn fastest(system: &System, name: &str, seconds: f64) -> (f64, f64) {
         ) {
             advance(law, g, n, room);
         }
-        macro_rules! sized {
-            ($b:literal, $d:literal, $r:literal) => {{
-                let mut room = None;
-                measure::<Avx8>(system, name, seconds, |law, g, n| {
-                    let room = room.get_or_insert_with(|| Box::new(Scratch::<Avx8, $b, $d, $r>::new(law)));
-                    // SAFETY: just asked.
-                    unsafe { advance_avx(law, g, n, room) };
-                    most(room.solved.steps)
-                })
-            }};
-        }
-        return match (system.law.model.velocities, system.law.most_rows()) {
-            (0..=4, 0..=64) => sized!(4, 4, 64),
-            (5..=9, 0..=176) => sized!(9, 9, 176),
-            _ => sized!(16, 16, 192),
-        };
+        let class = Size::of(&system.law).class().expect("a shipped system has room");
+        return pwm::for_mujoco_size!(class, <B, D, R> => {
+            let mut room = None;
+            measure::<Avx8>(system, name, seconds, |law, g, n| {
+                let room = room.get_or_insert_with(|| Box::new(Scratch::<Avx8, B, D, R>::new(law)));
+                // SAFETY: just asked.
+                unsafe { advance_avx(law, g, n, room) };
+                most(room.solved.steps)
+            })
+        });
     }
+    const LARGEST: Size = CLASSES[CLASSES.len() - 1];
     let mut room = None;
     measure::<Lanes8>(system, name, seconds, |law, g, n| {
-        let room = room.get_or_insert_with(|| Box::new(Scratch::<Lanes8, 16, 16, 192>::new(law)));
+        let room = room.get_or_insert_with(|| Box::new(Scratch::<Lanes8, { LARGEST.links }, { LARGEST.velocities }, { LARGEST.rows }>::new(law)));
         advance(law, g, n, room);
         most(room.solved.steps)
     })

@@ -1,11 +1,12 @@
-// The configurations that come with the program, the default of its kind first: configs/<kind>/<name>.yaml.
+// The configurations that come with the program, the default of its kind first: configs/<kind>/<name>.yaml. Those of a
+// set stand in its order.
 shipped! {
     Env: "ant", "hopper", "cheetah", "cartpole", "humanoid", "anymal",
         "dflex-ant-stand", "dflex-ant-walk-1", "dflex-ant-walk-3", "dflex-ant-backwards", "dflex-ant-left", "dflex-ant-turn",
         "dflex-hopper-stand", "dflex-hopper-backwards", "dflex-cheetah-backwards", "dflex-cheetah-jump",
         "dflex-cartpole-balance", "dflex-cartpole-sparse", "dflex-humanoid-stand", "dflex-humanoid-walk",
         "dflex-anymal-velocity", "dflex-anymal-backwards",
-        "walker-stand", "walker-walk", "walker-run", "cheetah-run", "reacher-easy",
+        "mt30", "walker-stand", "walker-walk", "walker-run", "cheetah-run", "reacher-easy",
         "reacher-hard", "acrobot-swingup", "pendulum-swingup", "cartpole-balance", "cartpole-balance-sparse",
         "cartpole-swingup", "cartpole-swingup-sparse", "cup-catch", "finger-spin", "finger-turn-easy",
         "finger-turn-hard", "fish-swim", "hopper-stand", "hopper-hop", "walker-walk-backwards",

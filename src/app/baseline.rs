@@ -1,7 +1,7 @@
 //! `pwm baseline`: what policies earn on a task that have learned nothing, to compare returns with.
 
 use crate::algo::TaskEvaluation;
-use crate::config::load_with_notes;
+use crate::config::{Grid, load_with_notes};
 use crate::device::cpu::lanes::WIDTH;
 use crate::device::philox::{Philox, Stream};
 use crate::env::{EnvReal, Task, in_physics};
@@ -14,20 +14,28 @@ pub struct BaselineArgs {
     /// Episodes of each, from starts that no training and no evaluation during it uses
     #[arg(long, value_name = "N", default_value_t = 100, value_parser = clap::value_parser!(u32).range(1..=65_536))]
     pub episodes: u32,
-    /// Settings as key=value: the task is env=NAME or a file
+    /// Settings as key=value: the task is env=NAME or a file, several are env=mt30 or env='walker-*'
     pub overrides: Vec<String>,
 }
 
 /// Carries the command out.
 pub fn run(args: &BaselineArgs, out: &mut dyn Write) -> anyhow::Result<()> {
-    let (config, notes) = load_with_notes(&args.overrides)?;
-    for note in notes {
-        writeln!(std::io::stderr(), "{note}")?;
-    }
-    let task = Task::from_config(&config)?;
+    // All are read before the first is played.
+    let read = |point: &Vec<String>| {
+        let (config, notes) = load_with_notes(point)?;
+        for note in notes {
+            writeln!(std::io::stderr(), "{note}")?;
+        }
+        anyhow::Ok((Task::from_config(&config)?, config.seed))
+    };
+    let tasks = Grid::new(&args.overrides)?.points.iter().map(read).collect::<anyhow::Result<Vec<_>>>()?;
+    tasks.iter().try_for_each(|(task, seed)| show(task, args, *seed, out))
+}
+
+fn show(task: &Task, args: &BaselineArgs, seed: u64, out: &mut dyn Write) -> anyhow::Result<()> {
     writeln!(out, "{}, {} episodes each", task.spec.title, args.episodes)?;
     for (name, scale) in [("random actions", 1.0), ("doing nothing", 0.0)] {
-        let e = play(&task, args.episodes as usize, config.seed, scale);
+        let e = play(task, args.episodes as usize, seed, scale);
         writeln!(
             out,
             "  {name:<15}  return {:.1} ± {:.1} (error of the mean), length {:.1}",
@@ -59,9 +67,11 @@ fn play(task: &Task, episodes: usize, seed: u64, scale: f64) -> TaskEvaluation {
             }
             f32::step_rows(task, n, &mut q, &mut qd, &obs, &action, &mut next, &mut reward);
             std::mem::swap(&mut obs, &mut next);
-            for (e, obs) in
-                obs.chunks_exact(s.obs).enumerate().filter(|(e, _)| length[*e].is_none()).collect::<Vec<_>>()
-            {
+            for e in 0..n {
+                if length[e].is_some() {
+                    continue;
+                }
+                let obs = &obs[e * s.obs..][..s.obs];
                 let sane = in_physics(obs) && reward[e].is_finite();
                 total[e] += if sane { f64::from(reward[e]) } else { 0.0 };
                 if !sane || task.is_terminal(obs) || task.is_truncated(steps) {

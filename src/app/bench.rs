@@ -251,6 +251,9 @@ fn time_env(what: &What, envs: &[usize], adjoint: bool, json: bool, out: &mut dy
         header(out)?;
     }
     for (config, c) in what.load()? {
+        if adjoint && !crate::env::Task::from_config(&c)?.is_differentiable() {
+            anyhow::bail!(misused("a step under MuJoCo's law has no gradient here\n  leave `--adjoint` out"));
+        }
         let on = On::new(&c)?;
         let place = if on.gpu { "the GPU" } else { "one thread" };
         for &n in envs {

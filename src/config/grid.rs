@@ -1,10 +1,14 @@
 //! Several values for a setting, as Hydra writes them: `seed=0,1,2`, `seed=range(0,3)`,
 //! `alg=choice(pwm_small,shac_small)`.
 //!
+//! `env=` also takes the name of a set (`mt30`) and patterns of names (`walker-*`).
+//!
 //! A comma inside brackets, braces or quotes, or behind a backslash, belongs to the value: `units=[64,64],[128]` has
 //! two values. Quotes around a whole value are taken off.
 
 use super::error::{ConfigError, ConfigErrors, SourceLocation};
+use super::shipped::{Shipped, ShippedKind};
+use globset::Glob;
 
 /// The most points of a grid: more is a slip of the pen.
 const MOST: usize = 100_000;
@@ -28,9 +32,9 @@ impl Grid {
                 errors.push(ConfigError::NotAnOverride { place: place(), suggestion: None });
                 continue;
             };
-            match values(value) {
+            let key = plain(key);
+            match values(value).and_then(|all| if key == "env" { environments(all) } else { Ok(all) }) {
                 Ok(values) => {
-                    let key = plain(key);
                     read.retain(|(k, _)| *k != key);
                     read.push((key, values));
                 }
@@ -55,6 +59,31 @@ impl Grid {
         }
         Ok(Self { axes, points })
     }
+}
+
+/// Shipped environments by the name of a set, or by a pattern of names; others as they are.
+fn environments(values: Vec<String>) -> Result<Vec<String>, String> {
+    let mut all = vec![];
+    for value in values {
+        let is_pattern = value.contains(['*', '?', '[']) && !value.contains(['/', '.']);
+        let matched = match Shipped::set(&value) {
+            None if is_pattern => {
+                let glob =
+                    Glob::new(&value).map_err(|e| format!("`{value}` is no pattern of names: {e}"))?.compile_matcher();
+                let found: Vec<_> = Shipped::names(ShippedKind::Env).into_iter().filter(|n| glob.is_match(n)).collect();
+                if found.is_empty() {
+                    return Err(format!("no shipped environment is called like `{value}`"));
+                }
+                Some(found)
+            }
+            found => found,
+        };
+        match matched {
+            Some(names) => all.extend(names.into_iter().map(str::to_owned)),
+            None => all.push(value),
+        }
+    }
+    Ok(all)
 }
 
 /// A key without the prefixes that Hydra's users write.
@@ -205,5 +234,17 @@ mod tests {
         assert!(text.contains("whole numbers"), "{text}");
         let text = Grid::new(&["seed=range(1000)", "num_envs=range(1,1000)"]).unwrap_err().to_string();
         assert!(text.contains("more than 100000"), "{text}");
+    }
+
+    #[test]
+    fn sets_and_patterns_of_environments() {
+        let of = |text: &str| Grid::new(&[text]).map(|g| g.points.concat());
+        let all = of("env=mt30").unwrap();
+        assert_eq!((all.len(), all[0].as_str(), all[29].as_str()), (30, "env=walker-stand", "env=pendulum-spin"));
+        assert_eq!(of("env=ant,reacher-?asy").unwrap(), ["env=ant", "env=reacher-easy"]);
+        assert_eq!(of("env=walker-*").unwrap().len(), 5);
+        assert_eq!(of("env=my/walker-*.yaml").unwrap(), ["env=my/walker-*.yaml"]);
+        assert!(of("env=walkers-*").unwrap_err().to_string().contains("no shipped environment"));
+        assert_eq!(of("alg=mt30").unwrap(), ["alg=mt30"]);
     }
 }

@@ -148,7 +148,7 @@ fn source(kind: ShippedKind, chosen: Option<&Setting>, default: &str) -> Result<
         }
         .into());
     }
-    if let Some(shipped) = Shipped::find(kind, &name) {
+    if let Some(shipped) = Shipped::find(kind, &name).filter(|s| !s.is_set()) {
         // A shipped specification is known by its name.
         let settings = shipped.settings()?;
         return Ok(Source { name, spec: None, notes: vec![], settings });
@@ -156,6 +156,15 @@ fn source(kind: ShippedKind, chosen: Option<&Setting>, default: &str) -> Result<
     let path = Path::new(&name);
     if path.extension().is_none_or(|e| e != "yaml" && e != "yml") {
         return Err(match chosen {
+            Some(setting) if kind == ShippedKind::Env && Shipped::set(&name).is_some() => ConfigError::Syntax {
+                place: setting.value_at.clone(),
+                message: format!(
+                    "`{name}` is a set of {} environments, and a run has one\n  name one of them, or train each: \
+                     pwm-train --multirun env={name}",
+                    Shipped::set(&name).map_or(0, |s| s.len())
+                ),
+            }
+            .into(),
             Some(setting) => unknown_name(kind, setting).into(),
             None => unreachable!("the default {} configuration is shipped", kind.key()),
         });

@@ -85,8 +85,24 @@ impl Shipped {
         SHIPPED.iter().find(|s| s.kind == kind && s.name == name)
     }
 
+    /// Names of those that can be chosen.
     pub fn names(kind: ShippedKind) -> Vec<&'static str> {
-        SHIPPED.iter().filter(|s| s.kind == kind).map(|s| s.name).collect()
+        SHIPPED.iter().filter(|s| s.kind == kind && !s.is_set()).map(|s| s.name).collect()
+    }
+
+    /// The environments of a set, in their published order; none if there is no such set.
+    pub fn set(name: &str) -> Option<Vec<&'static str>> {
+        let env = |name: &str| Shipped::find(ShippedKind::Env, name);
+        let set = env(name).filter(|s| s.is_set())?;
+        let bases = |s: &'static Shipped| std::iter::successors(s.base(), move |b| env(b)?.base());
+        let all = SHIPPED.iter().filter(|s| s.kind == set.kind && bases(s).any(|b| b == name));
+        Some(all.map(|s| s.name).collect())
+    }
+
+    /// Whether it is what the environments of a set share, and none itself: it has no robot.
+    pub fn is_set(&self) -> bool {
+        let has_robot = || self.text.lines().any(|line| line.trim_start().starts_with("robot:"));
+        self.kind == ShippedKind::Env && self.base().is_none() && !has_robot()
     }
 
     /// Where the file stands in the repository, which is how messages call it.

@@ -315,9 +315,10 @@ fn every_shipped_file_is_valid_and_in_the_list() {
     }
     assert_eq!(on_disk.len(), SHIPPED.len());
     for (kind, name) in on_disk {
-        let config = load(&[format!("{kind}={name}")]).unwrap();
-        config.validate().unwrap();
         let shipped = SHIPPED.iter().find(|s| s.kind.key() == kind && s.name == name).expect("listed");
+        if !shipped.is_set() {
+            load(&[format!("{kind}={name}")]).unwrap().validate().unwrap();
+        }
         assert!(shipped.summary().len() > 20, "{name} says what it is for in its first line");
     }
 }

@@ -128,7 +128,7 @@ fn what_a_joint_does_not_have_is_refused_with_its_line() {
 
 #[test]
 fn every_shipped_environment_is_right_and_sets_every_default() {
-    for s in SHIPPED.iter().filter(|s| s.kind == ShippedKind::Env) {
+    for s in SHIPPED.iter().filter(|s| s.kind == ShippedKind::Env && !s.is_set()) {
         let c = load(&[format!("env={}", s.name)]).unwrap();
         check(&c).unwrap();
         assert_eq!(c.spec, None, "a shipped one is known by its name");
@@ -266,7 +266,8 @@ fn tolerances_and_their_products_are_read_and_refused() {
         ("- tolerance: {of: up, margin: -1}", "`margin` is a distance"),
         ("- tolerance: {of: up, margin: 1, at_margin: 1}", "`at_margin` is from 0 to below 1"),
         ("- tolerance: {of: up, margin: 1, at_margin: 0}", "what falls like this never ends"),
-        ("- tolerance: {of: up, fall: gaussian}", "there is no fall `gaussian`"),
+        ("- tolerance: {of: up, fall: steep}", "there is no fall `steep`"),
+        ("- tolerance: {of: up, fall: gaussian, margin: 1, at_margin: 0}", "what falls like this never ends"),
         ("- tolerance: {of: up, low: 2, high: 1}", "is above"),
     ] {
         let text = said(action_cost, to);
@@ -368,4 +369,82 @@ fn what_is_wrong_with_a_robots_file_or_its_constants_is_said_with_its_line() {
     assert!(
         check(&load(&[env]).unwrap()).unwrap_err().to_string().contains("`motors` are those of a robot's own file")
     );
+}
+
+/// Tasks under MuJoCo's law: what is wrong, and with what they do not go together.
+#[test]
+fn tasks_under_mujocos_law_are_read_and_refused() {
+    let base = "env: finger-turn-easy\nspec:\n";
+    for (own, line, expected) in [
+        ("  reward: distence\n", 3, "did you mean `distance`?"),
+        ("  reward: site(tip)\n", 3, "this is one number, not 3"),
+        ("  reward: uniform(0, 1)\n", 3, "numbers are drawn where an episode starts"),
+        ("  reward: velocity(hing)\n", 3, "did you mean `hinge`?"),
+        ("  reward: rotation(spinner, xq)\n", 3, "no entry `xq`"),
+        ("  reward: touch(tip) + touch(touch)\n", 3, "there is no site `touch`"),
+        ("  observation: []\n", 3, "0 entries"),
+        ("  let: {action: 1}\n", 3, "cannot be named"),
+        ("  let: {action: 1}\n  reward: 1\n", 3, "cannot be named"),
+        ("  physics: newton\n", 3, "known: dflex and mujoco"),
+        ("  robot: fingr\n", 3, "did you mean `finger`?"),
+        ("  substeps: 0\n", 3, "a whole number from 1 to 1024"),
+        ("  damping: {hinge: -1}\n", 3, "not negative"),
+        ("  damping: {hing: 1}\n", 3, "no joint `hing`"),
+        ("  start: {within_ranges: [hinge]}\n", 3, "has no range"),
+        ("  start: {turned: [hinge]}\n", 3, "not free to turn"),
+        ("  start: {coordinates: {hinge: coordinate(hinge)}}\n", 3, "there is no `coordinate`"),
+        ("  start: {coordinates: {hinge: site(tip)}}\n", 3, "there is no `site`"),
+        ("  start: {goal: [1, 2, 3], accepted: coordinate(hinge)}\n", 3, "no start of ten thousand"),
+        ("  start: {goal: [1, 2, 3, 4, 5, 6, 7, 8, 9]}\n", 3, "room is for 8 numbers"),
+        ("  start: {sleep: 3}\n", 3, "there is no entry `sleep`"),
+        ("  noise: 3\n", 3, "there is no entry `noise`"),
+    ] {
+        let text = said_of(&format!("{base}{own}"));
+        assert!(text.contains(&format!("my.yaml:{line}:")) && text.contains(expected), "{own}{text}");
+    }
+    let refused = |settings: &[&str]| check(&load(settings).unwrap()).unwrap_err().to_string();
+    let text = refused(&["env=walker-run", "alg=shac_small"]);
+    assert!(text.contains("no gradient here") && text.contains("alg=pwm_small"), "{text}");
+    let text = refused(&["env=walker-run", "device=cuda:0"]);
+    assert!(text.contains("device=cpu"), "{text}");
+    // What such a task does not read is said, and what other tasks do not.
+    let note = |settings: &[&str]| pwm::config::load_with_notes(settings).unwrap().1[0].to_string();
+    assert!(note(&["env=walker-run", "inertia=exact"]).contains("an environment under MuJoCo's law does not read it"));
+    assert!(note(&["env=ant", "mujoco_version=3.1.2"]).contains("an environment under dFlex's law does not read it"));
+    assert!(pwm::config::load_with_notes(&["env=cup-catch", "mujoco_version=3.1.2"]).unwrap().1.is_empty());
+    let text = load(&["env=walker-rum"]).unwrap_err().to_string();
+    assert!(text.contains("did you mean `walker-run`?"), "{text}");
+    let text = load(&["env=mt30"]).unwrap_err().to_string();
+    assert!(text.contains("a set of 30 environments") && text.contains("--multirun env=mt30"), "{text}");
+}
+
+/// A task of one's own on a robot's file under MuJoCo's law; a run keeps both.
+#[test]
+fn a_robot_of_ones_own_under_mujocos_law() {
+    let dir = tempfile::tempdir().unwrap();
+    let xml = "<mujoco><worldbody><geom type=\"plane\" size=\"1 1 1\"/><body name=\"b\" pos=\"0 0 1\"><freejoint name=\"r\"/>\
+               <geom size=\"0.1\"/><site name=\"s\" size=\"0.11\"/></body></worldbody></mujoco>";
+    std::fs::write(dir.path().join("ball.xml"), xml).unwrap();
+    let task = "episode_length: 40\nspec:\n  physics: mujoco\n  robot: ball.xml\n  substeps: 10\n  observation:\n    - \
+                coordinate(r)\n    - velocity(r)\n    - touch(s)\n  reward: body(b).z\n";
+    let file = dir.path().join("drop.yaml");
+    std::fs::write(&file, task).unwrap();
+    let c = load(&[format!("env={}", file.display())]).unwrap();
+    let said = check(&c).unwrap_err().to_string();
+    // Nothing drives it: a policy has nothing to do.
+    assert!(said.contains("nothing to drive"), "{said}");
+    let xml = xml
+        .replace(
+            "</mujoco>",
+            "<tendon><spatial name=\"t\"><site site=\"s\"/><site site=\"w\"/></spatial></tendon><actuator>\
+               <motor tendon=\"t\"/></actuator></mujoco>",
+        )
+        .replace("</worldbody>", "<site name=\"w\" pos=\"0 0 3\"/></worldbody>");
+    std::fs::write(dir.path().join("ball.xml"), xml).unwrap();
+    let c = load(&[format!("env={}", file.display())]).unwrap();
+    let task = Task::from_config(&c).unwrap();
+    assert_eq!((task.sizes.obs, task.sizes.act, task.spec.dt), (3 + 6 + 1, 1, 0.02));
+    dir.close().unwrap();
+    let again = Config::from_yaml::<&str>("config.yaml", &c.to_yaml(), &[]).unwrap();
+    assert_eq!(format!("{:?}", Task::from_config(&again).unwrap()), format!("{task:?}"));
 }

@@ -4,7 +4,7 @@ use super::formula::{Chance, Formula, Nothing};
 use super::reading::{MOST_READINGS, Sight, look};
 use super::{MOST_COORDINATES, MOST_DRAWN, MOST_SENSORS, MOST_VELOCITIES, MujocoTask};
 use crate::device::Real;
-use crate::device::philox::Philox;
+use crate::device::philox::{Philox, Stream};
 use crate::env::reset::Uniforms;
 use crate::env::task::MOST_ENTRIES;
 use crate::sim::mujoco::collide::collide;
@@ -50,7 +50,7 @@ impl Start {
         self.drawn.iter().map(Formula::uniforms).sum()
     }
 
-    /// Philox blocks (of four uniforms) of an attempt; those of what is drawn once are the first attempt's alone.
+    /// Philox blocks (of four uniforms) of an attempt.
     pub fn blocks(&self) -> u32 {
         let set = self.coordinates.iter().chain(&self.velocities).map(|(_, f)| f).chain(&self.goal);
         let each = set.map(Formula::uniforms).sum::<usize>() + 8 * self.turned.len();
@@ -83,8 +83,6 @@ fn touches<const B: usize, const D: usize>(law: &Law<f64>, view: View<'_, f64, B
 
 impl MujocoTask {
     /// Start of an episode: see [`crate::env::Task::begin`]. Computed in `f64`, rounded once.
-    ///
-    /// The attempts of one start differ in the upper half of the step that their random numbers are drawn at.
     pub(in crate::env) fn begin<R: Real>(
         &self,
         random: &Philox,
@@ -94,11 +92,33 @@ impl MujocoTask {
         qd: &mut [R],
         obs: &mut [R],
     ) {
-        let (start, law) = (&self.spec.start, &self.spec.system.law);
-        let robot = law.model.coordinates;
         let (mut x, mut xd) = ([0.0; MOST_COORDINATES], [0.0; MOST_VELOCITIES]);
         let (x, xd) = (&mut x[..q.len()], &mut xd[..qd.len()]);
-        let mut room = Room::new(law);
+        let mut room = Room::new(&self.spec.system.law);
+        self.draw(random, at, block, x, xd, &mut room);
+        self.settle_in(x, xd, &mut room);
+        let mut shown = [0.0; MOST_ENTRIES];
+        let shown = &mut shown[..self.sizes.obs];
+        self.look_in(x, xd, &[0.0; MOST_VELOCITIES], shown, &mut room);
+        let put = |to: &mut [R], from: &[f64]| to.iter_mut().zip(from).for_each(|(to, &x)| *to = R::of(x));
+        put(q, x);
+        put(qd, xd);
+        put(obs, shown);
+    }
+
+    /// Whether some start is found that is as it is asked for.
+    pub fn has_starts(&self) -> bool {
+        let (mut x, mut xd) = (vec![0.0; self.sizes.nq], vec![0.0; self.sizes.nqd]);
+        let random = Philox::new(0, Stream::Test);
+        self.draw(&random, 0, 0, &mut x, &mut xd, &mut Room::new(&self.spec.system.law))
+    }
+
+    /// Draws a state until it is as it is asked for; the last one if none is.
+    ///
+    /// The attempts of one start differ in the upper half of the step that their random numbers are drawn at.
+    fn draw(&self, random: &Philox, at: u64, block: u32, x: &mut [f64], xd: &mut [f64], room: &mut Room) -> bool {
+        let (start, law) = (&self.spec.start, &self.spec.system.law);
+        let robot = law.model.coordinates;
         let mut drawn = [0.0; MOST_DRAWN];
         for attempt in 0..MOST_ATTEMPTS {
             let mut draws = Draws(Uniforms::new(random, at | attempt << 32, block));
@@ -123,7 +143,7 @@ impl MujocoTask {
                 x[robot + k] = f.value(&[], &drawn, &mut draws);
             }
             if !start.untouched && start.accepted.is_none() {
-                break;
+                return true;
             }
             look(law, x, xd, &mut room.work);
             let mut read = [0.0; MOST_READINGS];
@@ -132,17 +152,10 @@ impl MujocoTask {
             sight.read(&self.spec.readings, &mut read);
             let accepted = start.accepted.as_ref().is_none_or(|f| f.value(&read, &drawn, &mut Nothing) >= 0.5);
             if accepted && !(start.untouched && touches(law, View { work: &room.work, far: law.far(x) })) {
-                break;
+                return true;
             }
         }
-        self.settle_in(x, xd, &mut room);
-        let mut shown = [0.0; MOST_ENTRIES];
-        let shown = &mut shown[..self.sizes.obs];
-        self.look_in(x, xd, &[0.0; MOST_VELOCITIES], shown, &mut room);
-        let put = |to: &mut [R], from: &[f64]| to.iter_mut().zip(from).for_each(|(to, &x)| *to = R::of(x));
-        put(q, x);
-        put(qd, xd);
-        put(obs, shown);
+        false
     }
 
     /// What the law makes of a state that was drawn, before the first step: see [`Start::settle`].

@@ -7,7 +7,7 @@ use crate::env::mujoco::formula::{Formula, Names, Value, parse};
 use crate::env::mujoco::reading::{Axis, MOST_READINGS, Reading};
 use crate::env::mujoco::start::Start;
 use crate::env::mujoco::{MOST_DRAWN, MOST_GOALS, MOST_SENSORS, MujocoSpec};
-use crate::env::task::{MOST_ENTRIES, Task};
+use crate::env::task::{Law, MOST_ENTRIES, Task};
 use crate::sim::mjcf::Mjcf;
 use crate::sim::mjcf::model::JointType;
 use crate::sim::mujoco::compile::{JointSeat, Seat, System};
@@ -21,6 +21,9 @@ impl<'a> Reader<'a> {
         let system = self.system(&f, robot)?;
         let class = Size::of(&system.law).class();
         class.map_err(|e| self.wrong(robot, format!("the robot has no room: {e}")))?;
+        if system.law.actuators.is_empty() {
+            return Err(self.wrong(robot, "the robot has nothing to drive\n  give it an actuator"));
+        }
         let count = |name, most| f.get(name).map_or(Ok(1), |n| self.count(n, most));
         let (substeps, repeat) = (count("substeps", 1024)?, count("action_repeat", 64)?);
         let dt = system.law.timestep * (substeps * repeat) as f64;
@@ -62,10 +65,18 @@ impl<'a> Reader<'a> {
                 return Err(self.wrong(shown, format!("the task reads {has} {what}\n  room is for {room}")));
             }
         }
+        let f_start = f.get_quietly("start");
         let spec = self.common(&f, system.robot.clone(), dt)?;
         f.finish()?;
         let law = MujocoSpec { system, substeps, repeat, readings, sensors, observation, reward, start };
-        Ok(Task::under_mujoco(spec, law))
+        let task = Task::under_mujoco(spec, law);
+        match &task.law {
+            Law::Mujoco(law) if !law.has_starts() => {
+                let message = "no start of ten thousand is as it is asked for\n  look at `untouched` and `accepted`";
+                Err(self.wrong(f_start.unwrap_or(shown), message))
+            }
+            _ => Ok(task),
+        }
     }
 
     /// The robot that `node` names, with the changes that the task asks for.
