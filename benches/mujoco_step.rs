@@ -136,7 +136,9 @@ fn fastest(system: &System, name: &str, seconds: f64) -> (f64, f64) {
     const LARGEST: Size = CLASSES[CLASSES.len() - 1];
     let mut room = None;
     measure::<Lanes8>(system, name, seconds, |law, g, n| {
-        let room = room.get_or_insert_with(|| Box::new(Scratch::<Lanes8, { LARGEST.links }, { LARGEST.velocities }, { LARGEST.rows }>::new(law)));
+        let room = room.get_or_insert_with(|| {
+            Box::new(Scratch::<Lanes8, { LARGEST.links }, { LARGEST.velocities }, { LARGEST.rows }>::new(law))
+        });
         advance(law, g, n, room);
         most(room.solved.steps)
     })

@@ -252,7 +252,9 @@ fn time_env(what: &What, envs: &[usize], adjoint: bool, json: bool, out: &mut dy
     }
     for (config, c) in what.load()? {
         if adjoint && !crate::env::Task::from_config(&c)?.is_differentiable() {
-            anyhow::bail!(misused("a step under MuJoCo's law has no gradient here\n  leave `--adjoint` out"));
+            anyhow::bail!(misused(format_args!(
+                "a step under MuJoCo's law has no gradient here\n  leave `--adjoint` out"
+            )));
         }
         let on = On::new(&c)?;
         let place = if on.gpu { "the GPU" } else { "one thread" };

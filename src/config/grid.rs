@@ -241,7 +241,7 @@ mod tests {
         let of = |text: &str| Grid::new(&[text]).map(|g| g.points.concat());
         let all = of("env=mt30").unwrap();
         assert_eq!((all.len(), all[0].as_str(), all[29].as_str()), (30, "env=walker-stand", "env=pendulum-spin"));
-        assert_eq!(of("env=ant,reacher-?asy").unwrap(), ["env=ant", "env=reacher-easy"]);
+        assert_eq!(of("env=mine.yaml,reacher-?asy").unwrap(), ["env=mine.yaml", "env=reacher-easy"]);
         assert_eq!(of("env=walker-*").unwrap().len(), 5);
         assert_eq!(of("env=my/walker-*.yaml").unwrap(), ["env=my/walker-*.yaml"]);
         assert!(of("env=walkers-*").unwrap_err().to_string().contains("no shipped environment"));

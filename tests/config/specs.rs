@@ -385,7 +385,7 @@ fn tasks_under_mujocos_law_are_read_and_refused() {
         ("  observation: []\n", 3, "0 entries"),
         ("  let: {action: 1}\n", 3, "cannot be named"),
         ("  let: {action: 1}\n  reward: 1\n", 3, "cannot be named"),
-        ("  physics: newton\n", 3, "known: dflex and mujoco"),
+        ("  physics: newton\n", 3, "known: dflex or mujoco"),
         ("  robot: fingr\n", 3, "did you mean `finger`?"),
         ("  substeps: 0\n", 3, "a whole number from 1 to 1024"),
         ("  damping: {hinge: -1}\n", 3, "not negative"),

@@ -290,10 +290,14 @@ fn a_worker_touches_the_stack_that_is_planned() {
         return;
     }
     let c = Config::default();
-    let tasks = [Arc::new(Task::from_config(&c).unwrap()), specs::task(specs::FREE, &c), specs::on_the_largest(&c)];
-    for task in tasks {
+    let shipped = |c: &Config| Arc::new(Task::from_config(c).unwrap());
+    let under_mujoco = ["pendulum-spin", "cup-catch", "walker-run", "cheetah-run", "fish-swim"];
+    let under_mujoco =
+        under_mujoco.map(|name| shipped(&load(&[&format!("env={name}")[..], "episode_length=2"]).unwrap()));
+    let tasks = [shipped(&c), specs::task(specs::FREE, &c), specs::on_the_largest(&c)];
+    for task in tasks.into_iter().chain(under_mujoco) {
         let title = task.spec.title.clone();
-        for back in [false, true] {
+        for back in [false, true].into_iter().take(1 + usize::from(task.is_differentiable())) {
             let mut vars = Vars::default();
             let groups = [(task.clone(), 320)];
             let env = EnvBatch::new(&mut vars, "env", &groups, Mode::Train, Philox::new(1, Stream::Reset));

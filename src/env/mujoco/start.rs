@@ -83,6 +83,9 @@ fn touches<const B: usize, const D: usize>(law: &Law<f64>, view: View<'_, f64, B
 
 impl MujocoTask {
     /// Start of an episode: see [`crate::env::Task::begin`]. Computed in `f64`, rounded once.
+    ///
+    /// Not inlined: its scratch memory is on the stack of those alone who call it.
+    #[inline(never)]
     pub(in crate::env) fn begin<R: Real>(
         &self,
         random: &Philox,

@@ -14,6 +14,7 @@ use crate::sim::mujoco::compile::{JointSeat, Seat, System};
 use crate::sim::mujoco::size::Size;
 use crate::sim::mujoco::touch::TouchSensor;
 use crate::sim::robots::mujoco::{SYSTEMS, system};
+use std::path::Path;
 
 impl<'a> Reader<'a> {
     pub(super) fn under_mujoco(self, f: Fields<'a>) -> Read<Task> {
@@ -81,18 +82,18 @@ impl<'a> Reader<'a> {
 
     /// The robot that `node` names, with the changes that the task asks for.
     fn system(self, f: &Fields<'a>, node: &'a SpecNode) -> Read<System> {
-        let (file, text) = match &node.data {
+        let (called, file, text) = match &node.data {
             Data::Map(_) => {
                 let f = self.fields(node)?;
                 let (name, xml) = (self.text(f.need("file")?)?, self.text(f.need("xml")?)?);
                 f.finish()?;
-                (self.spec.folder().join(name).display().to_string(), xml)
+                (name, self.spec.folder().join(name).display().to_string(), xml)
             }
             _ => {
                 let name = self.text(node)?;
                 let known = SYSTEMS.map(|(name, _)| name);
                 let text = system(name).ok_or_else(|| self.unknown(node, "robot under MuJoCo's law", name, &known))?;
-                (format!("{name}.xml"), text)
+                (name, format!("{name}.xml"), text)
             }
         };
         let wrong = |e: crate::sim::mjcf::MjcfError| {
@@ -111,7 +112,10 @@ impl<'a> Reader<'a> {
             };
             joint.damping.value = damping;
         }
-        read.compile(self.config.mujoco_version).map_err(wrong)
+        let mut system = read.compile(self.config.mujoco_version).map_err(wrong)?;
+        // Wherever the file lies.
+        system.robot.name = Path::new(called).file_stem().and_then(|s| s.to_str()).unwrap_or(called).to_owned();
+        Ok(system)
     }
 
     fn map(self, node: &'a SpecNode) -> Read<&'a [(String, SpecNode)]> {
