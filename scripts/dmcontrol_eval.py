@@ -155,8 +155,9 @@ class Policy:
         with safe_open(path, "np") as f:
             self.weights = {k: f.get_tensor(k).astype(np.float64) for k in f.keys()}
             meta = f.metadata()
-        self.recipe = json.loads(meta["recipe.action"])
-        self.config = meta["config"]
+        if not {"recipe.action", "config"} <= set(meta or {}):
+            sys.exit(f"{path} holds no policy: `pwm export RUN --out FILE` writes one")
+        self.path, self.recipe, self.config = path, json.loads(meta["recipe.action"]), meta["config"]
 
     def task(self):
         """The environment that it was trained in."""
@@ -166,8 +167,12 @@ class Policy:
         return found[1] if found else None
 
     def __call__(self, obs):
-        values = {"observation": obs.astype(np.float64), "obs": obs.astype(np.float64)}
-        x = np.concatenate([values[name] for name in self.recipe["inputs"]])
+        if self.recipe["inputs"] != ["observation"]:
+            sys.exit(f"{self.path}: an action of {self.recipe['inputs']}, this reader knows observations alone")
+        x = obs.astype(np.float64)
+        first = next((s for s in self.recipe["steps"] if s["op"] == "linear"), None)
+        if first and self.weights[first["weight"]].shape[1] != len(x):
+            sys.exit(f"{self.path} sees {self.weights[first['weight']].shape[1]} numbers, this task shows {len(x)}")
         for step in self.recipe["steps"]:
             x = self.apply(step, x)
         return np.clip(x, -1, 1)
@@ -199,7 +204,7 @@ def flat(observation):
 def play(name, policy, seed, record):
     """The score of one episode; states are added to `record`."""
     env = environment(name, seed)
-    spec, rng = env.action_spec(), np.random.RandomState(seed)
+    spec, rng = env.action_spec(), np.random.RandomState([seed, 1])
     physics, step = env.physics, env.reset()
     total, action = 0.0, None
     rows = collections.defaultdict(list)
@@ -254,12 +259,19 @@ def write(folder, record, seed):
         save_file(arrays, path, {"seed": str(seed)})
 
 
+def positive(text):
+    n = int(text)
+    if n < 1:
+        raise argparse.ArgumentTypeError("at least 1")
+    return n
+
+
 def main():
     p = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     p.add_argument("policies", nargs="*", metavar="POLICY.safetensors")
     p.add_argument("--tasks", default="", help="`all`, or names with commas; else each policy's own")
     p.add_argument("--policy", choices=["zero", "random"], help="instead of files")
-    p.add_argument("--episodes", type=int, default=10)
+    p.add_argument("--episodes", type=positive, default=10)
     p.add_argument("--seed", type=int, default=0)
     p.add_argument("--record", metavar="FOLDER")
     p.add_argument("--json", action="store_true")

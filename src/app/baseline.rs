@@ -110,6 +110,6 @@ mod tests {
                 seen += 1;
             }
         }
-        assert!(seen >= 12, "{seen}");
+        assert!(seen >= 72, "{seen}");
     }
 }

@@ -78,7 +78,10 @@ impl Shown {
         if path.extension().is_some_and(|e| e == "yaml" || e == "yml") {
             let config = load(&[format!("env={name}")])?;
             let from_file = config.unread("inertia").is_some();
-            return Ok(Self { from_file, ..Self::of(Task::from_config(&config)?) });
+            let task = Task::from_config(&config)?;
+            let shown = "it moves by MuJoCo's law; `pwm robot show` knows dFlex's\n  name its robot's file, FILE.xml";
+            anyhow::ensure!(task.is_differentiable(), misused(format_args!("{name}: {shown}")));
+            return Ok(Self { from_file, ..Self::of(task) });
         }
         let Some(robot) = robots::by_name(name) else {
             let known: Vec<&str> = robots::ROBOTS.iter().map(|(name, _)| *name).collect();

@@ -78,10 +78,9 @@ fn environments(values: Vec<String>) -> Result<Vec<String>, String> {
             }
             found => found,
         };
-        match matched {
-            Some(names) => all.extend(names.into_iter().map(str::to_owned)),
-            None => all.push(value),
-        }
+        let found = matched.map_or_else(|| vec![value], |names| names.into_iter().map(str::to_owned).collect());
+        let new: Vec<String> = found.into_iter().filter(|name| !all.contains(name)).collect();
+        all.extend(new);
     }
     Ok(all)
 }

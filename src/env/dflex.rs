@@ -138,7 +138,7 @@ impl DflexTask {
         }
     }
 
-    /// Adjoint of [`Task::actuate`]: adds to the cotangent of the clipped action.
+    /// Adjoint of [`DflexTask::actuate`]: adds to the cotangent of the clipped action.
     #[inline(always)]
     pub fn actuate_adjoint<S: Scalar>(&self, forces_bar: &[S], action_bar: &mut [S]) {
         for (drive, bar) in self.spec.drives.iter().zip(action_bar) {

@@ -7,11 +7,10 @@ use crate::sim::articulation::{Articulation, Geometry};
 use crate::sim::contact::point_contact;
 use crate::sim::kinematics::body_kinematics;
 use crate::sim::mjcf::model::GeomType;
-use crate::sim::mujoco::System;
 use crate::sim::mujoco::compile::ShapeSeat;
 use crate::sim::mujoco::law::Meeting;
 use crate::sim::size::{CLASSES, Size};
-use crate::sim::{Model, Quat, Transform, Vec3, Work};
+use crate::sim::{Mat3, Model, Quat, Transform, Vec3, Work};
 
 /// Any robot has room here.
 const SIZE: Size = CLASSES[CLASSES.len() - 1];
@@ -31,7 +30,7 @@ pub struct DrawnShape {
 pub fn bodies_for_drawing(task: &Task, q: &[f64]) -> Vec<DrawnShape> {
     match &task.law {
         Law::Dflex(law) => shapes_of(&task.spec.robot, law.model(), q),
-        Law::Mujoco(law) => geoms_of(&law.spec.system, q),
+        Law::Mujoco(law) => geoms_at(law, q),
     }
 }
 
@@ -53,8 +52,25 @@ fn drawn(geom: &ShapeSeat) -> Option<(Geometry, [usize; 3])> {
     })
 }
 
-/// The geoms of a system at the coordinates `q`.
-fn geoms_of(system: &System, q: &[f64]) -> Vec<DrawnShape> {
+/// The geoms that are drawn: those that move first. Where a task has a place as its goal, that is drawn instead of what
+/// stands in the world.
+fn drawn_geoms(task: &MujocoTask) -> impl Iterator<Item = &ShapeSeat> {
+    let geoms = &task.spec.system.geoms;
+    let fixed = geoms.iter().filter(|g| g.seat.link.is_none() && !has_place(task));
+    geoms.iter().filter(|g| g.seat.link.is_some()).chain(fixed)
+}
+
+/// Whether the goal of a task begins with a place.
+fn has_place(task: &MujocoTask) -> bool {
+    task.spec.start.goal.len() >= 3
+}
+
+/// A goal as it is drawn.
+const GOAL: Geometry = Geometry::Sphere { radius: 0.02 };
+
+/// The geoms of a task at the coordinates `q`.
+fn geoms_at(task: &MujocoTask, q: &[f64]) -> Vec<DrawnShape> {
+    let system = &task.spec.system;
     let mut work = LargestWork::new(&system.law.model);
     look(&system.law, q, &[0.0; SIZE.velocities], &mut work);
     let far = system.law.far(q);
@@ -67,7 +83,12 @@ fn geoms_of(system: &System, q: &[f64]) -> Vec<DrawnShape> {
         let rotation = [0, 1, 2].map(|row| [0, 1, 2].map(|k| columns[k][row]));
         Some(DrawnShape { body: geom.body, geometry, centre: y_up(p).array(), rotation })
     };
-    system.geoms.iter().filter_map(at).collect()
+    let mut shapes: Vec<DrawnShape> = drawn_geoms(task).filter_map(at).collect();
+    if has_place(task) {
+        let centre = y_up(Vec3::read(&q[system.law.model.coordinates..])).array();
+        shapes.push(DrawnShape { body: 0, geometry: GOAL, centre, rotation: Mat3::identity().0.map(Vec3::array) });
+    }
+    shapes
 }
 
 /// The shapes of a task's robot as a movie has them.
@@ -78,9 +99,10 @@ pub fn task_movie_shapes(task: &Task) -> Vec<MovieShape> {
             let system = &law.spec.system;
             let above = |link: usize| system.law.model.links[link].parent;
             let depth = |link: Option<usize>| std::iter::successors(link, |&l| above(l)).count();
-            let shapes = system.geoms.iter().filter_map(|g| Some((drawn(g)?.0, depth(g.seat.link))));
+            let shapes = drawn_geoms(law).filter_map(|g| Some((drawn(g)?.0, depth(g.seat.link))));
+            let goal = has_place(law).then_some((GOAL, usize::MAX));
             let first = system.geoms.iter().filter_map(|g| g.seat.link).map(|l| depth(Some(l))).min().unwrap_or(0);
-            shapes.map(|(g, d)| movie_shape(g, d.saturating_sub(first))).collect()
+            shapes.chain(goal).map(|(g, d)| movie_shape(g, d.saturating_sub(first))).collect()
         }
     }
 }

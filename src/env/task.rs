@@ -8,7 +8,7 @@ use crate::draw::plot::Reference;
 use crate::sim::Articulation;
 use crate::sim::size::CLASSES;
 
-/// The largest task that can be stepped: coordinates and velocities of the robot, entries of an observation.
+/// The largest task under dFlex's law that can be stepped: coordinates and velocities of the robot, entries of an observation.
 pub const MOST_COORDINATES: usize = CLASSES[CLASSES.len() - 1].coordinates;
 pub const MOST_VELOCITIES: usize = CLASSES[CLASSES.len() - 1].velocities;
 pub const MOST_ENTRIES: usize = 256;
@@ -18,7 +18,7 @@ pub const MOST_ENTRIES: usize = 256;
 pub struct EnvSizes {
     pub obs: usize,
     pub act: usize,
-    /// Coordinates and velocities of the robot.
+    /// Coordinates of the robot, with the numbers of a goal behind them, and velocities.
     pub nq: usize,
     pub nqd: usize,
 }

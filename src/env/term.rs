@@ -83,6 +83,10 @@ impl Tolerance {
     /// # Errors
     /// What is wrong with its numbers.
     pub fn checked(self) -> Result<Self, String> {
+        let numbers = [self.low, self.high, self.margin, self.at_margin, self.least];
+        if numbers.iter().any(|x| x.is_nan()) || self.margin.is_infinite() {
+            return Err("one of the bounds is no number".into());
+        }
         if self.low > self.high {
             return Err(format!("`low` ({}) is above `high` ({})\n  exchange them", self.low, self.high));
         }

@@ -141,7 +141,7 @@ impl Trajectory {
     }
 
     /// Every state of every episode before its steps, as CSV: episode, step, time (s), return so far, coordinates and
-    /// velocities by the names of their bodies (m, rad and theirs a second; y is up). Of a free body these are position
+    /// velocities by the names of their bodies (m, rad and theirs a second; y is up, under MuJoCo's law z). Of a free body these are position
     /// and orientation (x, y, z, w), angular velocity and the velocity of its origin, all in world axes.
     pub fn states(&self, task: &Task, e: &TaskEvaluation) -> String {
         let mut text = String::from("episode,step,time,return");

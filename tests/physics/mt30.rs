@@ -149,7 +149,7 @@ fn golden_mujoco_control_steps() {
     v.finish();
 }
 
-/// Two hundred control steps after each other in `f64`. Small differences grow tenfold in 20 to 40 of them where a robot
+/// Control steps after each other in `f64`, two hundred at most. Small differences grow tenfold in 20 to 40 of them where a robot
 /// walks.
 #[test]
 fn golden_mujoco_free_runs() {
@@ -346,9 +346,8 @@ fn an_environment_step_is_two_control_steps() {
     }
 }
 
-/// Formulas of shipped tasks are no constants.
 #[test]
-fn every_task_rewards_something() {
+fn rewards_are_no_constants() {
     for (name, ..) in TASKS {
         let task = shipped(name);
         assert!(Formula::fixed(&law(&task).spec.reward).is_none(), "{name}");

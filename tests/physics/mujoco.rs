@@ -420,6 +420,12 @@ fn planes_and_what_leads_are_found() {
     assert_eq!(robot(0.0), (true, vec![0], [0.0, 0.0, 2.0]));
     // Spheres in two planes push each other out of both.
     assert_eq!(robot(0.05), (false, vec![0], [0.0, 0.0, 2.0]));
+    // A cart that carries a lift: what leads ends at the cart.
+    let lift = compile(
+        "<mujoco><worldbody><body><joint type=\"slide\" axis=\"1 0 0\"/><geom name=\"cart\" size=\"0.1\"/><body pos=\"0 0 1\">\
+         <joint type=\"slide\" axis=\"0 0 1\"/><geom size=\"0.1\"/></body></body></worldbody></mujoco>",
+    );
+    assert_eq!(lift.law.lead.iter().map(|l| l.0).collect::<Vec<_>>(), [0]);
     for (name, _) in SYSTEMS {
         let planar = !["fish", "reacher", "reacher_three"].contains(&name);
         assert_eq!(compiled(name).law.planar, planar, "{name}");

@@ -292,8 +292,8 @@ fn a_worker_touches_the_stack_that_is_planned() {
     let c = Config::default();
     let shipped = |c: &Config| Arc::new(Task::from_config(c).unwrap());
     let under_mujoco = ["pendulum-spin", "cup-catch", "walker-run", "cheetah-run", "fish-swim"];
-    let under_mujoco =
-        under_mujoco.map(|name| shipped(&load(&[&format!("env={name}")[..], "episode_length=2"]).unwrap()));
+    let under_mujoco = under_mujoco
+        .map(|name| shipped(&load(&[&format!("env={name}")[..], "episode_length=2", "horizon=1"]).unwrap()));
     let tasks = [shipped(&c), specs::task(specs::FREE, &c), specs::on_the_largest(&c)];
     for task in tasks.into_iter().chain(under_mujoco) {
         let title = task.spec.title.clone();

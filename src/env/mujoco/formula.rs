@@ -8,7 +8,7 @@
 //! | `abs(x)`, `sqrt(x)`, `sin(x)`, `cos(x)`, `exp(x)`, `log1p(x)` | that of each number; `log1p(x)` is ln(1 + x) |
 //! | `min(x, y)`, `max(x, y)` | of each two numbers |
 //! | `sum(v)`, `mean(v)`, `length(v)`, `dot(v, w)` | one number |
-//! | `tolerance(x, low=, high=, margin=, fall=, at_margin=)` | [`Tolerance`], by default `gaussian` and 0.1 at the margin |
+//! | `tolerance(x, low=, high=, margin=, fall=, at_margin=, least=)` | [`Tolerance`], by default `gaussian` and 0.1 at the margin |
 //! | `v.x`, `v.y`, `v.z` | one of three numbers |
 
 use crate::config::{nearest, one_of};
@@ -44,6 +44,8 @@ pub enum Op {
 
 /// Numbers on the stack at most.
 const DEPTH: usize = 32;
+/// Operations of a formula at most.
+const LONGEST: usize = 4096;
 /// Parentheses inside of each other at most.
 const NESTING: usize = 64;
 
@@ -121,7 +123,7 @@ impl Formula {
     /// Its value, if it is a number that nothing changes.
     pub fn fixed(&self) -> Option<f64> {
         let is_fixed = self.0.iter().all(|op| !matches!(op, Op::Read(_) | Op::Drawn(_) | Op::Uniform | Op::Normal));
-        is_fixed.then(|| self.value(&[], &[], &mut Nothing))
+        (is_fixed && self.depth() <= DEPTH).then(|| self.value(&[], &[], &mut Nothing))
     }
 
     /// Numbers on the stack at most.
@@ -202,6 +204,8 @@ pub trait Names {
     fn call(&mut self, function: &str, names: &[&str]) -> Result<Value, String>;
     /// Whether numbers may be drawn.
     fn may_draw(&self) -> bool;
+    /// Why a word or function that it has is not known here.
+    fn why_not(&self, name: &str) -> Option<&'static str>;
     /// All words and functions of its own.
     fn known(&self) -> Vec<String>;
 }
@@ -209,6 +213,11 @@ pub trait Names {
 const UNARY: [(&str, Op); 6] =
     [("abs", Op::Abs), ("sqrt", Op::Sqrt), ("sin", Op::Sin), ("cos", Op::Cos), ("exp", Op::Exp), ("log1p", Op::Ln1p)];
 const OTHER: [&str; 10] = ["min", "max", "sum", "mean", "length", "dot", "tolerance", "uniform", "normal", "pi"];
+
+/// Whether a word is one of every formula.
+pub fn is_reserved(name: &str) -> bool {
+    UNARY.iter().any(|(n, _)| *n == name) || OTHER.contains(&name)
+}
 
 /// Reads a formula.
 ///
@@ -222,6 +231,9 @@ pub fn parse(text: &str, names: &mut impl Names) -> Result<Value, String> {
     }
     if value.iter().any(|f| f.depth() > DEPTH) {
         return Err(format!("`{text}` holds more than {DEPTH} numbers at once\n  divide it by a name under `let`"));
+    }
+    if value.iter().any(|f| f.0.len() > LONGEST) {
+        return Err(format!("`{text}` is more than {LONGEST} operations, with all that its names stand for"));
     }
     Ok(value)
 }
@@ -369,6 +381,9 @@ impl<'a, N: Names> Parser<'a, N> {
     }
 
     fn unknown(&self, name: &str) -> String {
+        if let Some(why) = self.names.why_not(name) {
+            return format!("in `{}`: `{name}`: {why}", self.text);
+        }
         let own = self.names.known();
         let known: Vec<&str> =
             UNARY.iter().map(|(n, _)| *n).chain(OTHER).chain(own.iter().map(String::as_str)).collect();
@@ -378,12 +393,21 @@ impl<'a, N: Names> Parser<'a, N> {
 
     /// An operation on numbers one by one; a single one goes with each of the others.
     fn each(&self, a: Value, b: &[Formula], op: Op) -> Result<Value, String> {
+        let many = |a: &[Formula], b: &[Formula]| a.len() == 1 && b.len() > 1 && a[0].is_random();
+        if many(&a, b) || many(b, &a) {
+            return Err(self.drawn_anew());
+        }
         match (a.len(), b.len()) {
             (n, m) if n == m => Ok(a.into_iter().zip(b).map(|(a, b)| a.binary(b, op)).collect()),
             (_, 1) => Ok(a.into_iter().map(|a| a.binary(&b[0], op)).collect()),
             (1, _) => Ok(b.iter().map(|b| a[0].clone().binary(b, op)).collect()),
             (n, m) => Err(format!("in `{}`: {n} numbers and {m} do not go together", self.text)),
         }
+    }
+
+    /// A number that is drawn is drawn anew wherever it is written.
+    fn drawn_anew(&self) -> String {
+        format!("in `{}`: this would draw a number several times\n  name it under `drawn`", self.text)
     }
 
     fn call(&mut self, function: &str) -> Result<Value, String> {
@@ -438,6 +462,9 @@ impl<'a, N: Names> Parser<'a, N> {
             _ => {
                 let [v] = <[Value; 1]>::try_from(values).map_err(|_| what(1))?;
                 let n = v.len();
+                if function == "length" && v.iter().any(Formula::is_random) {
+                    return Err(self.drawn_anew());
+                }
                 let v = if function == "length" { self.each(v.clone(), &v, Op::Mul)? } else { v };
                 let sum = total(v).ok_or_else(empty)?;
                 Ok(vec![match function {
@@ -495,7 +522,9 @@ impl<'a, N: Names> Parser<'a, N> {
                 Argument::Fall(fall) => t.fall = fall,
                 Argument::Value(None, v) if of.is_none() => of = Some(v),
                 Argument::Value(name, v) => {
-                    let name = name.unwrap_or_default();
+                    let Some(name) = name else {
+                        return Err(format!("in `{}`: bounds have names, as in `low=1, high=2`", self.text));
+                    };
                     let fixed = match &v[..] {
                         [one] => one.fixed(),
                         _ => None,
@@ -543,6 +572,9 @@ mod tests {
         }
         fn may_draw(&self) -> bool {
             false
+        }
+        fn why_not(&self, _: &str) -> Option<&'static str> {
+            None
         }
         fn known(&self) -> Vec<String> {
             vec!["a".into(), "v".into()]
@@ -600,6 +632,9 @@ mod tests {
             ("uniform(0, 1)", "where an episode starts"),
             ("tolerance(1, low=2, high=1)", "exchange them"),
             ("tolerance(1, low=a)", "one fixed number"),
+            ("tolerance(1, 2)", "bounds have names"),
+            ("tolerance(1, low=0/0)", "no number"),
+            (&format!("tolerance(1, low={}1{})", "1+(".repeat(40), ")".repeat(40)), "one fixed number"),
             ("tolerance(1, fall=steep)", "known: "),
             ("tolerance(1, wide=2)", "not `wide`"),
             ("1e999", "too large"),

@@ -37,6 +37,8 @@ pub const MOST_DRAWN: usize = 16;
 pub const MOST_SENSORS: usize = 8;
 const MOST_COORDINATES: usize = CLASSES[CLASSES.len() - 1].coordinates + MOST_GOALS;
 const MOST_VELOCITIES: usize = CLASSES[CLASSES.len() - 1].velocities;
+/// Entries of an action at most.
+pub const MOST_ACTIONS: usize = MOST_VELOCITIES;
 
 /// What a task says beside what it says under any law.
 #[derive(Clone, Debug)]

@@ -154,6 +154,13 @@ pub(in crate::env) trait MujocoReal: Real {
     fn step(task: &MujocoTask, rows: Rows<'_, Self>);
 }
 
+/// As [`for_mujoco_size`] with the largest class, for what is not stepped often enough to be compiled for every class.
+macro_rules! for_largest {
+    (<$b:ident, $d:ident, $r:ident> => $body:expr) => {
+        for_mujoco_size!(3, $b, $d, $r, $body)
+    };
+}
+
 impl MujocoReal for f32 {
     fn step(task: &MujocoTask, rows: Rows<'_, f32>) {
         #[cfg(target_arch = "x86_64")]
@@ -161,13 +168,13 @@ impl MujocoReal for f32 {
             // SAFETY: it exists only if the processor has the instructions.
             return for_mujoco_size!(task.class, <B, D, R> => unsafe { task.in_avx2::<B, D, R>(compiled, rows) });
         }
-        for_mujoco_size!(3, B, D, R, task.in_plain_lanes::<B, D, R>(rows));
+        for_largest!(<B, D, R> => task.in_plain_lanes::<B, D, R>(rows));
     }
 }
 
 impl MujocoReal for f64 {
     fn step(task: &MujocoTask, rows: Rows<'_, f64>) {
-        for_mujoco_size!(3, B, D, R, task.one_by_one::<B, D, R>(rows));
+        for_largest!(<B, D, R> => task.one_by_one::<B, D, R>(rows));
     }
 }
 

@@ -8,7 +8,7 @@ use crate::device::philox::{Philox, Stream};
 use crate::env::reset::Uniforms;
 use crate::env::task::MOST_ENTRIES;
 use crate::sim::mujoco::collide::collide;
-use crate::sim::mujoco::law::View;
+use crate::sim::mujoco::law::{Integrator, View};
 use crate::sim::mujoco::rows::Contact;
 use crate::sim::mujoco::size::CLASSES;
 use crate::sim::mujoco::step::{advance_under, forward};
@@ -36,11 +36,12 @@ pub struct Start {
     /// First coordinates of quaternions that are drawn uniformly over all rotations.
     pub turned: Vec<usize>,
     pub goal: Vec<Formula>,
-    /// Whether all of them but `drawn` are drawn again while geoms touch, and until this is at least ½.
+    /// Whether all of them but `drawn` are drawn again while geoms touch.
     pub untouched: bool,
+    /// They are drawn again until this is at least ½; it may read the state.
     pub accepted: Option<Formula>,
-    /// Physics steps without control before the first step. The first of them takes the acceleration of `pose` at rest,
-    /// as MuJoCo does that is given a pose and is not told to look at it.
+    /// Physics steps without control before the first step. By Euler's method the first of them takes the acceleration of
+    /// `pose` at rest, as MuJoCo does that is given a pose and is not told to look at it.
     pub settle: usize,
 }
 
@@ -102,18 +103,19 @@ impl MujocoTask {
         self.settle_in(x, xd, &mut room);
         let mut shown = [0.0; MOST_ENTRIES];
         let shown = &mut shown[..self.sizes.obs];
-        self.look_in(x, xd, &[0.0; MOST_VELOCITIES], shown, &mut room);
+        // Actuators do not act yet, not even those that hold a place.
+        self.look_in(x, xd, [&[], &[0.0; MOST_VELOCITIES]], shown, &mut room);
         let put = |to: &mut [R], from: &[f64]| to.iter_mut().zip(from).for_each(|(to, &x)| *to = R::of(x));
         put(q, x);
         put(qd, xd);
         put(obs, shown);
     }
 
-    /// Whether some start is found that is as it is asked for.
+    /// Whether starts are found that are as they are asked for: the first few are.
     pub fn has_starts(&self) -> bool {
         let (mut x, mut xd) = (vec![0.0; self.sizes.nq], vec![0.0; self.sizes.nqd]);
-        let random = Philox::new(0, Stream::Test);
-        self.draw(&random, 0, 0, &mut x, &mut xd, &mut Room::new(&self.spec.system.law))
+        let (random, mut room) = (Philox::new(0, Stream::Test), Room::new(&self.spec.system.law));
+        (0..32).all(|at| self.draw(&random, at, 0, &mut x, &mut xd, &mut room))
     }
 
     /// Draws a state until it is as it is asked for; the last one if none is.
@@ -174,9 +176,13 @@ impl MujocoTask {
         let q = &mut q[..law.model.coordinates];
         let still = [0.0; MOST_VELOCITIES];
         let control = &still[..law.actuators.len()];
-        forward(law, &start.pose, &still[..law.model.velocities], control, room);
-        advance_under(law, q, qd, room);
-        for _ in 1..start.settle {
+        let mut left = start.settle;
+        if law.integrator != Integrator::RungeKutta4 {
+            forward(law, &start.pose, &still[..law.model.velocities], control, room);
+            advance_under(law, q, qd, room);
+            left -= 1;
+        }
+        for _ in 0..left {
             step(law, q, qd, control, room);
         }
     }
@@ -184,14 +190,15 @@ impl MujocoTask {
     /// The observation of a state, written to `obs`, and its reward: of one control step with `action`. What touches is
     /// felt as it is in that very state.
     pub fn look(&self, q: &[f64], qd: &[f64], action: &[f64], obs: &mut [f64]) -> f64 {
-        self.look_in(q, qd, action, obs, &mut Room::new(&self.spec.system.law))
+        self.look_in(q, qd, [action, action], obs, &mut Room::new(&self.spec.system.law))
     }
 
-    fn look_in(&self, x: &[f64], xd: &[f64], action: &[f64], obs: &mut [f64], room: &mut Room) -> f64 {
+    /// `control` is what acts, none if it is empty, and `action` what formulas read.
+    fn look_in(&self, x: &[f64], xd: &[f64], [control, action]: [&[f64]; 2], obs: &mut [f64], room: &mut Room) -> f64 {
         let law = &self.spec.system.law;
         let mut touch = [0.0; MOST_SENSORS];
         if !self.f64.sensors.is_empty() {
-            forward(law, &x[..law.model.coordinates], xd, &action[..law.actuators.len()], room);
+            forward(law, &x[..law.model.coordinates], xd, control, room);
             self.f64.feel(room, &mut touch);
         }
         look(law, x, xd, &mut room.work);

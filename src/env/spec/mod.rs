@@ -7,6 +7,7 @@
 //! |---|---|
 //! | `reader` | numbers, texts, lists and mappings |
 //! | `robot` | the robot, its constants, what drives it |
+//! | `mujoco` | a task under MuJoCo's law |
 //! | `observation`, `reward`, `start` | what is shown, what is rewarded and ends an episode, how one starts |
 
 mod mujoco;

@@ -3,13 +3,13 @@
 use super::reader::{Fields, Read, Reader};
 use crate::config::spec::{Data, SpecNode};
 use crate::config::{ConfigError, Value as Scalar};
-use crate::env::mujoco::formula::{Formula, Names, Value, parse};
+use crate::env::mujoco::formula::{Formula, Names, Value, is_reserved, parse};
 use crate::env::mujoco::reading::{Axis, MOST_READINGS, Reading};
 use crate::env::mujoco::start::Start;
-use crate::env::mujoco::{MOST_DRAWN, MOST_GOALS, MOST_SENSORS, MujocoSpec};
+use crate::env::mujoco::{MOST_ACTIONS, MOST_DRAWN, MOST_GOALS, MOST_SENSORS, MujocoSpec};
 use crate::env::task::{Law, MOST_ENTRIES, Task};
 use crate::sim::mjcf::Mjcf;
-use crate::sim::mjcf::model::JointType;
+use crate::sim::mjcf::model::{Integrator, JointType};
 use crate::sim::mujoco::compile::{JointSeat, Seat, System};
 use crate::sim::mujoco::size::Size;
 use crate::sim::mujoco::touch::TouchSensor;
@@ -22,8 +22,12 @@ impl<'a> Reader<'a> {
         let system = self.system(&f, robot)?;
         let class = Size::of(&system.law).class();
         class.map_err(|e| self.wrong(robot, format!("the robot has no room: {e}")))?;
-        if system.law.actuators.is_empty() {
+        let actions = system.law.actuators.len();
+        if actions == 0 {
             return Err(self.wrong(robot, "the robot has nothing to drive\n  give it an actuator"));
+        }
+        if actions > MOST_ACTIONS {
+            return Err(self.wrong(robot, format!("the robot has {actions} actuators\n  room is for {MOST_ACTIONS}")));
         }
         let count = |name, most| f.get(name).map_or(Ok(1), |n| self.count(n, most));
         let (substeps, repeat) = (count("substeps", 1024)?, count("action_repeat", 64)?);
@@ -138,15 +142,19 @@ impl<'a> Reader<'a> {
     fn one(self, node: &'a SpecNode, names: &mut impl Names) -> Read<Formula> {
         let value = self.formula(node, names)?;
         let n = value.len();
-        <[Formula; 1]>::try_from(value)
-            .map(|[one]| one)
-            .map_err(|_| self.wrong(node, format!("this is one number, not {n}")))
+        <[Formula; 1]>::try_from(value).map(|[one]| one).map_err(|_| {
+            self.wrong(
+                node,
+                format!("this is one number, not {n}\n  take one of them, as in `goal.x`, or their `length`"),
+            )
+        })
     }
 
     fn new_name(self, s: &Shown, name: &str, node: &SpecNode) -> Read<()> {
-        let is_word =
-            name.starts_with(|c: char| c.is_alphabetic()) && name.chars().all(|c| c.is_alphanumeric() || c == '_');
-        if !is_word || s.known().iter().any(|k| k == name) {
+        let starts = name.starts_with(|c: char| c.is_alphabetic());
+        let is_word = starts && name.chars().all(|c| c.is_alphanumeric() || c == '_');
+        let taken = is_reserved(name) || WORDS.contains(&name) || FUNCTIONS.contains(&name);
+        if !is_word || taken || s.named.iter().any(|(known, _)| known == name) {
             let message =
                 format!("`{name}` cannot be named\n  take a word of letters, digits and _ that means nothing yet");
             return Err(self.wrong(node, message));
@@ -198,12 +206,28 @@ impl<'a> Reader<'a> {
         }
         for (name, node) in f.get("coordinates").map_or(Ok(&[][..]), |n| self.map(n))? {
             let joint = s.joint(name).map_err(|e| self.wrong(node, e))?;
-            let all = self.formula(node, s)?;
+            let all = match &node.data {
+                Data::List(items) => {
+                    items.iter().map(|n| self.formula(n, s)).collect::<Read<Vec<_>>>()?.into_iter().flatten().collect()
+                }
+                _ => self.formula(node, s)?,
+            };
             let room = if joint.kind == JointType::Free { 3 } else { 1 };
             if all.len() != room {
-                return Err(self.wrong(node, format!("{} numbers for {room} coordinates", all.len())));
+                return Err(self.wrong(
+                    node,
+                    format!(
+                        "{} numbers for {room} coordinates\n  a free joint takes three formulas, [x, y, z], others one",
+                        all.len()
+                    ),
+                ));
             }
             start.coordinates.extend((joint.q..).zip(all));
+        }
+        let seats: Vec<usize> = start.coordinates.iter().map(|(q, _)| *q).collect();
+        if let Some(k) = (1..seats.len()).find(|&k| seats[..k].contains(&seats[k])) {
+            let joint = system.joints.iter().find(|j| j.q == seats[k]).and_then(|j| j.name.as_deref()).unwrap_or("");
+            return Err(self.wrong(node, format!("the joint `{joint}` is set twice\n  keep one of the two")));
         }
         for (name, node) in f.get("velocities").map_or(Ok(&[][..]), |n| self.map(n))? {
             let joint = s.joint(name).map_err(|e| self.wrong(node, e))?;
@@ -334,6 +358,9 @@ impl Shown<'_> {
     }
 
     fn touch(&mut self, site: &str) -> Result<Formula, String> {
+        if self.system.law.integrator == Integrator::RungeKutta4 {
+            return Err("nothing is felt under `RK4` here\n  take `Euler` in the robot's file".into());
+        }
         let known = self.sensors.iter().position(|(name, _)| name == site);
         let at = known.unwrap_or(self.sensors.len());
         if known.is_none() {
@@ -423,9 +450,21 @@ impl Names for Shown<'_> {
         self.draws
     }
 
+    fn why_not(&self, name: &str) -> Option<&'static str> {
+        let of_state = WORDS.contains(&name) || FUNCTIONS.contains(&name);
+        match (self.draws, name) {
+            (true, _) if of_state => {
+                Some("a start does not know the state\n  what depends on it stands under `accepted`")
+            }
+            (false, "goal") => Some("the task has no goal\n  `start: {goal: [...]}` gives it one"),
+            _ => None,
+        }
+    }
+
     fn known(&self) -> Vec<String> {
         let own = self.named.iter().map(|(name, _)| name.clone());
-        let of_state = WORDS.iter().chain(&FUNCTIONS).filter(|_| !self.draws).map(|w| (*w).to_owned());
+        let of_state = WORDS.iter().chain(&FUNCTIONS).filter(|w| !self.draws && (**w != "goal" || self.goals > 0));
+        let of_state = of_state.map(|w| (*w).to_owned());
         own.chain(of_state).collect()
     }
 }

@@ -79,6 +79,14 @@ impl Mjcf {
                 return Err(source.wrong(joint.place, format!("there are two joints `{name}`\n  rename one")));
             }
         }
+        let geoms = bodies.iter().flat_map(|b| b.geoms.iter().map(|g| (&g.name, g.place, "geoms")));
+        let sites = bodies.iter().flat_map(|b| b.sites.iter().map(|s| (&s.name, s.place, "sites")));
+        let shapes: Vec<_> = geoms.chain(sites).filter(|(name, ..)| name.is_some()).collect();
+        for (i, (name, place, what)) in shapes.iter().enumerate() {
+            if let (Some(known), true) = (name, shapes[..i].iter().any(|(n, _, w)| n == name && w == what)) {
+                return Err(source.wrong(*place, format!("there are two {what} `{known}`\n  rename one")));
+            }
+        }
         let tendons = reader.tendons(&tendon)?;
         let actuators = reader.actuators(&actuator)?;
         let (excludes, pairs) = reader.contact(&contact, &bodies)?;

@@ -204,7 +204,7 @@ impl Compiling<'_> {
         let damped = file.option.flags.eulerdamp.value && dampings.iter().any(|&d| d > 0.0);
         let planar = at_rest.is_planar(&pairs);
         // From here on all is seen from the body that all others hang on.
-        let lead = leading(&model);
+        let lead = leading(&model, &self.seats);
         let base = lead.iter().fold(Vec3::zero(), |sum, &i| sum + model.links[i].position);
         let along = lead.iter().map(|&i| (model.links[i].q, model.links[i].axis)).collect();
         let mut robot = robot;

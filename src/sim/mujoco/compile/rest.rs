@@ -2,7 +2,7 @@
 
 use super::super::collide::place;
 use super::super::law::{Meeting, Pair, Round, View};
-use super::{JointSeat, LARGEST, LargestWork};
+use super::{JointSeat, LARGEST, LargestWork, Seat};
 use crate::sim::articulation::JointKind;
 use crate::sim::mass_matrix::solve;
 use crate::sim::mjcf::model::JointType;
@@ -120,11 +120,16 @@ impl AtRest<'_> {
 }
 
 /// The slides before the body that all others hang on, whose frames are not turned; none where there is more than one
-/// such body.
-pub(super) fn leading(model: &Model<f64>) -> Vec<usize> {
+/// such body. The last of them may carry that body, those before it carry none.
+pub(super) fn leading(model: &Model<f64>, seats: &[Seat]) -> Vec<usize> {
     let one_tree = model.links.iter().filter(|l| l.parent.is_none()).count() == 1;
     let leads = |&(i, l): &(usize, &Link<f64>)| {
-        one_tree && l.parent == i.checked_sub(1) && l.kind == JointKind::Slide && l.rotation.is_none()
+        let carries = |link: Option<usize>| link.is_some() && seats.iter().any(|s| s.link == link);
+        one_tree
+            && l.parent == i.checked_sub(1)
+            && !carries(l.parent)
+            && l.kind == JointKind::Slide
+            && l.rotation.is_none()
     };
     model.links.iter().enumerate().take_while(leads).map(|(i, _)| i).collect()
 }
