@@ -320,6 +320,25 @@ fn golden_mujoco_starts() {
     v.finish();
 }
 
+/// What a row becomes depends on that row alone: not on its place, nor on its neighbours, be they no numbers at all.
+#[test]
+fn rows_do_not_depend_on_place_or_neighbours() {
+    for (name, system, of) in TASKS {
+        let (task, g) = (shipped(name), Golden::mujoco(&format!("{system}_rollout")));
+        let (states, actions) = rollout(&task, &Arrays { g: &g, of });
+        // Also states where rewards vary: limbs that cross, balls in cups, fingers on spinners.
+        let chosen = |k: usize| (k * 13) % states.len();
+        let mut rows: Vec<State> = (0..11).map(|k| states[chosen(k)].clone()).collect();
+        let actions: Vec<_> = (0..11).map(|k| actions[chosen(k)].clone()).collect();
+        let alone: Vec<_> = (0..11).map(|k| steps::<f32>(&task, &rows[k..=k], &actions[k..=k])[0].clone()).collect();
+        assert_eq!(steps::<f32>(&task, &rows, &actions), alone, "{name}");
+        rows[4].0.fill(f64::NAN);
+        let beside = steps::<f32>(&task, &rows, &actions);
+        let same = (0..11).filter(|&k| beside[k] == alone[k]).count();
+        assert_eq!(same, 10, "{name}");
+    }
+}
+
 /// Two control steps with one action are one environment step, and its rewards are added.
 #[test]
 fn an_environment_step_is_two_control_steps() {
