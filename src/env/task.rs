@@ -8,9 +8,10 @@ use crate::draw::plot::Reference;
 use crate::sim::Articulation;
 use crate::sim::size::CLASSES;
 
-/// The largest task under dFlex's law that can be stepped: coordinates and velocities of the robot, entries of an observation.
+/// The largest robot under dFlex's law that can be stepped: coordinates and velocities.
 pub const MOST_COORDINATES: usize = CLASSES[CLASSES.len() - 1].coordinates;
 pub const MOST_VELOCITIES: usize = CLASSES[CLASSES.len() - 1].velocities;
+/// Entries of an observation at most, under any law.
 pub const MOST_ENTRIES: usize = 256;
 
 /// Sizes of one environment's rows.
@@ -125,17 +126,6 @@ impl Task {
     /// If it is under another one.
     pub fn dflex(&self) -> &DflexTask {
         match &self.law {
-            Law::Dflex(task) => task,
-            Law::Mujoco(_) => panic!("invariant: only tasks under dFlex's law come here, not `{}`", self.spec.name),
-        }
-    }
-
-    /// The same to be changed.
-    ///
-    /// # Panics
-    /// As [`Task::dflex`].
-    pub fn dflex_mut(&mut self) -> &mut DflexTask {
-        match &mut self.law {
             Law::Dflex(task) => task,
             Law::Mujoco(_) => panic!("invariant: only tasks under dFlex's law come here, not `{}`", self.spec.name),
         }

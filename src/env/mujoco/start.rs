@@ -46,16 +46,12 @@ pub struct Start {
 }
 
 impl Start {
-    /// Uniform numbers that are drawn once.
-    fn once(&self) -> usize {
-        self.drawn.iter().map(Formula::uniforms).sum()
-    }
-
     /// Philox blocks (of four uniforms) of an attempt.
     pub fn blocks(&self) -> u32 {
-        let set = self.coordinates.iter().chain(&self.velocities).map(|(_, f)| f).chain(&self.goal);
-        let each = set.map(Formula::uniforms).sum::<usize>() + 8 * self.turned.len();
-        (self.once() + each).div_ceil(4) as u32
+        let set = self.coordinates.iter().chain(&self.velocities).map(|(_, f)| f);
+        let all = self.drawn.iter().chain(set).chain(&self.goal).map(Formula::uniforms).sum::<usize>();
+        // A quaternion is four normal numbers, each of two uniform ones.
+        (all + 8 * self.turned.len()).div_ceil(4) as u32
     }
 }
 
@@ -163,7 +159,8 @@ impl MujocoTask {
         false
     }
 
-    /// What the law makes of a state that was drawn, before the first step: see [`Start::settle`].
+    /// What the law makes of a state that was drawn, before the first step: see [`Start::settle`]. `q` and `qd` are those
+    /// of [`MujocoTask::look`], changed in place.
     pub fn settle(&self, q: &mut [f64], qd: &mut [f64]) {
         self.settle_in(q, qd, &mut Room::new(&self.spec.system.law));
     }
@@ -187,8 +184,10 @@ impl MujocoTask {
         }
     }
 
-    /// The observation of a state, written to `obs`, and its reward: of one control step with `action`. What touches is
-    /// felt as it is in that very state.
+    /// The observation of a state, written to `obs`, and its reward: that of one control step with `action` which led to
+    /// it. What touches is felt as it is in that very state. `q` has `nq` numbers (m, rad, quaternions (x, y, z, w), then
+    /// the goal), `qd` has `nqd` (m/s, rad/s, of balls about the world's axes), `action` has `act` and `obs` has `obs` of
+    /// [`EnvSizes`](crate::env::EnvSizes).
     pub fn look(&self, q: &[f64], qd: &[f64], action: &[f64], obs: &mut [f64]) -> f64 {
         self.look_in(q, qd, [action, action], obs, &mut Room::new(&self.spec.system.law))
     }

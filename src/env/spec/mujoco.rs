@@ -34,7 +34,8 @@ impl<'a> Reader<'a> {
         let dt = system.law.timestep * (substeps * repeat) as f64;
 
         let mut s = Shown { system: &system, readings: vec![], sensors: vec![], goals: 0, named: vec![], draws: false };
-        let start = self.mujoco_start(f.get("start"), &mut s)?;
+        let started = f.get("start");
+        let (mut start, accepted) = self.mujoco_start(started, &mut s)?;
         s.goals = start.goal.len();
         for (name, node) in f.get("let").map_or(Ok(&[][..]), |n| self.map(n))? {
             let value = self.formula(node, &mut s)?;
@@ -53,12 +54,9 @@ impl<'a> Reader<'a> {
             );
         }
         let reward = self.one(f.need("reward")?, &mut s)?;
-        // Last, since it reads what observation and reward read.
-        let mut start = start;
-        if let Some(node) = f.get("start").map(|n| self.fields(n)).transpose()?.and_then(|f| f.get_quietly("accepted"))
-        {
-            s.named.clear();
-            s.named_draws(&self.drawn_names(f.get_quietly("start"))?);
+        // It reads the state too, and of names those that were drawn.
+        if let Some((node, drawn)) = accepted {
+            s.named = drawn;
             start.accepted = Some(self.one(node, &mut s)?);
         }
         let Shown { readings, sensors, .. } = s;
@@ -70,7 +68,6 @@ impl<'a> Reader<'a> {
                 return Err(self.wrong(shown, format!("the task reads {has} {what}\n  room is for {room}")));
             }
         }
-        let f_start = f.get_quietly("start");
         let spec = self.common(&f, system.robot.clone(), dt)?;
         f.finish()?;
         let law = MujocoSpec { system, substeps, repeat, readings, sensors, observation, reward, start };
@@ -78,7 +75,7 @@ impl<'a> Reader<'a> {
         match &task.law {
             Law::Mujoco(law) if !law.has_starts() => {
                 let message = "no start of ten thousand is as it is asked for\n  look at `untouched` and `accepted`";
-                Err(self.wrong(f_start.unwrap_or(shown), message))
+                Err(self.wrong(started.unwrap_or(shown), message))
             }
             _ => Ok(task),
         }
@@ -162,13 +159,8 @@ impl<'a> Reader<'a> {
         Ok(())
     }
 
-    fn drawn_names(self, start: Option<&'a SpecNode>) -> Read<Vec<String>> {
-        let Some(start) = start else { return Ok(vec![]) };
-        let f = self.fields(start)?;
-        Ok(f.get_quietly("drawn").map_or(Ok(&[][..]), |n| self.map(n))?.iter().map(|(name, _)| name.clone()).collect())
-    }
-
-    fn mujoco_start(self, node: Option<&'a SpecNode>, s: &mut Shown) -> Read<Start> {
+    /// How an episode starts, but for `accepted`: its place, and the names that it knows beside those of a state.
+    fn mujoco_start(self, node: Option<&'a SpecNode>, s: &mut Shown) -> Read<(Start, Option<Accepted<'a>>)> {
         let system = s.system;
         let mut start = Start {
             pose: system.start.clone(),
@@ -181,7 +173,7 @@ impl<'a> Reader<'a> {
             accepted: None,
             settle: 0,
         };
-        let Some(node) = node else { return Ok(start) };
+        let Some(node) = node else { return Ok((start, None)) };
         let f = self.fields(node)?;
         s.draws = true;
         for (i, (name, node)) in f.get("drawn").map_or(Ok(&[][..]), |n| self.map(n))?.iter().enumerate() {
@@ -250,15 +242,17 @@ impl<'a> Reader<'a> {
             }
         }
         start.untouched = f.flag("untouched", false)?;
-        // It reads the state: done when all that is known.
-        f.get("accepted");
+        let accepted = f.get("accepted");
         start.settle = f.get("settle").map_or(Ok(0), |n| self.count(n, 100_000))?;
         f.finish()?;
         s.draws = false;
-        s.named.clear();
-        Ok(start)
+        let drawn = std::mem::take(&mut s.named);
+        Ok((start, accepted.map(|node| (node, drawn))))
     }
 }
+
+/// A formula that is read when all that it may read is known, and the names that are its own.
+type Accepted<'a> = (&'a SpecNode, Vec<(String, Value)>);
 
 /// What the words and functions of a task's formulas mean.
 struct Shown<'s> {
@@ -276,10 +270,6 @@ const FUNCTIONS: [&str; 9] =
 const WORDS: [&str; 3] = ["action", "goal", "mass_velocity"];
 
 impl Shown<'_> {
-    fn named_draws(&mut self, names: &[String]) {
-        self.named.extend(names.iter().enumerate().map(|(i, n)| (n.clone(), vec![Formula::drawn(i)])));
-    }
-
     fn joint(&self, name: &str) -> Result<JointSeat, String> {
         let found = self.system.joints.iter().find(|j| j.name.as_deref() == Some(name));
         found.cloned().ok_or_else(|| missing("joint", name, self.system.joints.iter().map(|j| &j.name)))

@@ -42,7 +42,7 @@ impl Size {
             let names = ["links", "coordinates", "velocities", "rows of limits and contacts"];
             let pairs = names.into_iter().zip(of(self).into_iter().zip(of(CLASSES[CLASSES.len() - 1])));
             let (what, (has, room)) =
-                pairs.into_iter().find(|(_, (has, room))| has > room).expect("something is larger");
+                pairs.into_iter().find(|(_, (has, room))| has > room).expect("invariant: something is larger");
             format!("it has {has} {what}, room is for {room}")
         })
     }
