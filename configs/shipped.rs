@@ -6,6 +6,7 @@ shipped! {
         "dflex-hopper-stand", "dflex-hopper-backwards", "dflex-cheetah-backwards", "dflex-cheetah-jump",
         "dflex-cartpole-balance", "dflex-cartpole-sparse", "dflex-humanoid-stand", "dflex-humanoid-walk",
         "dflex-anymal-velocity", "dflex-anymal-backwards",
+        "mt_dflex",
         "mt30", "walker-stand", "walker-walk", "walker-run", "cheetah-run", "reacher-easy",
         "reacher-hard", "acrobot-swingup", "pendulum-swingup", "cartpole-balance", "cartpole-balance-sparse",
         "cartpole-swingup", "cartpole-swingup-sparse", "cup-catch", "finger-spin", "finger-turn-easy",
@@ -16,5 +17,8 @@ shipped! {
         "pwm_5M_flow_v1", "pwm_5M_flow_v2", "pwm_5M_flow_v3",
         "pwm_48M_flow_v0", "pwm_48M_flow_v1", "pwm_48M_flow_v2", "pwm_48M_flow_v3",
         "pwm_48M_flow_v3_heun", "pwm_48M_flow_v2_rk4",
+        "pwm_small_mt", "pwm_5M_mt_baseline", "pwm_5M_mt_flow_v1", "pwm_5M_mt_flow_v2", "pwm_5M_mt_flow_v3",
+        "pwm_48M_mt_baseline", "pwm_48M_mt_flow_v1", "pwm_48M_mt_flow_v2", "pwm_48M_mt_flow_v3",
+        "pwm_48M_mt_flowwm", "pwm_48M_mt_flowpolicy", "pwm_48M_mt_fullflow",
         "shac_small", "shac";
 }

@@ -5,6 +5,7 @@
 
 mod support;
 
+use crate::support::standin::all;
 use crate::support::{specs, tiny};
 use pwm::algo::build;
 use pwm::app::selftest::cases;
@@ -19,11 +20,16 @@ use pwm::device::philox::{Philox, Stream};
 use pwm::env::{EnvBatch, GradientBound, Mode};
 use pwm::ops::loss::squared_error;
 use pwm::run::plan::{ArenaPlace as PlanPlace, Plan};
+use pwm::run::recorded::complete;
 use pwm::sim::cuda::ThreadLayout;
 use pwm::sim::size::CLASSES;
 use pwm::tape::{DType, Program, Region, Vars, grad};
 use std::collections::{BTreeMap, BTreeSet};
+use std::path::Path;
+use std::process::Command;
+use std::sync::LazyLock;
 
+/// The last one, whose kernels are the templates of the first, with `PWM_LONG_CASES` alone.
 const ARCHITECTURES: [(i32, &str); 3] = [(8, "sm_80"), (9, "sm_90a"), (10, "sm_100a")];
 
 /// What a GPU of compute capability `major` launches, in every precision.
@@ -66,6 +72,7 @@ fn configurations(major: i32) -> Vec<Config> {
         ]),
         tiny::config(&["alg=shac_small", "subgradient=central", "reference_point=world"]),
         tiny::config(&["alg=shac_small", "env=hopper"]),
+        recorded(),
     ];
     if all_robots(major) {
         // On a rail, in the air, large, with rigidly connected bodies.
@@ -75,8 +82,26 @@ fn configurations(major: i32) -> Vec<Config> {
     all
 }
 
+/// A model of two tasks, learned from episodes that are recorded here.
+fn recorded() -> Config {
+    static INDEX: LazyLock<String> = LazyLock::new(|| {
+        let dir = Path::new(env!("CARGO_TARGET_TMPDIR")).join("recorded");
+        let _ = std::fs::remove_dir_all(&dir);
+        let (data, index) = (dir.join("data").display().to_string(), dir.join("all.idx").display().to_string());
+        let pwm = |args: &[&str]| {
+            let o = Command::new(env!("CARGO_BIN_EXE_pwm")).args(args).output().unwrap();
+            assert!(o.status.success(), "{}", String::from_utf8_lossy(&o.stderr));
+        };
+        pwm(&["collect", "--out", &data, "--episodes", "1", "env=dflex-hopper-stand,dflex-cartpole-balance"]);
+        pwm(&["data", "index", &data, "--out", &index]);
+        index
+    });
+    let data = format!("data={}", *INDEX);
+    complete(load(&["alg=pwm_small_mt", "mode=pretrain", &data]).unwrap()).unwrap()
+}
+
 fn all_robots(major: i32) -> bool {
-    major == 9 || std::env::var("PWM_LONG_CASES").is_ok()
+    major == 9 || all()
 }
 
 /// Robots of every kind, in every layout: those of the self-test.
@@ -123,7 +148,7 @@ const SINE: u32 = 32;
 
 #[test]
 fn every_kernel_compiles_without_spills() {
-    for arch in ARCHITECTURES {
+    for &arch in if all() { &ARCHITECTURES[..] } else { &ARCHITECTURES[..2] } {
         let usage = compile(arch);
         let arch = arch.1;
         assert!(usage.len() > 60, "{} entry points reported for {arch}", usage.len());

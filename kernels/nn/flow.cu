@@ -26,16 +26,44 @@ DEVICE void flow_advance(const float* x, const float* v, float* out, float* kept
     if (kept) kept[i] = y;
 }
 
-// Cotangent of a stage's velocity: of the substep's end and, through the state of the stage after it, of that one.
-DEVICE void flow_pull(const float* g, const float* du, float* dv, float w, float c, u32 n) {
-    u32 i = ELEMENT;
-    if (i < n) dv[i] = du ? fmaf(c, du[i], w * g[i]) : w * g[i];
+// What du [M, D], the cotangent of a stage's state, passes on: to the substep's start, next = so_far + du, and to the
+// velocity of the stage before, dv = w g + c du, of which the mean of each group of `group` columns is removed (0: of
+// none; else a divisor of a block's threads, so that a block has whole groups). Without du there is nothing to add yet;
+// without g the stage before is the last of the substep before, which ends where this one starts and takes no part in
+// this stage: c is 0, and du is not even multiplied. Without dv there is no such stage. next may be so_far.
+DEVICE void flow_back(const float* g, const float* so_far, const float* du, float* next, float* dv, float w, float c,
+                      u32 group, u32 n) {
+    __shared__ float part[256];
+    u32 i = ELEMENT, t = threadIdx.x;
+    float v = 0.f;
+    if (i < n) {
+        float start = 0.f;
+        if (du) next[i] = start = so_far[i] + du[i];
+        if (dv) {
+            // Rounded by itself, whatever follows.
+            float end = __fmul_rn(w, g ? g[i] : start);
+            v = c != 0.f ? fmaf(c, du[i], end) : end;
+        }
+    }
+    if (!dv) return;
+    if (group) {
+        part[t] = v;
+        __syncthreads();
+        float sum = 0.f;
+        for (u32 j = t / group * group, end = j + group; j < end; j++) sum += part[j];
+        v -= __fmul_rn(sum, 1.f / (float)group);
+    }
+    if (i < n) dv[i] = v;
 }
 
-// out = a + b; b alone without a.
-DEVICE void flow_add(const float* a, const float* b, float* out, u32 n) {
+// out [n] = the sum of h [S, n] over stages, the last one first, or added to what is there.
+DEVICE void flow_gather(const float* h, float* out, u32 stages, u32 accumulate, u32 n) {
     u32 i = ELEMENT;
-    if (i < n) out[i] = a ? a[i] + b[i] : b[i];
+    if (i >= n) return;
+    float v = h[(size_t)(stages - 1) * n + i];
+    if (accumulate) v = out[i] + v;
+    for (u32 s = stages - 1; s-- > 0;) v += h[(size_t)s * n + i];
+    out[i] = v;
 }
 
 // out += x, or out = x.

@@ -311,20 +311,37 @@ static __device__ void linear_grad_rows(const float* dy_, const float* h_, const
     }
 }
 
-// out[e, s, c] (+)= the sum of x[e, row, c] over rows s `chunk` to (s + 1) `chunk`, which lie `stride` apart; s is
-// blockIdx.z. 32 columns a block, eight rows at a time.
-DEVICE void column_sums(const float* x, float* out, u32 rows, u32 n, u32 stride, u32 chunk, u32 accumulate) {
+// out[e, s, c] (+)= the sum of x[e, row, c] over rows s `chunk` to (s + 1) `chunk`; s is blockIdx.z. 32 columns a block,
+// eight rows at a time.
+DEVICE void column_sums(const float* x, float* out, u32 rows, u32 n, u32 chunk, u32 accumulate) {
     __shared__ float part[8][33];
     u32 e = blockIdx.y, lane = threadIdx.x & 31, row = threadIdx.x >> 5, c = blockIdx.x * 32 + lane;
     u32 from = blockIdx.z * chunk, to = rows - from < chunk ? rows : from + chunk;
     float s = 0.f;
     if (c < n)
-        for (u32 r = from + row; r < to; r += 8) s += x[((size_t)e * rows + r) * stride + c];
+        for (u32 r = from + row; r < to; r += 8) s += x[((size_t)e * rows + r) * n + c];
     part[row][lane] = s;
     __syncthreads();
     if (row != 0 || c >= n) return;
     for (int r = 1; r < 8; r++) s += part[r][lane];
     put(out + ((size_t)e * gridDim.z + blockIdx.z) * n + c, s, accumulate);
+}
+
+// The same of x[e, row, which, c], whose three sums go to gain, shift and bias; bit `which` of `accumulate` says whether
+// one is added to. A null pointer takes none.
+DEVICE void norm_sums(const float* x, float* gain, float* shift, float* bias, u32 rows, u32 n, u32 accumulate) {
+    __shared__ float part[8][33];
+    u32 e = blockIdx.y, lane = threadIdx.x & 31, row = threadIdx.x >> 5, c = blockIdx.x * 32 + lane, width = 3 * n;
+    u32 which = c / n;
+    float* out = which == 0 ? gain : which == 1 ? shift : bias;
+    float s = 0.f;
+    if (c < width && out)
+        for (u32 r = row; r < rows; r += 8) s += x[((size_t)e * rows + r) * width + c];
+    part[row][lane] = s;
+    __syncthreads();
+    if (row != 0 || c >= width || !out) return;
+    for (int r = 1; r < 8; r++) s += part[r][lane];
+    put(out + (size_t)e * n + c - which * n, s, accumulate >> which & 1);
 }
 
 // out[e, c, r] = w[e, r, c]: tiles of 32 x 32.

@@ -72,8 +72,3 @@ DEVICE void select_rows_grad(const float* mask, const float* c, float* out, u32 
     u32 i = ELEMENT;
     if (i < n) put(out + i, (mask[i / w] != 0.f) == (keep != 0) ? c[i] : 0.f, accumulate);
 }
-
-DEVICE void gather_rows(const float* x, const u32* index, float* out, u32 w, u32 n) {
-    u32 i = ELEMENT;
-    if (i < n) out[i] = x[(size_t)index[i / w] * w + i % w];
-}

@@ -1,11 +1,9 @@
 // Replay: whole episodes in a ring of rows, windows drawn from it. What the numbers mean: src/ops/replay.
 #include "common/philox.cuh"
 
-// Sizes of a replay.
-struct ReplaySizes {
-    u32 envs, horizon, capacity, staging, obs, act;
-    __device__ u32 width() const { return obs + act + 1; }
-};
+// Numbers of a row: observation, action, reward and, where environments of several tasks are recorded (`each` of each
+// task, else 0), the task.
+DEVICE u32 row_width(u32 o, u32 a, u32 each) { return o + a + 1 + (each ? 1 : 0); }
 
 enum Counter { ROWS, HEAD, COUNT, STARTS, EPISODES, ELIGIBLE };
 
@@ -100,10 +98,9 @@ DEVICE void first_row(float* row, const float* obs, u32 o, u32 w) {
 
 // One block an environment.
 DEVICE void replay_begin(const float* obs, float* staging, u32* lengths, u32* ready, u32* directory, u32* counters,
-                         u32 len, u32 envs, u32 horizon, u32 capacity, u32 rows, u32 o, u32 a) {
-    ReplaySizes s{envs, horizon, capacity, rows, o, a};
-    u32 n = blockIdx.x;
-    first_row(staging + (size_t)n * rows * s.width(), obs + (size_t)n * o, o, s.width());
+                         u32 len, u32 envs, u32 horizon, u32 capacity, u32 rows, u32 o, u32 a, u32 each) {
+    u32 n = blockIdx.x, w = row_width(o, a, each);
+    first_row(staging + (size_t)n * rows * w, obs + (size_t)n * o, o, w);
     if (threadIdx.x != 0) return;
     lengths[n] = 1;
     // One row is too few for a window: only the ring counts.
@@ -112,12 +109,15 @@ DEVICE void replay_begin(const float* obs, float* staging, u32* lengths, u32* re
 
 // The new row of each environment: one block an environment.
 DEVICE void replay_stage(const float* obs, const float* action, const float* reward, float* staging, u32* lengths,
-                         u32 rows, u32 o, u32 a) {
-    u32 n = blockIdx.x, w = o + a + 1, length = lengths[n];
+                         u32 rows, u32 o, u32 a, u32 each) {
+    u32 n = blockIdx.x, w = row_width(o, a, each), length = lengths[n];
     __syncthreads();  // everyone has read the length before it grows
     float* row = staging + ((size_t)n * rows + length) * w;
     for (u32 i = threadIdx.x; i < w; i += blockDim.x)
-        row[i] = i < o ? obs[(size_t)n * o + i] : (i < o + a ? action[(size_t)n * a + i - o] : reward[n]);
+        row[i] = i < o          ? obs[(size_t)n * o + i]
+                 : i < o + a    ? action[(size_t)n * a + i - o]
+                 : i == o + a   ? reward[n]
+                                : (float)(n / each);
     if (threadIdx.x == 0) lengths[n] = length + 1;
 }
 
@@ -154,8 +154,8 @@ DEVICE void replay_reserve(const float* done, const u32* lengths, u32* directory
 
 // Finished episodes to their place in the ring, and row 0 of the next ones: one block an environment.
 DEVICE void replay_flush(const float* next, float* staging, u32* lengths, float* ring, const u32* counters,
-                         const u32* moves, u32 capacity, u32 rows, u32 o, u32 a) {
-    u32 n = blockIdx.x, w = o + a + 1, to = moves[n];
+                         const u32* moves, u32 capacity, u32 rows, u32 o, u32 a, u32 each) {
+    u32 n = blockIdx.x, w = row_width(o, a, each), to = moves[n];
     if (to == 0) return;
     u32 start = to - 1, length = lengths[n];
     // Rows that this very call overwrites are skipped, so that no two blocks write the same slot.
@@ -198,12 +198,12 @@ DEVICE void replay_prepare(const u32* lengths, u32* directory, u32* counters, u3
     draws[0] += 1;
 }
 
-// One block a window: observations [H+1, B, O], actions [H, B, A], rewards [H, B].
+// One block a window: observations [H+1, B, O], actions [H, B, A], rewards [H, B], tasks [B] where there are several.
 DEVICE void replay_draw(const float* ring, const float* staging, const u32* lengths, u32* directory, u32* counters,
-                        const u32* setup, float* obs, float* act, float* rew, u64 seed, u32 stream, u32 len, u32 envs,
-                        u32 horizon, u32 capacity, u32 rows, u32 o, u32 a, u32 by_row) {
+                        const u32* setup, float* obs, float* act, float* rew, u32* tasks, u64 seed, u32 stream, u32 len,
+                        u32 envs, u32 horizon, u32 capacity, u32 rows, u32 o, u32 a, u32 by_row, u32 each) {
     __shared__ u32 kind, first;  // 0: nothing to draw from, 1: a row of the ring, 2: a row of the staging area
-    u32 b = blockIdx.x, batch = gridDim.x, w = o + a + 1;
+    u32 b = blockIdx.x, batch = gridDim.x, w = row_width(o, a, each);
     if (threadIdx.x == 0) {
         Directory d{directory, counters, len, capacity, horizon};
         u32 count = setup[0], in_ring = setup[1], in_staging = setup[2];
@@ -245,6 +245,8 @@ DEVICE void replay_draw(const float* ring, const float* staging, const u32* leng
         // The action and the reward of row t + 1 lead from row t to it; those of the first row are outside.
         if (k < o) obs[((size_t)t * batch + b) * o + k] = x;
         else if (t > 0 && k < o + a) act[((size_t)(t - 1) * batch + b) * a + k - o] = x;
-        else if (t > 0) rew[(size_t)(t - 1) * batch + b] = x;
+        else if (t > 0 && k == o + a) rew[(size_t)(t - 1) * batch + b] = x;
+        // Every row but the first of an episode tells its task.
+        else if (t == 1) tasks[b] = (u32)x;
     }
 }

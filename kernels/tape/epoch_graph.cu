@@ -11,17 +11,17 @@ DEVICE u32* row(u32* ring, u32 rows, u32 width) { return ring + HEAD + (size_t)(
 DEVICE void move(const Span* spans, u32 count, u32* row, bool to_row) {
     for (u32 i = 0; i < count; i++) {
         u32 *words = (u32*)spans[i].at, *at = row + spans[i].place;
-        for (u32 k = threadIdx.x; k < spans[i].len; k += blockDim.x) {
+        for (u32 k = ELEMENT; k < spans[i].len; k += gridDim.x * blockDim.x) {
             if (to_row) at[k] = words[k];
             else words[k] = at[k];
         }
     }
 }
 
-// One block: this epoch's inputs to their variables. All numbers are finite so far.
+// This epoch's inputs to their variables. All numbers are finite so far.
 DEVICE void epoch_prologue(u32* ring, const Span* inputs, u32 count, u32 rows, u32 width) {
     u32* at = row(ring, rows, width);
-    if (threadIdx.x == 0) at[0] = 0;
+    if (ELEMENT == 0) at[0] = 0;
     move(inputs, count, at, false);
 }
 

@@ -1,6 +1,6 @@
 //! What an algorithm writes for a run, before anything is allocated.
 
-use super::evaluate::EvalPlan;
+use super::evaluate::Judge;
 use super::in_flight::ahead;
 use super::metrics::{self, Measured, Metric, MetricSource};
 use super::probe::ProbeVars;
@@ -10,7 +10,11 @@ use crate::config::Config;
 use crate::env::EnvBatch;
 use crate::model::ParamGroup;
 use crate::ops::replay::ReplayVars;
+use crate::ops::windows::Feed;
 use crate::tape::{EpochIo, VarId, Vars};
+
+/// Epochs that may be in flight where the host writes the windows of each: while one runs, others are drawn.
+const FED_AHEAD: usize = 3;
 
 /// Variables, programs, and what they are for.
 pub struct Blueprint {
@@ -25,21 +29,27 @@ pub struct Parts {
     pub config: Config,
     /// What learns.
     pub networks: Vec<TrainedNetwork>,
+    /// Variables that the host gives these numbers before a run begins.
+    pub constants: Vec<(VarId, Vec<f64>)>,
     /// Running statistics, `[.., 3]` each: they start as if they had seen nothing.
     pub statistics: Vec<VarId>,
-    /// The training environments.
-    pub env: EnvBatch,
+    /// The training environments, if it learns in any.
+    pub env: Option<EnvBatch>,
     /// The replay buffer, if there is one.
     pub replay: Option<ReplayVars>,
     /// Index `[1]`: epochs begun. A program of every epoch counts it up.
     pub epoch: VarId,
     /// Sums over an epoch, which begin at zero.
     pub sums: Vec<VarId>,
+    /// What the host draws before an epoch and writes to its inputs.
+    pub feeds: Vec<Feed>,
     /// Starts the training environments; runs once, before the first epoch.
-    pub begin: Handle,
-    pub evaluation: EvalPlan,
+    pub begin: Option<Handle>,
+    pub judge: Judge,
     /// The program that probes the world model, if there is one.
     pub probe: Option<(Handle, ProbeVars)>,
+    /// What the host draws for it.
+    pub probe_feed: Option<Feed>,
     pub epochs: EpochSchedule,
     /// What an epoch measures, in the order of the rows.
     pub metrics: Vec<Measured>,
@@ -48,7 +58,8 @@ pub struct Parts {
 impl Parts {
     /// What must be finite beside the networks.
     pub fn finite_checked(&self) -> impl Iterator<Item = VarId> + '_ {
-        self.statistics.iter().copied().chain(self.env.states()).chain([self.env.obs])
+        let env = self.env.iter().flat_map(|e| e.states().chain([e.obs]));
+        self.statistics.iter().copied().chain(env)
     }
 
     /// What host and device tell each other about an epoch.
@@ -59,14 +70,16 @@ impl Parts {
         // The first epoch that learns runs once, so a graph of it would not pay.
         let recorded = [Some(&self.epochs.usual), self.epochs.collect.as_ref()];
         EpochIo {
-            inputs: groups().flat_map(|g| [g.rate, g.norm]).chain(sums()).collect(),
+            inputs: (groups().flat_map(|g| [g.rate, g.norm]).chain(sums()))
+                .chain(self.feeds.iter().map(|f| f.var))
+                .collect(),
             outputs: (groups().flat_map(|g| [g.norm, g.skipped]))
                 .chain(sums())
                 .chain(counters.into_iter().flatten())
                 .collect(),
             finite_checked: groups().flat_map(|g| [g.params, g.m, g.v]).chain(self.finite_checked()).collect(),
             sequences: recorded.into_iter().flatten().map(Sequence::numbered).collect(),
-            ahead: ahead(&self.config),
+            ahead: if self.feeds.is_empty() { ahead(&self.config) } else { ahead(&self.config).min(FED_AHEAD) },
         }
     }
 }

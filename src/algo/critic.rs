@@ -6,8 +6,8 @@ use crate::config::Config;
 use crate::device::philox::Stream;
 use crate::model::Critics;
 use crate::ops::control::{accumulate, increment};
+use crate::ops::embedding::gather_rows;
 use crate::ops::loss::squared_error;
-use crate::ops::policy::gather_rows;
 use crate::ops::random::permutation;
 use crate::ops::returns::{ActorLossSpec, td_lambda};
 use crate::tape::{Program, Val, Vars};
@@ -20,8 +20,17 @@ pub fn targets(p: &mut Program, vars: &Vars, c: &Config, x: &RolloutBuffers) {
 }
 
 /// Appends one pass over the rollout: an update on each of `critic_batches` minibatches, which are consecutive rows,
-/// or random ones with `critic_shuffle`. `loss` `[1]` receives the sum of the minibatches' losses, `passes` is counted.
-pub fn pass(p: &mut Program, vars: &Vars, c: &Config, critics: &Critics, x: &RolloutBuffers, passes: Val, loss: Val) {
+/// or random ones with `critic_shuffle`. `embeddings` `[H N, E]` are those of the rows' tasks, of which critics of several
+/// tasks are told. `loss` `[1]` receives the sum of the minibatches' losses, `passes` is counted.
+pub fn pass(
+    p: &mut Program,
+    vars: &Vars,
+    c: &Config,
+    critics: &Critics,
+    x: &RolloutBuffers,
+    embeddings: Option<Val>,
+    (passes, loss): (Val, Val),
+) {
     let rows = c.rollout_states();
     let latents = p.var_at(vars, x.latents, 0, &[rows, vars.info(x.latents).shape[2]]);
     let targets = p.var_at(vars, x.targets, 0, &[rows, 1]);
@@ -29,15 +38,16 @@ pub fn pass(p: &mut Program, vars: &Vars, c: &Config, critics: &Critics, x: &Rol
     let order = c.critic_shuffle.then(|| permutation(p, c.seed, Stream::Critic, passes, rows));
     increment(p, passes);
     for j in 0..c.critic_batches {
-        let (z, target) = match order {
-            None => (p.rows(latents, j * size, (j + 1) * size), p.rows(targets, j * size, (j + 1) * size)),
-            Some(order) => {
-                let index = p.view(order, j * size, &[size]);
-                (gather_rows(p, latents, index), gather_rows(p, targets, index))
-            }
+        let index = order.map(|order| p.view(order, j * size, &[size]));
+        let part = |p: &mut Program, of: Val| match index {
+            None => p.rows(of, j * size, (j + 1) * size),
+            Some(index) => gather_rows(p, of, index),
         };
+        let mut seen = vec![part(p, latents)];
+        let target = part(p, targets);
+        seen.extend(embeddings.map(|e| part(p, e)));
         let bound = critics.bind(p, vars);
-        let values = bound.all(p, z, true);
+        let values = bound.all(p, &seen, true);
         let error = minibatch_loss(p, c.num_critics, values, target);
         critics.group.update(p, vars, &[(error, 1.0)]);
         accumulate(p, error, loss, false);

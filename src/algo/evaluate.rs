@@ -4,6 +4,7 @@
 //! the mean over tasks of each task's score.
 
 use super::programs::{Handle, Programs};
+use super::validate::Validation;
 use super::{TrainError, learner};
 use crate::config::Config;
 use crate::device::cpu::team::Team;
@@ -47,10 +48,21 @@ impl TaskEvaluation {
     }
 }
 
+/// What the numbers of an evaluation are. More is better in any case.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Measure {
+    /// Returns of episodes.
+    #[default]
+    Return,
+    /// Losses on recorded windows, with a minus.
+    Loss,
+}
+
 /// An evaluation on every task of a run.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Evaluation {
     pub tasks: Vec<TaskEvaluation>,
+    pub measure: Measure,
 }
 
 impl Evaluation {
@@ -80,6 +92,9 @@ impl Evaluation {
 impl std::fmt::Display for Evaluation {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         let n = self.returns().count();
+        if self.measure == Measure::Loss {
+            return write!(f, "loss {:.5} ± {:.5} on held out windows ({n} batches)", -self.mean(), self.std());
+        }
         write!(f, "return {:.2} ± {:.2}, length {:.1} ({n} episodes)", self.mean(), self.std(), self.mean_length())?;
         if self.tasks.len() > 1 {
             for (i, t) in self.tasks.iter().enumerate() {
@@ -93,6 +108,56 @@ impl std::fmt::Display for Evaluation {
 fn mean(x: impl Iterator<Item = f64>) -> f64 {
     let (sum, n) = x.fold((0.0, 0usize), |(sum, n), x| (sum + x, n + 1));
     sum / n.max(1) as f64
+}
+
+/// How what was learned is judged.
+#[derive(Clone, Debug)]
+pub enum Judge {
+    /// A policy, by playing it.
+    Play(EvalPlan),
+    /// A model, by its losses on recorded windows.
+    Validate(Validation),
+}
+
+impl Judge {
+    /// The environments that are played, if any are.
+    pub fn env(&self) -> Option<&EnvBatch> {
+        match self {
+            Self::Play(plan) => Some(&plan.env),
+            Self::Validate(_) => None,
+        }
+    }
+
+    /// The names of the tasks that are judged one by one.
+    pub fn tasks(&self) -> Vec<String> {
+        self.env().map_or_else(Vec::new, |env| env.groups.iter().map(|g| g.task.spec.name.clone()).collect())
+    }
+
+    /// Judges; of a policy `watch` sees every step.
+    pub(super) fn run<F: TapeReal>(
+        &self,
+        machine: &mut Machine<F>,
+        watch: impl FnMut(StepView<F>),
+    ) -> Result<Evaluation, RunError> {
+        match self {
+            Self::Play(plan) => plan.play(machine, watch),
+            Self::Validate(validation) => validation.run(machine),
+        }
+    }
+
+    /// Variables of a checkpoint: all that the next epoch depends on, or with `policy_only` networks and statistics. An
+    /// evaluation starts from nothing, so its environments are left out.
+    pub(super) fn state(&self, vars: &Vars, policy_only: bool) -> Vec<VarId> {
+        let keep = |r: Region| match r {
+            Region::Parameters | Region::Statistics => true,
+            Region::Optimiser | Region::Replay | Region::Episodes | Region::Environment | Region::Control => {
+                !policy_only
+            }
+            Region::Gradients | Region::RolloutBuffers => false,
+        };
+        let evaluation = self.env().map_or_else(Vec::new, EnvBatch::vars);
+        vars.iter().filter(|(id, info)| keep(info.region) && !evaluation.contains(id)).map(|(id, _)| id).collect()
+    }
 }
 
 /// The environments of an evaluation, and the programs that play in them.
@@ -121,11 +186,6 @@ impl EvalPlan {
         Self { env, begin, step }
     }
 
-    /// The names of the tasks that are played.
-    pub fn tasks(&self) -> Vec<String> {
-        self.env.groups.iter().map(|g| g.task.spec.name.clone()).collect()
-    }
-
     /// Plays one episode in each environment; `watch` sees every step of it.
     pub(super) fn play<F: TapeReal>(
         &self,
@@ -148,21 +208,8 @@ impl EvalPlan {
             returns: machine.real(env.ep_return)[g.rows()].iter().map(|r| r.value()).collect(),
             lengths: machine.index(env.progress)[g.rows()].iter().map(|&l| f64::from(l)).collect(),
         };
-        Ok(Evaluation { tasks: env.groups.iter().map(of_group).collect() })
-    }
-
-    /// Variables of a checkpoint: all that the next epoch depends on, or with `policy_only` networks and statistics. An
-    /// evaluation starts from nothing, so its environments are left out.
-    pub(super) fn state(&self, vars: &Vars, policy_only: bool) -> Vec<VarId> {
-        let keep = |r: Region| match r {
-            Region::Parameters | Region::Statistics => true,
-            Region::Optimiser | Region::Replay | Region::Episodes | Region::Environment | Region::Control => {
-                !policy_only
-            }
-            Region::Gradients | Region::RolloutBuffers => false,
-        };
-        let evaluation = self.env.vars();
-        vars.iter().filter(|(id, info)| keep(info.region) && !evaluation.contains(id)).map(|(id, _)| id).collect()
+        let tasks = env.groups.iter().map(of_group).collect();
+        Ok(Evaluation { tasks, measure: Measure::Return })
     }
 }
 
@@ -179,7 +226,8 @@ pub struct StepView<'a, F> {
 /// A policy and the environments to judge it in, without replay and training environments.
 pub struct Evaluator<F: TapeReal> {
     pub machine: Machine<F>,
-    plan: EvalPlan,
+    env: EnvBatch,
+    judge: Judge,
 }
 
 impl<F: TapeReal> Evaluator<F> {
@@ -189,24 +237,25 @@ impl<F: TapeReal> Evaluator<F> {
         let (mut vars, mut programs) = (Vars::default(), Programs::default());
         let env = EnvBatch::of_config(&mut vars, "eval", c, episodes, Mode::Evaluate, stream);
         let networks = learner(c.algorithm).networks(c, &mut vars);
-        let plan = EvalPlan::push(&mut programs, &vars, env, |p, obs| networks.policy(p, &vars, obs));
+        let plan =
+            EvalPlan::push(&mut programs, &vars, env.clone(), |p, obs| networks.policy(p, &vars, obs, c.played()));
         let machine = Machine::new(vars, programs.into_vec(), Arc::new(Team::new(c.threads)?))?;
-        Ok(Self { machine, plan })
+        Ok(Self { machine, env, judge: Judge::Play(plan) })
     }
 
     /// The environments.
     pub fn env(&self) -> &EnvBatch {
-        &self.plan.env
+        &self.env
     }
 
     /// Plays one episode in each environment; `watch` sees every step.
     pub fn evaluate(&mut self, watch: impl FnMut(StepView<F>)) -> Result<Evaluation, TrainError> {
-        Ok(self.plan.play(&mut self.machine, watch)?)
+        Ok(self.judge.run(&mut self.machine, watch)?)
     }
 
     /// What a checkpoint must fill.
     pub fn state(&self) -> Vec<VarId> {
-        self.plan.state(self.machine.vars(), true)
+        self.judge.state(self.machine.vars(), true)
     }
 }
 
@@ -222,13 +271,14 @@ mod tests {
     #[cfg_attr(miri, ignore = "Miri rounds powers at random")]
     fn tasks_weigh_the_same_whatever_their_episodes() {
         let one = task("run", &[0.1, 0.2, 0.7], &[1.0, 2.0, 6.0]);
-        let alone = Evaluation { tasks: vec![one.clone()] };
+        let of = |tasks| Evaluation { tasks, measure: Measure::Return };
+        let alone = of(vec![one.clone()]);
         assert_eq!((alone.mean(), alone.std(), alone.mean_length()), (one.mean(), one.std(), one.mean_length()));
         assert_eq!(alone.to_string(), "return 0.33 ± 0.32, length 3.0 (3 episodes)");
-        let both = Evaluation { tasks: vec![task("run", &[10.0; 9], &[4.0; 9]), task("hop", &[1.0, 3.0], &[2.0; 2])] };
+        let both = of(vec![task("run", &[10.0; 9], &[4.0; 9]), task("hop", &[1.0, 3.0], &[2.0; 2])]);
         assert_eq!((both.mean(), both.mean_length()), (6.0, 3.0));
         assert_eq!(both.to_string(), "return 6.00 ± 0.71, length 3.0 (11 episodes): run 10.00, hop 2.00");
-        let lost = Evaluation { tasks: vec![task("run", &[10.0], &[4.0]), task("hop", &[f64::NAN], &[2.0])] };
+        let lost = of(vec![task("run", &[10.0], &[4.0]), task("hop", &[f64::NAN], &[2.0])]);
         assert!(lost.mean().is_nan(), "one task that is lost is not hidden by the others");
     }
 }

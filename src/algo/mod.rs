@@ -3,6 +3,7 @@
 //! An algorithm is a [`Learner`]: it writes a [`Blueprint`], which [`Runner`] runs. Neither the runner nor anything
 //! above knows which algorithms there are; [`learner`] alone does.
 
+mod actor;
 mod blueprint;
 mod buffers;
 pub mod critic;
@@ -21,11 +22,13 @@ mod runner;
 pub mod schedule;
 pub mod shac;
 mod target;
+mod validate;
 
+pub use actor::Actor;
 pub use blueprint::{Blueprint, EpochKind, EpochSchedule, Parts, TrainedNetwork};
 pub use buffers::RolloutBuffers;
 pub use error::TrainError;
-pub use evaluate::{EvalPlan, Evaluation, Evaluator, StepView, TaskEvaluation};
+pub use evaluate::{EvalPlan, Evaluation, Evaluator, Judge, Measure, StepView, TaskEvaluation};
 pub use exec_plan::{ExecPlan, rematerialised};
 pub use learner::Learner;
 pub use networks::Networks;

@@ -83,7 +83,8 @@ impl<F: TapeReal> Runner<F> {
         Ok(runner)
     }
 
-    /// Draws all parameters, lets the statistics start as if they had seen nothing, and starts the environments.
+    /// Draws all parameters, lets the statistics start as if they had seen nothing, writes constants and starts the
+    /// environments.
     fn init(&mut self) -> Result<(), TrainError> {
         let Self { machine, parts, .. } = self;
         for network in &parts.networks {
@@ -94,21 +95,27 @@ impl<F: TapeReal> Runner<F> {
                 s.copy_from_slice(&[F::zero(), F::one(), F::of(START_COUNT)]);
             }
         }
-        Ok(machine.run(parts.begin.on(machine))?)
+        for (var, values) in &parts.constants {
+            machine.real_mut(*var).iter_mut().zip(values).for_each(|(x, v)| *x = F::of(*v));
+        }
+        if let Some(begin) = parts.begin {
+            machine.run(begin.on(machine))?;
+        }
+        Ok(())
     }
 
     pub fn config(&self) -> &Config {
         &self.parts.config
     }
 
-    /// Environments of the evaluation.
-    pub fn eval_env(&self) -> &EnvBatch {
-        &self.parts.evaluation.env
+    /// Environments of the evaluation, if a policy is played in any.
+    pub fn eval_env(&self) -> Option<&EnvBatch> {
+        self.parts.judge.env()
     }
 
     /// The tasks of the evaluation by name.
     pub fn tasks(&self) -> Vec<String> {
-        self.parts.evaluation.tasks()
+        self.parts.judge.tasks()
     }
 
     /// The network of this name, as messages use it.
@@ -141,9 +148,10 @@ impl<F: TapeReal> Runner<F> {
         self.in_flight.epoch().unwrap_or_else(|| u64::from(self.machine.index(self.parts.epoch)[0]))
     }
 
-    /// True steps of the training environments so far.
+    /// True steps of the training environments so far; of what learns from recorded episodes, steps that it has learned
+    /// from.
     pub fn env_steps(&self) -> u64 {
-        self.epoch() * self.config().rollout_states() as u64
+        self.epoch() * self.config().epoch_steps() as u64
     }
 
     /// Whether there is anything to learn from: a window in the replay and, unless unfinished episodes count, one
@@ -178,6 +186,9 @@ impl<F: TapeReal> Runner<F> {
         }
         for &sum in &parts.sums {
             machine.input(sum).fill(F::zero());
+        }
+        for f in &parts.feeds {
+            f.write(e * f.samples as u64, machine.input(f.var));
         }
         machine.submit(&self.steps[kind as usize])?;
         self.bootstrapped |= kind != EpochKind::Collect;
@@ -231,9 +242,10 @@ impl<F: TapeReal> Runner<F> {
         Ok(self.report.clone())
     }
 
-    /// Plays one episode in each evaluation environment with the deterministic policy. `watch` sees every step.
+    /// Judges what was learned: plays one episode in each evaluation environment with the deterministic policy, of which
+    /// `watch` sees every step, or takes the model's losses on what was held out.
     pub fn evaluate(&mut self, watch: impl FnMut(StepView<F>)) -> Result<Evaluation, TrainError> {
-        Ok(self.parts.evaluation.play(&mut self.machine, watch)?)
+        Ok(self.parts.judge.run(&mut self.machine, watch)?)
     }
 
     /// What a world model knows, on replayed windows; none without a model, or while there are no windows.
@@ -241,13 +253,16 @@ impl<F: TapeReal> Runner<F> {
         let Some((program, probe)) = self.parts.probe.filter(|_| self.can_learn()) else { return Ok(None) };
         let epoch = self.epoch();
         probe.choose(&mut self.machine, epoch);
+        if let Some(f) = &self.parts.probe_feed {
+            f.write(epoch, self.machine.real_mut(f.var));
+        }
         self.machine.run(program.on(&self.machine))?;
         Ok(Some(probe.read(&self.machine)))
     }
 
     /// Variables of a checkpoint: all that the next epoch depends on, or with `policy_only` networks and statistics.
     pub fn state(&self, policy_only: bool) -> Vec<VarId> {
-        self.parts.evaluation.state(self.machine.vars(), policy_only)
+        self.parts.judge.state(self.machine.vars(), policy_only)
     }
 
     /// The first number of the state that is infinite or not a number, named: networks by tensor, the rest by
@@ -318,8 +333,8 @@ impl<F: TapeReal> Epoch<'_, F> {
 
     /// A sum over the training episodes that ended, of all tasks.
     fn total(&self, stat: EpisodeStat) -> f64 {
-        let env = &self.parts.env;
-        env.total(|i| self.real(env.episode_stats, i), stat)
+        let env = self.parts.env.as_ref();
+        env.map_or(0.0, |env| env.total(|i| self.real(env.episode_stats, i), stat))
     }
 
     /// Training episodes that ended, their mean return and length. Episodes whose sums are not finite count as none.

@@ -12,6 +12,7 @@ use super::misused;
 use crate::algo::target;
 use crate::backend::Target;
 use crate::config::{Config, Device, Precision, load};
+use crate::run::recorded::complete;
 use crate::tape::profile::Profile;
 use crate::version;
 use measure::{Measurement, repeat, timed};
@@ -106,7 +107,7 @@ impl What {
             settings.extend_from_slice(&self.overrides);
             settings.push(format!("threads={}", self.threads));
             settings.extend(self.device.map(|d| format!("device={d}")));
-            let c = load(&settings)?;
+            let c = complete(load(&settings)?)?;
             crate::env::check(&c)?;
             anyhow::Ok(c)
         };
@@ -145,6 +146,12 @@ pub fn time_phase(phase: Phase, c: &Config, seconds: f64) -> anyhow::Result<(Mea
 }
 
 fn time_phases(what: &What, phases: &[Phase], json: bool, out: &mut dyn Write) -> anyhow::Result<()> {
+    if let Some((name, c)) = what.models()?.into_iter().find(|(_, c)| c.model_tasks().len() > 1) {
+        anyhow::bail!(misused(format_args!(
+            "phases are timed of models of one task, and {name} is asked for {}; `pwm bench epoch` takes any",
+            c.model_tasks().len()
+        )));
+    }
     if !json {
         header(out)?;
     }
@@ -251,7 +258,10 @@ fn time_env(what: &What, envs: &[usize], adjoint: bool, json: bool, out: &mut dy
         header(out)?;
     }
     for (config, c) in what.load()? {
-        if adjoint && !crate::env::Task::from_config(&c)?.is_differentiable() {
+        let differentiable =
+            |name: &String| anyhow::Ok(crate::env::Task::from_config(&c.of_env(name))?.is_differentiable());
+        if adjoint && !c.env_names().iter().map(differentiable).collect::<anyhow::Result<Vec<_>>>()?.iter().all(|d| *d)
+        {
             anyhow::bail!(misused(format_args!(
                 "a step under MuJoCo's law has no gradient here\n  leave `--adjoint` out"
             )));

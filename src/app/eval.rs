@@ -9,9 +9,10 @@ use std::time::{Duration, SystemTime};
 use anyhow::{Context, ensure};
 
 use super::misused;
-use crate::algo::Evaluator;
+use crate::algo::{Evaluator, TaskEvaluation};
 use crate::analysis::report::ReportTable;
 use crate::analysis::{select, stats};
+use crate::config::Config;
 use crate::device::philox::Stream;
 use crate::env::sizes;
 use crate::io::atomic::{FileError, replace_bytes};
@@ -119,7 +120,7 @@ pub fn run(args: &EvalArgs, out: &mut dyn Write) -> anyhow::Result<()> {
     }
     let path = checkpoint_in(&args.checkpoint)?;
     let stored = policy_in(&path)?;
-    let mut config = state::config_of(&stored)??;
+    let mut config = played(&path, state::config_of(&stored)??)?;
     config.threads = args.threads;
     let (stream, usual) = if args.fresh { (Stream::FreshEval, 100) } else { (Stream::Eval, config.eval_episodes) };
     let episodes = args.episodes.map_or(usual, |n| n as usize);
@@ -185,6 +186,7 @@ fn many(args: &EvalArgs, out: &mut dyn Write) -> anyhow::Result<()> {
         head: vec![
             "run",
             "checkpoint",
+            "task",
             "seed",
             "epoch",
             "mean",
@@ -198,7 +200,7 @@ fn many(args: &EvalArgs, out: &mut dyn Write) -> anyhow::Result<()> {
         rows: vec![],
     };
     let mut seen: BTreeMap<PathBuf, SystemTime> = BTreeMap::new();
-    let (mut begun, mut waits, mut left_out) = (false, false, Vec::new());
+    let (mut begun, mut waits, mut left_out, mut judged) = (false, false, Vec::new(), 0);
     let runs = loop {
         let runs = select::runs(&args.checkpoint);
         let missing = format!("{}: no run there", args.checkpoint.display());
@@ -227,11 +229,12 @@ fn many(args: &EvalArgs, out: &mut dyn Write) -> anyhow::Result<()> {
                 continue;
             }
             match judge(args, run, &path) {
-                Ok(row) => {
-                    let line = ReportTable { rows: vec![row.clone()], ..table.clone() }.markdown();
+                Ok(rows) => {
+                    let line = ReportTable { rows: rows.clone(), ..table.clone() }.markdown();
                     line.lines().skip(2).try_for_each(|l| writeln!(out, "{l}"))?;
                     out.flush()?;
-                    table.rows.push(row);
+                    table.rows.extend(rows);
+                    judged += 1;
                     write_tables(args, &table)?;
                 }
                 // A policy that is no longer among the best may be deleted after the files were listed.
@@ -252,7 +255,6 @@ fn many(args: &EvalArgs, out: &mut dyn Write) -> anyhow::Result<()> {
     for run in runs.iter().filter(silent).filter(|r| !folder::goes_on(r)) {
         let _ = writeln!(std::io::stderr(), "{}: it is not over, and no process works on it", run.display());
     }
-    let judged = table.rows.len();
     match left_out.into_iter().next() {
         Some(e) => Err(e.context(format!("{judged} checkpoints were judged, others could not be; the first"))),
         None => Ok(()),
@@ -276,31 +278,47 @@ fn checkpoints(run: &Path) -> Vec<PathBuf> {
     files
 }
 
-/// One row of the table.
-fn judge(args: &EvalArgs, run: &Path, path: &Path) -> anyhow::Result<Vec<String>> {
+/// The rows of the table for one checkpoint: one for each of its tasks and, of several, one for all of them.
+fn judge(args: &EvalArgs, run: &Path, path: &Path) -> anyhow::Result<Vec<Vec<String>>> {
     let stored = policy_in(path)?;
-    let mut config = state::config_of(&stored)??;
+    let mut config = played(path, state::config_of(&stored)??)?;
     config.threads = args.threads;
     let episodes = args.episodes.map_or(100, |n| n as usize);
     // A table compares policies, so it takes fresh starts: no policy was chosen by those.
     let mut evaluator = Evaluator::<f32>::new(&config, episodes, Stream::FreshEval)?;
     state::restore_policy(&mut evaluator, &stored)?;
     let e = evaluator.evaluate(|_| {})?;
-    let falls = e.tasks.iter().flat_map(|t| &t.lengths).filter(|l| **l < config.episode_length as f64).count();
     let name = |p: &Path| p.file_stem().unwrap_or(p.as_os_str()).to_string_lossy().into_owned();
-    Ok(vec![
-        name(run),
-        name(path),
-        config.seed.to_string(),
-        state::epoch_of(&stored)?.to_string(),
-        format!("{:.1}", e.mean()),
-        format!("{:.1}", e.std() / (episodes as f64).sqrt()),
-        format!("{:.1}", stats::median(&e.returns().collect::<Vec<_>>())),
-        format!("{:.0}", e.mean_length()),
-        falls.to_string(),
-        episodes.to_string(),
-        version::commit().into(),
-    ])
+    let epoch = state::epoch_of(&stored)?.to_string();
+    let cut: Vec<f64> = evaluator.env().groups.iter().map(|g| g.task.spec.episode_length as f64).collect();
+    let falls: Vec<usize> =
+        e.tasks.iter().zip(cut).map(|(t, cut)| t.lengths.iter().filter(|l| **l < cut).count()).collect();
+    let row = |task: &str, mean: f64, std: f64, returns: &[f64], length: f64, falls: usize| {
+        vec![
+            name(run),
+            name(path),
+            task.into(),
+            config.seed.to_string(),
+            epoch.clone(),
+            format!("{mean:.1}"),
+            format!("{:.1}", std / (episodes as f64).sqrt()),
+            format!("{:.1}", stats::median(returns)),
+            format!("{length:.0}"),
+            falls.to_string(),
+            returns.len().to_string(),
+            version::commit().into(),
+        ]
+    };
+    let of_task =
+        |(t, falls): (&TaskEvaluation, &usize)| row(&t.task, t.mean(), t.std(), &t.returns, t.mean_length(), *falls);
+    let mut rows: Vec<_> = e.tasks.iter().zip(&falls).map(of_task).collect();
+    if rows.len() > 1 {
+        let all: Vec<f64> = e.returns().collect();
+        // Of the mean of means, whose errors are independent.
+        let spread = e.tasks.iter().map(|t| t.std().powi(2)).sum::<f64>().sqrt() / e.tasks.len() as f64;
+        rows.push(row("mean of all", e.mean(), spread, &all, e.mean_length(), falls.iter().sum()));
+    }
+    Ok(rows)
 }
 
 /// A checkpoint of which only the policy will be used: damage to the rest of the file is a warning.
@@ -310,6 +328,18 @@ pub(super) fn policy_in(path: &Path) -> anyhow::Result<Checkpoint> {
         let _ = writeln!(std::io::stderr(), "warning: {}: {loss}; only its policy is used", path.display());
     }
     Ok(stored)
+}
+
+/// The configuration of a checkpoint that holds a policy; one that holds a model alone cannot be played.
+pub(super) fn played(path: &Path, config: Config) -> anyhow::Result<Config> {
+    ensure!(
+        config.is_played(),
+        misused(format_args!(
+            "{}: it holds a model without a policy; learn one in it: pwm-train mode=policy model=...",
+            path.display()
+        ))
+    );
+    Ok(config)
 }
 
 /// The checkpoint that a path means.

@@ -3,9 +3,11 @@
 use std::io::Write;
 use std::path::PathBuf;
 
-use super::eval::{checkpoint_in, policy_in};
+use super::eval::{checkpoint_in, played, policy_in};
+use super::misused;
 use crate::run::export::{self, ExportPart};
 use crate::run::state;
+use anyhow::ensure;
 
 /// Write a policy's weights as plain safetensors, with what it takes to use them
 #[derive(Clone, Debug, clap::Args)]
@@ -24,7 +26,16 @@ pub struct ExportArgs {
 pub fn run(args: &ExportArgs, out: &mut dyn Write) -> anyhow::Result<()> {
     let path = checkpoint_in(&args.checkpoint)?;
     let stored = policy_in(&path)?;
-    let config = state::config_of(&stored)??;
+    let config = played(&path, state::config_of(&stored)??)?;
+    let tasks = config.model_tasks();
+    ensure!(
+        tasks.len() == 1,
+        misused(format_args!(
+            "{}: its networks take the embedding of one of {} tasks, which recipes of exports do not know",
+            path.display(),
+            tasks.len()
+        ))
+    );
     for (name, shape) in export::export(&stored, &config, &args.parts, &args.out)? {
         writeln!(out, "{name} {shape:?}")?;
     }

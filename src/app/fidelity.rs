@@ -3,7 +3,7 @@
 use std::io::Write;
 use std::path::PathBuf;
 
-use super::eval::{checkpoint_in, policy_in};
+use super::eval::{checkpoint_in, played, policy_in};
 use super::misused;
 use crate::algo::pwm::Fidelity;
 use crate::algo::pwm::fidelity::{Agreement, FidelityReport};
@@ -32,14 +32,14 @@ pub struct FidelityArgs {
 pub fn run(args: &FidelityArgs, out: &mut dyn Write) -> anyhow::Result<()> {
     let path = checkpoint_in(&args.checkpoint)?;
     let stored = policy_in(&path)?;
-    let mut config = state::config_of(&stored)??;
+    let mut config = played(&path, state::config_of(&stored)??)?;
     anyhow::ensure!(
         config.has_world_model(),
         misused(format_args!("{} holds no world model: it is of {}", path.display(), config.alg))
     );
     config.threads = args.threads;
     let mut fidelity = Fidelity::<f32>::new(&config)?;
-    state::restore_networks(&mut fidelity, &stored)?;
+    state::restore_networks(&mut fidelity.machine, &stored)?;
     let report = fidelity.measure(args.warm_up as usize, args.rollouts as usize)?;
     if args.json {
         writeln!(out, "{}", json(&report))?;

@@ -102,6 +102,10 @@ fn norm(a: &[f64]) -> f64 {
 /// Carries the command out; `out` is standard output, or a test's buffer.
 pub fn run(args: &GradcheckArgs, out: &mut dyn Write) -> anyhow::Result<()> {
     let config = crate::config::load(&args.overrides)?;
+    ensure!(
+        config.env_names().len() == 1,
+        misused(format_args!("a gradient is checked on one task, and env names {}", config.env_names().len()))
+    );
     let task = Task::from_config(&config)?;
     ensure!(
         task.is_differentiable(),

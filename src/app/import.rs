@@ -1,4 +1,4 @@
-//! `pwm import`: a checkpoint of published PWM or its flow fork becomes one of ours.
+//! `pwm import`: a checkpoint of published PWM, its flow fork or TD-MPC2 becomes one of ours.
 
 use std::io::Write;
 use std::path::PathBuf;
@@ -11,7 +11,7 @@ use crate::io::atomic::FileError;
 use crate::io::torch::TorchFile;
 use crate::run::import::{self, ImportError, ImportReport};
 
-/// Make a policy of a checkpoint of published PWM or its flow fork (.pt)
+/// Make a policy of a checkpoint of published PWM or its flow fork, or a model of one of TD-MPC2 (.pt)
 #[derive(Clone, Debug, clap::Args)]
 pub struct ImportArgs {
     /// A file of torch.save, as the published code writes it
@@ -31,7 +31,18 @@ pub fn run(args: &ImportArgs, out: &mut dyn Write) -> anyhow::Result<()> {
     settings.extend(import::settings(&file));
     writeln!(out, "settings read off the file: {}", settings[1..].join(" "))?;
     settings.extend(args.settings.iter().cloned());
-    let config = config::load(&settings)?;
+    let mut config = config::load(&settings)?;
+    if !config.is_played() {
+        // Its tasks are all that a model alone is of.
+        config.env = format!("[{}]", config.tasks.join(", "));
+        if config.tasks.is_empty() {
+            return Err(misused(format_args!(
+                "how many tasks the model has is in the file, not which; name them in their order: pwm import FILE \
+                 --out OUT tasks=[...]"
+            ))
+            .into());
+        }
+    }
     crate::env::check(&config)?;
     let imported = import::import(&file, &config);
     print(&imported.report, out)?;
@@ -49,7 +60,8 @@ pub fn run(args: &ImportArgs, out: &mut dyn Write) -> anyhow::Result<()> {
         );
     }
     imported.save(&target)?;
-    writeln!(out, "written: {0}; pwm eval {0}", target.display())?;
+    let next = if config.is_played() { "pwm eval " } else { "pwm-train mode=policy data=FILE.idx env=TASK model=" };
+    writeln!(out, "written: {0}; {next}{0}", target.display())?;
     Ok(())
 }
 

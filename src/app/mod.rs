@@ -4,7 +4,9 @@
 
 pub mod baseline;
 pub mod bench;
+pub mod collect;
 pub mod config;
+pub mod data;
 pub mod doctor;
 pub mod eval;
 pub mod export;

@@ -1,13 +1,18 @@
 //! `pwm plan`: what a run would hold, whether that fits, and what would.
 
+mod epoch;
+
 use std::io::Write;
 
 use rayon::prelude::*;
 use serde_json::{Value, json};
 
-use crate::config::{Bytes, Config, Device, ReplayPlace, Shipped, ShippedKind, load};
+use crate::algo::pwm::recorded::open;
+use crate::config::{Bytes, Config, Device, Mode, ReplayPlace, Shipped, ShippedKind, load};
+use crate::env::{dims, task_sizes};
 use crate::mem::Budget;
 use crate::run::plan::{ArenaPlace, DoesNotFit, Fit, Knob, Limits, MemoryKind, Plan, Planner, knobs};
+use crate::run::recorded::complete;
 use crate::tape::Placement;
 
 /// Say what memory a run takes, and what fits, before anything is allocated.
@@ -24,6 +29,9 @@ pub struct PlanArgs {
     /// A table of every shipped configuration
     #[arg(long)]
     pub all: bool,
+    /// What a GPU launches in an epoch, counted, and how long models of three GPUs would take; needs none
+    #[arg(long, conflicts_with = "all")]
+    pub epoch: bool,
     /// Print one JSON object, or with --all one a configuration
     #[arg(long)]
     pub json: bool,
@@ -37,6 +45,9 @@ pub fn run(args: &PlanArgs, out: &mut dyn Write) -> anyhow::Result<()> {
     let (c, place, limits) = configure(args, None)?;
     let planner = Planner::new(&c, place);
     let plan = planner.within(&limits);
+    if args.epoch {
+        return epoch::show(&c, &planner, &plan, args.json, out);
+    }
     if args.json {
         writeln!(out, "{}", to_json(&c, &planner, &plan, &limits))?;
     } else {
@@ -49,7 +60,7 @@ pub fn run(args: &PlanArgs, out: &mut dyn Write) -> anyhow::Result<()> {
 fn configure(args: &PlanArgs, alg: Option<&str>) -> anyhow::Result<(Config, ArenaPlace, Limits)> {
     let mut settings = args.overrides.clone();
     settings.extend(alg.map(|alg| format!("alg={alg}")));
-    let mut c = load(&settings)?;
+    let mut c = complete(load(&settings)?)?;
     crate::env::check(&c)?;
     c.mem = args.mem.or(c.mem);
     c.device_mem = args.device_mem.or(c.device_mem);
@@ -58,6 +69,7 @@ fn configure(args: &PlanArgs, alg: Option<&str>) -> anyhow::Result<(Config, Aren
     let place = match c.device {
         Device::Cuda(_) => ArenaPlace::Device,
         Device::Auto if c.device_mem.is_some() => ArenaPlace::Device,
+        _ if args.epoch => ArenaPlace::Device,
         _ => ArenaPlace::Host,
     };
     place.suits(&c)?;
@@ -81,6 +93,7 @@ fn show(c: &Config, planner: &Planner, plan: &Plan, limits: &Limits, out: &mut d
     let programs: Vec<String> = programs.iter().map(|(name, b)| format!("{name} {}", Bytes(*b))).collect();
     writeln!(out, "\nactivations  {}", programs.join(", "))?;
     show_levels(planner, plan, out)?;
+    show_data(c, out)?;
     if let Some(place) = plan.replay_place() {
         let chosen = if c.replay == ReplayPlace::Auto { ", by budget (replay=auto)" } else { "" };
         writeln!(out, "replay       {place}{chosen}")?;
@@ -126,6 +139,41 @@ fn show(c: &Config, planner: &Planner, plan: &Plan, limits: &Limits, out: &mut d
             });
             writeln!(out, "  {:<15} {most}{own} (now {})", knob.key, (knob.get)(c))?;
         }
+    }
+    Ok(())
+}
+
+/// The recorded episodes that a run would learn from.
+fn show_data(c: &Config, out: &mut dyn Write) -> anyhow::Result<()> {
+    if c.mode == Mode::Train {
+        return Ok(());
+    }
+    let store = open(c)?;
+    let (obs, act) = dims(c);
+    let (episodes, rows) = store.tasks().iter().fold((0, 0), |(e, r), t| (e + t.episodes, r + t.rows));
+    let updates = if c.is_played() && !c.finetune { 0 } else { c.max_epochs as usize * c.wm_iterations };
+    writeln!(
+        out,
+        "data         {} tasks, {episodes} episodes, {rows} rows; observations of {obs} and actions of {act} numbers, with \
+         zeros behind a narrower task's",
+        store.tasks().len()
+    )?;
+    writeln!(
+        out,
+        "             {} mapped, of which nothing need stay in memory; {updates} model updates of {} steps each",
+        Bytes(store.mapped()),
+        c.wm_batch_size * c.horizon
+    )?;
+    let width = store.tasks().iter().map(|t| t.name.len()).max().unwrap_or(0);
+    let sizes = task_sizes(c);
+    for t in store.tasks() {
+        let Some((_, obs, act)) = sizes.iter().find(|s| s.0 == t.name) else { continue };
+        let (name, steps) = (&t.name, t.rows - t.episodes);
+        writeln!(
+            out,
+            "  {name:<width$}  {:>8} episodes  {steps:>10} steps  obs {obs:>3}  action {act:>2}",
+            t.episodes
+        )?;
     }
     Ok(())
 }

@@ -2,6 +2,7 @@
 //! The cases lie in files by family.
 
 mod elementwise;
+mod embedding;
 mod env;
 mod flow;
 pub mod lab;
@@ -32,6 +33,7 @@ pub fn cases() -> Vec<Case> {
     elementwise::elementwise_cases(&mut list);
     loss::loss_cases(&mut list);
     flow::flow_cases(&mut list);
+    embedding::embedding_cases(&mut list);
     policy::policy_cases(&mut list);
     replay::replay_cases(&mut list);
     physics::physics_cases(&mut list);

@@ -21,6 +21,7 @@ use crate::io::checkpoint::Checkpoint;
 use crate::run::folder::{self, FolderError, RunFolder, RunInfo};
 use crate::run::plan::{ArenaPlace, Limits, Plan};
 use crate::run::progress::{Short, Time, Ui};
+use crate::run::recorded::{self, checkpoint_of, complete};
 use crate::run::session::{CURVE, Session, SessionError, StopReason, movie_name, still_name};
 use crate::run::signals::StopFlag;
 use crate::run::state;
@@ -149,7 +150,15 @@ fn set_up(run: Accepted, out: &mut dyn Write) -> anyhow::Result<Session<f32>> {
             Session::resume(runner, folder, info, &latest)?
         }
         // A new run, or one that was ended before it could write its first checkpoint.
-        None => Session::begin(runner, folder, info)?,
+        None => {
+            let mut runner = runner;
+            if !config.model.is_empty() {
+                let from = checkpoint_of(&config);
+                state::restore_model(&mut runner, &Checkpoint::load(&from)?)?;
+                say(out, format_args!("  begins with    the world model of {}", from.display()));
+            }
+            Session::begin(runner, folder, info)?
+        }
     })
 }
 
@@ -157,6 +166,7 @@ fn set_up(run: Accepted, out: &mut dyn Write) -> anyhow::Result<Session<f32>> {
 fn begin(args: &TrainArgs, out: &mut dyn Write) -> anyhow::Result<Option<Accepted>> {
     let settings = args.settings();
     let (config, notes) = load_with_notes(&settings).map_err(|e| several_values(e.into(), &settings))?;
+    let config = complete(config)?;
     env::check(&config)?;
     for note in notes {
         say(out, format_args!("  {note}"));
@@ -218,6 +228,7 @@ fn resume(dir: &Path, args: &TrainArgs) -> anyhow::Result<Accepted> {
     let settings = args.settings();
     let config = Config::from_yaml(&name, &folder.read_config()?, &settings)?;
     env::check(&config)?;
+    recorded::check(&config)?;
     let admitted = admit(&config)?;
     let (latest, original) = if folder.latest().is_file() {
         let latest = Checkpoint::load(&folder.latest())?;
@@ -317,7 +328,21 @@ fn announce(t: &Runner<f32>, admitted: &Admitted, folder: &RunFolder, info: &Run
     let networks = &t.parts.networks;
     let total = Short(networks.iter().map(|n| n.group.len).sum::<usize>() as f64);
     let each: Vec<String> = networks.iter().map(|n| format!("{} {}", n.name, Short(n.group.len as f64))).collect();
-    say(out, format_args!("{} on the {}: {}, seed {}", learner(c.algorithm).title(), c.env, c.alg, c.seed));
+    let title = learner(c.algorithm).title();
+    match (c.is_played(), &c.env_names()[..]) {
+        (true, [one]) => say(out, format_args!("{title} on the {one}: {}, seed {}", c.alg, c.seed)),
+        (true, all) => {
+            say(out, format_args!("{title} on {} tasks: {}, seed {}", all.len(), c.alg, c.seed));
+            say(out, format_args!("  tasks          {}", all.join(", ")));
+        }
+        (false, all) => {
+            say(out, format_args!("{title}, a model of {} tasks: {}, seed {}", all.len(), c.alg, c.seed));
+            say(out, format_args!("  tasks          {}", all.join(", ")));
+        }
+    }
+    if !c.data.is_empty() {
+        say(out, format_args!("  data           {}", c.data.join(", ")));
+    }
     say(out, format_args!("  run folder     {}", folder.path().display()));
     say(out, format_args!("  parameters     {total} ({})", each.join(", ")));
     let Admitted { plan, limits, .. } = admitted;
@@ -353,8 +378,7 @@ fn announce(t: &Runner<f32>, admitted: &Admitted, folder: &RunFolder, info: &Run
         );
     }
     say(out, format_args!("  processor      {}, {} threads, {}", info.device, info.threads, products(t)));
-    let steps = c.rollout_states();
-    let epochs = format!("{} epochs of {steps} environment steps", c.max_epochs);
+    let epochs = format!("{} epochs of {} {}", c.max_epochs, c.epoch_steps(), c.steps_are());
     if c.max_minutes > 0.0 {
         say(
             out,
@@ -384,11 +408,15 @@ fn conclude(s: &Session<f32>, stop_reason: &StopReason, out: &mut dyn Write) {
     let time = Time(s.elapsed());
     let steps = Short(s.runner.env_steps() as f64);
     say(out, format_args!(""));
-    say(out, format_args!("{why}: {epoch} of {} epochs, {steps} environment steps, {time} in all", c.max_epochs));
+    say(out, format_args!("{why}: {epoch} of {} epochs, {steps} {}, {time} in all", c.max_epochs, c.steps_are()));
+    let what = if c.is_played() { "policy   " } else { "model    " };
     if let Some(e) = s.evaluation() {
-        say(out, format_args!("  last policy    {e}"));
+        say(out, format_args!("  last {what} {e}"));
     }
-    if let Some(b) = s.best() {
+    if let Some(b) = s.best().filter(|_| !c.is_played()) {
+        say(out, format_args!("  best {what} loss {:.5} ± {:.5}, epoch {}", -b.mean, b.std, b.epoch));
+        say(out, format_args!("                 {}", s.folder.best().display()));
+    } else if let Some(b) = s.best() {
         say(
             out,
             format_args!(

@@ -2,7 +2,8 @@
 
 use clap::Parser;
 use pwm::app::{
-    baseline, bench, config, doctor, eval, export, fidelity, gradcheck, import, plan, report, robot, selftest, sweep,
+    baseline, bench, collect, config, data, doctor, eval, export, fidelity, gradcheck, import, plan, report, robot,
+    selftest, sweep,
 };
 use std::process::ExitCode;
 
@@ -21,6 +22,11 @@ enum Command {
     Eval(eval::EvalArgs),
     /// Play a task with random actions, and with none
     Baseline(baseline::BaselineArgs),
+    /// Record episodes of tasks, to learn from
+    Collect(collect::CollectArgs),
+    /// Look at recorded episodes of many tasks, index them, sort them by task
+    #[command(subcommand)]
+    Data(data::DataCommand),
     /// Measure how far a model's gradient agrees with the true environment
     Fidelity(fidelity::FidelityArgs),
     /// Check the gradient of the simulator against dual numbers and differences
@@ -57,6 +63,8 @@ fn main() -> ExitCode {
         Command::Selftest(args) => selftest::run(&args, out),
         Command::Eval(args) => eval::run(&args, out),
         Command::Baseline(args) => baseline::run(&args, out),
+        Command::Collect(args) => collect::run(&args, out),
+        Command::Data(command) => data::run(&command, out),
         Command::Fidelity(args) => fidelity::run(&args, out),
         Command::Gradcheck(args) => gradcheck::run(&args, out),
         Command::Render(args) => eval::render(&args, out),

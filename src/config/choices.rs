@@ -118,6 +118,24 @@ words! {
         Shac = "shac",
     }
 
+    /// What a run learns, and from what.
+    Mode {
+        /// policy and model, from true environments.
+        Train = "train",
+        /// the model alone, from recorded episodes.
+        Pretrain = "pretrain",
+        /// a policy for one task of a model that is there, from recorded episodes.
+        Policy = "policy",
+    }
+
+    /// How much of recorded data a task is.
+    TaskSampling {
+        /// all tasks alike.
+        Tasks = "tasks",
+        /// every episode alike.
+        Episodes = "episodes",
+    }
+
     /// What the factors of matrix products are rounded to on a GPU. Sums of products, statistics, weights and the
     /// optimiser stay in single precision.
     Precision {

@@ -53,9 +53,10 @@ pub enum ConfigError {
     Unreadable { path: PathBuf, source: io::Error, known: String },
 
     /// A file of a run of many tasks: the settings that make it one, and their places.
-    #[error("{place}: this is a run of many tasks, and a run has one: {}\n  for a run of one task set multitask to False \
-             and task_dim to 0, and leave tasks and action_dims out", with_lines(.settings))]
-    ManyTasks { place: SourceLocation, settings: Vec<(u64, String)> },
+    #[error("{place}: this is a run of many tasks{}: {}\n  name them, as env=mt30 or env=[walker-run,reacher-easy]; or \
+             learn from recorded episodes, mode=pretrain data=FILE.idx; for a run of one task set multitask to False \
+             and task_dim to 0, and leave tasks and action_dims out", and_one(.env), with_lines(.settings))]
+    ManyTasks { place: SourceLocation, settings: Vec<(u64, String)>, env: String },
 
     /// Settings that are each allowed and do not go together.
     #[error("{rule}{}", origins(.from))]
@@ -107,6 +108,11 @@ impl From<Box<ConfigError>> for ConfigErrors {
     fn from(error: Box<ConfigError>) -> Self {
         ConfigErrors(vec![*error])
     }
+}
+
+/// That the environment is one.
+fn and_one(env: &str) -> String {
+    if env.is_empty() { String::new() } else { format!(", and env={env} is one") }
 }
 
 fn with_lines(settings: &[(u64, String)]) -> String {

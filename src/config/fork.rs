@@ -95,7 +95,8 @@ const ABSENT: &[(&str, &str)] = &[
 const FIXED: &[(&str, f64)] = &[("wm_dyn_loss_weight", 1.0), ("wm_rew_loss_weight", 1.0), ("wm_weight_decay", 0.0)];
 
 /// The settings of such a file under this program's names, and what became of each.
-pub(super) fn translate(settings: Vec<Setting>) -> (Vec<Setting>, Vec<Note>) {
+/// `many` says whether it is for many tasks.
+pub(super) fn translate(settings: Vec<Setting>, many: bool) -> (Vec<Setting>, Vec<Note>) {
     let flow = settings.iter().any(|s| s.name == "use_flow_dynamics" && s.value == Value::Bool(true));
     let mut all = Vec::new();
     for setting in settings {
@@ -106,7 +107,7 @@ pub(super) fn translate(settings: Vec<Setting>) -> (Vec<Setting>, Vec<Note>) {
         let written = format!("{}={}", setting.name, setting.value);
         let setting = Setting { value: own_default(&setting.value).unwrap_or(setting.value), ..setting };
         let mut note = |kind, meaning: String| notes.push(Note { kind, setting: written.clone(), meaning });
-        match meaning(&setting, flow) {
+        match meaning(&setting, flow, many) {
             Meaning::Key(name, value) => {
                 let shown = if name == setting.name && value == setting.value {
                     "as it is".into()
@@ -155,7 +156,7 @@ fn text(word: &str) -> Value {
     Value::Text(word.into())
 }
 
-fn meaning(setting: &Setting, flow: bool) -> Meaning {
+fn meaning(setting: &Setting, flow: bool, many: bool) -> Meaning {
     let (name, value) = (setting.name.as_str(), &setting.value);
     let has = |part: &str| matches!(value, Value::Text(t) if t.contains(part));
     let number = match value {
@@ -164,6 +165,9 @@ fn meaning(setting: &Setting, flow: bool) -> Meaning {
         Value::Null => Some(0.0),
         _ => None,
     };
+    if many && let Some(meaning) = of_many(name, value) {
+        return meaning;
+    }
     if has("${") {
         return Meaning::Nothing("it refers to another file; the default is used".into());
     }
@@ -249,6 +253,33 @@ fn meaning(setting: &Setting, flow: bool) -> Meaning {
         Some((Key { name, .. }, value)) => Meaning::Key(name, value),
         None => Meaning::Refused("there is no such setting; it is left out".into()),
     }
+}
+
+/// What a setting means in a file for many tasks, where it means something else than in one for a single task.
+fn of_many(name: &str, value: &Value) -> Option<Meaning> {
+    let plain = name.strip_prefix("world_model_config.").unwrap_or(name);
+    Some(match plain {
+        "multitask" | "tasks" | "action_dims" => {
+            Meaning::Nothing("tasks and their sizes are those of `env`, or of the data".into())
+        }
+        "task_dim" => match value {
+            Value::Int(n) if *n > 0 => Meaning::Key("task_dim", value.clone()),
+            _ => Meaning::Nothing("the default is used".into()),
+        },
+        "num_bins" => match value {
+            Value::Int(n) if *n > 1 => Meaning::Keys(vec![
+                ("reward_head", text("two_hot")),
+                ("num_bins", value.clone()),
+                ("rew_norm", text("none")),
+            ]),
+            _ => return None,
+        },
+        "vmin" => Meaning::Key("vmin", value.clone()),
+        "vmax" => Meaning::Key("vmax", value.clone()),
+        // Rewards of a two-hot head are learned as they are.
+        "rew_rms" | "rew_norm" => Meaning::Nothing("the two-hot reward head learns rewards as they are".into()),
+        _ => return None,
+    })
 }
 
 /// The default of `${resolve_child:DEFAULT,..}`, which an environment's file may replace; the shipped ones have the

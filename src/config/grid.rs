@@ -1,14 +1,14 @@
 //! Several values for a setting, as Hydra writes them: `seed=0,1,2`, `seed=range(0,3)`,
 //! `alg=choice(pwm_small,shac_small)`.
 //!
-//! `env=` also takes the name of a set (`mt30`) and patterns of names (`walker-*`).
+//! `env=` also takes the name of a set (`mt30`) and patterns of names (`walker-*`), a run for each; a list in brackets is
+//! one run of several tasks.
 //!
 //! A comma inside brackets, braces or quotes, or behind a backslash, belongs to the value: `units=[64,64],[128]` has
 //! two values. Quotes around a whole value are taken off.
 
 use super::error::{ConfigError, ConfigErrors, SourceLocation};
-use super::shipped::{Shipped, ShippedKind};
-use globset::Glob;
+use super::tasks::matching;
 
 /// The most points of a grid: more is a slip of the pen.
 const MOST: usize = 100_000;
@@ -33,7 +33,7 @@ impl Grid {
                 continue;
             };
             let key = plain(key);
-            match values(value).and_then(|all| if key == "env" { environments(all) } else { Ok(all) }) {
+            match values(value).and_then(|all| if key == "env" { matching(all) } else { Ok(all) }) {
                 Ok(values) => {
                     read.retain(|(k, _)| *k != key);
                     read.push((key, values));
@@ -59,30 +59,6 @@ impl Grid {
         }
         Ok(Self { axes, points })
     }
-}
-
-/// Shipped environments by the name of a set, or by a pattern of names; others as they are.
-fn environments(values: Vec<String>) -> Result<Vec<String>, String> {
-    let mut all = vec![];
-    for value in values {
-        let is_pattern = value.contains(['*', '?', '[']) && !value.contains(['/', '.']);
-        let matched = match Shipped::set(&value) {
-            None if is_pattern => {
-                let glob =
-                    Glob::new(&value).map_err(|e| format!("`{value}` is no pattern of names: {e}"))?.compile_matcher();
-                let found: Vec<_> = Shipped::names(ShippedKind::Env).into_iter().filter(|n| glob.is_match(n)).collect();
-                if found.is_empty() {
-                    return Err(format!("no shipped environment is called like `{value}`"));
-                }
-                Some(found)
-            }
-            found => found,
-        };
-        let found = matched.map_or_else(|| vec![value], |names| names.into_iter().map(str::to_owned).collect());
-        let new: Vec<String> = found.into_iter().filter(|name| !all.contains(name)).collect();
-        all.extend(new);
-    }
-    Ok(all)
 }
 
 /// A key without the prefixes that Hydra's users write.

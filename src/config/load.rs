@@ -4,16 +4,18 @@ use std::collections::BTreeMap;
 use std::path::Path;
 use std::sync::Arc;
 
+use super::choices::Mode;
 use super::error::{Broken, ConfigError, ConfigErrors, SourceLocation};
 use super::fork::{self, Note, NoteKind};
 use super::key::{Key, one_of};
-use super::multitask;
+use super::multitask::ManyTasks;
 use super::names::{help_for, nearest, resolve};
 use super::schema::Config;
 use super::shipped::{Shipped, ShippedKind, WITH_ALG, based};
 use super::spec::{OwnSpec, SPEC, Spec};
+use super::tasks::{is_of_each, several};
 use super::unread;
-use super::value::Value;
+use super::value::{Field, Value};
 use super::yaml::{Setting, read_settings, read_value};
 
 /// The configuration that these overrides (`key=value`) ask for.
@@ -37,11 +39,19 @@ pub fn load_with_notes<S: AsRef<str>>(overrides: &[S]) -> Result<(Config, Vec<No
     let env = source(ShippedKind::Env, chosen("env").or_else(|| inner("env")), &defaults.env)?;
     let (for_algs, settings): (Vec<_>, Vec<_>) = env.settings.into_iter().partition(|s| s.name == WITH_ALG);
     let mut layers = vec![settings];
-    if let Some(base) = inner("alg") {
+    let mut bases = vec![];
+    let mut next = inner("alg").cloned();
+    while let Some(base) = next {
         let named =
-            Shipped::find(ShippedKind::Alg, &text_of(base)).ok_or_else(|| unknown_name(ShippedKind::Alg, base))?;
-        layers.extend([named.settings()?, with_alg(&for_algs, named.name)?]);
+            Shipped::find(ShippedKind::Alg, &text_of(&base)).ok_or_else(|| unknown_name(ShippedKind::Alg, &base))?;
+        let settings = named.settings()?;
+        next = settings.iter().find(|s| s.name == "alg").cloned();
+        bases.push((named.name, settings));
     }
+    for (name, settings) in bases.into_iter().rev() {
+        layers.extend([settings, with_alg(&for_algs, name)?]);
+    }
+    let own_settings = alg.settings.clone();
     layers.extend([alg.settings, with_alg(&for_algs, &alg.name)?]);
 
     for layer in layers {
@@ -55,7 +65,30 @@ pub fn load_with_notes<S: AsRef<str>>(overrides: &[S]) -> Result<(Config, Vec<No
     if env.spec.is_some() {
         resolver.config.spec = env.spec;
     }
+    if resolver.config.mode == Mode::Pretrain
+        && let Some(env) = chosen("env")
+    {
+        resolver.errors.push(ConfigError::Syntax {
+            place: env.name_at.clone(),
+            message:
+                "`env` names what is played, and mode=pretrain plays nothing\n  leave it out; tasks=[...] takes some \
+                      of the tasks of the data"
+                    .into(),
+        });
+    }
+    if resolver.config.env_names().len() > 1 {
+        let own = |o: &&Setting| resolve(&o.name, Value::Null).is_some_and(|(key, _)| is_of_each(key));
+        // Those of shipped files are for the task that such a file has by itself.
+        let in_file = own_settings.iter().filter(|_| Shipped::find(ShippedKind::Alg, &resolver.config.alg).is_none());
+        resolver.errors.extend(overrides.iter().chain(in_file).filter(own).map(|o| ConfigError::Syntax {
+            place: o.name_at.clone(),
+            message: format!("each of several tasks has its own `{}`\n  leave it out, or train one task", o.name),
+        }));
+    }
     let config = resolver.finish()?;
+    if let Some(many) = alg.many.or(env.many).filter(|_| config.mode == Mode::Train && config.env_names().len() == 1) {
+        return Err(many.refusal(&config.env).into());
+    }
     let unread = unread::notes(&config, &overrides);
     Ok((config, env.notes.into_iter().chain(alg.notes).chain(unread).collect()))
 }
@@ -125,6 +158,36 @@ fn with_alg(for_algs: &[Setting], name: &str) -> Result<Vec<Setting>, ConfigErro
     Ok(settings)
 }
 
+/// What several shipped environments set together: what all of them share, and the length of the longest episode. A
+/// list is called by the names that are meant.
+fn of_several(name: String, names: Vec<String>) -> Result<Source, ConfigErrors> {
+    let shipped = |name: &String| Shipped::find(ShippedKind::Env, name).expect("invariant: each is shipped");
+    let mut all: Vec<Vec<Setting>> = names.iter().map(|n| shipped(n).settings()).collect::<Result<_, _>>()?;
+    let length = |settings: &Vec<Setting>| {
+        let own = settings.iter().find(|s| s.name == EPISODE_LENGTH).and_then(|s| usize::read(&s.value));
+        own.unwrap_or_else(|| Config::default().episode_length)
+    };
+    let longest = all.iter().map(length).max().unwrap_or_default();
+    // What each has in the same way.
+    let rest = all.split_off(1);
+    let mut shared = all.pop().unwrap_or_default();
+    shared.retain(|s| rest.iter().all(|other| other.iter().any(|o| o.name == s.name && o.value == s.value)));
+    shared.retain(|s| s.name != EPISODE_LENGTH && Key::find(&s.name).is_none_or(|key| !is_of_each(key)));
+    let place = SourceLocation::Default;
+    shared.push(Setting {
+        name: EPISODE_LENGTH.into(),
+        name_at: place.clone(),
+        value: longest.write(),
+        value_at: place,
+    });
+    let is_list = Shipped::set(&name).is_none();
+    let name = if is_list { format!("[{}]", names.join(", ")) } else { name };
+    Ok(Source { name, spec: None, notes: vec![], settings: shared, many: None })
+}
+
+/// The setting that every environment has, and that a run of several needs of all of them.
+const EPISODE_LENGTH: &str = "episode_length";
+
 /// A chosen file: what to call it, and what it says.
 struct Source {
     name: String,
@@ -132,12 +195,27 @@ struct Source {
     spec: OwnSpec,
     notes: Vec<Note>,
     settings: Vec<Setting>,
+    /// What says that it is for many tasks.
+    many: Option<ManyTasks>,
 }
 
 /// Opens what `alg=` or `env=` names: a shipped configuration, or a file if it ends in `.yaml`.
 fn source(kind: ShippedKind, chosen: Option<&Setting>, default: &str) -> Result<Source, ConfigErrors> {
-    let name = chosen.map_or_else(|| default.to_owned(), text_of);
-    if let Some(setting) = chosen.filter(|s| matches!(s.value, Value::Map(_) | Value::List(_))) {
+    let mut name = chosen.map_or_else(|| default.to_owned(), text_of);
+    let place = chosen.map_or(SourceLocation::Default, |s| s.value_at.clone());
+    if kind == ShippedKind::Env
+        && let Some(names) = several(&name, &place)?
+    {
+        // A list of one is that one.
+        match &names[..] {
+            [one] => name = one.clone(),
+            _ => return of_several(name, names),
+        }
+    }
+    let is_other = |s: &&Setting| {
+        matches!(s.value, Value::Map(_)) || kind == ShippedKind::Alg && matches!(s.value, Value::List(_))
+    };
+    if let Some(setting) = chosen.filter(is_other) {
         return Err(ConfigError::WrongValue {
             place: setting.value_at.clone(),
             key: kind.key().into(),
@@ -148,23 +226,14 @@ fn source(kind: ShippedKind, chosen: Option<&Setting>, default: &str) -> Result<
         }
         .into());
     }
-    if let Some(shipped) = Shipped::find(kind, &name).filter(|s| !s.is_set()) {
+    if let Some(shipped) = Shipped::find(kind, &name) {
         // A shipped specification is known by its name.
         let settings = shipped.settings()?;
-        return Ok(Source { name, spec: None, notes: vec![], settings });
+        return Ok(Source { name, spec: None, notes: vec![], settings, many: None });
     }
     let path = Path::new(&name);
     if path.extension().is_none_or(|e| e != "yaml" && e != "yml") {
         return Err(match chosen {
-            Some(setting) if kind == ShippedKind::Env && Shipped::set(&name).is_some() => ConfigError::Syntax {
-                place: setting.value_at.clone(),
-                message: format!(
-                    "`{name}` is a set of {} environments, and a run has one\n  name one of them, or train each: \
-                     pwm-train --multirun env={name}",
-                    Shipped::set(&name).map_or(0, |s| s.len())
-                ),
-            }
-            .into(),
             Some(setting) => unknown_name(kind, setting).into(),
             None => unreachable!("the default {} configuration is shipped", kind.key()),
         });
@@ -175,24 +244,26 @@ fn source(kind: ShippedKind, chosen: Option<&Setting>, default: &str) -> Result<
         known: one_of(&Shipped::names(kind)),
     })?;
     let settings = read_settings(&name, &text)?;
-    if let Some(error) = multitask::refusal(&name, &text, &settings) {
-        return Err(error.into());
+    let many = ManyTasks::of(&name, &text, &settings);
+    if let Some(many) = &many {
+        many.check(fork::is_one(&settings))?;
     }
     let spec = (kind == ShippedKind::Env).then(|| Spec::in_file(&name, &text)).flatten();
     let spec = spec.map(Spec::with_robot_file).transpose()?.map(Arc::new);
     let settings: Vec<_> = settings.into_iter().filter(|s| spec.is_none() || s.name != SPEC).collect();
-    let (settings, mut notes) = if fork::is_one(&settings) { fork::translate(settings) } else { (settings, vec![]) };
+    let (settings, mut notes) =
+        if fork::is_one(&settings) { fork::translate(settings, many.is_some()) } else { (settings, vec![]) };
     // An environment's file that names a shipped one starts from it.
     if let (ShippedKind::Env, Some(named)) = (kind, settings.iter().find(|s| s.name == kind.key())) {
         let base = Shipped::find(kind, &text_of(named)).ok_or_else(|| unknown_name(kind, named))?;
         let spec = base.spec().map(|from| Spec::based(from, spec.map(Arc::unwrap_or_clone), &named.value_at));
-        return Ok(Source { name, spec: spec.map(Arc::new), notes, settings: based(base.settings()?, settings) });
+        return Ok(Source { name, spec: spec.map(Arc::new), notes, settings: based(base.settings()?, settings), many });
     }
     if kind == ShippedKind::Env && spec.is_none() {
         let meaning = format!("it has neither `spec` nor `env`: its settings are for the task `{default}`");
         notes.push(Note { kind: NoteKind::Mapped, setting: format!("env={name}"), meaning });
     }
-    Ok(Source { name, spec, notes, settings })
+    Ok(Source { name, spec, notes, settings, many })
 }
 
 fn text_of(setting: &Setting) -> String {

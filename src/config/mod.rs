@@ -22,6 +22,7 @@ mod rules;
 mod schema;
 mod shipped;
 pub mod spec;
+mod tasks;
 mod unread;
 mod value;
 mod yaml;
@@ -29,8 +30,8 @@ mod yaml;
 pub use bytes::Bytes;
 pub use choices::{
     ActorKind, Algorithm, Bootstrap, Collapse, Decode, Device, Dynamics, FlowHead, FlowProjection, Inertia, Integrator,
-    Latent, LrSchedule, MujocoVersion, Precision, Recompute, ReferencePoint, ReplayPlace, ReplaySampling, RewNorm,
-    RewardHead, Rollout, Subgradient, TauSampling,
+    Latent, LrSchedule, Mode, MujocoVersion, Precision, Recompute, ReferencePoint, ReplayPlace, ReplaySampling,
+    RewNorm, RewardHead, Rollout, Subgradient, TaskSampling, TauSampling,
 };
 pub use docs::{help_text, markdown};
 pub use error::{Broken, ConfigError, ConfigErrors, SourceLocation};

@@ -3,7 +3,7 @@
 //! Checked before anything is computed. Products are taken in 128 bits, so no input overflows them.
 
 use super::choices::{
-    Device, Dynamics, FlowHead, FlowProjection, Latent, LrSchedule, Precision, ReplayPlace, RewNorm, RewardHead,
+    Device, Dynamics, FlowHead, FlowProjection, Latent, LrSchedule, Mode, Precision, ReplayPlace, RewNorm, RewardHead,
 };
 use super::error::Broken;
 use super::schema::Config;
@@ -69,6 +69,38 @@ impl Config {
                     c.num_envs, c.horizon
                 ),
                 format!("set critic_batches to {near}, or num_envs to a multiple of {batches}"),
+            )
+        });
+
+        let (names, all) = (c.env_names(), c.model_tasks());
+        let tasks = names.len();
+        rule(c.num_envs.is_multiple_of(tasks) || !c.has_environments(), &["num_envs", "env"], &|| {
+            let near = c.num_envs.div_ceil(tasks) * tasks;
+            (
+                format!("num_envs={} cannot be shared out equally among the {tasks} tasks of env", c.num_envs),
+                format!("set num_envs to {near}"),
+            )
+        });
+        let known = tasks == 1 && all.contains(&names[0]);
+        // Elsewhere tasks are those of the data, or of the model, which are not read here.
+        let of_env = c.mode == Mode::Train;
+        rule(c.tasks.is_empty() || names == all || known || !of_env, &["tasks", "env"], &|| {
+            (
+                format!("the world model's tasks are {}, and env={} is none of them", all.join(", "), c.env),
+                "name one of them as env".into(),
+            )
+        });
+        rule(c.has_world_model() || all.len() == 1, &["algorithm", "env"], &|| {
+            (
+                format!("{} learns one task, and env names {}", c.algorithm.traits().setting, all.len()),
+                "take algorithm=pwm, or train each task: pwm-train --multirun".into(),
+            )
+        });
+
+        rule(c.mode == Mode::Train || c.has_world_model(), &["mode", "algorithm"], &|| {
+            (
+                format!("mode={} is for a world model, which algorithm={} has not", c.mode, c.algorithm),
+                "take algorithm=pwm".into(),
             )
         });
 

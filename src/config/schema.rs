@@ -111,12 +111,16 @@ keys! {
         log_every: u64 = 10, AtLeast(1.0), "epochs", Hosts;
     }
     Env {
-        /// The environment: a shipped name or a path ending in `.yaml`.
+        /// The environment: a shipped name or a path ending in `.yaml`. A set of shipped ones (`mt30`), or a list of names
+        /// and patterns (`[walker-*,reacher-easy]`), is a run of several tasks.
         env: String = Shipped::default(ShippedKind::Env).name.into(), Any, "";
         /// The environment's own specification, the part `spec` of its file; null means the shipped one that `env`
         /// names.
         spec: OwnSpec = None, Any, "";
-        /// Environments stepped side by side while training.
+        /// The tasks of the world model in the order of its embeddings; empty means those of `env`, of the data or of
+        /// `model`. For `mode=pretrain` also patterns of names.
+        tasks: Vec<String> = vec![], Any, "";
+        /// Environments stepped side by side while training; of several tasks equally many each.
         num_envs: usize = 128, Within(1.0, 1_048_576.0), "environments";
         /// Steps after which an episode is cut off; its last value is still bootstrapped.
         episode_length: usize = from_default_env("episode_length"), Within(1.0, 1_048_576.0), "steps";
@@ -153,6 +157,8 @@ keys! {
         latent_dim: usize = 512, Within(1.0, 65_536.0), "";
         /// Size of the groups an encoded latent is normalised in, each by a softmax; not read by an observed one.
         simnorm_dim: usize = 8, Within(1.0, 65_536.0), "";
+        /// Width of a task's embedding, one more input of every network; not read where there is one task.
+        task_dim: usize = 64, Within(1.0, 65_536.0), "";
         /// How the world model gets from one latent to the next. The other `flow_` settings are not read by `mlp`.
         dynamics: Dynamics = Dynamics::Mlp, Any, "";
         /// How the velocity field is integrated over one step of the environment.
@@ -199,6 +205,26 @@ keys! {
         reward_coef: f64 = 0.1, AtLeast(0.0), "";
     }
     Algorithm {
+        /// What the run learns, and from what.
+        mode: Mode = Mode::Train, Any, "";
+        /// Recorded episodes to learn from: an index that `pwm data index` wrote, or a list of them. The chunks must not
+        /// change while a run uses them.
+        data: Vec<String> = vec![], Any, "", Hosts;
+        /// What these episodes are, as a number that is found when a run begins: it goes on with no others.
+        data_id: String = String::new(), Any, "";
+        /// Share of each task's recorded episodes, one here and there, that nothing is learned from: a model is judged by
+        /// them.
+        held_out: f64 = 0.02, Within(0.0, 0.5), "";
+        /// How often recorded episodes of a task are drawn.
+        task_sampling: TaskSampling = TaskSampling::Tasks, Any, "";
+        /// A checkpoint, or a run's folder, whose world model this run begins with. What kind of a model it is (widths,
+        /// dynamics, reward head) it brings along, whatever other settings say.
+        model: String = String::new(), Any, "";
+        /// A task of `model` whose embedding those of tasks begin with that it does not know (`mode=pretrain`); empty means
+        /// as embeddings of a new model begin.
+        task_init: String = String::new(), Any, "";
+        /// Whether that model goes on learning from recorded episodes while a policy is learned in it.
+        finetune: bool = false, Any, "";
         /// What learns.
         algorithm: Algorithm = Algorithm::Pwm, Any, "";
         /// Steps of a rollout, in the environment, in the latent and in a replay window.

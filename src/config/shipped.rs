@@ -94,6 +94,11 @@ impl Shipped {
     pub fn set(name: &str) -> Option<Vec<&'static str>> {
         let env = |name: &str| Shipped::find(ShippedKind::Env, name);
         let set = env(name).filter(|s| s.is_set())?;
+        if let Some(pattern) = set.text.lines().find_map(|line| line.strip_prefix("members: ")) {
+            let start = pattern.trim_end_matches('*');
+            let all = SHIPPED.iter().filter(|s| s.kind == set.kind && s.name.starts_with(start));
+            return Some(all.map(|s| s.name).collect());
+        }
         let bases = |s: &'static Shipped| std::iter::successors(s.base(), move |b| env(b)?.base());
         let all = SHIPPED.iter().filter(|s| s.kind == set.kind && bases(s).any(|b| b == name));
         Some(all.map(|s| s.name).collect())

@@ -1,6 +1,6 @@
 //! Settings that other settings switch off. They are accepted, and said to change nothing.
 
-use super::choices::{ActorKind, Dynamics, Latent, LrSchedule, RewardHead};
+use super::choices::{ActorKind, Dynamics, Latent, LrSchedule, Mode, RewardHead};
 use super::fork::{Note, NoteKind};
 use super::names::resolve;
 use super::schema::Config;
@@ -13,12 +13,27 @@ impl Config {
         let schedules = [self.actor_lr_schedule, self.critic_lr_schedule, self.model_lr_schedule];
         let algorithm = self.algorithm.traits();
         let constant = schedules.iter().all(|s| s.unwrap_or(self.lr_schedule) == LrSchedule::Constant);
+        let mode = match self.mode {
+            Mode::Train => "mode=train",
+            Mode::Pretrain => "mode=pretrain",
+            Mode::Policy => "mode=policy",
+        };
         let (off, why) = match key {
+            _ if self.mode != Mode::Train && of_replay(key) => (true, mode),
+            "wm_bootstrap_iterations" if self.mode != Mode::Train => (true, mode),
+            "rollout" if self.mode == Mode::Policy => (true, mode),
+            _ if self.mode == Mode::Pretrain && of_policy(key) => (true, mode),
             "latent_dim" | "simnorm_dim" | "encoder_units" => (self.latent == Latent::Observed, "latent=observed"),
             "num_bins" | "vmin" | "vmax" | "decode" | "reward_coef" => {
                 (self.reward_head == RewardHead::Scalar, "reward_head=scalar")
             }
             "lr_end" | "lr_decay_start" => (constant, "lr_schedule=constant"),
+            "data" | "data_id" | "held_out" | "task_sampling" => (self.mode == Mode::Train, mode),
+            "task_init" => {
+                (self.mode != Mode::Pretrain || self.model.is_empty(), "what does not teach a model new tasks")
+            }
+            "finetune" => (self.mode != Mode::Policy, "a mode that is not `policy`"),
+            "task_dim" => (self.mode == Mode::Train && self.model_tasks().len() == 1, "a single task"),
             "mujoco_version" => (!self.is_under_mujoco(), "an environment under dFlex's law"),
             _ if OF_DFLEX.contains(&key) && self.is_under_mujoco() => (true, "an environment under MuJoCo's law"),
             "inertia" => (self.spec.as_ref().is_some_and(|s| s.has_robot_file()), "a robot from a file of its own"),
@@ -37,7 +52,8 @@ impl Config {
         match &self.spec {
             Some(own) => own.is_under_mujoco(),
             None => {
-                Shipped::find(ShippedKind::Env, &self.env).and_then(Shipped::spec).is_some_and(|s| s.is_under_mujoco())
+                let spec = |name: &String| Shipped::find(ShippedKind::Env, name).and_then(Shipped::spec);
+                self.env_names().iter().all(|name| spec(name).is_some_and(|s| s.is_under_mujoco()))
             }
         }
     }
@@ -61,6 +77,12 @@ const OF_DFLEX: [&str; 11] = [
 /// Settings of the replay.
 fn of_replay(key: &str) -> bool {
     key == "replay" || key.starts_with("replay_") || key == "wm_buffer_size"
+}
+
+/// Settings of what acts and of what values are for.
+fn of_policy(key: &str) -> bool {
+    let others = ["num_envs", "num_critics", "eval_episodes", "lam", "detach", "rollout", "value_scale", "bootstrap"];
+    ["actor_", "critic_", "ret_norm"].iter().any(|f| key.starts_with(f)) || others.contains(&key)
 }
 
 /// Settings of the world model and its rollouts. SHAC always normalises observations.

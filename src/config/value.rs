@@ -132,6 +132,22 @@ impl Field for Vec<usize> {
     }
 }
 
+impl Field for Vec<String> {
+    const KIND: &'static str = "name or list of names";
+    fn read(value: &Value) -> Option<Self> {
+        let items = match value {
+            Value::Text(t) => return Some(vec![t.clone()]),
+            Value::Null => return Some(vec![]),
+            Value::List(items) => items,
+            _ => return None,
+        };
+        items.iter().map(|v| if let Value::Text(t) = v { Some(t.clone()) } else { None }).collect()
+    }
+    fn write(&self) -> Value {
+        Value::List(self.iter().map(Field::write).collect())
+    }
+}
+
 impl Field for [f64; 2] {
     const KIND: &'static str = "list of two numbers";
     fn read(value: &Value) -> Option<Self> {

@@ -26,6 +26,8 @@ pub enum Stream {
     Critic = 8,
     /// Test data.
     Test = 9,
+    /// Starts and noise of episodes that are recorded.
+    Collect = 10,
 }
 
 const M0: u32 = 0xD251_1F53;

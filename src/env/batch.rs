@@ -8,6 +8,7 @@ use super::op::{EnvReset, EnvStep, Group, Mode, STATS};
 use super::task::{EnvSizes, Task};
 use crate::config::Config;
 use crate::device::philox::{Philox, Stream};
+use crate::io::episodes::names::{META_WORLD, META_WORLD_SIZES};
 use crate::ops::control::copy;
 use crate::tape::{DType, Program, Region, Val, VarId, Vars};
 use std::ops::Range;
@@ -91,16 +92,52 @@ pub struct GradientBound {
 
 /// The tasks of a configuration that was checked: the groups of its batches, in their order.
 fn tasks(c: &Config) -> Vec<Arc<Task>> {
-    vec![Arc::new(of_config(c))]
+    c.env_names().iter().map(|name| Arc::new(of_config(&c.of_env(name)))).collect()
 }
 
-/// Entries of an observation and of an action of the batch that a configuration describes, without building it.
+/// The tasks that the world model of a configuration knows, in the order of its embeddings.
+fn known(c: &Config) -> Vec<EnvSizes> {
+    if c.tasks.is_empty() {
+        return tasks(c).iter().map(|t| t.sizes).collect();
+    }
+    let of_name = |name: &String| {
+        if name.starts_with(META_WORLD) {
+            let (obs, act) = META_WORLD_SIZES;
+            return EnvSizes { obs, act, ..EnvSizes::default() };
+        }
+        // Its sizes do not depend on settings.
+        of_config(&Config { env: name.clone(), spec: None, ..Config::default() }).sizes
+    };
+    c.tasks.iter().map(of_name).collect()
+}
+
+/// The tasks that the world model of a configuration knows: names, entries of observations and of actions.
+///
+/// # Panics
+/// As [`dims`].
+pub fn task_sizes(c: &Config) -> Vec<(String, usize, usize)> {
+    c.model_tasks().into_iter().zip(known(c)).map(|(name, s)| (name, s.obs, s.act)).collect()
+}
+
+/// `[T, A]`: 1 for an entry of the action that a task of the world model has, 0 behind its last.
+///
+/// # Panics
+/// As [`dims`].
+pub fn action_mask(c: &Config) -> Vec<f64> {
+    let tasks = known(c);
+    let widest = tasks.iter().map(|t| t.act).max().unwrap_or(0);
+    tasks.iter().flat_map(|t| (0..widest).map(|k| f64::from(u8::from(k < t.act)))).collect()
+}
+
+/// Entries of an observation and of an action of the networks that a configuration describes: those of the widest task
+/// that its world model knows.
 ///
 /// # Panics
 /// If the configuration's specification is not right: see [`super::check`].
 pub fn dims(c: &Config) -> (usize, usize) {
-    let tasks = tasks(c);
-    (widest(&tasks, |t| t.sizes.obs), widest(&tasks, |t| t.sizes.act))
+    let tasks = known(c);
+    let widest = |of: fn(&EnvSizes) -> usize| tasks.iter().map(of).max().unwrap_or(0);
+    (widest(|t| t.obs), widest(|t| t.act))
 }
 
 /// The most of something that any task has.
@@ -108,12 +145,12 @@ fn widest(tasks: &[Arc<Task>], of: fn(&Task) -> usize) -> usize {
     tasks.iter().map(|t| of(t)).max().unwrap_or(0)
 }
 
-/// Sizes of the environments of a configuration.
+/// Sizes of the environments of a configuration, of several tasks those of the first.
 ///
 /// # Panics
 /// As [`dims`].
 pub fn sizes(c: &Config) -> EnvSizes {
-    of_config(c).sizes
+    of_config(&c.of_env(&c.env_names()[0])).sizes
 }
 
 /// The task of a configuration that was checked.
@@ -122,13 +159,19 @@ pub(super) fn of_config(c: &Config) -> Task {
 }
 
 impl EnvBatch {
-    /// `count` environments of each of the configuration's tasks. Their starts are drawn from `stream`.
+    /// `count` environments of each of the configuration's tasks, as wide as its networks. Their starts are drawn from
+    /// `stream`.
     ///
     /// # Panics
     /// If the configuration's specification is not right: see [`super::check`].
     pub fn of_config(vars: &mut Vars, name: &str, c: &Config, count: usize, mode: Mode, stream: Stream) -> Self {
         let groups: Vec<_> = tasks(c).into_iter().map(|task| (task, count)).collect();
-        Self::new(vars, name, &groups, mode, Philox::new(c.seed, stream))
+        let rng = Philox::new(c.seed, stream);
+        if c.tasks.is_empty() {
+            return Self::new(vars, name, &groups, mode, rng);
+        }
+        let (obs_dim, act_dim) = dims(c);
+        Self::as_wide_as(vars, name, &groups, mode, rng, obs_dim, act_dim)
     }
 
     /// Environments of each of these tasks, in this order. Variables are called `name.*`; those of a group among
@@ -137,6 +180,21 @@ impl EnvBatch {
     /// # Panics
     /// If there is no group, or one without environments.
     pub fn new(vars: &mut Vars, name: &str, tasks: &[(Arc<Task>, usize)], mode: Mode, rng: Philox) -> Self {
+        let all: Vec<Arc<Task>> = tasks.iter().map(|(task, _)| task.clone()).collect();
+        let (obs_dim, act_dim) = (widest(&all, |t| t.sizes.obs), widest(&all, |t| t.sizes.act));
+        Self::as_wide_as(vars, name, tasks, mode, rng, obs_dim, act_dim)
+    }
+
+    /// As [`EnvBatch::new`], with observations and actions at least as wide as the tasks'.
+    fn as_wide_as(
+        vars: &mut Vars,
+        name: &str,
+        tasks: &[(Arc<Task>, usize)],
+        mode: Mode,
+        rng: Philox,
+        obs_dim: usize,
+        act_dim: usize,
+    ) -> Self {
         assert!(!tasks.is_empty() && tasks.iter().all(|(_, n)| *n > 0), "invariant: a group has environments");
         let mut add =
             |what: &str, dtype, shape: &[usize]| vars.add(Region::Environment, format!("{name}.{what}"), dtype, shape);
@@ -153,8 +211,7 @@ impl EnvBatch {
             });
             first += count;
         }
-        let all: Vec<Arc<Task>> = tasks.iter().map(|(task, _)| task.clone()).collect();
-        let (obs_dim, act_dim, count) = (widest(&all, |t| t.sizes.obs), widest(&all, |t| t.sizes.act), first);
+        let count = first;
         Self {
             count,
             obs_dim,

@@ -4,6 +4,7 @@ use super::formulas::task_header;
 use super::op::*;
 use super::reset::Draw;
 use crate::device::cuda::Launch;
+use crate::device::cuda::estimate::Work;
 use crate::device::cuda::launch::{GeneratedHeader, In, IndexOut, Out};
 use crate::sim::cuda::Constants;
 use crate::tape::cuda::{Operands, cover};
@@ -128,6 +129,16 @@ fn starts(c: &mut Constants, g: &Group) {
     let _ = writeln!(c.text, "static __device__ const double START[] = {{{}}};", start.join(", "));
 }
 
+/// Steps of a substep that wait for each other, from the root of a tree to its leaves and back, and those of its adjoint
+/// over them: guesses for estimates, from how far a GPU is meant to go.
+const STEPS: f64 = 10.0;
+const ADJOINT: f64 = 3.5;
+
+/// What a kernel does that simulates: it hardly touches memory.
+fn simulated(g: &Group, times: f64) -> Work {
+    Work { steps: times * STEPS * g.task.dflex().spec.substeps as f64, ..Work::default() }
+}
+
 /// Threads of a block that starts episodes, one for each.
 const RESET_THREADS: usize = 64;
 
@@ -213,8 +224,10 @@ impl EnvStep {
             n as u32,
         );
         let headers = headers(&self.group);
-        let mut launches =
-            vec![step.with_threads(threads as u32).with_headers(headers.clone()), ends.with_headers(headers)];
+        let mut launches = vec![
+            step.with_threads(threads as u32).with_work(simulated(&self.group, 1.0)).with_headers(headers.clone()),
+            ends.with_headers(headers),
+        ];
         if self.bound.is_some() {
             // The state after resets, for the next step.
             for (from, to) in [(Q, NEXT_Q), (QD, NEXT_QD), (OBS, NEXT_OBS)] {
@@ -275,7 +288,11 @@ impl EnvStepAdjoint {
         let count = episodes::count_bounded([1, 1, 1], [], x.scratch().into(), x.out(output), n as u32);
         let headers = headers(&self.group);
         Some(vec![
-            adjoint.with_threads(threads as u32).with_stack(stack).with_headers(headers.clone()),
+            adjoint
+                .with_threads(threads as u32)
+                .with_stack(stack)
+                .with_work(simulated(&self.group, ADJOINT))
+                .with_headers(headers.clone()),
             count.with_headers(headers),
         ])
     }

@@ -30,7 +30,7 @@ pub mod spec;
 pub mod task;
 pub mod term;
 
-pub use batch::{EnvBatch, EnvGroup, EnvState, GradientBound, Stepped, dims, sizes};
+pub use batch::{EnvBatch, EnvGroup, EnvState, GradientBound, Stepped, action_mask, dims, sizes, task_sizes};
 pub use dflex::{DflexSpec, DflexTask};
 pub use draw::{
     DrawnShape, GroundForce, bodies_for_drawing, ground_forces, movie_poses, movie_shapes, task_movie_poses,
@@ -41,13 +41,44 @@ pub use op::{EpisodeStat, Mode, in_physics};
 pub use rows::{EnvReal, InputCotangents, OutputCotangents, StepOperands};
 pub use task::{EnvSizes, KnownReturn, Law, Task, TaskSpec};
 
-use crate::config::{Broken, Config, ConfigError, ConfigErrors, Device};
+use crate::config::{Broken, Config, ConfigError, ConfigErrors, Device, Shipped, ShippedKind};
+use crate::io::episodes::names::META_WORLD;
 
 /// Whether the environment that a configuration describes can be built.
 ///
 /// # Errors
 /// What is wrong with its specification, and where.
 pub fn check(c: &Config) -> Result<(), ConfigErrors> {
+    let names = c.env_names();
+    let several = if names.len() > 1 { names.iter() } else { [].iter() };
+    let data_alone = |name: &str| name.starts_with(META_WORLD) && !c.has_environments();
+    for name in several.chain(&c.tasks) {
+        if Shipped::find(ShippedKind::Env, name).is_none() && !data_alone(name) {
+            let rule = Broken {
+                keys: vec!["env", "tasks"],
+                problem: format!("`{name}` is no environment that this program has"),
+                remedy: "name those that `pwm config list` shows".into(),
+            };
+            return Err(ConfigError::Rule { rule, from: vec![] }.into());
+        }
+    }
+    if !c.is_played() {
+        // Nothing is stepped; that the tasks are known is all.
+        return Ok(());
+    }
+    if let Some(name) = names.iter().find(|n| n.starts_with(META_WORLD)) {
+        let rule = Broken {
+            keys: vec!["env"],
+            problem: format!("`{name}` is a task of Meta-World, whose simulator is not here to play a policy in"),
+            remedy: "a model of it can be learned: mode=pretrain".into(),
+        };
+        return Err(ConfigError::Rule { rule, from: vec![] }.into());
+    }
+    names.iter().try_for_each(|name| check_one(&c.of_env(name)))
+}
+
+/// As [`check`], of one environment.
+fn check_one(c: &Config) -> Result<(), ConfigErrors> {
     let task = Task::from_config(c)?;
     let refuse = |keys: &[&'static str], problem: &str, remedy: &str| {
         let rule =
@@ -72,8 +103,9 @@ pub fn check(c: &Config) -> Result<(), ConfigErrors> {
 
 /// The device that a run asks for: `auto` means the processor for a task that has no kernels.
 pub fn device(c: &Config) -> Device {
+    let has_no_kernels = |name: &String| Task::from_config(&c.of_env(name)).is_ok_and(|t| !t.is_differentiable());
     match c.device {
-        Device::Auto if Task::from_config(c).is_ok_and(|t| !t.is_differentiable()) => Device::Cpu,
+        Device::Auto if c.is_played() && c.env_names().iter().any(has_no_kernels) => Device::Cpu,
         asked => asked,
     }
 }

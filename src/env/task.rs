@@ -15,7 +15,7 @@ pub const MOST_VELOCITIES: usize = CLASSES[CLASSES.len() - 1].velocities;
 pub const MOST_ENTRIES: usize = 256;
 
 /// Sizes of one environment's rows.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct EnvSizes {
     pub obs: usize,
     pub act: usize,
@@ -113,6 +113,12 @@ impl Task {
         let identity = format!("{spec:?} {law:?}");
         let task = MujocoTask::new(law);
         Self { spec, sizes: task.sizes, law: Law::Mujoco(Box::new(task)), identity }
+    }
+
+    /// All that an episode can pay where a control step pays at most 1.
+    pub fn most(&self) -> f64 {
+        let repeat = if let Law::Mujoco(task) = &self.law { task.spec.repeat } else { 1 };
+        (self.spec.episode_length * repeat) as f64
     }
 
     /// Whether a gradient flows through its steps.

@@ -4,6 +4,7 @@
 pub mod atomic;
 pub mod checkpoint;
 pub mod crc64;
+pub mod episodes;
 pub mod metrics;
 pub mod source;
 pub mod tensorboard;

@@ -15,8 +15,8 @@ use crate::ops::policy::{spread, squash};
 use crate::tape::fill::Fill;
 use crate::tape::{Program, Val, Vars};
 
-/// Input columns of a flow policy's velocity field.
-const PARTS: [InputPart; 3] = [InputPart::Fixed(0), InputPart::State, InputPart::Time];
+/// Input columns of a flow policy's velocity field; the last, a task's embedding, in one for several tasks alone.
+const PARTS: [InputPart; 4] = [InputPart::Fixed(0), InputPart::State, InputPart::Time, InputPart::Fixed(1)];
 
 /// The logarithm of the deviation of a flow policy's noise is kept above this.
 const MIN_NOISE: f64 = -10.0;
@@ -32,7 +32,7 @@ pub struct Actor {
 }
 
 impl Actor {
-    /// `latent` is the width of a latent.
+    /// `latent` is the width of what it sees: of a latent and, in a policy for several tasks, of an embedding.
     pub fn new(vars: &mut Vars, c: &Config, latent: usize, act_dim: usize) -> Self {
         let mut g = GroupBuilder::default();
         let uniform = |fan_in, gain| Init::UniformFanIn { fan_in, gain };
@@ -86,28 +86,29 @@ pub struct BoundActor {
 }
 
 impl BoundActor {
-    /// Actions `[N, A]` within (-1, 1) on latents `[N, D]`, drawn with standard normal `noise` `[N, A]` or, without,
-    /// the deterministic ones; in `out` if given. `save` keeps what the reverse pass needs.
-    pub fn act(&self, p: &mut Program, z: Val, noise: Option<Val>, save: bool, out: Option<Val>) -> Val {
-        let u = self.unsquashed(p, z, noise, save);
+    /// Actions `[N, A]` within (-1, 1) on `seen`: latents `[N, D]` and, for several tasks, their embeddings `[N, E]`. Drawn
+    /// with standard normal `noise` `[N, A]` or, without, the deterministic ones; in `out` if given. `save` keeps what the
+    /// reverse pass needs.
+    pub fn act(&self, p: &mut Program, seen: &[Val], noise: Option<Val>, save: bool, out: Option<Val>) -> Val {
+        let u = self.unsquashed(p, seen, noise, save);
         // The noise is already in what a flow policy ends with.
         let noise = if self.flow.is_none() { noise } else { None };
         squash(p, u, self.logstd, noise, out)
     }
 
     /// Before the squash: the mean of a Gaussian policy, the end point of a flow policy.
-    pub fn unsquashed(&self, p: &mut Program, z: Val, noise: Option<Val>, save: bool) -> Val {
-        let Some(steps) = self.flow else { return self.network.apply(p, &[z], save, None) };
+    pub fn unsquashed(&self, p: &mut Program, seen: &[Val], noise: Option<Val>, save: bool) -> Val {
+        let Some(steps) = self.flow else { return self.network.apply(p, seen, save, None) };
         let start = match noise {
             Some(noise) => spread(p, self.logstd, noise),
             None => {
-                let zero = p.real(&[p.shape(z)[0], p.len_of(self.logstd)]);
+                let zero = p.real(&[p.shape(seen[0])[0], p.len_of(self.logstd)]);
                 p.push(Fill { value: 0.0 }, &[], &[zero]);
                 zero
             }
         };
-        let field = VelocityField { layers: self.network.layers(), parts: &PARTS, tangent: None };
-        integrate(p, &field, steps, start, &[z], save, None)
+        let field = VelocityField { layers: self.network.layers(), parts: &PARTS[..2 + seen.len()], tangent: None };
+        integrate(p, &field, steps, start, seen, save, None)
     }
 
     /// `[A]`: logarithm of the deviation.

@@ -17,7 +17,7 @@ pub struct Critics {
 }
 
 impl Critics {
-    /// `latent` is the width of a latent.
+    /// `latent` is the width of what they see: of a latent and, for several tasks, of an embedding.
     pub fn new(vars: &mut Vars, c: &Config, latent: usize) -> Self {
         let mut g = GroupBuilder::default();
         let init = MlpInit {
@@ -59,15 +59,15 @@ pub struct BoundCritics {
 
 impl BoundCritics {
     /// Every critic's output, `[E, M, 1]`: values divided by `value_scale`.
-    pub fn all(&self, p: &mut Program, z: Val, save: bool) -> Val {
-        let v = self.value.apply(p, &[z], save, None);
+    pub fn all(&self, p: &mut Program, seen: &[Val], save: bool) -> Val {
+        let v = self.value.apply(p, seen, save, None);
         let m = p.len_of(v) / self.count;
         p.reshape(v, &[self.count, m, 1])
     }
 
     /// The smallest value, `[M]`.
-    pub fn min(&self, p: &mut Program, z: Val, save: bool) -> Val {
-        let v = self.all(p, z, save);
+    pub fn min(&self, p: &mut Program, seen: &[Val], save: bool) -> Val {
+        let v = self.all(p, seen, save);
         ensemble_min(p, v, self.scale)
     }
 }

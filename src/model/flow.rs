@@ -12,8 +12,8 @@ use crate::ops::flow::{InputPart, Steps, VelocityField, integrate};
 use crate::ops::linear::Epilogue;
 use crate::tape::{Program, Val, Vars};
 
-/// Input columns of the velocity field.
-const PARTS: [InputPart; 3] = [InputPart::State, InputPart::Fixed(0), InputPart::Time];
+/// Input columns of the velocity field; the last, a task's embedding, in a model of several tasks alone.
+const PARTS: [InputPart; 4] = [InputPart::State, InputPart::Fixed(0), InputPart::Time, InputPart::Fixed(1)];
 
 #[derive(Clone, Debug)]
 pub struct Flow {
@@ -32,8 +32,8 @@ struct How {
 }
 
 impl Flow {
-    /// `width` is that of a latent.
-    pub fn new(g: &mut GroupBuilder, c: &Config, width: usize, act_dim: usize, init: MlpInit) -> Self {
+    /// `width` is that of a latent, `task_dim` that of a task's embedding, if there is one.
+    pub fn new(g: &mut GroupBuilder, c: &Config, [width, act_dim, task_dim]: [usize; 3], init: MlpInit) -> Self {
         let group = c.simnorm_dim;
         let last_epilogue = match c.flow_head {
             FlowHead::Simnorm => Epilogue::NormSimplex { group },
@@ -42,7 +42,7 @@ impl Flow {
         let spec = MlpSpec {
             name: "velocity",
             ensemble: 1,
-            inputs: width + act_dim + 1,
+            inputs: width + act_dim + 1 + task_dim,
             hidden: &c.units,
             outputs: width,
             hidden_epilogue: Epilogue::NormMish,
@@ -75,23 +75,26 @@ pub struct BoundFlow {
 }
 
 impl BoundFlow {
-    /// Latent `[M, D]` after one step with action `[M, A]`, in `out` if given. `save` may keep what the reverse pass
-    /// can do without, at the price of more work.
-    pub fn next(&self, p: &mut Program, z: Val, a: Val, save: bool, out: Option<Val>) -> Val {
-        let field = VelocityField { layers: self.velocity.layers(), parts: &PARTS, tangent: self.how.tangent };
+    /// Latent `[M, D]` after one step with action `[M, A]` in the tasks of embeddings `[M, E]`, in `out` if given.
+    /// `save` may keep what the reverse pass can do without, at the price of more work.
+    pub fn next(&self, p: &mut Program, z: Val, a: Val, task: Option<Val>, save: bool, out: Option<Val>) -> Val {
+        let fixed: Vec<Val> = [a].into_iter().chain(task).collect();
+        let parts = &PARTS[..2 + fixed.len()];
+        let field = VelocityField { layers: self.velocity.layers(), parts, tangent: self.how.tangent };
         let keep = save && self.how.keep;
         match self.how.simplex {
-            None => integrate(p, &field, self.how.steps, z, &[a], keep, out),
+            None => integrate(p, &field, self.how.steps, z, &fixed, keep, out),
             Some(group) => {
-                let end = integrate(p, &field, self.how.steps, z, &[a], keep, None);
+                let end = integrate(p, &field, self.how.steps, z, &fixed, keep, None);
                 project(p, end, group, out)
             }
         }
     }
 
     /// Velocity `[M, D]` at model times `tau` `[M, 1]`.
-    pub fn velocity(&self, p: &mut Program, z: Val, a: Val, tau: Val, save: bool) -> Val {
-        let v = self.velocity.apply(p, &[z, a, tau], save, None);
+    pub fn velocity(&self, p: &mut Program, z: Val, a: Val, tau: Val, task: Option<Val>, save: bool) -> Val {
+        let inputs: Vec<Val> = [z, a, tau].into_iter().chain(task).collect();
+        let v = self.velocity.apply(p, &inputs, save, None);
         match self.how.tangent {
             None => v,
             Some(group) => tangent(p, v, group),

@@ -5,10 +5,12 @@ pub mod critic;
 pub mod flow;
 pub mod mlp;
 pub mod params;
+pub mod tasks;
 pub mod world;
 
 pub use actor::Actor;
 pub use critic::Critics;
 pub use mlp::Mlp;
 pub use params::ParamGroup;
+pub use tasks::TaskRows;
 pub use world::WorldModel;

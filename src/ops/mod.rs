@@ -2,6 +2,7 @@
 //! their adjoints, their kernels.
 
 pub mod control;
+pub mod embedding;
 pub mod flow;
 pub mod linear;
 pub mod loss;
@@ -14,3 +15,4 @@ pub mod returns;
 pub mod stats;
 pub mod sum;
 pub mod twohot;
+pub mod windows;

@@ -1,14 +1,17 @@
-//! Checkpoints of published PWM and of its flow fork, as policies of ours.
+//! Checkpoints of published PWM, of its flow fork and of TD-MPC2, as policies of ours, or as models where there is no
+//! policy in them.
 //!
 //! | theirs | ours |
 //! |---|---|
+//! | `world_model._task_emb` | `task_emb` of the world model |
 //! | `world_model._encoder.I`, `._dynamics.I` or `._velocity.I`, `._reward.I` | `encoder.I`, `dynamics.I` or `velocity.I`, `reward.I` of the world model |
 //! | `actor.mu_net.J`: linear at J = 3 I, its norm at 3 I + 2; `actor.logstd` | `mean.I`, `logstd` |
 //! | `actor.velocity_net.J`, `actor.init_logstd` | `velocity.I`, `logstd` |
 //! | `critic.params.J`: all critics stacked, in the order of the layers | `value.I` |
 //! | `obs_rms`, `rew_rms`, `ret_rms`: mean, variance, count | statistics |
 //!
-//! Optimisers, counters and everything else are named and left.
+//! TD-MPC2's own files have `model.` in place of `world_model.` and `_encoder.state.I`; of them the model is taken, not
+//! its policy (`_pi`) and values (`_Qs`). Optimisers, counters and everything else are named and left.
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -17,6 +20,7 @@ use crate::algo::pwm::PwmNets;
 use crate::config::{Config, Dynamics};
 use crate::env;
 use crate::io::checkpoint::{self, CheckpointError, Section, Tensor};
+use crate::io::episodes::names::{mt30, published as published_tasks};
 use crate::io::torch::{Leaf, TorchFile};
 use crate::model::ParamGroup;
 use crate::ops::stats::START_COUNT;
@@ -50,18 +54,20 @@ pub fn settings(file: &TorchFile) -> Vec<String> {
         let shape = |i: usize| file.tensor(&format!("{name}.{}{what}", i * step)).map(|t| t.shape.clone());
         (0..).map_while(|i| shape(i)?.get(axis).copied()).collect()
     };
+    let world = prefix(file);
+    let of = |what: &str| world_stack(file, &world, what);
     let mut found = vec!["latent=encoded".to_string()];
     let mut list = |key: &str, units: &[usize]| {
         if let Some((_, hidden)) = units.split_last() {
             found.push(format!("{key}={hidden:?}"));
         }
     };
-    let encoder = stack("world_model._encoder", 1, ".weight", 0);
-    let velocity = stack("world_model._velocity", 1, ".weight", 0);
+    let encoder = stack(&of("_encoder"), 1, ".weight", 0);
+    let velocity = stack(&of("_velocity"), 1, ".weight", 0);
     let flow_actor = stack("actor.velocity_net", 3, ".weight", 0);
     list("encoder_units", &encoder);
     list("units", &velocity);
-    list("units", &stack("world_model._dynamics", 1, ".weight", 0));
+    list("units", &stack(&of("_dynamics"), 1, ".weight", 0));
     list("actor_units", &stack("actor.mu_net", 3, ".weight", 0));
     list("actor_units", &flow_actor);
     list("critic_units", &stack("critic.params", 4, "", 1));
@@ -75,16 +81,69 @@ pub fn settings(file: &TorchFile) -> Vec<String> {
     if !flow_actor.is_empty() {
         found.push("actor=flow".into());
     }
-    match stack("world_model._reward", 1, ".weight", 0).last() {
+    match stack(&of("_reward"), 1, ".weight", 0).last() {
         Some(0) | None => {}
         Some(1) => found.push("reward_head=scalar".into()),
-        Some(bins) => found.extend(["reward_head=two_hot".into(), format!("num_bins={bins}")]),
+        Some(bins) => found.extend(["reward_head=two_hot".into(), format!("num_bins={bins}"), "rew_norm=none".into()]),
+    }
+    if let Some([tasks, width]) =
+        file.tensor(&of("_task_emb.weight")).and_then(|t| <[usize; 2]>::try_from(&t.shape[..]).ok())
+    {
+        found.push(format!("task_dim={width}"));
+        // The published models, whose tasks have no names in the file.
+        if tasks == mt30().len() || tasks == published_tasks().len() {
+            found.push(format!("tasks=[{}]", published_tasks()[..tasks].join(",")));
+        }
+    }
+    if !has_policy(file) {
+        found.push("mode=pretrain".into());
     }
     if let Some(&critics) = file.tensor("critic.params.0").and_then(|t| t.shape.first()) {
         found.push(format!("num_critics={critics}"));
     }
     found.push(format!("obs_norm={}", file.objects.contains_key("obs_rms")));
     found
+}
+
+/// What stands in front of the names of a world model in a file.
+fn prefix(file: &TorchFile) -> String {
+    let has = |prefix: &&str| {
+        let names = ["_encoder.0.weight", "_encoder.state.0.weight", "_reward.0.weight"];
+        names.iter().any(|name| file.tensor(&format!("{prefix}{name}")).is_some())
+    };
+    ["world_model.", "model.", ""].into_iter().find(has).unwrap_or("world_model.").into()
+}
+
+/// The name of a stack, or of a tensor, of the world model in a file.
+fn world_stack(file: &TorchFile, prefix: &str, what: &str) -> String {
+    let name = format!("{prefix}{what}");
+    let state = name.replacen("_encoder", "_encoder.state", 1);
+    let of_state = file.tensor(&format!("{prefix}_encoder.state.0.weight")).is_some();
+    if what.starts_with("_encoder") && of_state { state } else { name }
+}
+
+/// Whether there is a policy in a file.
+fn has_policy(file: &TorchFile) -> bool {
+    file.leaves.keys().any(|name| name.starts_with("actor."))
+}
+
+/// What is wrong with a reward head whose rows are all alike: it gives one value for every input.
+fn dead_head(file: &TorchFile) -> Option<String> {
+    let stack = world_stack(file, &prefix(file), "_reward");
+    let last = (0..).take_while(|i| file.tensor(&format!("{stack}.{i}.weight")).is_some()).last()?;
+    let name = format!("{stack}.{last}.weight");
+    let tensor = file.tensor(&name).filter(|t| t.shape.len() == 2 && t.shape[0] > 1)?;
+    let values = file.values(tensor).ok()?;
+    let rows: Vec<&[f32]> = values.chunks(tensor.shape[1].max(1)).collect();
+    let largest = values.iter().fold(0f32, |m, x| m.max(x.abs()));
+    let alike = rows.iter().all(|row| row.iter().zip(rows[0]).all(|(a, b)| (a - b).abs() <= 1e-4 * largest));
+    alike.then(|| {
+        format!(
+            "DEAD: the reward head gives one value for every input: the {} rows of {name} are equal, as a squared error \
+             on every bin leaves them; learn the model anew, with reward_head=two_hot",
+            rows.len()
+        )
+    })
 }
 
 /// Takes what fits the networks of `config`.
@@ -94,13 +153,20 @@ pub fn import(file: &TorchFile, config: &Config) -> Imported {
     let nets = PwmNets::new(&mut vars, config, obs_dim, act_dim);
     let mut variables = vec![];
     let mut take = Take { file, report: ImportReport::default(), used: vec![], left: file.numbers() };
-    for group in [&nets.world.group, &nets.actor.group, &nets.critics.group] {
+    let all = [&nets.world.group, &nets.actor.group, &nets.critics.group];
+    let groups = if has_policy(file) { &all[..] } else { &all[..1] };
+    if groups.len() == 1 {
+        take.report
+            .statistics
+            .push("there is no policy in the file: what is written is a model, for model=FILE".into());
+    }
+    for group in groups {
         let name = vars.info(group.params).name.clone();
         variables.push((name, Section::Networks, vec![group.len], take.group(group)));
     }
     for (name, theirs, columns, wanted) in [
         ("rew_stats", "rew_rms", 1, true),
-        ("ret_stats", "ret_rms", 1, true),
+        ("ret_stats", "ret_rms", 1, groups.len() > 1),
         ("obs_stats", "obs_rms", obs_dim, config.obs_norm),
     ] {
         if wanted {
@@ -108,6 +174,12 @@ pub fn import(file: &TorchFile, config: &Config) -> Imported {
             variables.push((name.into(), Section::Statistics, shape, take.statistics(theirs, columns)));
         }
     }
+    for (var, values) in nets.constants(config) {
+        let info = vars.info(var);
+        let values = values.iter().map(|x| *x as f32).collect();
+        variables.push((info.name.clone(), Section::Statistics, info.shape.clone(), values));
+    }
+    take.report.statistics.extend(dead_head(file));
     take.leave();
     if config.dynamics == Dynamics::Flow {
         take.report.statistics.push(format!(
@@ -172,7 +244,10 @@ impl Take<'_, '_> {
     fn group(&mut self, group: &ParamGroup) -> Vec<f32> {
         let mut all = vec![];
         for (i, e) in group.entries.iter().enumerate() {
-            let mut name = published(group.name, &e.name, i);
+            let mut name = match group.name {
+                "world_model" => world_stack(self.file, &prefix(self.file), &format!("_{}", e.name)),
+                other => published(other, &e.name, i),
+            };
             if self.file.tensor(&name).is_none() && name == "actor.logstd" {
                 name = "actor.init_logstd".into();
             }
@@ -261,9 +336,6 @@ impl Take<'_, '_> {
 fn published(group: &str, name: &str, index: usize) -> String {
     if group == "critics" {
         return format!("critic.params.{index}");
-    }
-    if group == "world_model" {
-        return format!("world_model._{name}");
     }
     let mut parts = name.splitn(3, '.');
     let (stack, layer, what) = (parts.next(), parts.next().and_then(|l| l.parse::<usize>().ok()), parts.next());

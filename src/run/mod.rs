@@ -11,6 +11,7 @@ pub mod import;
 pub mod incidents;
 pub mod plan;
 pub mod progress;
+pub mod recorded;
 pub mod retention;
 pub mod session;
 pub mod signal_health;

@@ -13,16 +13,17 @@ use std::path::Path;
 
 use serde::de::DeserializeOwned;
 
-use crate::algo::pwm::Fidelity;
+use crate::algo::pwm::PwmNets;
 use crate::algo::{Evaluation, Evaluator, Runner};
 use crate::config::{Config, ConfigErrors};
 use crate::io::checkpoint::{self, Checkpoint, CheckpointError, Element, Section, Tensor};
 use crate::io::crc64::Crc64;
+use crate::model::tasks::EMBEDDINGS;
 use crate::ops::replay::Counter;
 use crate::run::early_stop::EarlyStop;
 use crate::run::signal_health::SignalHealth;
 use crate::run::tracker::PartialRow;
-use crate::tape::{DType, Machine, Region, TapeReal, VarId};
+use crate::tape::{DType, Machine, Region, TapeReal, VarId, Vars};
 
 /// A number type that can be trained in and stored.
 pub trait Stored: TapeReal + Element {}
@@ -180,18 +181,71 @@ pub fn restore_weights<F: Stored>(t: &mut Runner<F>, from: &Checkpoint) -> Resul
     Ok(())
 }
 
+/// Gives a run, new, the world model of a checkpoint: its weights, and the statistics that belong to them.
+pub fn restore_model<F: Stored>(t: &mut Runner<F>, from: &Checkpoint) -> Result<(), CheckpointError> {
+    let of_model = |name: &str| name == "world_model.params" || MODEL_STATISTICS.contains(&name);
+    let old =
+        config_of(from)?.map_err(|e| CheckpointError::Damaged { path: from.path().into(), what: e.to_string() })?;
+    if old.model_tasks() != t.config().model_tasks() {
+        return teach_tasks(t, from, &old);
+    }
+    let vars = t.machine.vars().iter();
+    let state: Vec<VarId> = vars.filter(|(_, info)| of_model(&info.name)).map(|(id, _)| id).collect();
+    fill(&mut t.machine, &state, None, from)
+}
+
+/// Gives a run the world model of a checkpoint that knows other tasks: weights as they are, embeddings by the names of
+/// tasks. A new task has that of `task_init`, or keeps the one that it begins with.
+fn teach_tasks<F: Stored>(t: &mut Runner<F>, from: &Checkpoint, old: &Config) -> Result<(), CheckpointError> {
+    let (obs_dim, act_dim) = crate::env::dims(old);
+    let theirs = PwmNets::new(&mut Vars::default(), old, obs_dim, act_dim).world.group;
+    let params = from.values::<F>("world_model.params")?;
+    let (c, group) = (t.config().clone(), t.network("world model").group.clone());
+    let (old_tasks, new_tasks) = (old.model_tasks(), c.model_tasks());
+    let into = t.machine.real_mut(group.params);
+    for e in &group.entries {
+        let found = theirs.entries.iter().find(|o| o.name == e.name);
+        let misfit = || CheckpointError::Mismatch {
+            path: from.path().into(),
+            name: format!("world_model.{}", e.name),
+            found: found.map_or("not there".into(), |o| format!("{:?}", o.shape)),
+            expected: format!("{:?}, as wide as the new tasks are", e.shape),
+        };
+        let o = found.ok_or_else(misfit)?;
+        let whole = &params[o.offset..o.offset + o.len()];
+        if e.name == EMBEDDINGS {
+            let width = e.shape[1];
+            for (row, task) in into[e.offset..e.offset + e.len()].chunks_exact_mut(width).zip(&new_tasks) {
+                let place = |name: &String| old_tasks.iter().position(|t| t == name);
+                if let Some(i) = place(task).or_else(|| place(&c.task_init)) {
+                    row.copy_from_slice(&whole[i * width..(i + 1) * width]);
+                }
+            }
+        } else if o.shape == e.shape {
+            into[e.offset..e.offset + e.len()].copy_from_slice(whole);
+        } else {
+            return Err(misfit());
+        }
+    }
+    let statistics = ["rew_stats", "obs_stats"].map(|name| t.machine.vars().find(name));
+    fill(&mut t.machine, &statistics.into_iter().flatten().collect::<Vec<_>>(), None, from)
+}
+
+/// Statistics that a model was learned with.
+const MODEL_STATISTICS: [&str; 3] = ["rew_stats", "obs_stats", "action_mask"];
+
 /// Gives an evaluator the networks and statistics of either kind of checkpoint.
 pub fn restore_policy<F: Stored>(e: &mut Evaluator<F>, from: &Checkpoint) -> Result<(), CheckpointError> {
     let state = e.state();
     fill(&mut e.machine, &state, None, from)
 }
 
-/// Gives a measurement of the model's fidelity the networks and statistics of either kind of checkpoint.
-pub fn restore_networks<F: Stored>(f: &mut Fidelity<F>, from: &Checkpoint) -> Result<(), CheckpointError> {
+/// Gives a machine the networks and statistics of either kind of checkpoint.
+pub fn restore_networks<F: Stored>(machine: &mut Machine<F>, from: &Checkpoint) -> Result<(), CheckpointError> {
     let keep = |r: Region| matches!(r, Region::Parameters | Region::Statistics);
-    let vars = f.machine.vars().iter();
+    let vars = machine.vars().iter();
     let state: Vec<VarId> = vars.filter(|(_, info)| keep(info.region)).map(|(id, _)| id).collect();
-    fill(&mut f.machine, &state, None, from)
+    fill(machine, &state, None, from)
 }
 
 fn fill<F: Stored>(

@@ -8,11 +8,13 @@ use crate::config::ConfigErrors;
 use crate::device::cuda::CudaError;
 use crate::io::atomic::FileError;
 use crate::io::checkpoint::CheckpointError;
+use crate::io::episodes::DataError;
 use crate::io::metrics::MetricsError;
 use crate::mem::OutOfMemory;
 use crate::run::folder::FolderError;
 use crate::run::import::ImportError;
 use crate::run::plan::{DoesNotFit, WrongPlace};
+use crate::run::recorded::RecordedError;
 use crate::run::session::SessionError;
 
 /// What a status means, in a few words.
@@ -49,6 +51,16 @@ pub fn reason(e: &(dyn Error + 'static)) -> Option<u8> {
             SessionError::Metrics(e) => reason(e),
             SessionError::File(_) => Some(3),
         };
+    }
+    if let Some(e) = e.downcast_ref::<RecordedError>() {
+        return match e {
+            RecordedError::Config(_) => Some(2),
+            RecordedError::Data(e) => reason(e),
+            RecordedError::Model(e) => reason(e),
+        };
+    }
+    if let Some(e) = e.downcast_ref::<DataError>() {
+        return Some(if matches!(e, DataError::File(_)) { 3 } else { 4 });
     }
     if let Some(e) = e.downcast_ref::<CheckpointError>() {
         return match e {

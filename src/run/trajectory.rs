@@ -17,7 +17,7 @@ const GAP: f32 = 1.5;
 
 /// Numbers of a frame: coordinates, velocities, return so far.
 pub(super) fn frame(c: &Config) -> usize {
-    let s = sizes(c);
+    let s = if c.is_played() { sizes(c) } else { EnvSizes::default() };
     s.nq + s.nqd + 1
 }
 

@@ -418,7 +418,13 @@ fn tasks_under_mujocos_law_are_read_and_refused() {
     let text = load(&["env=walker-rum"]).unwrap_err().to_string();
     assert!(text.contains("did you mean `walker-run`?"), "{text}");
     let text = load(&["env=mt30"]).unwrap_err().to_string();
-    assert!(text.contains("a set of 30 environments") && text.contains("--multirun env=mt30"), "{text}");
+    assert!(text.contains("among the 30 tasks") && text.contains("set num_envs to 60"), "{text}");
+    // A list of one is that one.
+    assert_eq!(load(&["env=[reacher-e*]"]).unwrap(), load(&["env=reacher-easy"]).unwrap());
+    let unknown = Config { env: "walker-rum".into(), ..Config::default() };
+    assert!(check(&unknown).unwrap_err().to_string().contains("no environment"), "no other is taken in its place");
+    let c = load(&["env=mt30", "num_envs=60"]).unwrap();
+    assert!(check(&c).is_ok() && c.env_names().len() == 30 && c.episode_length == 500);
 }
 
 /// A task of one's own on a robot's file under MuJoCo's law; a run keeps both.

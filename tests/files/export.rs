@@ -51,13 +51,13 @@ fn truth(c: &Config) -> Truth {
         let encoder = nets.world.bind_encoder(p, &vars);
         let (actor, critics) = (nets.actor.bind(p, &vars), nets.critics.bind(p, &vars));
         let [z, to, a, out] = [latent, next, act, action].map(|v| p.var(&vars, v));
-        encoder.apply(p, x, false, Some(z));
-        actor.act(p, z, None, false, Some(out));
-        world.next(p, z, a, false, Some(to));
-        let head = world.reward(p, z, a, false);
+        encoder.apply(p, x, None, false, Some(z));
+        actor.act(p, &[z], None, false, Some(out));
+        world.next(p, z, a, None, false, Some(to));
+        let head = world.reward(p, z, a, None, false);
         let r = pwm_algo::rollout::decode(p, c, head);
         copy(p, &vars, r, reward);
-        let v = critics.min(p, z, false);
+        let v = critics.min(p, &[z], false);
         copy(p, &vars, v, value);
         let seed = c.seed;
         Box::new(move |m| nets.init(m, seed))
@@ -65,7 +65,7 @@ fn truth(c: &Config) -> Truth {
         let nets = shac::ShacNets::new(&mut vars, c, OBS, ACT);
         let p = &mut p;
         let x = p.var(&vars, obs);
-        let mean = Networks::from(nets.clone()).policy(p, &vars, x);
+        let mean = Networks::from(nets.clone()).policy(p, &vars, x, 0..1);
         copy(p, &vars, mean, action);
         results.retain(|(name, _)| *name == "action");
         let seed = c.seed;

@@ -338,3 +338,46 @@ fn importing_is_the_same_twice() {
     };
     assert_eq!(save("a"), save("b"));
 }
+
+/// TD-MPC2's own files: a model alone, of thirty tasks, whose names are known; a dead reward head is told.
+#[test]
+fn a_model_of_many_tasks_is_taken_without_its_planner() {
+    let dir = tempfile::tempdir().unwrap();
+    let fixture = |name: &str| Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures").join(name);
+    let out = dir.path().join("ours.safetensors");
+    let take = |name: &str| pwm(&["import", fixture(name).to_str().unwrap(), "--out", out.to_str().unwrap()]);
+    let o = take("tdmpc2_dead.pt");
+    assert!(o.status.success() && text(&o.stdout).contains("DEAD: the reward head"), "{}", text(&o.stdout));
+    let o = take("tdmpc2_tiny.pt");
+    let report = text(&o.stdout);
+    assert!(o.status.success() && !report.contains("DEAD"), "{report}{}", text(&o.stderr));
+    for line in
+        ["task_dim=4", "tasks=[walker-stand,", "31 tensors taken, 0 missing", "ignored  model: 8 tensors", "a model"]
+    {
+        assert!(report.contains(line), "{line} is not in\n{report}");
+    }
+    let stored = Checkpoint::load(&out).unwrap();
+    let config = state::config_of(&stored).unwrap().unwrap();
+    assert_eq!((config.model_tasks().len(), config.is_played()), (30, false));
+    // Every number is where the networks look for it.
+    let bytes = std::fs::read(fixture("tdmpc2_tiny.pt")).unwrap();
+    let file = TorchFile::parse(&bytes).unwrap();
+    let (params, mut vars) = (stored.values::<f32>("world_model.params").unwrap(), pwm::tape::Vars::default());
+    let nets = pwm::algo::pwm::PwmNets::new(&mut vars, &config, 24, 6);
+    assert_eq!(nets.world.group.len, params.len());
+    for e in &nets.world.group.entries {
+        let theirs = format!("model._{}", e.name.replace("encoder.", "encoder.state."));
+        let theirs = file.values(file.tensor(&theirs).unwrap()).unwrap();
+        assert_eq!(params[e.offset..e.offset + e.len()], theirs, "{}", e.name);
+    }
+    // What a task has of an action is that of its environment: the pendulum's torque, all six of the walker's.
+    let mask = stored.values::<f32>("action_mask").unwrap();
+    let of = |task: usize| mask[task * 6..(task + 1) * 6].iter().sum::<f32>();
+    assert_eq!([of(0), of(7), of(16)], [6.0, 1.0, 5.0]);
+    // As Python writes it again, where there is one.
+    let again = dir.path().join("again.pt");
+    if let Ok(o) = Command::new("python3").arg(fixture("make_tdmpc2_pt.py")).arg(&again).output() {
+        assert!(o.status.success(), "{}", text(&o.stderr));
+        assert_eq!(std::fs::read(again).unwrap(), bytes);
+    }
+}

@@ -1,6 +1,7 @@
 //! Files that are written and read: checkpoints, pictures, exports, imports, and bytes that nobody wrote.
 
 mod artifacts;
+mod episodes;
 mod export;
 mod import;
 mod parsers;

@@ -132,7 +132,7 @@ fn critics<F: TapeReal>(file: &str) {
     let critics = nets(&mut lab, &g, &c).critics;
     let z = lab.array(&row(&g, "obs_buf", 1));
     let bound = critics.bind(&mut lab.p, &lab.vars);
-    let values = bound.all(&mut lab.p, z, true);
+    let values = bound.all(&mut lab.p, &[z], true);
     let min = ensemble_min(&mut lab.p, values, 1.0);
     lab.keep("values", values);
     lab.keep("min", min);
@@ -155,7 +155,7 @@ fn critics<F: TapeReal>(file: &str) {
         };
         let (z, target) = (lab.array(&cut("obs_buf", c.latent_dim)), lab.array(&cut("target_values", 1)));
         let bound = critics.bind(&mut lab.p, &lab.vars);
-        let values = bound.all(&mut lab.p, z, true);
+        let values = bound.all(&mut lab.p, &[z], true);
         let loss = minibatch_loss(&mut lab.p, c.num_critics, values, target);
         critics.group.gradient(&mut lab.p, &lab.vars, &[(loss, 1.0)]);
         lab.keep("loss", loss);

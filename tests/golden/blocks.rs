@@ -212,9 +212,9 @@ fn actor<F: TapeReal>() {
     lab.fill(actor.group.params, pack(&g, "actor/p/", &actor.group, actor_name));
     let (x, noise) = (lab.array(&x), lab.array(&g.array("actor/eps")));
     let bound = actor.bind(&mut lab.p, &lab.vars);
-    let mean = bound.unsquashed(&mut lab.p, x, None, true);
-    let action = bound.act(&mut lab.p, x, Some(noise), true, None);
-    let best = bound.act(&mut lab.p, x, None, true, None);
+    let mean = bound.unsquashed(&mut lab.p, &[x], None, true);
+    let action = bound.act(&mut lab.p, &[x], Some(noise), true, None);
+    let best = bound.act(&mut lab.p, &[x], None, true, None);
     for (name, v) in [("mean", mean), ("tanh_sample", action), ("best", best), ("logstd_clamped", bound.logstd())] {
         lab.keep(name, v);
     }
@@ -271,9 +271,9 @@ fn flow_actor<F: TapeReal>() {
             lab.fill(actor.group.params, pack(&g, "flow_actor/p/", &actor.group, flow_actor_name));
             let (x, noise) = (lab.array(&g.array("actor/x")), lab.array(&g.array("actor/eps")));
             let bound = actor.bind(&mut lab.p, &lab.vars);
-            let det = bound.unsquashed(&mut lab.p, x, None, false);
-            let sample = bound.unsquashed(&mut lab.p, x, Some(noise), false);
-            let action = bound.act(&mut lab.p, x, Some(noise), true, None);
+            let det = bound.unsquashed(&mut lab.p, &[x], None, false);
+            let sample = bound.unsquashed(&mut lab.p, &[x], Some(noise), false);
+            let action = bound.act(&mut lab.p, &[x], Some(noise), true, None);
             lab.keep("det", det);
             lab.keep("sample", sample);
             let root = lab.weighed(&g.array("actor/gy"), action);

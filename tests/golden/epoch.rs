@@ -179,12 +179,12 @@ fn programs(vars: &Vars, c: &Config, nets: &PwmNets, buffers: &RolloutBuffers, x
         program(&|p| targets(p, vars, c, buffers)),
         program(&|p| {
             let (passes, slot) = (p.var(vars, x.passes), p.var_at(vars, x.losses, 1, &[1]));
-            pass(p, vars, c, &nets.critics, buffers, passes, slot);
+            pass(p, vars, c, &nets.critics, buffers, None, (passes, slot));
         }),
         program(&|p| {
             let [obs, act, rew] = x.wm.map(|v| p.var(vars, v));
             let tau = x.tau.map(|v| p.var(vars, v));
-            let loss = update(p, vars, c, nets, Batch { obs, act, rew, tau });
+            let loss = update(p, vars, c, nets, Batch { obs, act, rew, tasks: None, tau });
             for (x, slot) in
                 [(loss.dynamics, p.var_at(vars, x.losses, 2, &[1])), (loss.reward, p.var_at(vars, x.losses, 3, &[1]))]
             {

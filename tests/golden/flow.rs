@@ -75,7 +75,7 @@ fn integrators<F: TapeReal>((file, head): (&str, FlowHead)) {
         let nets = nets(&mut lab, &g, &c);
         let (z, a) = (lab.array(&g.array("z")), lab.array(&g.array("a")));
         let world = nets.world.bind(&mut lab.p, &lab.vars);
-        let out = world.next(&mut lab.p, z, a, true, None);
+        let out = world.next(&mut lab.p, z, a, None, true, None);
         lab.keep("out", out);
         let root = lab.weighed(&g.array("gy"), out);
         let group = &nets.world.group;
@@ -112,12 +112,12 @@ fn matching<F: TapeReal>((file, head): (&str, FlowHead)) {
         let world = nets.world.bind(&mut lab.p, &lab.vars);
         let flow = world.flow().expect("flow dynamics");
         let (root, of) = if name == "velocity" {
-            let v = flow.velocity(&mut lab.p, start, a, tau, true);
+            let v = flow.velocity(&mut lab.p, start, a, tau, None, true);
             lab.keep("velocity/out", v);
             (lab.weighed(&g.array("gy"), v), vec![("velocity/dz".to_string(), start), ("velocity/da".to_string(), a)])
         } else {
             let between = interpolate(&mut lab.p, start, target, tau);
-            let v = flow.velocity(&mut lab.p, between, a, tau, true);
+            let v = flow.velocity(&mut lab.p, between, a, tau, None, true);
             let n = lab.p.len_of(v) as f64;
             // The transition is the third of its window.
             let loss = velocity_error(&mut lab.p, v, start, target, vec![c.gamma.powi(2) / n]);
@@ -153,7 +153,7 @@ fn losses<F: TapeReal>((file, head): (&str, FlowHead)) {
         let mut lab = Lab::new();
         let nets = nets(&mut lab, &g, &c);
         let [obs, act, rew, taus] = ["obs", "act", "rew", "taus"].map(|n| lab.array(&g.array(n)));
-        let loss = world_loss(&mut lab.p, &lab.vars, &c, &nets, Batch { obs, act, rew, tau: Some(taus) });
+        let loss = world_loss(&mut lab.p, &lab.vars, &c, &nets, Batch { obs, act, rew, tasks: None, tau: Some(taus) });
         for (name, v) in [("dyn", loss.dynamics), ("rew", loss.reward), ("zs", loss.latents)] {
             lab.keep(name, v);
         }

@@ -1,125 +1,100 @@
-//! A flow model of many tasks against the reference (`pwm/h_multitask`): a row's task is an embedding, one more input
-//! of every network, and the velocity field takes it as a second fixed input, after model time.
-//!
-//! The reference shortens rows of its table that are longer than 1 when it looks them up; what it then holds is in the
-//! file.
+//! World models of many tasks against the reference (`pwm/h_multitask`): a row's task is an embedding, one more input of
+//! every network, in the order that each kind of dynamics has; rows of the table that are longer than 1 are shortened
+//! when they are looked up.
 
-use crate::support::golden::Golden;
-use crate::support::lab::{Lab, Score};
-use pwm::config::Integrator;
-use pwm::ops::flow::{InputPart, Steps, VelocityField, integrate};
-use pwm::ops::linear::{Epilogue, LayerVals, linear, transpose};
+use crate::support::golden::{Array, Golden};
+use crate::support::lab::{Lab, Score, config, fill_nets, world_name};
+use pwm::algo::pwm::PwmNets;
 use pwm::ops::sum::sum;
-use pwm::tape::{TapeReal, Val};
+use pwm::tape::{DType, Region, TapeReal, Val};
 
-const SIMNORM: Epilogue = Epilogue::NormSimplex { group: 8 };
-
-/// A network of the file, and its parameters by the names of their gradients.
-struct Network {
-    layers: Vec<(LayerVals, Epilogue)>,
-    parameters: Vec<(String, Val)>,
+/// Tasks by number, as an index value.
+fn index(lab: &mut Lab, name: &str, ids: Vec<f64>) -> Val {
+    let var = lab.vars.add(Region::RolloutBuffers, name, DType::Index, &[ids.len()]);
+    lab.fill(var, ids);
+    lab.p.var(&lab.vars, var)
 }
 
-fn network(lab: &mut Lab, g: &Golden, name: &str, last: Epilogue) -> Network {
-    let count = (0..).take_while(|i| g.has(&format!("flow/p/{name}.{i}.weight"))).count();
-    let mut n = Network { layers: vec![], parameters: vec![] };
-    for i in 0..count {
-        let epilogue = if i + 1 == count { last } else { Epilogue::NormMish };
-        let mut parameter = |lab: &mut Lab, what: &str| {
-            let v = lab.array(&g.array(&format!("flow/p/{name}.{i}.{what}")));
-            n.parameters.push((format!("flow/g/{name}.{i}.{what}"), v));
-            v
-        };
-        let (weight, bias) = (parameter(lab, "weight"), parameter(lab, "bias"));
-        let norm = epilogue.has_norm().then(|| (parameter(lab, "ln.weight"), parameter(lab, "ln.bias")));
-        let transposed = transpose(&mut lab.p, weight);
-        n.layers.push((LayerVals { weight, transposed, bias, norm }, epilogue));
-    }
-    n
+/// The rows of a time-major array as one batch.
+fn flat(lab: &mut Lab, a: Array) -> Val {
+    let shape = [a.shape[0] * a.shape[1], a.shape[2]];
+    lab.input(&a.name, &shape, a.values)
 }
 
-impl Network {
-    fn apply(&self, lab: &mut Lab, xs: &[Val]) -> Val {
-        let first = xs.to_vec();
-        self.layers.iter().fold(first, |x, (l, e)| vec![linear(&mut lab.p, &x, l, *e, true, None)])[0]
-    }
-}
-
-/// The embeddings of `tasks`, `times` over.
-fn embedded(g: &Golden, tasks: &[f64], times: usize) -> (Vec<usize>, Vec<f64>) {
-    let table = g.want("flow/task_emb_after_forward");
-    let width = table.shape[1];
-    let rows: Vec<f64> = tasks.iter().flat_map(|&t| table.values[t as usize * width..][..width].to_vec()).collect();
-    (vec![times * tasks.len(), width], rows.repeat(times))
-}
-
-fn flow<F: TapeReal>() {
+fn golden<F: TapeReal>(kind: &str, velocity: bool) {
     let g = Golden::open("pwm/h_multitask");
     let mut score = Score::new::<F>(&g);
     let mut lab = Lab::new();
-    let [velocity, encoder, reward] = [("_velocity", SIMNORM), ("_encoder", SIMNORM), ("_reward", Epilogue::Bias)]
-        .map(|(name, last)| network(&mut lab, &g, name, last));
-    let tasks = g.get("task");
-    let (shape, rows) = embedded(&g, &tasks, 1);
-    let task = lab.input("embedding", &shape, rows);
+    let prefix = format!("{kind}/p/");
+    let table = g.array(&format!("{prefix}_task_emb.weight"));
+    let (count, task_dim) = (table.shape[0], table.shape[1]);
+    let tasks: Vec<String> = (0..count).map(|i| format!("task-{i}")).collect();
+    let c = pwm::config::Config { tasks, task_dim, ..config(&g, &prefix, "-", "-") };
+    let nets = PwmNets::new(&mut lab.vars, &c, g.array("obs").shape[1], g.array("a").shape[1]);
+    fill_nets(&mut lab, &g, &nets, &prefix, "-", "-");
+
+    let ids = g.get("task");
+    let steps = g.array("z3").shape[0];
+    let (once, often) = (index(&mut lab, "ids", ids.clone()), index(&mut lab, "ids3", ids.repeat(steps)));
     let [z, a, tau, obs] = ["z", "a", "tau", "obs"].map(|n| lab.array(&g.array(n)));
-
-    let parts = [InputPart::State, InputPart::Fixed(0), InputPart::Time, InputPart::Fixed(1)];
-    let field = VelocityField { layers: &velocity.layers, parts: &parts, tangent: None };
-    let steps = Steps { integrator: Integrator::Heun, substeps: 2 };
-    let next = integrate(&mut lab.p, &field, steps, z, &[a, task], true, None);
-    let latent = encoder.apply(&mut lab, &[obs, task]);
-    let at_tau = velocity.apply(&mut lab, &[z, a, tau, task]);
-    let rewards = reward.apply(&mut lab, &[z, a, task]);
-
-    // Windows: the task of a column is that of all its steps.
-    let windows = g.array("z3").shape[0];
-    let (shape, rows) = embedded(&g, &tasks, windows);
-    let task3 = lab.input("embedding3", &shape, rows);
-    let [z3, a3, obs3] = ["z3", "a3", "obs3"].map(|n| {
-        let all = g.array(n);
-        lab.input(n, &[all.shape[0] * all.shape[1], all.shape[2]], all.values)
-    });
-    let latents3 = encoder.apply(&mut lab, &[obs3, task3]);
-    let rewards3 = reward.apply(&mut lab, &[z3, a3, task3]);
-
-    let kept = [next, latent, at_tau, rewards, latents3, rewards3];
-    let names = ["next", "encode", "velocity", "reward", "encode3", "reward3"];
-    for (name, v) in names.iter().zip(kept) {
-        lab.keep(name, v);
+    let [z3, a3, obs3] = ["z3", "a3", "obs3"].map(|n| flat(&mut lab, g.array(n)));
+    let world = nets.world.bind(&mut lab.p, &lab.vars);
+    let task = nets.world.rows(&mut lab.p, &lab.vars, Some(once)).embedding;
+    let task3 = nets.world.rows(&mut lab.p, &lab.vars, Some(often)).embedding;
+    let p = &mut lab.p;
+    let next = world.next(p, z, a, task, true, None);
+    let latent = world.encoder.apply(p, obs, task, true, None);
+    let mut kept = vec![
+        ("next", next),
+        ("encode", latent),
+        ("reward", world.reward(p, z, a, task, true)),
+        ("encode3", world.encoder.apply(p, obs3, task3, false, None)),
+        ("reward3", world.reward(p, z3, a3, task3, false)),
+    ];
+    assert_eq!(world.flow().is_some(), velocity);
+    kept.extend(world.flow().map(|f| ("velocity", f.velocity(p, z, a, tau, task, false))));
+    for (name, v) in &kept {
+        lab.keep(name, *v);
     }
     let both = sum(&mut lab.p, next, latent, None);
     let root = lab.weighed(&g.array("gy"), both);
-    let mut of = [velocity.parameters, encoder.parameters].concat();
+    let group = &nets.world.group;
+    let mut of: Vec<(String, Val)> = vec![];
+    for e in &group.entries {
+        let name = format!("{kind}/g/{}", world_name(&e.name));
+        if g.has(&format!("{name}.f64")) {
+            of.push((name, lab.p.var_at(&lab.vars, group.params, e.offset, &e.shape)));
+        }
+    }
     let networks = of.len();
-    of.extend([("flow/dz".into(), z), ("embedding".into(), task)]);
+    of.push((format!("{kind}/dz"), z));
     lab.gradients(root, &of);
 
     let run = lab.run::<F>();
-    for name in names {
-        score.check(&format!("flow/{name}"), &run.get(name));
+    for (name, _) in &kept {
+        score.check(&format!("{kind}/{name}"), &run.get(name));
     }
-    for (name, _) in &of[..=networks] {
+    for (name, _) in &of {
         score.check(name, &run.get(name));
     }
-    // A row of the table serves all rows of its task.
-    let table = g.want("flow/task_emb_after_forward");
-    let (mut all, width) = (vec![0.0; table.values.len()], table.shape[1]);
-    for (row, &t) in run.get("embedding").chunks_exact(width).zip(&tasks) {
-        for (sum, x) in all[t as usize * width..][..width].iter_mut().zip(row) {
-            *sum += x;
-        }
-    }
-    score.check("flow/g/_task_emb.weight", &all);
-    score.finish("many tasks");
+    // Two layers of the encoder, three of the dynamics, and the embeddings.
+    assert_eq!(networks, 4 * 5 + 1, "{of:?}");
+    // What is in the file after a look-up is what is in the table.
+    let e = group.entries.iter().find(|e| e.name == "task_emb.weight").expect("embeddings");
+    let after = &run.var(group.params)[e.offset..e.offset + e.len()];
+    score.check(&format!("{kind}/task_emb_after_forward"), after);
+    assert!(table.values.chunks(task_dim).any(|row| row.iter().map(|x| x * x).sum::<f64>() > 1.0));
+    score.finish(&format!("many tasks, {kind}"));
 }
 
 #[test]
-fn golden_flow_of_many_tasks() {
-    flow::<f64>();
+fn golden_model_of_many_tasks() {
+    golden::<f64>("mlp", false);
+    golden::<f64>("flow", true);
 }
 
 #[test]
-fn golden_flow_of_many_tasks_f32() {
-    flow::<f32>();
+fn golden_model_of_many_tasks_f32() {
+    golden::<f32>("mlp", false);
+    golden::<f32>("flow", true);
 }

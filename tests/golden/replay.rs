@@ -9,6 +9,7 @@ use pwm::ops::replay::{Counter, ReplaySpec, Sampling};
 fn spec(g: &Golden, lengths: &[usize]) -> ReplaySpec {
     ReplaySpec {
         num_envs: 1,
+        tasks: 1,
         horizon: g.number("horizon") as usize,
         capacity: g.number("capacity") as usize,
         staging_rows: lengths.iter().max().expect("episodes") + 1,

@@ -21,7 +21,7 @@ fn loss<F: TapeReal>(g: &Golden, weights: &str, (dynamics, reward): (f64, f64)) 
     let nets = PwmNets::new(&mut lab.vars, &c, obs.shape[2], act.shape[2]);
     fill_nets(&mut lab, g, &nets, &world, "-", "-");
     let (obs, act, rew) = (lab.array(&obs), lab.array(&act), lab.array(&rew));
-    let loss = world_loss(&mut lab.p, &lab.vars, &c, &nets, Batch { obs, act, rew, tau: None });
+    let loss = world_loss(&mut lab.p, &lab.vars, &c, &nets, Batch { obs, act, rew, tasks: None, tau: None });
     let decoded = decode(&mut lab.p, &c, loss.head);
     for (name, v) in [
         ("dyn", loss.dynamics),

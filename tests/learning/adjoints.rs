@@ -5,10 +5,11 @@ use crate::support::ops::{Dot, Pass};
 use pwm::algo::pwm::rollout::{EnvStepVals, rollout};
 use pwm::algo::pwm::world::{Batch, world_loss};
 use pwm::algo::pwm::{PwmNets, RolloutBuffers};
-use pwm::config::{self, Config, Latent, RewNorm, RewardHead};
+use pwm::config::{self, Config, Dynamics, Latent, RewNorm, RewardHead};
 use pwm::device::cpu::team::Team;
 use pwm::device::philox::{Philox, Stream};
 use pwm::ops::control::copy;
+use pwm::ops::embedding::{self, gather_rows, repeat_ids, task_ids};
 use pwm::ops::linear::{Epilogue, LayerVals, linear, transpose};
 use pwm::ops::loss::squared_error;
 use pwm::ops::policy::{anchor_rows, ensemble_min, select_rows, squash};
@@ -101,6 +102,23 @@ fn squared_errors() {
                 vec![squared_error(p, v[0], v[1], weights.clone())]
             });
         }
+    }
+}
+
+#[test]
+fn rows_of_tasks() {
+    for (tasks, each, w, times) in [(1, 1, 1, 1), (3, 5, 7, 4), (2, 70, 33, 2)] {
+        let keep = fixed(&[tasks, w], mask(3, tasks * w, 0.6));
+        let inputs = [input(&[tasks, w]), keep, input(&[tasks * each, w])];
+        check(&format!("{tasks}x{w}, {each} rows, {times} times"), &inputs, TOLERANCE, |p, _, v| {
+            let ids = task_ids(p, tasks * each, 0, tasks);
+            let all = repeat_ids(p, ids, times);
+            let keep = gather_rows(p, v[1], ids);
+            let once = embedding::mask(p, v[2], keep, None);
+            // A second use of each, whose cotangent adds to the first one's.
+            let twice = embedding::mask(p, v[2], keep, None);
+            vec![gather_rows(p, v[0], ids), gather_rows(p, v[0], all), once, twice]
+        });
     }
 }
 
@@ -248,16 +266,30 @@ fn pass(p: &mut Program, from: Val, to: Val) {
 /// are constants here, and its reverse pass is followed to the first observation.
 #[test]
 fn world_model_loss() {
-    for (head, latent) in [
-        (RewardHead::Scalar, Latent::Encoded),
-        (RewardHead::TwoHot, Latent::Encoded),
-        (RewardHead::Scalar, Latent::Observed),
+    for (head, latent, env, dynamics) in [
+        (RewardHead::Scalar, Latent::Encoded, "ant", Dynamics::Mlp),
+        (RewardHead::TwoHot, Latent::Encoded, "ant", Dynamics::Mlp),
+        (RewardHead::Scalar, Latent::Observed, "ant", Dynamics::Mlp),
+        // Of several tasks; the embeddings of windows that no encoder sees are parameters of dynamics and reward head.
+        (RewardHead::Scalar, Latent::Observed, "[a, b]", Dynamics::Mlp),
+        (RewardHead::Scalar, Latent::Encoded, "[a, b]", Dynamics::Flow),
     ] {
-        let c = Config { latent, ..tiny(head) };
+        let c = Config { latent, env: env.into(), dynamics, task_dim: 3, ..tiny(head) };
         let (h, b) = (c.horizon, c.wm_batch_size);
-        check_traced(&format!("{head:?} {latent:?}"), TOLERANCE, |p, vars| {
+        check_traced(&format!("{head:?} {latent:?} {env} {dynamics}"), TOLERANCE, |p, vars| {
             let nets = PwmNets::new(vars, &c, OBS, ACT);
-            let mut leaves = parameters(p, vars, &nets.world.group, |name| !name.starts_with("encoder"));
+            let encoded = latent == Latent::Encoded;
+            let wanted = |name: &str| !(name.starts_with("encoder") || encoded && name.starts_with("task_emb"));
+            let mut leaves = parameters(p, vars, &nets.world.group, wanted);
+            if let Some(t) = nets.world.tasks() {
+                // Only the first of the actions belongs to the first task.
+                leaves.push(fixed_var(
+                    p,
+                    vars,
+                    t.keep,
+                    (0..2 * ACT).map(|i| f64::from(u8::from(i == 0 || i >= ACT))).collect(),
+                ));
+            }
             let constant = |shape: &[usize]| Input { wanted: false, ..input(shape) };
             let first = Input { wanted: latent == Latent::Encoded, ..input(&[b, OBS]) };
             let first = leaf(p, vars, "first", first);
@@ -270,8 +302,12 @@ fn world_model_loss() {
             copy(p, later.val(), rest);
             let actions = p.real(&[h, b, ACT]);
             pass(p, act.val(), actions);
-            let loss = world_loss(p, vars, &c, &nets, Batch { obs, act: actions, rew: rew.val(), tau: None });
-            leaves.extend([first, later, act, rew]);
+            let tasks = nets.world.tasks().map(|_| task_ids(p, b, 0, 2));
+            let tau = (dynamics == Dynamics::Flow).then(|| leaf(p, vars, "tau", fixed(&[h, b, 1], vec![0.3; h * b])));
+            let at = tau.as_ref().map(Leaf::val);
+            let batch = Batch { obs, act: actions, rew: rew.val(), tasks, tau: at };
+            let loss = world_loss(p, vars, &c, &nets, batch);
+            leaves.extend([first, later, act, rew].into_iter().chain(tau));
             Traced { outputs: vec![loss.dynamics, loss.reward], leaves }
         });
     }
@@ -281,22 +317,27 @@ fn world_model_loss() {
 /// what dual numbers see, except in a rollout of one step.
 #[test]
 fn actor_rollout() {
-    for (head, latent, bootstrap, ret_norm, detach, horizon) in [
-        (RewardHead::Scalar, Latent::Encoded, config::Bootstrap::Exact, true, false, 4),
-        (RewardHead::Scalar, Latent::Encoded, config::Bootstrap::Reference, false, false, 4),
-        (RewardHead::TwoHot, Latent::Encoded, config::Bootstrap::Reference, true, false, 5),
-        (RewardHead::Scalar, Latent::Encoded, config::Bootstrap::Exact, true, true, 1),
-        (RewardHead::Scalar, Latent::Observed, config::Bootstrap::Exact, true, false, 4),
+    for (head, latent, bootstrap, ret_norm, detach, horizon, env) in [
+        (RewardHead::Scalar, Latent::Encoded, config::Bootstrap::Exact, true, false, 4, "ant"),
+        (RewardHead::Scalar, Latent::Encoded, config::Bootstrap::Reference, false, false, 4, "ant"),
+        (RewardHead::TwoHot, Latent::Encoded, config::Bootstrap::Reference, true, false, 5, "ant"),
+        (RewardHead::Scalar, Latent::Encoded, config::Bootstrap::Exact, true, true, 1, "ant"),
+        (RewardHead::Scalar, Latent::Observed, config::Bootstrap::Exact, true, false, 4, "ant"),
+        (RewardHead::Scalar, Latent::Encoded, config::Bootstrap::Exact, true, false, 4, "[a, b]"),
     ] {
-        let c = Config { latent, bootstrap, ret_norm, detach, horizon, ..tiny(head) };
+        let c = Config { latent, bootstrap, ret_norm, detach, horizon, env: env.into(), task_dim: 3, ..tiny(head) };
         let n = c.num_envs;
-        check_traced(&format!("{head:?} {latent:?} {bootstrap:?} {ret_norm} {horizon}"), TOLERANCE, |p, vars| {
+        check_traced(&format!("{head:?} {latent:?} {bootstrap:?} {ret_norm} {horizon} {env}"), TOLERANCE, |p, vars| {
             let nets = PwmNets::new(vars, &c, OBS, ACT);
             let buffers = RolloutBuffers::new(vars, &c, nets.world.width);
             let mut leaves = parameters(p, vars, &nets.actor.group, |_| true);
             leaves.extend(parameters(p, vars, &nets.world.group, |_| false));
             leaves.extend(parameters(p, vars, &nets.critics.group, |_| false));
             leaves.push(fixed_var(p, vars, nets.ret_stats, vec![0.3, 4.0, 50.0]));
+            if let Some(t) = nets.world.tasks() {
+                let keep = (0..2 * ACT).map(|i| f64::from(u8::from(i == 0 || i >= ACT))).collect();
+                leaves.push(fixed_var(p, vars, t.keep, keep));
+            }
             let (ends, falls) = flags(horizon * n);
             let given: Vec<Leaf> = [
                 ("obs", Input { wanted: false, ..input(&[n, OBS]) }),
@@ -313,7 +354,7 @@ fn actor_rollout() {
                     let from = p.at(from, i);
                     copy(p, from, to);
                 }
-                EnvStepVals { done, next_obs: p.at(after, i) }
+                EnvStepVals { done, next_obs: Some(p.at(after, i)) }
             };
             let loss = rollout(p, vars, &c, &nets, &buffers, obs, noise, true, &mut step);
             leaves.extend(given);

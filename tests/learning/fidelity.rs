@@ -20,7 +20,7 @@ fn the_gradient_of_a_trained_model_agrees_with_the_environment() {
     state::save_latest(&path, &runner, &LoopState::default()).unwrap();
 
     let mut fidelity = Fidelity::<f32>::new(&config).unwrap();
-    state::restore_networks(&mut fidelity, &Checkpoint::load(&path).unwrap()).unwrap();
+    state::restore_networks(&mut fidelity.machine, &Checkpoint::load(&path).unwrap()).unwrap();
     let good = fidelity.measure(8, 8).unwrap();
     println!("{good:#?}");
     assert!(good.rewards.iter().all(|r| r.correlation > 0.8), "rewards");

@@ -196,7 +196,7 @@ fn adjoint_of_the_world_model_loss() {
             copy(p, later.val(), rest);
             let actions = p.real(&[h, b, a]);
             p.push(Pass { accumulate: false }, &[act.val()], &[actions]);
-            let batch = Batch { obs, act: actions, rew: rew.val(), tau: Some(tau.val()) };
+            let batch = Batch { obs, act: actions, rew: rew.val(), tasks: None, tau: Some(tau.val()) };
             let loss = world_loss(p, vars, &c, &nets, batch);
             let outputs = loss.roots().iter().map(|r| r.0).collect();
             leaves.extend([first, later, act, rew, tau]);

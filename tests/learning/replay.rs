@@ -8,6 +8,7 @@ use pwm::tape::TapeReal;
 fn spec(sampling: Sampling, unfinished: bool) -> ReplaySpec {
     ReplaySpec {
         num_envs: 11,
+        tasks: 1,
         horizon: 3,
         capacity: 64,
         staging_rows: 20,

@@ -30,7 +30,7 @@ fn program(vars: &Vars, c: &Config, nets: &PwmNets, buffers: &RolloutBuffers, gi
         let end = p.at(ends, t);
         copy(p, end, done);
         copy(p, end, terminated);
-        EnvStepVals { done, next_obs: p.at(after, t) }
+        EnvStepVals { done, next_obs: Some(p.at(after, t)) }
     };
     let loss = rollout(&mut p, vars, c, nets, buffers, obs, noise, true, &mut step);
     nets.actor.group.gradient(&mut p, vars, &[(loss, 1.0)]);

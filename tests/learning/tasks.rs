@@ -168,7 +168,7 @@ fn run_alone(c: &Config, seen: &Seen) {
         let name = names.iter().enumerate().find(|(i, _)| m.program(*i) == program).expect("one of them").1;
         m.run(program).unwrap_or_else(|_| panic!("{name} breaks the contract"));
     };
-    let begin = parts.begin.on(&m);
+    let begin = parts.begin.expect("environments").on(&m);
     go(&mut m, begin);
     if let Some(replay) = &parts.replay {
         let collect = parts.epochs.of(EpochKind::Collect).on(&m)[0].0;
@@ -232,7 +232,7 @@ fn on_two_threads(c: &Config) -> BTreeSet<&'static str> {
     let mut m = Machine::<f32>::new(vars, programs, team).expect("memory");
     initialise(&mut m, &parts);
     // Each once, and what collects until an episode has ended.
-    let begin = parts.begin.on(&m);
+    let begin = parts.begin.expect("environments").on(&m);
     let collect = parts.epochs.of(EpochKind::Collect).on(&m)[0].0;
     let others: Vec<_> = (0..count).map(|i| m.program(i)).filter(|p| *p != begin).collect();
     for program in [begin, collect, collect, collect].into_iter().chain(others) {

@@ -191,6 +191,7 @@ fn the_directory_ends<F: TapeReal>(target: &Target, inputs: usize) {
             let (num_envs, batch) = (24, 64);
             let spec = ReplaySpec {
                 num_envs,
+                tasks: 1,
                 horizon,
                 capacity,
                 staging_rows,

@@ -127,9 +127,9 @@ fn every_checkpoint_of_several_runs_stands_in_one_table() {
     let row = |run: &str, name: &str| rows.iter().find(|r| r[0] == run && r[1] == name).unwrap();
     // The best policy is one of the best, and the same policy gets the same numbers.
     let best = row("seed=1", "best");
-    let twin = rows.iter().find(|r| r[0] == "seed=1" && r[1].starts_with("best-") && r[3] == best[3]).unwrap();
-    assert_eq!(best[4..], twin[4..]);
-    assert!(rows.iter().all(|r| r.len() == 11 && r[9] == "6" && r[8].parse::<usize>().unwrap() <= 6));
+    let twin = rows.iter().find(|r| r[0] == "seed=1" && r[1].starts_with("best-") && r[4] == best[4]).unwrap();
+    assert_eq!(best[5..], twin[5..]);
+    assert!(rows.iter().all(|r| r.len() == 12 && r[2] == "ant" && r[10] == "6" && r[9].parse::<usize>().unwrap() <= 6));
     assert_eq!(all(dir.path()), said, "a folder of runs means all of them");
     let run = dir.path().join("seed=0");
     let one = evaluate(&run, |a| a.all = true).unwrap();

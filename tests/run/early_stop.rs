@@ -4,7 +4,7 @@ use crate::support::tiny;
 use approx::abs_diff_eq;
 use std::path::Path;
 
-use pwm::algo::Runner;
+use pwm::algo::{Evaluation, Measure, Runner, TaskEvaluation};
 use pwm::analysis::report::{Report, Run};
 use pwm::app::train;
 use pwm::config::load;
@@ -322,4 +322,53 @@ fn the_same_command_again_goes_on() {
     assert!(again(&[]).unwrap().contains("nothing left to do"));
     assert!(again(&["seed=5", "max_epochs=30"]).unwrap_err().to_string().contains("holds a run already"));
     assert!(again(&["max_epochs=22"]).unwrap().contains("22 of 22 epochs"));
+}
+
+/// An evaluation of two tasks, two episodes each.
+fn made_up(run: f64, hop: f64) -> Evaluation {
+    let task = |name: &str, mean: f64| TaskEvaluation {
+        task: name.into(),
+        returns: vec![mean - 1.0, mean + 1.0],
+        lengths: vec![3.0; 2],
+    };
+    Evaluation { tasks: vec![task("run", run), task("hop", hop)], measure: Measure::Return }
+}
+
+/// Returns that no policy of so short episodes comes near.
+const HIGH: f64 = 1000.0;
+
+#[test]
+fn several_tasks_are_judged_by_their_mean() {
+    let dir = tempfile::tempdir().unwrap();
+    let run = dir.path().join("r");
+    let mut s = session(&run, &["collapse=stop", "collapse_evals=1", "collapse_fraction=0.5", "guard_warmup=0"]);
+    let mut judged = |run: f64, hop: f64| {
+        s.retain(0, made_up(HIGH * run, HIGH * hop)).unwrap();
+        (s.best().unwrap().mean / HIGH, s.judge().unwrap())
+    };
+    assert_eq!(judged(90.0, 10.0), (50.0, None));
+    // One task alone falls to a ninth: the run has not collapsed, and is not better.
+    assert_eq!(judged(10.0, 90.0), (50.0, None));
+    assert_eq!(judged(60.0, 42.0), (51.0, None), "better, though no task is at its best");
+    let (best, stop_reason) = judged(90.0, -40.0);
+    assert!(best == 51.0 && matches!(stop_reason, Some(StopReason::Collapsed(_))), "{best} {stop_reason:?}");
+    let stored = state::best_of(&Checkpoint::load(&run.join("checkpoints/best.safetensors")).unwrap()).unwrap();
+    assert_eq!((stored.mean, stored.length), (51.0 * HIGH, 3.0));
+}
+
+#[test]
+fn patience_counts_gains_of_the_mean_over_tasks() {
+    let dir = tempfile::tempdir().unwrap();
+    let settings = ["early_stop_patience=2", "early_stop_min_gain=5", "guard_warmup=0"];
+    let mut s = session(&dir.path().join("r"), &settings);
+    let mut judged = |run: f64, hop: f64| {
+        s.retain(0, made_up(HIGH + run, HIGH + hop)).unwrap();
+        s.judge().unwrap()
+    };
+    assert_eq!(judged(10.0, 10.0), None);
+    // Twice as good on one task is four better in the mean.
+    assert_eq!(judged(20.0, 8.0), None);
+    assert_eq!(judged(24.0, 8.0), None, "six better in the mean");
+    assert_eq!(judged(8.0, 24.0), None);
+    assert_eq!(judged(16.0, 16.0), Some(StopReason::Stalled));
 }

@@ -6,9 +6,11 @@ mod early_stop;
 mod faults;
 mod kill;
 mod memory;
+mod multitask;
 mod outside;
 mod report;
 mod robot;
 #[path = "../support/mod.rs"]
 mod support;
 mod sweep;
+mod tracker;

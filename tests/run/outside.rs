@@ -147,7 +147,7 @@ fn a_run_is_evaluated_while_it_goes_on() {
     let child = spawn(&run);
     let mut lines = BufReader::new(beside.stdout.take().unwrap()).lines().map(Result::unwrap);
     let (mut latest, mut heads) = (vec![], 0);
-    let epoch = |line: &str| line.split('|').nth(4).map(|e| e.trim().parse::<u64>().unwrap());
+    let epoch = |line: &str| line.split('|').nth(5).map(|e| e.trim().parse::<u64>().unwrap());
     while latest.len() < 3 {
         let line = lines.next().expect("it goes on as long as the run");
         heads += usize::from(line.contains("| checkpoint |"));
@@ -163,7 +163,7 @@ fn a_run_is_evaluated_while_it_goes_on() {
     let end = folder::read_info(&run).unwrap().unwrap().epoch;
     assert_eq!(latest.last(), Some(&end), "also the last one");
     let table = std::fs::read_to_string(&csv).unwrap();
-    assert!(table.lines().any(|l| l.contains(&format!(",latest,0,{end},"))), "{table}");
+    assert!(table.lines().any(|l| l.contains(&format!(",latest,ant,0,{end},"))), "{table}");
 
     // A run that was over and is taken up again: what it said at its end is no reason to leave.
     let held = RunFolder::open(&run).unwrap();

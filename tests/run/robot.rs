@@ -3,7 +3,9 @@
 use crate::support::mjcf::{BEAST, BEAST_TASK, LEG, LEG_TASK, write};
 use crate::support::tiny;
 use pwm::app::robot::{self, RobotCommand};
-use pwm::app::{status, train};
+use pwm::app::{baseline, status, train};
+use pwm::config::{Shipped, ShippedKind, load};
+use pwm::env::Task;
 use pwm::run::folder;
 use pwm::run::signals::StopFlag;
 use std::path::Path;
@@ -123,4 +125,23 @@ fn every_command_knows_every_robot() {
         assert!(missed.is_empty(), "{robot}: {missed:?}");
         assert!(!published(robot).is_empty() || !page.contains(", published"), "{robot}: nothing is published of it");
     }
+}
+
+/// What the files of shipped tasks say of untrained policies is what these earn, but for chance.
+#[test]
+fn tasks_pay_what_their_files_say() {
+    let mut seen = 0;
+    for name in Shipped::names(ShippedKind::Env) {
+        let c = load(&[format!("env={name}")]).unwrap();
+        let task = Task::from_config(&c).unwrap();
+        for (policy, scale) in [("random actions", 1.0), ("doing nothing", 0.0)] {
+            let Some(known) = task.spec.returns.iter().find(|r| r.policy == policy) else { continue };
+            let e = baseline::play(&task, 24, c.seed, scale);
+            let error = e.std() / 24f64.sqrt() + 1.0;
+            let (low, high) = (known.low - 5.0 * error, known.high + 5.0 * error);
+            assert!((low..high).contains(&e.mean()), "{name}, {policy}: {} is not {known:?}", e.mean());
+            seen += 1;
+        }
+    }
+    assert!(seen >= 72, "{seen}");
 }

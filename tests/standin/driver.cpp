@@ -27,7 +27,8 @@
 namespace shim {
 Block* block;
 Fiber* fiber;
-enum { STACK = 256 * 1024 };
+// An odd number of pages.
+enum { STACK = 260 * 1024 };
 
 extern "C" void shim_switch(void** save, void* to);  // callee-saved registers only
 #if defined(__x86_64__)
@@ -45,10 +46,14 @@ static void* first_frame(char* top, void (*entry)()) {
 #error "the stand-in driver switches fibers on x86-64 only"
 #endif
 
+static Fiber* next(Block* b);
 static void to_scheduler() { shim_switch(&fiber->sp, block->scheduler); }
+// The thread that is next in the order goes on at once: a way through the scheduler would cost as much again.
 void wait_for(const uint32_t* g) {
-    fiber->waits_for = g, fiber->seen = *g;
-    to_scheduler();
+    Fiber* mine = fiber;
+    mine->waits_for = g, mine->seen = *g;
+    Fiber* f = next(block);
+    shim_switch(&mine->sp, f ? f->sp : block->scheduler);
 }
 void fail(const char* message) {
     block->error = message, fiber->state = DONE;
@@ -60,13 +65,23 @@ static void entry() {
         Block* b = block;
         b->body(b->args);
         if (fiber->between) fail("a thread ends between the halves of a barrier of its cluster");
-        fiber->state = DONE, b->live--;
+        fiber->state = DONE, fiber->waits_for = nullptr, b->live--, b->done++;
         Cluster* c = b->cluster;
         if (--c->live && c->arrived == c->live) c->arrived = 0, c->generation++;
         if (b->arrived && b->arrived == b->live) b->arrived = 0, b->generation++;
-        fiber->waits_for = nullptr;
-        to_scheduler();
+        // This stack is free, and the next thread may be one that needs one: then nothing is switched.
+        b->mine = true;
+        Fiber* f = next(b);
+        if (b->mine) b->mine = false, shim_switch(&b->spare, f ? f->sp : b->scheduler);
     }
+}
+// A stack for a thread that begins. Each ends at another place: ends that are a power of two apart would fall into the
+// same few lines of the caches, and most of the time of a block would be spent waiting for them.
+static void* stack(Block* b) {
+    if (b->mine) return b->mine = false, nullptr;
+    if (void* spare = b->spare) return b->spare = nullptr, spare;
+    uint32_t i = b->stacks_used++;
+    return first_frame(b->stacks + (size_t)(i + 1) * STACK - i * 9 % 64 * 64, entry);
 }
 
 enum Order { FORWARD, REVERSE, HASHED };
@@ -87,27 +102,28 @@ static void begin(Block* b) {
     }
 }
 
+// The next thread of a sweep that can go on, and its turn.
+static Fiber* next(Block* b) {
+    while (b->turn < b->threads && !b->error) {
+        uint32_t n = b->threads, k = b->turn++;
+        uint32_t i = b->order == FORWARD ? k : b->order == REVERSE ? n - 1 - k : (uint32_t)((uint64_t)k * b->step % n);
+        Fiber* f = &b->fiber[i];
+        if (f->state == DONE || (f->waits_for && *f->waits_for == f->seen)) continue;
+        if (f->state == NEW) f->state = RUNNING, f->sp = stack(b);
+        fiber = f, f->waits_for = nullptr;
+        return f;
+    }
+    return nullptr;
+}
 // Lets each thread of a block that can go on do so, once. Whether there was one.
 static bool sweep(Block* b, Order order) {
     uint32_t n = b->threads, step = 1;
-    bool progress = false;
     if (order == HASHED)
         for (step = n * 5 / 8 | 1; std::__gcd(step, n) != 1;) step += 2;
-    block = b;
-    for (uint32_t k = 0; k < n && !b->error; k++) {
-        uint32_t i = order == FORWARD ? k : order == REVERSE ? n - 1 - k : (uint32_t)((uint64_t)k * step % n);
-        Fiber* f = &b->fiber[i];
-        if (f->state == DONE || (f->waits_for && *f->waits_for == f->seen)) continue;
-        if (f->state == NEW) {
-            f->state = RUNNING;
-            f->sp = b->spare ? b->spare : first_frame(b->stacks + (size_t)(++b->stacks_used) * STACK, entry);
-            b->spare = nullptr;
-        }
-        fiber = f, f->waits_for = nullptr, progress = true;
-        shim_switch(&b->scheduler, f->sp);
-        if (f->state == DONE) b->done++, b->spare = f->sp;
-    }
-    return progress;
+    block = b, b->order = order, b->step = step, b->turn = 0, b->mine = false;
+    Fiber* f = next(b);
+    if (f) shim_switch(&b->scheduler, f->sp);
+    return f;
 }
 
 static const char* run_cluster(Cluster* c, Order order) {

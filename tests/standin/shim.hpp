@@ -51,7 +51,7 @@ struct InFlight {
     int n, k;
     uint32_t group;
 };
-struct Fiber {
+struct alignas(64) Fiber {
     void* sp;
     dim3 thread;
     uint32_t index;
@@ -85,7 +85,10 @@ struct Block {
     Fiber fiber[MAX_THREADS];
     char* stacks;
     uint32_t stacks_used, done;
-    void* spare;
+    void* spare;  // the stack of a thread that has ended
+    bool mine;    // the stack of the thread that ends is free for one that begins
+    int order;    // of a sweep over the threads, with the step from one to the next and how many turns are over
+    uint32_t step, turn;
     void* scheduler;
     void (*body)(void**);
     void** args;

@@ -109,6 +109,11 @@ pub fn team() -> Arc<Team> {
 }
 
 pub fn put<F: TapeReal>(m: &mut Machine<F>, var: VarId, values: &[f64]) {
+    if m.vars().info(var).dtype == DType::Index {
+        let whole: Vec<u32> = values.iter().map(|x| *x as u32).collect();
+        m.index_mut(var).copy_from_slice(&whole);
+        return;
+    }
     let to = m.real_mut(var);
     assert_eq!(to.len(), values.len(), "as many numbers as the variable holds");
     for (to, &x) in to.iter_mut().zip(values) {
@@ -319,6 +324,6 @@ impl Script {
             let from = p.at(from, i);
             copy(p, from, to);
         }
-        EnvStepVals { done, next_obs: p.at(self.obs, i) }
+        EnvStepVals { done, next_obs: Some(p.at(self.obs, i)) }
     }
 }

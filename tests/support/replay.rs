@@ -40,8 +40,8 @@ impl<F: TapeReal> Driver<F> {
         let [obs, action, reward, done, next] = inputs.map(|v| record.var(&vars, v));
         replay_record(&mut record, &vars, &r, &Transition { obs, action, reward, done, next });
         let mut draw = Program::new("sample");
-        let (obs, act, rew) = replay_sample(&mut draw, &vars, &r);
-        for (from, to) in [obs, act, rew].into_iter().zip(sample) {
+        let w = replay_sample(&mut draw, &vars, &r);
+        for (from, to) in [w.obs, w.act, w.rew].into_iter().zip(sample) {
             let to = draw.var(&vars, to);
             copy(&mut draw, from, to);
         }

@@ -2,19 +2,20 @@
 
 use super::rollout::{EnvStepVals, rollout};
 use super::world::Batch;
-use super::{Pwm, PwmLoss, PwmNets, RewardLoss, critic, probe, world};
-use crate::algo::evaluate::EvalPlan;
+use super::{Pwm, PwmLoss, PwmNets, RewardLoss, critic, probe, recorded, world};
+use crate::algo::evaluate::{EvalPlan, Judge};
 use crate::algo::metrics::{self, Measured, MetricSource};
 use crate::algo::programs::{Handle, Programs, Sequence};
 use crate::algo::schedule::Network;
 use crate::algo::{Blueprint, EpochSchedule, Learner, Networks, Parts, TrainedNetwork};
-use crate::config::Config;
+use crate::config::{self, Config};
 use crate::device::philox::Stream;
 use crate::env::{EnvBatch, Mode};
 use crate::ops::control::{accumulate, clip, increment};
+use crate::ops::embedding::{repeat_ids, task_ids};
 use crate::ops::random::normal;
-use crate::ops::replay::{Transition, replay_begin, replay_record, replay_sample};
-use crate::tape::{Program, Vars};
+use crate::ops::replay::{Transition, Windows, replay_begin, replay_record, replay_sample};
+use crate::tape::{Program, Val, VarId, Vars};
 
 /// PWM as one of the algorithms.
 pub struct PwmLearner;
@@ -25,7 +26,11 @@ impl Learner for PwmLearner {
     }
 
     fn build(&self, c: &Config) -> Blueprint {
-        build(c, world::reward_loss)
+        match c.mode {
+            config::Mode::Train => build(c, world::reward_loss),
+            config::Mode::Pretrain => recorded::pretrain(c, world::reward_loss),
+            config::Mode::Policy => recorded::policy(c, world::reward_loss),
+        }
     }
 
     fn networks(&self, c: &Config, vars: &mut Vars) -> Networks {
@@ -61,27 +66,34 @@ pub fn build(c: &Config, reward_loss: RewardLoss) -> Blueprint {
         critic_update: programs.push("critic_update", |p| {
             let (passes, loss) =
                 (p.var(&vars, pwm.passes), p.var_at(&vars, pwm.losses, PwmLoss::Critic as usize, &[1]));
-            critic::pass(p, &vars, c, &pwm.nets.critics, &pwm.buffers, passes, loss);
+            let embeddings = rollout_embeddings(p, &vars, c, &pwm.nets);
+            critic::pass(p, &vars, c, &pwm.nets.critics, &pwm.buffers, embeddings, (passes, loss));
         }),
         wm_update: programs.push("wm_update", |p| update_model(p, &vars, &pwm)),
     };
-    let evaluation = EvalPlan::push(&mut programs, &vars, eval, |p, obs| networks.policy(p, &vars, obs));
-    let probe = programs.push("probe", |p| probe::probe(p, &vars, &pwm, &pwm.probe));
+    let evaluation = EvalPlan::push(&mut programs, &vars, eval, |p, obs| networks.policy(p, &vars, obs, c.played()));
+    let probe = programs.push("probe", |p| {
+        let batch = probe::replayed(p, &vars, &pwm);
+        probe::probe(p, &vars, c, &pwm.nets, batch, &pwm.probe);
+    });
 
     let trained = trained(&pwm);
     let parts = Parts {
         config: c.clone(),
-        statistics: statistics(&pwm.nets),
+        constants: pwm.nets.constants(c),
+        statistics: pwm.nets.statistics(),
         replay: Some(pwm.replay.clone()),
         epoch: pwm.epoch,
         sums: vec![pwm.losses, pwm.env.episode_stats],
-        begin,
-        evaluation,
+        feeds: vec![],
+        begin: Some(begin),
+        judge: Judge::Play(evaluation),
         probe: Some((probe, pwm.probe)),
+        probe_feed: None,
         epochs: epochs(c, of_epoch),
         metrics: metrics(&pwm, of_epoch, &trained),
         networks: trained,
-        env: pwm.env,
+        env: Some(pwm.env),
     };
     Blueprint { vars, programs, parts }
 }
@@ -106,7 +118,7 @@ fn act(p: &mut Program, vars: &Vars, pwm: &Pwm, learn: bool) {
         let reward = if c.reward_clip > 0.0 { clip(p, reward, c.reward_clip) } else { reward };
         let t = Transition { obs: stepped.obs_before_reset, action, reward, done, next: obs };
         replay_record(p, vars, &pwm.replay, &t);
-        EnvStepVals { done, next_obs: obs }
+        EnvStepVals { done, next_obs: Some(obs) }
     };
     let loss = rollout(p, vars, c, &pwm.nets, &pwm.buffers, obs, noise, learn, &mut step);
     if learn {
@@ -119,19 +131,27 @@ fn act(p: &mut Program, vars: &Vars, pwm: &Pwm, learn: bool) {
 /// One update of the world model on replayed windows.
 fn update_model(p: &mut Program, vars: &Vars, pwm: &Pwm) {
     let c = &pwm.config;
-    let (obs, act, rew) = replay_sample(p, vars, &pwm.replay);
+    let Windows { obs, act, rew, tasks } = replay_sample(p, vars, &pwm.replay);
+    let tasks = of_windows(p, c, &pwm.nets, tasks);
     let draws = p.var(vars, pwm.replay.draws);
     let tau = world::taus(p, c, draws);
-    let loss = world::update(p, vars, c, &pwm.nets, Batch { obs, act, rew, tau });
-    let parts = [
-        (Some(loss.dynamics), PwmLoss::Dynamics),
-        (loss.endpoint, PwmLoss::Dynamics),
-        (Some(loss.reward), PwmLoss::Reward),
-    ];
-    for (x, slot) in parts.into_iter().filter_map(|(x, slot)| Some((x?, slot))) {
-        let slot = p.var_at(vars, pwm.losses, slot as usize, &[1]);
-        accumulate(p, x, slot, false);
-    }
+    let loss = world::update(p, vars, c, &pwm.nets, Batch { obs, act, rew, tasks, tau });
+    loss.accumulate(p, vars, pwm.losses);
+}
+
+/// The tasks of windows: those that they tell or, where one task of a model of several is played, that one.
+pub(super) fn of_windows(p: &mut Program, c: &Config, nets: &PwmNets, told: Option<Val>) -> Option<Val> {
+    nets.world.tasks()?;
+    Some(told.unwrap_or_else(|| task_ids(p, c.wm_batch_size, c.played().start, 1)))
+}
+
+/// The embeddings of the tasks of a rollout's rows, time-major, `[H N, E]`; none of one task.
+pub(super) fn rollout_embeddings(p: &mut Program, vars: &Vars, c: &Config, nets: &PwmNets) -> Option<Val> {
+    nets.world.tasks()?;
+    let played = c.played();
+    let ids = task_ids(p, c.num_envs, played.start, played.len());
+    let ids = repeat_ids(p, ids, c.horizon);
+    nets.world.rows(p, vars, Some(ids)).embedding
 }
 
 /// What learns.
@@ -142,10 +162,6 @@ fn trained(pwm: &Pwm) -> Vec<TrainedNetwork> {
         TrainedNetwork::new(c, Network::Critic, &nets.critics.group, c.critic_iterations * c.critic_batches),
         TrainedNetwork::new(c, Network::Model, &nets.world.group, c.wm_iterations),
     ]
-}
-
-fn statistics(nets: &PwmNets) -> Vec<crate::tape::VarId> {
-    [Some(nets.rew_stats), Some(nets.ret_stats), nets.obs_stats].into_iter().flatten().collect()
 }
 
 /// Actor, critics, world model. The first epoch that learns trains the model for longer.
@@ -161,11 +177,20 @@ fn epochs(c: &Config, e: EpochPrograms) -> EpochSchedule {
     }
 }
 
+/// The loss of a slot as a mean over the updates of a program.
+pub(super) fn loss_metric(
+    losses: VarId,
+    metric: metrics::Metric,
+    slot: PwmLoss,
+    program: Handle,
+    updates: usize,
+) -> Measured {
+    Measured::new(metric, MetricSource::PerUpdate { var: losses, index: slot as usize, program, updates })
+}
+
 /// What an epoch measures.
 fn metrics(pwm: &Pwm, e: EpochPrograms, trained: &[TrainedNetwork]) -> Vec<Measured> {
-    let loss = |metric, slot: PwmLoss, program, updates| {
-        Measured::new(metric, MetricSource::PerUpdate { var: pwm.losses, index: slot as usize, program, updates })
-    };
+    let loss = |metric, slot, program, updates| loss_metric(pwm.losses, metric, slot, program, updates);
     let seconds = |metric, programs: &[Handle]| Measured::new(metric, MetricSource::Seconds(programs.into()));
     let mut all = Vec::from(Measured::of_episodes());
     all.extend([

@@ -9,6 +9,7 @@
 use super::rollout::{EnvStepVals, rollout};
 use super::{Pwm, PwmNets};
 use crate::algo::TrainError;
+use crate::algo::networks::of_played;
 use crate::algo::programs::{Handle, Programs};
 use crate::config::Config;
 use crate::device::cpu::team::Team;
@@ -219,7 +220,7 @@ fn write(p: &mut Program, vars: &Vars, pwm: &Pwm, env_rewards: VarId, last_value
     let mut step = |p: &mut Program, t: usize, action, (done, terminated)| {
         let reward = p.at(rewards, t);
         pwm.env.step(p, vars, action, Some((reward, done, terminated)));
-        EnvStepVals { done, next_obs: obs }
+        EnvStepVals { done, next_obs: Some(obs) }
     };
     let learn = gradient.is_some();
     let loss = rollout(p, vars, c, &pwm.nets, &pwm.buffers, obs, noise, learn, &mut step);
@@ -227,8 +228,9 @@ fn write(p: &mut Program, vars: &Vars, pwm: &Pwm, env_rewards: VarId, last_value
         pwm.nets.actor.group.gradient(p, vars, &[(loss, 1.0)]);
     }
     let seen = pwm.nets.prepare(p, vars, obs);
-    let latent = pwm.nets.world.bind_encoder(p, vars).apply(p, seen, false, None);
-    let value = pwm.nets.critics.bind(p, vars).min(p, latent, false);
+    let tasks = of_played(p, vars, &pwm.nets.world, c.num_envs, c.played());
+    let latent = pwm.nets.world.bind_encoder(p, vars).apply(p, seen, tasks.embedding, false, None);
+    let value = pwm.nets.critics.bind(p, vars).min(p, &tasks.seen(latent), false);
     let to = p.var(vars, last_values);
     copy(p, value, to);
 }

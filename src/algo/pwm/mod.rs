@@ -8,6 +8,7 @@
 mod build;
 pub mod fidelity;
 mod probe;
+pub mod recorded;
 pub mod rollout;
 pub mod world;
 
@@ -49,7 +50,7 @@ impl PwmNets {
         let (rew_stats, ret_stats) = (stats("rew_stats", &[1, 3]), stats("ret_stats", &[3]));
         let obs_stats = c.obs_norm.then(|| stats("obs_stats", &[obs_dim, 3]));
         let world = WorldModel::new(vars, c, obs_dim, act_dim);
-        let latent = world.width;
+        let latent = world.seen();
         Self {
             world,
             actor: Actor::new(vars, c, latent, act_dim),
@@ -66,11 +67,21 @@ impl PwmNets {
         for group in [&self.world.group, &self.actor.group, &self.critics.group] {
             group.init(machine, seed);
         }
-        for stats in [Some(self.rew_stats), Some(self.ret_stats), self.obs_stats].into_iter().flatten() {
+        for stats in self.statistics() {
             for s in machine.real_mut(stats).chunks_exact_mut(3) {
                 s.copy_from_slice(&[F::zero(), F::one(), F::of(START_COUNT)]);
             }
         }
+    }
+
+    /// The constants of tasks, which the host writes before a run begins.
+    pub fn constants(&self, c: &Config) -> Vec<(VarId, Vec<f64>)> {
+        self.world.tasks().map(|t| (t.keep, crate::env::action_mask(c))).into_iter().collect()
+    }
+
+    /// The statistics that there are.
+    pub fn statistics(&self) -> Vec<VarId> {
+        [Some(self.rew_stats), Some(self.ret_stats), self.obs_stats].into_iter().flatten().collect()
     }
 
     /// Observations as the networks take them.
@@ -118,9 +129,10 @@ impl Pwm {
     pub fn new(vars: &mut Vars, c: &Config) -> Self {
         let (obs_dim, act_dim) = crate::env::dims(c);
         let nets = PwmNets::new(vars, c, obs_dim, act_dim);
-        let env = EnvBatch::of_config(vars, "env", c, c.num_envs, Mode::Train, Stream::Reset);
+        let env = EnvBatch::of_config(vars, "env", c, c.num_envs / c.env_names().len(), Mode::Train, Stream::Reset);
         let spec = ReplaySpec {
             num_envs: c.num_envs,
+            tasks: env.groups.len(),
             horizon: c.horizon,
             capacity: c.wm_buffer_size,
             staging_rows: env.episode_length() + 1,

@@ -9,8 +9,10 @@
 
 use super::{PwmNets, RolloutBuffers};
 use crate::algo::critic::loss_spec;
+use crate::algo::networks::of_played;
 use crate::config::{self, Config};
 use crate::ops::control::copy;
+use crate::ops::embedding::{mask, repeat_ids, task_ids};
 use crate::ops::policy::{anchor_rows, select_rows};
 use crate::ops::returns::actor_loss;
 use crate::ops::twohot::two_hot_decode;
@@ -21,8 +23,8 @@ use crate::tape::{Program, Val, Vars};
 pub struct EnvStepVals {
     /// `[N]`, 0 or 1.
     pub done: Val,
-    /// `[N, O]`: observation to go on from, after resets.
-    pub next_obs: Val,
+    /// `[N, O]`: observation to go on from, after resets; none where there is nothing but the model.
+    pub next_obs: Option<Val>,
 }
 
 /// Steps the environments with an action `[N, A]`, writing done and terminated of the step to the given values `[N]`.
@@ -51,23 +53,36 @@ pub fn rollout(
     let actions = p.real(&[h, n, act_dim]);
     let (done, terminated) = (p.real(&[h, n]), p.real(&[h, n]));
     let first = p.at(latents, 0);
+    let tasks = of_played(p, vars, &nets.world, n, c.played());
     let obs = nets.prepare(p, vars, obs);
-    world.encoder.apply(p, obs, false, Some(first));
+    world.encoder.apply(p, obs, tasks.embedding, false, Some(first));
     for i in 0..h {
         let z = p.at(latents, i);
         let seen = if c.detach { p.detach(z) } else { z };
         let (eps, into) = (p.at(noise, i), p.at(actions, i));
-        let action = actor.act(p, seen, Some(eps), learn, Some(into));
+        let action = match tasks.keep {
+            None => actor.act(p, &tasks.seen(seen), Some(eps), learn, Some(into)),
+            Some(keep) => {
+                let action = actor.act(p, &tasks.seen(seen), Some(eps), learn, None);
+                mask(p, action, keep, Some(into))
+            }
+        };
         let into = p.at(imagined, i);
-        let next = world.next(p, z, action, learn, Some(into));
+        let next = world.next(p, z, action, tasks.embedding, learn, Some(into));
         let flags = (p.at(done, i), p.at(terminated, i));
         let stepped = step(p, i, action, flags);
         if i + 1 < h {
-            let obs = nets.prepare(p, vars, stepped.next_obs);
-            let anew = world.encoder.apply(p, obs, false, None);
+            let anew = match stepped.next_obs {
+                Some(obs) => {
+                    let obs = nets.prepare(p, vars, obs);
+                    world.encoder.apply(p, obs, tasks.embedding, false, None)
+                }
+                // Nothing is done, so this is not looked at.
+                None => next,
+            };
             let anew = p.detach(anew);
             let into = p.at(latents, i + 1);
-            match c.rollout {
+            match if stepped.next_obs.is_some() { c.rollout } else { config::Rollout::Imagined } {
                 config::Rollout::Imagined => select_rows(p, stepped.done, anew, next, Some(into)),
                 config::Rollout::Anchored => anchor_rows(p, stepped.done, anew, next, Some(into)),
             };
@@ -78,10 +93,15 @@ pub fn rollout(
         p.reshape(v, &[h * n, width])
     };
     let (z, a, after) = (flat(p, latents), flat(p, actions), flat(p, imagined));
-    let head = world.reward(p, z, a, learn);
+    let all = nets.world.tasks().map(|_| {
+        let ids = task_ids(p, n, c.played().start, c.played().len());
+        repeat_ids(p, ids, h)
+    });
+    let of_row = nets.world.rows(p, vars, all);
+    let head = world.reward(p, z, a, of_row.embedding, learn);
     let reward = decode(p, c, head);
     let reward = p.reshape(reward, &[h, n]);
-    let value = critics.min(p, after, learn);
+    let value = critics.min(p, &of_row.seen(after), learn);
     let value = p.reshape(value, &[h, n]);
     let stats = p.var(vars, nets.ret_stats);
     let loss = actor_loss(p, loss_spec(c), reward, value, done, terminated, stats);

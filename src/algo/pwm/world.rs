@@ -9,16 +9,18 @@
 //! `z_τ = (1 - τ) z_t + τ target`. The chain is advanced by the integrator, whose end points this never compares with
 //! the targets; `flow_consistency` adds that comparison, as above, with a weight.
 
-use super::PwmNets;
+use super::{PwmLoss, PwmNets};
 use crate::config::{Config, Dynamics, RewNorm, RewardHead, TauSampling};
 use crate::device::philox::Stream;
+use crate::ops::control::accumulate;
+use crate::ops::embedding::repeat_ids;
 use crate::ops::flow::matching::{interpolate, velocity_error};
 use crate::ops::loss::squared_error;
 use crate::ops::random::uniform;
 use crate::ops::stats::{normalise, update_stats};
 use crate::ops::twohot::two_hot_loss;
 use crate::tape::fill::Fill;
-use crate::tape::{Program, Val, Vars};
+use crate::tape::{Program, Val, VarId, Vars};
 
 /// What [`world_loss`] computes on the way.
 #[derive(Clone, Copy, Debug)]
@@ -45,6 +47,8 @@ pub struct Batch {
     pub act: Val,
     /// `[H, B]`.
     pub rew: Val,
+    /// Index `[B]`: the task of each window, for a model of several.
+    pub tasks: Option<Val>,
     /// `[H, B, 1]`: model times at which flow dynamics are trained; nothing else reads them.
     pub tau: Option<Val>,
 }
@@ -82,19 +86,25 @@ pub fn taus(p: &mut Program, c: &Config, step: Val) -> Option<Val> {
 
 /// Appends the loss on a batch that is prepared.
 pub fn world_loss(p: &mut Program, vars: &Vars, c: &Config, nets: &PwmNets, batch: Batch) -> WorldLoss {
-    let Batch { obs, act, rew, tau } = batch;
+    let Batch { obs, act, rew, tasks, tau } = batch;
     let (h, b, o) = (p.shape(act)[0], p.shape(act)[1], p.shape(obs)[2]);
     let (d, a) = (nets.world.width, p.shape(act)[2]);
+    let all = tasks.map(|ids| repeat_ids(p, ids, h));
+    let (of_window, of_row) = (nets.world.rows(p, vars, tasks), nets.world.rows(p, vars, all));
+    let act = p.reshape(act, &[h * b, a]);
+    // Data may hold anything behind a task's actions.
+    let act = of_row.masked(p, act);
+    let act = p.reshape(act, &[h, b, a]);
     let world = nets.world.bind(p, vars);
     let later = p.view(obs, b * o, &[h * b, o]);
-    let targets = world.encoder.apply(p, later, false, None);
+    let targets = world.encoder.apply(p, later, of_row.embedding, false, None);
     let targets = p.detach(targets);
     let latents = p.real(&[h + 1, b, d]);
     let (first, start) = (p.at(obs, 0), p.at(latents, 0));
-    world.encoder.apply(p, first, true, Some(start));
+    world.encoder.apply(p, first, of_window.embedding, true, Some(start));
     for t in 0..h {
         let (z, action, into) = (p.at(latents, t), p.at(act, t), p.at(latents, t + 1));
-        world.next(p, z, action, true, Some(into));
+        world.next(p, z, action, of_window.embedding, true, Some(into));
     }
     let powers: Vec<f64> = (0..h).map(|t| c.gamma.powi(t as i32)).collect();
     let imagined = p.view(latents, b * d, &[h * b, d]);
@@ -107,13 +117,13 @@ pub fn world_loss(p: &mut Program, vars: &Vars, c: &Config, nets: &PwmNets, batc
             let tau = tau.expect("invariant: flow dynamics are trained at given times");
             let tau = p.reshape(tau, &[h * b, 1]);
             let between = interpolate(p, before, targets, tau);
-            let velocity = flow.velocity(p, between, actions, tau, true);
+            let velocity = flow.velocity(p, between, actions, tau, of_row.embedding, true);
             let matching = velocity_error(p, velocity, before, targets, weights(1.0));
             let weight = c.flow_consistency;
             (matching, (weight > 0.0).then(|| squared_error(p, imagined, targets, weights(weight))))
         }
     };
-    let head = world.reward(p, before, actions, true);
+    let head = world.reward(p, before, actions, of_row.embedding, true);
     let reward = (nets.reward_loss)(p, c, head, rew, &powers);
     WorldLoss { dynamics, reward, endpoint, latents, targets, head }
 }
@@ -124,12 +134,20 @@ pub fn prepare(p: &mut Program, vars: &Vars, c: &Config, nets: &PwmNets, obs: Va
         let stats = p.var(vars, s);
         update_stats(p, obs, stats, 1.0);
     }
+    if c.rew_norm != RewNorm::None {
+        let stats = p.var(vars, nets.rew_stats);
+        update_stats(p, rew, stats, 1.0);
+    }
+    normalised(p, vars, c, nets, obs, rew)
+}
+
+/// Appends the batch normalised by the statistics as they are: observations and rewards.
+pub fn normalised(p: &mut Program, vars: &Vars, c: &Config, nets: &PwmNets, obs: Val, rew: Val) -> (Val, Val) {
     let obs = nets.prepare(p, vars, obs);
     if c.rew_norm == RewNorm::None {
         return (obs, rew);
     }
     let stats = p.var(vars, nets.rew_stats);
-    update_stats(p, rew, stats, 1.0);
     (obs, normalise(p, rew, stats, c.rew_norm == RewNorm::CenterScale))
 }
 
@@ -142,6 +160,19 @@ pub fn update(p: &mut Program, vars: &Vars, c: &Config, nets: &PwmNets, batch: B
 }
 
 impl WorldLoss {
+    /// Adds the parts to the slots of `losses`, see [`PwmLoss`].
+    pub fn accumulate(&self, p: &mut Program, vars: &Vars, losses: VarId) {
+        let parts = [
+            (Some(self.dynamics), PwmLoss::Dynamics),
+            (self.endpoint, PwmLoss::Dynamics),
+            (Some(self.reward), PwmLoss::Reward),
+        ];
+        for (x, slot) in parts.into_iter().filter_map(|(x, slot)| Some((x?, slot))) {
+            let slot = p.var_at(vars, losses, slot as usize, &[1]);
+            accumulate(p, x, slot, false);
+        }
+    }
+
     /// What is minimised, with weights.
     pub fn roots(&self) -> Vec<(Val, f64)> {
         [Some(self.dynamics), Some(self.reward), self.endpoint].into_iter().flatten().map(|v| (v, 1.0)).collect()

@@ -2,7 +2,7 @@
 
 use super::rollout::{observe, rollout};
 use super::{Shac, ShacLoss, ShacNets};
-use crate::algo::evaluate::EvalPlan;
+use crate::algo::evaluate::{EvalPlan, Judge};
 use crate::algo::metrics::{self, Measured, MetricSource};
 use crate::algo::programs::{Handle, Programs, Sequence};
 use crate::algo::schedule::Network;
@@ -33,9 +33,10 @@ impl Learner for ShacLearner {
         let targets = programs.push("targets", |p| critic::targets(p, &vars, c, &s.buffers));
         let critic_update = programs.push("critic_update", |p| {
             let (passes, loss) = (p.var(&vars, s.passes), p.var_at(&vars, s.losses, ShacLoss::Critic as usize, &[1]));
-            critic::pass(p, &vars, c, &s.nets.critics, &s.buffers, passes, loss);
+            critic::pass(p, &vars, c, &s.nets.critics, &s.buffers, None, (passes, loss));
         });
-        let evaluation = EvalPlan::push(&mut programs, &vars, eval, |p, obs| networks.policy(p, &vars, obs));
+        let evaluation =
+            EvalPlan::push(&mut programs, &vars, eval, |p, obs| networks.policy(p, &vars, obs, c.played()));
 
         let trained = vec![
             TrainedNetwork::new(c, Network::Actor, &s.nets.actor.group, 1),
@@ -43,13 +44,16 @@ impl Learner for ShacLearner {
         ];
         let parts = Parts {
             config: c.clone(),
+            constants: vec![],
             statistics: vec![s.nets.obs_stats, s.nets.ret_stats],
             replay: None,
             epoch: s.epoch,
             sums: vec![s.losses, s.env.episode_stats, s.bounded],
-            begin,
-            evaluation,
+            feeds: vec![],
+            begin: Some(begin),
+            judge: Judge::Play(evaluation),
             probe: None,
+            probe_feed: None,
             epochs: EpochSchedule {
                 usual: Sequence::new([(actor_update, 1), (targets, 1), (critic_update, c.critic_iterations)]),
                 first: None,
@@ -57,7 +61,7 @@ impl Learner for ShacLearner {
             },
             metrics: metrics(&s, actor_update, [targets, critic_update], &trained),
             networks: trained,
-            env: s.env,
+            env: Some(s.env),
         };
         Blueprint { vars, programs, parts }
     }

@@ -33,13 +33,13 @@ pub fn rollout(p: &mut Program, vars: &Vars, s: &Shac, noise: Val) -> (Val, Vec<
         let into = p.at(seen, i);
         let x = normalise_into(p, state.obs, stats, true, Some(into));
         let eps = p.at(noise, i);
-        let action = actor.act(p, x, Some(eps), true, None);
+        let action = actor.act(p, &[x], Some(eps), true, None);
         let into = [before, reward, done, terminated].map(|v| p.at(v, i));
         (_, state) = s.env.step_through(p, vars, &state, action, bound, into);
     }
     let after = p.reshape(before, &[h * n, s.env.obs_dim]);
     let after = normalise(p, after, stats, true);
-    let value = critics.min(p, after, true);
+    let value = critics.min(p, &[after], true);
     let value = p.reshape(value, &[h, n]);
     let ret_stats = p.var(vars, s.nets.ret_stats);
     let loss = actor_loss(p, loss_spec(c), reward, value, done, terminated, ret_stats);

@@ -7,6 +7,7 @@
 
 mod figures;
 mod runs;
+mod scores;
 mod table;
 mod tables;
 
@@ -61,8 +62,18 @@ impl Report {
         let incidents = runs.iter().flat_map(|r| {
             r.incidents.iter().map(|i| format!("{}, epoch {}: {}", r.name(), i.epoch, i.text)).collect::<Vec<_>>()
         });
+        let scores = scores::scores(runs);
+        let scored = scores::table(&scores);
+        if scored.is_some() {
+            let of = |s: &scores::TaskScore| {
+                let published = ["PWM", "TD-MPC2"].into_iter().filter_map(|p| Some((p, s.published(p)?)));
+                (format!("{}: {}", s.name, s.kind), [("score", s.own())].into_iter().chain(published).collect())
+            };
+            let of: Vec<_> = scores.iter().map(of).collect();
+            figures.push(Figure { name: "scores", svg: bars("Score of each task, % of all that can be earned", &of) });
+        }
         let tables =
-            [Some(of_runs(runs)), Some(of_groups(runs, &groups)), differences(runs, &groups), references(runs)];
+            [Some(of_runs(runs)), Some(of_groups(runs, &groups)), scored, differences(runs, &groups), references(runs)];
         Self {
             title,
             figures,

@@ -71,7 +71,12 @@ impl ReportTable {
 
 /// A number of points, without digits that mean nothing.
 pub(super) fn points(v: f64) -> String {
-    if v.is_finite() { format!("{v:.0}") } else { "-".into() }
+    match v.abs() {
+        x if !x.is_finite() => "-".into(),
+        // The loss of a model.
+        x if x > 0.0 && x < 0.1 => format!("{v:.4}"),
+        _ => format!("{v:.0}"),
+    }
 }
 
 /// How a number is shown, if there is one.

@@ -6,7 +6,7 @@ use crate::algo::metrics::{ELAPSED, SPEED};
 use crate::analysis::stats::{
     interval, interval_of_difference, iqm, mean, permutation_test, probability_of_improvement, std,
 };
-use crate::config::Dynamics;
+use crate::config::{Config, Dynamics};
 use crate::draw::plot::Label;
 use crate::env::{KnownReturn, Task, TaskSpec};
 use crate::io::metrics::column;
@@ -14,15 +14,15 @@ use crate::run::progress::{Short, Time};
 
 /// The tasks of these runs, each once.
 pub(super) fn tasks_of(runs: &[Run]) -> Vec<TaskSpec> {
-    let mut tasks: Vec<(&Run, TaskSpec)> = Vec::new();
-    for run in runs {
-        let same = |(other, _): &(&Run, TaskSpec)| {
-            (&other.config.env, &other.config.spec) == (&run.config.env, &run.config.spec)
-        };
-        if !tasks.iter().any(same)
-            && let Ok(task) = Task::from_config(&run.config)
-        {
-            tasks.push((run, task.spec));
+    let mut tasks: Vec<(Config, TaskSpec)> = Vec::new();
+    for run in runs.iter().filter(|r| r.config.is_played()) {
+        for config in run.config.env_names().iter().map(|name| run.config.of_env(name)) {
+            let same = |(other, _): &(Config, TaskSpec)| (&other.env, &other.spec) == (&config.env, &config.spec);
+            if !tasks.iter().any(same)
+                && let Ok(task) = Task::from_config(&config)
+            {
+                tasks.push((config, task.spec));
+            }
         }
     }
     tasks.into_iter().map(|(_, task)| task).collect()

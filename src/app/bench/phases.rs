@@ -252,7 +252,7 @@ impl Draft {
         let world = nets.world.bind(&mut self.p, &self.vars);
         let (mut at, a) = (self.p.var(&self.vars, z), self.p.var(&self.vars, a));
         for _ in 0..c.horizon {
-            at = world.next(&mut self.p, at, a, false, None);
+            at = world.next(&mut self.p, at, a, None, false, None);
         }
         nets
     }
@@ -271,7 +271,7 @@ impl Draft {
         let (dz, da) = (self.zeros("dz", &[rows, width]), self.zeros("da", &[rows, dims(&c).1]));
         let (p, vars, group) = (&mut self.p, &self.vars, &nets.world.group);
         let [z, a, dz, da] = [z, a, dz, da].map(|v| p.var(vars, v));
-        let next = nets.world.bind(p, vars).next(p, z, a, true, None);
+        let next = nets.world.bind(p, vars).next(p, z, a, None, true, None);
         let root = p.real(&[1]);
         p.push(Ones, &[next], &[root]);
         let mut wrt = vec![(z, dz), (a, da)];
@@ -294,7 +294,7 @@ impl Draft {
         let loss = self.zeros("loss", &[1]);
         let (p, vars) = (&mut self.p, &self.vars);
         let (passes, loss) = (p.var(vars, passes), p.var(vars, loss));
-        critic::pass(p, vars, c, &nets.critics, &buffers, passes, loss);
+        critic::pass(p, vars, c, &nets.critics, &buffers, None, (passes, loss));
         nets
     }
 
@@ -308,7 +308,7 @@ impl Draft {
         let mut endless = |p: &mut Program, _: usize, _, (done, terminated)| {
             p.push(Fill { value: 0.0 }, &[], &[done]);
             p.push(Fill { value: 0.0 }, &[], &[terminated]);
-            EnvStepVals { done, next_obs: obs }
+            EnvStepVals { done, next_obs: Some(obs) }
         };
         let loss = rollout(p, vars, c, &nets, &buffers, obs, noise, true, &mut endless);
         nets.actor.group.update(p, vars, &[(loss, 1.0)]);
@@ -325,7 +325,7 @@ impl Draft {
         let (p, vars) = (&mut self.p, &self.vars);
         let ([obs, act, rew], step) = ([obs, act, rew].map(|v| p.var(vars, v)), p.var(vars, step));
         let tau = world::taus(p, c, step);
-        world::update(p, vars, c, &nets, Batch { obs, act, rew, tau });
+        world::update(p, vars, c, &nets, Batch { obs, act, rew, tasks: None, tau });
         nets
     }
 

@@ -3,8 +3,8 @@
 use super::lab::{Case, case};
 use crate::device::philox::Stream;
 use crate::ops::control::{accumulate, clamp_below, clip, increment};
+use crate::ops::embedding::gather_rows;
 use crate::ops::optim::{AdamSpec, AdamVals, adam};
-use crate::ops::policy::gather_rows;
 use crate::ops::probe::{covariance, group_drift};
 use crate::ops::random::{normal, permutation, uniform};
 use crate::ops::stats::{normalise, update_stats};

@@ -57,6 +57,17 @@ pub(super) fn flow_cases(list: &mut Vec<Case>) {
             l.follow(y);
         }));
     }
+    // Groups of one, whose means are all there is; of which a block has many; that lie across blocks.
+    for group in [1, 4, 12] {
+        list.push(case(format!("flow in groups of {group} 17x48"), move |l| {
+            let layers =
+                [(layer(l, 1, 33, 48 + 3 + 1, true), Epilogue::NormMish), (layer(l, 1, 48, 33, false), Epilogue::Bias)];
+            let field = VelocityField { layers: &layers, parts: &PARTS, tangent: Some(group) };
+            let (z, a) = (l.leaf(&[17, 48]), l.leaf(&[17, 3]));
+            let y = integrate(&mut l.p, &field, Steps { integrator: Heun, substeps: 2 }, z, &[a], true, None);
+            l.follow(y);
+        }));
+    }
     list.push(case("flow of a state and time alone 17x16", |l| {
         let layers = [(layer(l, 1, 33, 17, true), Epilogue::NormMish), (layer(l, 1, 16, 33, false), Epilogue::Bias)];
         let field = VelocityField { layers: &layers, parts: &[InputPart::State, InputPart::Time], tangent: None };

@@ -1,10 +1,11 @@
 //! The replay: episodes recorded, windows drawn.
 
 use super::lab::{Case, case};
+use crate::ops::embedding::gather_rows;
 use crate::ops::replay::{ReplaySpec, ReplayVars, Sampling, Transition, replay_begin, replay_record, replay_sample};
 
 pub(super) fn replay_cases(list: &mut Vec<Case>) {
-    for (num_envs, capacity, batch) in [(1, 9, 1), (5, 60, 70), (300, 900, 33)] {
+    for (num_envs, tasks, capacity, batch) in [(1, 1, 9, 1), (6, 3, 60, 70), (300, 1, 900, 33)] {
         for sampling in [Sampling::Row, Sampling::Episode] {
             for unfinished in [false, true] {
                 let name = format!("replay {num_envs} {capacity} {sampling:?} unfinished {unfinished}");
@@ -12,6 +13,7 @@ pub(super) fn replay_cases(list: &mut Vec<Case>) {
                     let (obs_dim, act_dim) = (5, 2);
                     let spec = ReplaySpec {
                         num_envs,
+                        tasks,
                         horizon: 3,
                         capacity,
                         staging_rows: 9,
@@ -36,10 +38,15 @@ pub(super) fn replay_cases(list: &mut Vec<Case>) {
                         replay_record(&mut l.p, &l.vars, &r, &t);
                     }
                     for _ in 0..2 {
-                        let (o, a, w) = replay_sample(&mut l.p, &l.vars, &r);
-                        l.keep(o);
-                        l.keep(a);
-                        l.keep(w);
+                        let w = replay_sample(&mut l.p, &l.vars, &r);
+                        for v in [w.obs, w.act, w.rew] {
+                            l.keep(v);
+                        }
+                        if let Some(ids) = w.tasks {
+                            let table = l.real(&[tasks, 2]);
+                            let told = gather_rows(&mut l.p, table, ids);
+                            l.keep(told);
+                        }
                     }
                     l.runs = 3;
                 }));

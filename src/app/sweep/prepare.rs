@@ -13,6 +13,7 @@ use crate::env;
 use crate::io::atomic::FileError;
 use crate::mem::Budget;
 use crate::run::folder::RunFolder;
+use crate::run::recorded::{self, complete};
 use crate::run::tracker::resident_mib;
 use crate::sweep::{self, Capacity, Draft, MemberInfo, Resources};
 
@@ -155,6 +156,11 @@ fn resolve(axes: &[String], points: Vec<Point>, notes: &mut Vec<String>) -> anyh
             Some((run, with)) => (stored(run, with)?, vec![]),
             None => load_with_notes(overrides)?,
         };
+        if begun.is_some() {
+            recorded::check(&config)?;
+        } else {
+            config = complete(config)?;
+        }
         env::check(&config)?;
         // Runs side by side have one thread each, unless the settings say otherwise.
         if config.threads == 0 && !overrides.iter().any(|o| o.starts_with("threads=")) {

@@ -21,12 +21,14 @@ const FLAG: usize = 1;
 pub const MOST_LAUNCHES: usize = 20_000;
 /// Blocks of the kernel that looks at every number: enough to keep a large GPU's memory busy.
 const CHECKERS: usize = 264;
+/// Words of a row that a block fetches: rows of recorded episodes are long, and the bus to the host has to be kept busy.
+const FETCHED: usize = 1 << 12;
 
 mod kernels {
     use super::{IndexOut, SpansIn};
     crate::cuda_kernels! {
         "tape/epoch_graph.cu";
-        fn epoch_prologue[64](ring: IndexOut, inputs: SpansIn, count: u32, rows: u32, width: u32);
+        fn epoch_prologue[256](ring: IndexOut, inputs: SpansIn, count: u32, rows: u32, width: u32);
         fn epoch_check_finite[256](ring: IndexOut, checked: SpansIn, count: u32, rows: u32, width: u32);
         fn epoch_epilogue[64](ring: IndexOut, outputs: SpansIn, count: u32, rows: u32, width: u32);
     }
@@ -187,8 +189,9 @@ type SpanTable = (SpansIn, u32);
 impl Surrounding {
     fn new(ring: IndexOut, [inputs, checked, outputs]: [SpanTable; 3], rows: usize, width: usize) -> Self {
         let (r, w) = (rows as u32, width as u32);
+        let fetchers = width.div_ceil(FETCHED).min(CHECKERS);
         Self {
-            prologue: vec![kernels::epoch_prologue([1, 1, 1], [], ring, inputs.0, inputs.1, r, w)],
+            prologue: vec![kernels::epoch_prologue([fetchers, 1, 1], [], ring, inputs.0, inputs.1, r, w)],
             epilogue: vec![
                 kernels::epoch_check_finite([CHECKERS, 1, 1], [], ring, checked.0, checked.1, r, w),
                 kernels::epoch_epilogue([1, 1, 1], [], ring, outputs.0, outputs.1, r, w),

@@ -83,34 +83,41 @@ pub fn describe_launches(
     device_launches(vars, &Layout::new(vars, &programs), &programs, NOWHERE, matmul)
 }
 
-/// How many launches each node of programs makes, and one of every kind: for plans. Nodes of the same operation and
-/// shapes launch the same, so that of a rollout's many steps one is described.
-pub fn count_launches(
+/// The launches of programs, each kind of node once.
+pub struct NodeKinds {
+    /// Those of a node of each kind.
+    pub launches: Vec<Vec<Launch>>,
+    /// The kind of each node of each program.
+    pub of: Vec<Vec<usize>>,
+}
+
+/// What each node of programs launches: for plans. Nodes of the same operation and shapes launch the same, so that of a
+/// rollout's many steps one is described.
+pub fn node_kinds(
     vars: &Vars,
     layout: &Layout,
     programs: &[&Program],
     matmul: &Matmul,
-) -> Result<(Vec<Vec<usize>>, Vec<Launch>), CudaError> {
-    let (mut known, mut kinds) = (HashMap::<String, usize>::new(), Vec::new());
-    let mut counts = Vec::with_capacity(programs.len());
+) -> Result<NodeKinds, CudaError> {
+    let (mut known, mut launches) = (HashMap::<String, usize>::new(), Vec::new());
+    let mut of = Vec::with_capacity(programs.len());
     for (i, p) in programs.iter().enumerate() {
         let args = operands::<f32>(vars, layout, i, p, NOWHERE);
-        let mut of = Vec::with_capacity(args.len());
+        let mut kinds = Vec::with_capacity(args.len());
         for (node, args) in p.nodes.iter().zip(&args) {
             let shapes = |s: &[BoundOperand]| s.iter().map(|s| s.shape.clone()).collect::<Vec<_>>();
             let key = format!("{:?} {:?} {:?}", node.op, shapes(args.bound_inputs()), shapes(args.bound_outputs()));
-            let count = match known.get(&key) {
-                Some(&count) => count,
+            let kind = match known.get(&key) {
+                Some(&kind) => kind,
                 None => {
-                    let launches = node_launches(p, node, args, matmul)?;
-                    known.insert(key, launches.len());
-                    kinds.extend_from_slice(&launches);
-                    launches.len()
+                    launches.push(node_launches(p, node, args, matmul)?);
+                    known.insert(key, launches.len() - 1);
+                    launches.len() - 1
                 }
             };
-            of.push(count);
+            kinds.push(kind);
         }
-        counts.push(of);
+        of.push(kinds);
     }
-    Ok((counts, kinds))
+    Ok(NodeKinds { launches, of })
 }

@@ -1,5 +1,6 @@
 //! One launch of a kernel, described without a driver.
 
+use super::estimate::Work;
 use std::sync::Arc;
 
 /// A kernel: a function template of a file under `kernels/`.
@@ -45,6 +46,8 @@ pub struct Launch {
     pub args: Vec<Vec<u8>>,
     /// Arguments that the driver has to encode first: which, and what they describe.
     pub maps: Vec<(usize, TensorMap)>,
+    /// What there is to do, where it does not follow from the grid: see [`Launch::work`].
+    work: Option<Work>,
 }
 
 impl Launch {
@@ -72,6 +75,7 @@ impl Launch {
             grid,
             args,
             maps: vec![],
+            work: None,
         }
     }
 
@@ -100,6 +104,12 @@ impl Launch {
         self
     }
 
+    /// For estimates.
+    pub fn with_work(mut self, work: Work) -> Self {
+        self.work = Some(work);
+        self
+    }
+
     pub fn with_cluster(mut self, blocks: u32) -> Self {
         assert!(self.grid[0].is_multiple_of(blocks), "invariant: clusters are whole");
         self.cluster = blocks;
@@ -114,6 +124,16 @@ impl Launch {
             s.push_str(&t.to_string().replace('-', "m"));
         }
         s + "_k"
+    }
+
+    /// What there is to do. Of a launch that does not say it each thread takes one number from each operand.
+    pub fn work(&self) -> Work {
+        self.work.unwrap_or_else(|| {
+            let is_operand = |(c, bytes): (&&str, &Vec<u8>)| c.ends_with('*') && bytes.iter().any(|&b| b != 0);
+            let operands = self.kernel.params.iter().zip(&self.args).filter(|&a| is_operand(a)).count();
+            let bytes = (4 * operands * self.blocks() * self.threads as usize) as f64;
+            Work { bytes, distinct: bytes, steps: 2.0, ..Work::default() }
+        })
     }
 
     /// Blocks in all; a launch of none does nothing and is left out.

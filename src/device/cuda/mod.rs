@@ -6,6 +6,7 @@
 //! | [`matmul`]   | in which precision and on which units matrix products run |
 //! | [`unit`](mod@unit) | launches gathered into sources: kernels are templates over sizes, each size one instance |
 //! | [`traced`] | formulas over any number type as text of kernels |
+//! | [`estimate`] | how long a GPU that is not at hand would take |
 //! | [`nvrtc`] | the run-time compiler, and what it reports about registers and spills |
 //! | [`cache`] | compiled code on disk, by the hash of everything it depends on |
 //! | [`driver`] | context, memory, modules, graphs |
@@ -17,6 +18,7 @@
 mod binding;
 pub mod cache;
 pub mod driver;
+pub mod estimate;
 pub mod launch;
 pub mod matmul;
 pub mod nvrtc;

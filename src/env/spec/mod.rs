@@ -22,7 +22,7 @@ use super::feature::Observation;
 use super::reset::Reset;
 use super::task::{KnownReturn, MOST_ENTRIES, Task, TaskSpec};
 use crate::config::spec::{Spec, SpecNode};
-use crate::config::{Config, ConfigErrors, Shipped, ShippedKind};
+use crate::config::{Broken, Config, ConfigError, ConfigErrors, Shipped, ShippedKind};
 use crate::sim::mjcf::Lowered;
 use crate::sim::{Articulation, robots};
 use observation::Entries;
@@ -31,16 +31,32 @@ use robot::{Joints, OwnRobot};
 use std::path::Path;
 
 impl Task {
-    /// The task that a configuration describes.
+    /// The task that a configuration describes; of several the first.
     ///
     /// # Errors
     /// What is wrong with its specification, and where.
     pub fn from_config(c: &Config) -> Result<Self, ConfigErrors> {
-        let shipped = || Shipped::find(ShippedKind::Env, &c.env).unwrap_or_else(|| Shipped::default(ShippedKind::Env));
+        if let [first, _, ..] = &c.env_names()[..] {
+            return Self::from_config(&c.of_env(first));
+        }
         let robot = |name: &str| robots::by_name(name).map(|r| r.welded(c.inertia));
         match &c.spec {
             Some(own) => Self::read(own, c, robot),
-            None => Self::read(&shipped().spec().expect("invariant: a shipped environment has one"), c, robot),
+            None => {
+                // A file without a specification has settings for the default task.
+                let is_file = c.env.ends_with(".yaml") || c.env.ends_with(".yml");
+                let default = is_file.then(|| Shipped::default(ShippedKind::Env));
+                let shipped = Shipped::find(ShippedKind::Env, &c.env).or(default);
+                let spec = shipped.and_then(Shipped::spec).ok_or_else(|| {
+                    let rule = Broken {
+                        keys: vec!["env"],
+                        problem: format!("`{}` is no environment that this program has", c.env),
+                        remedy: "name one that `pwm config list` shows, or a file".into(),
+                    };
+                    ConfigErrors::from(ConfigError::Rule { rule, from: vec![] })
+                })?;
+                Self::read(&spec, c, robot)
+            }
         }
     }
 

@@ -23,6 +23,43 @@ pub struct TorchTensor {
     kind: String,
 }
 
+impl TorchTensor {
+    /// The first of its numbers among those of its storage, if they lie one behind the other.
+    pub fn contiguous(&self) -> Option<usize> {
+        let mut step = 1usize;
+        for (size, stride) in self.shape.iter().zip(&self.strides).rev() {
+            if *size > 1 && *stride != step {
+                return None;
+            }
+            step = step.checked_mul(*size)?;
+        }
+        Some(self.offset)
+    }
+}
+
+/// What the numbers of a storage are.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Storage {
+    F32,
+    F64,
+    F16,
+    Bf16,
+    I32,
+}
+
+impl Storage {
+    fn of(kind: &str) -> Result<Self, String> {
+        Ok(match kind {
+            "torch FloatStorage" => Self::F32,
+            "torch DoubleStorage" => Self::F64,
+            "torch HalfStorage" => Self::F16,
+            "torch BFloat16Storage" => Self::Bf16,
+            "torch IntStorage" => Self::I32,
+            other => return Err(format!("numbers of type {other} are not read here")),
+        })
+    }
+}
+
 /// A leaf of the file's tree.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Leaf {
@@ -49,10 +86,29 @@ const PATHS: usize = 1 << 24;
 impl<'a> TorchFile<'a> {
     /// Understands a file; its numbers stay where they are.
     pub fn parse(file: &'a [u8]) -> Result<Self, String> {
+        Self::understand(file, zip::entries)
+    }
+
+    /// The same of a file that is too large to be read whole: what describes its numbers is verified, they are not.
+    pub fn header(file: &'a [u8]) -> Result<Self, String> {
+        Self::understand(file, |file| {
+            let entry = |(name, e): (String, zip::Entry<'a>)| {
+                let is_storage = name.contains("/data/");
+                let bytes = if is_storage { Ok(e.bytes) } else { e.verified(&name) };
+                bytes.map(|bytes| (name, bytes))
+            };
+            zip::directory(file)?.into_iter().map(entry).collect()
+        })
+    }
+
+    fn understand(
+        file: &'a [u8],
+        entries: impl Fn(&'a [u8]) -> Result<zip::Entries<'a>, String>,
+    ) -> Result<Self, String> {
         if file.first() == Some(&0x80) {
             return Err("it is of the format before PyTorch 1.6; load it there and save it again".into());
         }
-        let entries = zip::entries(file)?;
+        let entries = entries(file)?;
         let name = entries.keys().find(|n| n.ends_with("/data.pkl")).ok_or("it has no data.pkl: not of torch.save")?;
         let prefix = name.trim_end_matches("data.pkl").to_string();
         if entries.get(&format!("{prefix}byteorder")).is_some_and(|b| *b != b"little") {
@@ -73,6 +129,13 @@ impl<'a> TorchFile<'a> {
         }
     }
 
+    /// The name of the entry that holds the numbers of a tensor, its bytes, and their type.
+    pub fn storage(&self, t: &TorchTensor) -> Result<(String, &'a [u8], Storage), String> {
+        let name = format!("{}data/{}", self.prefix, t.storage);
+        let bytes = *self.entries.get(&name).ok_or_else(|| format!("`{name}` is missing"))?;
+        Ok((name, bytes, Storage::of(&t.kind)?))
+    }
+
     /// An upper bound of the numbers in the file.
     pub fn numbers(&self) -> usize {
         self.entries.values().map(|e| e.len() / 2).sum()
@@ -80,14 +143,13 @@ impl<'a> TorchFile<'a> {
 
     /// The numbers of a tensor in row-major order, in single precision.
     pub fn values(&self, t: &TorchTensor) -> Result<Vec<f32>, String> {
-        let entry = format!("{}data/{}", self.prefix, t.storage);
-        let bytes = self.entries.get(&entry).ok_or_else(|| format!("`{entry}` is missing"))?;
-        let (size, read): (usize, fn(&[u8]) -> f32) = match t.kind.as_str() {
-            "torch FloatStorage" => (4, |b| f32::from_le_bytes([b[0], b[1], b[2], b[3]])),
-            "torch DoubleStorage" => (8, |b| f64::from_le_bytes(std::array::from_fn(|i| b[i])) as f32),
-            "torch HalfStorage" => (2, |b| f16::from_le_bytes([b[0], b[1]]).to_f32()),
-            "torch BFloat16Storage" => (2, |b| bf16::from_le_bytes([b[0], b[1]]).to_f32()),
-            other => return Err(format!("numbers of type {other} are not read here")),
+        let (_, bytes, storage) = self.storage(t)?;
+        let (size, read): (usize, fn(&[u8]) -> f32) = match storage {
+            Storage::F32 => (4, |b| f32::from_le_bytes([b[0], b[1], b[2], b[3]])),
+            Storage::F64 => (8, |b| f64::from_le_bytes(std::array::from_fn(|i| b[i])) as f32),
+            Storage::F16 => (2, |b| f16::from_le_bytes([b[0], b[1]]).to_f32()),
+            Storage::Bf16 => (2, |b| bf16::from_le_bytes([b[0], b[1]]).to_f32()),
+            Storage::I32 => (4, |b| i32::from_le_bytes([b[0], b[1], b[2], b[3]]) as f32),
         };
         let held = bytes.len() / size;
         let count = t.shape.iter().try_fold(1usize, |n, &d| n.checked_mul(d)).filter(|n| *n <= held);
@@ -146,6 +208,10 @@ impl Walk<'_> {
                 match (class, self.tuple(*args)) {
                     ("torch._utils _rebuild_tensor_v2", Some(args)) => {
                         Leaf::Tensor(self.tensor(args).ok_or_else(|| format!("the tensor `{path}` is malformed"))?)
+                    }
+                    // What newer versions of TensorDict make of a class and its attributes.
+                    ("tensordict._reductions _make_td", Some([_, attributes, ..])) => {
+                        return self.visit(*attributes, path, depth + 1);
                     }
                     ("torch._utils _rebuild_parameter", Some([tensor, ..])) => {
                         return self.visit(*tensor, path, depth + 1);

@@ -294,9 +294,10 @@ impl<'a> StackMachine<'a> {
         Ok(())
     }
 
-    /// What a class would make. Ordered dictionaries are made; the rest is only named.
+    /// What a class would make. Ordered dictionaries are made, and those of TensorDict; the rest is only named.
     fn make(&mut self, class: Id, args: Id) {
-        let ordered = matches!(&self.nodes[class], PickleNode::Class(c) if c == "collections OrderedDict");
+        let dictionaries = ["collections OrderedDict", "tensordict.utils _StringOnlyDict"];
+        let ordered = matches!(&self.nodes[class], PickleNode::Class(c) if dictionaries.contains(&c.as_str()));
         let bare = matches!(&self.nodes[args], PickleNode::Tuple(t) if t.is_empty());
         self.push(if ordered && bare {
             PickleNode::Dict(vec![])

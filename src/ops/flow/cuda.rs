@@ -10,7 +10,8 @@ use crate::device::cuda::Launch;
 use crate::device::cuda::launch::{In, MapElement, Out, Table};
 use crate::device::cuda::matmul::Matmul;
 use crate::ops::linear::cuda::{
-    Layer, SUMS, columns, columns_workspace, grad_rows, input_gradient, row_blocks, rows, weight_gradient,
+    Layer, SUMS, columns, columns_workspace, grad_rows, input_gradient, norm_columns, norm_columns_workspace,
+    row_blocks, rows, weight_gradient,
 };
 use crate::ops::linear::product::{
     Product, TmaMatrix, fills_tma, pack_rows, round_rows, rounded, rounded_workspace, split_workspace,
@@ -24,8 +25,10 @@ crate::cuda_kernels! {
     fn flow_stage[256](x: In, v: In, u: Out, tau: Out, c: f32, time: f32, n: u32, rows: u32);
     fn flow_bias[256](bias: In, out: Out, width: u32, n: u32);
     fn flow_advance[256](x: In, v: In, out: Out, kept: Out, w: Table, stages: u32, n: u32);
-    fn flow_pull[256](g: In, du: In, dv: Out, w: f32, c: f32, n: u32);
-    fn flow_add[256](a: In, b: In, out: Out, n: u32);
+    fn flow_back[256](
+        g: In, so_far: In, du: In, next: Out, dv: Out, w: f32, c: f32, group: u32, n: u32,
+    );
+    fn flow_gather[256](h: In, out: Out, stages: u32, accumulate: u32, n: u32);
     fn flow_put[256](x: In, out: Out, accumulate: u32, n: u32);
     fn tangent[256](x: In, y: Out, group: u32, accumulate: u32, groups: u32);
     fn simplex_project[256](x: In, y: Out, group: u32, groups: u32);
@@ -122,8 +125,11 @@ impl FlowScratch {
         at.dfixed = at.take(m * d.widths[0]);
         at.between = at.take(if kept { 0 } else { (d.steps.substeps - 1) * m * d.state });
         let layers = || d.widths.iter().enumerate();
-        let column_rows = |l: usize| if d.epilogues[l].has_norm() { s * row_blocks(m) } else { s * m };
-        at.columns = at.take(layers().map(|(l, &n)| columns_workspace(1, column_rows(l), n)).max().unwrap_or(0));
+        let column_sums = |(l, &n): (usize, &usize)| match d.epilogues[l].has_norm() {
+            true => norm_columns_workspace(1, s * row_blocks(m), n),
+            false => columns_workspace(1, s * m, n),
+        };
+        at.columns = at.take(layers().map(column_sums).max().unwrap_or(0));
         let fixed = d.fixed.iter().map(|&k| split_workspace(d.widths[0], k, m, 1));
         let of_layer = |(l, &n): (usize, &usize)| match l {
             0 => split_workspace(n, d.state, s * m, 1).max(split_workspace(n, 1, s * m, 1)),
@@ -384,26 +390,24 @@ impl<'a> Draft<'a> {
         Product { c: dx, accumulate, b_tma, ..product }.launch(&how, workspace, &mut self.list);
     }
 
-    /// From the cotangent of stage `s`'s velocity, in `dy`, to that of its state, in `du`; products become their
-    /// cotangents.
+    /// Where the cotangent of the result of stage `s` of layer `l` goes: without a norm it is that of the product.
+    fn cotangent(&self, l: usize, s: usize) -> Out {
+        if self.norm(l) { self.scratch(self.at.dy) } else { self.h(l, s) }
+    }
+
+    /// From the cotangent of stage `s`'s velocity to that of its state, in `du`; products become their cotangents.
     fn pull(&mut self, s: usize) {
         let (d, m) = (self.d, self.d.rows);
-        let (du, dy) = (self.scratch(self.at.du), self.scratch(self.at.dy));
-        if let Some(group) = d.tangent {
-            self.remove_means(dy, group);
-        }
         for l in (0..d.layers()).rev() {
-            let h = self.h(l, s);
+            let (h, dy) = (self.h(l, s), self.cotangent(l, s));
             if self.norm(l) {
                 let (operands, sums) = ([dy.into(), h.into(), self.y(l, s).into()], self.sums(l, s));
                 self.list.push(grad_rows(1, m, d.widths[l], d.epilogues[l], operands, self.gains(l), h, sums));
-            } else {
-                self.put(dy.into(), h, false, m * d.widths[l]);
             }
             if l == 0 {
-                self.back(l, h.into(), d.column(InputPart::State), d.state, du, false);
+                self.back(l, h.into(), d.column(InputPart::State), d.state, self.scratch(self.at.du), false);
             } else {
-                self.back(l, h.into(), 0, d.fan_in(l), dy, false);
+                self.back(l, h.into(), 0, d.fan_in(l), self.cotangent(l - 1, s), false);
             }
         }
     }
@@ -416,11 +420,6 @@ impl<'a> Draft<'a> {
         let product = Product { c: to.at(offset), ldc: d.fan_in(l), accumulate: add, ..product };
         let parts = self.scratch(self.at.parts);
         product.launch_split(self.x.matmul(), parts, &mut self.list);
-    }
-
-    fn columns(&mut self, x: Out, to: Out, rows: usize, n: usize, stride: usize, add: bool) {
-        let workspace = self.scratch(self.at.columns);
-        columns(&mut self.list, 1, rows, n, stride, x.into(), workspace, to, add);
     }
 
     /// Gradients of layer `l`'s parameters from substep `k`; the last substep comes first.
@@ -462,15 +461,13 @@ impl<'a> Draft<'a> {
                 }
             }
         }
-        for (which, target) in [gain, shift, bias].into_iter().enumerate() {
-            let Some(GradOutput { output, accumulate }) = target else { continue };
-            let (out, add) = (self.x.out(output), accumulate || more);
-            if self.norm(l) {
-                let (from, rows) = (self.sums(l, 0).at(which * n), s * row_blocks(m));
-                self.columns(from, out, rows, n, SUMS * n, add);
-            } else {
-                self.columns(dh, out, s * m, n, n, add);
-            }
+        let target = |g: Option<GradOutput>| g.map(|g| (self.x.out(g.output), g.accumulate || more));
+        let workspace = self.scratch(self.at.columns);
+        if self.norm(l) {
+            let (from, to) = (self.sums(l, 0).into(), [gain, shift, bias].map(target));
+            norm_columns(&mut self.list, 1, s * row_blocks(m), n, from, workspace, to);
+        } else if let Some((out, add)) = target(bias) {
+            columns(&mut self.list, 1, s * m, n, dh.into(), workspace, out, add);
         }
     }
 }
@@ -523,32 +520,55 @@ impl FlowGrad {
                 l.advance(from, l.scratch(between + k * n), Out::default());
             }
         }
-        let (mut g, mut next) = (x.input(self.operands), l.scratch(g0));
-        let (du, dy, dfixed) = (l.scratch(l.at.du), l.scratch(l.at.dy), l.scratch(l.at.dfixed));
+        let (du, dfixed) = (l.scratch(l.at.du), l.scratch(l.at.dfixed));
         let wants_fixed = self.dfixed.iter().any(Option::is_some) || self.dlayers[0][0].is_some();
+        // Groups that lie whole in the blocks of the kernel; means of others are removed by a launch of their own.
+        let (whole, others) = match d.tangent {
+            Some(group) if 256usize.is_multiple_of(group) => (group as u32, None),
+            others => (0, others),
+        };
+        let back = |g: In, so_far: In, du: In, next: Out, dv: Out, w: f64, c: f64| {
+            flow_back(cover(n, 256), [], g, so_far, du, next, dv, w as f32, c as f32, whole, n as u32)
+        };
+        // Cotangents of the substep's end and, as far as its stages are through, of its start.
+        let (mut g, mut next) = (x.input(self.operands), l.scratch(g0));
+        let (none, nowhere) = (In::default(), Out::default());
         for k in (0..substeps).rev() {
             let from = start(&l, k);
             for s in 0..stages {
                 l.evaluate(k, s, from, true);
             }
             for s in (0..stages).rev() {
-                let (last, w) = (s + 1 == stages, (d.h() * d.stages()[s].b) as f32);
-                let (c, through) =
-                    if last { (0.0, In::default()) } else { ((d.h() * d.stages()[s + 1].a) as f32, du.into()) };
-                l.list.push(flow_pull(cover(n, 256), [], g, through, dy, w, c, n as u32));
-                l.pull(s);
-                let so_far: In = if last { g } else { next.into() };
-                l.list.push(flow_add(cover(n, 256), [], so_far, du.into(), next, n as u32));
-                if wants_fixed {
-                    let (first, dh) = (last && k + 1 == substeps, l.h(0, s));
-                    l.put(dh.into(), dfixed, !first, d.rows * d.widths[0]);
+                let (w, dv) = (d.h() * d.stages()[s].b, l.cotangent(d.layers() - 1, s));
+                // What the stage before in this order, the later one in time, has added to so far.
+                let so_far: In = if stages == 1 || s + 2 == stages { g } else { next.into() };
+                if s + 1 < stages {
+                    let c = d.h() * d.stages()[s + 1].a;
+                    l.list.push(back(g, so_far, du.into(), next, dv, w, c));
+                } else if k + 1 == substeps {
+                    l.list.push(back(g, none, none, nowhere, dv, w, 0.0));
+                } else {
+                    l.list.push(back(none, so_far, du.into(), next, dv, w, 0.0));
+                    (g, next) = (next.into(), l.scratch([g0, g1][(substeps - 1 - k) % 2]));
                 }
+                if let Some(group) = others {
+                    l.remove_means(dv, group);
+                }
+                l.pull(s);
+            }
+            if wants_fixed {
+                let (h, size) = (l.h(0, 0), d.rows * d.widths[0]);
+                let accumulate = u32::from(k + 1 < substeps);
+                let grid = cover(size, 256);
+                l.list.push(flow_gather(grid, [], h.into(), dfixed, stages as u32, accumulate, size as u32));
             }
             for (layer, targets) in self.dlayers.iter().enumerate() {
                 l.parameters(layer, k, *targets);
             }
-            (g, next) = (next.into(), l.scratch([g0, g1][(substeps - k) % 2]));
         }
+        let so_far: In = if stages == 1 { g } else { next.into() };
+        l.list.push(back(none, so_far, du.into(), next, nowhere, 0.0, 0.0));
+        g = next.into();
         if let Some(GradOutput { output, accumulate }) = self.dstate {
             l.put(g, x.out(output), accumulate, n);
         }

@@ -17,6 +17,7 @@ use super::product::{
 use super::{Epilogue, GradOutput, LayerDims, Linear, LinearGrad, Transpose, first_x};
 use crate::config::Precision;
 use crate::device::cuda::Launch;
+use crate::device::cuda::estimate::Work;
 use crate::device::cuda::launch::{In, MapElement, Out};
 use crate::device::cuda::matmul::Matmul;
 use crate::tape::cuda::{Operands, cover};
@@ -30,7 +31,8 @@ crate::cuda_kernels! {
     fn linear_grad_rows[256]<N, EPILOGUE, G, R>(
         dy: In, h: In, y: In, gain: In, shift: In, dh: Out, sums: Out, m: u32,
     );
-    fn column_sums[256](x: In, out: Out, rows: u32, n: u32, stride: u32, chunk: u32, accumulate: u32);
+    fn column_sums[256](x: In, out: Out, rows: u32, n: u32, chunk: u32, accumulate: u32);
+    fn norm_sums[256](x: In, gain: Out, shift: Out, bias: Out, rows: u32, n: u32, accumulate: u32);
     fn transpose[256](w: In, out: Out, n: u32, k: u32);
 }
 
@@ -83,6 +85,18 @@ fn code(e: Epilogue) -> (i64, i64) {
 pub(in crate::ops) fn rows(e: usize, m: usize, n: usize, epilogue: Epilogue, h: In, gains: (In, In), y: Out) -> Launch {
     let ((number, group), r) = (code(epilogue), rows_of_block(m));
     linear_rows([m.div_ceil(r), e, 1], [n as i64, number, group, r as i64], h, gains.0, gains.1, y, m as u32)
+        .with_work(over_rows(2 * e * m * n, 5 + loads(r, n)))
+}
+
+/// What a pass over rows does: numbers that are moved, and steps of a block, which are loads, sums over a row, stores.
+fn over_rows(numbers: usize, steps: usize) -> Work {
+    let bytes = (4 * numbers) as f64;
+    Work { bytes, distinct: bytes, steps: steps as f64, ..Work::default() }
+}
+
+/// Steps in which a thread of a block loads its numbers of `r` rows, four at a time.
+fn loads(r: usize, n: usize) -> usize {
+    (r * n.div_ceil(256)).div_ceil(4)
 }
 
 /// Adjoint of [`rows`]: `dh`, which may be `h`, and `[e, row_blocks(m), SUMS, n]` sums.
@@ -100,6 +114,7 @@ pub(in crate::ops) fn grad_rows(
     let ((number, group), r) = (code(epilogue), rows_of_block(m));
     let template = [n as i64, number, group, r as i64];
     linear_grad_rows([m.div_ceil(r), e, 1], template, dy, h, y, gains.0, gains.1, dh, sums, m as u32)
+        .with_work(over_rows(4 * e * m * n, 7 + 3 * loads(r, n)))
 }
 
 /// Rows that a block adds up; more of them go in two steps.
@@ -111,7 +126,7 @@ pub(in crate::ops) fn columns_workspace(e: usize, rows: usize, n: usize) -> usiz
     if chunks > 1 { e * chunks * n } else { 0 }
 }
 
-/// `out[e, c] (+)=` the sum of `x[e, row, c]` over rows that lie `stride` apart, in a fixed order; `workspace` holds
+/// `out[e, c] (+)=` the sum of `x[e, row, c]` over rows, in a fixed order; `workspace` holds
 /// [`columns_workspace`] numbers.
 #[allow(clippy::too_many_arguments, reason = "a matrix with its sizes")]
 pub(in crate::ops) fn columns(
@@ -119,7 +134,6 @@ pub(in crate::ops) fn columns(
     e: usize,
     rows: usize,
     n: usize,
-    stride: usize,
     x: In,
     workspace: Out,
     out: Out,
@@ -127,11 +141,52 @@ pub(in crate::ops) fn columns(
 ) {
     let (blocks, chunks) = (n.div_ceil(32), rows.div_ceil(COLUMN_ROWS).max(1));
     let (n, chunk, add) = (n as u32, COLUMN_ROWS as u32, accumulate.into());
+    let work = |rows: usize| over_columns(e * rows * n as usize, rows.min(COLUMN_ROWS));
     if chunks == 1 {
-        return list.push(column_sums([blocks, e, 1], [], x, out, rows as u32, n, stride as u32, chunk, add));
+        let all = column_sums([blocks, e, 1], [], x, out, rows as u32, n, chunk, add);
+        return list.push(all.with_work(work(rows)));
     }
-    list.push(column_sums([blocks, e, chunks], [], x, workspace, rows as u32, n, stride as u32, chunk, 0));
-    list.push(column_sums([blocks, e, 1], [], workspace.into(), out, chunks as u32, n, n, chunks as u32, add));
+    let parts = column_sums([blocks, e, chunks], [], x, workspace, rows as u32, n, chunk, 0);
+    let total = column_sums([blocks, e, 1], [], workspace.into(), out, chunks as u32, n, chunks as u32, add);
+    list.extend([parts.with_work(work(rows)), total.with_work(work(chunks))]);
+}
+
+/// Numbers that [`norm_columns`] needs.
+pub(in crate::ops) fn norm_columns_workspace(e: usize, rows: usize, n: usize) -> usize {
+    columns_workspace(e, rows, SUMS * n)
+}
+
+/// The sums of [`grad_rows`], of `rows` blocks, added up: where the gradients of gain, shift and bias go, if anywhere,
+/// and whether they are added to what is there. One launch, or two; `workspace` holds [`norm_columns_workspace`] numbers.
+pub(in crate::ops) fn norm_columns(
+    list: &mut Vec<Launch>,
+    e: usize,
+    rows: usize,
+    n: usize,
+    sums: In,
+    workspace: Out,
+    to: [Option<(Out, bool)>; SUMS],
+) {
+    if to.iter().all(Option::is_none) {
+        return;
+    }
+    let (mut from, mut count, width) = (sums, rows, SUMS * n);
+    if rows > COLUMN_ROWS {
+        count = rows.div_ceil(COLUMN_ROWS);
+        let (grid, width, chunk) = ([width.div_ceil(32), e, count], width as u32, COLUMN_ROWS as u32);
+        let parts = column_sums(grid, [], sums, workspace, rows as u32, width, chunk, 0);
+        list.push(parts.with_work(over_columns(e * rows * SUMS * n, COLUMN_ROWS)));
+        from = workspace.into();
+    }
+    let [gain, shift, bias] = to.map(|to| to.map_or(Out::default(), |to| to.0));
+    let accumulate = to.iter().enumerate().map(|(i, to)| u32::from(to.is_some_and(|to| to.1)) << i).sum();
+    let total = norm_sums([width.div_ceil(32), e, 1], [], from, gain, shift, bias, count as u32, n as u32, accumulate);
+    list.push(total.with_work(over_columns(e * count * width, count)));
+}
+
+/// What adding up columns of `rows` rows does: eight threads share a column, and a thread has eight loads under way.
+fn over_columns(numbers: usize, rows: usize) -> Work {
+    over_rows(numbers, 3 + rows.div_ceil(8 * 8))
 }
 
 /// A layer, or `e` of an ensemble, with `m` rows each, and where its operands lie.
@@ -163,6 +218,14 @@ impl Layer {
         self.parts.iter().map(|p| p.0).sum()
     }
 
+    /// What a kernel does whose blocks take [`ROWS`] rows each, and all of the weight, a thread so many steps of it: four
+    /// of its loads are under way.
+    fn on_plain_units(&self, grid: [usize; 3], steps: usize) -> Work {
+        let (k, blocks) = (self.k(), grid[0] * grid[1]);
+        let numbers = blocks * (k * self.n + ROWS * (k + self.n));
+        Work { flops: 2.0 * (self.e * self.m * self.n * k) as f64, ..over_rows(numbers, 4 + steps) }
+    }
+
     /// `workspace` is for as many numbers as [`rounded_workspace`] says.
     pub fn launches(&self, how: &Matmul, workspace: Out) -> Vec<Launch> {
         let [(k0, x0), (k1, x1), (k2, x2)] = self.parts;
@@ -172,12 +235,14 @@ impl Layer {
             let template = [n as i64, k0 as i64, k1 as i64, k2 as i64, epilogue, group];
             let (wt, bias, (gain, shift)) = (self.transposed, self.bias, self.gains);
             let grid = [self.m.div_ceil(ROWS), self.e, 1];
-            return vec![linear(grid, template, wt, bias, gain, shift, x0, x1, x2, self.y, self.saved, m, shared)];
+            let launch = linear(grid, template, wt, bias, gain, shift, x0, x1, x2, self.y, self.saved, m, shared);
+            return vec![launch.with_work(self.on_plain_units(grid, self.k().div_ceil(4)))];
         }
         if n <= FEW_OUTPUTS && !self.epilogue.has_norm() {
             let [n, k0, k1, k2] = [n, k0, k1, k2].map(|n| n as u32);
             let (grid, w) = ([self.m.div_ceil(ROWS), self.e, 1], self.weight);
-            return vec![narrow(grid, [], w, self.bias, x0, x1, x2, self.y, m, n, k0, k1, k2, shared)];
+            let launch = narrow(grid, [], w, self.bias, x0, x1, x2, self.y, m, n, k0, k1, k2, shared);
+            return vec![launch.with_work(self.on_plain_units(grid, self.n * (1 + self.k().div_ceil(32 * 4))))];
         }
         let mut list = vec![];
         let (gain, shift) = self.gains;
@@ -317,8 +382,11 @@ impl LinearGradScratch {
     fn new(d: &LayerDims) -> Self {
         let blocks = if d.epilogue.has_norm() { row_blocks(d.m) } else { 0 };
         let columns = d.ensemble * blocks * SUMS * d.n;
-        let rows = if d.epilogue.has_norm() { blocks } else { d.m };
-        let parts = columns + columns_workspace(d.ensemble, rows, d.n);
+        let parts = columns
+            + match d.epilogue.has_norm() {
+                true => norm_columns_workspace(d.ensemble, blocks, d.n),
+                false => columns_workspace(d.ensemble, d.m, d.n),
+            };
         let workspace = d.parts.iter().map(|&k| split_workspace(d.n, k, d.m, d.ensemble)).max().unwrap_or(0);
         // Parts of a sum are written sixteen bytes at a time.
         let parts = parts.next_multiple_of(4);
@@ -385,18 +453,13 @@ impl LinearGrad {
             }
             offset += width;
         }
-        let blocks = row_blocks(m);
         let workspace = scratch(at.columns);
-        for (which, target) in self.params.iter().enumerate().skip(1) {
-            let Some(GradOutput { output, accumulate }) = *target else { continue };
-            let out = x.out(output);
-            if norm {
-                // Bias, gain, shift; their sums lie as gain, shift, bias.
-                let from = scratch(at.sums + [2, 0, 1][which - 1] * n).into();
-                columns(&mut list, e, blocks, n, SUMS * n, from, workspace, out, accumulate);
-            } else {
-                columns(&mut list, e, m, n, n, dh, workspace, out, accumulate);
-            }
+        let target = |i: usize| self.params[i].map(|g: GradOutput| (x.out(g.output), g.accumulate));
+        if norm {
+            let to = [target(2), target(3), target(1)];
+            norm_columns(&mut list, e, row_blocks(m), n, scratch(at.sums).into(), workspace, to);
+        } else if let Some((out, accumulate)) = target(1) {
+            columns(&mut list, e, m, n, dh, workspace, out, accumulate);
         }
         list
     }

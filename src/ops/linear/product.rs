@@ -17,6 +17,7 @@
 use super::Epilogue;
 use crate::config::Precision;
 use crate::device::cuda::Launch;
+use crate::device::cuda::estimate::{Units, Work};
 use crate::device::cuda::launch::{In, KernelArg, MapElement, Out, TensorMap};
 use crate::device::cuda::matmul::{Matmul, MmaPath};
 use crate::tape::cuda::cover;
@@ -205,6 +206,8 @@ const TILES: [Tile; 3] = [
     Tile { m: 32, n: 32, depth: 64, stages: 4, warps: [1, 1, 4] },
 ];
 
+/// Steps of a block before and after those along k: the first tiles come, sums are put together, results go.
+const START: usize = 4;
 /// Rows of a tile of `product_tma`.
 const TMA_ROWS: usize = 128;
 /// Tiles of it, of 128 columns, that are worth it: fewer leave more of the GPU idle than `mma.sync` is slower.
@@ -335,9 +338,9 @@ impl Product {
 
     fn launch_tma(&self, how: &Matmul, b: &TmaMatrix, workspace: Out, list: &mut Vec<Launch>) {
         let matrices = self.batch * self.summed;
-        let [bytes, per_row] = match b.element {
-            MapElement::Tf32 => [4, 32],
-            MapElement::Bf16 => [2, 64],
+        let ([bytes, per_row], units) = match b.element {
+            MapElement::Tf32 => ([4, 32], Units::WgmmaTf32),
+            MapElement::Bf16 => ([2, 64], Units::WgmmaBf16),
         };
         let matrix = |at: u64, size: [usize; 3], ld: usize, stride: usize, rows: usize| TensorMap {
             element: b.element,
@@ -405,8 +408,26 @@ impl Product {
         list.push(
             product_tma(grid, template, a(0), a(1), a(2), b, arguments)
                 .with_shared(shared as u32)
-                .with_cluster(cluster as u32),
+                .with_cluster(cluster as u32)
+                .with_work(self.work(units, grid, [TMA_ROWS, columns], [per_row * stages, bytes])),
         );
+    }
+
+    /// What a launch does whose blocks each take a tile of C: every block reads its rows of A and of B, so that the
+    /// second-level cache is asked for them many times. In a step it fetches so many numbers along k, of so many bytes.
+    fn work(&self, units: Units, grid: [usize; 3], [m, n]: [usize; 2], [depth, bytes]: [usize; 2]) -> Work {
+        let k = self.summed * self.k().div_ceil(grid[1] / self.batch);
+        let (blocks, matrices) = (grid[0] * grid[1], self.batch * self.summed);
+        let a = if self.a_stride == 0 { 1 } else { matrices };
+        let operands = blocks * (m + n) * k * bytes;
+        let results = 4 * blocks * m * n * (1 + usize::from(self.accumulate));
+        Work {
+            flops: 2.0 * (self.m * self.n * self.batch * self.summed * self.k()) as f64,
+            units,
+            bytes: (operands + results) as f64,
+            distinct: ((a * self.m + matrices * self.n) * self.k() * bytes + results) as f64,
+            steps: (START + k.div_ceil(depth)) as f64,
+        }
     }
 
     fn tma_tiles(m: usize, n: usize, columns: usize) -> usize {
@@ -483,7 +504,13 @@ impl Product {
             scale: self.scale,
         };
         let grid = [t.count(self.m, self.n), self.batch * splits, 1];
-        product(grid, template, arguments).with_threads(t.threads()).with_shared(t.shared())
+        let units = match how.precision {
+            Precision::Fp32 => Units::Plain,
+            Precision::Tf32 => Units::MmaTf32,
+            Precision::Bf16 => Units::MmaBf16,
+        };
+        let work = self.work(units, grid, [t.m, t.n], [t.depth, 4]);
+        product(grid, template, arguments).with_threads(t.threads()).with_shared(t.shared()).with_work(work)
     }
 }
 

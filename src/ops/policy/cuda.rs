@@ -1,11 +1,10 @@
 //! CUDA launches from network outputs to actions and values.
 
 use super::{
-    EnsembleMin, EnsembleMinGrad, GatherRows, SelectRows, SelectRowsGrad, Spread, SpreadGrad, Squash, SquashGradMean,
-    SquashGradStd,
+    EnsembleMin, EnsembleMinGrad, SelectRows, SelectRowsGrad, Spread, SpreadGrad, Squash, SquashGradMean, SquashGradStd,
 };
 use crate::device::cuda::Launch;
-use crate::device::cuda::launch::{In, IndexIn, Out};
+use crate::device::cuda::launch::{In, Out};
 use crate::tape::cuda::{Operands, cover};
 
 crate::cuda_kernels! {
@@ -19,7 +18,6 @@ crate::cuda_kernels! {
     fn ensemble_min_grad[128](c: In, v: In, out: Out, scale: f32, e: u32, m: u32, accumulate: u32);
     fn select_rows[256](mask: In, a: In, b: In, out: Out, anchored: u32, w: u32, n: u32);
     fn select_rows_grad[256](mask: In, c: In, out: Out, keep: u32, accumulate: u32, w: u32, n: u32);
-    fn gather_rows[256](x: In, index: IndexIn, out: Out, w: u32, n: u32);
 }
 
 impl Squash {
@@ -99,12 +97,5 @@ impl SelectRowsGrad {
             w as u32,
             n as u32,
         )]
-    }
-}
-
-impl GatherRows {
-    pub(super) fn launches(&self, x: &Operands) -> Vec<Launch> {
-        let (n, w) = (x.out_len(0), x.out_shape(0)[1]);
-        vec![gather_rows(cover(n, 256), [], x.input(0), x.index(1), x.out(0), w as u32, n as u32)]
     }
 }

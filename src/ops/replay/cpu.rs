@@ -60,6 +60,9 @@ impl Record {
         row[..o].copy_from_slice(&args.input(0)[n * o..][..o]);
         row[o..o + a].copy_from_slice(&args.input(1)[n * a..][..a]);
         row[o + a] = args.input(2)[n];
+        if s.tasks > 1 {
+            row[o + a + 1] = F::of((n / s.envs_of_task()) as f64);
+        }
         *length += 1;
     }
 
@@ -216,10 +219,17 @@ impl Sample {
                     Some(row) => {
                         act.copy_from_slice(&row[o..o + a]);
                         rew[0] = row[o + a];
+                        // Every row but the first of an episode tells its task.
+                        if s.tasks > 1 {
+                            args.out_index(5, b..b + 1)[0] = row[o + a + 1].value() as u32;
+                        }
                     }
                     None => {
                         act.fill(F::zero());
                         rew[0] = F::zero();
+                        if s.tasks > 1 {
+                            args.out_index(5, b..b + 1)[0] = 0;
+                        }
                     }
                 }
             }

@@ -174,7 +174,7 @@ impl DirectoryMut<'_> {
 
 /// `floor(x n / 2^64)` for the 64-bit number `x` made of two words: uniform below `n`.
 #[inline(always)]
-pub(super) fn below(n: u32, high: u32, low: u32) -> u32 {
+pub(in crate::ops) fn below(n: u32, high: u32, low: u32) -> u32 {
     let n = u64::from(n);
     ((u64::from(high) * n + ((u64::from(low) * n) >> 32)) >> 32) as u32
 }

@@ -2,7 +2,8 @@
 //!
 //! An episode is a list of rows `[observation, action, reward]`. Row 0 is the observation after a reset, with NaN for
 //! action and reward; row i is the observation after step i *before* any reset, with the action and the raw reward of
-//! that step. Rows gather in a staging area, one episode an environment, and move to the ring when the episode ends.
+//! that step. Where environments of several tasks are recorded, the number of the task stands behind the reward, in
+//! row 0 NaN, too. Rows gather in a staging area, one episode an environment, and move to the ring when the episode ends.
 //! Episodes that end together are appended in environment order.
 //!
 //! The ring counts rows without end; row `r` lies in slot `r % capacity`. A directory lists the episodes that a window
@@ -21,6 +22,7 @@ mod cpu;
 mod cuda;
 pub(crate) mod directory;
 
+pub(super) use directory::below;
 pub use directory::{Counter, ENTRY};
 
 pub use crate::config::ReplaySampling as Sampling;
@@ -32,6 +34,8 @@ use crate::tape::{DType, Op, Program, Region, Val, VarId, Vars};
 #[derive(Clone, Debug)]
 pub struct ReplaySpec {
     pub num_envs: usize,
+    /// Tasks among which the environments are shared out, equally and in order.
+    pub tasks: usize,
     /// Steps of a window; it has one row more.
     pub horizon: usize,
     /// Rows of the ring.
@@ -51,7 +55,12 @@ pub struct ReplaySpec {
 impl ReplaySpec {
     /// Numbers of a row.
     pub fn width(&self) -> usize {
-        self.obs_dim + self.act_dim + 1
+        self.obs_dim + self.act_dim + 1 + usize::from(self.tasks > 1)
+    }
+
+    /// Environments of a task; 0 where there is one task and rows do not tell it.
+    pub fn envs_of_task(&self) -> usize {
+        if self.tasks > 1 { self.num_envs / self.tasks } else { 0 }
     }
 
     /// Episodes that the directory can hold: each has a window of readable rows of its own.
@@ -61,6 +70,7 @@ impl ReplaySpec {
 
     fn check(&self) {
         assert!(self.horizon > 0 && self.num_envs > 0 && self.batch > 0, "invariant: replay sizes are positive");
+        assert!(self.num_envs.is_multiple_of(self.tasks), "invariant: each task has as many environments");
         assert!(self.capacity > self.horizon, "invariant: a window fits into the ring");
         assert!(self.staging_rows > 1, "invariant: an episode has a step");
         assert!(
@@ -74,9 +84,9 @@ impl ReplaySpec {
 #[derive(Clone, Debug)]
 pub struct ReplayVars {
     pub spec: ReplaySpec,
-    /// `[capacity, obs + act + 1]`.
+    /// `[capacity, width]`.
     pub ring: VarId,
-    /// `[num_envs, staging_rows, obs + act + 1]`.
+    /// `[num_envs, staging_rows, width]`.
     pub staging: VarId,
     /// Rows of each unfinished episode: index `[num_envs]`.
     pub lengths: VarId,
@@ -150,17 +160,30 @@ pub fn replay_record(p: &mut Program, vars: &Vars, r: &ReplayVars, t: &Transitio
     p.push(Record { spec: s.clone() }, &[t.obs, t.action, t.reward, t.done, t.next], &outputs);
 }
 
-/// Appends a batch of windows: observations `[H+1, B, O]`, and actions `[H, B, A]` and rewards `[H, B]` of the steps
-/// between them. Zeros if there is nothing to draw from (`ready` is 0).
-pub fn replay_sample(p: &mut Program, vars: &Vars, r: &ReplayVars) -> (Val, Val, Val) {
+/// A batch of windows.
+#[derive(Clone, Copy, Debug)]
+pub struct Windows {
+    /// `[H+1, B, O]`: observations.
+    pub obs: Val,
+    /// `[H, B, A]` and `[H, B]`: actions and rewards of the steps between them.
+    pub act: Val,
+    pub rew: Val,
+    /// Index `[B]`: the task of each window, where there are several.
+    pub tasks: Option<Val>,
+}
+
+/// Appends a batch of windows. Zeros if there is nothing to draw from (`ready` is 0).
+pub fn replay_sample(p: &mut Program, vars: &Vars, r: &ReplayVars) -> Windows {
     let s = &r.spec;
     let (h, b) = (s.horizon, s.batch);
     let inputs = [r.ring, r.staging, r.lengths, r.directory, r.counters].map(|v| p.var(vars, v));
     let (obs, act, rew) = (p.real(&[h + 1, b, s.obs_dim]), p.real(&[h, b, s.act_dim]), p.real(&[h, b]));
     let draws = p.var(vars, r.draws);
     let setup = p.index(&[cpu::SETUP_HEAD + 2 * s.num_envs]);
-    p.push(Sample { spec: s.clone() }, &inputs, &[obs, act, rew, draws, setup]);
-    (obs, act, rew)
+    let tasks = (s.tasks > 1).then(|| p.index(&[b]));
+    let outputs: Vec<Val> = [obs, act, rew, draws, setup].into_iter().chain(tasks).collect();
+    p.push(Sample { spec: s.clone() }, &inputs, &outputs);
+    Windows { obs, act, rew, tasks }
 }
 
 /// Inputs: obs, counters, directory. Outputs: staging, lengths, ready.
@@ -214,7 +237,8 @@ unsafe impl Op for Record {
     crate::kernels!();
 }
 
-/// Inputs: ring, staging, lengths, directory, counters. Outputs: obs, act, rew, draws, and what all draws share.
+/// Inputs: ring, staging, lengths, directory, counters. Outputs: obs, act, rew, draws, what all draws share and, where
+/// there are several, tasks.
 ///
 /// Phases: what all draws share, in one task; then the draws.
 #[derive(Debug)]

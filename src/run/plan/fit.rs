@@ -2,7 +2,7 @@
 //! one that makes a run fit.
 
 use super::{ArenaPlace, Limits, Planner};
-use crate::config::Config;
+use crate::config::{Config, Mode};
 
 /// A setting that decides how much memory a run takes.
 #[derive(Clone, Copy, Debug)]
@@ -55,7 +55,9 @@ pub const KNOBS: [Knob; 4] = [
 
 /// Those of the settings that a run of `c` reads.
 pub fn knobs(c: &Config) -> impl Iterator<Item = &'static Knob> {
-    KNOBS.iter().filter(|k| c.unread(k.key).is_none())
+    // A policy's data may have shorter episodes than its environment, which is not known here.
+    let of_mode = |k: &&Knob| c.mode != Mode::Policy || k.key != "horizon";
+    KNOBS.iter().filter(of_mode).filter(|k| c.unread(k.key).is_none())
 }
 
 /// How many blocks of so many rows the replay has; where there is none, there is no bound.

@@ -5,6 +5,7 @@
 //! | `mod.rs` | the plan: what is held, line by line |
 //! | `planner.rs` | where everything lies, and how much is rematerialised, to keep within limits |
 //! | `overhead.rs` | what is held beside the arena: bounds, on the host and on a device |
+//! | `epoch.rs` | what a GPU launches in an epoch, and how long it would take |
 //! | `limits.rs` | what may be held, and the refusal of what is more |
 //! | `fit.rs` | the largest settings that fit |
 //!
@@ -13,11 +14,13 @@
 //! is drawn from: each is bounded by a constant or by the settings, and has a line. Nothing is allocated but the tables
 //! of the programs.
 
+mod epoch;
 mod fit;
 mod limits;
 mod overhead;
 mod planner;
 
+pub use epoch::{EpochEstimate, ProgramEstimate, Tally};
 pub use fit::{Fit, KNOBS, Knob, knobs};
 pub use limits::{DoesNotFit, Limits, WrongPlace};
 pub use planner::Planner;

@@ -4,8 +4,8 @@
 //! lines are meant to be generous.
 
 use super::{ArenaPlace, Item, MemoryKind};
-use crate::backend::cuda::count_launches;
 use crate::backend::cuda::epoch_graph::{self, is_whole, pinned_bytes, table_bytes};
+use crate::backend::cuda::node_kinds;
 use crate::config::{Config, Latent};
 use crate::device::cpu::{packing, team};
 use crate::device::cuda::matmul::Matmul;
@@ -91,17 +91,18 @@ impl Launches {
         // As on a GPU of compute capability 9.
         let layout = Layout::of(vars, programs.iter().map(|p| p.plain().1.clone()).collect());
         let programs: Vec<&Program> = programs.iter().map(|p| p.plain().0).collect();
-        let counted = count_launches(vars, &layout, &programs, &Matmul::best(9, c.precision));
-        let (counts, kinds) = match counted {
-            Ok(counted) => counted,
+        let kinds = match node_kinds(vars, &layout, &programs, &Matmul::best(9, c.precision)) {
+            Ok(kinds) => kinds,
             Err(e) => return Self { refused: Some(e), ..Self::default() },
         };
         let nodes = programs.iter().flat_map(|p| &p.nodes);
-        let of = nodes.zip(counts.iter().flatten()).map(|(n, &count)| (address(n), count as u64)).collect();
-        let (units, _) = units(&kinds);
+        let count = |&kind: &usize| kinds.launches[kind].len() as u64;
+        let of = nodes.zip(kinds.of.iter().flatten()).map(|(n, kind)| (address(n), count(kind))).collect();
+        let all = || kinds.launches.iter().flatten();
+        let (units, _) = units(all());
         let entries = units.iter().map(|u| u.symbols().count() as u64).sum();
         let (pinned, tables) = (pinned_bytes(io, vars) as u64, table_bytes(io) as u64);
-        let stack = kinds.iter().map(|l| l.stack).max().unwrap_or(0);
+        let stack = all().map(|l| l.stack).max().unwrap_or(0);
         let (files, sequences) = (units.len() as u64, io.sequences.clone());
         Self { files, entries, stack, of, sequences, pinned, tables, refused: None }
     }

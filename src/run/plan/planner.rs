@@ -1,10 +1,15 @@
 //! How a run is planned: where the replay lies and how much each program rematerialises, so that all of it keeps within
 //! the limits.
 
+use super::epoch::EpochEstimate;
 use super::overhead::{Launches, Overhead};
 use super::{ACTIVATIONS, ArenaPlace, Item, Limits, MemoryKind, Plan, describe};
 use crate::algo::{Blueprint, learner, rematerialised};
+use crate::backend::cuda::node_kinds;
 use crate::config::{Config, Recompute, ReplayPlace};
+use crate::device::cuda::CudaError;
+use crate::device::cuda::estimate::Gpu;
+use crate::device::cuda::matmul::Matmul;
 use crate::mem::{Budget, Limit, in_memory};
 use crate::tape::recompute::Rematerialisable;
 use crate::tape::{Layout, Placement, Program, Region, Vars};
@@ -17,6 +22,8 @@ pub struct Planner<'a> {
     vars: Vars,
     programs: Vec<Rematerialisable>,
     launches: Launches,
+    /// The programs of an ordinary epoch, each with its runs.
+    usual: Vec<(usize, usize)>,
 }
 
 /// A plan that exceeds the limits by more than this part of what it holds is far from them.
@@ -41,7 +48,8 @@ impl<'a> Planner<'a> {
             programs = programs.into_iter().map(Program::for_device).collect();
         }
         let programs: Vec<_> = programs.into_iter().map(Rematerialisable::new).collect();
-        Self { c, place, launches: Launches::new(c, place, &vars, &programs, &parts.epoch_io()), vars, programs }
+        let launches = Launches::new(c, place, &vars, &programs, &parts.epoch_io());
+        Self { c, place, launches, usual: parts.epochs.usual.numbered(), vars, programs }
     }
 
     /// With `recompute=auto` and `replay=auto` whatever is cheapest and keeps within the limits. If nothing does, what
@@ -59,6 +67,18 @@ impl<'a> Planner<'a> {
             }
         }
         nearest.expect("invariant: there is a choice")
+    }
+
+    /// What a GPU launches in an ordinary epoch of `plan`, and how long it would take by the model of
+    /// [`crate::device::cuda::estimate`].
+    pub fn epoch_on(&self, gpu: &Gpu, plan: &Plan) -> Result<EpochEstimate, CudaError> {
+        let taken = plan.rematerialised();
+        let rematerialised: Vec<_> =
+            self.programs.iter().zip(taken).map(|(p, taken)| p.rematerialising(taken)).collect();
+        let programs: Vec<&Program> = rematerialised.iter().map(|r| &*r.program).collect();
+        let layout = Layout::of(&self.vars, rematerialised.iter().map(|r| r.layout.clone()).collect());
+        let kinds = node_kinds(&self.vars, &layout, &programs, &Matmul::best(gpu.major, self.c.precision))?;
+        Ok(EpochEstimate::new(gpu, &programs, &kinds, &self.usual))
     }
 
     /// What the run holds where it holds least.

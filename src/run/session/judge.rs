@@ -1,7 +1,7 @@
 //! Evaluations of a run, and what they mean for it.
 
 use super::{Session, SessionError, StopReason};
-use crate::algo::{Evaluation, TaskEvaluation};
+use crate::algo::{Evaluation, Measure, TaskEvaluation};
 use crate::config::Collapse;
 use crate::run::early_stop::Verdict;
 use crate::run::incidents::IncidentKind;
@@ -32,8 +32,8 @@ impl<F: Stored> Session<F> {
         Ok(())
     }
 
-    /// Saves and draws the policy that was evaluated, if it is among the best.
-    fn retain(&mut self, epoch: u64, e: Evaluation) -> Result<(), SessionError> {
+    /// Saves and draws the policy that was evaluated at `epoch`, if it is among the best.
+    pub fn retain(&mut self, epoch: u64, e: Evaluation) -> Result<(), SessionError> {
         if !e.mean().is_finite() {
             self.progress.note(format_args!("epoch {epoch}: the evaluation is not finite and cannot be the best"));
         } else {
@@ -51,7 +51,7 @@ impl<F: Stored> Session<F> {
             self.best = Some(best);
             (self.info.best_return, self.info.best_epoch) = (Some(best.mean), Some(best.epoch));
             // Of several tasks the first is shown.
-            if let Some(task) = e.tasks.first() {
+            if let Some(task) = e.tasks.first().filter(|_| e.measure == Measure::Return) {
                 self.draw_movie(task);
             }
         }
@@ -62,13 +62,13 @@ impl<F: Stored> Session<F> {
     /// Keeps the present policy under a name of its own, with its evaluation if it has one.
     pub(super) fn keep_policy(&mut self, path: &Path) -> Result<(), SessionError> {
         let unknown = TaskEvaluation { returns: vec![f64::NAN], lengths: vec![f64::NAN], ..TaskEvaluation::default() };
-        let unknown = Evaluation { tasks: vec![unknown] };
+        let unknown = Evaluation { tasks: vec![unknown], measure: Measure::Return };
         state::save_best(path, &self.runner, self.evaluation().unwrap_or(&unknown))?;
         Ok(())
     }
 
     /// What the evaluation just made means for the run; the reason to stop, if it ends it.
-    pub(super) fn judge(&mut self) -> Result<Option<StopReason>, SessionError> {
+    pub fn judge(&mut self) -> Result<Option<StopReason>, SessionError> {
         let (epoch, c) = (self.runner.epoch(), self.runner.config().clone());
         let Some(mean) = self.evaluation().map(Evaluation::mean) else { return Ok(None) };
         let verdict = self.early_stop.judge(&c, epoch, mean);
@@ -106,87 +106,5 @@ impl<F: Stored> Session<F> {
                 }
             }
         }
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::algo::Runner;
-    use crate::config::Config;
-    use crate::run::folder::{RunFolder, RunInfo};
-
-    fn session(dir: &Path, change: impl FnOnce(&mut Config)) -> Session<f32> {
-        let mut c = Config {
-            num_envs: 4,
-            eval_episodes: 2,
-            episode_length: 4,
-            horizon: 2,
-            critic_batches: 1,
-            units: vec![4],
-            encoder_units: vec![4],
-            actor_units: vec![4],
-            critic_units: vec![4],
-            latent_dim: 8,
-            wm_batch_size: 4,
-            wm_buffer_size: 100,
-            threads: 1,
-            run_dir: dir.display().to_string(),
-            ..Config::default()
-        };
-        change(&mut c);
-        let folder = RunFolder::create(dir, &c.to_yaml()).unwrap();
-        let mut s = Session::begin(Runner::new(&c).unwrap(), folder, RunInfo::begin(0)).unwrap();
-        // What the real policy is worth is not the question here.
-        (s.best, s.early_stop) = (None, Default::default());
-        s
-    }
-
-    /// An evaluation of two tasks, two episodes each.
-    fn made_up(run: f64, hop: f64) -> Evaluation {
-        let task = |name: &str, mean: f64| TaskEvaluation {
-            task: name.into(),
-            returns: vec![mean - 1.0, mean + 1.0],
-            lengths: vec![3.0; 2],
-        };
-        Evaluation { tasks: vec![task("run", run), task("hop", hop)] }
-    }
-
-    #[test]
-    fn several_tasks_are_judged_by_their_mean() {
-        let dir = tempfile::tempdir().unwrap();
-        let mut s = session(&dir.path().join("r"), |c| {
-            (c.collapse, c.collapse_evals, c.collapse_fraction) = (Collapse::Stop, 1, 0.5);
-        });
-        let mut judged = |run, hop| {
-            s.retain(0, made_up(run, hop)).unwrap();
-            (s.best.unwrap().mean, s.judge().unwrap())
-        };
-        assert_eq!(judged(90.0, 10.0), (50.0, None));
-        // One task alone falls to a ninth: the run has not collapsed, and is not better.
-        assert_eq!(judged(10.0, 90.0), (50.0, None));
-        assert_eq!(judged(60.0, 42.0), (51.0, None), "better, though no task is at its best");
-        let (best, stop_reason) = judged(90.0, -40.0);
-        assert!(best == 51.0 && matches!(stop_reason, Some(StopReason::Collapsed(_))), "{best} {stop_reason:?}");
-        let stored = state::best_of(&crate::io::checkpoint::Checkpoint::load(&s.folder.best()).unwrap()).unwrap();
-        assert_eq!((stored.mean, stored.length), (51.0, 3.0));
-    }
-
-    #[test]
-    fn patience_counts_gains_of_the_mean_over_tasks() {
-        let dir = tempfile::tempdir().unwrap();
-        let mut s = session(&dir.path().join("r"), |c| {
-            (c.early_stop_patience, c.early_stop_min_gain) = (2, 5.0);
-        });
-        let mut judged = |run, hop| {
-            s.retain(0, made_up(run, hop)).unwrap();
-            s.judge().unwrap()
-        };
-        assert_eq!(judged(10.0, 10.0), None);
-        // Twice as good on one task is four better in the mean.
-        assert_eq!(judged(20.0, 8.0), None);
-        assert_eq!(judged(24.0, 8.0), None, "six better in the mean");
-        assert_eq!(judged(8.0, 24.0), None);
-        assert_eq!(judged(16.0, 16.0), Some(StopReason::Stalled));
     }
 }

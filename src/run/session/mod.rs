@@ -17,7 +17,7 @@ use std::time::{Duration, Instant};
 
 use crate::algo::metrics::EVAL_MEAN;
 use crate::algo::{Evaluation, Probe, Runner};
-use crate::env;
+use crate::env::{self, EnvSizes};
 use crate::io::checkpoint::Checkpoint;
 use crate::io::metrics::{self, Metrics, Rows, Start};
 use crate::run::cpu_time::cpu_seconds;
@@ -142,7 +142,8 @@ impl<F: Stored> Session<F> {
         let metrics = Metrics::open(folder.path(), &tracker.columns(), start)?;
         let best_return = best.map_or(f64::NAN, |b| b.mean);
         let c = runner.config();
-        let trajectory = Trajectory::new(env::sizes(c), c.eval_episodes, c.episode_length);
+        let sizes = if c.is_played() { env::sizes(c) } else { EnvSizes::default() };
+        let trajectory = Trajectory::new(sizes, c.eval_episodes, c.episode_length);
         let title = format!("{} on {}, seed {}, {}", c.alg, c.env, c.seed, folder.path().display());
         let status = Status {
             epoch: runner.epoch(),
@@ -382,7 +383,7 @@ impl<F: Stored> Session<F> {
         }
         let lately = if self.epoch_seconds.is_nan() { seconds } else { self.epoch_seconds };
         let [episode_return, episode_length] = self.tracker.episodes();
-        let (epochs, steps_per_second) = (c.max_epochs, c.rollout_states() as f64 / lately);
+        let (epochs, steps_per_second) = (c.max_epochs, c.epoch_steps() as f64 / lately);
         let (env_steps, elapsed) = (self.runner.env_steps(), self.elapsed());
         let s = &mut self.status;
         (s.epoch, s.epochs, s.env_steps, s.steps_per_second) = (epoch, epochs, env_steps, steps_per_second);

@@ -44,7 +44,8 @@ impl<F: Stored> Session<F> {
 
     fn movie(&self, e: &TaskEvaluation) -> Result<(), PictureError> {
         let c = self.runner.config();
-        let task = &self.runner.eval_env().groups[0].task;
+        let Some(env) = self.runner.eval_env() else { return Ok(()) };
+        let task = &env.groups[0].task;
         let (title, env) = (format!("{}, {}, seed {}", task.spec.title, c.alg, c.seed), self.trajectory.episode(e));
         let subtitle = format!(
             "epoch {}, {} environment steps; the median of {} evaluation episodes: return {:.0}, {} steps",
@@ -67,16 +68,23 @@ impl<F: Stored> Session<F> {
 
     fn curve(&self) -> Result<(), PictureError> {
         let c = self.runner.config();
-        let task = &self.runner.eval_env().groups[0].task.spec;
-        let title = format!("{}, {}: {}, seed {}", learner(c.algorithm).title(), task.title, c.alg, c.seed);
-        let subtitle = format!(
-            "true environment, deterministic policy, {} episodes every {} epochs; {} of training",
-            c.eval_episodes,
-            c.eval_every,
-            Time(self.elapsed())
-        );
+        let groups = self.runner.eval_env().map_or(&[][..], |env| &env.groups);
+        let (on, known) = match groups {
+            [] => (format!("model of {} tasks", c.model_tasks().len()), vec![]),
+            [one] => (one.task.spec.title.clone(), one.task.spec.drawn_returns()),
+            several => (format!("mean of {} tasks", several.len()), vec![]),
+        };
+        let title = format!("{}, {on}: {}, seed {}", learner(c.algorithm).title(), c.alg, c.seed);
+        let (episodes, every, elapsed) = (c.eval_episodes, c.eval_every, Time(self.elapsed()));
+        let subtitle = if groups.is_empty() {
+            format!("minus the loss on held out episodes, every {every} epochs; {elapsed} of training")
+        } else {
+            format!(
+                "true environment, deterministic policy, {episodes} episodes every {every} epochs; {elapsed} of training"
+            )
+        };
         let columns = LearningCurve::new(EVAL_MEAN.name, EVAL_STD.name, TRAIN_RETURN.name);
-        let mut curve = columns.beside(task.drawn_returns());
+        let mut curve = columns.beside(known);
         for row in Rows::open(&self.folder.file(metrics::FILE_NAME))? {
             curve.add(&row?);
         }
