@@ -4,9 +4,10 @@ use crate::algo::TaskEvaluation;
 use crate::config::{Grid, load_with_notes};
 use crate::device::cpu::lanes::WIDTH;
 use crate::device::philox::{Philox, Stream};
-use crate::env::{EnvReal, Task, in_physics};
+use crate::env::{Stepper, Task};
 use rayon::prelude::*;
 use std::io::Write;
+use std::sync::Arc;
 
 /// Play a task with random actions, and with none.
 #[derive(Clone, Debug, clap::Args)]
@@ -51,32 +52,23 @@ fn show(task: &Task, args: &BaselineArgs, seed: u64, out: &mut dyn Write) -> any
 /// One episode from each of `episodes` starts, with actions uniform in [-scale, scale]; eight side by side.
 pub fn play(task: &Task, episodes: usize, seed: u64, scale: f64) -> TaskEvaluation {
     let (s, starts, policy) = (task.sizes, Philox::new(seed, Stream::FreshEval), Philox::new(seed, Stream::Policy));
+    let task = Arc::new(task.clone());
     let group = |first: usize| {
         let n = WIDTH.min(episodes - first);
-        let (mut q, mut qd) = (vec![0f32; n * s.nq], vec![0f32; n * s.nqd]);
-        let (mut obs, mut next) = (vec![0f32; n * s.obs], vec![0f32; n * s.obs]);
-        let (mut action, mut reward) = (vec![0f32; n * s.act], vec![0f32; n]);
-        for e in 0..n {
-            let (q, qd, obs) = (&mut q[e * s.nq..], &mut qd[e * s.nqd..], &mut obs[e * s.obs..][..s.obs]);
-            task.begin_row(&starts, 0, (first + e) as u32, q, qd, obs);
-        }
+        let mut envs = Stepper::<f32>::new(task.clone(), n);
+        (0..n).for_each(|e| envs.begin(e, &starts, 0, (first + e) as u32));
+        let mut action = vec![0f32; n * s.act];
         let (mut total, mut length) = (vec![0.0; n], vec![None; n]);
         for steps in 1.. {
             for (i, a) in action.iter_mut().enumerate() {
                 let u = policy.uniform(steps as u64 - 1, (first * s.act + i) as u32);
                 *a = (scale * (2.0 * u - 1.0)) as f32;
             }
-            f32::step_rows(task, n, &mut q, &mut qd, &obs, &action, &mut next, &mut reward);
-            std::mem::swap(&mut obs, &mut next);
+            envs.step(&action);
             for e in 0..n {
-                if length[e].is_some() {
-                    continue;
-                }
-                let obs = &obs[e * s.obs..][..s.obs];
-                let sane = in_physics(obs) && reward[e].is_finite();
-                total[e] += if sane { f64::from(reward[e]) } else { 0.0 };
-                if !sane || task.is_terminal(obs) || task.is_truncated(steps) {
-                    length[e] = Some(steps as f64);
+                if length[e].is_none() {
+                    total[e] += f64::from(envs.reward[e]);
+                    length[e] = envs.ends[e].is_end().then_some(steps as f64);
                 }
             }
             if length.iter().all(Option::is_some) {

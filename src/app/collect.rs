@@ -1,22 +1,19 @@
 //! `pwm collect`: episodes recorded in the true environments, in the files that `pwm data` reads.
 
 use super::data::{Numbers, progress, write_part};
-use super::eval::played;
 use super::misused;
+use super::stored::StoredPolicy;
 use crate::algo::Actor;
 use crate::config::{Grid, Shipped, ShippedKind, load_with_notes};
-use crate::device::cpu::lanes::WIDTH;
 use crate::device::philox::{Philox, Stream};
-use crate::env::{EnvReal, Task, in_physics};
+use crate::env::{Stepper, Task};
 use crate::io::atomic::FileError;
-use crate::io::checkpoint::Checkpoint;
 use crate::io::episodes::Chunk;
 use crate::io::episodes::names::mt30;
 use crate::io::episodes::write::Episodes;
-use crate::run::state;
-use rayon::prelude::*;
 use std::io::Write;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 /// Record episodes of tasks: with random actions, with smooth noise, or with a policy
 #[derive(Clone, Debug, clap::Args)]
@@ -62,7 +59,7 @@ pub fn run(args: &CollectArgs, out: &mut dyn Write) -> anyhow::Result<()> {
                     config.env_label()
                 ))
             );
-            tasks.push((Task::from_config(&config.of_env(&name))?, config.seed));
+            tasks.push((Arc::new(Task::from_config(&config.of_env(&name))?), config.seed));
         }
     }
     std::fs::create_dir_all(&args.out).map_err(FileError::at(&args.out, "creating the folder"))?;
@@ -72,7 +69,7 @@ pub fn run(args: &CollectArgs, out: &mut dyn Write) -> anyhow::Result<()> {
         let before = recorded_before(&args.out, &task.spec.name)?;
         let mut actor = match args.policy.as_str() {
             "random" | "smooth" => None,
-            path => Some(actor(path.as_ref(), task)?),
+            path => Some(StoredPolicy::open(path.as_ref())?.actor(&task.spec.name, task.sizes, SIDE_BY_SIDE)?),
         };
         let number = numbers.of_task(&task.spec.name);
         // Names come first: chunks whose tasks have none cannot be read.
@@ -117,32 +114,6 @@ fn recorded_before(folder: &Path, task: &str) -> anyhow::Result<usize> {
     Ok(episodes)
 }
 
-/// The policy of a checkpoint, to act in a task.
-fn actor(path: &Path, task: &Task) -> anyhow::Result<Actor<f32>> {
-    let stored = Checkpoint::load(path)?;
-    let config = played(path, state::config_of(&stored)??)?;
-    let names = config.env_names();
-    anyhow::ensure!(
-        config.model_tasks().len() == 1 || names.contains(&task.spec.name),
-        misused(format_args!("{}: the policy is for {}, not for {}", path.display(), names.join(", "), task.spec.name))
-    );
-    let mut actor = Actor::new(&config, &task.spec.name, SIDE_BY_SIDE)?;
-    anyhow::ensure!(
-        actor.obs_dim >= task.sizes.obs && actor.act_dim >= task.sizes.act,
-        misused(format_args!(
-            "{}: the policy sees {} numbers and makes {}; {} shows {} and takes {}",
-            path.display(),
-            actor.obs_dim,
-            actor.act_dim,
-            task.spec.name,
-            task.sizes.obs,
-            task.sizes.act
-        ))
-    );
-    state::restore_networks(&mut actor.machine, &stored)?;
-    Ok(actor)
-}
-
 fn add(to: &mut Episodes, more: Episodes) {
     (to.rows, to.obs_dim, to.act_dim) = (more.rows, more.obs_dim, more.act_dim);
     to.obs.extend(more.obs);
@@ -160,7 +131,7 @@ fn smooth(noise: &Philox, episode: usize) -> (f64, f64) {
 
 /// Records `count` episodes, the first of which is number `first` of all. Those that leave physics are left out.
 fn record(
-    task: &Task,
+    task: &Arc<Task>,
     args: &CollectArgs,
     seed: u64,
     first: usize,
@@ -177,13 +148,9 @@ fn record(
         (s.obs, s.act)
     };
     let n = count;
-    let (mut q, mut qd) = (vec![0f32; n * s.nq], vec![0f32; n * s.nqd]);
-    let (mut obs, mut next) = (vec![0f32; n * s.obs], vec![0f32; n * s.obs]);
-    let (mut action, mut reward) = (vec![0f32; n * s.act], vec![0f32; n]);
-    for e in 0..n {
-        let (q, qd, obs) = (&mut q[e * s.nq..], &mut qd[e * s.nqd..], &mut obs[e * s.obs..][..s.obs]);
-        task.begin_row(&starts, 0, (first + e) as u32, q, qd, obs);
-    }
+    let mut envs = Stepper::<f32>::new(task.clone(), n);
+    (0..n).for_each(|e| envs.begin(e, &starts, 0, (first + e) as u32));
+    let mut action = vec![0f32; n * s.act];
     let mut all = Episodes {
         rows,
         obs_dim,
@@ -195,14 +162,14 @@ fn record(
     };
     // Filler, as the published files have it.
     for e in 0..n {
-        all.obs[e * rows * obs_dim..][..s.obs].copy_from_slice(&obs[e * s.obs..][..s.obs]);
+        all.obs[e * rows * obs_dim..][..s.obs].copy_from_slice(&envs.obs[e * s.obs..][..s.obs]);
         all.action[e * rows * act_dim..][..act_dim].fill(f32::NAN);
         all.reward[e * rows] = f32::NAN;
     }
     let mut sane = vec![true; n];
     for t in 1..rows {
         let chosen = match &mut actor {
-            Some(actor) => Some(actor.act(&obs, s.obs, n, s.act)?),
+            Some(actor) => Some(actor.act(&envs.obs, s.obs, n, s.act)?),
             None => None,
         };
         for (i, a) in action.iter_mut().enumerate() {
@@ -220,19 +187,13 @@ fn record(
             } as f32;
         }
         let clipped: Vec<f32> = action.iter().map(|a| a.clamp(-1.0, 1.0)).collect();
-        let parts = (q.par_chunks_mut(WIDTH * s.nq).zip(qd.par_chunks_mut(WIDTH * s.nqd)))
-            .zip(obs.par_chunks(WIDTH * s.obs).zip(clipped.par_chunks(WIDTH * s.act)))
-            .zip(next.par_chunks_mut(WIDTH * s.obs).zip(reward.par_chunks_mut(WIDTH)));
-        parts.for_each(|(((q, qd), (obs, action)), (next, reward))| {
-            f32::step_rows(task, reward.len(), q, qd, obs, action, next, reward);
-        });
-        std::mem::swap(&mut obs, &mut next);
+        envs.step_shared(&clipped);
         for e in 0..n {
-            let row = &obs[e * s.obs..][..s.obs];
-            sane[e] &= in_physics(row) && reward[e].is_finite();
+            let row = &envs.obs[e * s.obs..][..s.obs];
+            sane[e] &= !envs.ends[e].left_physics;
             all.obs[(e * rows + t) * obs_dim..][..s.obs].copy_from_slice(row);
             all.action[(e * rows + t) * act_dim..][..s.act].copy_from_slice(&clipped[e * s.act..][..s.act]);
-            all.reward[e * rows + t] = reward[e];
+            all.reward[e * rows + t] = envs.reward[e];
         }
     }
     if sane.contains(&false) {

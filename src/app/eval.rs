@@ -9,14 +9,13 @@ use std::time::{Duration, SystemTime};
 use anyhow::{Context, ensure};
 
 use super::misused;
+use super::stored::{StoredPolicy, checkpoint_in};
 use crate::algo::{Evaluator, TaskEvaluation};
 use crate::analysis::report::ReportTable;
 use crate::analysis::{select, stats};
-use crate::config::Config;
 use crate::device::philox::Stream;
 use crate::env::sizes;
 use crate::io::atomic::{FileError, replace_bytes};
-use crate::io::checkpoint::Checkpoint;
 use crate::run::folder::RunFolder;
 use crate::run::trajectory::Trajectory;
 use crate::run::{folder, state};
@@ -118,15 +117,13 @@ pub fn run(args: &EvalArgs, out: &mut dyn Write) -> anyhow::Result<()> {
     if table || (several && !select::runs(&args.checkpoint).is_empty()) {
         return many(args, out);
     }
-    let path = checkpoint_in(&args.checkpoint)?;
-    let stored = policy_in(&path)?;
-    let mut config = played(&path, state::config_of(&stored)??)?;
+    let StoredPolicy { path, mut config, checkpoint } = StoredPolicy::open(&args.checkpoint)?;
     config.threads = args.threads;
     let (stream, usual) = if args.fresh { (Stream::FreshEval, 100) } else { (Stream::Eval, config.eval_episodes) };
     let episodes = args.episodes.map_or(usual, |n| n as usize);
 
     let mut evaluator = Evaluator::<f32>::new(&config, episodes, stream)?;
-    state::restore_policy(&mut evaluator, &stored)?;
+    state::restore_policy(&mut evaluator, &checkpoint)?;
     let states = episodes as u64 * config.episode_length as u64;
     ensure!(
         args.states.is_none() || states <= MOST_STATES,
@@ -141,7 +138,7 @@ pub fn run(args: &EvalArgs, out: &mut dyn Write) -> anyhow::Result<()> {
             trajectory.frame(view);
         }
     })?;
-    let epoch = state::epoch_of(&stored)?;
+    let epoch = state::epoch_of(&checkpoint)?;
     writeln!(out, "{}: {} on the {}, seed {}, epoch {epoch}", path.display(), config.alg, config.env, config.seed)?;
     writeln!(out, "{e}{}", if args.fresh { ", fresh starts" } else { "" })?;
 
@@ -280,16 +277,15 @@ fn checkpoints(run: &Path) -> Vec<PathBuf> {
 
 /// The rows of the table for one checkpoint: one for each of its tasks and, of several, one for all of them.
 fn judge(args: &EvalArgs, run: &Path, path: &Path) -> anyhow::Result<Vec<Vec<String>>> {
-    let stored = policy_in(path)?;
-    let mut config = played(path, state::config_of(&stored)??)?;
+    let StoredPolicy { mut config, checkpoint, .. } = StoredPolicy::open(path)?;
     config.threads = args.threads;
     let episodes = args.episodes.map_or(100, |n| n as usize);
     // A table compares policies, so it takes fresh starts: no policy was chosen by those.
     let mut evaluator = Evaluator::<f32>::new(&config, episodes, Stream::FreshEval)?;
-    state::restore_policy(&mut evaluator, &stored)?;
+    state::restore_policy(&mut evaluator, &checkpoint)?;
     let e = evaluator.evaluate(|_| {})?;
     let name = |p: &Path| p.file_stem().unwrap_or(p.as_os_str()).to_string_lossy().into_owned();
-    let epoch = state::epoch_of(&stored)?.to_string();
+    let epoch = state::epoch_of(&checkpoint)?.to_string();
     let cut: Vec<f64> = evaluator.env().groups.iter().map(|g| g.task.spec.episode_length as f64).collect();
     let falls: Vec<usize> =
         e.tasks.iter().zip(cut).map(|(t, cut)| t.lengths.iter().filter(|l| **l < cut).count()).collect();
@@ -319,36 +315,4 @@ fn judge(args: &EvalArgs, run: &Path, path: &Path) -> anyhow::Result<Vec<Vec<Str
         rows.push(row("mean of all", e.mean(), spread, &all, e.mean_length(), falls.iter().sum()));
     }
     Ok(rows)
-}
-
-/// A checkpoint of which only the policy will be used: damage to the rest of the file is a warning.
-pub(super) fn policy_in(path: &Path) -> anyhow::Result<Checkpoint> {
-    let stored = Checkpoint::salvage(path)?.with_policy()?;
-    if let Some(loss) = stored.loss() {
-        let _ = writeln!(std::io::stderr(), "warning: {}: {loss}; only its policy is used", path.display());
-    }
-    Ok(stored)
-}
-
-/// The configuration of a checkpoint that holds a policy; one that holds a model alone cannot be played.
-pub(super) fn played(path: &Path, config: Config) -> anyhow::Result<Config> {
-    ensure!(
-        config.is_played(),
-        misused(format_args!(
-            "{}: it holds a model without a policy; learn one in it: pwm-train mode=policy model=...",
-            path.display()
-        ))
-    );
-    Ok(config)
-}
-
-/// The checkpoint that a path means.
-pub(super) fn checkpoint_in(path: &Path) -> anyhow::Result<PathBuf> {
-    if !path.is_dir() {
-        return Ok(path.into());
-    }
-    let files = [folder::best(path), folder::latest(path)];
-    files.into_iter().find(|f| f.is_file()).with_context(|| {
-        format!("{}: no checkpoint in this folder; give the folder of a run, or a .safetensors file", path.display())
-    })
 }

@@ -3,10 +3,9 @@
 use std::io::Write;
 use std::path::PathBuf;
 
-use super::eval::{checkpoint_in, played, policy_in};
 use super::misused;
+use super::stored::StoredPolicy;
 use crate::run::export::{self, ExportPart};
-use crate::run::state;
 use anyhow::ensure;
 
 /// Write a policy's weights as plain safetensors, with what it takes to use them
@@ -24,9 +23,7 @@ pub struct ExportArgs {
 
 /// Carries the command out; `out` is standard output, or a test's buffer.
 pub fn run(args: &ExportArgs, out: &mut dyn Write) -> anyhow::Result<()> {
-    let path = checkpoint_in(&args.checkpoint)?;
-    let stored = policy_in(&path)?;
-    let config = played(&path, state::config_of(&stored)??)?;
+    let StoredPolicy { path, config, checkpoint } = StoredPolicy::open(&args.checkpoint)?;
     let tasks = config.model_tasks();
     ensure!(
         tasks.len() == 1,
@@ -36,7 +33,7 @@ pub fn run(args: &ExportArgs, out: &mut dyn Write) -> anyhow::Result<()> {
             tasks.len()
         ))
     );
-    for (name, shape) in export::export(&stored, &config, &args.parts, &args.out)? {
+    for (name, shape) in export::export(&checkpoint, &config, &args.parts, &args.out)? {
         writeln!(out, "{name} {shape:?}")?;
     }
     writeln!(out, "written: {} from {}", args.out.display(), path.display())?;

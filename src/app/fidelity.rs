@@ -3,8 +3,8 @@
 use std::io::Write;
 use std::path::PathBuf;
 
-use super::eval::{checkpoint_in, played, policy_in};
 use super::misused;
+use super::stored::StoredPolicy;
 use crate::algo::pwm::Fidelity;
 use crate::algo::pwm::fidelity::{Agreement, FidelityReport};
 use crate::run::state;
@@ -30,22 +30,20 @@ pub struct FidelityArgs {
 
 /// Carries the command out; `out` is standard output, or a test's buffer.
 pub fn run(args: &FidelityArgs, out: &mut dyn Write) -> anyhow::Result<()> {
-    let path = checkpoint_in(&args.checkpoint)?;
-    let stored = policy_in(&path)?;
-    let mut config = played(&path, state::config_of(&stored)??)?;
+    let StoredPolicy { path, mut config, checkpoint } = StoredPolicy::open(&args.checkpoint)?;
     anyhow::ensure!(
         config.has_world_model(),
         misused(format_args!("{} holds no world model: it is of {}", path.display(), config.alg))
     );
     config.threads = args.threads;
     let mut fidelity = Fidelity::<f32>::new(&config)?;
-    state::restore_networks(&mut fidelity.machine, &stored)?;
+    state::restore_networks(&mut fidelity.machine, &checkpoint)?;
     let report = fidelity.measure(args.warm_up as usize, args.rollouts as usize)?;
     if args.json {
         writeln!(out, "{}", json(&report))?;
         return Ok(());
     }
-    let epoch = state::epoch_of(&stored)?;
+    let epoch = state::epoch_of(&checkpoint)?;
     writeln!(out, "{}: {}, seed {}, epoch {epoch}", path.display(), config.alg, config.seed)?;
     writeln!(out, "{:<22}{:>12}{:>12}{:>12}{:>12}{:>9}", "", "correlation", "rms error", "model", "truth", "pairs")?;
     let mut line = |name: &str, a: &Agreement| {

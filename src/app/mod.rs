@@ -4,6 +4,7 @@
 
 pub mod baseline;
 pub mod bench;
+pub mod cli;
 pub mod collect;
 pub mod config;
 pub mod data;
@@ -17,6 +18,7 @@ pub mod plan;
 pub mod report;
 pub mod robot;
 pub mod selftest;
+pub mod stored;
 pub mod sweep;
 pub mod train;
 
@@ -53,6 +55,13 @@ A sweep (--multirun) of which members failed ends with their status, or with 1 i
 #[derive(Debug, thiserror::Error)]
 #[error("{0}")]
 pub struct Misused(String);
+
+impl Misused {
+    /// Says what there is not.
+    pub fn new(what: impl Into<String>) -> Self {
+        Self(what.into())
+    }
+}
 
 /// The error of a command that asks for what there is not.
 fn misused(what: fmt::Arguments<'_>) -> Misused {

@@ -22,7 +22,7 @@ use crate::run::folder::{self, FolderError, RunFolder, RunInfo};
 use crate::run::plan::{ArenaPlace, Limits, Plan};
 use crate::run::progress::{Short, Time, Ui};
 use crate::run::recorded::{self, checkpoint_of, complete};
-use crate::run::session::{CURVE, Session, SessionError, StopReason, movie_name, still_name};
+use crate::run::session::{CURVE, Session, SessionError, StopReason, Watch, movie_name, still_name};
 use crate::run::signals::StopFlag;
 use crate::run::state;
 use crate::sweep::is_sweep;
@@ -78,6 +78,11 @@ impl TrainArgs {
 
 /// Trains from beginning to end. `out` is standard output, or a test's buffer; progress goes to stderr.
 pub fn run(args: &TrainArgs, out: &mut dyn Write, stop: &StopFlag) -> anyhow::Result<()> {
+    run_watched(args, out, stop, None)
+}
+
+/// The same inside another program, which sees every row of metrics as it is written; those of a sweep it does not.
+pub fn run_watched(args: &TrainArgs, out: &mut dyn Write, stop: &StopFlag, watch: Option<Watch>) -> anyhow::Result<()> {
     if args.lifeline {
         stop.follow(std::io::stdin())?;
     }
@@ -94,7 +99,7 @@ pub fn run(args: &TrainArgs, out: &mut dyn Write, stop: &StopFlag) -> anyhow::Re
     if args.lifeline && stop.requested() {
         return Ok(());
     }
-    drive(run, args.ui, out, stop)
+    drive(run, args.ui, watch, out, stop)
 }
 
 /// What `--jobs` and `--retry` are refused with.
@@ -112,12 +117,18 @@ struct Accepted {
     latest: Option<Checkpoint>,
 }
 
-fn drive(run: Accepted, ui: Option<Ui>, out: &mut dyn Write, stop: &StopFlag) -> anyhow::Result<()> {
+fn drive(
+    run: Accepted,
+    ui: Option<Ui>,
+    watch: Option<Watch>,
+    out: &mut dyn Write,
+    stop: &StopFlag,
+) -> anyhow::Result<()> {
     let budget = run.admitted.limits.host.as_ref().map(|b| b.usable());
     // A large model takes a while to begin, and its first evaluation longer: a scheduler does not wait for that either.
-    let mut session = stop.interruptible(|| set_up(run, out))?;
-    if let Some(ui) = ui {
-        session.progress.set_ui(ui);
+    let mut session = stop.interruptible(|| set_up(run, ui, out))?;
+    if let Some(watch) = watch {
+        session.set_watch(watch);
     }
     if let Some(budget) = budget {
         session.progress.set_budget(budget);
@@ -131,7 +142,7 @@ fn drive(run: Accepted, ui: Option<Ui>, out: &mut dyn Write, stop: &StopFlag) ->
 }
 
 /// The run in its folder, new or as it was left.
-fn set_up(run: Accepted, out: &mut dyn Write) -> anyhow::Result<Session<f32>> {
+fn set_up(run: Accepted, ui: Option<Ui>, out: &mut dyn Write) -> anyhow::Result<Session<f32>> {
     let Accepted { config, admitted, folder, latest } = run;
     let runner = Runner::from_plan(&config, &admitted.target, &admitted.plan.exec_plan())?;
     let (folder, info) = match folder {
@@ -147,7 +158,7 @@ fn set_up(run: Accepted, out: &mut dyn Write) -> anyhow::Result<Session<f32>> {
     Ok(match latest {
         Some(latest) => {
             say(out, format_args!("  continues      after epoch {}", state::epoch_of(&latest)?));
-            Session::resume(runner, folder, info, &latest)?
+            Session::resume_shown(runner, folder, info, &latest, ui)?
         }
         // A new run, or one that was ended before it could write its first checkpoint.
         None => {
@@ -157,7 +168,7 @@ fn set_up(run: Accepted, out: &mut dyn Write) -> anyhow::Result<Session<f32>> {
                 state::restore_model(&mut runner, &Checkpoint::load(&from)?)?;
                 say(out, format_args!("  begins with    the world model of {}", from.display()));
             }
-            Session::begin(runner, folder, info)?
+            Session::begin_shown(runner, folder, info, ui)?
         }
     })
 }

@@ -1,21 +1,13 @@
-//! `pwm-train`: trains. Only the arguments are read here.
+//! `pwm-train`: trains.
 
-use clap::{CommandFactory, FromArgMatches, Parser};
+use clap::FromArgMatches;
+use pwm::app::cli::train_command;
 use pwm::app::train::{self, TrainArgs};
 use pwm::run::signals::StopFlag;
 use std::process::ExitCode;
 
-#[derive(Parser)]
-#[command(name = "pwm-train", version = pwm::version::version())]
-struct Cli {
-    #[command(flatten)]
-    args: TrainArgs,
-}
-
 fn main() -> ExitCode {
     pwm::version::set_commit(pwm::commit!());
-    let matches =
-        Cli::command().after_help(format!("{}\n{}", pwm::config::help_text(), pwm::app::EXIT_STATUS)).get_matches();
-    let cli = Cli::from_arg_matches(&matches).unwrap_or_else(|e| e.exit());
-    pwm::app::exit(|out| train::run(&cli.args, out, &StopFlag::install()?))
+    let args = TrainArgs::from_arg_matches(&train_command().get_matches()).unwrap_or_else(|e| e.exit());
+    pwm::app::exit(|out| train::run(&args, out, &StopFlag::install()?))
 }

@@ -51,6 +51,18 @@ impl Movie<'_> {
         Ok(encoder.into_inner()?)
     }
 
+    /// One frame as rows of red, green and blue, and its width and height.
+    pub fn rgb(&self, frame: usize) -> Result<(Vec<u8>, usize, usize), ViewerError> {
+        self.check()?;
+        let frames = self.readouts.len();
+        if frame >= frames {
+            return Err(ViewerError::NoFrame { frame, frames });
+        }
+        let mut pixels = vec![0; WIDTH * HEIGHT];
+        self.draw(frame, &mut pixels);
+        Ok((pixels.into_iter().flat_map(|ink| PALETTE[usize::from(ink)]).collect(), WIDTH, HEIGHT))
+    }
+
     fn draw(&self, f: usize, pixels: &mut [u8]) {
         let (sin, cos) = 0.30f32.sin_cos();
         let (root, start) = (self.pose(f, 0).0, self.pose(0, 0).0);

@@ -14,6 +14,7 @@
 //! | [`rows`] | rows of environments: `f32` in lanes, `f64` and dual numbers one by one |
 //! | `op`, `cuda`, `formulas` | a reset, a step and its adjoint as operations; the task as text of their kernels |
 //! | [`batch`] | groups of environments of different tasks |
+//! | [`stepper`] | environments that are stepped by hand, outside a program |
 //! | [`draw`] | shapes of a robot in a given state, forces of the ground |
 
 pub mod batch;
@@ -27,6 +28,7 @@ mod op;
 pub mod reset;
 pub mod rows;
 pub mod spec;
+pub mod stepper;
 pub mod task;
 pub mod term;
 
@@ -39,6 +41,7 @@ pub use draw::{
 pub use mujoco::{MujocoSpec, MujocoTask};
 pub use op::{EpisodeStat, Mode, in_physics};
 pub use rows::{EnvReal, InputCotangents, OutputCotangents, StepOperands};
+pub use stepper::{StepEnd, Stepper};
 pub use task::{EnvSizes, KnownReturn, Law, Task, TaskSpec};
 
 use crate::config::{Broken, Config, ConfigError, ConfigErrors, Device, Shipped, ShippedKind};

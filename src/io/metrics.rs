@@ -133,6 +133,11 @@ impl Metrics {
         Ok(())
     }
 
+    /// The row that was written last, with its end of line; nothing before the first.
+    pub fn last(&self) -> &[u8] {
+        &self.buf
+    }
+
     /// Makes what was written survive a power cut; called beside a checkpoint, not every row.
     pub fn sync(&self) -> Result<(), MetricsError> {
         self.file.sync_data().map_err(FileError::at(&self.path, "syncing it to disk"))?;

@@ -25,6 +25,8 @@ pub enum Ui {
     Bar,
     /// A dashboard of eight lines
     Full,
+    /// Nothing: rows of metrics and incidents are in the run's folder
+    None,
 }
 
 /// What one update shows. NaN means "not measured yet" and leaves the part out.
@@ -116,7 +118,7 @@ impl Progress {
     pub fn update(&mut self, status: &Status) {
         // Ten frames a second is as much as an eye or a slow connection wants.
         let every = if self.ui == Ui::Plain { Duration::from_secs(10) } else { Duration::from_millis(100) };
-        if self.last.is_none_or(|t| t.elapsed() >= every) {
+        if self.ui != Ui::None && self.last.is_none_or(|t| t.elapsed() >= every) {
             self.show(status);
         }
     }
@@ -129,6 +131,7 @@ impl Progress {
         let width = terminal().0.saturating_sub(1);
         self.rewind();
         match self.ui {
+            Ui::None => {}
             Ui::Plain => {
                 format_status(&mut self.text, status, usize::MAX);
                 self.text.push('\n');
@@ -173,6 +176,9 @@ impl Progress {
 
     /// Prints a line of its own (a warning, an evaluation) without tearing what is live.
     pub fn note(&mut self, text: fmt::Arguments) {
+        if self.ui == Ui::None {
+            return;
+        }
         self.text.clear();
         self.rewind();
         if std::mem::take(&mut self.open) > 0 {

@@ -55,7 +55,7 @@ impl Screen {
 
     /// The members as they are now, if it is time for it.
     fn picture(&mut self, info: &SweepInfo) {
-        if self.ui == Ui::Plain || self.last.is_some_and(|t| t.elapsed() < EVERY) {
+        if matches!(self.ui, Ui::Plain | Ui::None) || self.last.is_some_and(|t| t.elapsed() < EVERY) {
             return;
         }
         self.last = Some(Instant::now());

@@ -24,7 +24,7 @@ use crate::run::cpu_time::cpu_seconds;
 use crate::run::early_stop::EarlyStop;
 use crate::run::folder::{End, Ended, RunFolder, RunInfo, utc_now};
 use crate::run::incidents::{self, Incident};
-use crate::run::progress::{Progress, Status};
+use crate::run::progress::{Progress, Status, Ui};
 use crate::run::retention::{self, Kept};
 use crate::run::signal_health::SignalHealth;
 use crate::run::signals::{GRACE, StopFlag};
@@ -36,12 +36,16 @@ use crate::run::trajectory::Trajectory;
 /// Weight of the newest epoch in the speed that the time left is told from.
 const NEWEST: f64 = 0.05;
 
+/// Is given every row of metrics as it is written: a line of `metrics.jsonl`.
+pub type Watch = Box<dyn FnMut(&[u8]) + Send>;
+
 /// A run in this process: runner, folder and what is remembered from epoch to epoch.
 pub struct Session<F: Stored> {
     pub runner: Runner<F>,
     pub folder: RunFolder,
     pub info: RunInfo,
     pub progress: Progress,
+    watch: Option<Watch>,
     metrics: Metrics,
     tracker: Tracker,
     trajectory: Trajectory,
@@ -76,7 +80,18 @@ impl<F: Stored> Session<F> {
     /// A run that begins: evaluates the untrained policy and writes its first checkpoint, in this order. A run that is
     /// killed before it has a checkpoint begins again; one that has one goes on, and expects the row before it.
     pub fn begin(runner: Runner<F>, folder: RunFolder, info: RunInfo) -> Result<Self, SessionError> {
+        Self::begin_shown(runner, folder, info, None)
+    }
+
+    /// The same, shown in this way.
+    pub fn begin_shown(
+        runner: Runner<F>,
+        folder: RunFolder,
+        info: RunInfo,
+        ui: Option<Ui>,
+    ) -> Result<Self, SessionError> {
         let mut s = Self::new(runner, folder, info, (&PartialRow::default(), Start::Fresh), None)?;
+        ui.into_iter().for_each(|ui| s.progress.set_ui(ui));
         incidents::write(s.folder.path(), &[])?;
         s.evaluate()?;
         s.row()?;
@@ -86,10 +101,21 @@ impl<F: Stored> Session<F> {
 
     /// A run that goes on from its latest checkpoint; `runner` is new and of the same configuration.
     pub fn resume(
+        runner: Runner<F>,
+        folder: RunFolder,
+        info: RunInfo,
+        latest: &Checkpoint,
+    ) -> Result<Self, SessionError> {
+        Self::resume_shown(runner, folder, info, latest, None)
+    }
+
+    /// The same, shown in this way.
+    pub fn resume_shown(
         mut runner: Runner<F>,
         folder: RunFolder,
         info: RunInfo,
         latest: &Checkpoint,
+        ui: Option<Ui>,
     ) -> Result<Self, SessionError> {
         state::restore(&mut runner, latest)?;
         let path = folder.best();
@@ -98,6 +124,7 @@ impl<F: Stored> Session<F> {
         let start = Start::FromEpoch(runner.epoch() + 1);
         let remembered = state::loop_state_of(latest)?;
         let mut s = Self::new(runner, folder, info, (&remembered.partial_row, start), best)?;
+        ui.into_iter().for_each(|ui| s.progress.set_ui(ui));
         // A process may have been killed between the two files.
         (s.info.best_return, s.info.best_epoch) = (best.map(|b| b.mean), best.map(|b| b.epoch));
         s.saved = Some(s.runner.epoch());
@@ -161,6 +188,7 @@ impl<F: Stored> Session<F> {
             folder,
             info: RunInfo { finished: None, ended: None, ..info },
             progress: Progress::stderr(title),
+            watch: None,
             metrics,
             tracker,
             trajectory,
@@ -182,6 +210,14 @@ impl<F: Stored> Session<F> {
             eval_seconds: 0.0,
             save_seconds: 0.0,
         })
+    }
+
+    /// Gives `watch` the row that this sitting has written last, if it has written one, and every later one.
+    pub fn set_watch(&mut self, mut watch: Watch) {
+        if !self.metrics.last().is_empty() {
+            watch(self.metrics.last());
+        }
+        self.watch = Some(watch);
     }
 
     /// The best evaluation so far.
@@ -415,6 +451,9 @@ impl<F: Stored> Session<F> {
         let probe = self.probe.as_ref().filter(|(e, _)| *e == epoch).map(|(_, p)| p);
         let row = self.tracker.row(eval, probe, seconds, rollbacks);
         self.metrics.row(steps, epoch, row)?;
+        if let Some(watch) = &mut self.watch {
+            watch(self.metrics.last());
+        }
         self.tracker.written();
         Ok(())
     }

@@ -1,0 +1,508 @@
+//! Environments of one task side by side.
+
+use numpy::{
+    PyArray1, PyArray2, PyArray3, PyArrayMethods, PyReadonlyArray1, PyReadonlyArray2, PyReadwriteArray1,
+    PyReadwriteArray2,
+};
+use pwm::app::Misused;
+use pwm::config::{Shipped, ShippedKind, load};
+use pwm::device::cpu::lanes::WIDTH;
+use pwm::device::philox::{Philox, Stream};
+use pwm::env::{EnvReal, InputCotangents, OutputCotangents, StepEnd, StepOperands, Stepper, Task};
+use pyo3::prelude::*;
+use rayon::prelude::*;
+use std::sync::Arc;
+
+use crate::errors::guarded;
+use crate::frame;
+use crate::pool::Pool;
+
+/// The most environments of a batch.
+const MOST: usize = 1 << 20;
+
+/// When an episode that ended makes room for the next; `pwm_rl.vector` has their names.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Autoreset {
+    NextStep,
+    SameStep,
+    Disabled,
+}
+
+impl Autoreset {
+    fn of(number: u8) -> anyhow::Result<Self> {
+        match number {
+            0 => Ok(Self::NextStep),
+            1 => Ok(Self::SameStep),
+            2 => Ok(Self::Disabled),
+            _ => anyhow::bail!("no mode of autoreset is called {number}"),
+        }
+    }
+}
+
+/// The task `env`, a name or a file's path, with these settings.
+fn task_of(env: &str, settings: &[String]) -> anyhow::Result<Arc<Task>> {
+    let is_set = Shipped::find(ShippedKind::Env, env).is_some_and(Shipped::is_set);
+    anyhow::ensure!(
+        !is_set && !env.contains(['*', '[', ',']),
+        Misused::new(format!("{env}: an environment is one task; make one for each"))
+    );
+    // What trains there is not asked: an episode may be shorter than its rollouts.
+    let mut all = vec!["horizon=1".to_owned(), format!("env={env}")];
+    all.extend_from_slice(settings);
+    Ok(Arc::new(Task::from_config(&load(&all)?)?))
+}
+
+/// Environments with what they need beside their states.
+struct Envs<F> {
+    stepper: Stepper<F>,
+    /// Of each: the source of its starts, and how many of them it has had.
+    random: Vec<Philox>,
+    episodes: Vec<u64>,
+    /// Coordinates with which the present episodes began, for pictures.
+    begun: Vec<F>,
+    /// Whether any episode has begun.
+    is_seeded: bool,
+    pool: Pool,
+}
+
+impl<F: EnvReal> Envs<F> {
+    fn new(env: &str, settings: &[String], count: usize, threads: usize) -> anyhow::Result<Self> {
+        anyhow::ensure!((1..=MOST).contains(&count), Misused::new(format!("num_envs is {count}; it is 1 to {MOST}")));
+        anyhow::ensure!((1..=1024).contains(&threads), Misused::new(format!("threads is {threads}; it is 1 to 1024")));
+        let stepper = Stepper::<F>::new(task_of(env, settings)?, count);
+        Ok(Self {
+            random: vec![Philox::new(0, Stream::Reset); count],
+            episodes: vec![0; count],
+            begun: stepper.q.clone(),
+            stepper,
+            is_seeded: false,
+            pool: Pool::new(threads),
+        })
+    }
+
+    fn begin(&mut self, row: usize) {
+        let nq = self.stepper.task.sizes.nq;
+        self.stepper.begin(row, &self.random[row], self.episodes[row], 0);
+        self.episodes[row] += 1;
+        self.begun[row * nq..][..nq].copy_from_slice(&self.stepper.q[row * nq..][..nq]);
+    }
+
+    /// Begins episodes where `mask` says so.
+    fn reset(&mut self, seeds: &[u64], mask: &[bool]) {
+        for row in (0..mask.len()).filter(|&row| mask[row]) {
+            if let Some(&seed) = seeds.get(row) {
+                (self.random[row], self.episodes[row]) = (Philox::new(seed, Stream::Reset), 0);
+            }
+            self.begin(row);
+        }
+        self.is_seeded = true;
+    }
+
+    fn step(&mut self, action: &[F], out: Stepped<'_, F>, mode: Autoreset) -> anyhow::Result<()> {
+        anyhow::ensure!(self.is_seeded, Misused::new("reset() comes before the first step()"));
+        let rows = self.stepper.count;
+        let was_over: Vec<usize> = match mode {
+            Autoreset::NextStep => (0..rows).filter(|&row| self.stepper.ends[row].is_end()).collect(),
+            _ => vec![],
+        };
+        let Self { stepper, pool, .. } = self;
+        if pool.is_shared() {
+            pool.install(|| stepper.step_shared(action))?;
+        } else {
+            stepper.step(action);
+        }
+        // Their step is the reset.
+        for &row in &was_over {
+            self.begin(row);
+            self.stepper.reward[row] = F::zero();
+        }
+        let s = self.stepper.task.sizes;
+        for row in 0..rows {
+            let end = self.stepper.ends[row];
+            out.reward[row] = self.stepper.reward[row].value();
+            (out.terminated[row], out.truncated[row]) = (end.terminated, end.truncated);
+            out.left_physics[row] = end.left_physics;
+            if end.is_end() && mode == Autoreset::SameStep {
+                let part = row * s.obs..(row + 1) * s.obs;
+                out.final_obs[part.clone()].copy_from_slice(&self.stepper.obs[part]);
+                self.begin(row);
+            }
+        }
+        out.obs.copy_from_slice(&self.stepper.obs);
+        Ok(())
+    }
+}
+
+/// What a step writes: `[N, obs]`, `[N]` and so on.
+struct Stepped<'a, F> {
+    obs: &'a mut [F],
+    reward: &'a mut [f64],
+    terminated: &'a mut [bool],
+    truncated: &'a mut [bool],
+    left_physics: &'a mut [bool],
+    final_obs: &'a mut [F],
+}
+
+/// Rows of one step and of what came out, or of their cotangents: coordinates, velocities, observation, action or
+/// reward.
+struct Rows<F>([Vec<F>; 4]);
+
+/// The step as a function, without anything that is remembered: the new coordinates, velocities, observations and
+/// rewards.
+fn transition<F: EnvReal>(task: &Task, rows: usize, shared: bool, [q, qd, obs, action]: [&[F]; 4]) -> Rows<F> {
+    let s = task.sizes;
+    let (mut q, mut qd) = (q.to_vec(), qd.to_vec());
+    let (mut next, mut reward) = (vec![F::zero(); rows * s.obs], vec![F::zero(); rows]);
+    if shared {
+        (q.par_chunks_mut(WIDTH * s.nq).zip(qd.par_chunks_mut(WIDTH * s.nqd)))
+            .zip(obs.par_chunks(WIDTH * s.obs).zip(action.par_chunks(WIDTH * s.act)))
+            .zip(next.par_chunks_mut(WIDTH * s.obs).zip(reward.par_chunks_mut(WIDTH)))
+            .for_each(|(((q, qd), (obs, action)), (next, reward))| {
+                F::step_rows(task, reward.len(), q, qd, obs, action, next, reward);
+            });
+    } else {
+        F::step_rows(task, rows, &mut q, &mut qd, obs, action, &mut next, &mut reward);
+    }
+    Rows([q, qd, next, reward])
+}
+
+/// `n` rows from `first` on of rows `width` wide.
+fn part<F>(rows: &[F], width: usize, first: usize, n: usize) -> &[F] {
+    &rows[first * width..(first + n) * width]
+}
+
+/// The adjoint of [`transition`]: cotangents of its operands from those of its results.
+fn transition_adjoint<F: EnvReal>(
+    task: &Task,
+    rows: usize,
+    shared: bool,
+    [q, qd, obs, action]: [&[F]; 4],
+    [q_bar, qd_bar, obs_bar, reward_bar]: [&[F]; 4],
+) -> Rows<F> {
+    let s = task.sizes;
+    let zeros = |width: usize| vec![F::zero(); rows * width];
+    let (mut to_q, mut to_qd, mut to_obs, mut to_action) = (zeros(s.nq), zeros(s.nqd), zeros(s.obs), zeros(s.act));
+    let pull = |first: usize, to: InputCotangents<'_, F>| {
+        let n = to.q.len() / s.nq;
+        let at = StepOperands {
+            q: part(q, s.nq, first, n),
+            qd: part(qd, s.nqd, first, n),
+            action: part(action, s.act, first, n),
+            obs: part(obs, s.obs, first, n),
+        };
+        let from = OutputCotangents {
+            q: part(q_bar, s.nq, first, n),
+            qd: part(qd_bar, s.nqd, first, n),
+            obs: part(obs_bar, s.obs, first, n),
+            reward: part(reward_bar, 1, first, n),
+        };
+        F::adjoint_rows(task, n, at, from, to);
+    };
+    if shared {
+        (to_q.par_chunks_mut(WIDTH * s.nq).zip(to_qd.par_chunks_mut(WIDTH * s.nqd)))
+            .zip(to_obs.par_chunks_mut(WIDTH * s.obs).zip(to_action.par_chunks_mut(WIDTH * s.act)))
+            .enumerate()
+            .for_each(|(i, ((q, qd), (obs, action)))| pull(i * WIDTH, InputCotangents { q, qd, obs, action }));
+    } else {
+        pull(0, InputCotangents { q: &mut to_q, qd: &mut to_qd, obs: &mut to_obs, action: &mut to_action });
+    }
+    Rows([to_q, to_qd, to_obs, to_action])
+}
+
+macro_rules! batch {
+    ($name:ident, $real:ty, $doc:literal) => {
+        #[doc = $doc]
+        #[pyclass(module = "pwm_rl._core")]
+        pub struct $name(Envs<$real>);
+
+        #[pymethods]
+        impl $name {
+            #[new]
+            #[pyo3(signature = (env, settings, count, threads = 1))]
+            fn new(py: Python<'_>, env: &str, settings: Vec<String>, count: usize, threads: usize) -> PyResult<Self> {
+                Ok(Self(py.detach(|| guarded(|| Envs::new(env, &settings, count, threads)))?))
+            }
+
+            #[getter]
+            fn name(&self) -> &str {
+                &self.0.stepper.task.spec.name
+            }
+
+            #[getter]
+            fn title(&self) -> &str {
+                &self.0.stepper.task.spec.title
+            }
+
+            #[getter]
+            fn count(&self) -> usize {
+                self.0.stepper.count
+            }
+
+            /// Entries of an observation, of an action, of coordinates and of velocities.
+            #[getter]
+            fn sizes(&self) -> (usize, usize, usize, usize) {
+                let s = self.0.stepper.task.sizes;
+                (s.obs, s.act, s.nq, s.nqd)
+            }
+
+            #[getter]
+            fn dt(&self) -> f64 {
+                self.0.stepper.task.spec.dt
+            }
+
+            #[getter]
+            fn episode_length(&self) -> usize {
+                self.0.stepper.task.spec.episode_length
+            }
+
+            #[getter]
+            fn is_differentiable(&self) -> bool {
+                self.0.stepper.task.is_differentiable()
+            }
+
+            #[getter]
+            fn is_seeded(&self) -> bool {
+                self.0.is_seeded
+            }
+
+            /// Begins an episode in every row of `mask`; with seeds (one a row, or none at all) the first one of its
+            /// seed, else the next one. Writes all observations.
+            fn reset(
+                &mut self,
+                py: Python<'_>,
+                seeds: Vec<u64>,
+                mask: PyReadonlyArray1<'_, bool>,
+                mut obs: PyReadwriteArray2<'_, $real>,
+            ) -> PyResult<()> {
+                let envs = &mut self.0;
+                let (mask, obs) = (mask.as_slice()?, obs.as_slice_mut()?);
+                Ok(py.detach(|| {
+                    guarded(|| {
+                        envs.reset(&seeds, mask);
+                        obs.copy_from_slice(&envs.stepper.obs);
+                        Ok(())
+                    })
+                })?)
+            }
+
+            #[allow(clippy::too_many_arguments, reason = "what a step writes, array by array")]
+            fn step(
+                &mut self,
+                py: Python<'_>,
+                action: PyReadonlyArray2<'_, $real>,
+                mut obs: PyReadwriteArray2<'_, $real>,
+                mut reward: PyReadwriteArray1<'_, f64>,
+                mut terminated: PyReadwriteArray1<'_, bool>,
+                mut truncated: PyReadwriteArray1<'_, bool>,
+                mut left_physics: PyReadwriteArray1<'_, bool>,
+                mut final_obs: PyReadwriteArray2<'_, $real>,
+                autoreset: u8,
+            ) -> PyResult<()> {
+                let (envs, action) = (&mut self.0, action.as_slice()?);
+                let out = Stepped {
+                    obs: obs.as_slice_mut()?,
+                    reward: reward.as_slice_mut()?,
+                    terminated: terminated.as_slice_mut()?,
+                    truncated: truncated.as_slice_mut()?,
+                    left_physics: left_physics.as_slice_mut()?,
+                    final_obs: final_obs.as_slice_mut()?,
+                };
+                Ok(py.detach(|| guarded(|| envs.step(action, out, Autoreset::of(autoreset)?)))?)
+            }
+
+            /// Coordinates, velocities, observations and steps of the present episodes: copies.
+            #[allow(clippy::type_complexity, reason = "a tuple of arrays")]
+            fn state<'py>(
+                &self,
+                py: Python<'py>,
+            ) -> PyResult<(
+                Bound<'py, PyArray2<$real>>,
+                Bound<'py, PyArray2<$real>>,
+                Bound<'py, PyArray2<$real>>,
+                Bound<'py, PyArray1<i64>>,
+            )> {
+                let e = &self.0.stepper;
+                let (n, s) = (e.count, e.task.sizes);
+                let progress: Vec<i64> = e.progress.iter().map(|&t| t as i64).collect();
+                Ok((
+                    array(py, e.q.clone(), n, s.nq)?,
+                    array(py, e.qd.clone(), n, s.nqd)?,
+                    array(py, e.obs.clone(), n, s.obs)?,
+                    PyArray1::from_vec(py, progress),
+                ))
+            }
+
+            /// Puts the environments into a state.
+            fn set_state(
+                &mut self,
+                q: PyReadonlyArray2<'_, $real>,
+                qd: PyReadonlyArray2<'_, $real>,
+                obs: PyReadonlyArray2<'_, $real>,
+                progress: PyReadonlyArray1<'_, i64>,
+            ) -> PyResult<()> {
+                let e = &mut self.0.stepper;
+                let n = e.count;
+                Ok(guarded(|| {
+                    let given = [q.as_slice()?, qd.as_slice()?, obs.as_slice()?];
+                    for (to, from) in [&mut e.q, &mut e.qd, &mut e.obs].into_iter().zip(given) {
+                        fits(to.len(), from.len())?;
+                        to.copy_from_slice(from);
+                    }
+                    let progress = progress.as_slice()?;
+                    fits(n, progress.len())?;
+                    e.progress.iter_mut().zip(progress).for_each(|(to, &from)| *to = from.max(0) as usize);
+                    e.ends.fill(Default::default());
+                    self.0.is_seeded = true;
+                    Ok(())
+                })?)
+            }
+
+            /// A step as a function of coordinates, velocities, observations and raw actions: the same after it, with
+            /// rewards in the place of actions.
+            #[allow(clippy::type_complexity, reason = "a tuple of arrays")]
+            fn transition<'py>(
+                &mut self,
+                py: Python<'py>,
+                q: PyReadonlyArray2<'_, $real>,
+                qd: PyReadonlyArray2<'_, $real>,
+                obs: PyReadonlyArray2<'_, $real>,
+                action: PyReadonlyArray2<'_, $real>,
+            ) -> PyResult<(
+                Bound<'py, PyArray2<$real>>,
+                Bound<'py, PyArray2<$real>>,
+                Bound<'py, PyArray2<$real>>,
+                Bound<'py, PyArray1<$real>>,
+            )> {
+                let operands = [q.as_slice()?, qd.as_slice()?, obs.as_slice()?, action.as_slice()?];
+                let Envs { stepper, pool, .. } = &mut self.0;
+                let (task, n, shared) = (&*stepper.task, stepper.count, pool.is_shared());
+                let s = task.sizes;
+                let Rows([q, qd, obs, reward]) = py.detach(|| {
+                    guarded(|| {
+                        for (width, given) in [s.nq, s.nqd, s.obs, s.act].into_iter().zip(operands) {
+                            fits(n * width, given.len())?;
+                        }
+                        pool.install(|| transition(task, n, shared, operands))
+                    })
+                })?;
+                let reward = PyArray1::from_vec(py, reward);
+                Ok((array(py, q, n, s.nq)?, array(py, qd, n, s.nqd)?, array(py, obs, n, s.obs)?, reward))
+            }
+
+            /// Adjoint of `transition`: cotangents of coordinates, velocities, observations and raw actions from those
+            /// of what came out.
+            #[allow(clippy::type_complexity, clippy::too_many_arguments, reason = "a tuple of arrays")]
+            fn transition_adjoint<'py>(
+                &mut self,
+                py: Python<'py>,
+                q: PyReadonlyArray2<'_, $real>,
+                qd: PyReadonlyArray2<'_, $real>,
+                obs: PyReadonlyArray2<'_, $real>,
+                action: PyReadonlyArray2<'_, $real>,
+                q_bar: PyReadonlyArray2<'_, $real>,
+                qd_bar: PyReadonlyArray2<'_, $real>,
+                obs_bar: PyReadonlyArray2<'_, $real>,
+                reward_bar: PyReadonlyArray1<'_, $real>,
+            ) -> PyResult<(
+                Bound<'py, PyArray2<$real>>,
+                Bound<'py, PyArray2<$real>>,
+                Bound<'py, PyArray2<$real>>,
+                Bound<'py, PyArray2<$real>>,
+            )> {
+                let operands = [q.as_slice()?, qd.as_slice()?, obs.as_slice()?, action.as_slice()?];
+                let from = [q_bar.as_slice()?, qd_bar.as_slice()?, obs_bar.as_slice()?, reward_bar.as_slice()?];
+                let Envs { stepper, pool, .. } = &mut self.0;
+                let (task, n, shared) = (&*stepper.task, stepper.count, pool.is_shared());
+                let s = task.sizes;
+                let Rows([q, qd, obs, action]) = py.detach(|| {
+                    guarded(|| {
+                        differentiable(task)?;
+                        for (width, given) in [s.nq, s.nqd, s.obs, s.act].into_iter().zip(operands) {
+                            fits(n * width, given.len())?;
+                        }
+                        for (width, given) in [s.nq, s.nqd, s.obs, 1].into_iter().zip(from) {
+                            fits(n * width, given.len())?;
+                        }
+                        pool.install(|| transition_adjoint(task, n, shared, operands, from))
+                    })
+                })?;
+                let [q, qd, obs] = [array(py, q, n, s.nq)?, array(py, qd, n, s.nqd)?, array(py, obs, n, s.obs)?];
+                Ok((q, qd, obs, array(py, action, n, s.act)?))
+            }
+
+            /// Refuses a task whose law has no gradient.
+            fn check_differentiable(&self) -> PyResult<()> {
+                Ok(guarded(|| differentiable(&self.0.stepper.task))?)
+            }
+
+            /// Of observations and rewards after a step, and the steps of the episodes so far: whether an episode ended
+            /// by falling, whether it is as long as it may be, and whether the state left physics.
+            #[allow(clippy::type_complexity, reason = "a tuple of arrays")]
+            fn judge<'py>(
+                &self,
+                py: Python<'py>,
+                obs: PyReadonlyArray2<'_, $real>,
+                reward: PyReadonlyArray1<'_, $real>,
+                progress: PyReadonlyArray1<'_, i64>,
+            ) -> PyResult<(Bound<'py, PyArray1<bool>>, Bound<'py, PyArray1<bool>>, Bound<'py, PyArray1<bool>>)> {
+                let e = &self.0.stepper;
+                let (obs, reward, progress) = (obs.as_slice()?, reward.as_slice()?, progress.as_slice()?);
+                let ends = guarded(|| {
+                    fits(e.obs.len(), obs.len())?;
+                    fits(e.count, reward.len())?;
+                    fits(e.count, progress.len())?;
+                    let rows = obs.chunks_exact(e.task.sizes.obs).zip(reward).zip(progress);
+                    Ok(rows
+                        .map(|((obs, reward), &t)| StepEnd::of(&e.task, obs, *reward, t.max(0) as usize))
+                        .collect::<Vec<_>>())
+                })?;
+                let flags = |of: fn(&StepEnd) -> bool| PyArray1::from_iter(py, ends.iter().map(of));
+                Ok((flags(|e| e.terminated), flags(|e| e.truncated), flags(|e| e.left_physics)))
+            }
+
+            /// `[height, width, 3]`: the robot of one environment, red, green and blue.
+            fn picture<'py>(&self, py: Python<'py>, row: usize) -> PyResult<Bound<'py, PyArray3<u8>>> {
+                let e = &self.0.stepper;
+                let nq = e.task.sizes.nq;
+                Ok(guarded(|| {
+                    anyhow::ensure!(row < e.count, "there is no environment {row}");
+                    let wide = |q: &[$real]| q[row * nq..][..nq].iter().map(|&x| f64::from(x)).collect::<Vec<_>>();
+                    frame::picture(py, &e.task, &wide(&self.0.begun), &wide(&e.q))
+                })?)
+            }
+        }
+    };
+}
+
+batch!(Batch32, f32, "Environments of one task in single precision, eight at a time.");
+batch!(Batch64, f64, "Environments of one task in double precision.");
+
+/// `[rows, width]`, as an array that owns its numbers.
+pub fn array<F: numpy::Element>(
+    py: Python<'_>,
+    rows: Vec<F>,
+    count: usize,
+    width: usize,
+) -> PyResult<Bound<'_, PyArray2<F>>> {
+    PyArray1::from_vec(py, rows).reshape([count, width])
+}
+
+fn fits(wanted: usize, given: usize) -> anyhow::Result<()> {
+    anyhow::ensure!(
+        wanted == given,
+        Misused::new(format!("an array holds {given} numbers where {wanted} are expected"))
+    );
+    Ok(())
+}
+
+fn differentiable(task: &Task) -> anyhow::Result<()> {
+    anyhow::ensure!(
+        task.is_differentiable(),
+        Misused::new(format!(
+            "{} moves by MuJoCo's law, which has no gradient here; PWM learns such tasks through the gradient of its \
+             model: pwm_rl.train(alg=\"pwm_small\", env=\"{}\")",
+            task.spec.title, task.spec.name
+        ))
+    );
+    Ok(())
+}
