@@ -12,16 +12,21 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 from . import errors
 from ._core import __version__, env_names
 from .errors import PwmError
 from .policy import Policy
 from .runs import Run, config, plan, train
 
+if TYPE_CHECKING:
+    from .vector import VectorEnv
+
 __all__ = ["Policy", "PwmError", "Run", "__version__", "config", "env_names", "errors", "make_vec", "plan", "train"]
 
 
-def make_vec(env: str = "ant", num_envs: int = 1, **options):
+def make_vec(env: str = "ant", num_envs: int = 1, **options) -> VectorEnv:
     """Environments of one task side by side, as a `gymnasium.vector.VectorEnv`: see `pwm_rl.vector.VectorEnv`."""
     from .vector import VectorEnv
 

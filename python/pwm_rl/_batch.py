@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import operator
 from collections.abc import Sequence
 
 import numpy as np
@@ -10,26 +11,55 @@ from . import _core, errors
 from ._settings import settings as as_settings
 
 NEXT_STEP, SAME_STEP, DISABLED = range(3)
+_SEEDS = 1 << 64
+
+
+def whole(name: str, value: object, least: int = 0, most: int = _SEEDS - 1) -> int:
+    """A whole number in a range."""
+    try:
+        number = operator.index(value)
+    except TypeError:
+        raise errors.SettingError(f"{name} is {value!r}; it is a whole number") from None
+    if not least <= number <= most:
+        raise errors.SettingError(f"{name} is {number}; it is {least} to {most}")
+    return number
 
 
 def core(env: str, num_envs: int, threads: int, settings: dict, double: bool = False):
     """A native batch of `num_envs` environments of the task `env`, a name or the path of a file."""
     made = _core.Batch64 if double else _core.Batch32
-    return made(env, as_settings([], settings), num_envs, threads)
+    num_envs, threads = whole("num_envs", num_envs, 1, 1 << 20), whole("threads", threads, 1, 1024)
+    return made(str(env), as_settings([], settings), num_envs, threads)
 
 
-def seeds_of(seed: int | Sequence[int] | None, count: int, is_seeded: bool) -> list[int]:
+def seeds_of(seed: int | Sequence[int | None] | None, count: int, has_begun: bool) -> list[int]:
     """One seed for each environment; none to go on with the next episodes."""
-    if seed is None:
-        if is_seeded:
-            return []
-        seed = int(np.random.SeedSequence().generate_state(1)[0])
-    if isinstance(seed, (int, np.integer)):
-        return [int(seed) + i for i in range(count)]
-    seeds = [int(s) for s in seed]
-    if len(seeds) != count:
-        raise errors.SettingError(f"{len(seeds)} seeds for {count} environments")
-    return seeds
+    if seed is None and has_begun:
+        return []
+
+    def fresh():
+        return int(np.random.SeedSequence().generate_state(1, np.uint64)[0])
+
+    if seed is None or isinstance(seed, (int, np.integer)):
+        first = fresh() if seed is None else whole("seed", seed)
+        return [(first + i) % _SEEDS for i in range(count)]
+    if len(seed) != count:
+        raise errors.SettingError(f"{len(seed)} seeds for {count} environments")
+    return [fresh() if s is None else whole("seed", s) for s in seed]
+
+
+def mask_of(mask, count: int) -> np.ndarray:
+    """Which environments are meant."""
+    mask = np.ascontiguousarray(mask, dtype=np.bool_)
+    if mask.shape != (count,):
+        raise errors.SettingError(f"a mask of shape {mask.shape}; ({count},) is expected")
+    return mask
+
+
+def check_render_mode(render_mode: str | None) -> str | None:
+    if render_mode not in (None, "rgb_array"):
+        raise errors.SettingError(f"render_mode is {render_mode!r}; it is None or 'rgb_array'")
+    return render_mode
 
 
 class Arrays:
@@ -43,7 +73,7 @@ class Arrays:
         self.terminated = np.zeros(n, np.bool_)
         self.truncated = np.zeros(n, np.bool_)
         self.left_physics = np.zeros(n, np.bool_)
-        self.all = np.ones(n, np.bool_)
+        self.every = np.ones(n, np.bool_)
 
     def step(self, batch, actions: np.ndarray, autoreset: int) -> None:
         batch.step(
@@ -58,7 +88,7 @@ class Arrays:
         )
 
 
-def actions_of(actions, shape: tuple[int, int]) -> np.ndarray:
+def actions_of(actions, shape: tuple[int, ...]) -> np.ndarray:
     """Actions as rows of single precision."""
     rows = np.ascontiguousarray(actions, dtype=np.float32)
     if rows.shape != shape:

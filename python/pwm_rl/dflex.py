@@ -4,8 +4,11 @@
     pwm_rl.dflex.install()      # `import envs`, `import dflex` now find these
     from algorithms.shac import SHAC
 
-Physics, observations and rewards are those of the environments that published PWM was trained in; the reward of a step
-is that of the observation before it. Tensors may lie on any device; the simulator computes on the processor.
+Both generations of the classes are served: that of DiffRL, and that of published PWM, whose `reset(grads=True)` begins a
+trajectory and whose `extras` hold `termination`, `truncation` and `primal`. Keywords are those of the published classes
+and configuration files; what is set that the tasks here do not have is refused. Physics, observations and rewards are
+those that published PWM was trained in: the reward of a step is that of the observation before it. Tensors may lie on any
+device; the simulator computes on the processor.
 """
 
 from __future__ import annotations
@@ -16,13 +19,18 @@ import types
 import numpy as np
 import torch
 
+from . import errors
 from .torch import DiffEnv
 
 
 class DFlexEnv:
-    """dFlex's interface around `pwm_rl.torch.DiffEnv`. `env` is the task's name; the other parameters are dFlex's."""
+    """dFlex's interface around `pwm_rl.torch.DiffEnv`."""
 
-    env = "ant"
+    #: The task here, and the entry of its observation that is its progress; none for the Cartpole.
+    task = "ant"
+    progress: int | None = 5
+    #: Constants of the published class that the task holds fixed.
+    fixed: dict[str, float] = {}
 
     def __init__(
         self,
@@ -35,31 +43,38 @@ class DFlexEnv:
         stochastic_init: bool = False,
         MM_caching_frequency: int = 1,
         early_termination: bool = True,
+        nan_state_fix: bool = False,
+        jacobian_norm: float | None = None,
+        jacobian: bool = False,
+        logdir: str | None = None,
         threads: int = 1,
-        **settings,
+        **published,
     ):
+        if jacobian:
+            raise errors.SettingError("jacobian=True: Jacobians of steps are not recorded here")
+        for name, value in self.fixed.items():
+            given = published.pop(name, value)
+            if abs(given - value) > 1e-3:
+                raise errors.SettingError(f"{name}={given}: {self.task} has {value} there, as published")
         given = {
             "episode_length": episode_length,
             "stochastic_init": stochastic_init,
             "mm_caching_frequency": MM_caching_frequency,
             "early_termination": early_termination,
-            **settings,
+            **published,
         }
-        self.inner = DiffEnv(self.env, num_envs, seed=seed, device=device, threads=threads, **given)
+        bound = jacobian_norm if jacobian_norm else np.inf if nan_state_fix else None
+        options = {"seed": seed, "device": device, "threads": threads, "gradient_bound": bound}
+        self.inner = DiffEnv(self.task, num_envs, **options, **given)
         self.seed, self.no_grad, self.device, self.visualize = seed, no_grad, device, render
         self.num_environments, self.num_agents = num_envs, 1
         self.num_observations, self.num_actions = self.inner.obs_dim, self.inner.act_dim
         self.num_joint_q, self.num_joint_qd = self.inner.num_q, self.inner.num_qd
-        self.episode_length = episode_length
+        self.episode_length = self.max_episode_steps = episode_length
         self.early_termination, self.stochastic_init = early_termination, stochastic_init
-        self.extras: dict = {}
+        self.logdir, self.extras = logdir, {}
         self.inner.reset(seed=seed)
-        self._flags()
-
-    def _flags(self, terminated=None, truncated=None) -> None:
-        zeros = torch.zeros(self.num_envs, dtype=torch.long, device=self.device)
-        self.termination_buf = zeros if terminated is None else terminated.long()
-        self.reset_buf = zeros if terminated is None else (terminated | truncated).long()
+        self.termination_buf = self.reset_buf = torch.zeros(num_envs, dtype=torch.long, device=device)
 
     @property
     def num_envs(self) -> int:
@@ -89,7 +104,7 @@ class DFlexEnv:
 
     @property
     def obs_buf(self) -> torch.Tensor:
-        return self.inner.obs
+        return self.inner.obs.clone()
 
     @property
     def progress_buf(self) -> torch.Tensor:
@@ -98,34 +113,36 @@ class DFlexEnv:
     def get_number_of_agents(self) -> int:
         return self.num_agents
 
-    def step(self, actions: torch.Tensor):
-        """Observations, rewards, which episodes ended, and `obs_before_reset` and `episode_end`."""
-        if self.no_grad:
-            with torch.no_grad():
-                return self._step(actions)
-        return self._step(actions)
+    def step(self, actions: torch.Tensor, play: bool = False) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor, dict]:
+        """Observations, rewards, which episodes ended, and `extras`: `obs_before_reset`, `termination`, `truncation`,
+        `primal` (the progress that the reward counts), and DiffRL's `episode_end`."""
+        with torch.set_grad_enabled(torch.is_grad_enabled() and not self.no_grad):
+            primal = self._primal(self.inner.obs.detach())
+            obs, reward, terminated, truncated, info = self.inner.step(actions)
+        done = terminated | truncated
+        self.rew_buf, self.termination_buf, self.reset_buf = reward, terminated.long(), done.long()
+        self.extras = {
+            "obs_before_reset": info["obs_before_reset"],
+            "termination": terminated,
+            "truncation": truncated,
+            "primal": primal,
+            "episode_end": self.termination_buf,
+        }
+        return obs, reward, done, self.extras
 
-    def _step(self, actions):
-        obs, reward, terminated, truncated, info = self.inner.step(actions)
-        self.rew_buf = reward
-        self._flags(terminated, truncated)
-        if not self.no_grad:
-            self.extras = {
-                "obs_before_reset": info["obs_before_reset"],
-                "episode_end": self.termination_buf,
-                "termination": terminated,
-                "truncation": truncated,
-            }
-        return obs, reward, self.reset_buf, self.extras
+    def _primal(self, obs: torch.Tensor) -> torch.Tensor:
+        if self.progress is not None:
+            return obs[:, self.progress].clone()
+        return -(torch.atan2(obs[:, 2], obs[:, 3]) ** 2)
 
-    def reset(self, env_ids=None, force_reset: bool = True) -> torch.Tensor:
-        """Begins episodes in all environments, or in those of `env_ids`."""
-        if env_ids is None and not force_reset:
-            return self.inner.obs
-        mask = None
-        if env_ids is not None:
-            mask = torch.zeros(self.num_envs, dtype=torch.bool)
-            mask[torch.as_tensor(env_ids).cpu()] = True
+    def reset(self, env_ids=None, force_reset: bool = True, grads: bool = False) -> torch.Tensor:
+        """Begins episodes in all environments, or in those of `env_ids`; with `grads` none, but a trajectory."""
+        if grads:
+            return self.initialize_trajectory()
+        if env_ids is None:
+            return self.inner.reset() if force_reset else self.obs_buf
+        mask = torch.zeros(self.num_envs, dtype=torch.bool)
+        mask[torch.as_tensor(env_ids).cpu()] = True
         return self.inner.reset(mask=mask)
 
     def get_state(self) -> tuple[torch.Tensor, torch.Tensor]:
@@ -154,7 +171,7 @@ class DFlexEnv:
         """Cuts the gradient; the observations from which a trajectory begins."""
         return self.inner.detach()
 
-    def render(self, mode: str = "human"):
+    def render(self, mode: str = "human") -> np.ndarray | None:
         """A picture of the first environment, `[height, width, 3]`, where `render=True`."""
         if not self.visualize:
             return None
@@ -165,27 +182,36 @@ class DFlexEnv:
 
 
 class AntEnv(DFlexEnv):
-    env = "ant"
+    task = "ant"
 
 
 class HopperEnv(DFlexEnv):
-    env = "hopper"
+    task = "hopper"
+    fixed = {
+        "termination_angle": np.pi / 6,
+        "termination_height_tolerance": 0.15,
+        "termination_angle_tolerance": 0.05,
+        "height_rew_scale": 1.0,
+        "angle_rew_scale": 1.0,
+    }
 
 
 class CheetahEnv(DFlexEnv):
-    env = "cheetah"
+    task, progress = "cheetah", 8
 
 
 class CartPoleSwingUpEnv(DFlexEnv):
-    env = "cartpole"
+    task, progress = "cartpole", None
 
 
 class HumanoidEnv(DFlexEnv):
-    env = "humanoid"
+    task = "humanoid"
+    fixed = {"termination_tolerance": 0.1, "height_rew_scale": 10.0, "heading_rew_scale": 1.0}
 
 
 class AnymalEnv(DFlexEnv):
-    env = "anymal"
+    task = "anymal"
+    fixed = {"heading_rew_scale": 1.0, "heigh_rew_scale": 1.0}
 
 
 ENVIRONMENTS = (AntEnv, HopperEnv, CheetahEnv, CartPoleSwingUpEnv, HumanoidEnv, AnymalEnv)

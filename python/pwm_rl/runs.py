@@ -45,16 +45,15 @@ def train(
 ) -> Run:
     """Trains, as `pwm-train` does, and returns the run.
 
-    `on_row` is given every row of metrics as it is written, as a dictionary, while training goes on; an exception that
-    it raises, and KeyboardInterrupt, stop the run, which saves everything before the exception goes on: the same call
-    continues it. Python's lock is free in between. `ui` is None, "plain", "bar" or "full": how progress is shown on
+    `on_row` is given every row of metrics as it is written, as a dictionary, while training goes on. An exception that it
+    raises, and KeyboardInterrupt, stop the run after the present epoch, with everything saved: the same call continues
+    it. If that saving fails, its error is the exception's cause. Python's lock is free in between. `ui` is None, "plain", "bar" or "full": how progress is shown on
     stderr.
     """
     given = as_settings(settings, named)
     hear = None if on_row is None else lambda row: on_row(json.loads(row))
     if resume is not None:
-        _core.train(given, os.fspath(resume), mem, device_mem, ui, hear)
-        return Run(resume)
+        return Run(resume, _core.train(given, os.fspath(resume), mem, device_mem, ui, hear))
     said = _core.train(given, None, mem, device_mem, ui, hear)
     return Run(_core.run_folder(given), said)
 
@@ -83,10 +82,17 @@ class Run:
 
     def rows(self) -> Iterator[dict]:
         """The rows of metrics, first to last. A last line that is still being written is left out."""
-        with open(self.path / "metrics.jsonl", encoding="utf-8") as file:
-            for line in file:
-                if line.endswith("\n"):
-                    yield json.loads(line)
+        path = self.path / "metrics.jsonl"
+        try:
+            with open(path, encoding="utf-8") as file:
+                lines = [line for line in file if line.endswith("\n")]
+        except OSError as e:
+            raise errors.FileError(f"{path}: {e.strerror}") from e
+        for number, line in enumerate(lines, 1):
+            try:
+                yield json.loads(line)
+            except json.JSONDecodeError as e:
+                raise errors.DamagedError(f"{path}:{number}: not a row of metrics ({e})") from e
 
     def metrics(self, frame: str = "pandas"):
         """All rows of metrics as a frame of "pandas" or "polars"; what a row did not measure is missing."""

@@ -28,7 +28,7 @@ class SB3VecEnv(VecEnv):
     ):
         self.batch = _batch.core(env, num_envs, threads, settings)
         obs_dim, act_dim, *_ = self.batch.sizes
-        self.render_mode = render_mode
+        self.render_mode = _batch.check_render_mode(render_mode)
         self._first_seed = seed
         super().__init__(
             num_envs,
@@ -39,12 +39,13 @@ class SB3VecEnv(VecEnv):
         self._returns, self._lengths = np.zeros(num_envs), np.zeros(num_envs, np.int64)
         self._actions = None
 
-    def reset(self):
-        seeds = [s for s in self._seeds if s is not None]
-        if not seeds:
-            first = None if self.batch.is_seeded else self._first_seed
-            seeds = _batch.seeds_of(first, self.num_envs, self.batch.is_seeded)
-        self.batch.reset(seeds, self._out.all, self._out.obs)
+    def reset(self) -> np.ndarray:
+        if any(s is not None for s in self._seeds):
+            seeds = _batch.seeds_of(self._seeds, self.num_envs, False)
+        else:
+            first = None if self.batch.has_begun else self._first_seed
+            seeds = _batch.seeds_of(first, self.num_envs, self.batch.has_begun)
+        self.batch.reset(seeds, self._out.every, self._out.obs)
         self._reset_seeds()
         self._reset_options()
         self._returns[:] = 0.0
@@ -54,7 +55,7 @@ class SB3VecEnv(VecEnv):
     def step_async(self, actions: np.ndarray) -> None:
         self._actions = _batch.actions_of(actions, (self.num_envs, self.action_space.shape[0]))
 
-    def step_wait(self):
+    def step_wait(self) -> tuple[np.ndarray, np.ndarray, np.ndarray, list[dict]]:
         out = self._out
         out.step(self.batch, self._actions, _batch.SAME_STEP)
         self._returns += out.reward

@@ -5,7 +5,7 @@ from __future__ import annotations
 import gymnasium
 import numpy as np
 
-from . import _batch, _core, errors
+from . import _batch, _core
 
 
 class Env(gymnasium.Env):
@@ -14,24 +14,24 @@ class Env(gymnasium.Env):
     # The instance says how many frames a second its task has.
     metadata = {"render_modes": ["rgb_array"], "render_fps": 60}
 
-    def __init__(self, env: str = "ant", *, render_mode: str | None = None, **settings):
-        if render_mode not in (None, "rgb_array"):
-            raise errors.SettingError(f"render_mode is {render_mode!r}; it is None or 'rgb_array'")
+    def __init__(self, env: str = "ant", *, seed: int | None = None, render_mode: str | None = None, **settings):
         self.batch = _batch.core(env, 1, 1, settings)
         obs_dim, act_dim, *_ = self.batch.sizes
         self.observation_space = gymnasium.spaces.Box(-np.inf, np.inf, (obs_dim,), np.float32)
         self.action_space = gymnasium.spaces.Box(-1.0, 1.0, (act_dim,), np.float32)
         self.metadata = {"render_modes": ["rgb_array"], "render_fps": max(1, round(1.0 / self.batch.dt))}
-        self.render_mode = render_mode
+        self.render_mode = _batch.check_render_mode(render_mode)
+        self._seed = seed
         self._out = _batch.Arrays(self.batch)
 
-    def reset(self, *, seed: int | None = None, options: dict | None = None):
+    def reset(self, *, seed: int | None = None, options: dict | None = None) -> tuple[np.ndarray, dict]:
         """Begins an episode."""
-        super().reset(seed=seed)
-        self.batch.reset(_batch.seeds_of(seed, 1, self.batch.is_seeded), self._out.all, self._out.obs)
+        first = self._seed if seed is None and not self.batch.has_begun else seed
+        super().reset(seed=first)
+        self.batch.reset(_batch.seeds_of(first, 1, self.batch.has_begun), self._out.every, self._out.obs)
         return self._out.obs[0].copy(), {}
 
-    def step(self, action):
+    def step(self, action) -> tuple[np.ndarray, float, bool, bool, dict]:
         """One step."""
         out, (_, act_dim, *_) = self._out, self.batch.sizes
         out.step(self.batch, _batch.actions_of(action, (act_dim,))[None], _batch.DISABLED)
@@ -39,7 +39,7 @@ class Env(gymnasium.Env):
         ends = bool(out.terminated[0]), bool(out.truncated[0])
         return out.obs[0].copy(), float(out.reward[0]), *ends, info
 
-    def render(self):
+    def render(self) -> np.ndarray | None:
         """A picture, `[height, width, 3]`."""
         return None if self.render_mode is None else self.batch.picture(0)
 

@@ -16,25 +16,25 @@ def _rows(x: torch.Tensor) -> np.ndarray:
 
 class _Transition(torch.autograd.Function):
     @staticmethod
-    def forward(ctx, env, q, qd, obs, action):
-        operands = [_rows(x) for x in (q, qd, obs, action)]
-        results = env.batch.transition(*operands)
-        ctx.env, ctx.operands = env, operands
+    def forward(ctx, batch, bound, q, qd, obs, action):
+        results = batch.transition(*(_rows(x) for x in (q, qd, obs, action)))
+        # The batch and not the environments, whose state refers to this.
+        ctx.batch, ctx.bound = batch, bound
+        ctx.save_for_backward(q, qd, obs, action)
         ctx.lost = ~np.logical_and.reduce([np.isfinite(x).reshape(len(x), -1).all(1) for x in results])
         return tuple(torch.from_numpy(x).to(q.device) for x in results)
 
     @staticmethod
     @torch.autograd.function.once_differentiable
     def backward(ctx, *cotangents):
-        env = ctx.env
-        given = env.batch.transition_adjoint(*ctx.operands, *(_rows(x) for x in cotangents))
+        given = ctx.batch.transition_adjoint(*(_rows(x) for x in (*ctx.saved_tensors, *cotangents)))
         if ctx.lost.any():
             # No gradient flows through a state that left physics.
             for x in given:
                 x[ctx.lost] = 0.0
-        if env.gradient_bound is not None:
-            _bound(given, env.gradient_bound)
-        return None, *(torch.from_numpy(x).to(cotangents[0].device) for x in given)
+        if ctx.bound is not None:
+            _bound(given, ctx.bound)
+        return None, None, *(torch.from_numpy(x).to(cotangents[0].device) for x in given)
 
 
 def _bound(rows: tuple[np.ndarray, ...], norm: float) -> None:
@@ -107,15 +107,16 @@ class DiffEnv:
         return [torch.from_numpy(x).to(self.device) for x in self.batch.state()[:3]]
 
     def reset(self, *, seed: int | None = None, mask=None) -> torch.Tensor:
-        """Begins episodes in all environments, or in those of `mask`; the observations, whose gradient is cut there."""
-        first = self._seed if seed is None and not self.batch.is_seeded else seed
-        seeds = _batch.seeds_of(first, self.num_envs, self.batch.is_seeded)
+        """Begins episodes in all environments, or in those of `mask` (the first time in all); the observations, whose gradient is cut
+        there."""
+        first = self._seed if seed is None and not self.batch.has_begun else seed
+        seeds = _batch.seeds_of(first, self.num_envs, self.batch.has_begun)
         if mask is None or self.q is None:
             self.q, self.qd, self.obs = self._begin(np.ones(self.num_envs, np.bool_), seeds)
-            return self.obs
-        mask = np.ascontiguousarray(torch.as_tensor(mask).cpu().numpy(), dtype=np.bool_)
+            return self.obs.clone()
+        mask = _batch.mask_of(torch.as_tensor(mask).cpu().numpy(), self.num_envs)
         self._put(mask, self._begin(mask, seeds))
-        return self.obs
+        return self.obs.clone()
 
     def _put(self, mask: np.ndarray, fresh: list[torch.Tensor]) -> None:
         chosen = torch.from_numpy(mask).to(self.device)[:, None]
@@ -124,13 +125,18 @@ class DiffEnv:
 
     def transition(self, q, qd, obs, action) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor, torch.Tensor]:
         """The step as a function: coordinates, velocities and observations after it, and rewards `[N]`."""
-        return _Transition.apply(self, q, qd, obs, action)
+        return _Transition.apply(self.batch, self.gradient_bound, q, qd, obs, action)
 
-    def step(self, action: torch.Tensor):
+    def step(
+        self, action: torch.Tensor
+    ) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor, torch.Tensor, dict[str, torch.Tensor]]:
         """One step: observations, rewards, whether episodes were terminated, whether truncated, and
         `{"obs_before_reset": ...}`, the observations before new episodes began."""
         if self.q is None:
             raise errors.SettingError("reset() comes before the first step()")
+        if action.numel() != self.num_envs * self.act_dim:
+            wanted = (self.num_envs, self.act_dim)
+            raise errors.SettingError(f"actions of shape {tuple(action.shape)}; {wanted} is expected")
         action = action.to(self.dtype).reshape(self.num_envs, self.act_dim)
         self.q, self.qd, self.obs, reward = self.transition(self.q, self.qd, self.obs, action)
         self.progress += 1
@@ -139,14 +145,14 @@ class DiffEnv:
             gone = torch.from_numpy(lost).to(self.device)
             reward = torch.where(gone, torch.zeros_like(reward), reward)
             self.obs = torch.where(gone[:, None], torch.zeros_like(self.obs), self.obs)
-        info = {"obs_before_reset": self.obs}
+        info = {"obs_before_reset": self.obs.clone()}
         over = terminated | truncated
         if over.any():
             self._put(over, self._begin(over, []))
         ends = (torch.from_numpy(x).to(self.device) for x in (terminated, truncated))
-        return self.obs, reward, *ends, info
+        return self.obs.clone(), reward, *ends, info
 
     def detach(self) -> torch.Tensor:
         """Cuts the gradient between what was and what comes; the observations."""
         self.q, self.qd, self.obs = (x.detach() for x in (self.q, self.qd, self.obs))
-        return self.obs
+        return self.obs.clone()

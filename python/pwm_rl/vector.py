@@ -9,7 +9,7 @@ import numpy as np
 from gymnasium.vector import AutoresetMode
 from gymnasium.vector.utils import batch_space
 
-from . import _batch, errors
+from . import _batch
 
 _MODES = {
     AutoresetMode.NEXT_STEP: _batch.NEXT_STEP,
@@ -33,12 +33,14 @@ class VectorEnv(gymnasium.vector.VectorEnv):
     copy: whether observations, rewards and flags are the caller's to keep. Otherwise they are views of arrays that the
         next step overwrites.
     render_mode: `None` or `"rgb_array"`.
-    settings: any setting of the environment, as in `episode_length=500`; `pwm_rl.config(env=...)` shows them.
+    settings: any setting of the environment (the section "Environment" of docs/CONFIG.md), as in
+        `episode_length=500`.
 
     Observations are single precision, `[num_envs, obs_dim]`; actions, cut to -1..1, `[num_envs, act_dim]`; rewards
     double precision, `[num_envs]`. Environment `i` of a seed `s` starts as a single environment of the seed `s + i`
     does. A state that left physics ends its episode (`terminated`); its observation and reward are zeros, and
-    `info["left_physics"]` marks it.
+    `left_physics` marks it, in `info` or, where the next episode begins in the same step, in `info["final_info"]`.
+    Without autoreset an environment whose episode is over must be reset before it steps again.
     """
 
     def __init__(
@@ -66,9 +68,7 @@ class VectorEnv(gymnasium.vector.VectorEnv):
             "render_modes": ["rgb_array"],
             "render_fps": max(1, round(1.0 / self.batch.dt)),
         }
-        if render_mode not in (None, "rgb_array"):
-            raise errors.SettingError(f"render_mode is {render_mode!r}; it is None or 'rgb_array'")
-        self.render_mode = render_mode
+        self.render_mode = _batch.check_render_mode(render_mode)
         self.closed = False
         self._seed, self._copy, self._mode = seed, copy, _MODES[self.autoreset_mode]
         self._out = _batch.Arrays(self.batch)
@@ -76,34 +76,37 @@ class VectorEnv(gymnasium.vector.VectorEnv):
     def _given(self, array: np.ndarray) -> np.ndarray:
         return array.copy() if self._copy else array
 
-    def reset(self, *, seed: int | Sequence[int] | None = None, options: dict | None = None):
-        """Begins episodes in all environments, or in those of `options["reset_mask"]`."""
-        first = self._seed if seed is None and not self.batch.is_seeded else seed
+    def reset(
+        self, *, seed: int | Sequence[int | None] | None = None, options: dict | None = None
+    ) -> tuple[np.ndarray, dict]:
+        """Begins episodes in all environments, or in those of `options["reset_mask"]` (the first time in all)."""
+        first = self._seed if seed is None and not self.batch.has_begun else seed
         if isinstance(first, (int, np.integer)):
-            super().reset(seed=int(first))
+            super().reset(seed=_batch.whole("seed", first))
         mask = (options or {}).get("reset_mask")
-        mask = self._out.all if mask is None else np.ascontiguousarray(mask, dtype=np.bool_)
-        if mask.shape != (self.num_envs,):
-            raise errors.SettingError(f"reset_mask of shape {mask.shape}; ({self.num_envs},) is expected")
-        seeds = _batch.seeds_of(first, self.num_envs, self.batch.is_seeded)
+        mask = self._out.every if mask is None else _batch.mask_of(mask, self.num_envs)
+        seeds = _batch.seeds_of(first, self.num_envs, self.batch.has_begun)
         self.batch.reset(seeds, mask, self._out.obs)
         return self._given(self._out.obs), {}
 
-    def step(self, actions):
+    def step(self, actions) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray, dict]:
         """One step of every environment."""
         actions = _batch.actions_of(actions, self.action_space.shape)
         out = self._out
         out.step(self.batch, actions, self._mode)
-        info = {}
+        info: dict = {}
         if out.terminated.any() or out.truncated.any():
+            lost = {}
+            if out.left_physics.any():
+                lost = {"left_physics": out.left_physics.copy(), "_left_physics": out.left_physics.copy()}
             if self._mode == _batch.SAME_STEP:
                 ended = out.terminated | out.truncated
                 final = np.empty(self.num_envs, dtype=object)
                 for row in np.flatnonzero(ended):
                     final[row] = out.final_obs[row].copy()
-                info |= {"final_obs": final, "_final_obs": ended, "final_info": {}, "_final_info": ended.copy()}
-            if out.left_physics.any():
-                info["left_physics"] = out.left_physics.copy()
+                info = {"final_obs": final, "_final_obs": ended, "final_info": lost, "_final_info": ended.copy()}
+            else:
+                info = lost
         given = self._given
         return given(out.obs), given(out.reward), given(out.terminated), given(out.truncated), info
 
@@ -118,7 +121,7 @@ class VectorEnv(gymnasium.vector.VectorEnv):
             np.ascontiguousarray(progress, dtype=np.int64),
         )
 
-    def render(self):
+    def render(self) -> tuple[np.ndarray, ...] | None:
         """A picture of every environment, `[height, width, 3]` each."""
         if self.render_mode is None:
             return None

@@ -1,11 +1,12 @@
 //! Environments of one task side by side.
 
+use numpy::ndarray::Dimension;
 use numpy::{
-    PyArray1, PyArray2, PyArray3, PyArrayMethods, PyReadonlyArray1, PyReadonlyArray2, PyReadwriteArray1,
-    PyReadwriteArray2,
+    Element, PyArray1, PyArray2, PyArray3, PyArrayMethods, PyReadonlyArray, PyReadonlyArray1, PyReadonlyArray2,
+    PyReadwriteArray1, PyReadwriteArray2, PyUntypedArrayMethods,
 };
 use pwm::app::Misused;
-use pwm::config::{Shipped, ShippedKind, load};
+use pwm::config::{KEYS, KeySection, Shipped, ShippedKind, load};
 use pwm::device::cpu::lanes::WIDTH;
 use pwm::device::philox::{Philox, Stream};
 use pwm::env::{EnvReal, InputCotangents, OutputCotangents, StepEnd, StepOperands, Stepper, Task};
@@ -17,6 +18,8 @@ use crate::errors::guarded;
 use crate::frame;
 use crate::pool::Pool;
 
+/// Settings of the section of environments that say which they are, and how many.
+const NOT_HERE: [&str; 4] = ["env", "spec", "tasks", "num_envs"];
 /// The most environments of a batch.
 const MOST: usize = 1 << 20;
 
@@ -46,6 +49,12 @@ fn task_of(env: &str, settings: &[String]) -> anyhow::Result<Arc<Task>> {
         !is_set && !env.contains(['*', '[', ',']),
         Misused::new(format!("{env}: an environment is one task; make one for each"))
     );
+    for setting in settings {
+        let name = setting.split('=').next().unwrap_or_default();
+        let key = KEYS.iter().find(|k| k.name == name);
+        let is_of_env = key.is_none_or(|k| k.section == KeySection::Env && !NOT_HERE.contains(&k.name));
+        anyhow::ensure!(is_of_env, Misused::new(format!("`{name}` is no setting of an environment")));
+    }
     // What trains there is not asked: an episode may be shorter than its rollouts.
     let mut all = vec!["horizon=1".to_owned(), format!("env={env}")];
     all.extend_from_slice(settings);
@@ -61,7 +70,7 @@ struct Envs<F> {
     /// Coordinates with which the present episodes began, for pictures.
     begun: Vec<F>,
     /// Whether any episode has begun.
-    is_seeded: bool,
+    has_begun: bool,
     pool: Pool,
 }
 
@@ -75,7 +84,7 @@ impl<F: EnvReal> Envs<F> {
             episodes: vec![0; count],
             begun: stepper.q.clone(),
             stepper,
-            is_seeded: false,
+            has_begun: false,
             pool: Pool::new(threads),
         })
     }
@@ -87,24 +96,26 @@ impl<F: EnvReal> Envs<F> {
         self.begun[row * nq..][..nq].copy_from_slice(&self.stepper.q[row * nq..][..nq]);
     }
 
-    /// Begins episodes where `mask` says so.
+    /// Begins episodes where `mask` says so, the first time everywhere.
     fn reset(&mut self, seeds: &[u64], mask: &[bool]) {
-        for row in (0..mask.len()).filter(|&row| mask[row]) {
+        let everywhere = !self.has_begun;
+        for row in (0..self.stepper.count).filter(|&row| everywhere || mask[row]) {
             if let Some(&seed) = seeds.get(row) {
                 (self.random[row], self.episodes[row]) = (Philox::new(seed, Stream::Reset), 0);
             }
             self.begin(row);
         }
-        self.is_seeded = true;
+        self.has_begun = true;
     }
 
     fn step(&mut self, action: &[F], out: Stepped<'_, F>, mode: Autoreset) -> anyhow::Result<()> {
-        anyhow::ensure!(self.is_seeded, Misused::new("reset() comes before the first step()"));
+        anyhow::ensure!(self.has_begun, Misused::new("reset() comes before the first step()"));
         let rows = self.stepper.count;
-        let was_over: Vec<usize> = match mode {
-            Autoreset::NextStep => (0..rows).filter(|&row| self.stepper.ends[row].is_end()).collect(),
-            _ => vec![],
-        };
+        let was_over: Vec<usize> = (0..rows).filter(|&row| self.stepper.ends[row].is_end()).collect();
+        anyhow::ensure!(
+            mode != Autoreset::Disabled || was_over.is_empty(),
+            Misused::new("an episode that is over takes no step; reset its environment first")
+        );
         let Self { stepper, pool, .. } = self;
         if pool.is_shared() {
             pool.install(|| stepper.step_shared(action))?;
@@ -261,8 +272,8 @@ macro_rules! batch {
             }
 
             #[getter]
-            fn is_seeded(&self) -> bool {
-                self.0.is_seeded
+            fn has_begun(&self) -> bool {
+                self.0.has_begun
             }
 
             /// Begins an episode in every row of `mask`; with seeds (one a row, or none at all) the first one of its
@@ -275,9 +286,14 @@ macro_rules! batch {
                 mut obs: PyReadwriteArray2<'_, $real>,
             ) -> PyResult<()> {
                 let envs = &mut self.0;
+                let (n, s) = (envs.stepper.count, envs.stepper.task.sizes);
+                shaped(&mask, &[n])?;
+                shaped(&obs, &[n, s.obs])?;
                 let (mask, obs) = (mask.as_slice()?, obs.as_slice_mut()?);
                 Ok(py.detach(|| {
                     guarded(|| {
+                        let few = Misused::new("a seed for every environment, or none");
+                        anyhow::ensure!(seeds.is_empty() || seeds.len() == n, few);
                         envs.reset(&seeds, mask);
                         obs.copy_from_slice(&envs.stepper.obs);
                         Ok(())
@@ -298,7 +314,16 @@ macro_rules! batch {
                 mut final_obs: PyReadwriteArray2<'_, $real>,
                 autoreset: u8,
             ) -> PyResult<()> {
-                let (envs, action) = (&mut self.0, action.as_slice()?);
+                let envs = &mut self.0;
+                let (n, s) = (envs.stepper.count, envs.stepper.task.sizes);
+                shaped(&action, &[n, s.act])?;
+                shaped(&obs, &[n, s.obs])?;
+                shaped(&final_obs, &[n, s.obs])?;
+                shaped(&reward, &[n])?;
+                for flags in [&terminated, &truncated, &left_physics] {
+                    shaped(flags, &[n])?;
+                }
+                let action = action.as_slice()?;
                 let out = Stepped {
                     obs: obs.as_slice_mut()?,
                     reward: reward.as_slice_mut()?,
@@ -341,20 +366,20 @@ macro_rules! batch {
                 progress: PyReadonlyArray1<'_, i64>,
             ) -> PyResult<()> {
                 let e = &mut self.0.stepper;
-                let n = e.count;
-                Ok(guarded(|| {
-                    let given = [q.as_slice()?, qd.as_slice()?, obs.as_slice()?];
-                    for (to, from) in [&mut e.q, &mut e.qd, &mut e.obs].into_iter().zip(given) {
-                        fits(to.len(), from.len())?;
-                        to.copy_from_slice(from);
-                    }
-                    let progress = progress.as_slice()?;
-                    fits(n, progress.len())?;
-                    e.progress.iter_mut().zip(progress).for_each(|(to, &from)| *to = from.max(0) as usize);
-                    e.ends.fill(Default::default());
-                    self.0.is_seeded = true;
-                    Ok(())
-                })?)
+                let (n, sizes) = (e.count, e.task.sizes);
+                // All before the first is taken over.
+                shaped(&q, &[n, sizes.nq])?;
+                shaped(&qd, &[n, sizes.nqd])?;
+                shaped(&obs, &[n, sizes.obs])?;
+                shaped(&progress, &[n])?;
+                e.q.copy_from_slice(q.as_slice()?);
+                e.qd.copy_from_slice(qd.as_slice()?);
+                e.obs.copy_from_slice(obs.as_slice()?);
+                let progress = progress.as_slice()?;
+                e.progress.iter_mut().zip(progress).for_each(|(to, &from)| *to = from.max(0) as usize);
+                e.ends.fill(Default::default());
+                self.0.has_begun = true;
+                Ok(())
             }
 
             /// A step as a function of coordinates, velocities, observations and raw actions: the same after it, with
@@ -373,18 +398,15 @@ macro_rules! batch {
                 Bound<'py, PyArray2<$real>>,
                 Bound<'py, PyArray1<$real>>,
             )> {
-                let operands = [q.as_slice()?, qd.as_slice()?, obs.as_slice()?, action.as_slice()?];
                 let Envs { stepper, pool, .. } = &mut self.0;
                 let (task, n, shared) = (&*stepper.task, stepper.count, pool.is_shared());
                 let s = task.sizes;
-                let Rows([q, qd, obs, reward]) = py.detach(|| {
-                    guarded(|| {
-                        for (width, given) in [s.nq, s.nqd, s.obs, s.act].into_iter().zip(operands) {
-                            fits(n * width, given.len())?;
-                        }
-                        pool.install(|| transition(task, n, shared, operands))
-                    })
-                })?;
+                for (rows, width) in [(&q, s.nq), (&qd, s.nqd), (&obs, s.obs), (&action, s.act)] {
+                    shaped(rows, &[n, width])?;
+                }
+                let operands = [q.as_slice()?, qd.as_slice()?, obs.as_slice()?, action.as_slice()?];
+                let Rows([q, qd, obs, reward]) =
+                    py.detach(|| guarded(|| pool.install(|| transition(task, n, shared, operands))))?;
                 let reward = PyArray1::from_vec(py, reward);
                 Ok((array(py, q, n, s.nq)?, array(py, qd, n, s.nqd)?, array(py, obs, n, s.obs)?, reward))
             }
@@ -409,20 +431,21 @@ macro_rules! batch {
                 Bound<'py, PyArray2<$real>>,
                 Bound<'py, PyArray2<$real>>,
             )> {
-                let operands = [q.as_slice()?, qd.as_slice()?, obs.as_slice()?, action.as_slice()?];
-                let from = [q_bar.as_slice()?, qd_bar.as_slice()?, obs_bar.as_slice()?, reward_bar.as_slice()?];
                 let Envs { stepper, pool, .. } = &mut self.0;
                 let (task, n, shared) = (&*stepper.task, stepper.count, pool.is_shared());
                 let s = task.sizes;
+                for (rows, width) in [(&q, s.nq), (&qd, s.nqd), (&obs, s.obs), (&action, s.act)] {
+                    shaped(rows, &[n, width])?;
+                }
+                for (rows, width) in [(&q_bar, s.nq), (&qd_bar, s.nqd), (&obs_bar, s.obs)] {
+                    shaped(rows, &[n, width])?;
+                }
+                shaped(&reward_bar, &[n])?;
+                let operands = [q.as_slice()?, qd.as_slice()?, obs.as_slice()?, action.as_slice()?];
+                let from = [q_bar.as_slice()?, qd_bar.as_slice()?, obs_bar.as_slice()?, reward_bar.as_slice()?];
                 let Rows([q, qd, obs, action]) = py.detach(|| {
                     guarded(|| {
                         differentiable(task)?;
-                        for (width, given) in [s.nq, s.nqd, s.obs, s.act].into_iter().zip(operands) {
-                            fits(n * width, given.len())?;
-                        }
-                        for (width, given) in [s.nq, s.nqd, s.obs, 1].into_iter().zip(from) {
-                            fits(n * width, given.len())?;
-                        }
                         pool.install(|| transition_adjoint(task, n, shared, operands, from))
                     })
                 })?;
@@ -446,16 +469,15 @@ macro_rules! batch {
                 progress: PyReadonlyArray1<'_, i64>,
             ) -> PyResult<(Bound<'py, PyArray1<bool>>, Bound<'py, PyArray1<bool>>, Bound<'py, PyArray1<bool>>)> {
                 let e = &self.0.stepper;
-                let (obs, reward, progress) = (obs.as_slice()?, reward.as_slice()?, progress.as_slice()?);
-                let ends = guarded(|| {
-                    fits(e.obs.len(), obs.len())?;
-                    fits(e.count, reward.len())?;
-                    fits(e.count, progress.len())?;
-                    let rows = obs.chunks_exact(e.task.sizes.obs).zip(reward).zip(progress);
-                    Ok(rows
-                        .map(|((obs, reward), &t)| StepEnd::of(&e.task, obs, *reward, t.max(0) as usize))
-                        .collect::<Vec<_>>())
-                })?;
+                let (n, width) = (e.count, e.task.sizes.obs);
+                shaped(&obs, &[n, width])?;
+                shaped(&reward, &[n])?;
+                shaped(&progress, &[n])?;
+                let rows = obs.as_slice()?.chunks_exact(width).zip(reward.as_slice()?).zip(progress.as_slice()?);
+                let of = |((obs, reward), t): ((&[$real], &$real), &i64)| {
+                    StepEnd::of(&e.task, obs, *reward, (*t).max(0) as usize)
+                };
+                let ends: Vec<StepEnd> = rows.map(of).collect();
                 let flags = |of: fn(&StepEnd) -> bool| PyArray1::from_iter(py, ends.iter().map(of));
                 Ok((flags(|e| e.terminated), flags(|e| e.truncated), flags(|e| e.left_physics)))
             }
@@ -464,11 +486,14 @@ macro_rules! batch {
             fn picture<'py>(&self, py: Python<'py>, row: usize) -> PyResult<Bound<'py, PyArray3<u8>>> {
                 let e = &self.0.stepper;
                 let nq = e.task.sizes.nq;
-                Ok(guarded(|| {
-                    anyhow::ensure!(row < e.count, "there is no environment {row}");
-                    let wide = |q: &[$real]| q[row * nq..][..nq].iter().map(|&x| f64::from(x)).collect::<Vec<_>>();
-                    frame::picture(py, &e.task, &wide(&self.0.begun), &wide(&e.q))
-                })?)
+                let pixels = py.detach(|| {
+                    guarded(|| {
+                        anyhow::ensure!(row < e.count, Misused::new(format!("there is no environment {row}")));
+                        let wide = |q: &[$real]| q[row * nq..][..nq].iter().map(|&x| f64::from(x)).collect::<Vec<_>>();
+                        frame::picture(&e.task, &wide(&self.0.begun), &wide(&e.q))
+                    })
+                })?;
+                Ok(PyArray3::from_owned_array(py, pixels))
             }
         }
     };
@@ -487,12 +512,15 @@ pub fn array<F: numpy::Element>(
     PyArray1::from_vec(py, rows).reshape([count, width])
 }
 
-fn fits(wanted: usize, given: usize) -> anyhow::Result<()> {
-    anyhow::ensure!(
-        wanted == given,
-        Misused::new(format!("an array holds {given} numbers where {wanted} are expected"))
-    );
-    Ok(())
+/// Refuses an array that is not of this shape, row after row.
+fn shaped<T: Element, D: Dimension>(array: &PyReadonlyArray<'_, T, D>, shape: &[usize]) -> PyResult<()> {
+    Ok(guarded(|| {
+        let is_right = array.shape() == shape && array.is_c_contiguous();
+        let what =
+            format!("an array of shape {:?}, where one of {shape:?} in the order of rows is expected", array.shape());
+        anyhow::ensure!(is_right, Misused::new(what));
+        Ok(())
+    })?)
 }
 
 fn differentiable(task: &Task) -> anyhow::Result<()> {

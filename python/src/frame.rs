@@ -1,19 +1,12 @@
 //! A robot in a state, as a picture.
 
-use numpy::PyArray3;
 use numpy::ndarray::Array3;
 use pwm::draw::viewer::{Movie, Readout};
 use pwm::env::{Task, task_movie_poses, task_movie_shapes};
-use pyo3::prelude::*;
 
 /// `[height, width, 3]`: the robot with coordinates `q`, beside lines on the ground that stand where it began with
 /// `begun`.
-pub fn picture<'py>(
-    py: Python<'py>,
-    task: &Task,
-    begun: &[f64],
-    q: &[f64],
-) -> anyhow::Result<Bound<'py, PyArray3<u8>>> {
+pub fn picture(task: &Task, begun: &[f64], q: &[f64]) -> anyhow::Result<Array3<u8>> {
     let shapes = task_movie_shapes(task);
     let poses = [task_movie_poses(task, begun), task_movie_poses(task, q)].concat();
     let movie = Movie {
@@ -28,6 +21,5 @@ pub fn picture<'py>(
         notes: "",
     };
     let (pixels, width, height) = movie.rgb(1)?;
-    let pixels = Array3::from_shape_vec((height, width, 3), pixels)?;
-    Ok(PyArray3::from_owned_array(py, pixels))
+    Ok(Array3::from_shape_vec((height, width, 3), pixels)?)
 }

@@ -1,7 +1,7 @@
 //! The native half of the Python package `pwm_rl`: what crosses between Python and the library, nothing else.
 //!
-//! Every entry runs under [`errors::guarded`]: an error becomes an exception of `pwm_rl.errors`, and so does a broken
-//! invariant. What takes longer than a few microseconds runs without Python's lock.
+//! What computes runs under [`errors::guarded`], where an error becomes an exception of `pwm_rl.errors` and so does a
+//! broken invariant, and without Python's lock.
 
 mod batch;
 mod errors;

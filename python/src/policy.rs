@@ -6,6 +6,7 @@ use pwm::app::Misused;
 use pwm::app::stored::StoredPolicy;
 use pwm::env::{Task, task_sizes};
 use pyo3::prelude::*;
+use std::mem::ManuallyDrop;
 use std::path::PathBuf;
 
 use crate::batch::array;
@@ -16,13 +17,22 @@ use crate::errors::guarded;
 pub struct Policy {
     stored: StoredPolicy,
     task: Task,
-    /// With room for so many observations; grows.
-    actor: Actor<f32>,
-    rows: usize,
+    /// With room for [`ROOM`] observations. Its threads are those of the process that made it.
+    actor: ManuallyDrop<Actor<f32>>,
+    process: u32,
 }
 
-/// Rows at first.
-const FEW: usize = 8;
+impl Drop for Policy {
+    fn drop(&mut self) {
+        if self.process == std::process::id() {
+            // SAFETY: it is not used after this.
+            unsafe { ManuallyDrop::drop(&mut self.actor) }
+        }
+    }
+}
+
+/// Observations at once.
+const ROOM: usize = 16;
 
 impl Policy {
     fn open(path: PathBuf, task: Option<String>, threads: usize) -> anyhow::Result<Self> {
@@ -35,8 +45,8 @@ impl Policy {
             Misused::new(format!("{}: the policy is for {}, not for {name}", path.display(), names.join(", ")))
         );
         let task = Task::from_config(&stored.config.of_env(name))?;
-        let actor = stored.actor(name, task.sizes, FEW)?;
-        Ok(Self { stored, task, actor, rows: FEW })
+        let actor = stored.actor(name, task.sizes, ROOM)?;
+        Ok(Self { stored, task, actor: ManuallyDrop::new(actor), process: std::process::id() })
     }
 
     fn mean_actions(&mut self, obs: &[f32], width: usize, rows: usize) -> anyhow::Result<Vec<f32>> {
@@ -45,12 +55,17 @@ impl Policy {
             width == s.obs,
             Misused::new(format!("an observation of {width} numbers; {} shows {}", self.task.spec.name, s.obs))
         );
-        if rows > self.rows {
-            let room = rows.next_power_of_two();
-            self.actor = self.stored.actor(&self.task.spec.name, s, room)?;
-            self.rows = room;
+        if self.process != std::process::id() {
+            // After a fork the threads are not there, nor to be waited for: the old one stays.
+            self.actor = ManuallyDrop::new(self.stored.actor(&self.task.spec.name, s, ROOM)?);
+            self.process = std::process::id();
         }
-        Ok(self.actor.act(obs, width, rows, s.act)?)
+        let mut actions = Vec::with_capacity(rows * s.act);
+        // Always as many at once: with another number products would round otherwise.
+        for part in obs.chunks(ROOM * width.max(1)) {
+            actions.extend(self.actor.act(part, width, part.len() / width, s.act)?);
+        }
+        Ok(actions)
     }
 }
 
@@ -64,6 +79,11 @@ impl Policy {
 
     /// `[N, act]`: the mean actions on observations `[N, obs]`.
     fn act<'py>(&mut self, py: Python<'py>, obs: PyReadonlyArray2<'_, f32>) -> PyResult<Bound<'py, PyArray2<f32>>> {
+        if !obs.is_c_contiguous() {
+            return Err(guarded::<()>(|| Err(Misused::new("observations in the order of rows").into()))
+                .unwrap_err()
+                .into());
+        }
         let ([rows, width], obs) = ([obs.shape()[0], obs.shape()[1]], obs.as_slice()?);
         let actions = py.detach(|| guarded(|| self.mean_actions(obs, width, rows)))?;
         array(py, actions, rows, self.task.sizes.act)

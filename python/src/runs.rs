@@ -6,6 +6,7 @@ use pwm::app::train::{TrainArgs, run_watched};
 use pwm::config::{Bytes, Config, Shipped, ShippedKind, load};
 use pwm::run::progress::Ui;
 use pwm::run::signals::StopFlag;
+use pwm::sweep::is_sweep;
 use pyo3::prelude::*;
 use std::path::PathBuf;
 use std::sync::mpsc::{RecvTimeoutError, channel};
@@ -61,7 +62,9 @@ pub fn plan(
             let (mem, device_mem) = (bytes(mem)?, bytes(device_mem)?);
             let args = PlanArgs { overrides: settings, mem, device_mem, epoch, json: true, ..PlanArgs::default() };
             let mut out = vec![];
-            run_plan(&args, &mut out)?;
+            // Threads of its own: those of a pool for the whole process do not survive a fork.
+            let pool = rayon::ThreadPoolBuilder::new().build()?;
+            pool.install(|| run_plan(&args, &mut out))?;
             Ok(String::from_utf8(out)?)
         })
     })?)
@@ -89,6 +92,10 @@ pub fn train(
             Some(other) => return Err(Misused::new(format!("no ui is called {other}")).into()),
         };
         let (mem, device_mem) = (bytes(mem)?, bytes(device_mem)?);
+        if let Some(folder) = resume.as_deref().filter(|f| is_sweep(f)) {
+            let what = format!("{}: holds a sweep, which pwm-train --resume goes on with", folder.display());
+            return Err(Misused::new(what).into());
+        }
         Ok(TrainArgs { overrides: settings, resume, mem, device_mem, ui: Some(ui), ..TrainArgs::default() })
     })?;
     let stop = StopFlag::detached();
@@ -108,19 +115,23 @@ pub fn train(
         let waiting = &mut incoming;
         let row = py.detach(move || waiting.recv_timeout(LOOK));
         let heard = match row {
-            Ok(row) => on_row.as_ref().map_or(Ok(()), |f| f.call1(py, (row,)).map(drop)),
-            Err(RecvTimeoutError::Timeout) => Ok(()),
+            // What comes while the run saves is in its folder.
+            Ok(row) if raised.is_none() => on_row.as_ref().map_or(Ok(()), |f| f.call1(py, (row,)).map(drop)),
+            Ok(_) | Err(RecvTimeoutError::Timeout) => Ok(()),
             Err(RecvTimeoutError::Disconnected) => break,
         };
         if let Err(e) = heard.and_then(|()| py.check_signals()) {
-            stop.request();
-            // The first counts; what comes while the run saves changes nothing.
+            stop.interrupt();
             raised.get_or_insert(e);
         }
     }
     let ended = py.detach(|| thread.join()).unwrap_or_else(|_| Err(Failure::Broken("the run's thread broke".into())));
     match (raised, ended) {
-        (Some(e), _) => Err(e),
+        (Some(e), Ok(_)) => Err(e),
+        (Some(e), Err(failure)) => {
+            e.set_cause(py, Some(failure.into()));
+            Err(e)
+        }
         (None, ended) => Ok(ended?),
     }
 }

@@ -156,7 +156,8 @@ def test_a_state_that_left_physics_ends_its_episode():
     envs.set_state(q, qd, obs, progress)
     obs, reward, terminated, _, info = envs.step(np.zeros((2, 8)))
     assert terminated[0] and not terminated[1] and reward[0] == 0.0
-    assert list(info["left_physics"]) == [True, False]
+    lost = info["final_info"]
+    assert list(lost["left_physics"]) == list(lost["_left_physics"]) == [True, False]
     assert not info["final_obs"][0].any() and np.isfinite(obs).all() and obs[0].any()
 
 
@@ -198,13 +199,15 @@ def test_two_threads_in_one_environment_do_no_harm():
         for _ in range(50):
             try:
                 envs.step(np.zeros((256, 8)))
-            except (RuntimeError, BufferError, TypeError) as e:
+            except (RuntimeError, TypeError) as e:
                 refused.append(e)
 
     threads = [threading.Thread(target=work) for _ in range(2)]
     [t.start() for t in threads]
     [t.join() for t in threads]
     assert np.isfinite(envs.step(np.zeros((256, 8)))[0]).all()
+    # What is refused took no step: all that were taken count.
+    assert envs.state()[3].max() <= 101 - len(refused)
 
 
 def _in_a_child(envs, send):
@@ -237,6 +240,12 @@ def test_what_is_wrong_is_said():
         (lambda: pwm_rl.make_vec("ant", 1, render_mode="human"), "rgb_array"),
         (lambda: pwm_rl.make_vec("ant", 1).step(np.zeros((1, 8))), "reset"),
         (lambda: pwm_rl.make_vec("ant", 2).reset(seed=[1]), "seeds"),
+        (lambda: pwm_rl.make_vec("ant", -1), "num_envs"),
+        (lambda: pwm_rl.make_vec("ant", 1.5), "num_envs"),
+        (lambda: pwm_rl.make_vec("ant", 1).reset(seed=-1), "seed"),
+        (lambda: pwm_rl.make_vec("ant", 1).reset(seed=2**64), "seed"),
+        (lambda: pwm_rl.make_vec("ant", 1, gamma=0.5), "gamma"),
+        (lambda: pwm_rl.make_vec("ant", 1, num_envs_=2), "num_envs_"),
     ]:
         with pytest.raises(wrong, match=part):
             make()
@@ -244,8 +253,55 @@ def test_what_is_wrong_is_said():
     envs.reset()
     with pytest.raises(ValueError, match=r"\(2, 8\)"):
         envs.step(np.zeros((2, 7)))
-    with pytest.raises(pwm_rl.errors.SettingError, match="reset_mask"):
+    with pytest.raises(pwm_rl.errors.SettingError, match="mask"):
         envs.reset(options={"reset_mask": [True]})
+
+
+def test_arrays_of_the_wrong_shape_change_nothing():
+    batch = pwm_rl.make_vec("ant", 4).batch
+    good = [np.zeros(s, np.float32) for s in [(4, 8), (4, 37)]]
+    flags = [np.zeros(4, bool) for _ in range(3)]
+    batch.reset([1, 2, 3, 4], np.ones(4, bool), good[1])
+    before = batch.state()
+    wrong = [
+        lambda: batch.reset([], np.ones(9, bool), good[1]),
+        lambda: batch.reset([1], np.ones(4, bool), good[1]),
+        lambda: batch.step(np.zeros((8, 4), np.float32), good[1], np.zeros(4), *flags, good[1].copy(), 0),
+        lambda: batch.step(np.zeros((8, 4), np.float32).T, good[1], np.zeros(4), *flags, good[1].copy(), 0),
+        lambda: batch.step(good[0], good[1], np.zeros(3), *flags, good[1].copy(), 0),
+        lambda: batch.set_state(before[0] + 1, before[1], np.zeros((1, 37), np.float32), before[3]),
+        lambda: batch.set_state(np.asfortranarray(before[0]), *before[1:]),
+    ]
+    for call in wrong:
+        with pytest.raises(pwm_rl.errors.SettingError, match="shape|seed"):
+            call()
+    with pytest.raises(TypeError):
+        batch.step(good[0], good[1], np.zeros(4), *flags, good[1], 0)
+    for a, b in zip(before, batch.state()):
+        np.testing.assert_array_equal(a, b)
+
+
+def test_the_first_reset_begins_everywhere():
+    envs = pwm_rl.make_vec("ant", 3, autoreset_mode="Disabled", seed=1)
+    obs, _ = envs.reset(options={"reset_mask": np.array([True, False, False])})
+    np.testing.assert_array_equal(obs, pwm_rl.make_vec("ant", 3).reset(seed=1)[0])
+
+
+def test_without_autoreset_what_is_over_takes_no_step():
+    for env in (pwm_rl.make_vec("ant", 2, autoreset_mode="Disabled", episode_length=1), Env("ant", episode_length=1)):
+        env.reset(seed=0)
+        env.step(np.zeros(env.action_space.shape))
+        with pytest.raises(pwm_rl.errors.SettingError, match="over"):
+            env.step(np.zeros(env.action_space.shape))
+        env.reset()
+        env.step(np.zeros(env.action_space.shape))
+
+
+def test_a_single_environment_takes_a_seed():
+    first = [gymnasium.make("pwm/Hopper-v0", seed=s).reset()[0] for s in (3, 3, 4)]
+    np.testing.assert_array_equal(first[0], first[1])
+    assert (first[0] != first[2]).any()
+    np.testing.assert_array_equal(first[0], gymnasium.make("pwm/Hopper-v0").reset(seed=3)[0])
 
 
 def test_no_panic_crosses(capfd):

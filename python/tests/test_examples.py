@@ -24,20 +24,20 @@ def test_the_readme(tmp_path, monkeypatch):
     text = (ROOT / "README.md").read_text()
     blocks = re.findall(r"```python\n(.*?)```", text, re.S)
     assert len(blocks) >= 5
-    scope = {}
     for block in blocks:
         if re.search(r"torch|dflex", block) and not has_torch():
             continue
-        exec(compile(block, "README.md", "exec"), scope)
+        # Each stands for itself: somebody copies it.
+        exec(compile(block, "README.md", "exec"), {})
 
 
-@pytest.mark.parametrize("name", ["pwm_rl", "pwm_rl.runs", "pwm_rl.policy", "pwm_rl.torch"])
+@pytest.mark.parametrize("name", ["pwm_rl", "pwm_rl.runs", "pwm_rl.torch"])
 def test_docstrings(name):
     if name.endswith("torch") and not has_torch():
         pytest.skip("no PyTorch")
     module = importlib.import_module(name)
     found = doctest.testmod(module, extraglobs={"pwm_rl": importlib.import_module("pwm_rl")})
-    assert found.failed == 0
+    assert found.failed == 0 and found.attempted > 0
 
 
 def test_the_notebook(tmp_path, monkeypatch):

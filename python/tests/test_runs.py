@@ -1,6 +1,8 @@
 """Training, plans, run folders and policies."""
 
 import json
+import multiprocessing
+import shutil
 import signal
 import threading
 
@@ -35,8 +37,31 @@ def test_rows_are_frames(run):
     metrics, evaluations = made.metrics(), made.evaluations()
     assert isinstance(metrics, pandas.DataFrame) and list(metrics["epoch"]) == [0, 2, 4, 6, 8]
     assert list(evaluations["epoch"]) == [0, 4, 8] and evaluations["eval/return_mean"].notna().all()
+    polars = pytest.importorskip("polars")
+    frame = made.metrics("polars")
+    assert isinstance(frame, polars.DataFrame) and frame["epoch"].to_list() == [0, 2, 4, 6, 8]
+    assert frame["eval/return_mean"].null_count() == 2
     with pytest.raises(pwm_rl.errors.SettingError, match="polars"):
         made.metrics("numpy")
+
+
+def test_rows_that_are_damaged_or_gone_are_errors(run, tmp_path):
+    made, _ = run
+    copy = tmp_path / "copy"
+    shutil.copytree(made.path, copy)
+    file = copy / "metrics.jsonl"
+    text = file.read_text()
+    file.write_text(text + "{\"half\":")
+    assert len(list(pwm_rl.Run(copy).rows())) == 5
+    file.write_text("nonsense\n" + text)
+    with pytest.raises(pwm_rl.errors.DamagedError, match=":1:"):
+        pwm_rl.Run(copy).metrics()
+    file.unlink()
+    with pytest.raises(pwm_rl.errors.FileError):
+        pwm_rl.Run(copy).metrics()
+    (tmp_path / "empty").mkdir()
+    with pytest.raises(pwm_rl.errors.SettingError, match="no checkpoint"):
+        pwm_rl.Policy.load(tmp_path / "empty")
 
 
 def test_a_policy_acts_as_in_evaluation(run, tmp_path):
@@ -68,7 +93,10 @@ def test_an_exception_stops_a_run_which_goes_on(tmp_path):
     class Enough(Exception):
         pass
 
+    heard = []
+
     def hear(row):
+        heard.append(row["epoch"] >= 4)
         if row["epoch"] >= 4:
             raise Enough
 
@@ -76,9 +104,52 @@ def test_an_exception_stops_a_run_which_goes_on(tmp_path):
         pwm_rl.train(*SMALL, max_epochs=100_000, run_dir=tmp_path / "b", on_row=hear)
     stopped = pwm_rl.Run(tmp_path / "b")
     assert stopped.info["ended"]["kind"] == "request" and 4 <= stopped.info["epoch"] < 100_000
+    assert heard.count(True) == 1, "nothing is heard after it"
     epoch = stopped.info["epoch"]
     again = pwm_rl.train(resume=tmp_path / "b", max_epochs=epoch + 3)
-    assert again.info["epoch"] == epoch + 3 and again.info["resumed"] == 1
+    assert again.info["epoch"] == epoch + 3 and again.info["resumed"] == 1 and "best policy" in again.said
+
+
+def test_an_error_while_a_stopped_run_saves_is_told(tmp_path):
+    def hear(row):
+        if row["epoch"] >= 4:
+            shutil.rmtree(tmp_path / "f" / "checkpoints")
+            raise KeyError("enough")
+
+    with pytest.raises(KeyError) as raised:
+        pwm_rl.train(*SMALL, max_epochs=100_000, run_dir=tmp_path / "f", on_row=hear)
+    assert isinstance(raised.value.__cause__, pwm_rl.errors.FileError)
+
+
+def test_a_sweep_is_for_the_command_line(tmp_path):
+    (tmp_path / "sweep.json").write_text("{}")
+    with pytest.raises(pwm_rl.errors.SettingError, match="sweep"):
+        pwm_rl.train(resume=tmp_path)
+
+
+def _in_a_fork(run, send):
+    policy, obs = run
+    # The policy that came with the fork, grown here, a new plan, and a new run.
+    made = policy(np.repeat(obs, 40, 0))
+    del policy
+    pwm_rl.plan("alg=pwm_small")
+    send.send(made[0])
+
+
+@pytest.mark.skipif("fork" not in multiprocessing.get_all_start_methods(), reason="no fork here")
+def test_a_fork_acts_and_plans(run):
+    made, _ = run
+    policy = pwm_rl.Policy.load(made.path, threads=2)
+    obs, _ = pwm_rl.make_vec("hopper", 1).reset(seed=0)
+    mine = policy(obs)
+    pwm_rl.plan("alg=pwm_small")
+    receive, send = multiprocessing.Pipe(False)
+    child = multiprocessing.get_context("fork").Process(target=_in_a_fork, args=((policy, obs), send))
+    child.start()
+    assert receive.poll(60), "the child hangs"
+    np.testing.assert_array_equal(receive.recv(), mine[0])
+    child.join(60)
+    assert child.exitcode == 0
 
 
 @pytest.mark.skipif(threading.current_thread() is not threading.main_thread(), reason="signals are for the main thread")
@@ -97,7 +168,7 @@ def test_ctrl_c_stops_a_run_with_everything_saved(tmp_path):
 
 
 def test_python_goes_on_while_a_run_trains(tmp_path):
-    counted, over = [0], threading.Event()
+    counted, over, at_rows = [0], threading.Event(), []
 
     def count():
         while not over.is_set():
@@ -105,10 +176,11 @@ def test_python_goes_on_while_a_run_trains(tmp_path):
 
     thread = threading.Thread(target=count)
     thread.start()
-    pwm_rl.train(*SMALL, max_epochs=20, run_dir=tmp_path / "d")
+    pwm_rl.train(*SMALL, max_epochs=60, run_dir=tmp_path / "d", on_row=lambda _: at_rows.append(counted[0]))
     over.set()
     thread.join()
-    assert counted[0] > 1000
+    # Between the rows the lock was free.
+    assert at_rows[-1] - at_rows[0] > 1000
 
 
 def test_plans_say_what_a_run_would_hold():

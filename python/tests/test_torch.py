@@ -1,5 +1,8 @@
 """The gradient of a step in PyTorch."""
 
+import gc
+import weakref
+
 import numpy as np
 import pytest
 
@@ -132,7 +135,7 @@ def test_dflexs_interface():
     action = torch.zeros(4, 8, requires_grad=True)
     for t in range(3):
         obs, reward, done, extras = env.step(action)
-        assert done.dtype == torch.long and (done == (t == 2)).all()
+        assert (done == (t == 2)).all() and (extras["termination"] | extras["truncation"] == done).all()
     reward.sum().backward()
     assert action.grad.abs().sum() > 0
     assert extras["obs_before_reset"].shape == (4, 37) and not extras["termination"].any()
@@ -148,6 +151,116 @@ def test_dflexs_interface():
         assert not env.step(torch.zeros(2, env.num_acts))[0].requires_grad
 
 
+# What `instantiate(cfg.env.config, logdir=...)` of published PWM gives, from its files of settings.
+PUBLISHED = {
+    "AntEnv": dict(termination_height=0.27, action_penalty=0.0, joint_vel_obs_scaling=0.1, up_rew_scale=0.1),
+    "HopperEnv": dict(
+        termination_height=-0.45,
+        termination_angle=0.524,
+        termination_height_tolerance=0.15,
+        termination_angle_tolerance=0.05,
+        height_rew_scale=1.0,
+        angle_rew_scale=1.0,
+        action_penalty=-0.1,
+    ),
+    "AnymalEnv": dict(
+        nan_state_fix=True,
+        termination_height=0.25,
+        action_penalty=-5e-3,
+        up_rew_scale=0.1,
+        heading_rew_scale=1.0,
+        heigh_rew_scale=1.0,
+    ),
+    "HumanoidEnv": dict(
+        termination_height=0.74,
+        action_penalty=-0.002,
+        joint_vel_obs_scaling=0.1,
+        termination_tolerance=0.1,
+        height_rew_scale=10.0,
+        up_rew_scale=0.1,
+        heading_rew_scale=1.0,
+    ),
+}
+
+
+@pytest.mark.parametrize("name", PUBLISHED)
+def test_what_published_pwm_asks_of_its_environments(name):
+    import pwm_rl.dflex as dflex
+
+    common = dict(render=False, device="cpu", num_envs=4, stochastic_init=True, episode_length=2, MM_caching_frequency=16)
+    if name == "HumanoidEnv":
+        common["MM_caching_frequency"] = 48
+    env = getattr(dflex, name)(no_grad=True, early_termination=True, logdir="/nowhere", **common, **PUBLISHED[name])
+    assert env.observation_space.shape == (env.num_obs,) and env.action_space.shape == (env.num_actions,)
+    obs = env.reset(grads=True)
+    for t in range(4):
+        before = obs.clone()
+        # It repairs observations in place; that is its own copy.
+        obs[:] = 0.0
+        obs, reward, done, info = env.step(torch.zeros(4, env.num_actions, requires_grad=True))
+        assert not reward.requires_grad and info["obs_before_reset"].shape == obs.shape
+        assert (info["truncation"] == (t % 2 == 1)).all()
+        torch.testing.assert_close(info["primal"], before[:, env.progress])
+        assert done.nonzero(as_tuple=False).squeeze(-1).numel() == (4 if t % 2 else 0)
+    assert (env.reset() != obs).any()
+    with pytest.raises(pwm_rl.errors.SettingError, match="no_such_thing"):
+        getattr(dflex, name)(num_envs=1, no_such_thing=3.0)
+    with pytest.raises(pwm_rl.errors.SettingError, match="as published"):
+        dflex.HopperEnv(num_envs=1, angle_rew_scale=2.0)
+
+
+def test_operands_that_were_changed_in_place_are_no_silent_error():
+    env = DiffEnv("hopper", 2, seed=0)
+    env.reset()
+    action = torch.full((2, 3), 0.1, requires_grad=True) * 1.0
+    obs, *_ = env.step(action)
+    with torch.no_grad():
+        action.mul_(-3.0)
+    with pytest.raises(RuntimeError, match="modified by an inplace operation"):
+        obs.sum().backward()
+
+
+def test_what_is_given_is_the_callers():
+    env, other = DiffEnv("hopper", 2, seed=0), DiffEnv("hopper", 2, seed=0)
+    for e in (env, other):
+        e.reset()
+    for _ in range(3):
+        given = env.step(torch.zeros(2, 3))
+        same = other.step(torch.zeros(2, 3))
+        torch.testing.assert_close(given[0], same[0], rtol=0, atol=0)
+        torch.testing.assert_close(given[1], same[1], rtol=0, atol=0)
+        given[0].fill_(1e3)
+        given[4]["obs_before_reset"].fill_(1e3)
+
+
+def test_environments_are_freed():
+    env = DiffEnv("hopper", 2, seed=0)
+    env.reset()
+    obs, *_ = env.step(torch.zeros(2, 3, requires_grad=True))
+    obs.sum().backward()
+    gone = weakref.ref(env)
+    del env, obs
+    gc.collect()
+    assert gone() is None
+
+
+def test_wrong_shapes_are_refused():
+    env = DiffEnv("hopper", 2, seed=0)
+    with pytest.raises(pwm_rl.errors.SettingError, match="reset"):
+        env.step(torch.zeros(2, 3))
+    env.reset()
+    with pytest.raises(pwm_rl.errors.SettingError, match=r"\(2, 3\)"):
+        env.step(torch.zeros(2, 4))
+    with pytest.raises(pwm_rl.errors.SettingError, match="mask"):
+        env.reset(mask=[True])
+
+
 def test_arrays_speak_dlpack():
     obs, _ = pwm_rl.make_vec("ant", 2, copy=False).reset(seed=0)
     np.testing.assert_array_equal(torch.from_dlpack(obs).numpy(), obs)
+
+
+def test_jax_reads_them():
+    jax = pytest.importorskip("jax")
+    obs, _ = pwm_rl.make_vec("ant", 2).reset(seed=0)
+    np.testing.assert_array_equal(np.asarray(jax.dlpack.from_dlpack(obs)), obs)

@@ -137,15 +137,19 @@ fn with_keys(command: Command) -> Command {
     command.mut_arg("overrides", |a| a.value_parser(clap::builder::PossibleValuesParser::new(keys)))
 }
 
+/// A command and all below it, called as their words are typed, with dashes between.
+fn with_subcommands(command: Command, name: String, pages: &mut Vec<(Command, String)>) {
+    for sub in command.get_subcommands() {
+        let name = format!("{name}-{}", sub.get_name());
+        with_subcommands(sub.clone().version(version()), name, pages);
+    }
+    pages.push((command, name));
+}
+
 fn man(args: &ManArgs, out: &mut dyn Write) -> anyhow::Result<()> {
     std::fs::create_dir_all(&args.out).map_err(FileError::at(&args.out, "creating the folder"))?;
-    let pwm = PwmCommand::command();
-    let mut pages = vec![(train_command(), "pwm-train".to_owned())];
-    for sub in pwm.get_subcommands() {
-        let name = format!("pwm-{}", sub.get_name());
-        pages.push((sub.clone().version(version()), name));
-    }
-    pages.push((pwm, "pwm".into()));
+    let mut pages = vec![(train_command(), PROGRAMS[1].to_owned())];
+    with_subcommands(PwmCommand::command(), PROGRAMS[0].into(), &mut pages);
     for (command, name) in pages {
         // A page is called as its command is typed.
         let mut text = vec![];

@@ -3,7 +3,7 @@
 use std::io::Write;
 use std::path::{Path, PathBuf};
 
-use anyhow::{Context, ensure};
+use anyhow::ensure;
 
 use super::misused;
 use crate::algo::Actor;
@@ -72,7 +72,9 @@ pub(super) fn checkpoint_in(path: &Path) -> anyhow::Result<PathBuf> {
         return Ok(path.into());
     }
     let files = [folder::best(path), folder::latest(path)];
-    files.into_iter().find(|f| f.is_file()).with_context(|| {
-        format!("{}: no checkpoint in this folder; give the folder of a run, or a .safetensors file", path.display())
-    })
+    let none = || {
+        let path = path.display();
+        misused(format_args!("{path}: no checkpoint in this folder; give the folder of a run, or a .safetensors file"))
+    };
+    files.into_iter().find(|f| f.is_file()).ok_or_else(|| none().into())
 }

@@ -27,6 +27,16 @@ use crate::run::signals::StopFlag;
 use crate::run::state;
 use crate::sweep::is_sweep;
 
+/// Where the runs of a sweep are started.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, clap::ValueEnum)]
+pub enum Where {
+    /// As processes of this machine
+    #[default]
+    Local,
+    /// As a job array of SLURM
+    Slurm,
+}
+
 /// Train a policy inside a learned world model, or through the simulator.
 ///
 /// Without arguments: the small configuration, about a quarter of an hour on two cores. Ctrl-C ends a run at any time
@@ -58,6 +68,16 @@ pub struct TrainArgs {
     /// The most runs of a sweep side by side
     #[arg(long, value_name = "N")]
     pub jobs: Option<NonZeroUsize>,
+    /// Where the runs of a sweep are started. `slurm` submits them as one job array, whose memory, cores and time come
+    /// from their plans; `pwm sweep status` shows them, and the same command again submits what is left
+    #[arg(long, value_name = "WHERE", default_value = "local")]
+    pub launcher: Where,
+    /// An option for sbatch, as in --sbatch=--partition=gpu; wins over what the plans ask for. May be given several times
+    #[arg(long, value_name = "OPTION", allow_hyphen_values = true)]
+    pub sbatch: Vec<String>,
+    /// With --resume and a sweep: this process is the task of a job array for the member at this place
+    #[arg(long, hide = true)]
+    pub member: Option<usize>,
     /// Try members of a sweep again that failed
     #[arg(long)]
     pub retry: bool,
@@ -89,7 +109,8 @@ pub fn run_watched(args: &TrainArgs, out: &mut dyn Write, stop: &StopFlag, watch
     if args.multirun || args.resume.as_deref().is_some_and(is_sweep) {
         return super::sweep::run(args, out, stop);
     }
-    ensure!(args.jobs.is_none() && !args.retry, ConfigErrors::from(only_sweeps()));
+    let alone = args.jobs.is_none() && !args.retry && args.launcher == Where::Local && args.sbatch.is_empty();
+    ensure!(alone, ConfigErrors::from(only_sweeps()));
     let run = match &args.resume {
         None => begin(args, out)?,
         Some(dir) => Some(resume(dir, args)?),
@@ -104,7 +125,7 @@ pub fn run_watched(args: &TrainArgs, out: &mut dyn Write, stop: &StopFlag, watch
 
 /// What `--jobs` and `--retry` are refused with.
 fn only_sweeps() -> ConfigError {
-    let place = SourceLocation::Override("--jobs, --retry".into());
+    let place = SourceLocation::Override("--jobs, --launcher, --retry, --sbatch".into());
     ConfigError::Syntax { place, message: "are for a sweep: --multirun, or --resume with the folder of one".into() }
 }
 

@@ -23,6 +23,10 @@ const STOPPING: [i32; 2] = [SIGINT, SIGTERM];
 /// How long an epoch or evaluation may go on after SIGTERM or SIGUSR1: five seconds are what a run may take to be gone,
 /// and a process of some gigabytes takes a part of one to go.
 pub const GRACE: Duration = Duration::from_secs(3);
+/// What [`StopFlag::interrupt`] is called as a reason.
+pub const INTERRUPTED: &str = "an interrupt";
+/// Where a signal's number stands otherwise.
+const INTERRUPT: usize = usize::MAX - 1;
 /// Stack of the thread that sees to it, bytes.
 pub const STACK: usize = 64 << 10;
 
@@ -103,7 +107,7 @@ impl StopFlag {
     pub fn signal(&self) -> Option<i32> {
         match self.0.asked.load(Ordering::SeqCst) {
             0 => None,
-            usize::MAX => Some(SIGTERM),
+            INTERRUPT | usize::MAX => Some(SIGTERM),
             signal => Some(signal as i32),
         }
     }
@@ -121,6 +125,11 @@ impl StopFlag {
         self.0.asked.store(usize::MAX, Ordering::SeqCst);
     }
 
+    /// The same for somebody who waits: nothing is evaluated any more.
+    pub fn interrupt(&self) {
+        self.0.asked.store(INTERRUPT, Ordering::SeqCst);
+    }
+
     /// Whether to save and end now.
     pub fn requested(&self) -> bool {
         self.0.asked.load(Ordering::SeqCst) != 0
@@ -136,6 +145,7 @@ impl StopFlag {
             0 => None,
             n if n == SIGINT as usize => Some("SIGINT"),
             n if n == SIGTERM as usize => Some("SIGTERM"),
+            INTERRUPT => Some(INTERRUPTED),
             _ => Some("a request"),
         }
     }

@@ -4,7 +4,8 @@
 //! sweep_dir/
 //!   sweep.json      the members with their settings; what failed, and why
 //!   sweep.lock      held by the process that starts the members
-//!   MEMBER/         the run folder of each, with what it printed in output.log
+//!   MEMBER/         the run folder of each, with what it printed in output.log; why it failed in failure.json, where a
+//!                   task of a job array started it
 //!   report/         all of them on one page
 //! ```
 
@@ -18,6 +19,8 @@ use crate::run::folder::{FolderError, RunFolder, is_locked, lock, utc_now};
 
 /// The description of a sweep.
 const FILE_NAME: &str = "sweep.json";
+/// Why a member failed, in its folder.
+const FAILURE: &str = "failure.json";
 const LOCK: &str = "sweep.lock";
 /// Where the report of a sweep is written, in its folder.
 pub const REPORT: &str = "report";
@@ -62,6 +65,17 @@ pub enum SweepError {
         "members {0} and {1} are the same run: they differ in nothing that changes a result; leave one of them out"
     )]
     Twice(String, String),
+    /// The job array was not accepted.
+    #[error("the job array was not submitted: {0}")]
+    Submit(std::io::Error),
+    /// There is no such member.
+    #[error("{path}: has no member {place}", path = path.display())]
+    NoMember {
+        /// The sweep's folder.
+        path: PathBuf,
+        /// Its place.
+        place: usize,
+    },
     /// Some members failed.
     #[error("{failed} of {of} members failed:\n{list}\n  the same command with --retry tries them again")]
     Failed {
@@ -95,6 +109,8 @@ impl SweepError {
         match self {
             Self::Folder(e) => crate::run::status::reason(e),
             Self::Later { .. } => Some(4),
+            Self::Submit(_) => None,
+            Self::NoMember { .. } => Some(2),
             Self::Changed { .. } | Self::Twice(..) | Self::NoSweep(_) | Self::IsRun(_) => Some(2),
             Self::Failed { status, .. } | Self::CutShort { status, .. } => Some(*status),
         }
@@ -135,6 +151,8 @@ pub struct MemberInfo {
     pub overrides: Vec<String>,
     /// How it failed, if it did when it was last tried.
     pub failure: Option<Failure>,
+    /// The task of a job array that it was last submitted as.
+    pub job: Option<String>,
 }
 
 /// How a member failed.
@@ -198,6 +216,31 @@ pub fn read(folder: &Path) -> Result<SweepInfo, SweepError> {
     if info.schema > SCHEMA { Err(SweepError::Later { path, schema: info.schema }) } else { Ok(info) }
 }
 
+/// Notes in a member's folder why it failed.
+pub fn write_failure(run: &Path, failure: &Failure) -> Result<(), SweepError> {
+    let path = run.join(FAILURE);
+    let text = serde_json::to_string_pretty(failure);
+    let text = text.map_err(|e| FolderError::BadInfo { path: path.clone(), what: e.to_string() })?;
+    std::fs::create_dir_all(run).map_err(|e| FolderError::from(FileError::new(run, "creating the folder", e)))?;
+    Ok(atomic::replace_bytes(&path, text.as_bytes()).map_err(FolderError::from)?)
+}
+
+/// Why a member failed, if its folder says so.
+pub fn read_failure(run: &Path) -> Option<Failure> {
+    serde_json::from_slice(&std::fs::read(run.join(FAILURE)).ok()?).ok()
+}
+
+/// Takes that note away: the member is tried again.
+pub fn forget_failure(run: &Path) -> Result<(), SweepError> {
+    let path = run.join(FAILURE);
+    match std::fs::remove_file(&path) {
+        Err(e) if e.kind() != std::io::ErrorKind::NotFound => {
+            Err(FolderError::from(FileError::new(&path, "removing it", e)).into())
+        }
+        _ => Ok(()),
+    }
+}
+
 /// The folder of a sweep that this process alone starts members in, until the value is dropped.
 #[derive(Debug)]
 pub struct SweepFolder {
@@ -256,7 +299,7 @@ mod tests {
         assert!(matches!(read(&path), Err(SweepError::NoSweep(_))) && !is_alive(&path));
         let folder = SweepFolder::take(&path).unwrap();
         assert!(folder.read().unwrap().is_none() && is_alive(&path));
-        let member = MemberInfo { name: "seed=0".into(), overrides: vec!["seed=0".into()], failure: None };
+        let member = MemberInfo { name: "seed=0".into(), overrides: vec!["seed=0".into()], ..MemberInfo::default() };
         let info = SweepInfo { axes: vec!["seed".into()], members: vec![member], ..SweepInfo::default() };
         folder.write(&info).unwrap();
         let stored = read(&path).unwrap();

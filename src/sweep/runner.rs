@@ -4,7 +4,7 @@ use std::path::Path;
 use std::time::{Duration, Instant};
 
 use super::capacity::Resources;
-use super::folder::{Failure, SweepEnd, SweepEnded, SweepError, SweepFolder, SweepInfo};
+use super::folder::{Failure, SweepEnd, SweepEnded, SweepError, SweepFolder, SweepInfo, forget_failure};
 use super::launch::{Exit, Job, LOG, Launched, Launcher, last_words};
 use super::status::{MemberStatus, State};
 use crate::run::folder;
@@ -171,6 +171,8 @@ impl SweepRunner<'_> {
                 return;
             }
             let log = std::fs::metadata(job.folder.join(LOG)).map_or(0, |m| m.len());
+            // One that stays would speak of an earlier try.
+            let _ = forget_failure(&job.folder);
             let forgotten = self.info.members[*place].failure.take().is_some();
             match self.launcher.start(job) {
                 Ok(process) => {
@@ -252,7 +254,7 @@ fn write(folder: &SweepFolder, info: &SweepInfo, place: usize, tell: &mut dyn Fn
 }
 
 /// What the end of a member's process means.
-fn judge(run: &Path, exit: Exit, log: u64, stopping: bool) -> Outcome {
+pub(super) fn judge(run: &Path, exit: Exit, log: u64, stopping: bool) -> Outcome {
     let status = MemberStatus::read(run, None);
     match exit {
         Exit::Status(0) if status.state == State::Interrupted => Outcome::Interrupted(None),

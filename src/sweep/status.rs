@@ -4,7 +4,7 @@ use std::path::Path;
 
 use serde::Serialize;
 
-use super::folder::Failure;
+use super::folder::{Failure, read_failure};
 use crate::algo::metrics::{CPU, ELAPSED, EVAL_MEAN};
 use crate::config::Config;
 use crate::io::metrics::{self, Row};
@@ -17,6 +17,8 @@ use crate::run::session::StopReason;
 pub enum State {
     /// It was not started yet.
     Waiting,
+    /// A scheduler has it in its queue.
+    Queued,
     /// A process works on it.
     Running,
     /// It was stopped or killed on its way, and goes on from its last checkpoint.
@@ -31,13 +33,21 @@ pub enum State {
 
 impl State {
     /// Every state, in the order of a run's life.
-    pub const ALL: [Self; 6] =
-        [Self::Waiting, Self::Running, Self::Interrupted, Self::Finished, Self::StoppedEarly, Self::Failed];
+    pub const ALL: [Self; 7] = [
+        Self::Waiting,
+        Self::Queued,
+        Self::Running,
+        Self::Interrupted,
+        Self::Finished,
+        Self::StoppedEarly,
+        Self::Failed,
+    ];
 
     /// As the table shows it.
     pub fn words(self) -> &'static str {
         match self {
             Self::Waiting => "waiting",
+            Self::Queued => "queued",
             Self::Running => "running",
             Self::Interrupted => "interrupted",
             Self::Finished => "finished",
@@ -78,12 +88,14 @@ pub struct MemberStatus {
 }
 
 impl MemberStatus {
-    /// Of the run in this folder, which may not be there yet; `failure` is what its sweep remembers of it.
+    /// Of the run in this folder, which may not be there yet; `failure` is what its sweep remembers of it, unless the
+    /// folder itself says so.
     pub fn read(run: &Path, failure: Option<&Failure>) -> Self {
         // Before its files: a process that ends meanwhile has written all of them.
         let running = folder::goes_on(run);
         let info = folder::read_info(run).ok().flatten();
-        let (state, why) = match (running, failure) {
+        let noted = read_failure(run);
+        let (state, why) = match (running, failure.or(noted.as_ref())) {
             (true, _) => (State::Running, None),
             (false, Some(failure)) => (State::Failed, Some(failure.reason.clone())),
             (false, None) => ended(run, info.as_ref()),

@@ -1,13 +1,14 @@
 //! All members of a sweep at a glance: a table for people, JSON for programs.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 
 use rayon::prelude::*;
 use serde::Serialize;
 use serde_json::{Value, json as object};
 
-use super::folder::{SweepInfo, is_alive};
+use super::folder::{MemberInfo, SweepInfo, is_alive};
+use super::slurm::{self, Queued};
 use super::status::{MemberStatus, State};
 use crate::run::progress::{Short, Time};
 
@@ -44,7 +45,7 @@ fn differing(info: &SweepInfo) -> Vec<&str> {
 /// Reads how far every member is.
 pub fn lines(folder: &Path, info: &SweepInfo) -> Vec<Line> {
     let keys = differing(info);
-    let line = |m: &super::folder::MemberInfo| Line {
+    let line = |m: &MemberInfo| Line {
         name: m.name.clone(),
         overrides: m
             .overrides
@@ -55,7 +56,30 @@ pub fn lines(folder: &Path, info: &SweepInfo) -> Vec<Line> {
             .collect(),
         status: MemberStatus::read(&folder.join(&m.name), m.failure.as_ref()),
     };
-    info.members.par_iter().map(line).collect()
+    let mut lines: Vec<Line> = info.members.par_iter().map(line).collect();
+    tell_queue(info, &mut lines);
+    lines
+}
+
+/// What a scheduler says of members that are not over: it knows of those that wait, and of processes on other machines,
+/// whose locks a shared disk may not show.
+fn tell_queue(info: &SweepInfo, lines: &mut [Line]) {
+    let of = |m: &MemberInfo| Some(m.job.as_ref()?.split_once('_')?.0.to_owned());
+    let open = info.members.iter().zip(lines.iter()).filter(|(_, l)| !l.status.state.is_over());
+    let arrays: BTreeSet<String> = open.filter_map(|(m, _)| of(m)).collect();
+    let queue = slurm::queue(&arrays.iter().map(String::as_str).collect::<Vec<_>>());
+    for (member, Line { status, .. }) in info.members.iter().zip(lines) {
+        let said = member.job.as_ref().and_then(|job| queue.get(job));
+        match (said, status.state) {
+            (Some(Queued::Waits(why)), State::Waiting | State::Interrupted) => {
+                (status.state, status.why) = (State::Queued, Some(why.clone()));
+            }
+            (Some(Queued::Runs), State::Waiting | State::Interrupted) => {
+                (status.state, status.why) = (State::Running, None);
+            }
+            _ => {}
+        }
+    }
 }
 
 /// How many members are in each state, without states that no member is in.
@@ -133,7 +157,7 @@ pub fn json(folder: &Path, info: &SweepInfo, lines: &[Line]) -> Value {
 
 #[cfg(test)]
 mod tests {
-    use super::super::folder::{Failure, MemberInfo};
+    use super::super::folder::Failure;
     use super::*;
 
     #[test]
@@ -143,6 +167,7 @@ mod tests {
             name: format!("seed={seed}"),
             overrides: vec!["gamma=0.9".into(), format!("seed={seed}")],
             failure: failure.map(|reason| Failure { reason: reason.into(), ..Failure::default() }),
+            job: None,
         };
         let info = SweepInfo { members: vec![member(0, None), member(10, Some("no room"))], ..SweepInfo::default() };
         let lines = lines(dir.path(), &info);

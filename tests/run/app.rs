@@ -556,3 +556,31 @@ fn the_commit_is_told() {
     let info = pwm::run::folder::read_info(&dir.path().join("run")).unwrap().unwrap();
     assert!(info.commit.starts_with(&commit) && info.compiler.starts_with("rustc 1."), "{info:?}");
 }
+
+/// Manual pages and completions are made of the same definitions as `--help`, commands below commands among them.
+#[test]
+fn pages_and_completions_know_every_command() {
+    use clap::Parser;
+    use pwm::app::cli::PwmCommand;
+
+    let dir = tempfile::tempdir().unwrap();
+    let run = |args: &[&str]| {
+        let mut out = vec![];
+        PwmCommand::parse_from([&["pwm"], args].concat()).run(&mut out).unwrap();
+        String::from_utf8(out).unwrap()
+    };
+    let told = run(&["man", "--out", &dir.path().display().to_string()]);
+    for page in ["pwm", "pwm-train", "pwm-eval", "pwm-data", "pwm-data-index", "pwm-sweep-status"] {
+        let file = dir.path().join(format!("{page}.1"));
+        let text = std::fs::read_to_string(&file).unwrap_or_else(|e| panic!("{page}: {e}"));
+        assert!(told.contains(&file.display().to_string()) && text.contains(".TH"), "{page}");
+    }
+    let page = std::fs::read_to_string(dir.path().join("pwm-train.1")).unwrap();
+    assert!(page.contains("resume") && page.contains("max_epochs") && page.contains("Exit status"));
+    assert!(std::fs::read_to_string(dir.path().join("pwm-data-index.1")).unwrap().contains("SYNOPSIS"));
+
+    let bash = run(&["completions", "bash", "pwm-train"]);
+    assert!(bash.contains("max_epochs=") && bash.contains("--resume") && bash.contains("_pwm__train"), "{bash}");
+    let zsh = run(&["completions", "zsh"]);
+    assert!(zsh.starts_with("#compdef pwm") && zsh.contains("selftest"));
+}

@@ -11,9 +11,9 @@ use std::time::Duration;
 
 use super::report::{self, ReportArgs};
 use super::say;
-use super::train::{TrainArgs, go_on};
+use super::train::{TrainArgs, Where, go_on};
 use crate::run::signals::StopFlag;
-use crate::sweep::{self, Local, Member, REPORT, State, SweepEnd, SweepFolder, SweepRunner};
+use crate::sweep::{self, Local, Member, REPORT, State, SweepEnd, SweepFolder, SweepRunner, slurm};
 use prepare::Prepared;
 use screen::Screen;
 
@@ -65,7 +65,7 @@ fn status(args: &StatusArgs, out: &mut dyn Write) -> anyhow::Result<()> {
             }
             out.flush()?;
         }
-        let goes_on = alive || states.contains(&State::Running);
+        let goes_on = alive || states.contains(&State::Running) || states.contains(&State::Queued);
         shown = Some(states);
         if !args.watch || !goes_on {
             return Ok(());
@@ -76,22 +76,29 @@ fn status(args: &StatusArgs, out: &mut dyn Write) -> anyhow::Result<()> {
 
 /// Carries `pwm-train --multirun` out, and `--resume` of a sweep.
 pub fn run(args: &TrainArgs, out: &mut dyn Write, stop: &StopFlag) -> anyhow::Result<()> {
+    if let Some(place) = args.member {
+        return member(args.resume.as_deref().unwrap_or(Path::new("")), place, stop);
+    }
     let Prepared { path, axes, drafts, resources, capacity, notes } = Prepared::new(args)?;
     let folder = SweepFolder::take(&path)?;
     let mut info = folder.read()?.unwrap_or_default();
     let places = sweep::reconcile(&path, &mut info, &axes, &drafts)?;
+    let known: Vec<State> = sweep::lines(&path, &info).iter().map(|l| l.status.state).collect();
     let mut members = vec![];
     for ((place, draft), resources) in places.into_iter().zip(&drafts).zip(&resources) {
         let at = path.join(&info.members[place].name);
-        let status = sweep::MemberStatus::read(&at, info.members[place].failure.as_ref());
-        let is_due = match status.state {
+        let is_due = match known[place] {
             State::Failed => args.retry,
-            // It is not ours; what it leaves is taken up.
-            State::Running => true,
+            State::Queued => false,
+            // It is not ours; what it leaves is taken up, where somebody waits for it.
+            State::Running => args.launcher == Where::Local,
             _ => !sweep::is_over(&at, &draft.config),
         };
         let job = sweep::Job { args: prepare::args(draft, &at), folder: at, resources: *resources };
         members.push(Member { place, job, is_due });
+    }
+    if args.launcher == Where::Slurm {
+        return submit(&folder, info, &members, &drafts, args, &notes, out);
     }
     announce(&path, &members, &info, &capacity, &notes, out);
     // Members that the command does not name stay as they are.
@@ -103,6 +110,98 @@ pub fn run(args: &TrainArgs, out: &mut dyn Write, stop: &StopFlag) -> anyhow::Re
     conclude(&path, ended.as_ref().ok().copied(), stop, out);
     ended?;
     Ok(())
+}
+
+/// Submits the members that are due as a job array.
+fn submit(
+    folder: &SweepFolder,
+    mut info: sweep::SweepInfo,
+    members: &[Member],
+    drafts: &[sweep::Draft],
+    args: &TrainArgs,
+    notes: &[String],
+    out: &mut dyn Write,
+) -> anyhow::Result<()> {
+    for note in notes {
+        say(out, format_args!("  {note}"));
+    }
+    let path = std::path::absolute(folder.path())?;
+    info.launcher = "slurm".into();
+    info.ended = None;
+    let due: Vec<(&Member, &sweep::Draft)> = members.iter().zip(drafts).filter(|(m, _)| m.is_due).collect();
+    let places: Vec<usize> = due.iter().map(|(m, _)| m.place).collect();
+    say(out, format_args!("sweep of {} runs, {} of them to be submitted", members.len(), due.len()));
+    say(out, format_args!("  sweep folder   {}", path.display()));
+    if due.is_empty() {
+        folder.write(&info)?;
+        say(out, format_args!("  nothing is left to do: all are over, failed (--retry) or in the queue"));
+        return Ok(());
+    }
+    let most = |of: fn(&sweep::Resources) -> u64| due.iter().map(|(m, _)| of(&m.job.resources)).max().unwrap_or(0);
+    // A task that says nothing of time has what its partition gives.
+    let minutes = due.iter().map(|(_, d)| prepare::minutes(&d.config)).collect::<Option<Vec<_>>>();
+    let program = std::env::current_exe()?;
+    let array = slurm::Array {
+        folder: &path,
+        program: &program,
+        reporter: &program.with_file_name("pwm"),
+        places: &places,
+        most: sweep::Resources {
+            threads: due.iter().map(|(m, _)| m.job.resources.threads).max().unwrap_or(1),
+            host: most(|r| r.host),
+            device: most(|r| r.device),
+        },
+        minutes: minutes.and_then(|all| all.into_iter().reduce(f64::max)),
+        jobs: args.jobs.map(Into::into),
+        options: &args.sbatch,
+    };
+    for &place in &places {
+        let member = &mut info.members[place];
+        member.failure = None;
+        sweep::forget_failure(&path.join(&member.name))?;
+    }
+    // Tasks read it: what it says must be there before the first of them starts.
+    folder.write(&info)?;
+    let job = array.submit().map_err(sweep::SweepError::Submit)?;
+    for &place in &places {
+        info.members[place].job = Some(format!("{job}_{place}"));
+    }
+    folder.write(&info)?;
+    say(
+        out,
+        format_args!("  job array      {job}: {} MiB and {} threads a task", array.most.host >> 20, array.most.threads),
+    );
+    say(out, format_args!("  look at it     pwm sweep status {} --watch", path.display()));
+    say(out, format_args!("  end it         scancel {job}; the same command goes on"));
+    say(out, format_args!("  report         {} when all have ended", path.join(REPORT).join("report.html").display()));
+    let _ = out.flush();
+    Ok(())
+}
+
+/// What the task of a job array does: starts its member here and waits for it.
+fn member(path: &Path, place: usize, stop: &StopFlag) -> anyhow::Result<()> {
+    let info = sweep::read(path)?;
+    let Some(member) = info.members.get(place) else {
+        return Err(sweep::SweepError::NoMember { path: path.into(), place }.into());
+    };
+    let (at, draft) = (path.join(&member.name), prepare::draft_of(path, place)?);
+    let job = sweep::Job { args: prepare::args(&draft, &at), folder: at, resources: sweep::Resources::default() };
+    let mut launcher = Local { program: std::env::current_exe()?, capacity: sweep::Capacity::default() };
+    match sweep::run_member(&mut launcher, &job, stop)? {
+        sweep::Outcome::Over => Ok(()),
+        sweep::Outcome::Interrupted(_) => {
+            // The time limit of the job, not somebody who wants it to end.
+            if stop.reason() == Some("SIGUSR1") {
+                slurm::requeue()?;
+            }
+            Ok(())
+        }
+        sweep::Outcome::Failed(failure) => {
+            let status = failure.status.unwrap_or(1);
+            let list = format!("  {}: {}", member.name, failure.reason);
+            Err(sweep::SweepError::Failed { failed: 1, of: 1, list, status }.into())
+        }
+    }
 }
 
 /// What is about to happen.

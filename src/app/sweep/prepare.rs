@@ -6,13 +6,14 @@ use std::path::{Path, PathBuf};
 use anyhow::Context;
 use rayon::prelude::*;
 
-use crate::app::train::{TrainArgs, admit};
-use crate::config::{Bytes, Config, ConfigError, ConfigErrors, Grid, Key, SourceLocation, load_with_notes};
+use crate::app::train::{TrainArgs, Where, admit};
+use crate::config::{Bytes, Config, ConfigError, ConfigErrors, Device, Grid, Key, SourceLocation, load_with_notes};
 use crate::device::cpu::team;
 use crate::env;
 use crate::io::atomic::FileError;
 use crate::mem::Budget;
 use crate::run::folder::RunFolder;
+use crate::run::plan::{ArenaPlace, Limits, Plan};
 use crate::run::recorded::{self, complete};
 use crate::run::tracker::resident_mib;
 use crate::sweep::{self, Capacity, Draft, MemberInfo, Resources};
@@ -233,6 +234,11 @@ fn plan(
         let key = config.to_yaml();
         let resources = match known.get(&key) {
             Some(resources) => Ok(*resources),
+            None if args.launcher == Where::Slurm => elsewhere(&config, args).map(|plan| Resources {
+                threads: team::count(config.threads),
+                host: plan.host(),
+                device: plan.device(),
+            }),
             None => admit(&config).map(|admitted| {
                 let (plan, limits) = (&admitted.plan, &admitted.limits);
                 capacity.device = least(capacity.device, limits.device.as_ref().map(Budget::usable));
@@ -253,6 +259,40 @@ fn plan(
     let system = Budget::of_all_processes().map(|b| b.usable().saturating_sub(own));
     capacity.host = least(capacity.host, system);
     Ok((resources, capacity))
+}
+
+/// Plans a member for another machine, of which is known what the settings say alone.
+fn elsewhere(c: &Config, args: &TrainArgs) -> anyhow::Result<Plan> {
+    let wants_gpu = args.sbatch.iter().any(|o| o.contains("gres=gpu") || o.contains("--gpu") || o.starts_with("-G"));
+    let place = match env::device(c) {
+        Device::Cuda(_) => ArenaPlace::Device,
+        Device::Auto if wants_gpu => ArenaPlace::Device,
+        _ => ArenaPlace::Host,
+    };
+    place.suits(c)?;
+    let asked = |key, bytes: Option<Bytes>| bytes.map(|b| Budget::asked(key, b));
+    let limits = Limits {
+        host: asked("mem", c.mem),
+        device: asked("device_mem", c.device_mem),
+        disk: Budget::of_disk(&c.run_folder()),
+    };
+    Ok(limits.admit_at(c, place)?)
+}
+
+/// Minutes that a run takes at most; none where its settings say nothing of time.
+pub(super) fn minutes(c: &Config) -> Option<f64> {
+    // A run that computes uses the processor no slower than the clock goes.
+    [c.max_minutes, c.max_cpu_minutes].into_iter().filter(|m| *m > 0.0).reduce(f64::min)
+}
+
+/// A member of a sweep that is there, as it goes on.
+pub(super) fn draft_of(sweep: &Path, place: usize) -> anyhow::Result<Draft> {
+    let info = sweep::read(sweep)?;
+    let points = members_of(sweep, Grid::default())?;
+    let point = points.into_iter().nth(place);
+    let point = point.ok_or_else(|| sweep::SweepError::NoMember { path: sweep.into(), place })?;
+    let drafts = resolve(&info.axes, vec![point], &mut vec![])?;
+    drafts.into_iter().next().context("invariant: one for one")
 }
 
 /// What bounds the number of members side by side, in words.

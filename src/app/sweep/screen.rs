@@ -106,7 +106,7 @@ fn worth_most(lines: Vec<Line>, room: usize) -> Vec<Line> {
     let rank = |l: &Line| match l.status.state {
         State::Running => 0,
         State::Failed => 1,
-        State::Interrupted | State::Waiting => 2,
+        State::Interrupted | State::Waiting | State::Queued => 2,
         State::Finished | State::StoppedEarly => 3,
     };
     let mut order: Vec<usize> = (0..lines.len()).collect();

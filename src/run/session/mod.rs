@@ -27,7 +27,7 @@ use crate::run::incidents::{self, Incident};
 use crate::run::progress::{Progress, Status, Ui};
 use crate::run::retention::{self, Kept};
 use crate::run::signal_health::SignalHealth;
-use crate::run::signals::{GRACE, StopFlag};
+use crate::run::signals::{GRACE, INTERRUPTED, StopFlag};
 use crate::run::state::{self, Best, Stored};
 use crate::run::status;
 use crate::run::tracker::{PATIENCE, PartialRow, Tracker};
@@ -496,7 +496,7 @@ impl<F: Stored> Session<F> {
     fn finish(&mut self, stop_reason: &StopReason, stop: &StopFlag) -> Result<(), SessionError> {
         (self.info.finished, self.info.ended) = (Some(stop_reason.to_string()), Some(stop_reason.ended()));
         self.save()?;
-        let in_a_hurry = matches!(stop_reason, StopReason::Asked("SIGTERM" | "SIGUSR1"));
+        let in_a_hurry = matches!(stop_reason, StopReason::Asked("SIGTERM" | "SIGUSR1" | INTERRUPTED));
         if !in_a_hurry && self.evaluation().is_none() {
             let e = stop.interruptible(|| self.play())?;
             self.evaluation = Some((self.runner.epoch(), e));
