@@ -28,10 +28,9 @@ use crate::run::state;
 use crate::sweep::is_sweep;
 
 /// Where the runs of a sweep are started.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, clap::ValueEnum)]
-pub enum Where {
+#[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
+pub enum LauncherKind {
     /// As processes of this machine
-    #[default]
     Local,
     /// As a job array of SLURM
     Slurm,
@@ -68,11 +67,13 @@ pub struct TrainArgs {
     /// The most runs of a sweep side by side
     #[arg(long, value_name = "N")]
     pub jobs: Option<NonZeroUsize>,
-    /// Where the runs of a sweep are started. `slurm` submits them as one job array, whose memory, cores and time come
-    /// from their plans; `pwm sweep status` shows them, and the same command again submits what is left
-    #[arg(long, value_name = "WHERE", default_value = "local")]
-    pub launcher: Where,
-    /// An option for sbatch, as in --sbatch=--partition=gpu; wins over what the plans ask for. May be given several times
+    /// Where the runs of a sweep are started; by default where they were before, at first on this machine. `slurm` submits
+    /// them as one job array, whose memory, cores and time come from their plans; `pwm sweep status` shows them, and the
+    /// same command again submits what is left
+    #[arg(long, value_name = "WHERE")]
+    pub launcher: Option<LauncherKind>,
+    /// An option for sbatch, as in --sbatch=--partition=gpu; wins over what the plans ask for. One argument each, as many
+    /// as there are
     #[arg(long, value_name = "OPTION", allow_hyphen_values = true)]
     pub sbatch: Vec<String>,
     /// With --resume and a sweep: this process is the task of a job array for the member at this place
@@ -109,7 +110,7 @@ pub fn run_watched(args: &TrainArgs, out: &mut dyn Write, stop: &StopFlag, watch
     if args.multirun || args.resume.as_deref().is_some_and(is_sweep) {
         return super::sweep::run(args, out, stop);
     }
-    let alone = args.jobs.is_none() && !args.retry && args.launcher == Where::Local && args.sbatch.is_empty();
+    let alone = args.jobs.is_none() && !args.retry && args.launcher.is_none() && args.sbatch.is_empty();
     ensure!(alone, ConfigErrors::from(only_sweeps()));
     let run = match &args.resume {
         None => begin(args, out)?,
@@ -123,7 +124,7 @@ pub fn run_watched(args: &TrainArgs, out: &mut dyn Write, stop: &StopFlag, watch
     drive(run, args.ui, watch, out, stop)
 }
 
-/// What `--jobs` and `--retry` are refused with.
+/// What options of a sweep are refused with where there is none.
 fn only_sweeps() -> ConfigError {
     let place = SourceLocation::Override("--jobs, --launcher, --retry, --sbatch".into());
     ConfigError::Syntax { place, message: "are for a sweep: --multirun, or --resume with the folder of one".into() }
@@ -509,7 +510,7 @@ pub(super) fn go_on(run: &Path, more: &str) -> String {
 }
 
 /// A path as a shell reads it.
-fn quoted(path: &str) -> String {
+pub(super) fn quoted(path: &str) -> String {
     let plain = |c: char| c.is_alphanumeric() || "/._-+=:,@%".contains(c);
     if path.chars().all(plain) { path.into() } else { format!("'{}'", path.replace('\'', "'\\''")) }
 }

@@ -176,6 +176,11 @@ impl RunFolder {
         path.join("config.yaml").is_file()
     }
 
+    /// Whether a process is known to write in a folder; not where a disk knows no locks.
+    pub fn is_taken(path: &Path) -> bool {
+        is_locked(path, LOCK) == Some(true)
+    }
+
     /// Makes a folder for a new run and takes it. An existing run is never overwritten.
     pub fn create(path: &Path, config_yaml: &str) -> Result<Self, FolderError> {
         let checkpoints = path.join("checkpoints");

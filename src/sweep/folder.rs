@@ -153,6 +153,8 @@ pub struct MemberInfo {
     pub failure: Option<Failure>,
     /// The task of a job array that it was last submitted as.
     pub job: Option<String>,
+    /// What all its settings came to then, as a number: files that they name may be others when the task begins.
+    pub settings: Option<String>,
 }
 
 /// How a member failed.

@@ -125,6 +125,13 @@ impl Failure {
         Self { reason: format!("cannot be started: {e}"), at: utc_now(), ..Self::default() }
     }
 
+    /// Why a member does not go back into a scheduler's queue.
+    pub fn without_progress(epoch: u64) -> Self {
+        let reason =
+            format!("the time of its job was over before an epoch was, as before: epoch {epoch}; give it more");
+        Self { reason, at: utc_now(), ..Self::default() }
+    }
+
     /// Why nothing is known of how a member ended.
     pub fn to_follow(e: &io::Error) -> Self {
         Self {

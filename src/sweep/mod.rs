@@ -27,11 +27,11 @@ mod table;
 pub use capacity::{Capacity, Resources};
 pub use folder::{
     Failure, MemberInfo, REPORT, SweepEnd, SweepEnded, SweepError, SweepFolder, SweepInfo, forget_failure, is_alive,
-    is_sweep, read,
+    is_sweep, read, write_failure,
 };
 pub use launch::{Exit, Job, LOG, Launched, Launcher, Local};
 pub use members::{Draft, label, reconcile, unlike};
 pub use runner::{Event, Member, Outcome, SweepRunner};
 pub use single::run_member;
 pub use status::{MemberStatus, State, is_over};
-pub use table::{Line, counts, json, lines, summary, table};
+pub use table::{Line, counts, goes_on, json, lines, queue, summary, table};

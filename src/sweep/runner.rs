@@ -173,7 +173,8 @@ impl SweepRunner<'_> {
             let log = std::fs::metadata(job.folder.join(LOG)).map_or(0, |m| m.len());
             // One that stays would speak of an earlier try.
             let _ = forget_failure(&job.folder);
-            let forgotten = self.info.members[*place].failure.take().is_some();
+            let member = &mut self.info.members[*place];
+            let forgotten = member.failure.take().is_some() | member.job.take().is_some();
             match self.launcher.start(job) {
                 Ok(process) => {
                     running.push(job.resources);

@@ -1,6 +1,7 @@
 //! All members of a sweep at a glance: a table for people, JSON for programs.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::io;
 use std::path::Path;
 
 use rayon::prelude::*;
@@ -8,7 +9,7 @@ use serde::Serialize;
 use serde_json::{Value, json as object};
 
 use super::folder::{MemberInfo, SweepInfo, is_alive};
-use super::slurm::{self, Queued};
+use super::slurm::{self, TaskState};
 use super::status::{MemberStatus, State};
 use crate::run::progress::{Short, Time};
 
@@ -61,25 +62,43 @@ pub fn lines(folder: &Path, info: &SweepInfo) -> Vec<Line> {
     lines
 }
 
+/// What the queue of a scheduler says of the members that were submitted.
+///
+/// # Errors
+/// If it does not answer.
+pub fn queue(info: &SweepInfo) -> io::Result<BTreeMap<String, TaskState>> {
+    let arrays = info.members.iter().filter_map(|m| Some(m.job.as_ref()?.split_once('_')?.0));
+    slurm::queue(&arrays.collect::<BTreeSet<_>>().into_iter().collect::<Vec<_>>())
+}
+
 /// What a scheduler says of members that are not over: it knows of those that wait, and of processes on other machines,
 /// whose locks a shared disk may not show.
 fn tell_queue(info: &SweepInfo, lines: &mut [Line]) {
-    let of = |m: &MemberInfo| Some(m.job.as_ref()?.split_once('_')?.0.to_owned());
-    let open = info.members.iter().zip(lines.iter()).filter(|(_, l)| !l.status.state.is_over());
-    let arrays: BTreeSet<String> = open.filter_map(|(m, _)| of(m)).collect();
-    let queue = slurm::queue(&arrays.iter().map(String::as_str).collect::<Vec<_>>());
+    let is_open = |s: State| !matches!(s, State::Finished | State::StoppedEarly | State::Running);
+    if !lines.iter().any(|l| is_open(l.status.state)) {
+        return;
+    }
+    let queue = queue(info);
     for (member, Line { status, .. }) in info.members.iter().zip(lines) {
-        let said = member.job.as_ref().and_then(|job| queue.get(job));
-        match (said, status.state) {
-            (Some(Queued::Waits(why)), State::Waiting | State::Interrupted) => {
-                (status.state, status.why) = (State::Queued, Some(why.clone()));
-            }
-            (Some(Queued::Runs), State::Waiting | State::Interrupted) => {
+        let (Some(job), true) = (&member.job, is_open(status.state)) else { continue };
+        match queue.as_ref().map(|queue| queue.get(job)) {
+            Ok(Some(TaskState::Waits(why))) => (status.state, status.why) = (State::Queued, Some(why.clone())),
+            Ok(Some(TaskState::Runs)) if status.state != State::Failed => {
                 (status.state, status.why) = (State::Running, None);
             }
+            Ok(None) if status.state == State::Waiting => {
+                status.why = Some(format!("its task left the queue and says nothing: slurm-{job}.log"));
+            }
+            Err(e) if status.why.is_none() => status.why = Some(format!("the queue does not answer: {e}")),
             _ => {}
         }
     }
+}
+
+/// Whether anything works on a sweep: the process that starts its members here, or a scheduler.
+pub fn goes_on(folder: &Path, info: &SweepInfo, lines: &[Line]) -> bool {
+    let by_scheduler = || lines.iter().any(|l| matches!(l.status.state, State::Running | State::Queued));
+    if info.launcher == slurm::NAME { by_scheduler() } else { is_alive(folder) }
 }
 
 /// How many members are in each state, without states that no member is in.
@@ -148,7 +167,7 @@ pub fn json(folder: &Path, info: &SweepInfo, lines: &[Line]) -> Value {
         "schema": 1,
         "folder": folder.display().to_string(),
         "launcher": info.launcher,
-        "alive": is_alive(folder),
+        "alive": goes_on(folder, info, lines),
         "ended": info.ended,
         "counts": counts,
         "members": lines,
@@ -167,7 +186,7 @@ mod tests {
             name: format!("seed={seed}"),
             overrides: vec!["gamma=0.9".into(), format!("seed={seed}")],
             failure: failure.map(|reason| Failure { reason: reason.into(), ..Failure::default() }),
-            job: None,
+            ..MemberInfo::default()
         };
         let info = SweepInfo { members: vec![member(0, None), member(10, Some("no room"))], ..SweepInfo::default() };
         let lines = lines(dir.path(), &info);

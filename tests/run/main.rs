@@ -10,6 +10,8 @@ mod multitask;
 mod outside;
 mod report;
 mod robot;
+#[cfg(target_os = "linux")]
+mod slurm;
 #[path = "../support/mod.rs"]
 mod support;
 mod sweep;

@@ -10,8 +10,9 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use super::report::{self, ReportArgs};
-use super::say;
-use super::train::{TrainArgs, Where, go_on};
+use super::train::{LauncherKind, TrainArgs, go_on, quoted};
+use super::{misused, say};
+use crate::run::folder::{self, RunFolder};
 use crate::run::signals::StopFlag;
 use crate::sweep::{self, Local, Member, REPORT, State, SweepEnd, SweepFolder, SweepRunner, slurm};
 use prepare::Prepared;
@@ -65,7 +66,7 @@ fn status(args: &StatusArgs, out: &mut dyn Write) -> anyhow::Result<()> {
             }
             out.flush()?;
         }
-        let goes_on = alive || states.contains(&State::Running) || states.contains(&State::Queued);
+        let goes_on = alive || sweep::goes_on(&args.folder, &info, &lines) || states.contains(&State::Running);
         shown = Some(states);
         if !args.watch || !goes_on {
             return Ok(());
@@ -79,10 +80,15 @@ pub fn run(args: &TrainArgs, out: &mut dyn Write, stop: &StopFlag) -> anyhow::Re
     if let Some(place) = args.member {
         return member(args.resume.as_deref().unwrap_or(Path::new("")), place, stop);
     }
-    let Prepared { path, axes, drafts, resources, capacity, notes } = Prepared::new(args)?;
+    let Prepared { path, axes, drafts, resources, capacity, notes, launcher } = Prepared::new(args)?;
     let folder = SweepFolder::take(&path)?;
     let mut info = folder.read()?.unwrap_or_default();
+    let before = info.clone();
     let places = sweep::reconcile(&path, &mut info, &axes, &drafts)?;
+    if launcher == LauncherKind::Slurm {
+        // What may be in the queue is not submitted a second time.
+        sweep::queue(&info).map_err(sweep::SweepError::Submit)?;
+    }
     let known: Vec<State> = sweep::lines(&path, &info).iter().map(|l| l.status.state).collect();
     let mut members = vec![];
     for ((place, draft), resources) in places.into_iter().zip(&drafts).zip(&resources) {
@@ -91,13 +97,19 @@ pub fn run(args: &TrainArgs, out: &mut dyn Write, stop: &StopFlag) -> anyhow::Re
             State::Failed => args.retry,
             State::Queued => false,
             // It is not ours; what it leaves is taken up, where somebody waits for it.
-            State::Running => args.launcher == Where::Local,
+            State::Running => launcher == LauncherKind::Local,
             _ => !sweep::is_over(&at, &draft.config),
         };
         let job = sweep::Job { args: prepare::args(draft, &at), folder: at, resources: *resources };
         members.push(Member { place, job, is_due });
     }
-    if args.launcher == Where::Slurm {
+    if launcher == LauncherKind::Slurm {
+        // The task of one that is not submitted again was planned for what it was.
+        for place in members.iter().filter(|m| !m.is_due).map(|m| m.place) {
+            if let Some(was) = before.members.get(place) {
+                info.members[place].overrides.clone_from(&was.overrides);
+            }
+        }
         return submit(&folder, info, &members, &drafts, args, &notes, out);
     }
     announce(&path, &members, &info, &capacity, &notes, out);
@@ -155,44 +167,63 @@ fn submit(
         jobs: args.jobs.map(Into::into),
         options: &args.sbatch,
     };
-    for &place in &places {
-        let member = &mut info.members[place];
-        member.failure = None;
-        sweep::forget_failure(&path.join(&member.name))?;
-    }
     // Tasks read it: what it says must be there before the first of them starts.
+    for (member, draft) in &due {
+        info.members[member.place].settings = Some(prepare::fingerprint(&draft.config));
+    }
     folder.write(&info)?;
     let job = array.submit().map_err(sweep::SweepError::Submit)?;
+    let place = if array.most.device > 0 { "a GPU" } else { "the processor" };
+    let (mib, threads) = (array.most.host >> 20, array.most.threads);
+    say(out, format_args!("  job array      {job}: {mib} MiB and {threads} threads a task, on {place}"));
     for &place in &places {
-        info.members[place].job = Some(format!("{job}_{place}"));
+        let member = &mut info.members[place];
+        (member.failure, member.job) = (None, Some(format!("{job}_{place}")));
+        sweep::forget_failure(&path.join(&member.name))?;
     }
     folder.write(&info)?;
-    say(
-        out,
-        format_args!("  job array      {job}: {} MiB and {} threads a task", array.most.host >> 20, array.most.threads),
-    );
-    say(out, format_args!("  look at it     pwm sweep status {} --watch", path.display()));
+    let shown = quoted(&path.display().to_string());
+    say(out, format_args!("  look at it     pwm sweep status {shown} --watch"));
     say(out, format_args!("  end it         scancel {job}; the same command goes on"));
-    say(out, format_args!("  report         {} when all have ended", path.join(REPORT).join("report.html").display()));
+    match array.submit_report(&job) {
+        Ok(_) => say(
+            out,
+            format_args!("  report         {} when all have ended", path.join(REPORT).join("report.html").display()),
+        ),
+        Err(e) => say(out, format_args!("  report         not by itself ({e}); pwm report {shown} makes it")),
+    }
     let _ = out.flush();
     Ok(())
 }
 
-/// What the task of a job array does: starts its member here and waits for it.
+/// What the task of a job array does: starts its member here and waits for it. Whatever goes wrong is noted in the
+/// member's folder, where `pwm sweep status` finds it.
 fn member(path: &Path, place: usize, stop: &StopFlag) -> anyhow::Result<()> {
     let info = sweep::read(path)?;
     let Some(member) = info.members.get(place) else {
         return Err(sweep::SweepError::NoMember { path: path.into(), place }.into());
     };
-    let (at, draft) = (path.join(&member.name), prepare::draft_of(path, place)?);
-    let job = sweep::Job { args: prepare::args(&draft, &at), folder: at, resources: sweep::Resources::default() };
+    let at = path.join(&member.name);
+    let noted = |e: anyhow::Error| {
+        let failure = sweep::Failure { reason: format!("{e:#}"), at: folder::utc_now(), ..sweep::Failure::default() };
+        let _ = sweep::write_failure(&at, &failure);
+        e
+    };
+    let draft = prepare::draft_of(path, place).map_err(noted)?;
+    let is_begun = RunFolder::holds_run(&at);
+    if !is_begun && member.settings.as_ref().is_some_and(|s| *s != prepare::fingerprint(&draft.config)) {
+        let what = "its settings are others than when it was submitted: a file that they name has changed";
+        return Err(noted(misused(format_args!("{what}; the same command submits it again")).into()));
+    }
+    let job =
+        sweep::Job { args: prepare::args(&draft, &at), folder: at.clone(), resources: sweep::Resources::default() };
     let mut launcher = Local { program: std::env::current_exe()?, capacity: sweep::Capacity::default() };
-    match sweep::run_member(&mut launcher, &job, stop)? {
+    match sweep::run_member(&mut launcher, &job, || sweep::is_over(&at, &draft.config), stop)? {
         sweep::Outcome::Over => Ok(()),
         sweep::Outcome::Interrupted(_) => {
             // The time limit of the job, not somebody who wants it to end.
             if stop.reason() == Some("SIGUSR1") {
-                slurm::requeue()?;
+                slurm::requeue().map_err(|e| noted(e.into()))?;
             }
             Ok(())
         }

@@ -3,20 +3,22 @@
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
-use anyhow::Context;
+use anyhow::{Context, ensure};
 use rayon::prelude::*;
 
-use crate::app::train::{TrainArgs, Where, admit};
+use crate::app::misused;
+use crate::app::train::{LauncherKind, TrainArgs, admit};
 use crate::config::{Bytes, Config, ConfigError, ConfigErrors, Device, Grid, Key, SourceLocation, load_with_notes};
 use crate::device::cpu::team;
 use crate::env;
 use crate::io::atomic::FileError;
+use crate::io::crc64::Crc64;
 use crate::mem::Budget;
 use crate::run::folder::RunFolder;
 use crate::run::plan::{ArenaPlace, Limits, Plan};
 use crate::run::recorded::{self, complete};
 use crate::run::tracker::resident_mib;
-use crate::sweep::{self, Capacity, Draft, MemberInfo, Resources};
+use crate::sweep::{self, Capacity, Draft, MemberInfo, Resources, slurm};
 
 /// Names of the setting that says where a sweep lies: a run's, a short one, and Hydra's.
 const FOLDER_KEYS: [&str; 3] = ["run_dir", "out", "hydra.sweep.dir"];
@@ -35,6 +37,8 @@ pub(super) struct Prepared {
     pub capacity: Capacity,
     /// What became of settings that change nothing, each once.
     pub notes: Vec<String>,
+    /// Where they are started.
+    pub launcher: LauncherKind,
 }
 
 impl Prepared {
@@ -49,8 +53,14 @@ impl Prepared {
         let drafts = resolve(&axes, points, &mut notes)?;
         sweep::unlike(&axes, &drafts)?;
         let path = folder.unwrap_or_else(|| default_folder(&axes, &drafts));
-        let (resources, capacity) = plan(&path, &axes, &drafts, args)?;
-        Ok(Self { path, axes, drafts, resources, capacity, notes })
+        let before = sweep::read(&path).ok().filter(|s| s.launcher == slurm::NAME).map(|_| LauncherKind::Slurm);
+        let launcher = args.launcher.or(before).unwrap_or(LauncherKind::Local);
+        ensure!(
+            launcher == LauncherKind::Slurm || args.sbatch.is_empty(),
+            misused(format_args!("--sbatch is for --launcher slurm"))
+        );
+        let (resources, capacity) = plan(&path, &axes, &drafts, launcher, args)?;
+        Ok(Self { path, axes, drafts, resources, capacity, notes, launcher })
     }
 }
 
@@ -221,6 +231,7 @@ fn plan(
     path: &Path,
     axes: &[String],
     drafts: &[Draft],
+    launcher: LauncherKind,
     args: &TrainArgs,
 ) -> anyhow::Result<(Vec<Resources>, Capacity)> {
     let cores = std::thread::available_parallelism().map_or(1, |n| n.get());
@@ -234,7 +245,7 @@ fn plan(
         let key = config.to_yaml();
         let resources = match known.get(&key) {
             Some(resources) => Ok(*resources),
-            None if args.launcher == Where::Slurm => elsewhere(&config, args).map(|plan| Resources {
+            None if launcher == LauncherKind::Slurm => elsewhere(&config, args).map(|plan| Resources {
                 threads: team::count(config.threads),
                 host: plan.host(),
                 device: plan.device(),
@@ -263,8 +274,12 @@ fn plan(
 
 /// Plans a member for another machine, of which is known what the settings say alone.
 fn elsewhere(c: &Config, args: &TrainArgs) -> anyhow::Result<Plan> {
-    let wants_gpu = args.sbatch.iter().any(|o| o.contains("gres=gpu") || o.contains("--gpu") || o.starts_with("-G"));
+    let wants_gpu = slurm::wants_gpu(&args.sbatch);
+    ensure!(c.threads > 0, misused(format_args!("threads=0 means this machine's cores; say how many a task has")));
     let place = match env::device(c) {
+        Device::Cuda(n) if n > 0 => {
+            return Err(misused(format_args!("device=cuda:{n}: a task sees one GPU, which is cuda:0")).into());
+        }
         Device::Cuda(_) => ArenaPlace::Device,
         Device::Auto if wants_gpu => ArenaPlace::Device,
         _ => ArenaPlace::Host,
@@ -283,6 +298,13 @@ fn elsewhere(c: &Config, args: &TrainArgs) -> anyhow::Result<Plan> {
 pub(super) fn minutes(c: &Config) -> Option<f64> {
     // A run that computes uses the processor no slower than the clock goes.
     [c.max_minutes, c.max_cpu_minutes].into_iter().filter(|m| *m > 0.0).reduce(f64::min)
+}
+
+/// All that settings come to, as a number in hexadecimal digits; folders aside.
+pub(super) fn fingerprint(c: &Config) -> String {
+    let mut crc = Crc64::new();
+    crc.update(c.with_defaults(|key| key.name == "run_dir").to_yaml().as_bytes());
+    format!("{:016x}", crc.finish())
 }
 
 /// A member of a sweep that is there, as it goes on.
