@@ -175,16 +175,19 @@ fn sbatch(options: &[String], script: &str) -> io::Result<String> {
     Ok(job.to_owned())
 }
 
+/// Tasks that are in the queue, by `ARRAY_TASK`.
+pub type Queue = BTreeMap<String, TaskState>;
+
 /// The last answer of the queue: when it came, what was asked.
-static LAST: Mutex<Option<(Instant, String, BTreeMap<String, TaskState>)>> = Mutex::new(None);
+static LAST: Mutex<Option<(Instant, String, Queue)>> = Mutex::new(None);
 
 /// What the queue says of the tasks of some arrays, by `ARRAY_TASK`. An answer holds for a while.
 ///
 /// # Errors
 /// If the queue does not answer: then nothing is known.
-pub fn queue(arrays: &[&str]) -> io::Result<BTreeMap<String, TaskState>> {
+pub fn queue(arrays: &[&str]) -> io::Result<Queue> {
     if arrays.is_empty() {
-        return Ok(BTreeMap::new());
+        return Ok(Queue::new());
     }
     let list = arrays.join(",");
     let mut last = LAST.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
@@ -220,7 +223,7 @@ const ENDED: [&str; 10] = [
 ];
 
 /// Lines `ARRAY_TASK|STATE|REASON`.
-fn read_queue(text: &str) -> BTreeMap<String, TaskState> {
+fn read_queue(text: &str) -> Queue {
     let line = |line: &str| {
         let mut parts = line.trim().splitn(3, '|');
         let (task, state) = (parts.next()?.to_owned(), parts.next()?);

@@ -9,7 +9,7 @@ use serde::Serialize;
 use serde_json::{Value, json as object};
 
 use super::folder::{MemberInfo, SweepInfo, is_alive};
-use super::slurm::{self, TaskState};
+use super::slurm::{self, Queue, TaskState};
 use super::status::{MemberStatus, State};
 use crate::run::progress::{Short, Time};
 
@@ -66,7 +66,7 @@ pub fn lines(folder: &Path, info: &SweepInfo) -> Vec<Line> {
 ///
 /// # Errors
 /// If it does not answer.
-pub fn queue(info: &SweepInfo) -> io::Result<BTreeMap<String, TaskState>> {
+pub fn queue(info: &SweepInfo) -> io::Result<Queue> {
     let arrays = info.members.iter().filter_map(|m| Some(m.job.as_ref()?.split_once('_')?.0));
     slurm::queue(&arrays.collect::<BTreeSet<_>>().into_iter().collect::<Vec<_>>())
 }
