@@ -150,7 +150,7 @@ def main():
     try:
         print("queue", flush=True)
         told = train(*submit)
-        print("  " + told.strip().replace("\n", "\n  "))
+        print("  " + told.strip().replace("\n", "\n  ").replace(str(folder), "FOLDER"))
         wait("two run, one is in the queue", lambda: sorted(states()) == ["queued", "running", "running"])
         again = train(*submit)
         assert "nothing is left to do" in again, again
