@@ -10,7 +10,6 @@ import numpy as np
 from . import _core, errors
 from ._settings import settings as as_settings
 
-NEXT_STEP, SAME_STEP, DISABLED = range(3)
 _SEEDS = 1 << 64
 
 
@@ -28,8 +27,8 @@ def whole(name: str, value: object, least: int = 0, most: int = _SEEDS - 1) -> i
 def core(env: str, num_envs: int, threads: int, settings: dict, double: bool = False):
     """A native batch of `num_envs` environments of the task `env`, a name or the path of a file."""
     made = _core.Batch64 if double else _core.Batch32
-    num_envs, threads = whole("num_envs", num_envs, 1, 1 << 20), whole("threads", threads, 1, 1024)
-    return made(str(env), as_settings([], settings), num_envs, threads)
+    num_envs = whole("num_envs", num_envs, 1, _core.MOST_ENVS)
+    return made(str(env), as_settings([], settings), num_envs, whole("threads", threads, 1, _core.MOST_THREADS))
 
 
 def seeds_of(seed: int | Sequence[int | None] | None, count: int, has_begun: bool) -> list[int]:
@@ -75,7 +74,7 @@ class Arrays:
         self.left_physics = np.zeros(n, np.bool_)
         self.every = np.ones(n, np.bool_)
 
-    def step(self, batch, actions: np.ndarray, autoreset: int) -> None:
+    def step(self, batch, actions: np.ndarray, autoreset: str) -> None:
         batch.step(
             actions,
             self.obs,

@@ -8,6 +8,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 __version__: str
+MOST_ENVS: int
+MOST_THREADS: int
 
 _F = TypeVar("_F", np.float32, np.float64)
 _Flags = NDArray[np.bool_]
@@ -40,7 +42,7 @@ class _Batch(Generic[_F]):
         truncated: _Flags,
         left_physics: _Flags,
         final_obs: NDArray[_F],
-        autoreset: int,
+        autoreset: str,
     ) -> None: ...
     def state(self) -> tuple[NDArray[_F], NDArray[_F], NDArray[_F], NDArray[np.int64]]: ...
     def set_state(self, q: NDArray[_F], qd: NDArray[_F], obs: NDArray[_F], progress: NDArray[np.int64]) -> None: ...

@@ -57,7 +57,7 @@ class SB3VecEnv(VecEnv):
 
     def step_wait(self) -> tuple[np.ndarray, np.ndarray, np.ndarray, list[dict]]:
         out = self._out
-        out.step(self.batch, self._actions, _batch.SAME_STEP)
+        out.step(self.batch, self._actions, "SameStep")
         self._returns += out.reward
         self._lengths += 1
         infos: list[dict] = [{} for _ in range(self.num_envs)]

@@ -34,7 +34,7 @@ class Env(gymnasium.Env):
     def step(self, action) -> tuple[np.ndarray, float, bool, bool, dict]:
         """One step."""
         out, (_, act_dim, *_) = self._out, self.batch.sizes
-        out.step(self.batch, _batch.actions_of(action, (act_dim,))[None], _batch.DISABLED)
+        out.step(self.batch, _batch.actions_of(action, (act_dim,))[None], "Disabled")
         info = {"left_physics": True} if out.left_physics[0] else {}
         ends = bool(out.terminated[0]), bool(out.truncated[0])
         return out.obs[0].copy(), float(out.reward[0]), *ends, info

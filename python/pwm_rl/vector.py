@@ -11,12 +11,6 @@ from gymnasium.vector.utils import batch_space
 
 from . import _batch
 
-_MODES = {
-    AutoresetMode.NEXT_STEP: _batch.NEXT_STEP,
-    AutoresetMode.SAME_STEP: _batch.SAME_STEP,
-    AutoresetMode.DISABLED: _batch.DISABLED,
-}
-
 
 class VectorEnv(gymnasium.vector.VectorEnv):
     """`num_envs` environments of one task.
@@ -70,7 +64,7 @@ class VectorEnv(gymnasium.vector.VectorEnv):
         }
         self.render_mode = _batch.check_render_mode(render_mode)
         self.closed = False
-        self._seed, self._copy, self._mode = seed, copy, _MODES[self.autoreset_mode]
+        self._seed, self._copy = seed, copy
         self._out = _batch.Arrays(self.batch)
 
     def _given(self, array: np.ndarray) -> np.ndarray:
@@ -93,13 +87,13 @@ class VectorEnv(gymnasium.vector.VectorEnv):
         """One step of every environment."""
         actions = _batch.actions_of(actions, self.action_space.shape)
         out = self._out
-        out.step(self.batch, actions, self._mode)
+        out.step(self.batch, actions, self.autoreset_mode.value)
         info: dict = {}
         if out.terminated.any() or out.truncated.any():
             lost = {}
             if out.left_physics.any():
                 lost = {"left_physics": out.left_physics.copy(), "_left_physics": out.left_physics.copy()}
-            if self._mode == _batch.SAME_STEP:
+            if self.autoreset_mode == AutoresetMode.SAME_STEP:
                 ended = out.terminated | out.truncated
                 final = np.empty(self.num_envs, dtype=object)
                 for row in np.flatnonzero(ended):

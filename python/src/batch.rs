@@ -9,7 +9,7 @@ use pwm::app::Misused;
 use pwm::config::{KEYS, KeySection, Shipped, ShippedKind, load};
 use pwm::device::cpu::lanes::WIDTH;
 use pwm::device::philox::{Philox, Stream};
-use pwm::env::{EnvReal, InputCotangents, OutputCotangents, StepEnd, StepOperands, Stepper, Task};
+use pwm::env::{EnvReal, InputCotangents, OutputCotangents, StepEnd, StepOperands, Stepper, Task, step_rows_shared};
 use pyo3::prelude::*;
 use rayon::prelude::*;
 use std::sync::Arc;
@@ -20,10 +20,11 @@ use crate::pool::Pool;
 
 /// Settings of the section of environments that say which they are, and how many.
 const NOT_HERE: [&str; 4] = ["env", "spec", "tasks", "num_envs"];
-/// The most environments of a batch.
-const MOST: usize = 1 << 20;
+/// The most environments and threads of a batch.
+pub const MOST_ENVS: usize = 1 << 20;
+pub const MOST_THREADS: usize = 1024;
 
-/// When an episode that ended makes room for the next; `pwm_rl.vector` has their names.
+/// When an episode that ended makes room for the next, by gymnasium's words.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Autoreset {
     NextStep,
@@ -32,12 +33,12 @@ enum Autoreset {
 }
 
 impl Autoreset {
-    fn of(number: u8) -> anyhow::Result<Self> {
-        match number {
-            0 => Ok(Self::NextStep),
-            1 => Ok(Self::SameStep),
-            2 => Ok(Self::Disabled),
-            _ => anyhow::bail!("no mode of autoreset is called {number}"),
+    fn of(word: &str) -> anyhow::Result<Self> {
+        match word {
+            "NextStep" => Ok(Self::NextStep),
+            "SameStep" => Ok(Self::SameStep),
+            "Disabled" => Ok(Self::Disabled),
+            _ => Err(Misused::new(format!("no mode of autoreset is called {word}")).into()),
         }
     }
 }
@@ -76,8 +77,9 @@ struct Envs<F> {
 
 impl<F: EnvReal> Envs<F> {
     fn new(env: &str, settings: &[String], count: usize, threads: usize) -> anyhow::Result<Self> {
-        anyhow::ensure!((1..=MOST).contains(&count), Misused::new(format!("num_envs is {count}; it is 1 to {MOST}")));
-        anyhow::ensure!((1..=1024).contains(&threads), Misused::new(format!("threads is {threads}; it is 1 to 1024")));
+        let of = |name, n, most| Misused::new(format!("{name} is {n}; it is 1 to {most}"));
+        anyhow::ensure!((1..=MOST_ENVS).contains(&count), of("num_envs", count, MOST_ENVS));
+        anyhow::ensure!((1..=MOST_THREADS).contains(&threads), of("threads", threads, MOST_THREADS));
         let stepper = Stepper::<F>::new(task_of(env, settings)?, count);
         Ok(Self {
             random: vec![Philox::new(0, Stream::Reset); count],
@@ -154,9 +156,8 @@ struct Stepped<'a, F> {
     final_obs: &'a mut [F],
 }
 
-/// Rows of one step and of what came out, or of their cotangents: coordinates, velocities, observation, action or
-/// reward.
-struct Rows<F>([Vec<F>; 4]);
+/// Rows of one step or of what came out, or of their cotangents: coordinates, velocities, observation, action or reward.
+type Rows<F> = [Vec<F>; 4];
 
 /// The step as a function, without anything that is remembered: the new coordinates, velocities, observations and
 /// rewards.
@@ -165,16 +166,11 @@ fn transition<F: EnvReal>(task: &Task, rows: usize, shared: bool, [q, qd, obs, a
     let (mut q, mut qd) = (q.to_vec(), qd.to_vec());
     let (mut next, mut reward) = (vec![F::zero(); rows * s.obs], vec![F::zero(); rows]);
     if shared {
-        (q.par_chunks_mut(WIDTH * s.nq).zip(qd.par_chunks_mut(WIDTH * s.nqd)))
-            .zip(obs.par_chunks(WIDTH * s.obs).zip(action.par_chunks(WIDTH * s.act)))
-            .zip(next.par_chunks_mut(WIDTH * s.obs).zip(reward.par_chunks_mut(WIDTH)))
-            .for_each(|(((q, qd), (obs, action)), (next, reward))| {
-                F::step_rows(task, reward.len(), q, qd, obs, action, next, reward);
-            });
+        step_rows_shared(task, &mut q, &mut qd, obs, action, &mut next, &mut reward);
     } else {
         F::step_rows(task, rows, &mut q, &mut qd, obs, action, &mut next, &mut reward);
     }
-    Rows([q, qd, next, reward])
+    [q, qd, next, reward]
 }
 
 /// `n` rows from `first` on of rows `width` wide.
@@ -217,7 +213,7 @@ fn transition_adjoint<F: EnvReal>(
     } else {
         pull(0, InputCotangents { q: &mut to_q, qd: &mut to_qd, obs: &mut to_obs, action: &mut to_action });
     }
-    Rows([to_q, to_qd, to_obs, to_action])
+    [to_q, to_qd, to_obs, to_action]
 }
 
 macro_rules! batch {
@@ -312,7 +308,7 @@ macro_rules! batch {
                 mut truncated: PyReadwriteArray1<'_, bool>,
                 mut left_physics: PyReadwriteArray1<'_, bool>,
                 mut final_obs: PyReadwriteArray2<'_, $real>,
-                autoreset: u8,
+                autoreset: &str,
             ) -> PyResult<()> {
                 let envs = &mut self.0;
                 let (n, s) = (envs.stepper.count, envs.stepper.task.sizes);
@@ -405,7 +401,7 @@ macro_rules! batch {
                     shaped(rows, &[n, width])?;
                 }
                 let operands = [q.as_slice()?, qd.as_slice()?, obs.as_slice()?, action.as_slice()?];
-                let Rows([q, qd, obs, reward]) =
+                let [q, qd, obs, reward] =
                     py.detach(|| guarded(|| pool.install(|| transition(task, n, shared, operands))))?;
                 let reward = PyArray1::from_vec(py, reward);
                 Ok((array(py, q, n, s.nq)?, array(py, qd, n, s.nqd)?, array(py, obs, n, s.obs)?, reward))
@@ -443,7 +439,7 @@ macro_rules! batch {
                 shaped(&reward_bar, &[n])?;
                 let operands = [q.as_slice()?, qd.as_slice()?, obs.as_slice()?, action.as_slice()?];
                 let from = [q_bar.as_slice()?, qd_bar.as_slice()?, obs_bar.as_slice()?, reward_bar.as_slice()?];
-                let Rows([q, qd, obs, action]) = py.detach(|| {
+                let [q, qd, obs, action] = py.detach(|| {
                     guarded(|| {
                         differentiable(task)?;
                         pool.install(|| transition_adjoint(task, n, shared, operands, from))

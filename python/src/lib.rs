@@ -16,6 +16,8 @@ use pyo3::prelude::*;
 fn _core(m: &Bound<'_, PyModule>) -> PyResult<()> {
     pwm::version::set_commit(pwm::commit!());
     m.add("__version__", env!("CARGO_PKG_VERSION"))?;
+    m.add("MOST_ENVS", batch::MOST_ENVS)?;
+    m.add("MOST_THREADS", batch::MOST_THREADS)?;
     m.add_class::<batch::Batch32>()?;
     m.add_class::<batch::Batch64>()?;
     m.add_class::<policy::Policy>()?;

@@ -266,9 +266,9 @@ def test_arrays_of_the_wrong_shape_change_nothing():
     wrong = [
         lambda: batch.reset([], np.ones(9, bool), good[1]),
         lambda: batch.reset([1], np.ones(4, bool), good[1]),
-        lambda: batch.step(np.zeros((8, 4), np.float32), good[1], np.zeros(4), *flags, good[1].copy(), 0),
-        lambda: batch.step(np.zeros((8, 4), np.float32).T, good[1], np.zeros(4), *flags, good[1].copy(), 0),
-        lambda: batch.step(good[0], good[1], np.zeros(3), *flags, good[1].copy(), 0),
+        lambda: batch.step(np.zeros((8, 4), np.float32), good[1], np.zeros(4), *flags, good[1].copy(), "NextStep"),
+        lambda: batch.step(np.zeros((8, 4), np.float32).T, good[1], np.zeros(4), *flags, good[1].copy(), "NextStep"),
+        lambda: batch.step(good[0], good[1], np.zeros(3), *flags, good[1].copy(), "NextStep"),
         lambda: batch.set_state(before[0] + 1, before[1], np.zeros((1, 37), np.float32), before[3]),
         lambda: batch.set_state(np.asfortranarray(before[0]), *before[1:]),
     ]
@@ -276,7 +276,7 @@ def test_arrays_of_the_wrong_shape_change_nothing():
         with pytest.raises(pwm_rl.errors.SettingError, match="shape|seed"):
             call()
     with pytest.raises(TypeError):
-        batch.step(good[0], good[1], np.zeros(4), *flags, good[1], 0)
+        batch.step(good[0], good[1], np.zeros(4), *flags, good[1], "NextStep")
     for a, b in zip(before, batch.state()):
         np.testing.assert_array_equal(a, b)
 

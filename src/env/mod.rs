@@ -41,7 +41,7 @@ pub use draw::{
 pub use mujoco::{MujocoSpec, MujocoTask};
 pub use op::{EpisodeStat, Mode, in_physics};
 pub use rows::{EnvReal, InputCotangents, OutputCotangents, StepOperands};
-pub use stepper::{StepEnd, Stepper};
+pub use stepper::{StepEnd, Stepper, step_rows_shared};
 pub use task::{EnvSizes, KnownReturn, Law, Task, TaskSpec};
 
 use crate::config::{Broken, Config, ConfigError, ConfigErrors, Device, Shipped, ShippedKind};

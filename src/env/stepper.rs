@@ -88,7 +88,7 @@ impl<F: EnvReal> Stepper<F> {
     /// If there are not so many actions.
     pub fn step(&mut self, action: &[F]) {
         let rows = self.count;
-        assert_eq!(action.len(), rows * self.task.sizes.act, "an action for every environment");
+        assert_eq!(action.len(), rows * self.task.sizes.act, "invariant: an action for every environment");
         let Self { task, q, qd, obs, next, reward, .. } = self;
         F::step_rows(task, rows, q, qd, obs, action, next, reward);
         self.judge();
@@ -100,14 +100,9 @@ impl<F: EnvReal> Stepper<F> {
     /// As [`Stepper::step`].
     pub fn step_shared(&mut self, action: &[F]) {
         let s = self.task.sizes;
-        assert_eq!(action.len(), self.count * s.act, "an action for every environment");
-        let task = &*self.task;
-        let parts = (self.q.par_chunks_mut(WIDTH * s.nq).zip(self.qd.par_chunks_mut(WIDTH * s.nqd)))
-            .zip(self.obs.par_chunks(WIDTH * s.obs).zip(action.par_chunks(WIDTH * s.act)))
-            .zip(self.next.par_chunks_mut(WIDTH * s.obs).zip(self.reward.par_chunks_mut(WIDTH)));
-        parts.for_each(|(((q, qd), (obs, action)), (next, reward))| {
-            F::step_rows(task, reward.len(), q, qd, obs, action, next, reward);
-        });
+        assert_eq!(action.len(), self.count * s.act, "invariant: an action for every environment");
+        let Self { task, q, qd, obs, next, reward, .. } = self;
+        step_rows_shared(task, q, qd, obs, action, next, reward);
         self.judge();
     }
 
@@ -124,6 +119,28 @@ impl<F: EnvReal> Stepper<F> {
             }
         }
     }
+}
+
+/// [`EnvReal::step_rows`] of as many rows as there are rewards, shared by the threads of the present pool.
+///
+/// # Panics
+/// As [`EnvReal::step_rows`].
+pub fn step_rows_shared<F: EnvReal>(
+    task: &Task,
+    q: &mut [F],
+    qd: &mut [F],
+    obs: &[F],
+    action: &[F],
+    next_obs: &mut [F],
+    reward: &mut [F],
+) {
+    let s = task.sizes;
+    let parts = (q.par_chunks_mut(WIDTH * s.nq).zip(qd.par_chunks_mut(WIDTH * s.nqd)))
+        .zip(obs.par_chunks(WIDTH * s.obs).zip(action.par_chunks(WIDTH * s.act)))
+        .zip(next_obs.par_chunks_mut(WIDTH * s.obs).zip(reward.par_chunks_mut(WIDTH)));
+    parts.for_each(|(((q, qd), (obs, action)), (next, reward))| {
+        F::step_rows(task, reward.len(), q, qd, obs, action, next, reward);
+    });
 }
 
 #[cfg(test)]

@@ -26,8 +26,8 @@ mod table;
 
 pub use capacity::{Capacity, Resources};
 pub use folder::{
-    Failure, MemberInfo, REPORT, SweepEnd, SweepEnded, SweepError, SweepFolder, SweepInfo, forget_failure, is_alive,
-    is_sweep, read, write_failure,
+    Failure, MemberInfo, REPORT, SweepEnd, SweepEnded, SweepError, SweepFolder, SweepInfo, is_alive, is_sweep, read,
+    write_failure,
 };
 pub use launch::{Exit, Job, LOG, Launched, Launcher, Local};
 pub use members::{Draft, label, reconcile, unlike};

@@ -12,8 +12,8 @@ use crate::run::signals::StopFlag;
 /// Time between two looks at it.
 const TICK: Duration = Duration::from_millis(100);
 
-/// Starts a member, unless it is over when its folder is free, and waits for its end. Signals are passed on; why it failed is noted in its own folder, since the
-/// tasks of an array have no file that one of them writes for all.
+/// Starts a member, unless it is over when its folder is free, and waits for its end. Signals are passed on; why it
+/// failed is noted in its own folder, since the tasks of an array have no file that one of them writes for all.
 ///
 /// # Errors
 /// If the note cannot be written.

@@ -95,10 +95,10 @@ fn tell_queue(info: &SweepInfo, lines: &mut [Line]) {
     }
 }
 
-/// Whether anything works on a sweep: the process that starts its members here, or a scheduler.
-pub fn goes_on(folder: &Path, info: &SweepInfo, lines: &[Line]) -> bool {
+/// Whether anything works on a sweep: the process that starts its members here, which is `alive`, or a scheduler.
+pub fn goes_on(alive: bool, info: &SweepInfo, lines: &[Line]) -> bool {
     let by_scheduler = || lines.iter().any(|l| matches!(l.status.state, State::Running | State::Queued));
-    if info.launcher == slurm::NAME { by_scheduler() } else { is_alive(folder) }
+    if info.launcher == slurm::NAME { by_scheduler() } else { alive }
 }
 
 /// How many members are in each state, without states that no member is in.
@@ -167,7 +167,7 @@ pub fn json(folder: &Path, info: &SweepInfo, lines: &[Line]) -> Value {
         "schema": 1,
         "folder": folder.display().to_string(),
         "launcher": info.launcher,
-        "alive": goes_on(folder, info, lines),
+        "alive": goes_on(is_alive(folder), info, lines),
         "ended": info.ended,
         "counts": counts,
         "members": lines,

@@ -66,7 +66,7 @@ fn status(args: &StatusArgs, out: &mut dyn Write) -> anyhow::Result<()> {
             }
             out.flush()?;
         }
-        let goes_on = alive || sweep::goes_on(&args.folder, &info, &lines) || states.contains(&State::Running);
+        let goes_on = sweep::goes_on(alive, &info, &lines) || states.contains(&State::Running);
         shown = Some(states);
         if !args.watch || !goes_on {
             return Ok(());
@@ -138,7 +138,7 @@ fn submit(
         say(out, format_args!("  {note}"));
     }
     let path = std::path::absolute(folder.path())?;
-    info.launcher = "slurm".into();
+    info.launcher = slurm::NAME.into();
     info.ended = None;
     let due: Vec<(&Member, &sweep::Draft)> = members.iter().zip(drafts).filter(|(m, _)| m.is_due).collect();
     let places: Vec<usize> = due.iter().map(|(m, _)| m.place).collect();
@@ -177,9 +177,9 @@ fn submit(
     let (mib, threads) = (array.most.host >> 20, array.most.threads);
     say(out, format_args!("  job array      {job}: {mib} MiB and {threads} threads a task, on {place}"));
     for &place in &places {
+        // What its folder says of an earlier failure its task takes away; it may have failed again by now.
         let member = &mut info.members[place];
         (member.failure, member.job) = (None, Some(format!("{job}_{place}")));
-        sweep::forget_failure(&path.join(&member.name))?;
     }
     folder.write(&info)?;
     let shown = quoted(&path.display().to_string());
